@@ -1,0 +1,6 @@
+//! Numbered checkpoints for Llama ports on Candle.
+
+pub mod error;
+pub mod probe;
+
+pub use error::{Error, Result};
