@@ -1,5 +1,6 @@
 //! Numbered checkpoints for Llama ports on Candle.
 
+pub mod compare;
 pub mod error;
 pub mod probe;
 
