@@ -3,5 +3,6 @@
 pub mod compare;
 pub mod error;
 pub mod probe;
+pub mod reference;
 
 pub use error::{Error, Result};

@@ -15,9 +15,12 @@ pub use port::{LlamaPort, Port, Traits};
 pub use unjudged::laws_alone;
 pub use verdict::{Finding, Outcome, Status, Verdict};
 
+use candle_core::{DType, Device};
+
 use crate::checkpoints::{self, Checkpoint, Factor, How, View};
-use crate::probe::Kind;
 use crate::reference::{Facts, Feed, Greedy, Reference, Sampling, Tokens};
+use crate::model::Attention;
+use crate::models::Model;
 use crate::tokenizer::Tokenizer;
 use crate::weights::{Config, Weights};
 use crate::{Error, Result};
@@ -38,6 +41,58 @@ pub struct Subject<'a> {
     pub model: Option<ModelFacts>,
     /// Judge sites under this feed only.
     pub feed: Option<Feed>,
+}
+
+impl<'a> Subject<'a> {
+    /// The project's own Llama on these weights, on each of `paths`, with `cases` of the model's
+    /// references.
+    ///
+    /// # Errors
+    /// The model has no references, no such case, or references that no checkpoint claims; the
+    /// device or dtype cannot run a path.
+    pub fn new(
+        model: &'a Model,
+        cases: &[String],
+        device: &Device,
+        dtype: DType,
+        paths: &[Attention],
+    ) -> Result<Self> {
+        let fixture = model.fixture.as_ref().ok_or_else(|| {
+            Error::input(format!("{}: no references", model.name), "capture them with scripts/capture_reference.py")
+        })?;
+        let cases = cases.iter().map(|case| fixture.case(case)).collect::<Result<Vec<_>>>()?;
+        let mut subject = Self::of_cases(model, cases, device, dtype, paths)?;
+        subject.model = Some(ModelFacts {
+            facts: fixture.facts()?,
+            tokens: fixture.tokens()?,
+            greedy: fixture.greedy()?,
+            sampling: fixture.sampling()?,
+        });
+        Ok(subject)
+    }
+
+    /// As [`Subject::new`], with cases from anywhere and no facts of the model as a whole.
+    ///
+    /// # Errors
+    /// As [`Subject::new`].
+    pub fn of_cases(
+        model: &'a Model,
+        cases: Vec<Reference>,
+        device: &Device,
+        dtype: DType,
+        paths: &[Attention],
+    ) -> Result<Self> {
+        let (weights, tokenizer) = (&model.weights, &model.tokenizer);
+        let mut ports: Vec<Box<dyn Port>> = Vec::new();
+        let plain = LlamaPort::load(weights, device, dtype, Attention::Plain)?;
+        for case in &cases {
+            all_claimed(case, &plain.traits())?;
+        }
+        for &path in paths {
+            ports.push(Box::new(plain.on(path)?));
+        }
+        Ok(Self { config: weights.config().clone(), weights, tokenizer, ports, cases, model: None, feed: None })
+    }
 }
 
 /// The facts that belong to the model as a whole and to no case.
@@ -179,9 +234,4 @@ pub fn all_claimed(case: &Reference, traits: &Traits) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The kinds that some checkpoint judges at all.
-pub fn judged_kinds() -> impl Iterator<Item = Kind> {
-    Kind::ALL.iter().copied().filter(|kind| checkpoints::ALL.iter().any(|c| c.views().iter().any(|v| v.kinds.contains(kind))))
 }

@@ -77,6 +77,15 @@ impl LlamaPort {
         Ok(Self { cache: model.new_cache(), model })
     }
 
+    /// The same weights on another path, with a cache of its own.
+    ///
+    /// # Errors
+    /// The device cannot run that path.
+    pub fn on(&self, attention: Attention) -> Result<Self> {
+        let model = self.model.on(attention)?;
+        Ok(Self { cache: model.new_cache(), model })
+    }
+
     /// The model itself.
     pub fn model(&self) -> &Llama {
         &self.model

@@ -133,7 +133,7 @@ impl Reference {
         let mut arrays = npz::Archive::open(source.demand(&path)?, source.name_of(&path))?;
         let mut noise = BTreeMap::new();
         let pairs = manifest.noise_dtypes.len() * manifest.noise_feeds.len() * 2;
-        for name in arrays.names() {
+        for name in arrays.unread() {
             let values = arrays.f32(&name)?;
             if pairs == 0 || values.is_empty() || values.len() % pairs != 0 {
                 return Err(Error::input(format!("{}: {name} has a wrong shape", source.name_of(&path)), REGENERATE));
@@ -141,7 +141,7 @@ impl Reference {
             let places = values.len() / pairs;
             noise.insert(name.parse()?, SiteNoise { values, places });
         }
-        if let Some(site) = truth.keys().find(|site| !noise.contains_key(site)) {
+        if let Some(site) = truth.keys().find(|&site| !noise.contains_key(site)) {
             return Err(Error::input(format!("{}: no noise for {site}", source.name_of(&path)), REGENERATE));
         }
         Ok(Self { truth, noise, places: places["all"].clone(), manifest })

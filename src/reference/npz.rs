@@ -19,15 +19,19 @@ pub(super) struct Archive {
 
 impl Archive {
     pub(super) fn open(bytes: Cow<'static, [u8]>, origin: String) -> Result<Self> {
-        let zip = ZipArchive::new(Cursor::new(bytes))
-            .map_err(|error| Error::input(format!("{origin}: {error}"), REGENERATE))?;
-        let unread = zip.file_names().filter_map(|name| name.strip_suffix(".npy")).map(str::to_owned).collect();
+        let fault = |error| Error::input(format!("{origin}: {error}"), REGENERATE);
+        let zip = ZipArchive::new(Cursor::new(bytes)).map_err(fault)?;
+        let mut unread = BTreeSet::new();
+        for name in zip.file_names() {
+            let name = name.map_err(fault)?;
+            unread.insert(name.strip_suffix(".npy").unwrap_or(&name).to_owned());
+        }
         Ok(Self { zip, unread, origin })
     }
 
-    /// Names of all arrays.
-    pub(super) fn names(&self) -> Vec<String> {
-        self.zip.file_names().filter_map(|name| name.strip_suffix(".npy")).map(str::to_owned).collect()
+    /// The names of the arrays that were not asked for yet.
+    pub(super) fn unread(&self) -> Vec<String> {
+        self.unread.iter().cloned().collect()
     }
 
     /// The float64 array `name`, which must have `shape`.
