@@ -4,5 +4,6 @@ pub mod compare;
 pub mod error;
 pub mod probe;
 pub mod reference;
+pub mod weights;
 
 pub use error::{Error, Result};
