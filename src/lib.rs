@@ -2,6 +2,7 @@
 
 pub mod compare;
 pub mod error;
+pub mod model;
 pub mod probe;
 pub mod reference;
 pub mod weights;
