@@ -2,5 +2,6 @@
 
 pub mod error;
 pub mod probe;
+pub mod weights;
 
 pub use error::{Error, Result};
