@@ -1,6 +1,8 @@
 //! Numbered checkpoints for Llama ports on Candle.
 
 pub mod error;
+pub mod generate;
+pub mod model;
 pub mod probe;
 pub mod weights;
 
