@@ -1,7 +1,7 @@
-//! Numbered checkpoints for Llama ports on Candle.
 
 pub mod compare;
 pub mod error;
+pub mod generate;
 pub mod model;
 pub mod probe;
 pub mod reference;
