@@ -2,6 +2,7 @@
 
 pub mod error;
 pub mod probe;
+pub mod tokenizer;
 pub mod weights;
 
 pub use error::{Error, Result};
