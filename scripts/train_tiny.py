@@ -21,8 +21,8 @@ transformers reads the same weights from safetensors and the F16 GGUF. About ten
 minutes a model on an idle core.
 
 Bit for bit: on the same processor, with the versions above and one thread, two runs
-gave the same bytes in all files (tried over 20 steps; the stored
-models were not trained twice). Another processor, torch or --threads sums in another order, and
+gave the same bytes in all files (tried over 20 steps; the stored models were not
+trained twice). Another processor, torch or --threads sums in another order, and
 training grows the last bit of that into other weights: as good a model, but every
 reference must then be captured anew. Tokenizers and configs do not depend on it.
 
