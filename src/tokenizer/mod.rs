@@ -3,6 +3,8 @@
 //! Splitting and merging is the `tokenizers` crate's work; this room says what a GGUF vocabulary
 //! means in its terms, and turns away what would make it panic or guess.
 
+#[cfg(feature = "cli")]
+pub mod chat;
 mod gguf;
 mod split;
 mod stream;
