@@ -1,6 +1,7 @@
 //! From logits to tokens: [`Sampling`] turns the logits of one position into a distribution and a
 //! token, [`Generation`] feeds token after token through the model.
 
+mod processors;
 mod sampling;
 mod stream;
 
