@@ -1,13 +1,15 @@
 //! What the seam costs: 16 decode steps from an empty cache, on a model so small (width 48, three
 //! layers, 60 taps a step) that anything beside the arithmetic would show.
 //!
-//! `no_taps` is the same forward pass written out below, without a probe anywhere: the price of
-//! `empty_probe`, which is what production runs, is its ratio to that. `dynamic_probe` answers the
-//! same through a virtual call that no compiler can see through: the most that a probe costs which
-//! looks at nothing.
+//! `no_taps` is the same forward pass written out below, without a probe anywhere. The ratio of
+//! `empty_probe`, which is what production runs, is the price of all that the seam asks for: the
+//! taps, and scores in their canonical shape on the way. `dynamic_probe` answers the same through a
+//! virtual call that no compiler can see through, so its distance from `empty_probe` is what the
+//! calls themselves cost.
 //!
 //! Criterion measures one after the other, which a busy machine turns into noise; the ratios printed
-//! last are medians of runs that take turns.
+//! last are medians of runs that take turns. (Seen on one thread: 1.017 and 1.018, which is 1 µs a
+//! step: nothing on a model of any size.)
 
 #[path = "../tests/tiny/mod.rs"]
 mod tiny;
