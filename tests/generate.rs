@@ -4,7 +4,7 @@
 mod tiny;
 
 use candle_core::D;
-use rbees_check::generate::{Finish, Generation, Sampling};
+use rbees_check::generate::{Finish, Generation, OnCache, Sampling};
 use rbees_check::model::{Attention, Input, Llama};
 use rstest::rstest;
 
@@ -12,7 +12,8 @@ const PROMPT: [u32; 5] = [3, 14, 15, 92, 65];
 
 /// The tokens of a whole generation, and why it ended.
 fn run(llama: &Llama, sampling: Sampling, max_tokens: usize, eos: &[u32]) -> (Vec<u32>, Finish) {
-    let mut generation = Generation::start(llama, PROMPT.to_vec(), sampling, max_tokens, eos).unwrap();
+    let mut generation =
+        Generation::start(OnCache::new(llama), PROMPT.to_vec(), sampling, max_tokens, eos).unwrap();
     let tokens = generation.by_ref().map(|step| step.unwrap().token).collect();
     assert_eq!((generation.prompt(), generation.generated()), (&PROMPT[..], &tokens as &[u32]));
     (tokens, generation.finish().unwrap())
@@ -55,8 +56,8 @@ fn it_ends_where_the_context_does() {
 fn nothing_is_asked_for_nothing_comes() {
     let llama = tiny::llama(Attention::Plain);
     assert_eq!(run(&llama, Sampling::default(), 0, &[]), (vec![], Finish::MaxTokens));
-    Generation::start(&llama, vec![], Sampling::default(), 5, &[]).unwrap_err();
-    Generation::start(&llama, vec![1; 301], Sampling::default(), 5, &[]).unwrap_err();
+    Generation::start(OnCache::new(&llama), vec![], Sampling::default(), 5, &[]).unwrap_err();
+    Generation::start(OnCache::new(&llama), vec![1; 301], Sampling::default(), 5, &[]).unwrap_err();
 }
 
 #[test]

@@ -2,13 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::DType;
-use sha2::{Digest, Sha256};
-
 use super::verdict::{Finding, Verdict};
 use crate::Result;
 use crate::reference::Facts;
-use crate::weights::{Config, Weights};
+use crate::weights::{Config, Weights, sha256_of};
 
 /// Every key of the config, every tensor's presence, shape and canonical bytes.
 pub(super) fn judge(config: &Config, weights: &Weights, facts: &Facts) -> Result<Vec<Finding>> {
@@ -28,7 +25,7 @@ pub(super) fn judge(config: &Config, weights: &Weights, facts: &Facts) -> Result
                 Verdict::Shape { got: shape.clone(), want: fact.shape.clone() }
             }
             Some(_) => {
-                let sha256 = sha256(weights, name)?;
+                let sha256 = sha256_of(&weights.canonical(name)?)?;
                 match sha256 == fact.sha256 {
                     true => Verdict::Pass(0.0),
                     false => {
@@ -42,17 +39,6 @@ pub(super) fn judge(config: &Config, weights: &Weights, facts: &Facts) -> Result
     let unknown = ours.keys().filter(|name| !facts.tensors.contains_key(*name));
     findings.extend(unknown.map(|name| finding(name, Verdict::Unclaimed)));
     Ok(findings)
-}
-
-/// SHA-256 of the tensor's float32 bytes, little-endian, C order, in Hugging Face layout.
-fn sha256(weights: &Weights, name: &str) -> Result<String> {
-    let values: Vec<f32> = weights.canonical(name)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-    let mut sha = Sha256::new();
-    for chunk in values.chunks(4096) {
-        let bytes: Vec<u8> = chunk.iter().flat_map(|v| v.to_le_bytes()).collect();
-        sha.update(bytes);
-    }
-    Ok(format!("{:x}", sha.finalize()))
 }
 
 fn judge_config(ours: &Config, theirs: &crate::reference::Config) -> Vec<Finding> {

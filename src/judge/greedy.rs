@@ -6,7 +6,7 @@ use super::port::{Port, Traits};
 use super::verdict::{Finding, Verdict};
 use crate::Result;
 use crate::checkpoints::NearTie;
-use crate::generate::{Generation, Sampling};
+use crate::generate::{Decoder, Generation, Sampling};
 use crate::model::Input;
 use crate::reference::{Greedy, Prompt};
 
@@ -58,17 +58,10 @@ fn follow(
     let mut done = 0;
     while done < prompt.tokens.len() {
         let so_far: Vec<u32> = prompt.ids.iter().chain(&prompt.tokens[..done]).copied().collect();
-        let mut at = 0;
-        port.begin();
-        let step = |ids: &[u32]| {
-            let logits = port.forward(&Input::single(ids, at), &mut ())?; // [1, s, vocab]
-            at += ids.len();
-            Ok(logits.i((0, ids.len() - 1))?.to_dtype(DType::F32)?.to_vec1()?)
-        };
         let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
         let wanted = &prompt.tokens[done..];
         let mut anchored = false;
-        let mut stream = Generation::new(step, so_far, sampling, eos, wanted.len())?;
+        let mut stream = Generation::start(Driven::begin(port), so_far, sampling, wanted.len(), eos)?;
         for (k, &want) in wanted.iter().enumerate() {
             let got = match stream.next() {
                 None => {
@@ -78,7 +71,7 @@ fn follow(
                         prompt.tokens.len()
                     )));
                 }
-                Some(token) => token?,
+                Some(step) => step?.token,
             };
             if got != want && decides(done + k) {
                 let (step, gap) = (done + k, prompt.gap[done + k]);
@@ -97,6 +90,31 @@ fn follow(
         }
     }
     Ok(Verdict::Pass(0.0))
+}
+
+/// A port as generation sees it. The judge counts positions, as any caller of forward must.
+struct Driven<'a> {
+    port: &'a mut dyn Port,
+    at: usize,
+}
+
+impl<'a> Driven<'a> {
+    fn begin(port: &'a mut dyn Port) -> Self {
+        port.begin();
+        Self { port, at: 0 }
+    }
+}
+
+impl Decoder for Driven<'_> {
+    fn feed(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
+        let logits = self.port.forward(&Input::single(ids, self.at), &mut ())?; // [1, s, vocab]
+        self.at += ids.len();
+        Ok(logits.i((0, ids.len() - 1))?.to_dtype(DType::F32)?.to_vec1()?)
+    }
+
+    fn room(&self) -> usize {
+        self.port.traits().context - self.at
+    }
 }
 
 fn finding(about: String, path: &str, verdict: Verdict) -> Finding {

@@ -18,7 +18,7 @@ pub use verdict::{Finding, Outcome, Status, Verdict};
 use candle_core::{DType, Device};
 
 use crate::checkpoints::{self, Checkpoint, Factor, How, View};
-use crate::model::Attention;
+use crate::model::{Attention, Llama};
 use crate::models::Model;
 use crate::reference::{Facts, Feed, Greedy, Reference, Sampling, Tokens};
 use crate::tokenizer::Tokenizer;
@@ -86,13 +86,13 @@ impl<'a> Subject<'a> {
         paths: &[Attention],
     ) -> Result<Self> {
         let (weights, tokenizer) = (&model.weights, &model.tokenizer);
+        let llama = Llama::load(weights, device, dtype, Attention::Plain)?;
         let mut ports: Vec<Box<dyn Port>> = Vec::new();
-        let plain = LlamaPort::load(weights, device, dtype, Attention::Plain)?;
-        for case in &cases {
-            all_claimed(case, &plain.traits())?;
-        }
         for &path in paths {
-            ports.push(Box::new(plain.on(path)?));
+            ports.push(Box::new(LlamaPort::new(llama.on(path)?)));
+        }
+        for (case, port) in cases.iter().flat_map(|case| ports.iter().map(move |port| (case, port))) {
+            all_claimed(case, &port.traits())?;
         }
         Ok(Self {
             config: weights.config().clone(),
