@@ -49,12 +49,12 @@ from capture.texts import CHAT, CHATS, FRANCE, GENESIS, GREEDY, SAMPLING, SAMPLI
 CATALOGUE = {
     "tiny-llama": {  # all layers stored
         "single": dict(prompts=["\n"]),  # one token: position 0, where rope does nothing
-        "short": dict(prompts=["<|im_start|>user\nAnd God said<|im_end|>\n"]),
+        "short": dict(prompts=["<|im_start|>user\nAnd the LORD said, Go<|im_end|>\n"]),
         "batch-left": dict(prompts=["And the king said,", "And the king", "And the"], pad="left"),  # 5, 3, 2 tokens
         "long": dict(prompts=[GENESIS], cut=300, tail=8),  # positions past 256
     },
     "tiny-llama2": {
-        "short": dict(prompts=["And \u00e9 the LORD:"]),  # BOS, a leading space, two bytes
+        "short": dict(prompts=["And \u00e9 the LORD God:"]),  # BOS, a leading space, two bytes
         "batch-right": dict(prompts=["And the king said", "the LORD", "God"], pad="right"),  # 5, 3, 2 with BOS
     },
     "smollm2-135m": {  # 30 layers: a few complete, so that the fixture stays small

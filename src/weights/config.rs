@@ -1,0 +1,151 @@
+//! What a Llama is made of: one struct, read from `config.json` or from GGUF metadata.
+
+mod gguf;
+mod json;
+
+use std::fmt;
+
+pub(super) use gguf::from_gguf;
+pub(super) use json::from_json;
+
+/// How the rows of q and k lie, hence which elements a rotation pairs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RopeLayout {
+    /// Element i of a head turns with i + head_dim/2: Hugging Face, `candle_nn::rotary_emb::rope`.
+    HalfSplit,
+    /// Element 2i turns with 2i + 1: GGUF llama and Meta's own files, `candle_nn::rotary_emb::rope_i`.
+    Interleaved,
+}
+
+/// The numbers that define a Llama, under the names of Hugging Face's `LlamaConfig`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width inside the MLP.
+    pub intermediate_size: usize,
+    /// Number of blocks.
+    pub num_hidden_layers: usize,
+    /// Query heads.
+    pub num_attention_heads: usize,
+    /// Key and value heads; each serves `num_attention_heads / num_key_value_heads` query heads.
+    pub num_key_value_heads: usize,
+    /// Width of one head. Not always `hidden_size / num_attention_heads`.
+    pub head_dim: usize,
+    /// Rows of the embedding.
+    pub vocab_size: usize,
+    /// Context length, in tokens.
+    pub max_position_embeddings: usize,
+    /// ε inside the norms' square root. From GGUF it is an f32's exact value: compare as f32.
+    pub rms_norm_eps: f64,
+    /// Base of the rotation's wavelengths. From GGUF it is an f32's exact value.
+    pub rope_theta: f64,
+    /// Is the output matrix the embedding's?
+    pub tie_word_embeddings: bool,
+    /// The token that starts a text.
+    pub bos_token_id: Option<u32>,
+    /// The tokens that end a generation, ascending.
+    pub eos_token_ids: Vec<u32>,
+    /// How these weights want to be rotated.
+    pub rope_layout: RopeLayout,
+}
+
+/// No size of a real model comes near it, and products of two such sizes cannot overflow.
+const MAX_SIZE: usize = 1 << 24;
+
+impl Config {
+    /// Width of all query heads together, `heads · head_dim`.
+    pub fn query_width(&self) -> usize {
+        self.num_attention_heads * self.head_dim
+    }
+
+    /// Width of all key heads together (the values' too), `kv_heads · head_dim`.
+    pub fn key_width(&self) -> usize {
+        self.num_key_value_heads * self.head_dim
+    }
+
+    /// Everything about these numbers that cannot be right, a clause each: `key: value and why not`.
+    pub fn lint(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let sizes = [
+            ("hidden_size", self.hidden_size, MAX_SIZE),
+            ("intermediate_size", self.intermediate_size, MAX_SIZE),
+            // A site's layer number has 16 bits.
+            ("num_hidden_layers", self.num_hidden_layers, u16::MAX as usize),
+            ("num_attention_heads", self.num_attention_heads, MAX_SIZE),
+            ("num_key_value_heads", self.num_key_value_heads, MAX_SIZE),
+            ("head_dim", self.head_dim, MAX_SIZE),
+            ("vocab_size", self.vocab_size, MAX_SIZE),
+            ("max_position_embeddings", self.max_position_embeddings, MAX_SIZE),
+        ];
+        for (key, size, most) in sizes {
+            if !(1..=most).contains(&size) {
+                wrong.push(format!("{key}: {size} is not between 1 and {most}"));
+            }
+        }
+        if !wrong.is_empty() {
+            return wrong;
+        }
+        let (heads, kv_heads) = (self.num_attention_heads, self.num_key_value_heads);
+        if !heads.is_multiple_of(kv_heads) {
+            wrong.push(format!("num_key_value_heads: {heads} query heads cannot share {kv_heads} evenly"));
+        }
+        if !self.head_dim.is_multiple_of(2) {
+            wrong.push(format!("head_dim: {} is odd, a rotation needs pairs", self.head_dim));
+        }
+        if !(self.rms_norm_eps > 0.0 && self.rms_norm_eps <= 1e-2) {
+            wrong.push(format!("rms_norm_eps: {:e} is not in (0, 1e-2]", self.rms_norm_eps));
+        }
+        if !(self.rope_theta > 1.0 && self.rope_theta.is_finite()) {
+            wrong.push(format!("rope_theta: {:e} is not a number above 1", self.rope_theta));
+        }
+        let bos = self.bos_token_id.map(|id| ("bos_token_id", id));
+        for (key, id) in self.eos_token_ids.iter().map(|&id| ("eos_token_id", id)).chain(bos) {
+            if id as usize >= self.vocab_size {
+                wrong.push(format!("{key}: {id} is outside the vocabulary of {}", self.vocab_size));
+            }
+        }
+        wrong
+    }
+
+    /// Every tensor that this model has, with its shape (`[out, in]` for a matrix). A tied model
+    /// has no `lm_head.weight`. Call it on a config that passes [`Config::lint`].
+    pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+        let (hidden, ffn) = (self.hidden_size, self.intermediate_size);
+        let (q, kv) = (self.query_width(), self.key_width());
+        let layer = [
+            ("input_layernorm", vec![hidden]),
+            ("self_attn.q_proj", vec![q, hidden]),
+            ("self_attn.k_proj", vec![kv, hidden]),
+            ("self_attn.v_proj", vec![kv, hidden]),
+            ("self_attn.o_proj", vec![hidden, q]),
+            ("post_attention_layernorm", vec![hidden]),
+            ("mlp.gate_proj", vec![ffn, hidden]),
+            ("mlp.up_proj", vec![ffn, hidden]),
+            ("mlp.down_proj", vec![hidden, ffn]),
+        ];
+        let mut all = vec![("model.embed_tokens.weight".to_owned(), vec![self.vocab_size, hidden])];
+        for n in 0..self.num_hidden_layers {
+            all.extend(
+                layer.iter().map(|(part, shape)| (format!("model.layers.{n}.{part}.weight"), shape.clone())),
+            );
+        }
+        all.push(("model.norm.weight".to_owned(), vec![hidden]));
+        if !self.tie_word_embeddings {
+            all.push(("lm_head.weight".to_owned(), vec![self.vocab_size, hidden]));
+        }
+        all
+    }
+}
+
+/// `30 layers, width 576, 9 heads on 3 kv heads`.
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { num_hidden_layers, hidden_size, num_attention_heads, num_key_value_heads, .. } = self;
+        write!(f, "{num_hidden_layers} layers, width {hidden_size}, {num_attention_heads} heads")?;
+        if num_attention_heads != num_key_value_heads {
+            write!(f, " on {num_key_value_heads} kv heads")?;
+        }
+        Ok(())
+    }
+}

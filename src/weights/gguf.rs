@@ -1,0 +1,134 @@
+//! GGUF files: metadata, and tensors as llama.cpp's converter stores them.
+//!
+//! The rows of q and k are permuted (a rotation turns neighbouring elements, 2i and 2i + 1), and
+//! names and dimension order are llama.cpp's own; here names become Hugging Face's and shapes are
+//! rows first.
+
+mod cursor;
+mod header;
+mod names;
+mod value;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::quantized::{GgmlDType, QTensor, ggml_file};
+use candle_core::{DType, Device, Tensor};
+use serde_json::Value as Json;
+
+use self::cursor::Problem;
+use self::header::{Entry, Header};
+use super::mapped::Bytes;
+use crate::{Error, Result};
+
+/// An opened GGUF file. Also opens files without tensors (vocabularies).
+#[derive(Debug)]
+pub struct Gguf {
+    path: PathBuf,
+    bytes: Bytes,
+    metadata: BTreeMap<String, value::Value>,
+    tensors: BTreeMap<String, Entry>,
+}
+
+impl Gguf {
+    /// Maps the file and reads its header; tensor data stays on disk.
+    ///
+    /// # Errors
+    /// When the file is not GGUF version 2 or 3, when its header contradicts itself or the file's
+    /// size, when a tensor has a type that Candle cannot read, or when it is one part of several.
+    pub fn open(path: &Path) -> Result<Self> {
+        let bytes = Bytes::map(path)?;
+        let refuse = |problem: Problem| Error::file(path, problem.what, problem.hint);
+        let Header { metadata, tensors } = Header::read(&bytes).map_err(refuse)?;
+        let mut named = BTreeMap::new();
+        for (gguf, entry) in tensors {
+            let name = names::hugging_face(&gguf).unwrap_or(gguf);
+            if named.insert(name.clone(), entry).is_some() {
+                return Err(refuse(Problem::damaged(format!("two tensors are `{name}`"))));
+            }
+        }
+        let file = Self { path: path.to_owned(), bytes, metadata, tensors: named };
+        match file.metadata("split.count").and_then(|n| n.as_u64()) {
+            Some(parts) if parts > 1 => Err(Error::file(
+                path,
+                format!("is one of {parts} parts"),
+                "merge them first: `llama-gguf-split --merge FIRST-PART OUT.gguf`",
+            )),
+            _ => Ok(file),
+        }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A metadata value as JSON, decoded now. f32 values keep their exact value: 1e-5 in the file
+    /// is 9.999999747378752e-6 here.
+    pub fn metadata(&self, key: &str) -> Option<Json> {
+        self.metadata.get(key).map(|value| value.to_json(&self.bytes))
+    }
+
+    /// The number of elements of an array in the metadata, without decoding it.
+    pub fn metadata_len(&self, key: &str) -> Option<u64> {
+        self.metadata.get(key).and_then(value::Value::count)
+    }
+
+    /// All metadata keys, sorted.
+    pub fn metadata_keys(&self) -> impl Iterator<Item = &str> {
+        self.metadata.keys().map(String::as_str)
+    }
+
+    /// All tensors, sorted: Hugging Face names where a Llama has the tensor, the file's own names
+    /// for all others.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// The shape of a tensor, `[out, in]` for a matrix.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|entry| entry.shape.as_slice())
+    }
+
+    /// The type that a tensor is stored in.
+    pub fn dtype(&self, name: &str) -> Option<GgmlDType> {
+        self.tensors.get(name).map(|entry| entry.dtype)
+    }
+
+    /// The whole file.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// A tensor as stored, in blocks, copied to the device.
+    ///
+    /// # Errors
+    /// When there is no such tensor, or the device has no memory for it.
+    pub fn quantized(&self, name: &str, device: &Device) -> Result<Arc<QTensor>> {
+        let (entry, raw) = self.entry(name)?;
+        // `raw` is aligned for every block type: a map starts on a page, tensors on multiples of 8.
+        let tensor = ggml_file::qtensor_from_ggml(entry.dtype, raw, entry.shape.clone(), device)?;
+        Ok(Arc::new(tensor))
+    }
+
+    /// A tensor on the CPU, rows as stored: half types as they are, blocks dequantised to f32.
+    ///
+    /// # Errors
+    /// When there is no such tensor.
+    pub fn tensor(&self, name: &str) -> Result<Tensor> {
+        let (entry, raw) = self.entry(name)?;
+        let plain = match entry.dtype {
+            GgmlDType::F32 => DType::F32,
+            GgmlDType::F16 => DType::F16,
+            GgmlDType::BF16 => DType::BF16,
+            _ => return Ok(self.quantized(name, &Device::Cpu)?.dequantize(&Device::Cpu)?),
+        };
+        Ok(Tensor::from_raw_buffer(raw, plain, &entry.shape, &Device::Cpu)?)
+    }
+
+    fn entry(&self, name: &str) -> Result<(&Entry, &[u8])> {
+        let entry = self.tensors.get(name).ok_or_else(|| super::no_such_tensor(&self.path, name))?;
+        Ok((entry, &self.bytes[entry.bytes.clone()]))
+    }
+}

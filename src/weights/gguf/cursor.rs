@@ -1,0 +1,100 @@
+//! A bounded reader over untrusted bytes: whatever a header claims, nothing is read past the end
+//! and nothing is allocated that the file could not hold.
+
+use std::ops::Range;
+
+/// Why a header cannot be used.
+#[derive(Debug)]
+pub(super) struct Problem {
+    /// One lower-case clause, without the file's name.
+    pub(super) what: String,
+    /// What to do about it.
+    pub(super) hint: &'static str,
+}
+
+impl Problem {
+    /// The header contradicts itself or the file's size.
+    pub(super) fn damaged(what: impl Into<String>) -> Self {
+        let hint = "the file is damaged or incomplete: fetch it again and compare its SHA-256";
+        Self { what: what.into(), hint }
+    }
+
+    /// The file is well-formed, but asks for what this crate cannot do.
+    pub(super) fn unsupported(what: impl Into<String>) -> Self {
+        let hint = "convert the model again with a recent llama.cpp, as F16, Q8_0, Q4_0 or a K type";
+        Self { what: what.into(), hint }
+    }
+
+    /// Says in front where the problem is.
+    pub(super) fn within(self, place: impl std::fmt::Display) -> Self {
+        Self { what: format!("{place}: {}", self.what), ..self }
+    }
+}
+
+/// Reads little-endian values from `bytes` and remembers where it stands.
+pub(super) struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    pub(super) fn new(bytes: &'a [u8], at: usize) -> Self {
+        Self { bytes, at: at.min(bytes.len()) }
+    }
+
+    /// The offset of the next byte, from the start of the file.
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Steps over `len` bytes and says where they lie. `what` names them should they be missing.
+    pub(super) fn skip(&mut self, len: u64, what: &str) -> Result<Range<usize>, Problem> {
+        let left = self.bytes.len() - self.at;
+        match usize::try_from(len) {
+            Ok(len) if len <= left => {
+                let start = self.at;
+                self.at += len;
+                Ok(start..self.at)
+            }
+            _ => Err(Problem::damaged(format!(
+                "{what} takes {len} bytes at offset {}, but {left} are left",
+                self.at
+            ))),
+        }
+    }
+
+    fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N], Problem> {
+        let range = self.skip(N as u64, what)?;
+        let mut out = [0; N];
+        out.copy_from_slice(&self.bytes[range]);
+        Ok(out)
+    }
+
+    pub(super) fn u32(&mut self, what: &str) -> Result<u32, Problem> {
+        self.array(what).map(u32::from_le_bytes)
+    }
+
+    pub(super) fn u64(&mut self, what: &str) -> Result<u64, Problem> {
+        self.array(what).map(u64::from_le_bytes)
+    }
+
+    /// A length in front, then that many bytes of UTF-8.
+    pub(super) fn string(&mut self, what: &str) -> Result<&'a str, Problem> {
+        let len = self.u64(what)?;
+        let range = self.skip(len, what)?;
+        let start = range.start;
+        std::str::from_utf8(&self.bytes[range])
+            .map_err(|_| Problem::damaged(format!("{what} at offset {start} is not UTF-8")))
+    }
+
+    /// A count of things that take at least `least` bytes each: refused when the rest of the file
+    /// cannot hold them, before anything is allocated for them.
+    pub(super) fn count(&mut self, least: u64, what: &str) -> Result<u64, Problem> {
+        let count = self.u64(what)?;
+        let left = (self.bytes.len() - self.at) as u64;
+        if count.checked_mul(least).is_none_or(|need| need > left) {
+            return Err(Problem::damaged(format!("{what} of {count} cannot fit into the {left} bytes left")));
+        }
+        Ok(count)
+    }
+}

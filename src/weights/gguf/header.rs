@@ -1,0 +1,224 @@
+//! The header of a GGUF file, read as what it is: untrusted.
+//!
+//! Candle has a reader too, but it divides by a zero alignment, wraps on large dimensions, keeps
+//! the last of two equal names and decodes every array at once; guarding it takes the same walk
+//! over the file as replacing it. Format: `docs/gguf.md` in ggml-org/ggml.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use candle_core::quantized::GgmlDType;
+
+use super::cursor::{Cursor, Problem};
+use super::value::Value;
+
+const DEFAULT_ALIGNMENT: u64 = 32;
+const MAX_DIMS: u32 = 4;
+
+/// A tensor as the header describes it.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) dtype: GgmlDType,
+    /// Rows first: the reverse of the order in the file.
+    pub(super) shape: Vec<usize>,
+    /// From the start of the file.
+    pub(super) bytes: Range<usize>,
+}
+
+/// Everything in front of the tensor data.
+#[derive(Debug)]
+pub(super) struct Header {
+    pub(super) metadata: BTreeMap<String, Value>,
+    pub(super) tensors: BTreeMap<String, Entry>,
+}
+
+impl Header {
+    /// Reads and checks a whole header. What it returns can be trusted: names are unique, and every
+    /// tensor lies inside the file, aligned, apart from all others, with a size that is right for
+    /// its type and shape.
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, Problem> {
+        let mut cursor = Cursor::new(bytes, 0);
+        check_version(&mut cursor, bytes)?;
+        // Name length, rank, one dimension, type, offset; key length, type, one byte.
+        let tensor_count = cursor.count(8 + 4 + 8 + 4 + 8, "a tensor count")?;
+        let value_count = cursor.count(8 + 4 + 1, "a metadata count")?;
+
+        let mut metadata = BTreeMap::new();
+        for _ in 0..value_count {
+            let key = cursor.string("a metadata key")?;
+            let value = Value::scan(&mut cursor, bytes)
+                .map_err(|why| why.within(format_args!("metadata `{key}`")))?;
+            if metadata.insert(key.to_owned(), value).is_some() {
+                return Err(Problem::damaged(format!("metadata `{key}` is there twice")));
+            }
+        }
+        let mut found = Vec::new();
+        for _ in 0..tensor_count {
+            let name = cursor.string("a tensor name")?;
+            found.push(
+                Found::read(&mut cursor, name).map_err(|why| why.within(format_args!("tensor `{name}`")))?,
+            );
+        }
+        let alignment = alignment(&metadata, bytes)?;
+        let data = (cursor.position() as u64).next_multiple_of(alignment);
+        let tensors = place(found, data, alignment, bytes.len())?;
+        Ok(Self { metadata, tensors })
+    }
+}
+
+fn check_version(cursor: &mut Cursor, bytes: &[u8]) -> Result<(), Problem> {
+    if !bytes.starts_with(b"GGUF") {
+        return Err(Problem {
+            what: "is no GGUF file: it does not start with `GGUF`".into(),
+            hint: "pass a .gguf file, or a directory with config.json and safetensors",
+        });
+    }
+    cursor.skip(4, "the magic number")?;
+    match cursor.u32("the version")? {
+        2 | 3 => Ok(()),
+        1 => Err(Problem::unsupported("GGUF version 1 (of summer 2023) is not supported, 2 and 3 are")),
+        version if version.swap_bytes() <= 3 => Err(Problem::unsupported("big-endian GGUF is not supported")),
+        version => Err(Problem::unsupported(format!("GGUF version {version} is not supported, 2 and 3 are"))),
+    }
+}
+
+fn alignment(metadata: &BTreeMap<String, Value>, bytes: &[u8]) -> Result<u64, Problem> {
+    let Some(value) = metadata.get("general.alignment") else { return Ok(DEFAULT_ALIGNMENT) };
+    let value = value.to_json(bytes);
+    match value.as_u64() {
+        // The specification wants a multiple of 8; Candle's block types rely on at least 4.
+        Some(n) if n.is_power_of_two() && (8..=1 << 30).contains(&n) => Ok(n),
+        _ => Err(Problem::damaged(format!(
+            "`general.alignment` is {value}, which is no power of two from 8 on"
+        ))),
+    }
+}
+
+/// A tensor as read, its place not yet checked.
+struct Found<'a> {
+    name: &'a str,
+    dtype: GgmlDType,
+    shape: Vec<usize>,
+    offset: u64,
+    size: u64,
+}
+
+impl<'a> Found<'a> {
+    fn read(cursor: &mut Cursor, name: &'a str) -> Result<Self, Problem> {
+        let rank = cursor.u32("a rank")?;
+        if !(1..=MAX_DIMS).contains(&rank) {
+            return Err(Problem::damaged(format!("has {rank} dimensions, 1 to {MAX_DIMS} are possible")));
+        }
+        let dims = (0..rank).map(|_| cursor.u64("a dimension")).collect::<Result<Vec<_>, _>>()?;
+        let dtype = block_type(cursor.u32("a tensor type")?)?;
+        let offset = cursor.u64("a tensor offset")?;
+
+        let (block, row) = (dtype.block_size() as u64, dims[0]);
+        if dims.contains(&0) {
+            return Err(Problem::damaged(format!("has a dimension of 0 in {dims:?}")));
+        }
+        if !row.is_multiple_of(block) {
+            return Err(Problem::damaged(format!(
+                "has rows of {row}, no multiple of a {dtype:?} block's {block}"
+            )));
+        }
+        let size = dims
+            .iter()
+            .try_fold(1u64, |product, &dim| product.checked_mul(dim))
+            .and_then(|elements| (elements / block).checked_mul(dtype.type_size() as u64))
+            // Dequantised, a quarter byte may become eight.
+            .filter(|&size| size < (isize::MAX / 64) as u64)
+            .ok_or_else(|| {
+                Problem::damaged(format!("has dimensions {dims:?}, more than memory can address"))
+            })?;
+        let shape = dims.iter().rev().map(|&dim| dim as usize).collect();
+        Ok(Self { name, dtype, shape, offset, size })
+    }
+}
+
+/// Finds the place of every tensor and checks that it is one.
+fn place(
+    found: Vec<Found>,
+    data: u64,
+    alignment: u64,
+    end: usize,
+) -> Result<BTreeMap<String, Entry>, Problem> {
+    let mut tensors = BTreeMap::new();
+    let mut places = Vec::with_capacity(found.len());
+    for Found { name, dtype, shape, offset, size } in found {
+        if !offset.is_multiple_of(alignment) {
+            return Err(Problem::damaged(format!(
+                "tensor `{name}`: offset {offset} is no multiple of the alignment {alignment}"
+            )));
+        }
+        let start = data.checked_add(offset);
+        let bytes = match (start, start.and_then(|start| start.checked_add(size))) {
+            (Some(start), Some(stop)) if stop <= end as u64 => start as usize..stop as usize,
+            _ => {
+                return Err(Problem::damaged(format!(
+                    "tensor `{name}`: {size} bytes at offset {data} + {offset} do not fit, the file ends at {end}"
+                )));
+            }
+        };
+        places.push((bytes.start, bytes.end, name));
+        if tensors.insert(name.to_owned(), Entry { dtype, shape, bytes }).is_some() {
+            return Err(Problem::damaged(format!("tensor `{name}` is there twice")));
+        }
+    }
+    places.sort_unstable();
+    match places.windows(2).find(|pair| pair[1].0 < pair[0].1) {
+        Some(pair) => Err(Problem::damaged(format!("tensors `{}` and `{}` overlap", pair[0].2, pair[1].2))),
+        None => Ok(tensors),
+    }
+}
+
+/// The types that Candle can compute with, by their code in the file (`ggml_type` in ggml.h).
+fn block_type(code: u32) -> Result<GgmlDType, Problem> {
+    use GgmlDType::*;
+    let known = match code {
+        0 => F32,
+        1 => F16,
+        2 => Q4_0,
+        3 => Q4_1,
+        6 => Q5_0,
+        7 => Q5_1,
+        8 => Q8_0,
+        10 => Q2K,
+        11 => Q3K,
+        12 => Q4K,
+        13 => Q5K,
+        14 => Q6K,
+        30 => BF16,
+        _ => return Err(Problem::unsupported(format!("type {} is not supported", type_name(code)))),
+    };
+    Ok(known)
+}
+
+/// Names for the types that we cannot read, so that the message can be searched for.
+fn type_name(code: u32) -> String {
+    const NAMES: &[(u32, &str)] = &[
+        (9, "Q8_1"),
+        (15, "Q8_K"),
+        (16, "IQ2_XXS"),
+        (17, "IQ2_XS"),
+        (18, "IQ3_XXS"),
+        (19, "IQ1_S"),
+        (20, "IQ4_NL"),
+        (21, "IQ3_S"),
+        (22, "IQ2_S"),
+        (23, "IQ4_XS"),
+        (24, "I8"),
+        (25, "I16"),
+        (26, "I32"),
+        (27, "I64"),
+        (28, "F64"),
+        (29, "IQ1_M"),
+        (34, "TQ1_0"),
+        (35, "TQ2_0"),
+        (39, "MXFP4"),
+    ];
+    match NAMES.iter().find(|(known, _)| *known == code) {
+        Some((_, name)) => (*name).to_owned(),
+        None => format!("number {code}"),
+    }
+}

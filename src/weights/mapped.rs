@@ -1,0 +1,55 @@
+//! The bytes of a file, mapped and not read: a tensor costs memory only once it is asked for.
+
+use std::fs::File;
+use std::ops::Deref;
+use std::path::Path;
+
+use crate::{Error, Result};
+
+/// Bytes that stay where they are: a mapped file, or something compiled into the binary.
+#[derive(Debug)]
+pub(super) enum Bytes {
+    /// A file, mapped read-only. Starts on a page boundary.
+    Mapped(memmap2::Mmap),
+    /// Bytes of the program itself. Aligned to nothing in particular.
+    Static(&'static [u8]),
+}
+
+impl Bytes {
+    /// Maps a whole regular file.
+    ///
+    /// # Errors
+    /// When it cannot be opened or mapped, is not a regular file, or is empty.
+    pub(super) fn map(path: &Path) -> Result<Self> {
+        let failed = |e: std::io::Error| Error::file(path, e, "check the path and its permissions");
+        let file = File::open(path).map_err(failed)?;
+        let facts = file.metadata().map_err(failed)?;
+        if !facts.is_file() {
+            return Err(Error::file(
+                path,
+                "is not a regular file",
+                "pass a model file, not a pipe or device",
+            ));
+        }
+        if facts.len() == 0 {
+            return Err(Error::file(path, "is empty", "fetch the file again"));
+        }
+        // SAFETY: the map is read-only and private to this value, and lives as long as every slice
+        // taken from it. What no program can rule out is that another one shortens the file
+        // meanwhile: that ends this process with SIGBUS, it does not corrupt memory.
+        #[allow(unsafe_code)]
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(failed)?;
+        Ok(Self::Mapped(map))
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Static(bytes) => bytes,
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! Weight files → named tensors and a configuration. Knows no model.
+//!
+//! Names are Hugging Face's (`model.layers.0.self_attn.q_proj.weight`), matrices are `[out, in]`.
+//! Everything read here is untrusted: a damaged file is an error that names it, never a panic, and
+//! a missing tensor is never a silent default.
+
+mod config;
+pub mod gguf;
+mod mapped;
+mod safetensors;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{DType, Device, Tensor};
+use sha2::{Digest, Sha256};
+
+pub use self::config::{Config, RopeLayout};
+use self::gguf::Gguf;
+use self::safetensors::Shards;
+use crate::{Error, Result};
+
+/// A model's tensors and configuration. Tensors stay on disk until asked for; a clone shares them.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    origin: PathBuf,
+    config: Config,
+    source: Arc<Source>,
+    /// Texts beside the tensors that define the model: name and content.
+    texts: Vec<(String, String)>,
+    replaced: BTreeMap<String, Tensor>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Gguf(Gguf),
+    Shards(Shards),
+}
+
+impl Weights {
+    /// Opens a `.gguf` file or a directory with `config.json` and safetensors.
+    ///
+    /// # Errors
+    /// When it is neither, is damaged, is no Llama, has numbers that contradict each other, or
+    /// lacks a tensor that its configuration demands.
+    pub fn open(path: &Path) -> Result<Self> {
+        if path.is_dir() {
+            let texts =
+                ["config.json", "generation_config.json"].map(|name| (name.to_owned(), path.join(name)));
+            let needed = |(name, file): &(String, PathBuf)| name == "config.json" || file.is_file();
+            let texts = texts.into_iter().filter(needed);
+            let texts =
+                texts.map(|(name, file)| Ok((name, read_text(&file)?))).collect::<Result<Vec<_>>>()?;
+            return Self::assemble(path, texts, || Shards::open(path));
+        }
+        if path.extension().is_some_and(|end| end == "safetensors") {
+            return Err(Error::file(path, "is only a part of a model", "pass the directory that holds it"));
+        }
+        let file = Gguf::open(path)?;
+        let config = config::from_gguf(&file)?;
+        Self::checked(path, config, Source::Gguf(file), Vec::new())
+    }
+
+    /// Weights that are compiled into the program; `name` stands for their path in messages.
+    ///
+    /// # Errors
+    /// As [`Weights::open`].
+    pub fn from_parts(
+        name: &str,
+        config_json: &str,
+        generation_config: Option<&str>,
+        safetensors: &'static [u8],
+    ) -> Result<Self> {
+        let generation = generation_config.map(|text| ("generation_config.json".to_owned(), text.to_owned()));
+        let texts =
+            [("config.json".to_owned(), config_json.to_owned())].into_iter().chain(generation).collect();
+        Self::assemble(Path::new(name), texts, || Shards::from_static(name, safetensors))
+    }
+
+    fn assemble(
+        origin: &Path,
+        texts: Vec<(String, String)>,
+        shards: impl FnOnce() -> Result<Shards>,
+    ) -> Result<Self> {
+        let generation = texts.get(1).map(|(_, text)| text.as_str());
+        let file = origin.join("config.json");
+        let config = config::from_json(&texts[0].1, generation, &file.to_string_lossy())?;
+        Self::checked(origin, config, Source::Shards(shards()?), texts)
+    }
+
+    fn checked(origin: &Path, config: Config, source: Source, texts: Vec<(String, String)>) -> Result<Self> {
+        let (origin, source) = (origin.to_owned(), Arc::new(source));
+        let this = Self { origin, config, source, texts, replaced: BTreeMap::new() };
+        let wrong = this.lint();
+        match wrong.as_slice() {
+            [] => Ok(this),
+            [first, rest @ ..] => {
+                let more =
+                    if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
+                let hint = "configuration and tensors do not belong together, or the file is damaged: fetch it again";
+                Err(Error::file(&this.origin, format!("{first}{more}"), hint))
+            }
+        }
+    }
+
+    /// What contradicts itself, a clause each: numbers of the configuration, then tensors that it
+    /// demands and that are missing or have another shape. Empty for everything that `open` opens.
+    pub fn lint(&self) -> Vec<String> {
+        let wrong = self.config.lint();
+        if !wrong.is_empty() {
+            return wrong;
+        }
+        let problem = |(name, want): (String, Vec<usize>)| match self.shape(&name) {
+            None => Some(format!("tensor `{name}` is missing")),
+            Some(got) if got != want => {
+                Some(format!("tensor `{name}` is {got:?}, the configuration wants {want:?}"))
+            }
+            Some(_) => None,
+        };
+        self.config.tensors().into_iter().filter_map(problem).collect()
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Goes on with another configuration, unchecked: this is how a wrong ε is planted.
+    pub fn set_config(&mut self, config: Config) {
+        self.config = config;
+    }
+
+    /// The names of the tensors that the model has, sorted bytewise.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.config.tensors().into_iter().map(|(name, _)| name).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Tensors in the file that the model has no use for. Not among them are stored tables of the
+    /// rotation's wavelengths, which many old files carry and transformers ignores as well.
+    pub fn unexpected(&self) -> Vec<String> {
+        let known = self.names();
+        let stray = |name: &&str| {
+            known.binary_search_by(|k| k.as_str().cmp(name)).is_err()
+                && !name.ends_with(".rotary_emb.inv_freq")
+        };
+        match &*self.source {
+            Source::Gguf(file) => file.names().filter(stray).map(str::to_owned).collect(),
+            Source::Shards(shards) => shards.names().filter(stray).map(str::to_owned).collect(),
+        }
+    }
+
+    /// The shape of a tensor.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        if let Some(tensor) = self.replaced.get(name) {
+            return Some(tensor.dims());
+        }
+        match &*self.source {
+            Source::Gguf(file) => file.shape(name),
+            Source::Shards(shards) => shards.shape(name),
+        }
+    }
+
+    /// A tensor, dequantised, with rows as stored: q and k of a GGUF file stay permuted, for a
+    /// rotation of [`RopeLayout::Interleaved`].
+    ///
+    /// Blocks are dequantised on the CPU in f32, so that every device starts from the same values.
+    ///
+    /// # Errors
+    /// When there is no such tensor or the device has no memory for it.
+    pub fn tensor(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
+        let tensor = match (self.replaced.get(name), &*self.source) {
+            (Some(tensor), _) => tensor.clone(),
+            (None, Source::Gguf(file)) => file.tensor(name)?,
+            (None, Source::Shards(shards)) => shards.tensor(name)?,
+        };
+        Ok(tensor.to_dtype(dtype)?.to_device(device)?)
+    }
+
+    /// A tensor in f32 on the CPU, in Hugging Face's row order whatever the file has, contiguous:
+    /// what hashes and references are made of.
+    ///
+    /// # Errors
+    /// As [`Weights::tensor`].
+    pub fn canonical(&self, name: &str) -> Result<Tensor> {
+        let tensor = self.tensor(name, DType::F32, &Device::Cpu)?;
+        let Config { head_dim, rope_layout, .. } = self.config;
+        let rotated =
+            name.ends_with(".self_attn.q_proj.weight") || name.ends_with(".self_attn.k_proj.weight");
+        if rope_layout == RopeLayout::HalfSplit || !rotated {
+            return Ok(tensor.contiguous()?);
+        }
+        let (rows, width) = tensor.dims2()?;
+        // [rows, in] → [heads, pair, member, in] → [heads, member, pair, in]
+        let pairs = tensor.reshape((rows / head_dim, head_dim / 2, 2, width))?;
+        Ok(pairs.transpose(1, 2)?.contiguous()?.reshape((rows, width))?)
+    }
+
+    /// A tensor in the blocks of its GGUF file.
+    ///
+    /// # Errors
+    /// When the weights are not from a GGUF file, or the tensor was replaced or is not there.
+    pub fn quantized(&self, name: &str, device: &Device) -> Result<Arc<QTensor>> {
+        let none = |why: &str| Err(Error::file(&self.origin, format!("`{name}`: {why}"), "use dense matmul"));
+        match &*self.source {
+            _ if self.replaced.contains_key(name) => none("was replaced, and has no blocks any more"),
+            Source::Gguf(file) => file.quantized(name, device),
+            Source::Shards(_) => none("safetensors have no blocks"),
+        }
+    }
+
+    /// Puts another tensor in the place of one, in rows as stored; all others stay as they are.
+    /// Unchecked: see [`Weights::lint`].
+    pub fn replace(&mut self, name: &str, tensor: Tensor) {
+        self.replaced.insert(name.to_owned(), tensor);
+    }
+
+    /// Are any of the model's tensors stored in blocks of less than 16 bits?
+    pub fn is_quantized(&self) -> bool {
+        use GgmlDType::{BF16, F16, F32};
+        let Source::Gguf(file) = &*self.source else { return false };
+        file.names().any(|name| !matches!(file.dtype(name), Some(F32 | F16 | BF16)))
+    }
+
+    /// The GGUF file behind the weights: its metadata carries the tokenizer.
+    pub fn gguf(&self) -> Option<&Gguf> {
+        match &*self.source {
+            Source::Gguf(file) => Some(file),
+            Source::Shards(_) => None,
+        }
+    }
+
+    /// Where the weights came from.
+    pub fn origin(&self) -> &Path {
+        &self.origin
+    }
+
+    /// SHA-256 of every file that defines the model, name and lower-case hex digits: the
+    /// configuration (for safetensors), then the tensors. Reads the files from end to end.
+    pub fn files_sha256(&self) -> Vec<(String, String)> {
+        let named = |path: &Path, bytes: &[u8]| {
+            let name = path.file_name().unwrap_or(path.as_os_str());
+            (name.to_string_lossy().into_owned(), hex(Sha256::digest(bytes)))
+        };
+        match &*self.source {
+            Source::Gguf(file) => vec![named(file.path(), file.bytes())],
+            Source::Shards(shards) => {
+                let texts = self.texts.iter().map(|(name, text)| named(Path::new(name), text.as_bytes()));
+                texts.chain(shards.files().map(|(path, bytes)| named(path, bytes))).collect()
+            }
+        }
+    }
+
+    /// One hash that tells these weights from all others: that of the file for GGUF; else, or with
+    /// tensors replaced, of the lines `HASH  NAME` (as `sha256sum` prints them) of all files and
+    /// replaced tensors. A configuration that was set does not show.
+    ///
+    /// # Errors
+    /// When a replaced tensor cannot be brought to the CPU.
+    pub fn sha256(&self) -> Result<String> {
+        let mut parts = self.files_sha256();
+        if let ([(_, only)], true) = (parts.as_slice(), self.replaced.is_empty()) {
+            return Ok(only.clone());
+        }
+        for name in self.replaced.keys() {
+            parts.push((name.clone(), sha256_of(&self.canonical(name)?)?));
+        }
+        let lines: String = parts.iter().map(|(name, hash)| format!("{hash}  {name}\n")).collect();
+        Ok(hex(Sha256::digest(lines)))
+    }
+
+    /// `30 layers, width 576, 9 heads on 3 kv heads · 61 F32, 210 Q4_1, 1 Q8_0`.
+    pub fn describe(&self) -> String {
+        let mut types: BTreeMap<String, usize> = BTreeMap::new();
+        for name in self.names() {
+            let stored = match &*self.source {
+                Source::Gguf(file) => file.dtype(&name).map(|dtype| format!("{dtype:?}")),
+                Source::Shards(shards) => shards.dtype(&name).map(|dtype| format!("{dtype:?}")),
+            };
+            *types.entry(stored.unwrap_or_default()).or_default() += 1;
+        }
+        let types: Vec<String> = types.iter().map(|(dtype, count)| format!("{count} {dtype}")).collect();
+        format!("{} · {}", self.config, types.join(", "))
+    }
+}
+
+/// SHA-256 of a tensor's little-endian f32 bytes in row-major order, as lower-case hex digits.
+///
+/// # Errors
+/// When the tensor cannot be brought to the CPU.
+pub fn sha256_of(tensor: &Tensor) -> Result<String> {
+    let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    let mut hash = Sha256::new();
+    for chunk in values.chunks(1 << 14) {
+        let bytes: Vec<u8> = chunk.iter().flat_map(|value| value.to_le_bytes()).collect();
+        hash.update(bytes);
+    }
+    Ok(hex(hash.finalize()))
+}
+
+fn hex(bytes: impl AsRef<[u8]>) -> String {
+    bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    let hint = "a model is a .gguf file, or a directory with config.json and model.safetensors";
+    std::fs::read_to_string(path).map_err(|e| Error::file(path, e, hint))
+}
+
+fn no_such_tensor(origin: &Path, name: &str) -> Error {
+    Error::file(
+        origin,
+        format!("tensor `{name}` is missing"),
+        "see which tensors there are with `rbees-check inspect`",
+    )
+}

@@ -1,0 +1,192 @@
+//! A Hugging Face directory: `config.json` and one or several safetensors files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::tensor::{Dtype, SafeTensors};
+use serde::Deserialize;
+
+use super::mapped::Bytes;
+use crate::{Error, Result};
+
+/// One safetensors file.
+#[derive(Debug)]
+struct Shard {
+    /// Its path, or what stands for it in messages.
+    origin: PathBuf,
+    bytes: Bytes,
+}
+
+#[derive(Debug)]
+struct Entry {
+    shard: usize,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    /// From the start of the file.
+    bytes: std::ops::Range<usize>,
+}
+
+/// The tensors of all shards under their names in the file.
+#[derive(Debug)]
+pub(super) struct Shards {
+    shards: Vec<Shard>,
+    tensors: BTreeMap<String, Entry>,
+}
+
+/// The part of `model.safetensors.index.json` that matters.
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl Shards {
+    /// Maps `model.safetensors`, else all files that `model.safetensors.index.json` names.
+    ///
+    /// # Errors
+    /// When neither is there, a shard is missing or damaged, or a shard lacks what the index
+    /// promises.
+    pub(super) fn open(dir: &Path) -> Result<Self> {
+        let whole = dir.join("model.safetensors");
+        if whole.is_file() {
+            return Self::read(vec![Shard { bytes: Bytes::map(&whole)?, origin: whole }]);
+        }
+        let path = dir.join("model.safetensors.index.json");
+        if !path.is_file() {
+            let hint = "only safetensors and GGUF are read: convert other formats with transformers' `save_pretrained`";
+            return Err(Error::file(
+                dir,
+                "has no model.safetensors and no model.safetensors.index.json",
+                hint,
+            ));
+        }
+        let again = "fetch the model directory again";
+        let text = super::read_text(&path)?;
+        let index: Index = serde_json::from_str(&text).map_err(|e| Error::file(&path, e, again))?;
+        let files: BTreeSet<&String> = index.weight_map.values().collect();
+        let mut shards = Vec::new();
+        for file in &files {
+            // A name such as `../../secret` must not lead out of the directory.
+            let mut parts = Path::new(file.as_str()).components();
+            if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
+                return Err(Error::file(
+                    &path,
+                    format!("shard name {file:?} is not a plain file name"),
+                    again,
+                ));
+            }
+            let origin = dir.join(file);
+            if !origin.is_file() {
+                return Err(Error::file(&path, format!("names {file}, which is not there"), again));
+            }
+            shards.push(Shard { bytes: Bytes::map(&origin)?, origin });
+        }
+        let all = Self::read(shards)?;
+        for (name, file) in &index.weight_map {
+            let origin = dir.join(file);
+            if all.tensors.get(name).is_none_or(|entry| all.shards[entry.shard].origin != origin) {
+                return Err(Error::file(
+                    &path,
+                    format!("promises `{name}` in {file}, where it is not"),
+                    again,
+                ));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Reads a file that is compiled into the program.
+    pub(super) fn from_static(origin: &str, bytes: &'static [u8]) -> Result<Self> {
+        Self::read(vec![Shard { origin: origin.into(), bytes: Bytes::Static(bytes) }])
+    }
+
+    fn read(shards: Vec<Shard>) -> Result<Self> {
+        let mut tensors = BTreeMap::new();
+        for (number, shard) in shards.iter().enumerate() {
+            for (name, entry) in shard.header(number)? {
+                if tensors.insert(name.clone(), entry).is_some() {
+                    let why = format!("`{name}` is also in another shard");
+                    return Err(Error::file(&shard.origin, why, "remove what does not belong to the model"));
+                }
+            }
+        }
+        Ok(Self { shards, tensors })
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    pub(super) fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|entry| entry.shape.as_slice())
+    }
+
+    pub(super) fn dtype(&self, name: &str) -> Option<Dtype> {
+        self.tensors.get(name).map(|entry| entry.dtype)
+    }
+
+    /// The files, in the order of their names.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&Path, &[u8])> {
+        self.shards.iter().map(|shard| (shard.origin.as_path(), &*shard.bytes))
+    }
+
+    /// A tensor on the CPU in the dtype of the file.
+    ///
+    /// # Errors
+    /// When it is not there, or is neither F32, F16, BF16 nor F64.
+    pub(super) fn tensor(&self, name: &str) -> Result<Tensor> {
+        let missing = || super::no_such_tensor(&self.shards[0].origin, name);
+        let entry = self.tensors.get(name).ok_or_else(missing)?;
+        let Shard { origin, bytes } = &self.shards[entry.shard];
+        let dtype = match entry.dtype {
+            Dtype::F32 => DType::F32,
+            Dtype::F16 => DType::F16,
+            Dtype::BF16 => DType::BF16,
+            Dtype::F64 => DType::F64,
+            other => {
+                let hint = "save the model as F32, F16, BF16 or F64";
+                return Err(Error::file(
+                    origin,
+                    format!("`{name}` is {other:?}, not a float type we read"),
+                    hint,
+                ));
+            }
+        };
+        Ok(Tensor::from_raw_buffer(&bytes[entry.bytes.clone()], dtype, &entry.shape, &Device::Cpu)?)
+    }
+}
+
+impl Shard {
+    /// All tensors of this file; every one lies inside it.
+    fn header(&self, number: usize) -> Result<Vec<(String, Entry)>> {
+        let damaged =
+            |why: String| Error::file(&self.origin, why, "the file is damaged or incomplete: fetch it again");
+        if !ends_are_inside(&self.bytes) {
+            return Err(damaged("a tensor ends past the end of the file".into()));
+        }
+        let (len, header) = SafeTensors::read_metadata(&self.bytes).map_err(|e| damaged(e.to_string()))?;
+        let data = 8 + len;
+        let entry = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
+            let (start, end) = info.data_offsets;
+            let bytes = data + start..data + end;
+            (name, Entry { shard: number, dtype: info.dtype, shape: info.shape.clone(), bytes })
+        };
+        Ok(header.tensors().into_iter().map(entry).collect())
+    }
+}
+
+/// Safetensors adds header length and last offset without minding an overflow: an offset near 2⁶⁴
+/// panics in debug builds and wraps in others. So look at the offsets first; whatever else is wrong
+/// with the header is its own to say.
+fn ends_are_inside(bytes: &[u8]) -> bool {
+    let header = || {
+        let len = u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?);
+        let text = bytes.get(8..)?.get(..usize::try_from(len).ok()?)?;
+        serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(text).ok()
+    };
+    let inside = |info: &serde_json::Value| match info.get("data_offsets").and_then(|ends| ends.get(1)) {
+        Some(end) => end.as_u64().is_none_or(|end| end <= bytes.len() as u64),
+        None => true,
+    };
+    header().is_none_or(|header| header.values().all(inside))
+}
