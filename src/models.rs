@@ -117,7 +117,16 @@ fn at_path(name: &str, path: &Path, fixture: Option<Fixture>) -> Result<Model> {
 }
 
 fn compiled_in(name: &str, files: embedded::Files) -> Result<Model> {
-    todo!()
+    let file = |path: &str| files.iter().find(|(name, _)| *name == path).map_or(&[][..], |&(_, bytes)| bytes);
+    let text = |path: &str| String::from_utf8_lossy(file(path));
+    let weights = Weights::from_parts(
+        name,
+        &text("config.json"),
+        Some(&text("generation_config.json")),
+        file("model.safetensors"),
+    )?;
+    let tokenizer = Tokenizer::from_bytes(file("tokenizer.json"))?;
+    Ok(Model { name: name.to_owned(), weights, tokenizer, fixture: fixture(name).ok() })
 }
 
 #[cfg(test)]

@@ -2,12 +2,14 @@
 
 mod device;
 mod explain;
+mod gate;
 mod generate;
 mod inspect;
 mod list;
 mod paint;
 mod progress;
 mod run;
+mod speech;
 mod threads;
 mod verdicts;
 

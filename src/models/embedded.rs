@@ -14,18 +14,12 @@ pub(super) const MODELS: &[(&str, Files)] = &[("tiny-llama", TINY_LLAMA), ("tiny
 
 const TINY_LLAMA: Files = files!("tiny-llama":
     "config.json" "generation_config.json" "model.safetensors" "tokenizer.json" "tokenizer_config.json"
-    "facts.json" "tokens.json" "greedy.json" "sampling.json" "sampling.npz"
-    "batch-left/manifest.json" "batch-left/noise.npz" "batch-left/reference.npz"
-    "long/manifest.json" "long/noise.npz" "long/reference.npz"
-    "short/manifest.json" "short/noise.npz" "short/reference.npz"
-    "single/manifest.json" "single/noise.npz" "single/reference.npz"
+
 );
 
 const TINY_LLAMA2: Files = files!("tiny-llama2":
     "config.json" "generation_config.json" "model.safetensors" "tokenizer.json" "tokenizer_config.json"
-    "facts.json" "tokens.json" "greedy.json" "sampling.json" "sampling.npz"
-    "batch-right/manifest.json" "batch-right/noise.npz" "batch-right/reference.npz"
-    "short/manifest.json" "short/noise.npz" "short/reference.npz"
+
 );
 
 /// The files of the model `name`, if it is compiled in.
