@@ -14,7 +14,10 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
     judges: "prompt to ids, ids to text, ids to embedding rows",
     how: How::Tokens(
         View { feed: Feed::Site, kinds: &[Kind::Embed] },
-        Factor { times: 1.0, because: "a lookup computes nothing: its only error is the rounding to the run's dtype" },
+        Factor {
+            times: 1.0,
+            because: "a lookup computes nothing: its only error is the rounding to the run's dtype",
+        },
     ),
     trips: &[
         "BOS added twice, or not at all",

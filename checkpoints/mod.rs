@@ -6,30 +6,30 @@
 use crate::probe::Kind;
 use crate::reference::Feed;
 
-#[path = "00_weights.rs"]
-mod weights;
-#[path = "00b_tokens.rs"]
-mod tokens;
+#[path = "03_attention.rs"]
+mod attention;
+#[path = "06_block.rs"]
+mod block;
+#[path = "05_ffn.rs"]
+mod ffn;
+#[path = "09_generation.rs"]
+mod generation;
+#[path = "04_kv_cache.rs"]
+mod kv_cache;
+#[path = "07_model.rs"]
+mod model;
+#[path = "02_qkv.rs"]
+mod qkv;
 #[path = "01_rms_norm.rs"]
 mod rms_norm;
 #[path = "01b_rope.rs"]
 mod rope;
-#[path = "02_qkv.rs"]
-mod qkv;
-#[path = "03_attention.rs"]
-mod attention;
-#[path = "04_kv_cache.rs"]
-mod kv_cache;
-#[path = "05_ffn.rs"]
-mod ffn;
-#[path = "06_block.rs"]
-mod block;
-#[path = "07_model.rs"]
-mod model;
 #[path = "08_sampling.rs"]
 mod sampling;
-#[path = "09_generation.rs"]
-mod generation;
+#[path = "00b_tokens.rs"]
+mod tokens;
+#[path = "00_weights.rs"]
+mod weights;
 
 /// Every checkpoint, in the order in which they are run.
 pub const ALL: [&Checkpoint; 12] = [
@@ -133,8 +133,13 @@ pub fn find(text: &str) -> Option<&'static Checkpoint> {
     ALL.into_iter().find(|checkpoint| {
         let id = checkpoint.id.to_ascii_lowercase();
         // `0` is 00 and `0b` 00B, though nothing, or only a letter, is left without their zeros.
-        let short = text.starts_with(|c: char| c.is_ascii_digit()) && text.len() <= id.len() && number(&text) == number(&id);
-        text == id || short || text == checkpoint.name || text == checkpoint.constant_name().to_ascii_lowercase()
+        let short = text.starts_with(|c: char| c.is_ascii_digit())
+            && text.len() <= id.len()
+            && number(&text) == number(&id);
+        text == id
+            || short
+            || text == checkpoint.name
+            || text == checkpoint.constant_name().to_ascii_lowercase()
     })
 }
 
@@ -189,7 +194,10 @@ mod tests {
     #[test]
     fn every_kind_of_site_is_judged_on_clean_inputs_by_exactly_one_checkpoint() {
         for &kind in Kind::ALL {
-            let judges = ALL.iter().flat_map(|c| c.views()).filter(|v| v.feed == Feed::Site && v.kinds.contains(&kind));
+            let judges = ALL
+                .iter()
+                .flat_map(|c| c.views())
+                .filter(|v| v.feed == Feed::Site && v.kinds.contains(&kind));
             assert_eq!(judges.count(), 1, "{kind:?}");
         }
     }
@@ -202,7 +210,11 @@ mod tests {
                 How::Greedy(near_tie) => near_tie.because,
                 How::Weights | How::Sampling => "exact",
             };
-            assert!(!because.is_empty() && !checkpoint.judges.is_empty() && !checkpoint.trips.is_empty(), "{}", checkpoint.id);
+            assert!(
+                !because.is_empty() && !checkpoint.judges.is_empty() && !checkpoint.trips.is_empty(),
+                "{}",
+                checkpoint.id
+            );
         }
     }
 }

@@ -143,19 +143,19 @@ def capture_yours(model, options):
     if options.pad:
         ids = [e if isinstance(e, list) else tokens.ids_of(model, e) for e in entries]
         texts = [e for e in entries if isinstance(e, str)]
-        places, cases = [options.out], [make_case(model, options.out.name, texts, ids=ids, pad=options.pad, **which)]
+        places, cases = [options.out], [make_case(model, options.out.resolve().name, texts, ids=ids, pad=options.pad, **which)]
     else:
         alone = len(entries) == 1 and not options.prompts_file
         places = [options.out] if alone else [options.out / f"{n:03}" for n in range(len(entries))]
         cases = [
-            make_case(model, place.name, **({"prompts": [e]} if isinstance(e, str) else {"ids": [e]}), **which)
+            make_case(model, place.resolve().name, **({"prompts": [e]} if isinstance(e, str) else {"ids": [e]}), **which)
             for place, e in zip(places, entries)
         ]
     provenance = model.provenance(f"python scripts/capture_reference.py {shlex.join(sys.argv[1:])}")
     say(f"truth of {len(cases)} cases")
     truths = [truth_of(model, case) for case in cases]
     say(f"noise in {', '.join(options.noise) or 'no dtype'}")
-    noises = measure(model, cases, truths, options.noise)
+    noises = measure(model, cases, truths, options.noise, options.orders)
     for place, case, truth, noise in zip(places, cases, truths, noises):
         write_measured(model, case, place, provenance, truth, noise)
         print(place)
@@ -196,6 +196,7 @@ def arguments():
     add("--layers", type=numbers, metavar="0,1,29", help="store these layers complete (of the others the output)")
     add("--tail", type=int, default=0, metavar="N", help="store the last N rows only (k_rope and v_proj: all)")
     add("--noise", type=some_dtypes, default=list(DTYPES), metavar="f32,bf16,f16", help="dtypes to measure, or none")
+    add("--orders", type=int, default=8, metavar="N", help="orders of summation to measure (fewer is faster, and luckier)")
     add("--threads", type=int, default=2, help="part of the last bits: the fixtures have 2")
     return parser.parse_args()
 

@@ -182,21 +182,25 @@ def tokenizer_config(model):
 
 # ---------------------------------------------------------------- training
 
-def train(config, ids, starts, prefix, steps):
+def fresh(config):
     torch.manual_seed(0)
     net = LlamaForCausalLM(LlamaConfig(**config, attn_implementation="sdpa"))  # twice as fast here as eager
     for name, p in net.named_parameters():
         if "norm" in name:  # all ones would hide a norm whose weight is left out
             p.data = 1 + 0.2 * torch.randn_like(p)
+    return net
+
+
+def train(net, ids, starts, prefix, steps, short, peak):
+    """`steps` of 4096 tokens: the first `short` in rows of 256, the others in whole contexts."""
     groups = [dict(params=[p for p in net.parameters() if p.dim() == d], weight_decay=w) for d, w in ((2, 0.1), (1, 0.0))]
     opt = torch.optim.AdamW(groups, betas=(0.9, 0.95))
     losses, began = [], time.time()
     for step in range(steps):
-        # The last twentieth on whole contexts, so that far positions were seen too.
-        rows, length = (16, 256) if step < steps * 19 // 20 else (4, 1024)
-        warm, done = min(1, (step + 1) / 100), step / steps
+        rows, length = (16, 256) if step < short else (4, 1024)
+        warm, done = min(1, (step + 1) / min(100, steps / 4)), step / steps
         for g in opt.param_groups:
-            g["lr"] = 4e-3 * warm * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
+            g["lr"] = peak * warm * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
         usable = starts[starts < len(ids) - length]
         picked = usable[torch.randint(len(usable), (rows,))]
         x = torch.stack([torch.cat([prefix, ids[i : i + length - len(prefix)]]) for i in picked.tolist()])
@@ -206,10 +210,10 @@ def train(config, ids, starts, prefix, steps):
         opt.step()
         opt.zero_grad(set_to_none=True)
         losses.append(loss.item())
-        if step % 50 == 49:
+        if step % 50 == 49 or step + 1 == steps:
             say(f"step {step + 1:5} of {steps}  loss {np.mean(losses[-50:]):.3f}  {time.time() - began:.0f} s")
     # Every unquantised file shall carry the same numbers, so all of them fit f16.
-    return net.half().float().eval()
+    return net.half().float()
 
 
 # ---------------------------------------------------------------- GGUF
@@ -340,7 +344,10 @@ def main():
         ids, starts = token_stream(name, tokenizer, text)
         say(f"{name}: {len(ids)} tokens of text, {len(starts)} beginnings")
         prefix = torch.tensor([1] if name == "tiny-llama2" else [], dtype=torch.long)
-        save(out, name, config, train(config, ids, starts, prefix, args.steps), tokenizer)
+        net = train(fresh(config), ids, starts, prefix, args.steps, short=args.steps * 19 // 20, peak=4e-3)
+        torch.manual_seed(1)  # by now the rate is too low to learn far positions: once more, higher
+        net = train(net, ids, starts, prefix, args.steps // 15, short=0, peak=1.5e-3)
+        save(out, name, config, net.eval(), tokenizer)
         check(out, name)
 
 

@@ -19,7 +19,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("checkpoints", &["probe", "reference"]),
     (
         "judge",
-        &["checkpoints", "compare", "generate", "model", "models", "probe", "reference", "tokenizer", "weights"],
+        &[
+            "checkpoints",
+            "compare",
+            "generate",
+            "model",
+            "models",
+            "probe",
+            "reference",
+            "tokenizer",
+            "weights",
+        ],
     ),
     ("report", &["judge", "checkpoints", "compare"]),
 ];
@@ -49,7 +59,8 @@ fn every_room_of_the_library_has_a_line_in_the_table() {
 
 #[test]
 fn imports_are_found_in_every_form() {
-    let source = "use crate::{Error, model::Llama, weights};\nuse crate::probe::Site;\nlet x = crate::judge::run();";
+    let source =
+        "use crate::{Error, model::Llama, weights};\nuse crate::probe::Site;\nlet x = crate::judge::run();";
     let found: Vec<String> = imports(source).into_iter().collect();
     assert_eq!(found, ["judge", "model", "probe", "weights"]);
 }
@@ -57,7 +68,8 @@ fn imports_are_found_in_every_form() {
 /// All files of a room: `src/room.rs`, `src/room/**`, `checkpoints/**`.
 fn files_of(room: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    let mut folders = vec![PathBuf::from(if room == "checkpoints" { room.into() } else { format!("src/{room}") })];
+    let mut folders =
+        vec![PathBuf::from(if room == "checkpoints" { room.into() } else { format!("src/{room}") })];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let path = entry.path();
@@ -75,9 +87,11 @@ fn files_of(room: &str) -> Vec<PathBuf> {
 /// The rooms named behind `crate::`, alone or in braces. `Error` and `Result` are no rooms.
 fn imports(source: &str) -> BTreeSet<String> {
     let lower = |s: &str| s.chars().next().is_some_and(|c| c.is_lowercase());
-    let word = |s: &str| s.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let word =
+        |s: &str| s.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     let mut found = BTreeSet::new();
-    let code: String = source.lines().filter(|l| !l.trim_start().starts_with("//")).map(|l| format!("{l}\n")).collect();
+    let code: String =
+        source.lines().filter(|l| !l.trim_start().starts_with("//")).map(|l| format!("{l}\n")).collect();
     for rest in code.split("crate::").skip(1) {
         match rest.strip_prefix('{') {
             None => found.extend(Some(word(rest)).filter(|w| lower(w))),

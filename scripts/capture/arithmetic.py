@@ -115,6 +115,8 @@ class Sequential(Stock):
 def orders(count=8):
     """The variants that noise is measured over, one at a time: each holds a shuffled copy of the weights."""
     yield Stock()
+    if count == 1:
+        return
     for seed in range(1, count - 1):
         yield Permuted(seed)
     yield Sequential()

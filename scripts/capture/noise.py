@@ -54,7 +54,7 @@ def relative_error(got, want):
         return np.stack([np.where(e == 0, 0.0, e / scale) for e, scale in pairs], -1)
 
 
-def measure(model, cases, truths, dtypes=DTYPES):
+def measure(model, cases, truths, dtypes=DTYPES, variants=8):
     """For each case {site: float32 [dtype, feed, (max, rms)]}; rope sites have a last axis of rows.
 
     Many cases are measured together, as each order's shuffled weights are made once.
@@ -69,7 +69,7 @@ def measure(model, cases, truths, dtypes=DTYPES):
         for noise in noises:
             for array in noise.values():
                 array[d] = 0.0
-        for order in orders():
+        for order in orders(variants):
             for case, truth, noise in zip(cases, truths, noises):
                 for f, feed in enumerate(FEEDS):
                     run(model.at(dtype), case, order, _judge(case, truth, noise, feed, (d, f)))

@@ -97,11 +97,16 @@ def table(model, texts, chats, provenance):
     words = model.tokenizer
     encode = []
     for text in texts:
-        for add in (True, False):
-            ids = words.encode(text, add)
-            encode.append({"text": text, "add_special_tokens": add, "ids": ids, "decoded": words.decode(ids)})
+        with_special, without = words.encode(text, True), words.encode(text, False)
+        encode.append(_row(words, text, True, with_special))
+        if without != with_special or text == texts[-1]:  # once where it makes no difference, else always
+            encode.append(_row(words, text, False, without))
     chat = []
     for messages, prompt in chats if words.template else []:
         text, ids = words.chat(messages, prompt)
         chat.append({"messages": messages, "add_generation_prompt": prompt, "text": text, "ids": ids})
     return {"format": 1, "encode": encode, "chat": chat, "provenance": provenance}
+
+
+def _row(words, text, add, ids):
+    return {"text": text, "add_special_tokens": add, "ids": ids, "decoded": words.decode(ids)}

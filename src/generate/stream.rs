@@ -1,14 +1,9 @@
-//! Stands on [`Llama::hidden`] and [`Llama::logits`]: the prompt goes through in one pass, then
-//! each token alone on the cache, and logits are made for the last position only.
+//! Stands on a [`Decoder`]: the prompt goes through in one pass, then each token alone on the cache.
 //!
-//! Positions go on from the prompt's, and every end-of-sequence id ends it: a chat model often has
-//! several.
+//! Every end-of-sequence id ends it: a chat model often has several.
 
-use candle_core::DType;
-
-use super::{Sampler, Sampling};
+use super::{Decoder, Sampler, Sampling};
 use crate::Result;
-use crate::model::{Cache, Input, Llama};
 
 /// One generated token.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,9 +29,8 @@ pub enum Finish {
 
 /// Tokens that follow a prompt, computed one by one as they are asked for.
 #[derive(Debug)]
-pub struct Generation<'a> {
-    llama: &'a Llama,
-    cache: Cache,
+pub struct Generation<D> {
+    decoder: D,
     sampler: Sampler,
     /// Of the next token, `[vocab]`; none while the last token has not been fed.
     logits: Option<Vec<f32>>,
@@ -47,33 +41,24 @@ pub struct Generation<'a> {
     finish: Option<Finish>,
 }
 
-impl<'a> Generation<'a> {
-    /// Feeds the prompt `ids` through the model, so that the first token waits to be drawn. At most
+impl<D: Decoder> Generation<D> {
+    /// Feeds the prompt `ids` to `decoder`, so that the first token waits to be drawn. At most
     /// `max_tokens` follow, or up to and including the first that is in `eos`.
     ///
     /// # Errors
     /// When the prompt is empty, outside the vocabulary or longer than the context, and for
     /// settings that [`Sampling::validate`] refuses.
     pub fn start(
-        llama: &'a Llama,
+        mut decoder: D,
         ids: Vec<u32>,
         sampling: Sampling,
         max_tokens: usize,
         eos: &[u32],
     ) -> Result<Self> {
-        let mut generation = Self {
-            sampler: Sampler::new(sampling)?,
-            cache: llama.new_cache(),
-            llama,
-            logits: None,
-            prompt: ids.len(),
-            max_tokens,
-            eos: eos.to_vec(),
-            finish: (max_tokens == 0).then_some(Finish::MaxTokens),
-            ids,
-        };
-        generation.feed()?;
-        Ok(generation)
+        let sampler = Sampler::new(sampling)?;
+        let logits = Some(decoder.feed(&ids)?);
+        let finish = (max_tokens == 0).then_some(Finish::MaxTokens);
+        Ok(Self { decoder, sampler, logits, prompt: ids.len(), ids, max_tokens, eos: eos.to_vec(), finish })
     }
 
     /// The prompt's ids.
@@ -91,30 +76,19 @@ impl<'a> Generation<'a> {
         self.finish
     }
 
-    /// Feeds the ids that the cache does not hold and keeps the last one's logits.
-    fn feed(&mut self) -> Result<()> {
-        let start = self.cache.len();
-        let input = Input::single(&self.ids[start..], start);
-        let hidden = self.llama.hidden(&input, &mut self.cache, &mut ())?; // [1, s, hidden]
-        let last = hidden.narrow(1, input.len() - 1, 1)?; // [1, 1, hidden]
-        let logits = self.llama.logits(&last, &mut ())?; // [1, 1, vocab]
-        self.logits = Some(logits.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?);
-        Ok(())
-    }
-
     /// Draws a token, feeding the one before it first.
     fn step(&mut self) -> Result<Step> {
-        if self.logits.is_none() {
-            self.feed()?;
-        }
-        let logits = self.logits.take().unwrap_or_default();
+        let logits = match self.logits.take() {
+            Some(logits) => logits,
+            None => self.decoder.feed(&self.ids[self.ids.len() - 1..])?,
+        };
         let token = self.sampler.sample(&logits, &self.ids)?;
         self.ids.push(token);
         self.finish = if self.eos.contains(&token) {
             Some(Finish::EndOfSequence)
         } else if self.generated().len() == self.max_tokens {
             Some(Finish::MaxTokens)
-        } else if self.cache.room() == 0 {
+        } else if self.decoder.room() == 0 {
             Some(Finish::Context)
         } else {
             None
@@ -123,7 +97,7 @@ impl<'a> Generation<'a> {
     }
 }
 
-impl Iterator for Generation<'_> {
+impl<D: Decoder> Iterator for Generation<D> {
     type Item = Result<Step>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -2,28 +2,35 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::DType;
-use sha2::{Digest, Sha256};
-
 use super::verdict::{Finding, Verdict};
 use crate::Result;
 use crate::reference::Facts;
-use crate::weights::{Config, Weights};
+use crate::weights::{Config, Weights, sha256_of};
 
 /// Every key of the config, every tensor's presence, shape and canonical bytes.
 pub(super) fn judge(config: &Config, weights: &Weights, facts: &Facts) -> Result<Vec<Finding>> {
     let mut findings = judge_config(config, &facts.config);
-    let ours: BTreeMap<String, Vec<usize>> =
-        weights.names().map(|name| (name.to_owned(), weights.shape(name).unwrap_or_default().to_vec())).collect();
+    let ours: BTreeMap<String, Vec<usize>> = weights
+        .names()
+        .into_iter()
+        .map(|name| {
+            let shape = weights.shape(&name).unwrap_or_default().to_vec();
+            (name, shape)
+        })
+        .collect();
     for (name, fact) in &facts.tensors {
         let verdict = match ours.get(name) {
             None => Verdict::NeverReached,
-            Some(shape) if *shape != fact.shape => Verdict::Shape { got: shape.clone(), want: fact.shape.clone() },
+            Some(shape) if *shape != fact.shape => {
+                Verdict::Shape { got: shape.clone(), want: fact.shape.clone() }
+            }
             Some(_) => {
-                let sha256 = sha256(weights, name)?;
+                let sha256 = sha256_of(&weights.canonical(name)?)?;
                 match sha256 == fact.sha256 {
                     true => Verdict::Pass(0.0),
-                    false => Verdict::Broken(format!("SHA-256 {sha256:.12}…, PyTorch reads {:.12}…", fact.sha256)),
+                    false => {
+                        Verdict::Broken(format!("SHA-256 {sha256:.12}…, PyTorch reads {:.12}…", fact.sha256))
+                    }
                 }
             }
         };
@@ -34,21 +41,14 @@ pub(super) fn judge(config: &Config, weights: &Weights, facts: &Facts) -> Result
     Ok(findings)
 }
 
-/// SHA-256 of the tensor's float32 bytes, little-endian, C order, in Hugging Face layout.
-fn sha256(weights: &Weights, name: &str) -> Result<String> {
-    let values: Vec<f32> = weights.canonical(name)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-    let mut sha = Sha256::new();
-    for chunk in values.chunks(4096) {
-        let bytes: Vec<u8> = chunk.iter().flat_map(|v| v.to_le_bytes()).collect();
-        sha.update(bytes);
-    }
-    Ok(format!("{:x}", sha.finalize()))
-}
-
 fn judge_config(ours: &Config, theirs: &crate::reference::Config) -> Vec<Finding> {
     let key = |name: &str, got: &dyn std::fmt::Debug, want: &dyn std::fmt::Debug| {
         let (got, want) = (format!("{got:?}"), format!("{want:?}"));
-        let verdict = if got == want { Verdict::Pass(0.0) } else { Verdict::Broken(format!("{got}, the config says {want}")) };
+        let verdict = if got == want {
+            Verdict::Pass(0.0)
+        } else {
+            Verdict::Broken(format!("{got}, the config says {want}"))
+        };
         finding(name, verdict)
     };
     // A number that went through float32, as GGUF's do, is the number it was rounded from.

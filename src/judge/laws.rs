@@ -14,14 +14,15 @@ use super::verdict::{Finding, Verdict};
 use super::watch::{Expect, Fed, Record, Watch, Window};
 use crate::compare::Noise;
 use crate::model::Input;
-use crate::probe::{Kind, Site};
+use crate::probe::Site;
 use crate::reference::{Feed, Place, Reference, Truth};
 use crate::{Error, Result};
 
 /// Judges every law on `case`; noise as measured for it.
 pub(super) fn judge(port: &mut dyn Port, case: &Reference, factor: f64) -> Result<Vec<Finding>> {
     let traits = port.traits();
-    let whole = Sequence { name: &case.manifest.case, input: sites::input(case), places: case.places().clone() };
+    let whole =
+        Sequence { name: &case.manifest.case, input: sites::input(case), places: case.places().clone() };
     let mut findings = Vec::new();
     for feed in [Feed::Site, Feed::Own] {
         let noise = |site, place| case.noise(site, place, traits.dtype, feed);
@@ -54,7 +55,9 @@ pub(super) fn same_in_pieces(
     let length = whole.input.len();
     let prefill = record(port, whole, fed)?;
     let mut findings = Vec::new();
-    for (name, windows) in [("in chunks", chunks(length)), ("token by token", (0..length).map(|p| p..p + 1).collect())] {
+    for (name, windows) in
+        [("in chunks", chunks(length)), ("token by token", (0..length).map(|p| p..p + 1).collect())]
+    {
         if windows.len() < 2 {
             continue; // one token is already the whole
         }
@@ -87,7 +90,10 @@ fn record(port: &mut dyn Port, whole: &Sequence<'_>, fed: Option<Fed<'_>>) -> Re
 }
 
 /// Runs the sequence window by window on one cache and holds every site against `prefill`.
-#[expect(clippy::too_many_arguments, reason = "one private call: the drive, what it is held against, and how far")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one private call: the drive, what it is held against, and how far"
+)]
 fn replay(
     port: &mut dyn Port,
     whole: &Sequence<'_>,
@@ -144,7 +150,12 @@ fn worse(a: Verdict, b: Verdict) -> Verdict {
 }
 
 /// Each row of a batch alone, without its padding, gives what it gave in the batch.
-fn rows_alone(port: &mut dyn Port, whole: &Sequence<'_>, noise: &NoiseAt<'_>, factor: f64) -> Result<Vec<Finding>> {
+fn rows_alone(
+    port: &mut dyn Port,
+    whole: &Sequence<'_>,
+    noise: &NoiseAt<'_>,
+    factor: f64,
+) -> Result<Vec<Finding>> {
     if whole.input.batch() < 2 {
         return Ok(vec![]);
     }
@@ -188,8 +199,11 @@ pub(super) fn a_b_a(port: &mut dyn Port, whole: &Sequence<'_>) -> Result<Finding
     let runs = run(&whole.input).and_then(|a| Ok((a, run(&other)?, run(&whole.input)?)));
     let verdict = match runs {
         Err(error) => Verdict::Broken(format!("the port stops: {error}")),
-        Ok((first, _, again)) => match first.iter().zip(&again).position(|(a, b)| a.to_bits() != b.to_bits()) {
-            _ if first.len() != again.len() || first.is_empty() => Verdict::Broken("another shape the second time".into()),
+        Ok((first, _, again)) => match first.iter().zip(&again).position(|(a, b)| a.to_bits() != b.to_bits())
+        {
+            _ if first.len() != again.len() || first.is_empty() => {
+                Verdict::Broken("another shape the second time".into())
+            }
             Some(at) => Verdict::Broken(format!("logit {at} is {} and then {}", first[at], again[at])),
             None => Verdict::Pass(0.0),
         },
@@ -211,7 +225,9 @@ pub(super) fn context_ends(port: &mut dyn Port, whole: &Sequence<'_>) -> Result<
         let full = Input::single(&ids[..traits.context], 0);
         verdict = match port.forward(&full, &mut ()).and_then(|logits| all_finite(&logits)) {
             Ok(true) => verdict,
-            Ok(false) => Verdict::Broken(format!("{} tokens give logits that are not finite", traits.context)),
+            Ok(false) => {
+                Verdict::Broken(format!("{} tokens give logits that are not finite", traits.context))
+            }
             Err(error) => Verdict::Broken(format!("{} tokens should fit: {error}", traits.context)),
         };
         if port.forward(&Input::single(&ids[traits.context..], traits.context), &mut ()).is_ok() {

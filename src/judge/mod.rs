@@ -18,9 +18,9 @@ pub use verdict::{Finding, Outcome, Status, Verdict};
 use candle_core::{DType, Device};
 
 use crate::checkpoints::{self, Checkpoint, Factor, How, View};
-use crate::reference::{Facts, Feed, Greedy, Reference, Sampling, Tokens};
-use crate::model::Attention;
+use crate::model::{Attention, Llama};
 use crate::models::Model;
+use crate::reference::{Facts, Feed, Greedy, Reference, Sampling, Tokens};
 use crate::tokenizer::Tokenizer;
 use crate::weights::{Config, Weights};
 use crate::{Error, Result};
@@ -58,7 +58,10 @@ impl<'a> Subject<'a> {
         paths: &[Attention],
     ) -> Result<Self> {
         let fixture = model.fixture.as_ref().ok_or_else(|| {
-            Error::input(format!("{}: no references", model.name), "capture them with scripts/capture_reference.py")
+            Error::input(
+                format!("{}: no references", model.name),
+                "capture them with scripts/capture_reference.py",
+            )
         })?;
         let cases = cases.iter().map(|case| fixture.case(case)).collect::<Result<Vec<_>>>()?;
         let mut subject = Self::of_cases(model, cases, device, dtype, paths)?;
@@ -83,15 +86,23 @@ impl<'a> Subject<'a> {
         paths: &[Attention],
     ) -> Result<Self> {
         let (weights, tokenizer) = (&model.weights, &model.tokenizer);
+        let llama = Llama::load(weights, device, dtype, Attention::Plain)?;
         let mut ports: Vec<Box<dyn Port>> = Vec::new();
-        let plain = LlamaPort::load(weights, device, dtype, Attention::Plain)?;
-        for case in &cases {
-            all_claimed(case, &plain.traits())?;
-        }
         for &path in paths {
-            ports.push(Box::new(plain.on(path)?));
+            ports.push(Box::new(LlamaPort::new(llama.on(path)?)));
         }
-        Ok(Self { config: weights.config().clone(), weights, tokenizer, ports, cases, model: None, feed: None })
+        for (case, port) in cases.iter().flat_map(|case| ports.iter().map(move |port| (case, port))) {
+            all_claimed(case, &port.traits())?;
+        }
+        Ok(Self {
+            config: weights.config().clone(),
+            weights,
+            tokenizer,
+            ports,
+            cases,
+            model: None,
+            feed: None,
+        })
     }
 }
 

@@ -1,11 +1,11 @@
 //! The port under test, as the judge calls it.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 
 use crate::Result;
 use crate::model::{Attention, Cache, Input, Llama};
 use crate::probe::{Kind, Layout, Probe};
-use crate::weights::{Config, RopeLayout, Weights};
+use crate::weights::RopeLayout;
 
 /// A model that can be judged: it taps its sites, keeps a cache, and can empty it.
 pub trait Port {
@@ -60,35 +60,9 @@ pub struct LlamaPort {
 }
 
 impl LlamaPort {
-    /// Loads `weights` to compute in `dtype` on `device`.
-    pub fn load(weights: &Weights, device: &Device, dtype: DType, attention: Attention) -> Result<Self> {
-        Self::with_config(weights.config().clone(), weights, device, dtype, attention)
-    }
-
-    /// The same under another config than the file's.
-    pub fn with_config(
-        config: Config,
-        weights: &Weights,
-        device: &Device,
-        dtype: DType,
-        attention: Attention,
-    ) -> Result<Self> {
-        let model = Llama::with_config(config, weights, device, dtype, attention)?;
-        Ok(Self { cache: model.new_cache(), model })
-    }
-
-    /// The same weights on another path, with a cache of its own.
-    ///
-    /// # Errors
-    /// The device cannot run that path.
-    pub fn on(&self, attention: Attention) -> Result<Self> {
-        let model = self.model.on(attention)?;
-        Ok(Self { cache: model.new_cache(), model })
-    }
-
-    /// The model itself.
-    pub fn model(&self) -> &Llama {
-        &self.model
+    /// With an empty cache.
+    pub fn new(model: Llama) -> Self {
+        Self { cache: model.new_cache(), model }
     }
 }
 

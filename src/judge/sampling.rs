@@ -48,18 +48,24 @@ fn same_distribution(got: &[f64], case: &SamplingCase, logits: &[f32]) -> Verdic
         return Verdict::Shape { got: vec![got.len()], want: vec![want.len()] };
     }
     if let Some(token) = (0..want.len()).find(|&t| (got[t] == 0.0) != (want[t] == 0.0)) {
-        return Verdict::Broken(format!("token {token} has probability {:.3e}, want {:.3e}", got[token], want[token]));
+        return Verdict::Broken(format!(
+            "token {token} has probability {:.3e}, want {:.3e}",
+            got[token], want[token]
+        ));
     }
-    let largest = logits.iter().fold(0f32, |m, l| m.max(l.abs())) as f64 / case.processors.temperature.unwrap_or(1.0);
-    let budget = 4.0 * (1.0 + largest * case.processors.repetition_penalty.unwrap_or(1.0)) * f64::from(f32::EPSILON);
+    let largest =
+        logits.iter().fold(0f32, |m, l| m.max(l.abs())) as f64 / case.processors.temperature.unwrap_or(1.0);
+    let budget =
+        4.0 * (1.0 + largest * case.processors.repetition_penalty.unwrap_or(1.0)) * f64::from(f32::EPSILON);
     let ratio = |t: usize| if want[t] == 0.0 { 0.0 } else { (got[t] / want[t] - 1.0).abs() / budget };
     let worst = (0..want.len()).map(|t| (t, ratio(t))).max_by(|a, b| a.1.total_cmp(&b.1));
     match worst {
         None => Verdict::Broken("an empty distribution".into()),
         Some((_, ratio)) if ratio <= 1.0 => Verdict::Pass(ratio),
-        Some((token, _)) => {
-            Verdict::Broken(format!("token {token} has probability {:.9e}, want {:.9e}", got[token], want[token]))
-        }
+        Some((token, _)) => Verdict::Broken(format!(
+            "token {token} has probability {:.9e}, want {:.9e}",
+            got[token], want[token]
+        )),
     }
 }
 
@@ -125,7 +131,9 @@ fn draws(setting: Sampling, logits: &[f32], case: &SamplingCase) -> Result<Verdi
     let budget = freedom + 6.0 * (2.0 * freedom).sqrt();
     Ok(match statistic <= budget {
         true => Verdict::Pass(statistic / budget),
-        false => Verdict::Broken(format!("chi-squared of {DRAWS} draws is {statistic:.1}, at most {budget:.1} expected")),
+        false => Verdict::Broken(format!(
+            "chi-squared of {DRAWS} draws is {statistic:.1}, at most {budget:.1} expected"
+        )),
     })
 }
 

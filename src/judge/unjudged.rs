@@ -36,7 +36,8 @@ pub fn laws_alone(port: &mut dyn Port, ids: &[u32], factor: f64) -> Result<Vec<F
 fn shaken(port: &mut dyn Port, input: &Input) -> Result<BTreeMap<Site, Noise>> {
     let dtype = port.traits().dtype;
     let mut run = |seed: Option<u64>| -> Result<BTreeMap<Site, Tensor>> {
-        let mut shake = Shake { rng: seed.map(StdRng::seed_from_u64), ulp: ulp(dtype), seen: BTreeMap::new() };
+        let mut shake =
+            Shake { rng: seed.map(StdRng::seed_from_u64), ulp: ulp(dtype), seen: BTreeMap::new() };
         port.begin();
         port.forward(input, &mut shake)?;
         Ok(shake.seen)

@@ -57,7 +57,13 @@ impl Probe for Watch<'_> {
 
 impl Watch<'_> {
     /// Shape, then dtype, then values; `None` if truth holds no row of this window.
-    fn judge(&self, site: Site, got: &Tensor, truth: &Truth, columns: Option<&[usize]>) -> Result<Option<Verdict>> {
+    fn judge(
+        &self,
+        site: Site,
+        got: &Tensor,
+        truth: &Truth,
+        columns: Option<&[usize]>,
+    ) -> Result<Option<Verdict>> {
         let places: Vec<(usize, Place)> = inside(truth, &self.window).collect();
         if places.is_empty() {
             return Ok(None);
@@ -73,7 +79,8 @@ impl Watch<'_> {
         let (mut rows, mut too_wide) = (Vec::with_capacity(places.len()), 0);
         for &(r, place) in &places {
             let (scale, noise) = (truth.scale(r), (self.expect.noise)(site, place));
-            let budget = noise.map(|noise| Budget::derive(scale, noise, self.expect.factor, self.traits.dtype));
+            let budget =
+                noise.map(|noise| Budget::derive(scale, noise, self.expect.factor, self.traits.dtype));
             match budget.filter(|budget| !budget.wider_than(scale)) {
                 None => too_wide += 1,
                 Some(budget) => rows.push(Row {
@@ -93,7 +100,11 @@ impl Watch<'_> {
             return Ok(Some(Verdict::Incomparable));
         }
         let difference = compare(got, &shape, &rows, columns)?;
-        Ok(Some(if difference.agrees() { Verdict::Pass(difference.ratio) } else { Verdict::Differs(difference.into()) }))
+        Ok(Some(if difference.agrees() {
+            Verdict::Pass(difference.ratio)
+        } else {
+            Verdict::Differs(difference.into())
+        }))
     }
 }
 
@@ -112,7 +123,13 @@ fn shape(kind: Kind, truth: &Truth, window: &Window, batch: usize) -> Shape {
 }
 
 /// Gives back `tensor` with its stored rows replaced by truth, where the feed says so.
-fn feed(fed: Option<Fed<'_>>, traits: &Traits, window: &Window, site: Site, tensor: Tensor) -> Result<Tensor> {
+fn feed(
+    fed: Option<Fed<'_>>,
+    traits: &Traits,
+    window: &Window,
+    site: Site,
+    tensor: Tensor,
+) -> Result<Tensor> {
     let truth = fed.and_then(|(case, feed)| case.truth(site).filter(|_| feed.replaces(site.kind)));
     let Some(truth) = truth else { return Ok(tensor) };
     let shape = shape(site.kind, truth, window, tensor.dims()[0]);
@@ -121,7 +138,8 @@ fn feed(fed: Option<Fed<'_>>, traits: &Traits, window: &Window, site: Site, tens
     }
     let (heads, stored) = (shape.heads.unwrap_or(1), truth.row_shape[truth.row_shape.len() - 1]);
     let columns = traits.layout(site.kind).columns(stored);
-    let mut values: Vec<f32> = tensor.to_dtype(DType::F32)?.flatten_all()?.to_device(&Device::Cpu)?.to_vec1()?;
+    let mut values: Vec<f32> =
+        tensor.to_dtype(DType::F32)?.flatten_all()?.to_device(&Device::Cpu)?.to_vec1()?;
     for (r, (batch, position)) in inside(truth, window) {
         for (head, want) in truth.row(r).chunks_exact(stored).enumerate() {
             // [batch, heads, queries, width], heads 1 where they are no axis
@@ -132,7 +150,9 @@ fn feed(fed: Option<Fed<'_>>, traits: &Traits, window: &Window, site: Site, tens
             }
         }
     }
-    Ok(Tensor::from_vec(values, tensor.shape(), &Device::Cpu)?.to_device(tensor.device())?.to_dtype(tensor.dtype())?)
+    Ok(Tensor::from_vec(values, tensor.shape(), &Device::Cpu)?
+        .to_device(tensor.device())?
+        .to_dtype(tensor.dtype())?)
 }
 
 /// Writes down what a model computes in one forward over a whole case.
@@ -157,14 +177,17 @@ impl Probe for Record<'_> {
             (false, &[_, queries, width]) => (1, queries, width),
             _ => return Ok(tensor), // the judged forward tells the wrong shape
         };
-        let values: Vec<f64> = tensor.to_dtype(DType::F64)?.flatten_all()?.to_device(&Device::Cpu)?.to_vec1()?;
+        let values: Vec<f64> =
+            tensor.to_dtype(DType::F64)?.flatten_all()?.to_device(&Device::Cpu)?.to_vec1()?;
         let columns = self.traits.layout(site.kind).columns(width);
         let places = (self.places)(site);
         let mut rows = Vec::with_capacity(places.len() * heads * width);
         for &(batch, position) in places.iter() {
             for head in 0..heads {
                 let start = ((batch * heads + head) * queries + position) * width;
-                rows.extend((0..width).map(|j| values[start + columns.as_ref().map_or(j, |columns| columns[j])]));
+                rows.extend(
+                    (0..width).map(|j| values[start + columns.as_ref().map_or(j, |columns| columns[j])]),
+                );
             }
         }
         let row_shape = if site.kind.by_head() { vec![heads, width] } else { vec![width] };

@@ -47,9 +47,8 @@ impl SelfAttention {
     pub fn load(loader: &Loader, prefix: &str, config: &Config, path: Attention) -> Result<Self> {
         let (hidden, head_dim) = (config.hidden_size, config.head_dim);
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
-        let linear = |name, outputs, inputs| {
-            loader.linear(&format!("{prefix}.{name}.weight"), outputs, inputs)
-        };
+        let linear =
+            |name, outputs, inputs| loader.linear(&format!("{prefix}.{name}.weight"), outputs, inputs);
         Ok(Self {
             q_proj: linear("q_proj", heads * head_dim, hidden)?,
             k_proj: linear("k_proj", kv_heads * head_dim, hidden)?,

@@ -97,9 +97,8 @@ mod tests {
 
     #[test]
     fn no_tensor_is_made_where_nothing_or_a_kernel_bars() {
-        let mask = |queries, path| {
-            Mask::new(&[vec![true; 5]], queries, path, DType::F32, &Device::Cpu).unwrap()
-        };
+        let mask =
+            |queries, path| Mask::new(&[vec![true; 5]], queries, path, DType::F32, &Device::Cpu).unwrap();
         assert!(mask(1, Attention::Plain).bias.is_none());
         assert!(mask(3, Attention::Fused).bias.is_none());
         assert_eq!(mask(3, Attention::Fused).causal, Some(2));
@@ -107,8 +106,7 @@ mod tests {
 
     #[test]
     fn a_query_that_sees_nothing_gets_zeros() {
-        let mask =
-            Mask::new(&[vec![false, true]], 2, Attention::Plain, DType::F32, &Device::Cpu).unwrap();
+        let mask = Mask::new(&[vec![false, true]], 2, Attention::Plain, DType::F32, &Device::Cpu).unwrap();
         let probs = Tensor::new(&[[[[f32::NAN, f32::NAN], [0.0, 1.0]]]], &Device::Cpu).unwrap();
         let cleared = mask.clear_blind(probs).unwrap().flatten_all().unwrap();
         assert_eq!(cleared.to_vec1::<f32>().unwrap(), [0.0, 0.0, 0.0, 1.0]);

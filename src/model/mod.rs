@@ -104,6 +104,18 @@ impl Llama {
         })
     }
 
+    /// The same weights, shared, on another path.
+    ///
+    /// # Errors
+    /// When the device cannot run it.
+    pub fn on(&self, attention: Attention) -> Result<Self> {
+        runnable(&self.config, self.device(), self.dtype(), attention)?;
+        let mut model = self.clone();
+        model.attention = attention;
+        model.layers.iter_mut().for_each(|block| block.self_attn.path = attention);
+        Ok(model)
+    }
+
     /// An empty cache for this model.
     pub fn new_cache(&self) -> Cache {
         Cache::new(&self.config)

@@ -66,7 +66,9 @@ impl Manifest {
             || self.lengths.iter().any(|&n| n == 0 || n > length)
         {
             Some("ids, lengths and position_ids disagree".into())
-        } else if let Some((name, _)) = self.rows.iter().find(|(_, r)| r.is_empty() || !r.iter().all(inside) || twice(r)) {
+        } else if let Some((name, _)) =
+            self.rows.iter().find(|(_, r)| r.is_empty() || !r.iter().all(inside) || twice(r))
+        {
             Some(format!("rows `{name}` are empty, out of order or out of range"))
         } else if self.rows.get("all").map(Vec::len) != Some(self.lengths.iter().sum()) {
             Some("rows `all` are not the real places".into())

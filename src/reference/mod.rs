@@ -13,7 +13,9 @@ use std::sync::Arc;
 use candle_core::DType;
 use sha2::{Digest, Sha256};
 
-pub use facts::{Chat, Config, Encode, Facts, Fixture, Greedy, Message, Prompt, Processors, Sampling, SamplingCase, Tokens};
+pub use facts::{
+    Chat, Config, Encode, Facts, Fixture, Greedy, Message, Processors, Prompt, Sampling, SamplingCase, Tokens,
+};
 pub use manifest::{Manifest, Place, SiteEntry};
 pub use source::Source;
 
@@ -120,7 +122,10 @@ impl Reference {
             let array = arrays.f64(name, &entry.shape)?;
             if hash(&array) != entry.sha256 {
                 return Err(Error::input(
-                    format!("{}: {name} is not what the manifest says it is (SHA-256)", source.name_of(&path)),
+                    format!(
+                        "{}: {name} is not what the manifest says it is (SHA-256)",
+                        source.name_of(&path)
+                    ),
                     REGENERATE,
                 ));
             }
@@ -136,7 +141,10 @@ impl Reference {
         for name in arrays.unread() {
             let values = arrays.f32(&name)?;
             if pairs == 0 || values.is_empty() || values.len() % pairs != 0 {
-                return Err(Error::input(format!("{}: {name} has a wrong shape", source.name_of(&path)), REGENERATE));
+                return Err(Error::input(
+                    format!("{}: {name} has a wrong shape", source.name_of(&path)),
+                    REGENERATE,
+                ));
             }
             let places = values.len() / pairs;
             noise.insert(name.parse()?, SiteNoise { values, places });

@@ -64,7 +64,9 @@ impl Archive {
         // are collected as they come, so that memory follows content and not the claim.
         let claimed = file.size();
         let npy = NpyFile::new(file.take(claimed)).map_err(|error| fault(format!("{name}: {error}")))?;
-        if npy.order() != Order::C || shape.is_some_and(|s| !npy.shape().iter().map(|&n| n as usize).eq(s.iter().copied())) {
+        if npy.order() != Order::C
+            || shape.is_some_and(|s| !npy.shape().iter().map(|&n| n as usize).eq(s.iter().copied()))
+        {
             return Err(fault(format!("{name} has shape {:?}, the manifest says {shape:?}", npy.shape())));
         }
         let count = npy.len();

@@ -69,4 +69,5 @@ impl Source {
 }
 
 /// What to do about a broken fixture.
-pub(super) const REGENERATE: &str = "regenerate it with scripts/capture_reference.py, or restore it from version control";
+pub(super) const REGENERATE: &str =
+    "regenerate it with scripts/capture_reference.py, or restore it from version control";

@@ -35,7 +35,8 @@ fn word(status: Status) -> &'static str {
 /// `44 texts, 1 site`: how many different things the findings that `select` takes are about.
 fn counted(outcome: &Outcome, select: impl Fn(&Finding) -> bool) -> String {
     let distinct = |of_site: bool| -> usize {
-        let about = outcome.findings.iter().filter(|f| f.site.is_some() == of_site && select(f)).map(|f| &f.about);
+        let about =
+            outcome.findings.iter().filter(|f| f.site.is_some() == of_site && select(f)).map(|f| &f.about);
         about.collect::<BTreeSet<_>>().len()
     };
     let noun = match outcome.checkpoint.how {
@@ -102,7 +103,11 @@ pub fn detail(outcome: &Outcome) -> Option<String> {
     }
     let others = outcome.failures().count() - 1;
     if others > 0 {
-        let _ = writeln!(text, "   also       {others} more comparison{} of this checkpoint", if others == 1 { "" } else { "s" });
+        let _ = writeln!(
+            text,
+            "   also       {others} more comparison{} of this checkpoint",
+            if others == 1 { "" } else { "s" }
+        );
     }
     let id = checkpoint.id;
     let _ = writeln!(text, "   again      rbees-check run {id} -v        read   rbees-check explain {id}");
@@ -114,10 +119,15 @@ fn describe(verdict: &Verdict) -> Vec<(&'static str, String)> {
         Verdict::Pass(share) => vec![("passed", percent(*share))],
         Verdict::Differs(difference) => differs(difference),
         Verdict::Shape { got, want } => vec![("shape", format!("got {got:?}, want {want:?}"))],
-        Verdict::LowerPrecision { got, want } => vec![("precision", format!("a {got} tensor in a {want} run"))],
+        Verdict::LowerPrecision { got, want } => {
+            vec![("precision", format!("a {got} tensor in a {want} run"))]
+        }
         Verdict::TooWide { rows } => vec![(
             "budget",
-            format!("wider than the tensor's own scale at {rows} row{}: it could not fail", if *rows == 1 { "" } else { "s" }),
+            format!(
+                "wider than the tensor's own scale at {rows} row{}: it could not fail",
+                if *rows == 1 { "" } else { "s" }
+            ),
         )],
         Verdict::Incomparable => vec![("judged", "no row can be told from noise in this dtype".into())],
         Verdict::NeverReached => vec![("reached", "never: the port did not hand it over".into())],
@@ -128,13 +138,18 @@ fn describe(verdict: &Verdict) -> Vec<(&'static str, String)> {
 
 fn differs(difference: &Difference) -> Vec<(&'static str, String)> {
     let Difference { differing, elements, unlike, ratio, .. } = difference;
-    let at = |e: &Element| format!("{:?}: got {:.6}, want {:.6} (budget {:.1e})", e.index, e.got, e.want, e.budget);
+    let at = |e: &Element| {
+        format!("{:?}: got {:.6}, want {:.6} (budget {:.1e})", e.index, e.got, e.want, e.budget)
+    };
     let mut lines = vec![];
     match &difference.worst {
         Some(worst) if *differing > 0 => {
             lines.push(("differing", format!("{differing} of {elements} elements; worst at {}", at(worst))));
         }
-        _ => lines.push(("differing", format!("no element alone, but their root mean square: {ratio:.1} times its budget"))),
+        _ => lines.push((
+            "differing",
+            format!("no element alone, but their root mean square: {ratio:.1} times its budget"),
+        )),
     }
     if *unlike > 0 {
         lines.push(("not finite", format!("{unlike} elements are NaN, infinite or barred on one side only")));

@@ -1,0 +1,267 @@
+//! GGUF metadata → the tokenizer.json that says the same.
+//!
+//! Going through that format keeps one door into the `tokenizers` crate, with one set of checks,
+//! and shows in plain data what a GGUF vocabulary means.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+
+use super::split;
+use crate::{Error, Result};
+
+/// Looks a metadata key up, `weights::gguf::Gguf::metadata` for one.
+pub type Metadata<'a> = &'a dyn Fn(&str) -> Option<Value>;
+
+/// What a token is for (`llama_token_type` in llama.h).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// Made by merging.
+    Normal,
+    /// Never made of text: BOS and its kind, the unknown token, bytes.
+    Control,
+    /// Found in text as it stands, before anything else, and kept when special tokens are left out.
+    UserDefined,
+    /// One byte, `<0x0A>`.
+    Byte,
+}
+
+impl Role {
+    fn of(code: Option<i64>) -> Self {
+        match code {
+            Some(2 | 3) => Self::Control,
+            Some(4) => Self::UserDefined,
+            Some(6) => Self::Byte,
+            _ => Self::Normal,
+        }
+    }
+}
+
+/// The vocabulary of a GGUF file.
+struct Vocabulary<'a> {
+    metadata: Metadata<'a>,
+    origin: &'a str,
+    tokens: Vec<String>,
+    roles: Vec<Role>,
+}
+
+/// Builds the tokenizer.json for the vocabulary in `metadata`: byte-level BPE (`gpt2`) or
+/// SentencePiece's BPE (`llama`).
+///
+/// # Errors
+/// When the metadata has no vocabulary, one of another kind or with an unknown way of splitting, or
+/// one that contradicts itself.
+pub(super) fn to_json(metadata: Metadata<'_>, origin: &str) -> Result<Value> {
+    let vocabulary = Vocabulary::read(metadata, origin)?;
+    match metadata("tokenizer.ggml.model").as_ref().and_then(Value::as_str) {
+        Some("gpt2") => vocabulary.byte_level(),
+        Some("llama") => vocabulary.sentence_piece(),
+        other => {
+            let what = format!("tokenizer.ggml.model is {}", other.unwrap_or("missing"));
+            Err(Error::file(origin, what, "the vocabularies `gpt2` and `llama` are supported"))
+        }
+    }
+}
+
+impl<'a> Vocabulary<'a> {
+    fn read(metadata: Metadata<'a>, origin: &'a str) -> Result<Self> {
+        let bad = |what: String| Error::file(origin, what, "convert the model again with llama.cpp");
+        let tokens = strings(metadata, "tokenizer.ggml.tokens")
+            .filter(|tokens| !tokens.is_empty())
+            .ok_or_else(|| bad("metadata `tokenizer.ggml.tokens` is missing or no list of texts".into()))?;
+        let mut seen = HashMap::new();
+        for (id, token) in tokens.iter().enumerate() {
+            if let Some(first) = seen.insert(token.as_str(), id) {
+                return Err(bad(format!("tokens {first} and {id} are both {token:?}")));
+            }
+        }
+        let types = metadata("tokenizer.ggml.token_type");
+        let types = types.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        if !types.is_empty() && types.len() != tokens.len() {
+            return Err(bad(format!("{} tokens have {} token types", tokens.len(), types.len())));
+        }
+        let roles = (0..tokens.len()).map(|id| Role::of(types.get(id).and_then(Value::as_i64))).collect();
+        Ok(Self { metadata, origin, tokens, roles })
+    }
+
+    fn byte_level(&self) -> Result<Value> {
+        let pre = (self.metadata)("tokenizer.ggml.pre");
+        let pre = pre.as_ref().and_then(Value::as_str).unwrap_or("missing");
+        let rules = split::rules(pre).ok_or_else(|| {
+            let what = format!("tokenizer.ggml.pre is {pre}, a way of splitting words that is not supported");
+            Error::file(self.origin, what, "another way would give wrong ids; use the model's tokenizer.json")
+        })?;
+        let merges = strings(self.metadata, "tokenizer.ggml.merges").ok_or_else(|| {
+            Error::file(self.origin, "metadata `tokenizer.ggml.merges` is missing", "convert the model again")
+        })?;
+        let model = json!({
+            "type": "BPE",
+            "vocab": self.ids(),
+            // A blank parts the two sides; byte-level tokens have none of their own.
+            "merges": merges,
+            "ignore_merges": rules.ignore_merges,
+        });
+        let decoder = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false });
+        self.assemble(model, Value::Null, rules.to_json(), decoder, rules.add_bos, [None, None])
+    }
+
+    /// SentencePiece has no words and no list of merges: blanks become `▁`, one goes in front, and
+    /// the neighbours that make the token of the best score merge first.
+    fn sentence_piece(&self) -> Result<Value> {
+        let prefix = self.flag("tokenizer.ggml.add_space_prefix").unwrap_or(true);
+        let scores = (self.metadata)("tokenizer.ggml.scores");
+        let scores = scores.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        if scores.len() != self.tokens.len() {
+            let what = format!("{} tokens have {} scores", self.tokens.len(), scores.len());
+            return Err(Error::file(self.origin, what, "convert the model again with llama.cpp"));
+        }
+        let scores: Vec<f64> =
+            scores.iter().map(|score| score.as_f64().unwrap_or(f64::NEG_INFINITY)).collect();
+        let unknown = self.token("unknown", Some(0))?;
+        let model = json!({
+            "type": "BPE",
+            "vocab": self.ids(),
+            "merges": self.merges(&scores),
+            "unk_token": unknown.map(|(_, text)| text),
+            "fuse_unk": true,
+            "byte_fallback": true,
+        });
+        let blanks = json!({ "type": "Replace", "pattern": { "String": " " }, "content": "▁" });
+        let mut normalizers = vec![blanks];
+        let mut decoders = vec![
+            json!({ "type": "Replace", "pattern": { "String": "▁" }, "content": " " }),
+            json!({ "type": "ByteFallback" }),
+            json!({ "type": "Fuse" }),
+        ];
+        if prefix {
+            normalizers.insert(0, json!({ "type": "Prepend", "prepend": "▁" }));
+            decoders.push(json!({ "type": "Strip", "content": " ", "start": 1, "stop": 0 }));
+        }
+        let normalizer = json!({ "type": "Sequence", "normalizers": normalizers });
+        let decoder = json!({ "type": "Sequence", "decoders": decoders });
+        self.assemble(model, normalizer, Value::Null, decoder, true, [Some(1), Some(2)])
+    }
+
+    /// Every way to cut a token into two tokens is a merge; better scores first, and among equal
+    /// ones longer left sides, then longer right sides (transformers' converter orders them so).
+    fn merges(&self, scores: &[f64]) -> Vec<[&str; 2]> {
+        let made_of_text = |id: usize| matches!(self.roles[id], Role::Normal | Role::UserDefined);
+        let parts: HashMap<&str, usize> = self
+            .tokens
+            .iter()
+            .enumerate()
+            .filter(|(id, _)| made_of_text(*id))
+            .map(|(id, t)| (t.as_str(), id))
+            .collect();
+        let mut merges = Vec::new();
+        for (whole, token) in self.tokens.iter().enumerate().filter(|(id, _)| made_of_text(*id)) {
+            let start = merges.len();
+            for (cut, _) in token.char_indices().skip(1) {
+                let (left, right) = token.split_at(cut);
+                if let (Some(&l), Some(&r)) = (parts.get(left), parts.get(right)) {
+                    merges.push((whole, [left, right], (l, r)));
+                }
+            }
+            merges[start..].sort_by_key(|&(_, _, ids)| ids);
+        }
+        let length = |text: &str| text.chars().count();
+        merges.sort_by(|(a, [al, ar], _), (b, [bl, br], _)| {
+            let by_score = scores[*b].total_cmp(&scores[*a]);
+            by_score.then_with(|| length(bl).cmp(&length(al))).then_with(|| length(br).cmp(&length(ar)))
+        });
+        merges.into_iter().map(|(_, sides, _)| sides).collect()
+    }
+
+    fn assemble(
+        &self,
+        model: Value,
+        normalizer: Value,
+        pre_tokenizer: Value,
+        decoder: Value,
+        add_bos: bool,
+        [bos, eos]: [Option<u64>; 2],
+    ) -> Result<Value> {
+        let added = self
+            .roles
+            .iter()
+            .enumerate()
+            .filter(|(_, role)| matches!(role, Role::Control | Role::UserDefined));
+        let added = added.map(|(id, role)| {
+            json!({
+                "id": id, "content": self.tokens[id], "special": *role == Role::Control,
+                "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+            })
+        });
+        let before = self.flag("tokenizer.ggml.add_bos_token").unwrap_or(add_bos).then_some(("bos", bos));
+        let after = self.flag("tokenizer.ggml.add_eos_token").unwrap_or(false).then_some(("eos", eos));
+        Ok(json!({
+            "version": "1.0",
+            "added_tokens": added.collect::<Vec<_>>(),
+            "normalizer": normalizer,
+            "pre_tokenizer": pre_tokenizer,
+            "post_processor": self.frame(before, after)?,
+            "decoder": decoder,
+            "model": model,
+        }))
+    }
+
+    /// The post-processor that puts BOS before and EOS after a text.
+    fn frame(
+        &self,
+        before: Option<(&str, Option<u64>)>,
+        after: Option<(&str, Option<u64>)>,
+    ) -> Result<Value> {
+        if before.is_none() && after.is_none() {
+            return Ok(Value::Null);
+        }
+        let mut specials = Map::new();
+        let mut end = |which: Option<(&str, Option<u64>)>| -> Result<Vec<Value>> {
+            let Some((which, default)) = which else { return Ok(Vec::new()) };
+            let Some((id, text)) = self.token(which, default)? else {
+                let what =
+                    format!("texts get a {which} token, but `tokenizer.ggml.{which}_token_id` is missing");
+                return Err(Error::file(self.origin, what, "convert the model again with llama.cpp"));
+            };
+            specials.insert(text.to_owned(), json!({ "id": text, "ids": [id], "tokens": [text] }));
+            Ok(vec![json!({ "SpecialToken": { "id": text, "type_id": 0 } })])
+        };
+        let (before, after) = (end(before)?, end(after)?);
+        let text = |name: &str| vec![json!({ "Sequence": { "id": name, "type_id": 0 } })];
+        let single = [before.clone(), text("A"), after.clone()].concat();
+        let pair = [before, text("A"), text("B"), after].concat();
+        Ok(
+            json!({ "type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": specials }),
+        )
+    }
+
+    /// The token that `tokenizer.ggml.{which}_token_id` names.
+    fn token(&self, which: &str, default: Option<u64>) -> Result<Option<(u64, &str)>> {
+        let key = format!("tokenizer.ggml.{which}_token_id");
+        let Some(id) = (self.metadata)(&key).map_or(default, |id| id.as_u64()) else { return Ok(None) };
+        match usize::try_from(id).ok().and_then(|id| self.tokens.get(id)) {
+            Some(text) => Ok(Some((id, text))),
+            None => {
+                let what =
+                    format!("metadata `{key}` is {id}, outside the vocabulary of {}", self.tokens.len());
+                Err(Error::file(self.origin, what, "convert the model again with llama.cpp"))
+            }
+        }
+    }
+
+    fn flag(&self, key: &str) -> Option<bool> {
+        (self.metadata)(key).and_then(|flag| flag.as_bool())
+    }
+
+    fn ids(&self) -> Map<String, Value> {
+        self.tokens.iter().enumerate().map(|(id, token)| (token.clone(), Value::from(id))).collect()
+    }
+}
+
+fn strings(metadata: Metadata<'_>, key: &str) -> Option<Vec<String>> {
+    let Value::Array(list) = metadata(key)? else { return None };
+    let text = |value| match value {
+        Value::String(text) => Some(text),
+        _ => None,
+    };
+    list.into_iter().map(text).collect()
+}
