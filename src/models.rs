@@ -112,7 +112,10 @@ fn at_path(name: &str, path: &Path, fixture: Option<Fixture>) -> Result<Model> {
         return Err(Error::file(path, "not a .gguf file", hint));
     }
     let weights = Weights::open(path)?;
-    let tokenizer = Tokenizer::open(path, &weights)?;
+    let tokenizer = match weights.gguf() {
+        Some(file) => Tokenizer::from_gguf(&|key| file.metadata(key), name)?,
+        None => Tokenizer::from_dir(path)?,
+    };
     Ok(Model { name: name.to_owned(), weights, tokenizer, fixture })
 }
 
@@ -125,7 +128,7 @@ fn compiled_in(name: &str, files: embedded::Files) -> Result<Model> {
         Some(&text("generation_config.json")),
         file("model.safetensors"),
     )?;
-    let tokenizer = Tokenizer::from_bytes(file("tokenizer.json"))?;
+    let tokenizer = Tokenizer::from_json(file("tokenizer.json"), &format!("{name}/tokenizer.json (built in)"))?;
     Ok(Model { name: name.to_owned(), weights, tokenizer, fixture: fixture(name).ok() })
 }
 

@@ -3,7 +3,7 @@
 use candle_core::Device;
 use rbees_check::checkpoints::{self, How};
 use rbees_check::judge::{self, LlamaPort, Outcome, Status, Subject, Verdict};
-use rbees_check::model::Attention;
+use rbees_check::model::{Attention, Llama};
 use rbees_check::models::Model;
 use rbees_check::reference::Fixture;
 use rbees_check::{Error, Result};
@@ -79,13 +79,13 @@ fn by_laws(path: &Path<'_>, prompt: &[u32]) -> Result<Gate> {
     });
     let (checkpoint, factor) = laws.ok_or_else(|| Error::input("no checkpoint judges laws", "use --unchecked"))?;
     let _progress = Progress::start("judging the laws of the cache on the prompt");
-    let mut port = LlamaPort::load(&path.model.weights, path.device, path.dtype, path.attention)?;
+    let llama = Llama::load(&path.model.weights, path.device, path.dtype, path.attention)?;
+    let mut port = LlamaPort::new(llama);
     let findings = judge::laws_alone(&mut port, prompt, factor)?;
     let broken = findings.iter().find(|finding| !matches!(finding.verdict, Verdict::Pass(_)));
     Ok(match broken {
         None => Gate::Unjudged,
         Some(finding) => {
-            let Outcome { .. } = Outcome { checkpoint, findings: vec![], skipped: None, notes: vec![] };
             let what = format!("checkpoint {} {}: {} ({})", checkpoint.id, checkpoint.name, finding.about, finding.drive);
             Gate::Shut(finding.verdict.status(), what)
         }

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use rbees_check::checkpoints::{self, Checkpoint};
 use rbees_check::judge::{self, Outcome, Status, Subject};
-use rbees_check::model::Attention;
+use rbees_check::model::{Attention, Llama};
 use rbees_check::models::{self, Model};
 use rbees_check::reference::{Feed, Reference, Source};
 use rbees_check::{Error, Result, report};
@@ -82,7 +82,9 @@ impl Run {
         }
         let ending = ending(&outcomes);
         if ending == Ending::Passed && checkpoints.len() == checkpoints::ALL.len() {
-            speech::sample(&model, &mut *subject.ports[0], out)?;
+            drop(subject);
+            let llama = Llama::load(&model.weights, &device, self.common.dtype.into(), Attention::Plain)?;
+            speech::sample(&model, &llama, out)?;
         }
         out.line(report::summary(&outcomes))?;
         Ok(ending)

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rbees_check::Result;
-use rbees_check::generate::{Generation, Sampling};
+use rbees_check::generate::{Generation, OnCache, Sampling};
 use rbees_check::model::Llama;
 use rbees_check::models::Model;
 use rbees_check::tokenizer::Tokenizer;
@@ -47,10 +47,13 @@ pub fn stream(
     out: &mut Out,
 ) -> Result<Spoken> {
     let (begin, eos) = (Instant::now(), &llama.config.eos_token_ids);
-    let mut text = Text::after(tokenizer, &prompt);
+    let mut text = tokenizer.stream(true);
+    for &id in &prompt {
+        text.push(id)?; // said already, but what follows is not the start of a text
+    }
     let mut spoken =
         Spoken { prompt: prompt.len(), reading: Duration::ZERO, tokens: 0, speaking: Duration::ZERO };
-    for step in Generation::start(llama, prompt, sampling, max_tokens, eos)? {
+    for step in Generation::start(OnCache::new(llama), prompt, sampling, max_tokens, eos)? {
         let token = step?.token;
         if spoken.tokens == 0 {
             spoken.reading = begin.elapsed();
@@ -62,7 +65,7 @@ pub fn stream(
         }
         out.text(&text.push(token)?)?;
     }
-    out.text(&text.rest()?)?;
+    out.text(&text.finish()?)?;
     Ok(spoken)
 }
 
@@ -80,45 +83,4 @@ pub fn sample(model: &Model, llama: &Llama, out: &mut Out) -> Result<()> {
     out.text(prompt)?;
     let spoken = stream(llama, &model.tokenizer, ids, sampling, 64, out)?;
     out.line(format!("\n{}\n", spoken.speed()))
-}
-
-/// Text of ids that come one by one. A character may need several tokens, and a token's text may
-/// depend on the one before it: so a few ids back are decoded again each time, and what is new is
-/// handed out once it is whole.
-struct Text<'a> {
-    tokenizer: &'a Tokenizer,
-    ids: Vec<u32>,
-    /// Where decoding starts.
-    from: usize,
-    /// Ids whose text was handed out.
-    said: usize,
-}
-
-impl<'a> Text<'a> {
-    fn after(tokenizer: &'a Tokenizer, prompt: &[u32]) -> Self {
-        Self { tokenizer, ids: prompt.to_vec(), from: prompt.len().saturating_sub(8), said: prompt.len() }
-    }
-
-    /// The text that `id` completes.
-    fn push(&mut self, id: u32) -> Result<String> {
-        self.ids.push(id);
-        let new = self.unsaid()?;
-        // The replacement character stands for the bytes of an unfinished one.
-        if new.is_empty() || new.ends_with('\u{fffd}') {
-            return Ok(String::new());
-        }
-        (self.from, self.said) = (self.said, self.ids.len());
-        Ok(new)
-    }
-
-    /// What was held back, whole or not.
-    fn rest(&mut self) -> Result<String> {
-        self.unsaid()
-    }
-
-    fn unsaid(&self) -> Result<String> {
-        let before = self.tokenizer.decode(&self.ids[self.from..self.said])?;
-        let all = self.tokenizer.decode(&self.ids[self.from..])?;
-        Ok(all.get(before.len()..).unwrap_or_default().to_owned())
-    }
 }
