@@ -3,6 +3,8 @@
 //! Splitting and merging is the `tokenizers` crate's work; this room says what a GGUF vocabulary
 //! means in its terms, and turns away what would make it panic or guess.
 
+#[cfg(feature = "cli")]
+pub mod chat;
 mod gguf;
 mod split;
 mod stream;
@@ -32,10 +34,13 @@ impl Tokenizer {
     /// When it is no tokenizer.json, contradicts itself, or holds another model than BPE (every
     /// Llama's is BPE).
     pub fn from_json(json: &[u8], origin: &str) -> Result<Self> {
-        let bad = |e: &dyn std::fmt::Display| Error::file(origin, e, "pass the model's own tokenizer.json");
-        let value: Value = serde_json::from_slice(json).map_err(|e| bad(&e))?;
-        check_merges(&value["model"]).map_err(|e| bad(&e))?;
-        let inner = tokenizers::Tokenizer::from_bytes(json).map_err(|e| bad(&e))?;
+        let json = serde_json::from_slice(json).map_err(|e| damaged(origin, e))?;
+        Self::build(json, origin)
+    }
+
+    fn build(json: Value, origin: &str) -> Result<Self> {
+        check_merges(&json["model"]).map_err(|e| damaged(origin, e))?;
+        let inner: tokenizers::Tokenizer = serde_json::from_value(json).map_err(|e| damaged(origin, e))?;
         let added = inner.get_added_tokens_decoder();
         let special = added.iter().filter(|(_, token)| token.special).map(|(&id, _)| id).collect();
         Ok(Self { inner, origin: origin.to_owned(), special })
@@ -61,7 +66,7 @@ impl Tokenizer {
     /// # Errors
     /// When there is no vocabulary, or one that is damaged or not supported.
     pub fn from_gguf(metadata: Metadata<'_>, origin: &str) -> Result<Self> {
-        Self::from_json(gguf::to_json(metadata, origin)?.to_string().as_bytes(), origin)
+        Self::build(gguf::to_json(metadata, origin)?, origin)
     }
 
     /// Text → ids. With `add_special_tokens`, what the model wants around a text: BOS, mostly.
@@ -119,6 +124,10 @@ impl Tokenizer {
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
     }
+}
+
+fn damaged(origin: &str, why: impl std::fmt::Display) -> Error {
+    Error::file(origin, why, "pass the model's own tokenizer.json")
 }
 
 /// Refuses what `tokenizers` would panic on: merges that make no token.

@@ -1,0 +1,248 @@
+//! Chat templates: messages → the text that a chat model was trained on.
+//!
+//! Templates are Jinja, written for Python; what they may call is what transformers gives them.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use minijinja::{Environment, ErrorKind, context};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Metadata;
+use crate::{Error, Result};
+
+/// One turn of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// `system`, `user` or `assistant`.
+    pub role: String,
+    /// What was said.
+    pub content: String,
+}
+
+/// A model's chat template and the tokens it may write.
+#[derive(Clone, Debug)]
+pub struct ChatTemplate {
+    source: String,
+    bos: Option<String>,
+    eos: Option<String>,
+    origin: String,
+}
+
+impl ChatTemplate {
+    /// A template from its text. `origin` names it in messages.
+    pub fn new(source: &str, bos: Option<String>, eos: Option<String>, origin: &str) -> Self {
+        Self { source: source.to_owned(), bos, eos, origin: origin.to_owned() }
+    }
+
+    /// The template in GGUF metadata.
+    ///
+    /// # Errors
+    /// When there is none: the model is no chat model.
+    pub fn from_gguf(metadata: Metadata<'_>, origin: &str) -> Result<Self> {
+        let source = metadata("tokenizer.chat_template");
+        let source = source.as_ref().and_then(Value::as_str).ok_or_else(|| no_template(origin))?;
+        let tokens = metadata("tokenizer.ggml.tokens");
+        let token = |which: &str| {
+            let id = metadata(&format!("tokenizer.ggml.{which}_token_id"))?.as_u64()?;
+            Some(tokens.as_ref()?.get(usize::try_from(id).ok()?)?.as_str()?.to_owned())
+        };
+        Ok(Self::new(source, token("bos"), token("eos"), origin))
+    }
+
+    /// The template in the text of a `tokenizer_config.json`; of several, the one named `default`.
+    ///
+    /// # Errors
+    /// When it is no JSON or has no template.
+    pub fn from_tokenizer_config(json: &str, origin: &str) -> Result<Self> {
+        Self::from_config(json, None, origin)
+    }
+
+    /// The template of a model's directory: `chat_template.jinja`, else in `tokenizer_config.json`.
+    ///
+    /// # Errors
+    /// When the directory has none.
+    pub fn from_dir(dir: &Path) -> Result<Self> {
+        let path = dir.join("tokenizer_config.json");
+        let config = std::fs::read_to_string(&path).map_err(|e| {
+            Error::file(&path, e, "this file carries the chat template; without one use a plain prompt")
+        })?;
+        let beside = std::fs::read_to_string(dir.join("chat_template.jinja")).ok();
+        Self::from_config(&config, beside, &path.to_string_lossy())
+    }
+
+    fn from_config(json: &str, beside: Option<String>, origin: &str) -> Result<Self> {
+        let config: Value =
+            serde_json::from_str(json).map_err(|e| Error::file(origin, e, "fetch it again"))?;
+        let named = |list: &Value| {
+            let default = list.as_array()?.iter().find(|entry| entry["name"] == "default")?;
+            default["template"].as_str().map(str::to_owned)
+        };
+        let inside = &config["chat_template"];
+        let source = beside.or_else(|| inside.as_str().map(str::to_owned)).or_else(|| named(inside));
+        // A token is a text, or an object that says more about it.
+        let token = |key: &str| {
+            let token = &config[key];
+            token.as_str().or_else(|| token["content"].as_str()).map(str::to_owned)
+        };
+        let source = source.ok_or_else(|| no_template(origin))?;
+        Ok(Self::new(&source, token("bos_token"), token("eos_token"), origin))
+    }
+
+    /// Messages → text, ready for `Tokenizer::encode` *without* special tokens: a template writes
+    /// BOS itself. With `add_generation_prompt`, the text ends where the assistant's answer begins.
+    ///
+    /// # Errors
+    /// When the template does not parse, or refuses these messages.
+    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+        let environment = environment();
+        let values = context! {
+            messages,
+            add_generation_prompt,
+            bos_token => self.bos.as_deref().unwrap_or_default(),
+            eos_token => self.eos.as_deref().unwrap_or_default(),
+        };
+        environment.render_str(&self.source, values).map_err(|e| {
+            let hint = "the template is written for other messages: try without a system message";
+            Error::file(&self.origin, format!("chat template: {e}"), hint)
+        })
+    }
+}
+
+fn no_template(origin: &str) -> Error {
+    Error::file(origin, "has no chat template", "this is no chat model: use a plain prompt")
+}
+
+/// Jinja as transformers sets it up: block tags take their line with them, Python's methods work on
+/// texts and lists.
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_trim_blocks(true);
+    environment.set_lstrip_blocks(true);
+    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.add_function("raise_exception", |message: String| -> Result<String, minijinja::Error> {
+        Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+    });
+    environment.add_function("strftime_now", |format: String| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        strftime(&format, now).map_err(|e| minijinja::Error::new(ErrorKind::InvalidOperation, e))
+    });
+    environment
+}
+
+/// Writes a time, in seconds since 1970 and UTC, as Python's `strftime` would. Knows the directives
+/// that dates are made of.
+fn strftime(format: &str, seconds: u64) -> Result<String, String> {
+    const MONTHS: [&str; 12] = [
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ];
+    let (year, month, day) = civil(seconds / 86_400);
+    let name = MONTHS[month as usize - 1];
+    let mut out = String::new();
+    let mut chars = format.chars();
+    while let Some(c) = chars.next() {
+        if c != '%' {
+            out.push(c);
+            continue;
+        }
+        out += &match chars.next() {
+            Some('Y') => year.to_string(),
+            Some('m') => format!("{month:02}"),
+            Some('d') => format!("{day:02}"),
+            Some('B') => name.to_owned(),
+            Some('b') => name[..3].to_owned(),
+            Some('H') => format!("{:02}", seconds / 3600 % 24),
+            Some('M') => format!("{:02}", seconds / 60 % 60),
+            Some('S') => format!("{:02}", seconds % 60),
+            Some('%') => "%".to_owned(),
+            other => return Err(format!("strftime_now: `%{}` is not supported", other.unwrap_or(' '))),
+        };
+    }
+    Ok(out)
+}
+
+/// Days since 1970-01-01 → year, month, day of the Gregorian calendar.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let (mut year, mut left) = (1970, days);
+    while left >= 365 + u64::from(leap(year)) {
+        left -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let mut month = 1;
+    for length in [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+        if left < length {
+            break;
+        }
+        left -= length;
+        month += 1;
+    }
+    (year, month, left + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn say(role: &str, content: &str) -> Message {
+        Message { role: role.into(), content: content.into() }
+    }
+
+    #[test]
+    fn a_template_sees_messages_special_tokens_and_the_generation_flag() {
+        let source = "{{ bos_token }}{% for m in messages %}\n    {% if m.role != 'user' %}\n{{ raise_exception('only users') }}\n    {% endif %}\n<{{ m['role'] }}>{{ m.content.strip() }}\n{% endfor %}\n{% if add_generation_prompt %}<assistant>{% endif %}";
+        let template = ChatTemplate::new(source, Some("<s>".into()), None, "test");
+        assert_eq!(template.render(&[say("user", " hi ")], true).unwrap(), "<s><user>hi\n<assistant>");
+        let refused = template.render(&[say("cat", "meow")], false).unwrap_err().to_string();
+        assert!(refused.contains("only users"), "{refused}");
+    }
+
+    #[test]
+    fn a_configuration_holds_one_template_or_several_by_name() {
+        let one = r#"{"chat_template": "A{{ eos_token }}", "eos_token": {"content": "</s>"}}"#;
+        let several = r#"{"chat_template": [{"name": "tools", "template": "B"}, {"name": "default", "template": "C"}]}"#;
+        for (json, text) in [(one, "A</s>"), (several, "C")] {
+            assert_eq!(
+                ChatTemplate::from_tokenizer_config(json, "test").unwrap().render(&[], false).unwrap(),
+                text
+            );
+        }
+        let none = ChatTemplate::from_tokenizer_config("{}", "dir/tokenizer_config.json").unwrap_err();
+        assert_eq!(none.to_string(), "dir/tokenizer_config.json: has no chat template");
+    }
+
+    #[test]
+    fn a_template_that_does_not_parse_or_names_what_is_not_there_is_an_error() {
+        for source in ["{% for %}", "{{ nothing.at.all }}", "{{ strftime_now('%Q') }}", "{{ [] | nofilter }}"]
+        {
+            assert!(ChatTemplate::new(source, None, None, "t").render(&[], true).is_err(), "{source}");
+        }
+    }
+
+    #[test]
+    fn dates_are_written_as_python_writes_them() {
+        // From Python: datetime.fromtimestamp(n, timezone.utc).strftime(...)
+        for (seconds, text) in [
+            (0, "01 Jan 1970 00:00:00"),
+            (951_782_399, "28 Feb 2000 23:59:59"),
+            (951_782_400, "29 Feb 2000 00:00:00"),
+            (1_735_689_599, "31 Dec 2024 23:59:59"),
+            (4_107_542_400, "01 Mar 2100 00:00:00"),
+        ] {
+            assert_eq!(strftime("%d %b %Y %H:%M:%S", seconds).unwrap(), text);
+        }
+        assert_eq!(strftime("%B %m 100%%", 0).unwrap(), "January 01 100%");
+    }
+}
