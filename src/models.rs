@@ -44,7 +44,8 @@ pub fn open(name: &str) -> Result<Model> {
         SMOLLM2 => {
             let file = fetched()?;
             if !file.is_file() {
-                let (what, hint) = (format!("{SMOLLM2}: not fetched yet"), "run scripts/fetch_smollm2.sh (98 MB)");
+                let (what, hint) =
+                    (format!("{SMOLLM2}: not fetched yet"), "run scripts/fetch_smollm2.sh (98 MB)");
                 return Err(Error::input(what, hint));
             }
             at_path(name, &file, Some(fixture(name)?))
@@ -81,7 +82,11 @@ pub fn whereabouts(name: &str) -> Result<String> {
         return Ok("built in".into());
     }
     let file = fetched()?;
-    Ok(if file.is_file() { file.display().to_string() } else { "not fetched: run scripts/fetch_smollm2.sh (98 MB)".into() })
+    Ok(if file.is_file() {
+        file.display().to_string()
+    } else {
+        "not fetched: run scripts/fetch_smollm2.sh (98 MB)".into()
+    })
 }
 
 /// Where fetched models and remembered verdicts lie: `$RBEES_HOME`, else `rbees-check` in the user's
@@ -94,7 +99,9 @@ pub fn home() -> Result<PathBuf> {
     set("RBEES_HOME")
         .or_else(|| Some(set("XDG_CACHE_HOME")?.join("rbees-check")))
         .or_else(|| Some(set("HOME")?.join(".cache/rbees-check")))
-        .ok_or_else(|| Error::input("HOME is not set: nowhere to look for models", "set RBEES_HOME to a directory"))
+        .ok_or_else(|| {
+            Error::input("HOME is not set: nowhere to look for models", "set RBEES_HOME to a directory")
+        })
 }
 
 fn fetched() -> Result<PathBuf> {
@@ -102,7 +109,10 @@ fn fetched() -> Result<PathBuf> {
 }
 
 fn unknown(name: &str) -> Error {
-    let hint = format!("the names are {}; or give the path of a .gguf file or a Hugging Face directory", NAMES.join(", "));
+    let hint = format!(
+        "the names are {}; or give the path of a .gguf file or a Hugging Face directory",
+        NAMES.join(", ")
+    );
     Error::input(format!("`{name}` is no model that is known, and no file"), hint)
 }
 
@@ -128,7 +138,8 @@ fn compiled_in(name: &str, files: embedded::Files) -> Result<Model> {
         Some(&text("generation_config.json")),
         file("model.safetensors"),
     )?;
-    let tokenizer = Tokenizer::from_json(file("tokenizer.json"), &format!("{name}/tokenizer.json (built in)"))?;
+    let tokenizer =
+        Tokenizer::from_json(file("tokenizer.json"), &format!("{name}/tokenizer.json (built in)"))?;
     Ok(Model { name: name.to_owned(), weights, tokenizer, fixture: fixture(name).ok() })
 }
 

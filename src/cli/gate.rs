@@ -62,11 +62,13 @@ fn by_references(path: &Path<'_>, fixture: &Fixture, verbose: u8) -> Result<Gate
     match worst.into_iter().find_map(|status| outcomes.iter().find(bad(status))) {
         Some(outcome) => {
             let checkpoint = outcome.checkpoint;
-            let what = format!("checkpoint {} {} has not passed on the {name} path", checkpoint.id, checkpoint.name);
+            let what =
+                format!("checkpoint {} {} has not passed on the {name} path", checkpoint.id, checkpoint.name);
             Ok(Gate::Shut(outcome.status(), what))
         }
         None => {
-            key.remember().unwrap_or_else(|error| say(&format!("note: the verdict is not remembered: {error}")));
+            key.remember()
+                .unwrap_or_else(|error| say(&format!("note: the verdict is not remembered: {error}")));
             Ok(Gate::Open)
         }
     }
@@ -77,7 +79,8 @@ fn by_laws(path: &Path<'_>, prompt: &[u32]) -> Result<Gate> {
         How::Laws(factor) => Some((checkpoint, factor.times)),
         _ => None,
     });
-    let (checkpoint, factor) = laws.ok_or_else(|| Error::input("no checkpoint judges laws", "use --unchecked"))?;
+    let (checkpoint, factor) =
+        laws.ok_or_else(|| Error::input("no checkpoint judges laws", "use --unchecked"))?;
     let _progress = Progress::start("judging the laws of the cache on the prompt");
     let llama = Llama::load(&path.model.weights, path.device, path.dtype, path.attention)?;
     let mut port = LlamaPort::new(llama);
@@ -86,7 +89,10 @@ fn by_laws(path: &Path<'_>, prompt: &[u32]) -> Result<Gate> {
     Ok(match broken {
         None => Gate::Unjudged,
         Some(finding) => {
-            let what = format!("checkpoint {} {}: {} ({})", checkpoint.id, checkpoint.name, finding.about, finding.drive);
+            let what = format!(
+                "checkpoint {} {}: {} ({})",
+                checkpoint.id, checkpoint.name, finding.about, finding.drive
+            );
             Gate::Shut(finding.verdict.status(), what)
         }
     })

@@ -79,7 +79,10 @@ impl Generate {
                     return Err(Error::input(what, "capture references with scripts/capture_reference.py"));
                 }
                 Gate::Unjudged => {
-                    say(&format!("unjudged: {} has no references; only the laws of the cache hold", model.name));
+                    say(&format!(
+                        "unjudged: {} has no references; only the laws of the cache hold",
+                        model.name
+                    ));
                 }
             }
         }
@@ -91,7 +94,12 @@ impl Generate {
         }
         let spoken = speech::stream(&llama, &model.tokenizer, ids, sampling, self.max_tokens, out)?;
         out.line("")?;
-        say(&format!("prompt of {} in {:.2} s; {}", spoken.prompt, spoken.reading.as_secs_f64(), spoken.speed()));
+        say(&format!(
+            "prompt of {} in {:.2} s; {}",
+            spoken.prompt,
+            spoken.reading.as_secs_f64(),
+            spoken.speed()
+        ));
         Ok(Ending::Passed)
     }
 

@@ -1,9 +1,9 @@
 //! `inspect`: what is in a model's files.
 
 use clap::Args;
+use rbees_check::Result;
 use rbees_check::models::{self, Model};
 use rbees_check::weights::{Config, RopeLayout};
-use rbees_check::Result;
 
 use super::Ending;
 use super::paint::{self, Out};
@@ -77,6 +77,11 @@ fn tensors(model: &Model) -> Vec<String> {
         format!("{name:<48} {shape:<16}")
     };
     let mut rows: Vec<String> = weights.names().iter().map(row).collect();
-    rows.extend(weights.unexpected().iter().map(|name| format!("{} (unexpected: the model has no use for it)", row(name).trim_end())));
+    rows.extend(
+        weights
+            .unexpected()
+            .iter()
+            .map(|name| format!("{} (unexpected: the model has no use for it)", row(name).trim_end())),
+    );
     rows
 }

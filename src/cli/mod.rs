@@ -25,7 +25,9 @@ use self::paint::Out;
 /// Finds the first wrong stage of a Llama port on Candle, against float64 references
 #[derive(Debug, Parser)]
 #[command(name = "rbees-check", version, max_term_width = 100, disable_help_subcommand = true)]
-#[command(after_help = "Exit codes: 0 all passed; 1 something differs or was never reached; 2 could not judge.")]
+#[command(
+    after_help = "Exit codes: 0 all passed; 1 something differs or was never reached; 2 could not judge."
+)]
 pub struct Arguments {
     /// Colour in the output
     #[arg(long, value_name = "WHEN", default_value = "auto", global = true)]
@@ -145,7 +147,9 @@ pub fn perform(arguments: Arguments) -> Result<Ending> {
 /// Two lines on stderr: what went wrong, and what to do about it.
 pub fn give_up(error: &Error) -> ExitCode {
     let what = error.to_string();
-    let hint = error.hint().unwrap_or("try `--device cpu`; if it still fails, this is a bug of rbees-check: please report it");
+    let hint = error
+        .hint()
+        .unwrap_or("try `--device cpu`; if it still fails, this is a bug of rbees-check: please report it");
     // Candle's errors may carry a backtrace.
     say(&format!("error: {}", what.lines().next().unwrap_or_default()));
     say(&format!("hint: {hint}"));

@@ -73,7 +73,12 @@ impl Run {
         let mut subject = self.subject(&model, &device)?;
 
         let dtype = candle_core::DType::from(self.common.dtype).as_str();
-        out.line(format!("{} · {} · {}, {dtype}, dense\n", model.name, subject.config, device::name(&device)))?;
+        out.line(format!(
+            "{} · {} · {}, {dtype}, dense\n",
+            model.name,
+            subject.config,
+            device::name(&device)
+        ))?;
         let outcomes = self.judge(&mut subject, &checkpoints, &progress, out)?;
         drop(progress);
         out.line("")?;
@@ -107,7 +112,10 @@ impl Run {
         }
         if self.matmul != Matmul::Dense {
             let what = "--matmul: only dense is judged, quantized is not there yet";
-            return Err(Error::input(what, "use --matmul dense: blocks are widened to floats when they are read"));
+            return Err(Error::input(
+                what,
+                "use --matmul dense: blocks are widened to floats when they are read",
+            ));
         }
         Ok(())
     }
@@ -145,7 +153,8 @@ impl Run {
         progress: &Progress,
         out: &mut Out,
     ) -> Result<Vec<Outcome>> {
-        let mut coming = checkpoints.iter().map(|checkpoint| format!("{} {}", checkpoint.id, checkpoint.name));
+        let mut coming =
+            checkpoints.iter().map(|checkpoint| format!("{} {}", checkpoint.id, checkpoint.name));
         let mut next = || coming.next().map_or((), |name| progress.now(&name));
         next();
         let mut printed = Ok(());
@@ -167,10 +176,17 @@ fn read(model: &Model, case: &str) -> Result<Reference> {
             Reference::read(&Source::Folder(case.into()), "")
         }
         Some(fixture) => {
-            let hint = format!("{} has {}; or give a folder with a manifest.json", model.name, fixture.cases.join(", "));
+            let hint = format!(
+                "{} has {}; or give a folder with a manifest.json",
+                model.name,
+                fixture.cases.join(", ")
+            );
             Err(Error::input(format!("--case {case}: no such case"), hint))
         }
-        None => Err(Error::input(format!("--case {case}: no manifest.json there"), "give the folder of a captured case")),
+        None => Err(Error::input(
+            format!("--case {case}: no manifest.json there"),
+            "give the folder of a captured case",
+        )),
     }
 }
 

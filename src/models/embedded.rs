@@ -14,12 +14,18 @@ pub(super) const MODELS: &[(&str, Files)] = &[("tiny-llama", TINY_LLAMA), ("tiny
 
 const TINY_LLAMA: Files = files!("tiny-llama":
     "config.json" "generation_config.json" "model.safetensors" "tokenizer.json" "tokenizer_config.json"
-
+    "facts.json" "tokens.json" "greedy.json" "sampling.json" "sampling.npz"
+    "batch-left/manifest.json" "batch-left/reference.npz" "batch-left/noise.npz"
+    "long/manifest.json" "long/reference.npz" "long/noise.npz"
+    "short/manifest.json" "short/reference.npz" "short/noise.npz"
+    "single/manifest.json" "single/reference.npz" "single/noise.npz"
 );
 
 const TINY_LLAMA2: Files = files!("tiny-llama2":
     "config.json" "generation_config.json" "model.safetensors" "tokenizer.json" "tokenizer_config.json"
-
+    "facts.json" "tokens.json" "greedy.json" "sampling.json" "sampling.npz"
+    "batch-right/manifest.json" "batch-right/reference.npz" "batch-right/noise.npz"
+    "short/manifest.json" "short/reference.npz" "short/noise.npz"
 );
 
 /// The files of the model `name`, if it is compiled in.
