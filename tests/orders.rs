@@ -111,7 +111,8 @@ impl Probe for Again<'_> {
             _ => tensor,
         };
         let tensor = self.probe.tap(site, tensor)?;
-        if matches!(site.kind, Kind::InputNorm | Kind::Context | Kind::PostNorm | Kind::Act | Kind::FinalNorm) {
+        if matches!(site.kind, Kind::InputNorm | Kind::Context | Kind::PostNorm | Kind::Act | Kind::FinalNorm)
+        {
             self.input = Some(tensor.clone());
         }
         Ok(tensor)

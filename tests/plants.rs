@@ -136,6 +136,15 @@ fn caught(plant: &Plant) -> Result<(), Failed> {
         for checkpoint in checkpoints::ALL {
             let outcome = judge::run(&mut subject, checkpoint)?;
             if outcome.status() != Status::Passed {
+                if std::env::var("DBG").is_ok() {
+                    for f in outcome.failures() {
+                        let r = match &f.verdict {
+                            judge::Verdict::Differs(d) => d.ratio,
+                            _ => -1.0,
+                        };
+                        eprintln!("{} {} {} {} {r:.2}", checkpoint.id, f.about, f.case, f.drive);
+                    }
+                }
                 red.insert(checkpoint.id);
                 first = first.or(outcome.failures().filter_map(|f| f.site).min());
             }

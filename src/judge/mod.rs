@@ -3,6 +3,8 @@
 mod facts;
 mod greedy;
 mod laws;
+mod noise;
+mod pieces;
 mod port;
 mod sampling;
 mod sites;
