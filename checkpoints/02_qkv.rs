@@ -1,0 +1,24 @@
+//! 02 qkv: the three projections, on true normed inputs.
+//!
+//! With grouped queries k and v are narrower than q, and with an explicit head_dim q is not as wide
+//! as the model: fixtures have all of these differ, so that no exchange keeps the shape.
+
+use super::{Checkpoint, Factor, How, View};
+use crate::probe::Kind;
+use crate::reference::Feed;
+
+pub const CHECKPOINT: Checkpoint = Checkpoint {
+    id: "02",
+    name: "qkv",
+    judges: "query, key and value projections",
+    how: How::Sites(
+        &[View { feed: Feed::Site, kinds: &[Kind::QProj, Kind::KProj, Kind::VProj] }],
+        Factor { times: 8.0, because: "TODO" },
+    ),
+    trips: &[
+        "a weight not transposed: [out, in] multiplied as [in, out]",
+        "a fused qkv matrix split at the wrong places",
+        "q and k rows permuted for another rotation than the one that follows",
+        "a bias that the family has, dropped",
+    ],
+};

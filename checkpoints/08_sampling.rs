@@ -1,0 +1,20 @@
+//! 08 sampling: what the logits processors make of stored logits, and what is drawn from it.
+//!
+//! Which tokens are kept is exact. The probabilities of those come from float32 logits: a logit x
+//! is good to |x| ulps, so e^x to as many parts, and so is their sum. Draws of one seed are the same
+//! twice, and many draws follow the distribution.
+
+use super::{Checkpoint, How};
+
+pub const CHECKPOINT: Checkpoint = Checkpoint {
+    id: "08",
+    name: "sampling",
+    judges: "argmax, temperature, top-k, top-p and penalties against stored distributions; seeds reproduce",
+    how: How::Sampling,
+    trips: &[
+        "a repetition penalty that multiplies negative logits the wrong way, or is on by default",
+        "top-p without the token that crosses p, or before the temperature",
+        "top-k that drops ties, or keeps k + 1",
+        "temperature 0 divided by",
+    ],
+};

@@ -1,0 +1,220 @@
+//! The numbered checkpoints, in order. Each file says what its stage is judged by, how far it may
+//! be from truth and why, and where ports trip there.
+//!
+//! To add one: its file, its `mod` line, its line in [`ALL`].
+
+use crate::probe::Kind;
+use crate::reference::Feed;
+
+#[path = "03_attention.rs"]
+mod attention;
+#[path = "06_block.rs"]
+mod block;
+#[path = "05_ffn.rs"]
+mod ffn;
+#[path = "09_generation.rs"]
+mod generation;
+#[path = "04_kv_cache.rs"]
+mod kv_cache;
+#[path = "07_model.rs"]
+mod model;
+#[path = "02_qkv.rs"]
+mod qkv;
+#[path = "01_rms_norm.rs"]
+mod rms_norm;
+#[path = "01b_rope.rs"]
+mod rope;
+#[path = "08_sampling.rs"]
+mod sampling;
+#[path = "00b_tokens.rs"]
+mod tokens;
+#[path = "00_weights.rs"]
+mod weights;
+
+/// Every checkpoint, in the order in which they are run.
+pub const ALL: [&Checkpoint; 12] = [
+    &weights::CHECKPOINT,
+    &tokens::CHECKPOINT,
+    &rms_norm::CHECKPOINT,
+    &rope::CHECKPOINT,
+    &qkv::CHECKPOINT,
+    &attention::CHECKPOINT,
+    &kv_cache::CHECKPOINT,
+    &ffn::CHECKPOINT,
+    &block::CHECKPOINT,
+    &model::CHECKPOINT,
+    &sampling::CHECKPOINT,
+    &generation::CHECKPOINT,
+];
+
+/// A numbered stage.
+#[derive(Debug, PartialEq)]
+pub struct Checkpoint {
+    /// `00`, `01B`: as printed.
+    pub id: &'static str,
+    /// `rope`: lower case, no blanks.
+    pub name: &'static str,
+    /// What is judged, in one line.
+    pub judges: &'static str,
+    /// How it is judged.
+    pub how: How,
+    /// Where ports trip here, one mistake a line.
+    pub trips: &'static [&'static str],
+}
+
+/// How a checkpoint is judged. The judge knows how to do each.
+#[derive(Debug, PartialEq)]
+pub enum How {
+    /// Config and weight bytes, exactly.
+    Weights,
+    /// Token ids and text exactly, and the sites of the view.
+    Tokens(View, Factor),
+    /// Sites against stored truth.
+    Sites(&'static [View], Factor),
+    /// The laws of a cache: the port against itself.
+    Laws(Factor),
+    /// Distributions after the logits processors.
+    Sampling,
+    /// Greedy tokens.
+    Greedy(NearTie),
+}
+
+/// Some kinds of site under one feed.
+#[derive(Debug, PartialEq)]
+pub struct View {
+    /// Where truth enters.
+    pub feed: Feed,
+    /// What is looked at.
+    pub kinds: &'static [Kind],
+}
+
+/// How many times the measured noise is allowed, and why so many.
+#[derive(Debug, PartialEq)]
+pub struct Factor {
+    /// The factor.
+    pub times: f64,
+    /// Its reason.
+    pub because: &'static str,
+}
+
+/// When two tokens are as good as each other.
+#[derive(Debug, PartialEq)]
+pub struct NearTie {
+    /// A step is a near-tie if its top-2 gap is within this many times the noise of that gap.
+    pub times: f64,
+    /// The noise: this percentile of PyTorch's own error of the gap, over all steps.
+    pub percentile: f64,
+    /// Under this share of decisive steps nothing can be said.
+    pub decisive: f64,
+    /// The reason for these numbers.
+    pub because: &'static str,
+}
+
+impl Checkpoint {
+    /// The views of sites against truth that it judges.
+    pub fn views(&self) -> &[View] {
+        match &self.how {
+            How::Tokens(view, _) => std::slice::from_ref(view),
+            How::Sites(views, _) => views,
+            _ => &[],
+        }
+    }
+
+    /// `CHECKPOINT_01B_ROPE`.
+    pub fn constant_name(&self) -> String {
+        format!("CHECKPOINT_{}_{}", self.id, self.name.to_uppercase())
+    }
+}
+
+/// The checkpoint that `text` means: `3`, `03`, `attention`, `1b`, `01B`, `CHECKPOINT_01B_ROPE`.
+pub fn find(text: &str) -> Option<&'static Checkpoint> {
+    let text = text.to_ascii_lowercase();
+    let number = |id: &str| id.trim_start_matches('0').to_ascii_lowercase();
+    ALL.into_iter().find(|checkpoint| {
+        let id = checkpoint.id.to_ascii_lowercase();
+        // `0` is 00 and `0b` 00B, though nothing, or only a letter, is left without their zeros.
+        let short = text.starts_with(|c: char| c.is_ascii_digit())
+            && text.len() <= id.len()
+            && number(&text) == number(&id);
+        text == id
+            || short
+            || text == checkpoint.name
+            || text == checkpoint.constant_name().to_ascii_lowercase()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("3", "03")]
+    #[case("03", "03")]
+    #[case("attention", "03")]
+    #[case("Attention", "03")]
+    #[case("1b", "01B")]
+    #[case("1B", "01B")]
+    #[case("01B", "01B")]
+    #[case("CHECKPOINT_01B_ROPE", "01B")]
+    #[case("checkpoint_00_weights", "00")]
+    #[case("0", "00")]
+    #[case("00", "00")]
+    #[case("0b", "00B")]
+    fn a_checkpoint_is_found_by_any_of_its_names(#[case] text: &str, #[case] id: &str) {
+        assert_eq!(find(text).map(|c| c.id), Some(id));
+    }
+
+    #[rstest]
+    #[case("")]
+    #[case("3x")]
+    #[case("b")]
+    #[case("0003")]
+    #[case("10")]
+    #[case("rope ")]
+    fn anything_else_is_not_a_checkpoint(#[case] text: &str) {
+        assert_eq!(find(text), None);
+    }
+
+    #[test]
+    fn folder_and_registry_agree() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/checkpoints");
+        let mut files: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name != "mod.rs")
+            .collect();
+        files.sort();
+        let mut registry: Vec<String> =
+            ALL.iter().map(|c| format!("{}_{}.rs", c.id.to_ascii_lowercase(), c.name)).collect();
+        registry.sort();
+        assert_eq!(files, registry);
+    }
+
+    #[test]
+    fn every_kind_of_site_is_judged_on_clean_inputs_by_exactly_one_checkpoint() {
+        for &kind in Kind::ALL {
+            let judges = ALL
+                .iter()
+                .flat_map(|c| c.views())
+                .filter(|v| v.feed == Feed::Site && v.kinds.contains(&kind));
+            assert_eq!(judges.count(), 1, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn every_checkpoint_gives_its_reasons() {
+        for checkpoint in ALL {
+            let because = match &checkpoint.how {
+                How::Tokens(_, factor) | How::Sites(_, factor) | How::Laws(factor) => factor.because,
+                How::Greedy(near_tie) => near_tie.because,
+                How::Weights | How::Sampling => "exact",
+            };
+            assert!(
+                !because.is_empty() && !checkpoint.judges.is_empty() && !checkpoint.trips.is_empty(),
+                "{}",
+                checkpoint.id
+            );
+        }
+    }
+}

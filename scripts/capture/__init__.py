@@ -1,0 +1,13 @@
+"""How a reference is captured: one file a question.
+
+    arithmetic.py  in what precision, and in what order, is a sum taken?
+    taps.py        where are the values seen, and how are they replaced?
+    cases.py       which prompts, which rows, which sites?
+    reference.py   truth: one float64 pass, every site recorded
+    noise.py       how far from truth does PyTorch itself land?
+    prove.py       are the patched functions still transformers' own?
+    models.py      weights from a directory or a GGUF file, and their facts
+    tokens.py      text <-> ids
+    generation.py  greedy text and sampling distributions
+    files.py       bytes on disk: the same every time
+"""

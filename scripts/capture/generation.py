@@ -1,0 +1,97 @@
+"""Greedy text and sampling distributions."""
+
+import torch
+from transformers import DynamicCache, GenerationConfig
+
+from .arithmetic import Stock, arithmetic
+from .files import round_to_40_bits
+from .noise import DTYPES
+from .tokens import ids_of
+
+LONGEST = 64  # tokens
+
+
+@torch.inference_mode()
+def draft(model, ids, stop):
+    """Up to 64 greedy tokens in float32, one at a time on a cache; a token of `stop` is kept and ends it."""
+    cache, fed, tokens = DynamicCache(config=model.config), ids, []
+    while len(tokens) < LONGEST and not (tokens and tokens[-1] in stop):
+        logits = model.stock(input_ids=torch.tensor([fed]), past_key_values=cache, use_cache=True).logits
+        tokens.append(int(logits[0, -1].argmax()))
+        fed = tokens[-1:]
+    return tokens
+
+
+def greedy_in_float64(model, ids, stop):
+    """The greedy tokens of the float64 model, its logits at each step, and whether float32 said the same.
+
+    One float64 pass over float32's draft shows what float64 would have chosen at every step. Where they part,
+    float64's token is taken and the draft goes on from there: the same tokens as a float64 loop, far sooner.
+    (Not `generate()`: that casts the logits to float32 before it looks at them.)
+    """
+    kept, same = [], True
+    while True:
+        tokens = kept + draft(model, ids + kept, stop)[: LONGEST - len(kept)]
+        logits = step_logits(model, "f64", ids, tokens)  # [steps, vocab]
+        wanted = logits.argmax(-1).tolist()
+        if wanted == tokens:
+            return tokens, logits, same
+        parting = next(step for step, pair in enumerate(zip(tokens, wanted)) if pair[0] != pair[1])
+        kept, same = wanted[: parting + 1], False
+        if kept[-1] in stop or len(kept) == LONGEST:
+            return kept, logits[: len(kept)], same
+
+
+@torch.inference_mode()
+def step_logits(model, dtype, ids, tokens):
+    """[steps, vocab] float64: the logits that chose each token, teacher-forced in one pass."""
+    with arithmetic(Stock()):
+        logits = model.at(dtype)(input_ids=torch.tensor([ids + tokens[:-1]]), use_cache=False).logits
+    return logits[0, len(ids) - 1 :].double()
+
+
+def greedy(model, prompts, provenance):
+    """greedy.json: tokens of the float64 model, and how close each step was."""
+    stop, written = set(model.eos_token_ids), []
+    for prompt in prompts:
+        ids = ids_of(model, prompt)
+        tokens, logits, same = greedy_in_float64(model, ids, stop)
+        first, second = logits.topk(2, dim=-1).indices.unbind(-1)  # [steps] each
+        gap_of = lambda scores: (scores.gather(-1, first[:, None]) - scores.gather(-1, second[:, None]))[:, 0]
+        gap = gap_of(logits)
+        error = {dtype: (gap_of(step_logits(model, dtype, ids, tokens)) - gap).abs() for dtype in DTYPES}
+        written.append({
+            "prompt": prompt, "ids": ids, "tokens": tokens, "text": model.tokenizer.decode(tokens),
+            "gap": round_to_40_bits(gap.numpy()).tolist(), "runner_up": second.tolist(),
+            # Seven digits are plenty for an error, and keep the file readable.
+            "gap_error": {dtype: [float(f"{e:.7g}") for e in values.tolist()] for dtype, values in error.items()},
+            "f32_identical": same,  # stock float32 on a cache: transformers as a user runs it
+        })
+    return {"format": 1, "eos_token_ids": sorted(stop), "prompts": written, "provenance": provenance}
+
+
+def sampling(model, logits, context, settings, provenance):
+    """sampling.json and the arrays of sampling.npz.
+
+    `logits` [vocab] float64 are rounded to float32, which is what a port is given; from there on
+    everything is float64. transformers decides which processors there are and in which order.
+    """
+    given = torch.tensor(logits).float()  # [vocab]
+    cases, arrays = [], {"logits": given.numpy()}
+    for key, wanted in settings.items():
+        config = GenerationConfig(do_sample=True, **{**NEUTRAL, **wanted})
+        processors = model.stock._get_logits_processor(config, input_ids_seq_length=len(context), device="cpu")
+        wide = processors(torch.tensor([context]), given.double()[None])[0].softmax(-1)
+        stock = processors(torch.tensor([context]), given[None].clone())[0].softmax(-1)
+        assert torch.equal(wide > 0, stock > 0), f"{key}: float32 keeps other tokens: choose another value"
+        arrays[key] = round_to_40_bits(wide.numpy())
+        cases.append({
+            "key": key, "processors": {name: wanted.get(name) for name in NEUTRAL}, "context": context,
+            "applied": [type(step).__name__ for step in processors], "kept": int((wide > 0).sum()),
+        })
+    computed = "float32 logits, widened; transformers' processors and the softmax in float64"
+    return {"format": 1, "computed": computed, "cases": cases, "provenance": provenance}, arrays
+
+
+# Values with which transformers makes no processor. Its defaults (top_k = 50) are not among them.
+NEUTRAL = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": None, "repetition_penalty": 1.0}

@@ -1,0 +1,154 @@
+"""Weights from a Hugging Face directory or a GGUF file, and their facts."""
+
+import copy
+import os
+import platform
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from . import tokens
+from .files import Trouble, sha256_array, sha256_file
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+# transformers 5 refuses heads that do not divide the width, though with head_dim given (as in Mistral-Nemo,
+# and in tiny-llama on purpose) the model runs: its own forward pass reads head_dim.
+LlamaConfig.__class_validators__[:] = [
+    check for check in LlamaConfig.__class_validators__ if check.__name__ != "validate_architecture"]
+
+TORCH_DTYPES = {"f64": torch.float64, "f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
+
+
+class Model:
+    """A Llama from `path`, in any dtype, with its tokenizer."""
+
+    def __init__(self, name, path):
+        self.name, self.path = name, Path(path)
+        self.is_gguf = self.path.suffix == ".gguf"
+        if not (self.path.is_file() if self.is_gguf else (self.path / "config.json").is_file()):
+            raise Trouble(f"no model at {self.path}", "a .gguf file, or a directory with config.json and safetensors")
+        where = {"gguf_file": self.path.name} if self.is_gguf else {}
+        # Always say dtype: without it transformers takes what the file or the config says.
+        stock = AutoModelForCausalLM.from_pretrained(
+            self.path.parent if self.is_gguf else self.path, dtype=torch.float32, attn_implementation="eager", **where)
+        if stock.config.model_type != "llama":
+            raise Trouble(f"{self.path} is a `{stock.config.model_type}`, not a llama", "only that family has taps")
+        self.stock = stock.eval()  # float32, as transformers gives it
+        self.config = stock.config
+        self._in_dtype = {"f32": self.stock}
+        self.tokenizer = tokens.from_gguf(self.path) if self.is_gguf else tokens.from_directory(self.path)
+
+    def at(self, dtype):
+        """The model in a dtype. `.to` rounds rope's inv_freq too, which is why arithmetic.py never reads it."""
+        if dtype not in self._in_dtype:
+            self._in_dtype[dtype] = copy.deepcopy(self.stock).to(TORCH_DTYPES[dtype])
+        return self._in_dtype[dtype]
+
+    @property
+    def eos_token_ids(self):
+        eos = self.stock.generation_config.eos_token_id
+        return [] if eos is None else list(eos) if isinstance(eos, (list, tuple)) else [eos]
+
+    def provenance(self, command):
+        """Where a fixture comes from. Nothing here may change from run to run on one machine."""
+        if self.is_gguf:
+            weights = config = tokenizer = sha256_file(self.path)  # one file carries all three
+        else:
+            shards = sorted(self.path.glob("*.safetensors"))
+            weights = "+".join(sha256_file(shard) for shard in shards)
+            config = sha256_file(self.path / "config.json")
+            tokenizer = sha256_file(self.path / "tokenizer.json")
+        return {
+            "weights_sha256": weights, "config_sha256": config, "tokenizer_sha256": tokenizer,
+            "capture_script_sha256": script_sha256(), "transformers": transformers.__version__,
+            "torch": torch.__version__.split("+")[0], "python": platform.python_version(),
+            "attention": "eager, patched to float64",
+            "machine": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads",
+            "command": command,
+        }
+
+
+def script_sha256():
+    """Of all the script's files, concatenated: the entry, then capture/*.py by name."""
+    import hashlib
+
+    files = [REPOSITORY / "scripts/capture_reference.py", *sorted(Path(__file__).parent.glob("*.py"))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def smollm2_path():
+    cache = os.environ.get("RBEES_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rbees-check"
+    path = Path(cache) / "smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf"
+    if not path.is_file():
+        raise Trouble(f"no weights at {path}", "run scripts/fetch_smollm2.sh")
+    return path
+
+
+def facts(model, provenance):
+    """The config and every tensor's hash, as transformers reads them."""
+    config = model.config
+    tensors = {name: value.numpy() for name, value in model.stock.state_dict().items()}
+    if config.tie_word_embeddings:
+        del tensors["lm_head.weight"]  # the same tensor as model.embed_tokens.weight
+    (_agrees_with_gguf if model.is_gguf else _agrees_with_safetensors)(model, tensors)
+    return {
+        "format": 1, "model": model.name,
+        "config": {
+            "hidden_size": config.hidden_size, "intermediate_size": config.intermediate_size,
+            "num_hidden_layers": config.num_hidden_layers, "num_attention_heads": config.num_attention_heads,
+            "num_key_value_heads": config.num_key_value_heads, "head_dim": config.head_dim,
+            "vocab_size": config.vocab_size, "max_position_embeddings": config.max_position_embeddings,
+            "rms_norm_eps": config.rms_norm_eps, "rope_theta": config.rope_parameters["rope_theta"],
+            "tie_word_embeddings": config.tie_word_embeddings, "bos_token_id": config.bos_token_id,
+            "eos_token_ids": model.eos_token_ids,
+        },
+        "tensors": {name: {"shape": list(tensors[name].shape), "sha256": sha256_array(tensors[name], "f4")}
+                    for name in sorted(tensors)},
+        "provenance": provenance,
+    }
+
+
+def _agrees_with_safetensors(model, tensors):
+    """A second reader of the same file must see the same bits."""
+    from safetensors.numpy import load_file
+
+    for shard in model.path.glob("*.safetensors"):
+        for name, value in load_file(shard).items():
+            if name in tensors and not np.array_equal(tensors[name], value.astype(np.float32)):
+                raise Trouble(f"{name}: transformers and safetensors read different values", "do not trust this capture")
+
+
+def _agrees_with_gguf(model, tensors):
+    """gguf.quants must dequantise to the same bits, after undoing the permutation of q and k.
+
+    llama.cpp stores the rows of q and k so that rope rotates neighbours; Hugging Face rotates halves.
+    """
+    from gguf import GGUFReader
+    from gguf.quants import dequantize
+
+    heads = {"attn_q": model.config.num_attention_heads, "attn_k": model.config.num_key_value_heads}
+    mine = {t.name: t for t in GGUFReader(model.path).tensors}
+    for name, value in tensors.items():
+        stored = mine[gguf_name(name)]
+        want = dequantize(stored.data, stored.tensor_type).reshape(value.shape).astype(np.float32)
+        if n := heads.get(gguf_name(name).split(".")[-2]):
+            rows, width = want.shape
+            want = want.reshape(n, rows // n // 2, 2, width).swapaxes(1, 2).reshape(rows, width)
+        if not np.array_equal(value, want):
+            raise Trouble(f"{name}: transformers and gguf.quants read different values", "do not trust this capture")
+
+
+def gguf_name(name):
+    """model.layers.3.self_attn.q_proj.weight -> blk.3.attn_q.weight"""
+    table = {
+        "model.layers.": "blk.", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
+        "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
+        "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
+        "mlp.down_proj": "ffn_down", "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
+    }
+    for theirs, ours in table.items():
+        name = name.replace(theirs, ours)
+    return name

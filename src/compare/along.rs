@@ -1,0 +1,114 @@
+//! Where along each axis a difference lives, in words: `position 0 agrees`, `only head 3`.
+
+use std::fmt;
+
+/// One axis of a compared tensor: which of its indices were compared, and which of them differ.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Axis {
+    compared: Vec<bool>,
+    differs: Vec<bool>,
+}
+
+impl Axis {
+    pub(super) fn see(&mut self, index: usize, differs: bool) {
+        if index >= self.compared.len() {
+            self.compared.resize(index + 1, false);
+            self.differs.resize(index + 1, false);
+        }
+        self.compared[index] = true;
+        self.differs[index] |= differs;
+    }
+
+    /// The indices at which something differs.
+    pub fn differing(&self) -> Vec<usize> {
+        (0..self.differs.len()).filter(|&i| self.differs[i]).collect()
+    }
+
+    /// The indices that were compared and agree throughout.
+    pub fn agreeing(&self) -> Vec<usize> {
+        (0..self.differs.len()).filter(|&i| self.compared[i] && !self.differs[i]).collect()
+    }
+
+    /// What a person would say of this axis; nothing where all of it differs.
+    fn describe(&self, name: &str) -> Option<String> {
+        let (bad, good) = (self.differing(), self.agreeing());
+        match (bad.len(), good.len()) {
+            (0, _) | (_, 0) => None,
+            (_, good_n) if good_n <= bad.len() => Some(format!("{} agree{}", list(name, &good), s(good_n))),
+            _ => Some(format!("only {}", list(name, &bad))),
+        }
+    }
+}
+
+/// Verb ending: one thing agrees, several agree.
+fn s(n: usize) -> &'static str {
+    if n == 1 { "s" } else { "" }
+}
+
+/// `head 3`, `heads 0 and 2`, `positions 4 to 11`, `channels 0, 2, 4 and 60 more`.
+fn list(name: &str, indices: &[usize]) -> String {
+    let run = indices.windows(2).all(|pair| pair[1] == pair[0] + 1);
+    match indices {
+        [] => format!("no {name}"),
+        [one] => format!("{name} {one}"),
+        [a, b] => format!("{name}s {a} and {b}"),
+        [first, .., last] if run => format!("{name}s {first} to {last}"),
+        [a, b, c] => format!("{name}s {a}, {b} and {c}"),
+        [a, b, c, rest @ ..] => format!("{name}s {a}, {b}, {c} and {} more", rest.len()),
+    }
+}
+
+/// All axes of one comparison.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Along {
+    /// Rows of the batch.
+    pub batch: Axis,
+    /// Positions in the (padded) sequence.
+    pub position: Axis,
+    /// Heads, where the site has them.
+    pub head: Axis,
+    /// The last axis: channels, or key positions for scores and probabilities.
+    pub column: Axis,
+    /// Is the last axis one of key positions?
+    pub over_keys: bool,
+}
+
+impl fmt::Display for Along {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let column = if self.over_keys { "key" } else { "channel" };
+        let said: Vec<String> = [
+            self.batch.describe("batch row"),
+            self.position.describe("position"),
+            self.head.describe("head"),
+            self.column.describe(column),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if said.is_empty() { f.write_str("everywhere") } else { f.write_str(&said.join("; ")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::first_agrees(8, &[1, 2, 3, 4, 5, 6, 7], Some("position 0 agrees"))]
+    #[case::one(8, &[3], Some("only position 3"))]
+    #[case::two(8, &[3, 5], Some("only positions 3 and 5"))]
+    #[case::a_run(9, &[4, 5, 6], Some("only positions 4 to 6"))]
+    #[case::scattered(20, &[0, 2, 4, 6, 8], Some("only positions 0, 2, 4 and 2 more"))]
+    #[case::all(3, &[0, 1, 2], None)]
+    #[case::none(3, &[], None)]
+    fn an_axis_is_described_by_its_smaller_side(
+        #[case] n: usize,
+        #[case] bad: &[usize],
+        #[case] said: Option<&str>,
+    ) {
+        let mut axis = Axis::default();
+        (0..n).for_each(|i| axis.see(i, bad.contains(&i)));
+        assert_eq!(axis.describe("position").as_deref(), said);
+    }
+}

@@ -1,0 +1,104 @@
+//! How far from truth a row may be, and where that number comes from.
+
+use candle_core::DType;
+
+/// Noise of an honest computation at one row, relative to the row's own scale: measured in PyTorch,
+/// in the run's dtype, over several orders of summation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Noise {
+    /// Largest error over the row, divided by the row's largest |truth|.
+    pub max: f64,
+    /// Root mean square error over the row, divided by the root mean square of truth.
+    pub rms: f64,
+}
+
+/// The size of a row of truth, over its finite entries.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scale {
+    /// Largest |truth|.
+    pub max: f64,
+    /// Root mean square of truth.
+    pub rms: f64,
+}
+
+impl Scale {
+    /// The scale of one row. One scale a row and never one a tensor: position 0 of a Llama can
+    /// carry values ten times larger than all others, and would hide their errors.
+    pub fn of(row: impl Iterator<Item = f64>) -> Self {
+        let (mut max, mut squares, mut n) = (0f64, 0f64, 0usize);
+        for value in row.filter(|v| v.is_finite()) {
+            max = max.max(value.abs());
+            squares += value * value;
+            n += 1;
+        }
+        Self { max, rms: (squares / n.max(1) as f64).sqrt() }
+    }
+}
+
+/// The absolute error allowed in one row. Both bounds must hold; nothing rescues a failed one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    /// For the largest error in the row.
+    pub max: f64,
+    /// For the root mean square error over the row.
+    pub rms: f64,
+}
+
+impl Budget {
+    /// `scale · (factor · noise + 4 ulp)`, for the maximum and the root mean square alike.
+    ///
+    /// The noise says what an honest computation does, the factor how much worse an honest one may
+    /// still be than those that were measured, and four ulps that a sum of two rounded numbers is
+    /// never exact even where the measured runs were.
+    pub fn derive(scale: Scale, noise: Noise, factor: f64, dtype: DType) -> Self {
+        let floor = 4.0 * ulp(dtype);
+        Self { max: scale.max * (factor * noise.max + floor), rms: scale.rms * (factor * noise.rms + floor) }
+    }
+
+    /// A budget that lets the row be anything proves nothing.
+    pub fn wider_than(self, scale: Scale) -> bool {
+        // Written so that a NaN budget counts as too wide.
+        !(self.max <= scale.max && self.rms <= scale.rms)
+    }
+}
+
+/// The distance from 1 to the next number of `dtype`.
+pub fn ulp(dtype: DType) -> f64 {
+    match dtype {
+        DType::F64 => f64::EPSILON,
+        DType::BF16 => 2f64.powi(-7),
+        DType::F16 => 2f64.powi(-10),
+        _ => f32::EPSILON as f64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use approx::assert_relative_eq;
+
+    const SCALE: Scale = Scale { max: 10.0, rms: 2.0 };
+
+    #[test]
+    fn a_budget_is_scale_times_factor_times_noise_and_four_ulps() {
+        let budget = Budget::derive(SCALE, Noise { max: 1e-6, rms: 1e-7 }, 8.0, DType::F32);
+        assert_relative_eq!(budget.max, 10.0 * (8e-6 + 4.0 * 2f64.powi(-23)));
+        assert_relative_eq!(budget.rms, 2.0 * (8e-7 + 4.0 * 2f64.powi(-23)));
+    }
+
+    #[test]
+    fn barred_entries_do_not_count_for_the_scale() {
+        let scale = Scale::of([3.0, f64::NEG_INFINITY, -4.0].into_iter());
+        assert_relative_eq!(scale.max, 4.0);
+        assert_relative_eq!(scale.rms, 12.5f64.sqrt());
+    }
+
+    #[test]
+    fn a_budget_past_the_scale_or_not_a_number_is_too_wide() {
+        let noisy = |max| Budget::derive(SCALE, Noise { max, rms: 1e-7 }, 8.0, DType::F32);
+        assert!(!noisy(0.1).wider_than(SCALE));
+        assert!(noisy(0.2).wider_than(SCALE));
+        assert!(noisy(f64::NAN).wider_than(SCALE));
+        assert!(noisy(f64::INFINITY).wider_than(SCALE));
+    }
+}

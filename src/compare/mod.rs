@@ -1,0 +1,242 @@
+//! Two tensors and a budget → a difference. Pure: it knows no model.
+//!
+//! The order is fixed: shape, then the sets of NaN and infinite entries, then values. One pass over
+//! the tensor where it lies; nothing is copied but what must leave a device.
+
+mod along;
+mod budget;
+
+pub use along::{Along, Axis};
+pub use budget::{Budget, Noise, Scale, ulp};
+
+use candle_core::{CpuStorage, DType, Storage, Tensor};
+
+use crate::Result;
+
+/// How a site lies in memory, as the model hands it over and as truth is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shape {
+    /// Rows of the batch.
+    pub batch: usize,
+    /// Query positions.
+    pub queries: usize,
+    /// Heads, where they are an axis of their own: the tensor is then `[batch, heads, queries, width]`,
+    /// otherwise `[batch, queries, width]`.
+    pub heads: Option<usize>,
+    /// The last axis.
+    pub width: usize,
+    /// Is the last axis one of key positions? Then entries of −inf are *barred*.
+    pub over_keys: bool,
+}
+
+impl Shape {
+    /// The dimensions that the tensor must have.
+    pub fn dims(&self) -> Vec<usize> {
+        match self.heads {
+            Some(heads) => vec![self.batch, heads, self.queries, self.width],
+            None => vec![self.batch, self.queries, self.width],
+        }
+    }
+}
+
+/// One row of truth: everything that one position of one batch row has at a site.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    /// Row of the batch.
+    pub batch: usize,
+    /// Index among the query positions of the compared tensor.
+    pub query: usize,
+    /// Position in the whole (padded) sequence: how the report names it.
+    pub position: usize,
+    /// Truth, `[heads, stored_width]`, or `[width]` without heads. `stored_width` may exceed the
+    /// tensor's: a reference over all keys serves a window that sees only the first of them.
+    pub want: &'a [f64],
+    /// How far from it the tensor may be.
+    pub budget: Budget,
+}
+
+/// One element, said in the tensor's own indices.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Element {
+    /// Its index: `[batch, head, position, column]` or `[batch, position, column]`, the position
+    /// counted in the whole sequence.
+    pub index: Vec<usize>,
+    /// What the model computed.
+    pub got: f64,
+    /// Truth.
+    pub want: f64,
+    /// Allowed error.
+    pub budget: f64,
+}
+
+/// How two tensors differ.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Difference {
+    /// Elements compared.
+    pub elements: usize,
+    /// Elements past their row's budget, or in the wrong one of the sets finite, infinite, NaN.
+    pub differing: usize,
+    /// Largest over rows of error / budget, maximum and root mean square alike. NaN and infinities
+    /// where there must be none make it infinite.
+    pub ratio: f64,
+    /// Entries that are NaN or infinite on one side and not on the other, or barred on one side only.
+    pub unlike: usize,
+    /// The element with the largest error / budget.
+    pub worst: Option<Element>,
+    /// The first differing element, in memory order of truth.
+    pub first: Option<Element>,
+    /// Where along each axis it differs.
+    pub along: Along,
+}
+
+impl Difference {
+    /// Is everything within budget? Having compared nothing is not agreement.
+    pub fn agrees(&self) -> bool {
+        self.elements > 0 && self.differing == 0 && self.unlike == 0 && self.ratio <= 1.0
+    }
+}
+
+/// Compares `got` with `rows` of truth.
+///
+/// `columns[j]` is the column of `got` that holds truth's column `j`, for models whose layout of
+/// the last axis is not the reference's; the identity if `None`. The tensor must have
+/// `shape.dims()`; the caller checks that first, because a wrong shape is a verdict of its own.
+pub fn compare(
+    got: &Tensor,
+    shape: &Shape,
+    rows: &[Row<'_>],
+    columns: Option<&[usize]>,
+) -> Result<Difference> {
+    debug_assert_eq!(got.dims(), shape.dims());
+    let got = got.to_device(&candle_core::Device::Cpu)?;
+    let (storage, layout) = got.storage_and_layout();
+    let Storage::Cpu(storage) = &*storage else { unreachable!("moved to the CPU above") };
+    let at = |i: usize| -> f64 {
+        match storage {
+            CpuStorage::F32(values) => values[i] as f64,
+            CpuStorage::F64(values) => values[i],
+            CpuStorage::BF16(values) => values[i].to_f64(),
+            CpuStorage::F16(values) => values[i].to_f64(),
+            _ => f64::NAN,
+        }
+    };
+    let mut pass = Pass::new(shape, barred_below(got.dtype()));
+    let stride = layout.stride();
+    for row in rows {
+        let base = layout.start_offset() + row.batch * stride[0];
+        let value = |head: usize, column: usize| {
+            let column = columns.map_or(column, |columns| columns[column]);
+            let offset = match shape.heads {
+                Some(_) => head * stride[1] + row.query * stride[2] + column * stride[3],
+                None => row.query * stride[1] + column * stride[2],
+            };
+            at(base + offset)
+        };
+        pass.row(row, value);
+    }
+    Ok(pass.difference)
+}
+
+/// Masks are added as −inf by some and as the dtype's most negative number by others. Both bar.
+fn barred_below(dtype: DType) -> f64 {
+    match dtype {
+        DType::F16 => -65504.0 / 2.0,
+        _ => f64::from(f32::MIN) / 2.0,
+    }
+}
+
+/// The one pass over the rows.
+struct Pass<'a> {
+    shape: &'a Shape,
+    barred_below: f64,
+    difference: Difference,
+    worst: f64,
+}
+
+impl<'a> Pass<'a> {
+    fn new(shape: &'a Shape, barred_below: f64) -> Self {
+        let along = Along { over_keys: shape.over_keys, ..Along::default() };
+        let difference = Difference { along, ..Difference::default() };
+        Self { shape, barred_below, difference, worst: -1.0 }
+    }
+
+    fn row(&mut self, row: &Row<'_>, got: impl Fn(usize, usize) -> f64) {
+        let heads = self.shape.heads.unwrap_or(1);
+        let stored = row.want.len() / heads;
+        let (mut squares, mut finite) = (0f64, 0usize);
+        let mut any = false;
+        for head in 0..heads {
+            for column in 0..self.shape.width {
+                let want = row.want[head * stored + column];
+                let got = self.unbarred(got(head, column));
+                let ratio = match error(got, want) {
+                    Some(error) => {
+                        squares += error * error;
+                        finite += 1;
+                        share(error, row.budget.max)
+                    }
+                    None if same_non_finite(got, want) => 0.0,
+                    None => {
+                        self.difference.unlike += 1;
+                        f64::INFINITY
+                    }
+                };
+                any |= ratio > 1.0;
+                self.element(row, head, column, got, want, ratio);
+            }
+        }
+        let rms = share((squares / finite.max(1) as f64).sqrt(), row.budget.rms);
+        self.difference.ratio = self.difference.ratio.max(rms);
+        self.difference.along.batch.see(row.batch, any || rms > 1.0);
+        self.difference.along.position.see(row.position, any || rms > 1.0);
+    }
+
+    fn unbarred(&self, got: f64) -> f64 {
+        if self.shape.over_keys && got <= self.barred_below { f64::NEG_INFINITY } else { got }
+    }
+
+    fn element(&mut self, row: &Row<'_>, head: usize, column: usize, got: f64, want: f64, ratio: f64) {
+        let differs = ratio > 1.0;
+        let difference = &mut self.difference;
+        difference.elements += 1;
+        difference.differing += usize::from(differs);
+        difference.ratio = difference.ratio.max(ratio);
+        difference.along.column.see(column, differs);
+        if self.shape.heads.is_some() {
+            difference.along.head.see(head, differs);
+        }
+        let is_worst = ratio > self.worst;
+        let is_first = differs && difference.first.is_none();
+        if is_worst || is_first {
+            let index = match self.shape.heads {
+                Some(_) => vec![row.batch, head, row.position, column],
+                None => vec![row.batch, row.position, column],
+            };
+            let element = Element { index, got, want, budget: row.budget.max };
+            if is_first {
+                difference.first = Some(element.clone());
+            }
+            if is_worst {
+                self.worst = ratio;
+                difference.worst = Some(element);
+            }
+        }
+    }
+}
+
+/// The error, where both sides are finite.
+fn error(got: f64, want: f64) -> Option<f64> {
+    (got.is_finite() && want.is_finite()).then(|| (got - want).abs())
+}
+
+/// Error as a share of the budget. Nothing is allowed by a budget of zero.
+fn share(error: f64, budget: f64) -> f64 {
+    if error == 0.0 { 0.0 } else { error / budget }
+}
+
+fn same_non_finite(got: f64, want: f64) -> bool {
+    got == want || (got.is_nan() && want.is_nan())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+use candle_core::{DType, Device, Tensor};
+use proptest::prelude::*;
+use rstest::rstest;
+
+use super::*;
+
+const BUDGET: Budget = Budget { max: 0.1, rms: 0.1 };
+
+fn rows<'a>(want: &'a [f64], batch: usize, queries: usize, budget: Budget) -> Vec<Row<'a>> {
+    let width = want.len() / (batch * queries);
+    (0..batch * queries)
+        .map(|r| Row {
+            batch: r / queries,
+            query: r % queries,
+            position: r % queries,
+            want: &want[r * width..(r + 1) * width],
+            budget,
+        })
+        .collect()
+}
+
+/// `got` of [1, 2, 3] against `want`, under a budget of 0.1.
+fn plain(got: [f32; 6], want: [f64; 6]) -> Difference {
+    let shape = Shape { batch: 1, queries: 2, heads: None, width: 3, over_keys: false };
+    let got = Tensor::new(&[[&got[..3], &got[3..]].map(|r| [r[0], r[1], r[2]])], &Device::Cpu).unwrap();
+    compare(&got, &shape, &rows(&want, 1, 2, BUDGET), None).unwrap()
+}
+
+const WANT: [f64; 6] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+
+#[test]
+fn equal_tensors_agree_and_every_element_was_compared() {
+    let difference = plain([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], WANT);
+    assert!(difference.agrees());
+    assert_eq!((difference.elements, difference.ratio), (6, 0.0));
+}
+
+#[test]
+fn the_worst_and_the_first_differing_element_are_named_by_their_indices() {
+    let difference = plain([1.0, 2.0, 3.0, 4.2, 5.0, 7.0], WANT);
+    assert!(!difference.agrees());
+    assert_eq!(difference.differing, 2);
+    assert_eq!(difference.first.unwrap().index, [0, 1, 0]);
+    assert_eq!(difference.worst.unwrap().index, [0, 1, 2]);
+    assert_eq!(difference.along.to_string(), "position 0 agrees; channel 1 agrees");
+}
+
+#[test]
+fn many_small_errors_fail_by_their_root_mean_square_alone() {
+    let shape = Shape { batch: 1, queries: 1, heads: None, width: 6, over_keys: false };
+    let got = Tensor::new(&[[[1.05f32, 2.05, 3.05, 4.05, 5.05, 6.05]]], &Device::Cpu).unwrap();
+    let tight = Budget { max: 0.1, rms: 0.01 };
+    let difference = compare(&got, &shape, &rows(&WANT, 1, 1, tight), None).unwrap();
+    assert_eq!(difference.differing, 0);
+    assert!(!difference.agrees());
+}
+
+#[test]
+fn having_compared_nothing_is_not_agreement() {
+    let shape = Shape { batch: 1, queries: 1, heads: None, width: 1, over_keys: false };
+    let got = Tensor::new(&[[[1f32]]], &Device::Cpu).unwrap();
+    assert!(!compare(&got, &shape, &[], None).unwrap().agrees());
+}
+
+#[rstest]
+#[case::got_nan(f32::NAN, 1.0)]
+#[case::got_inf(f32::INFINITY, 1.0)]
+#[case::lost_nan(1.0, f64::NAN)]
+#[case::lost_inf(1.0, f64::INFINITY)]
+#[case::sign_of_inf(f32::NEG_INFINITY, f64::INFINITY)]
+#[case::nan_for_inf(f32::NAN, f64::INFINITY)]
+fn a_non_finite_entry_agrees_only_with_its_like(#[case] got: f32, #[case] want: f64) {
+    let difference = plain([got, 2.0, 3.0, 4.0, 5.0, 6.0], [want, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    assert!(!difference.agrees());
+    assert_eq!((difference.unlike, difference.differing, difference.ratio), (1, 1, f64::INFINITY));
+}
+
+#[rstest]
+#[case::minus_infinity(f32::NEG_INFINITY, true)]
+#[case::the_most_negative_number(f32::MIN, true)]
+#[case::a_large_finite_score(-1e4, false)]
+fn a_barred_score_must_be_barred_on_both_sides(#[case] got: f32, #[case] agrees: bool) {
+    let shape = Shape { batch: 1, queries: 1, heads: Some(1), width: 2, over_keys: true };
+    let got = Tensor::new(&[[[[0.5f32, got]]]], &Device::Cpu).unwrap();
+    let want = [0.5, f64::NEG_INFINITY];
+    assert_eq!(compare(&got, &shape, &rows(&want, 1, 1, BUDGET), None).unwrap().agrees(), agrees);
+}
+
+#[test]
+fn heads_are_an_axis_and_only_the_wrong_one_is_named() {
+    // [1, 2 heads, 2 positions, 2]; truth is stored row by row, [position][head][column].
+    let shape = Shape { batch: 1, queries: 2, heads: Some(2), width: 2, over_keys: false };
+    let got = Tensor::new(&[[[[0f32, 1.], [2., 3.]], [[4., 5.], [6., 9.]]]], &Device::Cpu).unwrap();
+    let want = [0., 1., 4., 5., 2., 3., 6., 7.];
+    let difference = compare(&got, &shape, &rows(&want, 1, 2, BUDGET), None).unwrap();
+    assert_eq!(difference.worst.unwrap().index, [0, 1, 1, 1]);
+    assert_eq!(difference.along.to_string(), "position 0 agrees; head 0 agrees; channel 0 agrees");
+}
+
+#[test]
+fn a_window_that_sees_fewer_keys_is_held_against_the_first_of_them() {
+    let shape = Shape { batch: 1, queries: 1, heads: Some(2), width: 2, over_keys: true };
+    let got = Tensor::new(&[[[[1f32, 2.]], [[4., 5.]]]], &Device::Cpu).unwrap();
+    let want = [1., 2., 99., 4., 5., 99.];
+    assert!(compare(&got, &shape, &rows(&want, 1, 1, BUDGET), None).unwrap().agrees());
+}
+
+#[test]
+fn a_declared_layout_is_undone_column_by_column() {
+    let shape = Shape { batch: 1, queries: 1, heads: None, width: 4, over_keys: false };
+    let got = Tensor::new(&[[[0f32, 2., 1., 3.]]], &Device::Cpu).unwrap();
+    let want = [0., 1., 2., 3.];
+    let rows = rows(&want, 1, 1, BUDGET);
+    assert!(!compare(&got, &shape, &rows, None).unwrap().agrees());
+    assert!(compare(&got, &shape, &rows, Some(&[0, 2, 1, 3])).unwrap().agrees());
+}
+
+#[rstest]
+#[case(DType::F64)]
+#[case(DType::F32)]
+#[case(DType::BF16)]
+#[case(DType::F16)]
+fn every_float_dtype_is_read_where_it_lies_strided_or_not(#[case] dtype: DType) {
+    let shape = Shape { batch: 1, queries: 2, heads: None, width: 3, over_keys: false };
+    let got = Tensor::new(&[[1f32, 4.], [2., 5.], [3., 6.]], &Device::Cpu).unwrap();
+    let got = got.t().unwrap().unsqueeze(0).unwrap().to_dtype(dtype).unwrap();
+    assert!(compare(&got, &shape, &rows(&WANT, 1, 2, BUDGET), None).unwrap().agrees());
+}
+
+proptest! {
+    /// The verdict turns exactly where the largest error meets the budget.
+    #[test]
+    fn one_error_differs_exactly_when_it_is_past_the_budget(at in 0usize..6, size in 0.0f64..0.2) {
+        let mut got = WANT.map(|v| v as f32);
+        got[at] += size as f32;
+        let error = (got[at] as f64 - WANT[at]).abs();
+        let difference = plain(got, WANT);
+        prop_assert_eq!(difference.agrees(), error <= 0.1);
+        prop_assert_eq!(difference.differing, usize::from(error > 0.1));
+    }
+}

@@ -1,0 +1,75 @@
+//! Config and weights against what PyTorch's reader sees in the same file.
+
+use std::collections::BTreeMap;
+
+use super::verdict::{Finding, Verdict};
+use crate::Result;
+use crate::reference::Facts;
+use crate::weights::{Config, Weights, sha256_of};
+
+/// Every key of the config, every tensor's presence, shape and canonical bytes.
+pub(super) fn judge(config: &Config, weights: &Weights, facts: &Facts) -> Result<Vec<Finding>> {
+    let mut findings = judge_config(config, &facts.config);
+    let ours: BTreeMap<String, Vec<usize>> = weights
+        .names()
+        .into_iter()
+        .map(|name| {
+            let shape = weights.shape(&name).unwrap_or_default().to_vec();
+            (name, shape)
+        })
+        .collect();
+    for (name, fact) in &facts.tensors {
+        let verdict = match ours.get(name) {
+            None => Verdict::NeverReached,
+            Some(shape) if *shape != fact.shape => {
+                Verdict::Shape { got: shape.clone(), want: fact.shape.clone() }
+            }
+            Some(_) => {
+                let sha256 = sha256_of(&weights.canonical(name)?)?;
+                match sha256 == fact.sha256 {
+                    true => Verdict::Pass(0.0),
+                    false => {
+                        Verdict::Broken(format!("SHA-256 {sha256:.12}…, PyTorch reads {:.12}…", fact.sha256))
+                    }
+                }
+            }
+        };
+        findings.push(finding(name, verdict));
+    }
+    let unknown = ours.keys().filter(|name| !facts.tensors.contains_key(*name));
+    findings.extend(unknown.map(|name| finding(name, Verdict::Unclaimed)));
+    Ok(findings)
+}
+
+fn judge_config(ours: &Config, theirs: &crate::reference::Config) -> Vec<Finding> {
+    let key = |name: &str, got: &dyn std::fmt::Debug, want: &dyn std::fmt::Debug| {
+        let (got, want) = (format!("{got:?}"), format!("{want:?}"));
+        let verdict = if got == want {
+            Verdict::Pass(0.0)
+        } else {
+            Verdict::Broken(format!("{got}, the config says {want}"))
+        };
+        finding(name, verdict)
+    };
+    // A number that went through float32, as GGUF's do, is the number it was rounded from.
+    let single = |v: f64| v as f32;
+    vec![
+        key("hidden_size", &ours.hidden_size, &theirs.hidden_size),
+        key("intermediate_size", &ours.intermediate_size, &theirs.intermediate_size),
+        key("num_hidden_layers", &ours.num_hidden_layers, &theirs.num_hidden_layers),
+        key("num_attention_heads", &ours.num_attention_heads, &theirs.num_attention_heads),
+        key("num_key_value_heads", &ours.num_key_value_heads, &theirs.num_key_value_heads),
+        key("head_dim", &ours.head_dim, &theirs.head_dim),
+        key("vocab_size", &ours.vocab_size, &theirs.vocab_size),
+        key("max_position_embeddings", &ours.max_position_embeddings, &theirs.max_position_embeddings),
+        key("rms_norm_eps", &single(ours.rms_norm_eps), &single(theirs.rms_norm_eps)),
+        key("rope_theta", &single(ours.rope_theta), &single(theirs.rope_theta)),
+        key("tie_word_embeddings", &ours.tie_word_embeddings, &theirs.tie_word_embeddings),
+        key("bos_token_id", &ours.bos_token_id, &theirs.bos_token_id),
+        key("eos_token_ids", &ours.eos_token_ids, &theirs.eos_token_ids),
+    ]
+}
+
+fn finding(about: &str, verdict: Verdict) -> Finding {
+    Finding { about: about.to_owned(), site: None, case: String::new(), drive: String::new(), verdict }
+}

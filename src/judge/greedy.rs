@@ -1,0 +1,122 @@
+//! Greedy tokens against the reference's, by the same stream that generates.
+
+use candle_core::{DType, IndexOp};
+
+use super::port::{Port, Traits};
+use super::verdict::{Finding, Verdict};
+use crate::Result;
+use crate::checkpoints::NearTie;
+use crate::generate::{Decoder, Generation, Sampling};
+use crate::model::Input;
+use crate::reference::{Greedy, Prompt};
+
+/// Every stored prompt. Also says how many steps could decide anything.
+pub(super) fn judge(
+    port: &mut dyn Port,
+    stored: &Greedy,
+    eos: &[u32],
+    rule: &NearTie,
+) -> Result<(Vec<Finding>, String)> {
+    let traits = port.traits();
+    let tie = near_tie(stored, &traits, rule);
+    let (mut findings, mut decisive, mut steps) = (Vec::new(), 0, 0);
+    for prompt in &stored.prompts {
+        let decides = |step: usize| tie.is_some_and(|tie| prompt.gap[step] > tie);
+        decisive += (0..prompt.tokens.len()).filter(|&step| decides(step)).count();
+        steps += prompt.tokens.len();
+        let verdict = match follow(port, prompt, eos, &decides) {
+            Ok(verdict) => verdict,
+            Err(error) => Verdict::Broken(format!("the port stops: {error}")),
+        };
+        findings.push(finding(format!("{:?}", prompt.prompt), traits.path, verdict));
+    }
+    let note = format!("{decisive} of {steps} steps decisive on {}", traits.path);
+    if (decisive as f64) < rule.decisive * steps as f64 {
+        findings.push(finding("decisive steps".into(), traits.path, Verdict::Incomparable));
+    }
+    Ok((findings, note))
+}
+
+/// The gap under which two tokens are as good as each other.
+fn near_tie(stored: &Greedy, traits: &Traits, rule: &NearTie) -> Option<f64> {
+    let dtype = traits.dtype.as_str();
+    let mut errors: Vec<f64> =
+        stored.prompts.iter().flat_map(|p| p.gap_error.get(dtype).into_iter().flatten().copied()).collect();
+    errors.sort_by(f64::total_cmp);
+    let last = errors.len().checked_sub(1)?;
+    Some(rule.times * errors[(rule.percentile * last as f64).ceil() as usize])
+}
+
+/// Generates along the reference's tokens. Where a near-tie was decided the other way, it begins
+/// again behind the reference's token.
+fn follow(
+    port: &mut dyn Port,
+    prompt: &Prompt,
+    eos: &[u32],
+    decides: &dyn Fn(usize) -> bool,
+) -> Result<Verdict> {
+    let mut done = 0;
+    while done < prompt.tokens.len() {
+        let so_far: Vec<u32> = prompt.ids.iter().chain(&prompt.tokens[..done]).copied().collect();
+        let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
+        let wanted = &prompt.tokens[done..];
+        let mut anchored = false;
+        let mut stream = Generation::start(Driven::begin(port), so_far, sampling, wanted.len(), eos)?;
+        for (k, &want) in wanted.iter().enumerate() {
+            let got = match stream.next() {
+                None => {
+                    return Ok(Verdict::Broken(format!(
+                        "stops after {} tokens of {}",
+                        done + k,
+                        prompt.tokens.len()
+                    )));
+                }
+                Some(step) => step?.token,
+            };
+            if got != want && decides(done + k) {
+                let (step, gap) = (done + k, prompt.gap[done + k]);
+                return Ok(Verdict::Broken(format!(
+                    "token {step} is {got}, want {want}, which leads by {gap:.3}"
+                )));
+            }
+            if got != want {
+                done += k + 1;
+                anchored = true;
+                break;
+            }
+        }
+        if !anchored {
+            break;
+        }
+    }
+    Ok(Verdict::Pass(0.0))
+}
+
+/// A port as generation sees it. The judge counts positions, as any caller of forward must.
+struct Driven<'a> {
+    port: &'a mut dyn Port,
+    at: usize,
+}
+
+impl<'a> Driven<'a> {
+    fn begin(port: &'a mut dyn Port) -> Self {
+        port.begin();
+        Self { port, at: 0 }
+    }
+}
+
+impl Decoder for Driven<'_> {
+    fn feed(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
+        let logits = self.port.forward(&Input::single(ids, self.at), &mut ())?; // [1, s, vocab]
+        self.at += ids.len();
+        Ok(logits.i((0, ids.len() - 1))?.to_dtype(DType::F32)?.to_vec1()?)
+    }
+
+    fn room(&self) -> usize {
+        self.port.traits().context - self.at
+    }
+}
+
+fn finding(about: String, path: &str, verdict: Verdict) -> Finding {
+    Finding { about, site: None, case: String::new(), drive: path.to_owned(), verdict }
+}

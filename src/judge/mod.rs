@@ -1,0 +1,248 @@
+//! Drives a model through checkpoints → verdicts.
+
+mod facts;
+mod greedy;
+mod laws;
+mod port;
+mod sampling;
+mod sites;
+mod tokens;
+mod unjudged;
+mod verdict;
+mod watch;
+
+pub use port::{LlamaPort, Port, Traits};
+pub use unjudged::laws_alone;
+pub use verdict::{Finding, Outcome, Status, Verdict};
+
+use candle_core::{DType, Device};
+
+use crate::checkpoints::{self, Checkpoint, Factor, How, View};
+use crate::model::{Attention, Llama};
+use crate::models::Model;
+use crate::reference::{Facts, Feed, Greedy, Reference, Sampling, Tokens};
+use crate::tokenizer::Tokenizer;
+use crate::weights::{Config, Weights};
+use crate::{Error, Result};
+
+/// Everything that is judged, and what it is judged by. A planted mistake changes one of these.
+pub struct Subject<'a> {
+    /// The config that the port was built with.
+    pub config: Config,
+    /// The weights.
+    pub weights: &'a Weights,
+    /// Text ↔ ids.
+    pub tokenizer: &'a Tokenizer,
+    /// The port, once for every path of its arithmetic.
+    pub ports: Vec<Box<dyn Port>>,
+    /// Cases with stored truth.
+    pub cases: Vec<Reference>,
+    /// The facts that belong to the model as a whole, if its references hold them.
+    pub model: Option<ModelFacts>,
+    /// Judge sites under this feed only.
+    pub feed: Option<Feed>,
+}
+
+impl<'a> Subject<'a> {
+    /// The project's own Llama on these weights, on each of `paths`, with `cases` of the model's
+    /// references.
+    ///
+    /// # Errors
+    /// The model has no references, no such case, or references that no checkpoint claims; the
+    /// device or dtype cannot run a path.
+    pub fn new(
+        model: &'a Model,
+        cases: &[String],
+        device: &Device,
+        dtype: DType,
+        paths: &[Attention],
+    ) -> Result<Self> {
+        let fixture = model.fixture.as_ref().ok_or_else(|| {
+            Error::input(
+                format!("{}: no references", model.name),
+                "capture them with scripts/capture_reference.py",
+            )
+        })?;
+        let cases = cases.iter().map(|case| fixture.case(case)).collect::<Result<Vec<_>>>()?;
+        let mut subject = Self::of_cases(model, cases, device, dtype, paths)?;
+        subject.model = Some(ModelFacts {
+            facts: fixture.facts()?,
+            tokens: fixture.tokens()?,
+            greedy: fixture.greedy()?,
+            sampling: fixture.sampling()?,
+        });
+        Ok(subject)
+    }
+
+    /// As [`Subject::new`], with cases from anywhere and no facts of the model as a whole.
+    ///
+    /// # Errors
+    /// As [`Subject::new`].
+    pub fn of_cases(
+        model: &'a Model,
+        cases: Vec<Reference>,
+        device: &Device,
+        dtype: DType,
+        paths: &[Attention],
+    ) -> Result<Self> {
+        let (weights, tokenizer) = (&model.weights, &model.tokenizer);
+        let llama = Llama::load(weights, device, dtype, Attention::Plain)?;
+        let mut ports: Vec<Box<dyn Port>> = Vec::new();
+        for &path in paths {
+            ports.push(Box::new(LlamaPort::new(llama.on(path)?)));
+        }
+        for (case, port) in cases.iter().flat_map(|case| ports.iter().map(move |port| (case, port))) {
+            all_claimed(case, &port.traits())?;
+        }
+        Ok(Self {
+            config: weights.config().clone(),
+            weights,
+            tokenizer,
+            ports,
+            cases,
+            model: None,
+            feed: None,
+        })
+    }
+}
+
+/// The facts that belong to the model as a whole and to no case.
+pub struct ModelFacts {
+    /// Config and tensors.
+    pub facts: Facts,
+    /// Texts and their ids.
+    pub tokens: Tokens,
+    /// Greedy continuations.
+    pub greedy: Greedy,
+    /// Sampling distributions.
+    pub sampling: Sampling,
+}
+
+/// Runs `checkpoint`, all of it.
+///
+/// # Errors
+/// Only where the harness itself cannot go on; a port that stops is a verdict.
+pub fn run(subject: &mut Subject<'_>, checkpoint: &'static Checkpoint) -> Result<Outcome> {
+    let mut outcome = Outcome { checkpoint, findings: vec![], skipped: None, notes: vec![] };
+    match &checkpoint.how {
+        How::Weights => {
+            if let Some(model) = facts(subject, &mut outcome) {
+                outcome.findings = facts::judge(&subject.config, subject.weights, &model.facts)?;
+            }
+        }
+        How::Tokens(view, factor) => {
+            if let Some(model) = &subject.model {
+                outcome.findings = tokens::judge(subject.tokenizer, &model.tokens);
+            }
+            sites(subject, std::slice::from_ref(view), factor, &mut outcome)?;
+        }
+        How::Sites(views, factor) => sites(subject, views, factor, &mut outcome)?,
+        How::Laws(factor) => {
+            for case in &subject.cases {
+                for port in &mut subject.ports {
+                    outcome.findings.extend(laws::judge(&mut **port, case, factor.times)?);
+                }
+            }
+        }
+        How::Sampling => {
+            if let Some(model) = facts(subject, &mut outcome) {
+                outcome.findings = sampling::judge(&model.sampling)?;
+            }
+        }
+        How::Greedy(rule) => {
+            let eos = subject.config.eos_token_ids.clone();
+            match &subject.model {
+                None => outcome.skipped = Some(NO_FACTS.into()),
+                Some(model) => {
+                    for port in &mut subject.ports {
+                        let (findings, note) = greedy::judge(&mut **port, &model.greedy, &eos, rule)?;
+                        outcome.findings.extend(findings);
+                        outcome.notes.push(note);
+                    }
+                }
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+const NO_FACTS: &str = "these references hold cases only, no facts of the model as a whole";
+
+/// The model's facts; without them the checkpoint is skipped, and seen to be.
+fn facts<'a>(subject: &'a Subject<'_>, outcome: &mut Outcome) -> Option<&'a ModelFacts> {
+    if subject.model.is_none() {
+        outcome.skipped = Some(NO_FACTS.into());
+    }
+    subject.model.as_ref()
+}
+
+/// Every case on every path, under every view.
+fn sites(subject: &mut Subject<'_>, views: &[View], factor: &Factor, outcome: &mut Outcome) -> Result<()> {
+    for case in &subject.cases {
+        for port in &mut subject.ports {
+            for view in views.iter().filter(|view| subject.feed.is_none_or(|feed| feed == view.feed)) {
+                outcome.findings.extend(sites::judge(&mut **port, case, view, factor.times)?);
+            }
+            let traits = port.traits();
+            let hidden: Vec<&str> = views
+                .iter()
+                .flat_map(|view| view.kinds)
+                .filter(|kind| !traits.shows(**kind))
+                .map(|kind| kind.name())
+                .collect();
+            let note = format!("{} cannot show {}", traits.path, hidden.join(", "));
+            if !hidden.is_empty() && !outcome.notes.contains(&note) {
+                outcome.notes.push(note);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Runs several checkpoints in order. Generation waits for the others: the text of a port that is
+/// known to be wrong says nothing.
+pub fn run_all(
+    subject: &mut Subject<'_>,
+    checkpoints: &[&'static Checkpoint],
+    mut done: impl FnMut(&Outcome),
+) -> Result<Vec<Outcome>> {
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    for &checkpoint in checkpoints {
+        let failed = outcomes.iter().filter(|o| matches!(o.status(), Status::Failed | Status::NotJudged));
+        let waits: Vec<&str> = failed.map(|o| o.checkpoint.id).collect();
+        let outcome = match checkpoint.how {
+            How::Greedy(_) if !waits.is_empty() => Outcome {
+                checkpoint,
+                findings: vec![],
+                skipped: Some(format!("waits for {}", waits.join(", "))),
+                notes: vec![],
+            },
+            _ => run(subject, checkpoint)?,
+        };
+        done(&outcome);
+        outcomes.push(outcome);
+    }
+    Ok(outcomes)
+}
+
+/// Every stored site must be judged by some checkpoint, or feed one that is: a reference that nobody
+/// looks at would let its part of the model pass unseen.
+///
+/// # Errors
+/// Names the first that nobody claims.
+pub fn all_claimed(case: &Reference, traits: &Traits) -> Result<()> {
+    let plain = Traits { hides: &[], ..traits.clone() };
+    let views = || checkpoints::ALL.into_iter().flat_map(Checkpoint::views);
+    let judged = |site| views().any(|view| sites::claims(view, case, site, &plain));
+    for site in case.sites() {
+        let feeds = || case.sites().any(|other| other.inputs(traits.layers).contains(&site) && judged(other));
+        let outside = site.layer.is_some_and(|layer| usize::from(layer) >= traits.layers);
+        if outside || !(judged(site) || feeds()) {
+            return Err(Error::input(
+                format!("{}/{}: no checkpoint judges {site}", case.manifest.model, case.manifest.case),
+                "a stored reference that is never judged hides a part of the model: capture it with its inputs",
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! Logits processors against stored distributions, and draws against the distribution.
+
+use super::verdict::{Finding, Verdict};
+use crate::Result;
+use crate::generate::{Sampler, Sampling};
+use crate::reference::{self, SamplingCase};
+
+/// Draws for one distribution: enough that a token of probability 0.05 is drawn 200 times.
+const DRAWS: usize = 4000;
+
+/// Every stored distribution, draws from the flattest, and seeds.
+pub(super) fn judge(stored: &reference::Sampling) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for case in &stored.cases {
+        let setting = setting(case);
+        let verdict = match setting.distribution(&stored.logits, &case.context) {
+            Err(error) => Verdict::Broken(error.to_string()),
+            Ok(got) => same_distribution(&got, case, &stored.logits),
+        };
+        findings.push(finding(&case.key, verdict));
+    }
+    if let Some(case) = stored.cases.first() {
+        findings.push(finding("greedy", greedy(&stored.logits)));
+        findings.push(finding("seeds", seeds(setting(case), &stored.logits, case)?));
+        findings.push(finding("draws", draws(setting(case), &stored.logits, case)?));
+    }
+    Ok(findings)
+}
+
+/// Our sampling under transformers' setting.
+fn setting(case: &SamplingCase) -> Sampling {
+    let processors = &case.processors;
+    Sampling {
+        temperature: processors.temperature.unwrap_or(1.0),
+        top_k: processors.top_k,
+        top_p: processors.top_p,
+        min_p: processors.min_p,
+        repetition_penalty: processors.repetition_penalty.unwrap_or(1.0),
+        seed: 299_792_458,
+    }
+}
+
+/// The same tokens are kept, and each probability is good to what float32 logits allow: a processed
+/// logit x carries |x| ulps of error, which is the relative error of e^x, and of their sum.
+fn same_distribution(got: &[f64], case: &SamplingCase, logits: &[f32]) -> Verdict {
+    let want = &case.probabilities;
+    if got.len() != want.len() {
+        return Verdict::Shape { got: vec![got.len()], want: vec![want.len()] };
+    }
+    if let Some(token) = (0..want.len()).find(|&t| (got[t] == 0.0) != (want[t] == 0.0)) {
+        return Verdict::Broken(format!(
+            "token {token} has probability {:.3e}, want {:.3e}",
+            got[token], want[token]
+        ));
+    }
+    let largest =
+        logits.iter().fold(0f32, |m, l| m.max(l.abs())) as f64 / case.processors.temperature.unwrap_or(1.0);
+    let budget =
+        4.0 * (1.0 + largest * case.processors.repetition_penalty.unwrap_or(1.0)) * f64::from(f32::EPSILON);
+    let ratio = |t: usize| if want[t] == 0.0 { 0.0 } else { (got[t] / want[t] - 1.0).abs() / budget };
+    let worst = (0..want.len()).map(|t| (t, ratio(t))).max_by(|a, b| a.1.total_cmp(&b.1));
+    match worst {
+        None => Verdict::Broken("an empty distribution".into()),
+        Some((_, ratio)) if ratio <= 1.0 => Verdict::Pass(ratio),
+        Some((token, _)) => Verdict::Broken(format!(
+            "token {token} has probability {:.9e}, want {:.9e}",
+            got[token], want[token]
+        )),
+    }
+}
+
+/// Temperature 0 takes the largest logit.
+fn greedy(logits: &[f32]) -> Verdict {
+    let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+    let setting = Sampling { temperature: 0.0, ..Sampling::default() };
+    match Sampler::new(setting).and_then(|mut sampler| sampler.sample(logits, &[])) {
+        Ok(token) if Some(token as usize) == best => Verdict::Pass(0.0),
+        Ok(token) => Verdict::Broken(format!("takes {token}, the largest logit is {best:?}")),
+        Err(error) => Verdict::Broken(error.to_string()),
+    }
+}
+
+fn draw(setting: Sampling, logits: &[f32], context: &[u32], n: usize) -> Result<Vec<u32>> {
+    let mut sampler = Sampler::new(setting)?;
+    (0..n).map(|_| sampler.sample(logits, context)).collect()
+}
+
+/// One seed draws the same twice, another draws differently.
+fn seeds(setting: Sampling, logits: &[f32], case: &SamplingCase) -> Result<Verdict> {
+    let once = draw(setting.clone(), logits, &case.context, 64)?;
+    let again = draw(setting.clone(), logits, &case.context, 64)?;
+    let other = draw(Sampling { seed: setting.seed + 1, ..setting }, logits, &case.context, 64)?;
+    Ok(match (once == again, once == other) {
+        (false, _) => Verdict::Broken("one seed draws two sequences".into()),
+        (_, true) => Verdict::Broken("two seeds draw the same sequence".into()),
+        _ => Verdict::Pass(0.0),
+    })
+}
+
+/// Pearson's chi-squared over the tokens expected at least five times, the rest taken as one. The
+/// budget is the mean of that statistic plus six of its standard deviations; the seed is fixed, so
+/// the verdict is the same every time.
+fn draws(setting: Sampling, logits: &[f32], case: &SamplingCase) -> Result<Verdict> {
+    let mut counts = vec![0usize; case.probabilities.len()];
+    for token in draw(setting, logits, &case.context, DRAWS)? {
+        match counts.get_mut(token as usize) {
+            Some(count) => *count += 1,
+            None => return Ok(Verdict::Broken(format!("token {token} is outside the vocabulary"))),
+        }
+    }
+    let (mut statistic, mut cells) = (0f64, 0f64);
+    let (mut rest_seen, mut rest_expected) = (0f64, 0f64);
+    for (&count, &p) in counts.iter().zip(&case.probabilities) {
+        let (seen, expected) = (count as f64, p * DRAWS as f64);
+        if expected >= 5.0 {
+            statistic += (seen - expected).powi(2) / expected;
+            cells += 1.0;
+        } else {
+            rest_seen += seen;
+            rest_expected += expected;
+        }
+    }
+    if rest_expected >= 5.0 {
+        statistic += (rest_seen - rest_expected).powi(2) / rest_expected;
+        cells += 1.0;
+    }
+    let freedom = cells - 1.0;
+    if freedom < 1.0 {
+        return Ok(Verdict::Incomparable);
+    }
+    let budget = freedom + 6.0 * (2.0 * freedom).sqrt();
+    Ok(match statistic <= budget {
+        true => Verdict::Pass(statistic / budget),
+        false => Verdict::Broken(format!(
+            "chi-squared of {DRAWS} draws is {statistic:.1}, at most {budget:.1} expected"
+        )),
+    })
+}
+
+fn finding(about: &str, verdict: Verdict) -> Finding {
+    Finding { about: about.to_owned(), site: None, case: String::new(), drive: String::new(), verdict }
+}

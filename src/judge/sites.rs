@@ -1,0 +1,62 @@
+//! Sites against stored truth: one forward over a case; the rest is looking.
+
+use super::laws;
+use super::port::{Port, Traits};
+use super::verdict::{Finding, Verdict};
+use super::watch::{Expect, Watch};
+use crate::Result;
+use crate::checkpoints::View;
+use crate::model::Input;
+use crate::probe::Site;
+use crate::reference::{Feed, Reference};
+
+/// Runs `case` once through `port` under the view's feed and judges the view's kinds.
+pub(super) fn judge(port: &mut dyn Port, case: &Reference, view: &View, factor: f64) -> Result<Vec<Finding>> {
+    let traits = port.traits();
+    let truth = |site: Site| claims(view, case, site, &traits).then(|| case.truth(site)).flatten();
+    let noise = |site, place| case.noise(site, place, traits.dtype, view.feed);
+    let mut watch = Watch {
+        expect: Expect { truth: &truth, noise: &noise, factor },
+        fed: Some((case, view.feed)),
+        traits: &traits,
+        window: 0..case.length(),
+        verdicts: Default::default(),
+    };
+    port.begin();
+    let drive = format!("{}, feed {}", traits.path, view.feed.name());
+    if let Err(error) = port.forward(&input(case), &mut watch) {
+        return Ok(vec![laws::stopped(error, &case.manifest.case, &drive)]);
+    }
+    let mut verdicts = watch.verdicts;
+    let finding = |site: Site| Finding {
+        about: site.to_string(),
+        site: Some(site),
+        case: case.manifest.case.clone(),
+        drive: drive.clone(),
+        verdict: verdicts.remove(&site).unwrap_or(Verdict::NeverReached),
+    };
+    Ok(case.sites().filter(|&site| truth(site).is_some()).map(finding).collect())
+}
+
+/// Is `site` of `case` judged in this view? Fed at every site, an operation can be judged alone only
+/// where the case also stores what it is computed from; fed at blocks, only where it stores the
+/// block's input.
+pub(super) fn claims(view: &View, case: &Reference, site: Site, traits: &Traits) -> bool {
+    let stored = |input: &Site| case.truth(*input).is_some();
+    // What a fused kernel does not show cannot be fed either: it goes on from what it was given.
+    let clean = || site.inputs(traits.layers).iter().all(stored);
+    view.kinds.contains(&site.kind)
+        && traits.shows(site.kind)
+        && match view.feed {
+            Feed::Site => clean(),
+            Feed::Block => site.block_input().is_none_or(|input| stored(&input)),
+            Feed::Own => true,
+        }
+}
+
+/// The whole of a case as one prefill.
+pub(super) fn input(case: &Reference) -> Input {
+    let mut real = vec![vec![false; case.length()]; case.batch()];
+    case.places().iter().for_each(|&(batch, position)| real[batch][position] = true);
+    Input { ids: case.manifest.ids.clone(), positions: case.manifest.position_ids.clone(), real }
+}

@@ -1,0 +1,57 @@
+//! Text ↔ ids against the reference's tokenizer: exact or wrong.
+
+use super::verdict::{Finding, Verdict};
+use crate::reference::Tokens;
+use crate::tokenizer::Tokenizer;
+
+/// Every stored text, both ways.
+pub(super) fn judge(tokenizer: &Tokenizer, tokens: &Tokens) -> Vec<Finding> {
+    let encoded = tokens.encode.iter().map(|row| {
+        let verdict = match tokenizer.encode(&row.text, row.add_special_tokens) {
+            Err(error) => Verdict::Broken(error.to_string()),
+            Ok(ids) => same_ids(&ids, &row.ids),
+        };
+        finding("encode", &row.text, verdict)
+    });
+    let decoded = tokens.encode.iter().map(|row| {
+        let verdict = match tokenizer.decode(&row.ids) {
+            Err(error) => Verdict::Broken(error.to_string()),
+            Ok(text) if text == row.decoded => Verdict::Pass(0.0),
+            Ok(text) => Verdict::Broken(format!("{text:?}, the reference says {:?}", row.decoded)),
+        };
+        finding("decode", &row.text, verdict)
+    });
+    // A template's text holds its special tokens: nothing is added to it.
+    let chats = tokens.chat.iter().map(|row| {
+        let verdict = match tokenizer.encode(&row.text, false) {
+            Err(error) => Verdict::Broken(error.to_string()),
+            Ok(ids) => same_ids(&ids, &row.ids),
+        };
+        finding("chat", &row.text, verdict)
+    });
+    encoded.chain(decoded).chain(chats).collect()
+}
+
+fn same_ids(got: &[u32], want: &[u32]) -> Verdict {
+    if got == want {
+        return Verdict::Pass(0.0);
+    }
+    let at = got.iter().zip(want).position(|(g, w)| g != w).unwrap_or(got.len().min(want.len()));
+    let id = |ids: &[u32]| ids.get(at).map_or("nothing".to_owned(), u32::to_string);
+    Verdict::Broken(format!(
+        "{} ids for {}; they part at {at}: {}, the reference says {}",
+        got.len(),
+        want.len(),
+        id(got),
+        id(want)
+    ))
+}
+
+fn finding(way: &str, text: &str, verdict: Verdict) -> Finding {
+    let mut short: String = text.chars().take(24).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    let about = format!("{way} {short:?}");
+    Finding { about, site: None, case: String::new(), drive: String::new(), verdict }
+}

@@ -1,0 +1,114 @@
+//! What became of a site, and of a checkpoint.
+
+use crate::checkpoints::Checkpoint;
+use crate::compare::Difference;
+use crate::probe::Site;
+
+/// What became of one site, or of one fact.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// Within budget, at this share of it; 0 where equality was demanded and found.
+    Pass(f64),
+    /// Past its budget.
+    Differs(Box<Difference>),
+    /// Not the tensor that was to be judged.
+    Shape {
+        /// What the model handed over.
+        got: Vec<usize>,
+        /// What the reference holds.
+        want: Vec<usize>,
+    },
+    /// A tensor of less precision than the run's.
+    LowerPrecision {
+        /// Its dtype.
+        got: &'static str,
+        /// The run's.
+        want: &'static str,
+    },
+    /// Budgets past the tensor's own scale: whatever the tensor holds would pass.
+    TooWide {
+        /// Rows whose budget is too wide.
+        rows: usize,
+    },
+    /// Not one row could be judged in this dtype: every budget is past its row's scale.
+    Incomparable,
+    /// A reference is stored, and the model never handed the site over.
+    NeverReached,
+    /// A reference is stored, and no checkpoint judges it.
+    Unclaimed,
+    /// A law or an exact fact does not hold: how, in one line.
+    Broken(String),
+}
+
+/// Passing, failing, or neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Status {
+    /// All of it agrees.
+    Passed,
+    /// Not run, for a reason that is printed.
+    Skipped,
+    /// It was run and nothing can be said: an error, never a pass.
+    NotJudged,
+    /// Something differs or was never reached.
+    Failed,
+}
+
+impl Verdict {
+    /// Passing, failing, or neither.
+    pub fn status(&self) -> Status {
+        match self {
+            Verdict::Pass(_) => Status::Passed,
+            Verdict::Incomparable => Status::NotJudged,
+            _ => Status::Failed,
+        }
+    }
+}
+
+/// One verdict and what it is about.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// The site's name, or that of the tensor, text, distribution or prompt.
+    pub about: String,
+    /// The site, if it is one.
+    pub site: Option<Site>,
+    /// The case, empty where the model as a whole is judged.
+    pub case: String,
+    /// How the model was driven: `plain prefill, feed site`.
+    pub drive: String,
+    /// What became of it.
+    pub verdict: Verdict,
+}
+
+/// What became of one checkpoint.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The checkpoint.
+    pub checkpoint: &'static Checkpoint,
+    /// Everything that was judged.
+    pub findings: Vec<Finding>,
+    /// Why it was not run, if it was not.
+    pub skipped: Option<String>,
+    /// What a reader of the line should know: what a path cannot show, decisive steps.
+    pub notes: Vec<String>,
+}
+
+impl Outcome {
+    /// The worst of its findings. Without any, nothing was judged, and that is no pass.
+    pub fn status(&self) -> Status {
+        if self.skipped.is_some() {
+            return Status::Skipped;
+        }
+        self.findings.iter().map(|f| f.verdict.status()).max().unwrap_or(Status::NotJudged)
+    }
+
+    /// The largest share of a budget among what passed.
+    pub fn worst(&self) -> Option<&Finding> {
+        let share = |f: &&Finding| if let Verdict::Pass(ratio) = f.verdict { ratio } else { -1.0 };
+        self.findings.iter().filter(|f| share(f) >= 0.0).max_by(|a, b| share(a).total_cmp(&share(b)))
+    }
+
+    /// What failed, in the order in which the model computes it.
+    pub fn failures(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|f| f.verdict.status() == Status::Failed)
+    }
+}

@@ -1,0 +1,124 @@
+//! Stands on `Tensor::matmul` and `candle_nn::ops::softmax_last_dim`, the one softmax with a kernel.
+//!
+//! Grouped queries need no copies of keys and values: the query heads of a group are consecutive,
+//! so `[b, heads, s, d]` is also `[b, kv_heads, group * s, d]`, a plain batch of products. The
+//! matrix product takes the cache's strided views and the transposed keys as they are. Softmax
+//! sums in its input's dtype (512 equal scores in bf16 would sum to 2), so the half dtypes go
+//! through f32.
+
+use candle_core::{DType, Module, Tensor};
+use candle_nn::Linear;
+use candle_nn::kv_cache::KvCache;
+use candle_nn::ops::softmax_last_dim;
+
+use super::block::{Pass, Taps};
+use super::load::Loader;
+use super::mask::Mask;
+use super::{Attention, fused};
+use crate::Result;
+use crate::probe::{Kind, Probe};
+use crate::weights::Config;
+
+/// Causal self-attention with grouped queries, rotary positions and a cache.
+#[derive(Clone, Debug)]
+pub struct SelfAttention {
+    /// `[heads * head_dim, hidden]`.
+    pub q_proj: Linear,
+    /// `[kv_heads * head_dim, hidden]`.
+    pub k_proj: Linear,
+    /// `[kv_heads * head_dim, hidden]`.
+    pub v_proj: Linear,
+    /// `[hidden, heads * head_dim]`.
+    pub o_proj: Linear,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; query head h looks at h / (heads / kv_heads).
+    pub kv_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// What scores are multiplied with: 1 / √head_dim.
+    pub scale: f64,
+    /// How scores become context.
+    pub path: Attention,
+}
+
+impl SelfAttention {
+    /// The tensors under `prefix`.
+    pub fn load(loader: &Loader, prefix: &str, config: &Config, path: Attention) -> Result<Self> {
+        let (hidden, head_dim) = (config.hidden_size, config.head_dim);
+        let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
+        let linear =
+            |name, outputs, inputs| loader.linear(&format!("{prefix}.{name}.weight"), outputs, inputs);
+        Ok(Self {
+            q_proj: linear("q_proj", heads * head_dim, hidden)?,
+            k_proj: linear("k_proj", kv_heads * head_dim, hidden)?,
+            v_proj: linear("v_proj", kv_heads * head_dim, hidden)?,
+            o_proj: linear("o_proj", hidden, heads * head_dim)?,
+            heads,
+            kv_heads,
+            head_dim,
+            scale: 1.0 / (head_dim as f64).sqrt(),
+            path,
+        })
+    }
+
+    /// `[b, s, hidden]` → the same; the keys and values of these s tokens join the cache's.
+    pub fn forward<P: Probe>(
+        &self,
+        x: &Tensor,
+        pass: &Pass,
+        cache: &mut KvCache,
+        taps: &mut Taps<P>,
+    ) -> Result<Tensor> {
+        let q = taps.tap(Kind::QProj, self.q_proj.forward(x)?)?; // [b, s, heads * head_dim]
+        let k = taps.tap(Kind::KProj, self.k_proj.forward(x)?)?; // [b, s, kv_heads * head_dim]
+        let v = taps.tap(Kind::VProj, self.v_proj.forward(x)?)?; // [b, s, kv_heads * head_dim]
+
+        let q = pass.rotation.apply(&self.split(&q, self.heads)?)?; // [b, heads, s, head_dim]
+        let q = taps.tap(Kind::QRope, q)?;
+        let k = pass.rotation.apply(&self.split(&k, self.kv_heads)?)?; // [b, kv_heads, s, head_dim]
+        let k = taps.tap(Kind::KRope, k)?;
+        let v = self.split(&v, self.kv_heads)?; // [b, kv_heads, s, head_dim]
+
+        let (k, v) = cache.append(&k, &v)?; // [b, kv_heads, t, head_dim]
+        let context = match self.path {
+            Attention::Plain => self.attend(&q, &k, &v, &pass.mask, taps)?,
+            Attention::Fused => fused::attend(&q, &k, &v, self.scale, &pass.mask)?,
+        }; // [b, heads, s, head_dim]
+        let context = context.transpose(1, 2)?.flatten_from(2)?; // [b, s, heads * head_dim]
+        let context = taps.tap(Kind::Context, context)?;
+        taps.tap(Kind::OProj, self.o_proj.forward(&context)?) // [b, s, hidden]
+    }
+
+    /// softmax(q kᵀ · scale + mask) v, every step in the open: `[b, heads, s, head_dim]`.
+    fn attend<P: Probe>(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        mask: &Mask,
+        taps: &mut Taps<P>,
+    ) -> Result<Tensor> {
+        let (b, heads, s, d) = q.dims4()?;
+        let (_, kv_heads, t, _) = k.dims4()?;
+        let rows = heads / kv_heads * s; // the queries of a group, head after head
+
+        let q = q.reshape((b, kv_heads, rows, d))?; // [b, kv_heads, rows, d]
+        let scores = (q.matmul(&k.t()?)? * self.scale)?; // [b, kv_heads, rows, t]
+        let scores = mask.bar(scores.reshape((b, heads, s, t))?)?; // [b, heads, s, t]
+        let scores = taps.tap(Kind::Scores, scores)?;
+
+        let wide = scores.to_dtype(DType::F32)?; // [b, heads, s, t]
+        let probs = softmax_last_dim(&wide)?.to_dtype(scores.dtype())?; // [b, heads, s, t]
+        let probs = taps.tap(Kind::Probs, mask.clear_blind(probs)?)?;
+
+        let probs = probs.reshape((b, kv_heads, rows, t))?; // [b, kv_heads, rows, t]
+        Ok(probs.matmul(v)?.reshape((b, heads, s, d))?) // [b, heads, s, d]
+    }
+
+    /// `[b, s, heads * head_dim]` → contiguous `[b, heads, s, head_dim]`.
+    fn split(&self, x: &Tensor, heads: usize) -> Result<Tensor> {
+        let (b, s, _) = x.dims3()?;
+        Ok(x.reshape((b, s, heads, self.head_dim))?.transpose(1, 2)?.contiguous()?)
+    }
+}

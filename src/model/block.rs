@@ -1,0 +1,86 @@
+//! Stands on tensor addition alone: a block is two residual branches, each behind a norm.
+
+use candle_core::Tensor;
+use candle_nn::kv_cache::KvCache;
+
+use super::Attention;
+use super::attention::SelfAttention;
+use super::load::Loader;
+use super::mask::Mask;
+use super::mlp::Mlp;
+use super::norm::Norm;
+use super::rope::Rotation;
+use crate::Result;
+use crate::probe::{Kind, Probe, Site};
+use crate::weights::Config;
+
+/// One decoder layer.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// Before attention.
+    pub input_layernorm: Norm,
+    /// Mixes positions.
+    pub self_attn: SelfAttention,
+    /// Before the feed-forward half.
+    pub post_attention_layernorm: Norm,
+    /// Mixes channels.
+    pub mlp: Mlp,
+}
+
+/// What every layer of one forward pass shares.
+#[derive(Debug)]
+pub struct Pass {
+    /// How far each token's queries and keys turn.
+    pub rotation: Rotation,
+    /// Which keys each query sees.
+    pub mask: Mask,
+}
+
+/// The probe, at one layer.
+#[derive(Debug)]
+pub struct Taps<'a, P> {
+    /// Receives the tensors.
+    pub probe: &'a mut P,
+    /// Names them.
+    pub layer: usize,
+}
+
+impl<P: Probe> Taps<'_, P> {
+    /// Hands over the tensor of this layer's `kind` and returns the one to go on with.
+    #[inline(always)]
+    pub fn tap(&mut self, kind: Kind, tensor: Tensor) -> Result<Tensor> {
+        self.probe.tap(Site::layer(self.layer, kind), tensor)
+    }
+}
+
+impl Block {
+    /// The tensors under `prefix`.
+    pub fn load(loader: &Loader, prefix: &str, config: &Config, path: Attention) -> Result<Self> {
+        let norm = |name: &str| {
+            Norm::load(loader, &format!("{prefix}.{name}.weight"), config.hidden_size, config.rms_norm_eps)
+        };
+        Ok(Self {
+            input_layernorm: norm("input_layernorm")?,
+            self_attn: SelfAttention::load(loader, &format!("{prefix}.self_attn"), config, path)?,
+            post_attention_layernorm: norm("post_attention_layernorm")?,
+            mlp: Mlp::load(loader, &format!("{prefix}.mlp"), config)?,
+        })
+    }
+
+    /// `[b, s, hidden]` → the same; keys and values of the new tokens go to `cache`.
+    pub fn forward<P: Probe>(
+        &self,
+        x: Tensor,
+        pass: &Pass,
+        cache: &mut KvCache,
+        taps: &mut Taps<P>,
+    ) -> Result<Tensor> {
+        let normed = taps.tap(Kind::InputNorm, self.input_layernorm.forward(&x)?)?; // [b, s, hidden]
+        let attended = self.self_attn.forward(&normed, pass, cache, taps)?; // [b, s, hidden]
+        let x = taps.tap(Kind::PostNormInput, (x + attended)?)?; // [b, s, hidden]
+
+        let normed = taps.tap(Kind::PostNorm, self.post_attention_layernorm.forward(&x)?)?; // [b, s, hidden]
+        let mixed = self.mlp.forward(&normed, taps)?; // [b, s, hidden]
+        taps.tap(Kind::Block, (x + mixed)?) // [b, s, hidden]
+    }
+}

@@ -1,0 +1,114 @@
+//! Ours, since Candle has no mask for a cache with padding: key j is visible to query i iff
+//! j ≤ i + (keys − queries) and slot j holds a token.
+//!
+//! Without the offset a decode step would see the first token only. Barred scores are −inf, added
+//! before softmax; a query that sees nothing (padding on the left) would make softmax divide 0 by
+//! 0, so such a row of probabilities is 0 by definition.
+
+use candle_core::{DType, Device, Tensor};
+
+use super::Attention;
+use crate::Result;
+
+/// Which keys each query of one forward pass may look at, the same in every layer and head.
+#[derive(Debug)]
+pub struct Mask {
+    /// Keys − queries, when nothing is padded: all that a causal kernel needs to know.
+    pub(super) causal: Option<usize>,
+    /// 0 where visible, −inf where barred, `[b, 1, s, t]`; none when all is visible or when the
+    /// path's kernel bars by itself.
+    pub(super) bias: Option<Tensor>,
+    /// 1 for a query that sees nothing, `[b, 1, s, 1]` u8; none when every query sees a key.
+    blind: Option<Tensor>,
+}
+
+impl Mask {
+    /// For the last `queries` slots of a cache whose slots are `real`, `[b][t]`, those queries
+    /// included.
+    pub fn new(
+        real: &[Vec<bool>],
+        queries: usize,
+        path: Attention,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
+        let (batch, keys) = (real.len(), real.first().map_or(0, Vec::len));
+        let offset = keys - queries;
+        let padded = real.iter().flatten().any(|real| !real);
+        let all_visible = queries == 1 && !padded;
+        if !padded && (all_visible || path == Attention::Fused) {
+            return Ok(Self { causal: Some(offset), bias: None, blind: None });
+        }
+
+        let mut bias = Vec::with_capacity(batch * queries * keys);
+        let mut blind = Vec::with_capacity(batch * queries);
+        for slots in real {
+            for query in 0..queries {
+                let visible = |key: usize| key <= query + offset && slots[key];
+                bias.extend((0..keys).map(|key| if visible(key) { 0f32 } else { f32::NEG_INFINITY }));
+                blind.push(u8::from(!(0..keys).any(visible)));
+            }
+        }
+        let any_blind = blind.contains(&1);
+        let bias = Tensor::from_vec(bias, (batch, 1, queries, keys), device)?.to_dtype(dtype)?;
+        let blind = any_blind.then(|| Tensor::from_vec(blind, (batch, 1, queries, 1), device)).transpose()?;
+        Ok(Self { causal: (!padded).then_some(offset), bias: Some(bias), blind })
+    }
+
+    /// Scores `[b, heads, s, t]` with the barred ones at −inf.
+    pub fn bar(&self, scores: Tensor) -> Result<Tensor> {
+        Ok(match &self.bias {
+            None => scores,
+            Some(bias) => scores.broadcast_add(bias)?,
+        })
+    }
+
+    /// Probabilities `[b, heads, s, t]` with 0 for the queries that see nothing.
+    pub fn clear_blind(&self, probs: Tensor) -> Result<Tensor> {
+        Ok(match &self.blind {
+            None => probs,
+            Some(blind) => blind.broadcast_as(probs.shape())?.where_cond(&probs.zeros_like()?, &probs)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn visible(real: &[Vec<bool>], queries: usize) -> Vec<Vec<Vec<bool>>> {
+        let mask = Mask::new(real, queries, Attention::Plain, DType::F32, &Device::Cpu).unwrap();
+        let bias = mask.bias.unwrap().squeeze(1).unwrap().to_vec3::<f32>().unwrap();
+        let row = |row: Vec<f32>| row.into_iter().map(|bias| bias == 0.0).collect();
+        bias.into_iter().map(|rows| rows.into_iter().map(row).collect()).collect()
+    }
+
+    #[test]
+    fn with_a_cache_the_last_query_sees_every_key() {
+        assert_eq!(visible(&[vec![true; 5]], 2), [[[true, true, true, true, false], [true; 5]]]);
+    }
+
+    #[test]
+    fn padding_is_invisible_on_either_side() {
+        let (left, right) = (vec![false, true, true], vec![true, true, false]);
+        assert_eq!(visible(&[left], 3)[0], [[false; 3], [false, true, false], [false, true, true]]);
+        assert_eq!(visible(&[right], 2)[0], [[true, true, false]; 2]);
+    }
+
+    #[test]
+    fn no_tensor_is_made_where_nothing_or_a_kernel_bars() {
+        let mask =
+            |queries, path| Mask::new(&[vec![true; 5]], queries, path, DType::F32, &Device::Cpu).unwrap();
+        assert!(mask(1, Attention::Plain).bias.is_none());
+        assert!(mask(3, Attention::Fused).bias.is_none());
+        assert_eq!(mask(3, Attention::Fused).causal, Some(2));
+    }
+
+    #[test]
+    fn a_query_that_sees_nothing_gets_zeros() {
+        let mask = Mask::new(&[vec![false, true]], 2, Attention::Plain, DType::F32, &Device::Cpu).unwrap();
+        let probs = Tensor::new(&[[[[f32::NAN, f32::NAN], [0.0, 1.0]]]], &Device::Cpu).unwrap();
+        let cleared = mask.clear_blind(probs).unwrap().flatten_all().unwrap();
+        assert_eq!(cleared.to_vec1::<f32>().unwrap(), [0.0, 0.0, 0.0, 1.0]);
+    }
+}

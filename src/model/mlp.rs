@@ -1,0 +1,44 @@
+//! Stands on `Tensor::silu` and a product, rather than on `candle_nn::ops::swiglu`: that is the
+//! same two operations after splitting one [gate | up] tensor, and would need the two joined first.
+//!
+//! Linear layers are `candle_nn::Linear`: weights `[out, in]`, contiguous input.
+
+use candle_core::{Module, Tensor};
+use candle_nn::Linear;
+
+use super::block::Taps;
+use super::load::Loader;
+use crate::Result;
+use crate::probe::{Kind, Probe};
+use crate::weights::Config;
+
+/// The feed-forward half of a block: down(silu(gate(x)) · up(x)).
+#[derive(Clone, Debug)]
+pub struct Mlp {
+    /// `[ffn, hidden]`.
+    pub gate_proj: Linear,
+    /// `[ffn, hidden]`.
+    pub up_proj: Linear,
+    /// `[hidden, ffn]`.
+    pub down_proj: Linear,
+}
+
+impl Mlp {
+    /// The tensors under `prefix`.
+    pub fn load(loader: &Loader, prefix: &str, config: &Config) -> Result<Self> {
+        let (hidden, ffn) = (config.hidden_size, config.intermediate_size);
+        Ok(Self {
+            gate_proj: loader.linear(&format!("{prefix}.gate_proj.weight"), ffn, hidden)?,
+            up_proj: loader.linear(&format!("{prefix}.up_proj.weight"), ffn, hidden)?,
+            down_proj: loader.linear(&format!("{prefix}.down_proj.weight"), hidden, ffn)?,
+        })
+    }
+
+    /// `[b, s, hidden]` → the same.
+    pub fn forward<P: Probe>(&self, x: &Tensor, taps: &mut Taps<P>) -> Result<Tensor> {
+        let gate = taps.tap(Kind::Gate, self.gate_proj.forward(x)?)?; // [b, s, ffn]
+        let up = taps.tap(Kind::Up, self.up_proj.forward(x)?)?; // [b, s, ffn]
+        let act = taps.tap(Kind::Act, (gate.silu()? * up)?)?; // [b, s, ffn]
+        taps.tap(Kind::Down, self.down_proj.forward(&act)?) // [b, s, hidden]
+    }
+}

@@ -1,0 +1,84 @@
+//! `manifest.json`: what a case holds, and where it comes from.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// A position of a batch: its row in the batch, and its index in the padded sequence.
+pub type Place = (usize, usize);
+
+/// A case as written by `scripts/capture_reference.py`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Manifest {
+    /// Version of the format: this reader knows 1.
+    pub format: u32,
+    /// The model.
+    pub model: String,
+    /// The case.
+    pub case: String,
+    /// Token ids, padded to a rectangle, `[batch, s]`.
+    pub ids: Vec<Vec<u32>>,
+    /// `left` or `right` where rows are padded. For readers: `rows` and `position_ids` decide.
+    pub padding: Option<String>,
+    /// Real tokens of each batch row.
+    pub lengths: Vec<usize>,
+    /// Position ids, `[batch, s]`.
+    pub position_ids: Vec<Vec<usize>>,
+    /// Which places are stored, by the name that sites refer to. `all` is every real place.
+    pub rows: BTreeMap<String, Vec<Place>>,
+    /// Stored sites, by Hugging Face module path.
+    pub sites: BTreeMap<String, SiteEntry>,
+    /// The first axis of the noise arrays.
+    pub noise_dtypes: Vec<String>,
+    /// The second axis of the noise arrays.
+    pub noise_feeds: Vec<String>,
+    /// `pending` until a second, independent oracle has reproduced this truth.
+    pub second_oracle: String,
+    /// Hashes, versions, the command.
+    pub provenance: BTreeMap<String, serde_json::Value>,
+}
+
+/// A stored site.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SiteEntry {
+    /// Which of [`Manifest::rows`] it holds.
+    pub rows: String,
+    /// `[rows, …]`.
+    pub shape: Vec<usize>,
+    /// SHA-256 of the float64 little-endian bytes.
+    pub sha256: String,
+}
+
+impl Manifest {
+    /// Does what it says of itself fit together? The first thing that does not, in words.
+    pub(super) fn fault(&self) -> Option<String> {
+        let (batch, length) = (self.ids.len(), self.ids.first().map_or(0, Vec::len));
+        let square = |n: usize, m: &dyn Fn(usize) -> usize| n == batch && (0..n).all(|b| m(b) == length);
+        let inside = |&(b, s): &Place| b < batch && s < length;
+        let twice = |places: &[Place]| places.windows(2).any(|pair| pair[0] >= pair[1]);
+        if self.format != 1 {
+            Some(format!("format {} is not known", self.format))
+        } else if batch == 0 || length == 0 {
+            Some("no tokens".into())
+        } else if !square(self.ids.len(), &|b| self.ids[b].len())
+            || !square(self.position_ids.len(), &|b| self.position_ids[b].len())
+            || self.lengths.len() != batch
+            || self.lengths.iter().any(|&n| n == 0 || n > length)
+        {
+            Some("ids, lengths and position_ids disagree".into())
+        } else if let Some((name, _)) =
+            self.rows.iter().find(|(_, r)| r.is_empty() || !r.iter().all(inside) || twice(r))
+        {
+            Some(format!("rows `{name}` are empty, out of order or out of range"))
+        } else if self.rows.get("all").map(Vec::len) != Some(self.lengths.iter().sum()) {
+            Some("rows `all` are not the real places".into())
+        } else if self.sites.is_empty() {
+            Some("no sites: an empty case proves nothing".into())
+        } else {
+            self.sites
+                .iter()
+                .find(|(_, entry)| self.rows.get(&entry.rows).map(Vec::len) != entry.shape.first().copied())
+                .map(|(site, _)| format!("{site}: its shape and its rows disagree"))
+        }
+    }
+}

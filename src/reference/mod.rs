@@ -1,0 +1,215 @@
+//! Cases on disk: truth at the sites of one case, measured noise, and where both come from.
+//!
+//! Facts only. How many times the noise is allowed, and why, stands with the checkpoint.
+
+mod facts;
+mod manifest;
+mod npz;
+mod source;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use candle_core::DType;
+use sha2::{Digest, Sha256};
+
+pub use facts::{
+    Chat, Config, Encode, Facts, Fixture, Greedy, Message, Processors, Prompt, Sampling, SamplingCase, Tokens,
+};
+pub use manifest::{Manifest, Place, SiteEntry};
+pub use source::Source;
+
+use crate::compare::{Noise, Scale};
+use crate::probe::Site;
+use crate::{Error, Result};
+use source::REGENERATE;
+
+/// Where truth enters a forward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Feed {
+    /// After every stored site: each operation is judged on clean inputs.
+    Site,
+    /// At each block's input; inside a block the model goes on with its own values.
+    Block,
+    /// Nowhere.
+    Own,
+}
+
+impl Feed {
+    /// Its name in manifests and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Feed::Site => "site",
+            Feed::Block => "block",
+            Feed::Own => "own",
+        }
+    }
+
+    /// Is a site of this kind replaced by truth?
+    pub fn replaces(self, kind: crate::probe::Kind) -> bool {
+        use crate::probe::Kind;
+        match self {
+            Feed::Site => true,
+            Feed::Block => matches!(kind, Kind::Embed | Kind::Block),
+            Feed::Own => false,
+        }
+    }
+}
+
+/// Truth at one site: some rows of it, every value of each.
+#[derive(Clone, Debug)]
+pub struct Truth {
+    /// The places stored, batch-major: row r of `values` is at `places[r]`.
+    pub places: Arc<[Place]>,
+    /// Shape of one row: `[width]` or `[heads, width]`.
+    pub row_shape: Vec<usize>,
+    /// `[rows, …row_shape]`, float64.
+    pub values: Vec<f64>,
+}
+
+impl Truth {
+    /// Row `r`, flat.
+    pub fn row(&self, r: usize) -> &[f64] {
+        let width = self.row_shape.iter().product::<usize>();
+        &self.values[r * width..(r + 1) * width]
+    }
+
+    /// The size of row `r`.
+    pub fn scale(&self, r: usize) -> Scale {
+        Scale::of(self.row(r).iter().copied())
+    }
+}
+
+/// Noise at one site, `[dtype, feed, max|rms]`, for rope sites also one a place.
+#[derive(Clone, Debug)]
+struct SiteNoise {
+    values: Vec<f64>,
+    places: usize,
+}
+
+/// One case: a model, its prompts, truth, and noise.
+#[derive(Clone, Debug)]
+pub struct Reference {
+    /// What the case holds and where it comes from.
+    pub manifest: Manifest,
+    truth: BTreeMap<Site, Truth>,
+    noise: BTreeMap<Site, SiteNoise>,
+    places: Arc<[Place]>,
+}
+
+impl Reference {
+    /// Reads the case in folder `case` of `source` (`""`: the source itself), checking every
+    /// array's shape and hash against the manifest.
+    ///
+    /// # Errors
+    /// A missing file, an array that the manifest does not list or that differs from it, a listed
+    /// array that is missing, a site that no Llama has.
+    pub fn read(source: &Source, case: &str) -> Result<Self> {
+        let file = |name: &str| if case.is_empty() { name.to_owned() } else { format!("{case}/{name}") };
+        let manifest: Manifest = source.json(&file("manifest.json"))?;
+        let origin = source.name_of(&file("manifest.json"));
+        if let Some(fault) = manifest.fault() {
+            return Err(Error::input(format!("{origin}: {fault}"), REGENERATE));
+        }
+        let places: BTreeMap<&str, Arc<[Place]>> =
+            manifest.rows.iter().map(|(name, rows)| (name.as_str(), rows.as_slice().into())).collect();
+
+        let path = file("reference.npz");
+        let mut arrays = npz::Archive::open(source.demand(&path)?, source.name_of(&path))?;
+        let mut truth = BTreeMap::new();
+        for (name, entry) in &manifest.sites {
+            let site: Site = name.parse()?;
+            let array = arrays.f64(name, &entry.shape)?;
+            if hash(&array) != entry.sha256 {
+                return Err(Error::input(
+                    format!(
+                        "{}: {name} is not what the manifest says it is (SHA-256)",
+                        source.name_of(&path)
+                    ),
+                    REGENERATE,
+                ));
+            }
+            let places = places[entry.rows.as_str()].clone();
+            truth.insert(site, Truth { places, row_shape: entry.shape[1..].to_vec(), values: array });
+        }
+        arrays.all_read()?;
+
+        let path = file("noise.npz");
+        let mut arrays = npz::Archive::open(source.demand(&path)?, source.name_of(&path))?;
+        let mut noise = BTreeMap::new();
+        let pairs = manifest.noise_dtypes.len() * manifest.noise_feeds.len() * 2;
+        for name in arrays.unread() {
+            let values = arrays.f32(&name)?;
+            if pairs == 0 || values.is_empty() || values.len() % pairs != 0 {
+                return Err(Error::input(
+                    format!("{}: {name} has a wrong shape", source.name_of(&path)),
+                    REGENERATE,
+                ));
+            }
+            let places = values.len() / pairs;
+            noise.insert(name.parse()?, SiteNoise { values, places });
+        }
+        if let Some(site) = truth.keys().find(|&site| !noise.contains_key(site)) {
+            return Err(Error::input(format!("{}: no noise for {site}", source.name_of(&path)), REGENERATE));
+        }
+        Ok(Self { truth, noise, places: places["all"].clone(), manifest })
+    }
+
+    /// Truth at `site`, if this case stores it.
+    pub fn truth(&self, site: Site) -> Option<&Truth> {
+        self.truth.get(&site)
+    }
+
+    /// Every stored site, in forward order.
+    pub fn sites(&self) -> impl Iterator<Item = Site> + '_ {
+        self.truth.keys().copied()
+    }
+
+    /// The real places of the batch.
+    pub fn places(&self) -> &Arc<[Place]> {
+        &self.places
+    }
+
+    /// What PyTorch's own runs in `dtype` under `feed` err by at `site` and `place`; `None` where
+    /// it was not measured.
+    pub fn noise(&self, site: Site, place: Place, dtype: DType, feed: Feed) -> Option<Noise> {
+        let noise = self.noise.get(&site)?;
+        let name = match dtype {
+            DType::F32 => "f32",
+            DType::BF16 => "bf16",
+            DType::F16 => "f16",
+            _ => return None,
+        };
+        let dtype = self.manifest.noise_dtypes.iter().position(|d| d == name)?;
+        let column = self.manifest.noise_feeds.iter().position(|f| f == feed.name())?;
+        let place = match noise.places {
+            1 => 0,
+            _ => self.places.binary_search(&place).ok().filter(|&p| p < noise.places)?,
+        };
+        let at = |which: usize| {
+            let index = (dtype * self.manifest.noise_feeds.len() + column) * 2 + which;
+            noise.values[index * noise.places + place]
+        };
+        let noise = Noise { max: at(0), rms: at(1) };
+        (!noise.max.is_nan() && !noise.rms.is_nan()).then_some(noise)
+    }
+
+    /// Keys of the sequence: its padded length.
+    pub fn length(&self) -> usize {
+        self.manifest.ids[0].len()
+    }
+
+    /// Rows of the batch.
+    pub fn batch(&self) -> usize {
+        self.manifest.ids.len()
+    }
+}
+
+fn hash(values: &[f64]) -> String {
+    let mut sha = Sha256::new();
+    values.iter().for_each(|v| sha.update(v.to_le_bytes()));
+    format!("{:x}", sha.finalize())
+}
+
+#[cfg(test)]
+mod tests;

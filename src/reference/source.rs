@@ -1,0 +1,73 @@
+//! Where fixture files lie: in a folder, or compiled into the binary.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+
+use crate::{Error, Result};
+
+/// A folder of fixture files.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// On disk.
+    Folder(PathBuf),
+    /// Compiled in: path below the folder and content, under the name of the model.
+    Embedded(&'static str, &'static [(&'static str, &'static [u8])]),
+}
+
+impl Source {
+    /// The file at `path` below this folder; `None` if there is none.
+    pub fn read(&self, path: &str) -> Result<Option<Cow<'static, [u8]>>> {
+        match self {
+            Self::Folder(folder) => match std::fs::read(folder.join(path)) {
+                Ok(bytes) => Ok(Some(bytes.into())),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(Error::file(folder.join(path), error, "check that the file can be read")),
+            },
+            Self::Embedded(_, files) => {
+                Ok(files.iter().find(|(name, _)| *name == path).map(|&(_, bytes)| bytes.into()))
+            }
+        }
+    }
+
+    /// The file at `path`, which must be there.
+    pub fn demand(&self, path: &str) -> Result<Cow<'static, [u8]>> {
+        self.read(path)?.ok_or_else(|| Error::input(format!("{}: missing", self.name_of(path)), REGENERATE))
+    }
+
+    /// The JSON file at `path`, which must be there.
+    pub fn json<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T> {
+        serde_json::from_slice(&self.demand(path)?)
+            .map_err(|error| Error::input(format!("{}: {error}", self.name_of(path)), REGENERATE))
+    }
+
+    /// The folders directly below this one that hold a `manifest.json`, in alphabetical order.
+    pub fn cases(&self) -> Result<Vec<String>> {
+        let mut cases = match self {
+            Self::Folder(folder) => std::fs::read_dir(folder)
+                .map_err(|error| Error::file(folder, error, REGENERATE))?
+                .flatten()
+                .filter(|entry| entry.path().join("manifest.json").is_file())
+                .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                .collect(),
+            Self::Embedded(_, files) => files
+                .iter()
+                .filter_map(|(name, _)| name.strip_suffix("/manifest.json"))
+                .map(str::to_owned)
+                .collect::<Vec<_>>(),
+        };
+        cases.sort();
+        Ok(cases)
+    }
+
+    /// The folder `name` below this one.
+    pub fn name_of(&self, path: &str) -> String {
+        match self {
+            Self::Folder(folder) => folder.join(path).display().to_string(),
+            Self::Embedded(model, _) => format!("{model}/{path} (built in)"),
+        }
+    }
+}
+
+/// What to do about a broken fixture.
+pub(super) const REGENERATE: &str =
+    "regenerate it with scripts/capture_reference.py, or restore it from version control";

@@ -1,0 +1,5 @@
+//! Verdicts → what a person reads.
+
+mod text;
+
+pub use text::{detail, line, summary, verbose};

@@ -1,0 +1,170 @@
+//! Verdicts as text: one line a checkpoint, one paragraph a failure, one line for all.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use crate::checkpoints::How;
+use crate::compare::{Difference, Element};
+use crate::judge::{Finding, Outcome, Status, Verdict};
+
+/// `PASS  01B rope          8 sites     11% of budget`.
+pub fn line(outcome: &Outcome) -> String {
+    let checkpoint = outcome.checkpoint;
+    let head = format!("{}  {:<3} {:<12}", word(outcome.status()), checkpoint.id, checkpoint.name);
+    let tail = match outcome.status() {
+        Status::Passed => format!("{:<24} {}", counted(outcome, |_| true), margin(outcome)),
+        Status::Failed => {
+            let failed = counted(outcome, |f| f.verdict.status() == Status::Failed);
+            format!("{failed} of {} wrong", counted(outcome, |_| true))
+        }
+        Status::NotJudged => "nothing here could be judged".to_owned(),
+        Status::Skipped => outcome.skipped.clone().unwrap_or_default(),
+    };
+    format!("{head} {tail}")
+}
+
+fn word(status: Status) -> &'static str {
+    match status {
+        Status::Passed => "PASS",
+        Status::Failed => "FAIL",
+        Status::Skipped => "SKIP",
+        Status::NotJudged => "HUH?",
+    }
+}
+
+/// `44 texts, 1 site`: how many different things the findings that `select` takes are about.
+fn counted(outcome: &Outcome, select: impl Fn(&Finding) -> bool) -> String {
+    let distinct = |of_site: bool| -> usize {
+        let about =
+            outcome.findings.iter().filter(|f| f.site.is_some() == of_site && select(f)).map(|f| &f.about);
+        about.collect::<BTreeSet<_>>().len()
+    };
+    let noun = match outcome.checkpoint.how {
+        How::Weights => "fact",
+        How::Tokens(..) => "text",
+        How::Laws(_) | How::Sites(..) => "law",
+        How::Sampling => "distribution",
+        How::Greedy(_) => "prompt",
+    };
+    let said: Vec<String> = [(distinct(false), noun), (distinct(true), "site")]
+        .into_iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, noun)| format!("{n} {noun}{}", if n == 1 { "" } else { "s" }))
+        .collect();
+    said.join(", ")
+}
+
+/// The largest share of a budget that was used.
+fn margin(outcome: &Outcome) -> String {
+    match outcome.worst().map(|f| &f.verdict) {
+        Some(Verdict::Pass(0.0)) | None => "exact".to_owned(),
+        Some(Verdict::Pass(share)) => percent(*share),
+        Some(_) => String::new(),
+    }
+}
+
+fn percent(share: f64) -> String {
+    if share < 0.01 { "under 1% of budget".to_owned() } else { format!("{:.0}% of budget", share * 100.0) }
+}
+
+/// What stands behind a line: the worst site of a pass, and what a path could not show.
+pub fn verbose(outcome: &Outcome) -> String {
+    let mut text = String::new();
+    if let Some(worst) = outcome.worst()
+        && let Verdict::Pass(share) = worst.verdict
+        && share > 0.0
+    {
+        let _ = writeln!(text, "      worst  {:.1}% at {}", share * 100.0, place(worst));
+    }
+    for note in &outcome.notes {
+        let _ = writeln!(text, "      note   {note}");
+    }
+    text
+}
+
+/// `model.layers.0.self_attn.q_rope (short; plain, feed site)`.
+fn place(finding: &Finding) -> String {
+    let drive = [finding.case.as_str(), finding.drive.as_str()].into_iter().filter(|s| !s.is_empty());
+    match drive.collect::<Vec<_>>().join("; ").as_str() {
+        "" => finding.about.clone(),
+        drive => format!("{} ({drive})", finding.about),
+    }
+}
+
+/// The paragraph about a failing checkpoint: its first wrong site, how it is wrong, what to do.
+pub fn detail(outcome: &Outcome) -> Option<String> {
+    // The first in forward order is the cause of those behind it; facts come before all sites.
+    let first = outcome.failures().min_by_key(|f| f.site.map(|site| (1, Some(site))).unwrap_or((0, None)))?;
+    let checkpoint = outcome.checkpoint;
+    let mut text = String::new();
+    let _ = writeln!(text, "FAIL {} {} · {}", checkpoint.id, checkpoint.name, place(first));
+    for (label, said) in describe(&first.verdict) {
+        let _ = writeln!(text, "   {label:<10} {said}");
+    }
+    let others = outcome.failures().count() - 1;
+    if others > 0 {
+        let _ = writeln!(
+            text,
+            "   also       {others} more comparison{} of this checkpoint",
+            if others == 1 { "" } else { "s" }
+        );
+    }
+    let id = checkpoint.id;
+    let _ = writeln!(text, "   again      rbees-check run {id} -v        read   rbees-check explain {id}");
+    Some(text)
+}
+
+fn describe(verdict: &Verdict) -> Vec<(&'static str, String)> {
+    match verdict {
+        Verdict::Pass(share) => vec![("passed", percent(*share))],
+        Verdict::Differs(difference) => differs(difference),
+        Verdict::Shape { got, want } => vec![("shape", format!("got {got:?}, want {want:?}"))],
+        Verdict::LowerPrecision { got, want } => {
+            vec![("precision", format!("a {got} tensor in a {want} run"))]
+        }
+        Verdict::TooWide { rows } => vec![(
+            "budget",
+            format!(
+                "wider than the tensor's own scale at {rows} row{}: it could not fail",
+                if *rows == 1 { "" } else { "s" }
+            ),
+        )],
+        Verdict::Incomparable => vec![("judged", "no row can be told from noise in this dtype".into())],
+        Verdict::NeverReached => vec![("reached", "never: the port did not hand it over".into())],
+        Verdict::Unclaimed => vec![("unknown", "PyTorch's reader has no such tensor".into())],
+        Verdict::Broken(how) => vec![("wrong", how.clone())],
+    }
+}
+
+fn differs(difference: &Difference) -> Vec<(&'static str, String)> {
+    let Difference { differing, elements, unlike, ratio, .. } = difference;
+    let at = |e: &Element| {
+        format!("{:?}: got {:.6}, want {:.6} (budget {:.1e})", e.index, e.got, e.want, e.budget)
+    };
+    let mut lines = vec![];
+    match &difference.worst {
+        Some(worst) if *differing > 0 => {
+            lines.push(("differing", format!("{differing} of {elements} elements; worst at {}", at(worst))));
+        }
+        _ => lines.push((
+            "differing",
+            format!("no element alone, but their root mean square: {ratio:.1} times its budget"),
+        )),
+    }
+    if *unlike > 0 {
+        lines.push(("not finite", format!("{unlike} elements are NaN, infinite or barred on one side only")));
+    }
+    lines.push(("pattern", difference.along.to_string()));
+    lines
+}
+
+/// The last line: `checkpoints: 12 passed, 0 failed, 0 skipped`.
+pub fn summary(outcomes: &[Outcome]) -> String {
+    let count = |status| outcomes.iter().filter(|o| o.status() == status).count();
+    let (passed, failed, skipped) = (count(Status::Passed), count(Status::Failed), count(Status::Skipped));
+    let not_judged = match count(Status::NotJudged) {
+        0 => String::new(),
+        n => format!(", {n} not judged"),
+    };
+    format!("checkpoints: {passed} passed, {failed} failed, {skipped} skipped{not_judged}")
+}
