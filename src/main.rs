@@ -1,1 +1,13 @@
-fn main() {}
+//! `rbees-check`: parse → run → print → exit code.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = cli::arguments();
+    match cli::perform(arguments) {
+        Ok(ending) => ending.code(),
+        Err(error) => cli::give_up(&error),
+    }
+}

@@ -1,0 +1,99 @@
+//! No text from a path that has not passed: what stands between `generate` and its first token.
+
+use candle_core::Device;
+use rbees_check::checkpoints::{self, How};
+use rbees_check::judge::{self, LlamaPort, Outcome, Status, Subject, Verdict};
+use rbees_check::model::{Attention, Llama};
+use rbees_check::models::Model;
+use rbees_check::reference::Fixture;
+use rbees_check::{Error, Result};
+
+use super::progress::Progress;
+use super::verdicts::Key;
+use super::{device, run, say};
+
+/// The path that wants to speak.
+pub struct Path<'a> {
+    pub model: &'a Model,
+    pub device: &'a Device,
+    pub dtype: candle_core::DType,
+    pub attention: Attention,
+}
+
+/// What the gate says.
+#[derive(Debug, PartialEq)]
+pub enum Gate {
+    /// Every checkpoint has passed, now or before.
+    Open,
+    /// Something differs, or could not be judged: which, in one line.
+    Shut(Status, String),
+    /// There are no references: only the laws of the cache could be judged, and hold.
+    Unjudged,
+}
+
+/// Judges the path by the model's references, or by the laws alone where there are none.
+pub fn judge(path: &Path<'_>, prompt: &[u32], verbose: u8) -> Result<Gate> {
+    match &path.model.fixture {
+        Some(fixture) => by_references(path, fixture, verbose),
+        None => by_laws(path, prompt),
+    }
+}
+
+fn by_references(path: &Path<'_>, fixture: &Fixture, verbose: u8) -> Result<Gate> {
+    let name = match path.attention {
+        Attention::Plain => "plain",
+        Attention::Fused => "fused",
+    };
+    let key = Key::new(path.model, fixture, device::name(path.device), path.dtype.as_str(), name)?;
+    if key.passed() {
+        return Ok(Gate::Open);
+    }
+    let progress = Progress::start("reading references: the path is judged once, before its first text");
+    let mut subject = Subject::new(path.model, &fixture.cases, path.device, path.dtype, &[path.attention])?;
+    let outcomes = judge::run_all(&mut subject, &checkpoints::ALL, |outcome| {
+        progress.now(&format!("judging before the first text: {} passed", outcome.checkpoint.id));
+        if verbose > 0 {
+            progress.aside(|| say(run::told(outcome, verbose - 1).trim_end()));
+        }
+    })?;
+    drop(progress);
+    let bad = |status| move |outcome: &&Outcome| outcome.status() == status;
+    let worst = [Status::Failed, Status::NotJudged, Status::Skipped];
+    match worst.into_iter().find_map(|status| outcomes.iter().find(bad(status))) {
+        Some(outcome) => {
+            let checkpoint = outcome.checkpoint;
+            let what =
+                format!("checkpoint {} {} has not passed on the {name} path", checkpoint.id, checkpoint.name);
+            Ok(Gate::Shut(outcome.status(), what))
+        }
+        None => {
+            key.remember()
+                .unwrap_or_else(|error| say(&format!("note: the verdict is not remembered: {error}")));
+            Ok(Gate::Open)
+        }
+    }
+}
+
+fn by_laws(path: &Path<'_>, prompt: &[u32]) -> Result<Gate> {
+    let laws = checkpoints::ALL.into_iter().find_map(|checkpoint| match &checkpoint.how {
+        How::Laws(factor) => Some((checkpoint, factor.times)),
+        _ => None,
+    });
+    let (checkpoint, factor) =
+        laws.ok_or_else(|| Error::input("no checkpoint judges laws", "use --unchecked"))?;
+    let _progress = Progress::start("judging the laws of the cache on the prompt");
+    let llama = Llama::load(&path.model.weights, path.device, path.dtype, path.attention)?;
+    let mut port = LlamaPort::new(llama);
+    let findings = judge::laws_alone(&mut port, prompt, factor)?;
+    let broken = findings.iter().find(|finding| !matches!(finding.verdict, Verdict::Pass(_)));
+    Ok(match broken {
+        None => Gate::Unjudged,
+        Some(finding) => {
+            let what = format!(
+                "checkpoint {} {}: {} ({})",
+                checkpoint.id, checkpoint.name, finding.about, finding.drive
+            );
+            Gate::Shut(finding.verdict.status(), what)
+        }
+    })
+}

@@ -1,0 +1,87 @@
+//! `inspect`: what is in a model's files.
+
+use clap::Args;
+use rbees_check::Result;
+use rbees_check::models::{self, Model};
+use rbees_check::weights::{Config, RopeLayout};
+
+use super::Ending;
+use super::paint::{self, Out};
+
+#[derive(Args, Debug)]
+pub struct Inspect {
+    /// tiny-llama, tiny-llama2, smollm2-135m, a .gguf file, or a Hugging Face directory
+    #[arg(value_name = "NAME|PATH", default_value = "tiny-llama")]
+    model: String,
+}
+
+impl Inspect {
+    pub fn perform(self, out: &mut Out) -> Result<Ending> {
+        let model = models::open(&self.model)?;
+        out.line(format!("{} · {}", model.name, model.weights.describe()))?;
+        section("config", config(model.weights.config()), out)?;
+        section("tokenizer", tokenizer(&model), out)?;
+        section("references", references(&model), out)?;
+        section("tensors", tensors(&model), out)?;
+        Ok(Ending::Passed)
+    }
+}
+
+fn section(name: &str, rows: Vec<String>, out: &mut Out) -> Result<()> {
+    out.line(format!("\n{}", paint::heading(name)))?;
+    rows.into_iter().try_for_each(|row| out.line(format!("  {row}")))
+}
+
+fn config(config: &Config) -> Vec<String> {
+    let rope = match config.rope_layout {
+        RopeLayout::HalfSplit => "half-split: i turns with i + head_dim/2",
+        RopeLayout::Interleaved => "interleaved: 2i turns with 2i + 1",
+    };
+    let id = |id: Option<u32>| id.map_or("none".to_owned(), |id| id.to_string());
+    let rows: [(&str, String); 14] = [
+        ("hidden_size", config.hidden_size.to_string()),
+        ("intermediate_size", config.intermediate_size.to_string()),
+        ("num_hidden_layers", config.num_hidden_layers.to_string()),
+        ("num_attention_heads", config.num_attention_heads.to_string()),
+        ("num_key_value_heads", config.num_key_value_heads.to_string()),
+        ("head_dim", config.head_dim.to_string()),
+        ("vocab_size", config.vocab_size.to_string()),
+        ("max_position_embeddings", config.max_position_embeddings.to_string()),
+        // From GGUF they are exact values of float32: shown as such, 1e-5 is 1e-5 again.
+        ("rms_norm_eps", format!("{:e}", config.rms_norm_eps as f32)),
+        ("rope_theta", (config.rope_theta as f32).to_string()),
+        ("tie_word_embeddings", config.tie_word_embeddings.to_string()),
+        ("bos_token_id", id(config.bos_token_id)),
+        ("eos_token_ids", format!("{:?}", config.eos_token_ids)),
+        ("rotation", rope.to_owned()),
+    ];
+    rows.map(|(key, value)| format!("{key:<24} {value}")).into()
+}
+
+fn tokenizer(model: &Model) -> Vec<String> {
+    vec![]
+}
+
+fn references(model: &Model) -> Vec<String> {
+    match &model.fixture {
+        Some(fixture) => vec![fixture.cases.join(", ")],
+        None => vec!["none".into()],
+    }
+}
+
+/// Every tensor that the model uses, then those that it has no use for.
+fn tensors(model: &Model) -> Vec<String> {
+    let weights = &model.weights;
+    let row = |name: &String| {
+        let shape = weights.shape(name).map_or(String::new(), |shape| format!("{shape:?}"));
+        format!("{name:<48} {shape:<16}")
+    };
+    let mut rows: Vec<String> = weights.names().iter().map(row).collect();
+    rows.extend(
+        weights
+            .unexpected()
+            .iter()
+            .map(|name| format!("{} (unexpected: the model has no use for it)", row(name).trim_end())),
+    );
+    rows
+}

@@ -1,0 +1,47 @@
+//! What is being done, on stderr: only on a terminal, and only once it takes long.
+
+use std::thread;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Whoever waits less than this needs no consolation.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A line that says what is being done; gone when dropped.
+pub struct Progress(ProgressBar);
+
+impl Progress {
+    /// Starts with `what`.
+    pub fn start(what: &str) -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.set_message(what.to_owned());
+        let late = bar.downgrade();
+        thread::spawn(move || {
+            thread::sleep(PATIENCE);
+            if let Some(bar) = late.upgrade() {
+                bar.set_draw_target(ProgressDrawTarget::stderr());
+                bar.enable_steady_tick(Duration::from_millis(120));
+            }
+        });
+        Self(bar)
+    }
+
+    /// Goes on with `what`.
+    pub fn now(&self, what: &str) {
+        self.0.set_message(what.to_owned());
+    }
+
+    /// Does something that prints, out of the line's way.
+    pub fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.0.suspend(print)
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

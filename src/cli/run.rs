@@ -1,0 +1,215 @@
+//! `run`: judges a model, checkpoint by checkpoint.
+
+use clap::{Args, ValueEnum};
+use rbees_check::checkpoints::{self, Checkpoint};
+use rbees_check::judge::{self, Outcome, Status, Subject};
+use rbees_check::model::{Attention, Llama};
+use rbees_check::models::{self, Model};
+use rbees_check::reference::{Feed, Reference, Source};
+use rbees_check::{Error, Result, report};
+
+use super::paint::{self, Out};
+use super::progress::Progress;
+use super::{Common, Dtype, Ending, Path, device, explain, say, speech, threads};
+
+#[derive(Args, Debug)]
+pub struct Run {
+    /// Checkpoints: 3, 03, attention, CHECKPOINT_01B_ROPE …, or all
+    #[arg(value_name = "ID", default_value = "all")]
+    ids: Vec<String>,
+    #[command(flatten)]
+    common: Common,
+    /// One of the model's cases, or a folder with a manifest.json; may be repeated [default: all of the model's]
+    #[arg(long = "case", value_name = "NAME|DIR")]
+    cases: Vec<String>,
+    /// Judge sites only where truth enters like this [default: all]
+    #[arg(long, value_enum)]
+    feed: Option<Entry>,
+    /// Judge this path only [default: both]
+    #[arg(long, value_enum)]
+    attention: Option<Path>,
+    /// Arithmetic of the matrix products
+    #[arg(long, value_enum, default_value = "dense")]
+    matmul: Matmul,
+}
+
+/// Where truth enters a forward pass.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Entry {
+    /// After every site: each operation on clean inputs
+    Site,
+    /// At each block's input
+    Block,
+    /// Nowhere
+    Own,
+}
+
+impl From<Entry> for Feed {
+    fn from(entry: Entry) -> Self {
+        match entry {
+            Entry::Site => Self::Site,
+            Entry::Block => Self::Block,
+            Entry::Own => Self::Own,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Matmul {
+    /// Weights as floats
+    Dense,
+    /// Weights in their blocks
+    Quantized,
+}
+
+impl Run {
+    pub fn perform(self, out: &mut Out) -> Result<Ending> {
+        let checkpoints = self.checkpoints()?;
+        self.ready()?;
+        threads::limit(self.common.threads)?;
+        let device = device::open(&self.common.device)?;
+        let progress = Progress::start("reading the model and its references");
+        let model = models::open(&self.common.model)?;
+        let mut subject = self.subject(&model, &device)?;
+
+        let dtype = candle_core::DType::from(self.common.dtype).as_str();
+        out.line(format!(
+            "{} · {} · {}, {dtype}, dense\n",
+            model.name,
+            subject.config,
+            device::name(&device)
+        ))?;
+        let outcomes = self.judge(&mut subject, &checkpoints, &progress, out)?;
+        drop(progress);
+        out.line("")?;
+        for (outcome, detail) in outcomes.iter().filter_map(|o| Some((o, report::detail(o)?))) {
+            out.line(paint::status(&detail, outcome.status()))?;
+        }
+        let ending = ending(&outcomes);
+        if ending == Ending::Passed && checkpoints.len() == checkpoints::ALL.len() {
+            drop(subject);
+            let llama = Llama::load(&model.weights, &device, self.common.dtype.into(), Attention::Plain)?;
+            speech::sample(&model, &llama, out)?;
+        }
+        out.line(report::summary(&outcomes))?;
+        Ok(ending)
+    }
+
+    /// The checkpoints that were asked for, each once, in their own order.
+    fn checkpoints(&self) -> Result<Vec<&'static Checkpoint>> {
+        if self.ids.iter().any(|id| id.eq_ignore_ascii_case("all")) {
+            return Ok(checkpoints::ALL.to_vec());
+        }
+        let asked = self.ids.iter().map(|id| explain::find(id)).collect::<Result<Vec<_>>>()?;
+        Ok(checkpoints::ALL.into_iter().filter(|checkpoint| asked.contains(checkpoint)).collect())
+    }
+
+    /// What can be typed and not be done yet.
+    fn ready(&self) -> Result<()> {
+        if self.common.dtype != Dtype::F32 {
+            let what = "--dtype: only f32 is judged, half precision is not there yet";
+            return Err(Error::input(what, "use --dtype f32"));
+        }
+        if self.matmul != Matmul::Dense {
+            let what = "--matmul: only dense is judged, quantized is not there yet";
+            return Err(Error::input(
+                what,
+                "use --matmul dense: blocks are widened to floats when they are read",
+            ));
+        }
+        Ok(())
+    }
+
+    fn subject<'a>(&self, model: &'a Model, device: &candle_core::Device) -> Result<Subject<'a>> {
+        let paths = match self.attention {
+            Some(path) => vec![path.into()],
+            None if device.is_cpu() => vec![Attention::Plain, Attention::Fused],
+            None => {
+                say("note: fused attention runs on the CPU only; here the plain path alone is judged");
+                vec![Attention::Plain]
+            }
+        };
+        let dtype = self.common.dtype.into();
+        let names = model.fixture.as_ref().map_or(&[][..], |fixture| &fixture.cases);
+        let mut subject = if self.cases.is_empty() && names.is_empty() {
+            let hint = "give a captured case with --case DIR; scripts/capture_reference.py makes one";
+            return Err(Error::input(format!("{}: no references to judge it by", model.name), hint));
+        } else if self.cases.iter().all(|case| names.contains(case)) {
+            let cases = if self.cases.is_empty() { names } else { &self.cases };
+            Subject::new(model, cases, device, dtype, &paths)?
+        } else {
+            let cases = self.cases.iter().map(|case| read(model, case)).collect::<Result<Vec<_>>>()?;
+            Subject::of_cases(model, cases, device, dtype, &paths)?
+        };
+        subject.feed = self.feed.map(Feed::from);
+        Ok(subject)
+    }
+
+    /// Runs the checkpoints and prints each as it ends.
+    fn judge(
+        &self,
+        subject: &mut Subject<'_>,
+        checkpoints: &[&'static Checkpoint],
+        progress: &Progress,
+        out: &mut Out,
+    ) -> Result<Vec<Outcome>> {
+        let mut coming =
+            checkpoints.iter().map(|checkpoint| format!("{} {}", checkpoint.id, checkpoint.name));
+        let mut next = || coming.next().map_or((), |name| progress.now(&name));
+        next();
+        let mut printed = Ok(());
+        let outcomes = judge::run_all(subject, checkpoints, |outcome| {
+            next();
+            let text = told(outcome, self.common.verbose);
+            let all_well = std::mem::replace(&mut printed, Ok(()));
+            printed = all_well.and_then(|()| progress.aside(|| out.text(&text)));
+        })?;
+        printed.map(|()| outcomes)
+    }
+}
+
+/// A case of the model's by its name, or any by its folder.
+fn read(model: &Model, case: &str) -> Result<Reference> {
+    match &model.fixture {
+        Some(fixture) if fixture.cases.iter().any(|name| name == case) => fixture.case(case),
+        _ if std::path::Path::new(case).join("manifest.json").is_file() => {
+            Reference::read(&Source::Folder(case.into()), "")
+        }
+        Some(fixture) => {
+            let hint = format!(
+                "{} has {}; or give a folder with a manifest.json",
+                model.name,
+                fixture.cases.join(", ")
+            );
+            Err(Error::input(format!("--case {case}: no such case"), hint))
+        }
+        None => Err(Error::input(
+            format!("--case {case}: no manifest.json there"),
+            "give the folder of a captured case",
+        )),
+    }
+}
+
+/// The line of a checkpoint, and as much of what stands behind it as is wanted.
+pub fn told(outcome: &Outcome, verbose: u8) -> String {
+    let mut text = format!("  {}\n", paint::status(&report::line(outcome), outcome.status()));
+    if verbose > 0 {
+        text += &report::verbose(outcome);
+    }
+    if verbose > 1 {
+        text.extend(outcome.findings.iter().map(|finding| format!("      {}\n", report::finding(finding))));
+    }
+    text
+}
+
+/// The worst of it. Where nothing passed nothing was judged, whatever was skipped.
+fn ending(outcomes: &[Outcome]) -> Ending {
+    let any = |status| outcomes.iter().any(|outcome| outcome.status() == status);
+    if any(Status::Failed) {
+        Ending::Failed
+    } else if any(Status::NotJudged) || !any(Status::Passed) {
+        Ending::NotJudged
+    } else {
+        Ending::Passed
+    }
+}

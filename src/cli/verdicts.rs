@@ -1,0 +1,95 @@
+//! Passing verdicts, remembered: a path that has passed once need not be judged before every text.
+//!
+//! A verdict holds for exactly what was judged. Whatever it depends on is in its key, so that it is
+//! never found again once one of these has changed.
+
+use std::path::PathBuf;
+use std::time::UNIX_EPOCH;
+
+use rbees_check::models::{self, Model};
+use rbees_check::reference::Fixture;
+use rbees_check::{Error, Result};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// All that a verdict depends on.
+#[derive(Debug, Deserialize, PartialEq, Serialize)]
+pub struct Key {
+    model: String,
+    weights_sha256: String,
+    references_sha256: String,
+    device: String,
+    dtype: String,
+    path: String,
+    version: String,
+    /// Size and time of the program: another build of the same version judges again.
+    build: String,
+}
+
+impl Key {
+    /// For `model`, judged by `fixture` on this device, dtype and path, by this program.
+    pub fn new(model: &Model, fixture: &Fixture, device: String, dtype: &str, path: &str) -> Result<Self> {
+        Ok(Self {
+            model: model.name.clone(),
+            weights_sha256: model.weights.sha256()?,
+            references_sha256: references(fixture)?,
+            device: format!("{device} {}", std::env::consts::ARCH),
+            dtype: dtype.to_owned(),
+            path: path.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            build: build().unwrap_or_default(),
+        })
+    }
+
+    /// Has exactly this passed before?
+    pub fn passed(&self) -> bool {
+        let read = || std::fs::read(self.file().ok()?).ok();
+        // A build that we know nothing of cannot be told from another.
+        !self.build.is_empty()
+            && read()
+                .and_then(|bytes| serde_json::from_slice::<Key>(&bytes).ok())
+                .is_some_and(|key| key == *self)
+    }
+
+    /// Remembers that it has.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn remember(&self) -> Result<()> {
+        let file = self.file()?;
+        let failed = |error: std::io::Error| {
+            Error::file(&file, error, "set RBEES_HOME to a directory you may write to")
+        };
+        let folder = file.parent().unwrap_or(&file);
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        // Written whole under another name first: nobody ever reads half a verdict.
+        let new = file.with_extension(format!("{}.new", std::process::id()));
+        let text = serde_json::to_vec_pretty(self).map_err(|error| failed(error.into()))?;
+        std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &file)).map_err(failed)
+    }
+
+    fn file(&self) -> Result<PathBuf> {
+        let hash = Sha256::digest(format!("{self:?}"));
+        let name: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Ok(models::home()?.join("verdicts").join(format!("{name}.json")))
+    }
+}
+
+/// One hash of every file of the references.
+fn references(fixture: &Fixture) -> Result<String> {
+    const OF_MODEL: [&str; 5] = ["facts.json", "tokens.json", "greedy.json", "sampling.json", "sampling.npz"];
+    const OF_CASE: [&str; 3] = ["manifest.json", "reference.npz", "noise.npz"];
+    let of_cases = fixture.cases.iter().flat_map(|case| OF_CASE.map(|file| format!("{case}/{file}")));
+    let mut all = Sha256::new();
+    for path in OF_MODEL.map(str::to_owned).into_iter().chain(of_cases) {
+        all.update(path.as_bytes());
+        all.update(Sha256::digest(fixture.source.demand(&path)?));
+    }
+    Ok(format!("{:x}", all.finalize()))
+}
+
+fn build() -> Option<String> {
+    let facts = std::env::current_exe().and_then(std::fs::metadata).ok()?;
+    let time = facts.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(format!("{} bytes, {} ns", facts.len(), time.as_nanos()))
+}

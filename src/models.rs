@@ -1,0 +1,168 @@
+//! A name → weights, tokenizer, references.
+//!
+//! Two tiny models are compiled in, so that everything can be judged from any directory; a real one
+//! is fetched once; any other is a path.
+
+mod embedded;
+
+use std::path::{Path, PathBuf};
+
+use crate::reference::{Fixture, Source};
+use crate::tokenizer::Tokenizer;
+use crate::weights::Weights;
+use crate::{Error, Result};
+
+/// Every name that [`open`] knows. All of them have references.
+pub const NAMES: [&str; 3] = ["tiny-llama", "tiny-llama2", SMOLLM2];
+
+const SMOLLM2: &str = "smollm2-135m";
+const SMOLLM2_FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
+
+/// A model, ready to be loaded onto a device.
+#[derive(Debug)]
+pub struct Model {
+    /// Its name, or the path that it was opened by.
+    pub name: String,
+    /// Config and tensors.
+    pub weights: Weights,
+    /// Text ↔ ids.
+    pub tokenizer: Tokenizer,
+    /// Its references, where it has any.
+    pub fixture: Option<Fixture>,
+}
+
+/// Opens the model that `name` means: one of [`NAMES`], a `.gguf` file, or a Hugging Face directory.
+///
+/// # Errors
+/// An unknown name, a model that was not fetched yet, a path to something else, damaged files.
+pub fn open(name: &str) -> Result<Model> {
+    if let Some(files) = embedded::files(name) {
+        return compiled_in(name, files);
+    }
+    let path = Path::new(name);
+    match name {
+        SMOLLM2 => {
+            let file = fetched()?;
+            if !file.is_file() {
+                let (what, hint) =
+                    (format!("{SMOLLM2}: not fetched yet"), "run scripts/fetch_smollm2.sh (98 MB)");
+                return Err(Error::input(what, hint));
+            }
+            at_path(name, &file, Some(fixture(name)?))
+        }
+        _ if path.exists() => at_path(name, path, None),
+        _ => Err(unknown(name)),
+    }
+}
+
+/// The references of the model `name`, one of [`NAMES`]; they are there without its weights.
+///
+/// # Errors
+/// An unknown name, or references that are gone.
+pub fn fixture(name: &str) -> Result<Fixture> {
+    if let Some(&(model, files)) = embedded::MODELS.iter().find(|(model, _)| *model == name) {
+        return Fixture::open(Source::Embedded(model, files));
+    }
+    match name {
+        SMOLLM2 => {
+            let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(SMOLLM2);
+            let folder = if source.is_dir() { source } else { home()?.join(SMOLLM2).join("references") };
+            Fixture::open(Source::Folder(folder))
+        }
+        _ => Err(unknown(name)),
+    }
+}
+
+/// Where the weights of `name` come from: `built in`, a file, or what to do about their absence.
+///
+/// # Errors
+/// Nowhere to look: no home directory.
+pub fn whereabouts(name: &str) -> Result<String> {
+    if embedded::files(name).is_some() {
+        return Ok("built in".into());
+    }
+    let file = fetched()?;
+    Ok(if file.is_file() {
+        file.display().to_string()
+    } else {
+        "not fetched: run scripts/fetch_smollm2.sh (98 MB)".into()
+    })
+}
+
+/// Where fetched models and remembered verdicts lie: `$RBEES_HOME`, else `rbees-check` in the user's
+/// cache directory.
+///
+/// # Errors
+/// None of the variables that lead there is set.
+pub fn home() -> Result<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("RBEES_HOME")
+        .or_else(|| Some(set("XDG_CACHE_HOME")?.join("rbees-check")))
+        .or_else(|| Some(set("HOME")?.join(".cache/rbees-check")))
+        .ok_or_else(|| {
+            Error::input("HOME is not set: nowhere to look for models", "set RBEES_HOME to a directory")
+        })
+}
+
+fn fetched() -> Result<PathBuf> {
+    Ok(home()?.join(SMOLLM2).join(SMOLLM2_FILE))
+}
+
+fn unknown(name: &str) -> Error {
+    let hint = format!(
+        "the names are {}; or give the path of a .gguf file or a Hugging Face directory",
+        NAMES.join(", ")
+    );
+    Error::input(format!("`{name}` is no model that is known, and no file"), hint)
+}
+
+fn at_path(name: &str, path: &Path, fixture: Option<Fixture>) -> Result<Model> {
+    if path.is_file() && !path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf")) {
+        let hint = "a model is a .gguf file, or a directory with config.json and safetensors";
+        return Err(Error::file(path, "not a .gguf file", hint));
+    }
+    let weights = Weights::open(path)?;
+    let tokenizer = match weights.gguf() {
+        Some(file) => Tokenizer::from_gguf(&|key| file.metadata(key), name)?,
+        None => Tokenizer::from_dir(path)?,
+    };
+    Ok(Model { name: name.to_owned(), weights, tokenizer, fixture })
+}
+
+fn compiled_in(name: &str, files: embedded::Files) -> Result<Model> {
+    let file = |path: &str| files.iter().find(|(name, _)| *name == path).map_or(&[][..], |&(_, bytes)| bytes);
+    let text = |path: &str| String::from_utf8_lossy(file(path));
+    let weights = Weights::from_parts(
+        name,
+        &text("config.json"),
+        Some(&text("generation_config.json")),
+        file("model.safetensors"),
+    )?;
+    let tokenizer =
+        Tokenizer::from_json(file("tokenizer.json"), &format!("{name}/tokenizer.json (built in)"))?;
+    Ok(Model { name: name.to_owned(), weights, tokenizer, fixture: fixture(name).ok() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_has_references() {
+        for name in NAMES {
+            assert!(!fixture(name).unwrap().cases.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_nobody_knows_is_answered_with_the_names() {
+        let error = open("tiny-lama").unwrap_err();
+        assert!(error.hint().unwrap().contains("tiny-llama2"));
+    }
+
+    #[test]
+    fn a_file_that_is_no_model_is_named() {
+        let error = open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap_err();
+        assert!(error.to_string().ends_with("Cargo.toml: not a .gguf file"), "{error}");
+    }
+}

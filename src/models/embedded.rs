@@ -1,0 +1,65 @@
+//! The models that are compiled in, file by file: what is not listed here is not in the program.
+
+/// Path below the model's folder in `fixtures/`, and content.
+pub(super) type Files = &'static [(&'static str, &'static [u8])];
+
+macro_rules! files {
+    ($model:literal: $($path:literal)*) => {
+        &[$(($path, include_bytes!(concat!("../../fixtures/", $model, "/", $path)).as_slice()),)*]
+    };
+}
+
+/// Name and files of each.
+pub(super) const MODELS: &[(&str, Files)] = &[("tiny-llama", TINY_LLAMA), ("tiny-llama2", TINY_LLAMA2)];
+
+const TINY_LLAMA: Files = files!("tiny-llama":
+    "config.json" "generation_config.json" "model.safetensors" "tokenizer.json" "tokenizer_config.json"
+    "facts.json" "tokens.json" "greedy.json" "sampling.json" "sampling.npz"
+    "batch-left/manifest.json" "batch-left/reference.npz" "batch-left/noise.npz"
+    "long/manifest.json" "long/reference.npz" "long/noise.npz"
+    "short/manifest.json" "short/reference.npz" "short/noise.npz"
+    "single/manifest.json" "single/reference.npz" "single/noise.npz"
+);
+
+const TINY_LLAMA2: Files = files!("tiny-llama2":
+    "config.json" "generation_config.json" "model.safetensors" "tokenizer.json" "tokenizer_config.json"
+    "facts.json" "tokens.json" "greedy.json" "sampling.json" "sampling.npz"
+    "batch-right/manifest.json" "batch-right/reference.npz" "batch-right/noise.npz"
+    "short/manifest.json" "short/reference.npz" "short/noise.npz"
+);
+
+/// The files of the model `name`, if it is compiled in.
+pub(super) fn files(name: &str) -> Option<Files> {
+    MODELS.iter().find(|(model, _)| *model == name).map(|&(_, files)| files)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    /// Every file below `folder`, by its path; GGUF variants are not compiled in.
+    fn below(folder: &Path, prefix: &str, found: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            match entry.path().is_dir() {
+                true if path == "gguf" => {}
+                true => below(&entry.path(), &format!("{path}/"), found),
+                false => _ = found.insert(path),
+            }
+        }
+    }
+
+    #[test]
+    fn folder_and_table_agree() {
+        for (model, files) in MODELS {
+            let mut folder = BTreeSet::new();
+            below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(model), "", &mut folder);
+            let table: BTreeSet<String> = files.iter().map(|(path, _)| (*path).to_owned()).collect();
+            assert_eq!(table, folder, "{model}");
+        }
+    }
+}
