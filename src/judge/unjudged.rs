@@ -18,6 +18,6 @@ pub fn laws_alone(port: &mut dyn Port, ids: &[u32], factor: f64) -> Result<Vec<F
     let held = Held { fed: None, judges: &|_, _| true, noise: &noise, factor };
     let mut findings = laws::same_in_pieces(port, &whole, &held)?;
     findings.push(laws::a_b_a(port, &whole)?);
-    findings.push(laws::context_ends(port, &whole)?);
+    findings.push(laws::context_ends(port));
     Ok(findings)
 }
