@@ -19,7 +19,8 @@ const ACCELERATORS: [Accelerator; 2] = [
 
 /// The device that `text` means: `cpu`, `cuda`, `cuda:1`, `metal`, `auto`.
 pub fn open(text: &str) -> Result<Device> {
-    let unknown = || Error::input(format!("--device {text}: no such device"), "use cpu, cuda[:N], metal[:N] or auto");
+    let unknown =
+        || Error::input(format!("--device {text}: no such device"), "use cpu, cuda[:N], metal[:N] or auto");
     let (name, number) = text.split_once(':').map_or((text, None), |(name, number)| (name, Some(number)));
     match (name, number) {
         ("cpu", None) => return Ok(Device::Cpu),
@@ -60,8 +61,11 @@ pub fn all() -> Vec<(&'static str, String)> {
     let state = |kind: &Accelerator| match ((kind.compiled)(), (kind.open)(0)) {
         (false, _) => "not in this build".to_owned(),
         (true, Ok(_)) => "present".to_owned(),
-        (true, Err(error)) => format!("not present: {}", error.to_string().lines().next().unwrap_or_default()),
+        (true, Err(error)) => {
+            format!("not present: {}", error.to_string().lines().next().unwrap_or_default())
+        }
     };
-    let cpu = ("cpu", format!("{}, {cores} core{}", std::env::consts::ARCH, if cores == 1 { "" } else { "s" }));
+    let cpu =
+        ("cpu", format!("{}, {cores} core{}", std::env::consts::ARCH, if cores == 1 { "" } else { "s" }));
     std::iter::once(cpu).chain(ACCELERATORS.iter().map(|kind| (kind.name, state(kind)))).collect()
 }

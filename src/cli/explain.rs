@@ -30,7 +30,9 @@ pub fn find(id: &str) -> Result<&'static Checkpoint> {
     checkpoints::find(id).ok_or_else(|| {
         // `3x` is nearer to `3` than to `03`.
         let spellings = checkpoints::ALL.iter().flat_map(|c| [c.id, c.id.trim_start_matches('0'), c.name]);
-        let hint = match nearest(id, spellings.filter(|spelling| !spelling.is_empty())).and_then(checkpoints::find) {
+        let hint = match nearest(id, spellings.filter(|spelling| !spelling.is_empty()))
+            .and_then(checkpoints::find)
+        {
             Some(meant) => format!("did you mean `{}` ({})?", meant.id, meant.name),
             None => "`rbees-check list` names them all".to_owned(),
         };
@@ -65,10 +67,13 @@ fn explanation(checkpoint: &Checkpoint) -> String {
         ),
         How::Greedy(rule) => {
             let (times, percentile, decisive) = (rule.times, rule.percentile * 100.0, rule.decisive * 100.0);
-            row("budget", &format!(
-                "exact, but at a near-tie: the two best logits closer than {times} times the {percentile}th percentile of \
+            row(
+                "budget",
+                &format!(
+                    "exact, but at a near-tie: the two best logits closer than {times} times the {percentile}th percentile of \
                  PyTorch's error of that gap; with fewer than {decisive}% of the steps decisive nothing is judged"
-            ));
+                ),
+            );
             row("because", rule.because);
         }
     }
@@ -81,7 +86,11 @@ fn explanation(checkpoint: &Checkpoint) -> String {
 
 /// `q_proj, k_proj`: without the module that all of a line share, where that is clear enough.
 fn kinds(view: &View) -> String {
-    let names: Vec<&str> = view.kinds.iter().map(|kind| if kind.name().is_empty() { "the block's output" } else { kind.name() }).collect();
+    let names: Vec<&str> = view
+        .kinds
+        .iter()
+        .map(|kind| if kind.name().is_empty() { "the block's output" } else { kind.name() })
+        .collect();
     names.join(", ")
 }
 
@@ -94,7 +103,10 @@ fn feed(feed: Feed) -> &'static str {
 }
 
 fn budget(factor: &Factor, row: &mut impl FnMut(&str, &str)) {
-    row("budget", &format!("{} times the noise measured in PyTorch, and 4 ulps, of each row's own scale", factor.times));
+    row(
+        "budget",
+        &format!("{} times the noise measured in PyTorch, and 4 ulps, of each row's own scale", factor.times),
+    );
     row("because", factor.because);
 }
 
@@ -112,8 +124,10 @@ fn wrapped(label: &str, said: &str) -> String {
             _ => lines.push(word.to_owned()),
         }
     }
-    let label = |n: usize| if n == 0 { label } else { "" };
-    lines.iter().enumerate().map(|(n, line)| format!("   {:<9} {line}\n", label(n))).collect()
+    let hanging = if said.starts_with("- ") { "  " } else { "" };
+    let (first, rest) = lines.split_at(1);
+    let rest = rest.iter().map(|line| format!("{:13}{hanging}{line}\n", ""));
+    format!("   {label:<9} {}\n", first.concat()) + &rest.collect::<String>()
 }
 
 #[cfg(test)]
@@ -122,7 +136,8 @@ mod tests {
 
     #[test]
     fn a_slip_is_answered_with_what_was_meant() {
-        for (typed, meant) in [("3x", "03"), ("rop", "01B"), ("atention", "03"), ("CHECKPOINT_05_FNN", "05")] {
+        for (typed, meant) in [("3x", "03"), ("rop", "01B"), ("atention", "03"), ("CHECKPOINT_05_FNN", "05")]
+        {
             let error = find(typed).unwrap_err();
             assert!(error.hint().unwrap().contains(&format!("`{meant}`")), "{typed}: {error:?}");
         }

@@ -5,6 +5,7 @@ use rbees_check::generate::Sampling;
 use rbees_check::judge::Status;
 use rbees_check::model::{Attention, Llama};
 use rbees_check::models::{self, Model};
+use rbees_check::tokenizer::chat::Message;
 use rbees_check::{Error, Result};
 
 use super::gate::{self, Gate};
@@ -43,7 +44,7 @@ pub struct Generate {
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// The path that generates
-    #[arg(long, value_enum, default_value = "plain")]
+    #[arg(long, value_name = "PATH", value_enum, default_value = "plain")]
     attention: Path,
     /// Do not judge the path first
     #[arg(long, conflicts_with = "require_checks")]
@@ -79,7 +80,10 @@ impl Generate {
                     return Err(Error::input(what, "capture references with scripts/capture_reference.py"));
                 }
                 Gate::Unjudged => {
-                    say(&format!("unjudged: {} has no references; only the laws of the cache hold", model.name));
+                    say(&format!(
+                        "unjudged: {} has no references; only the laws of the cache hold",
+                        model.name
+                    ));
                 }
             }
         }
@@ -91,7 +95,12 @@ impl Generate {
         }
         let spoken = speech::stream(&llama, &model.tokenizer, ids, sampling, self.max_tokens, out)?;
         out.line("")?;
-        say(&format!("prompt of {} in {:.2} s; {}", spoken.prompt, spoken.reading.as_secs_f64(), spoken.speed()));
+        say(&format!(
+            "prompt of {} in {:.2} s; {}",
+            spoken.prompt,
+            spoken.reading.as_secs_f64(),
+            spoken.speed()
+        ));
         Ok(Ending::Passed)
     }
 
@@ -111,7 +120,9 @@ impl Generate {
         if !self.chat {
             return model.tokenizer.encode(&self.prompt, true);
         }
-        todo!()
+        let said = Message { role: "user".into(), content: self.prompt.clone() };
+        let prompt = model.chat_template()?.render(&[said], true)?;
+        model.tokenizer.encode(&prompt, false) // the template writes BOS itself
     }
 
     fn refuse(&self, status: Status, what: &str) -> Ending {

@@ -19,28 +19,25 @@ pub struct Run {
     ids: Vec<String>,
     #[command(flatten)]
     common: Common,
-    /// One of the model's cases, or a folder with a manifest.json; may be repeated [default: all of the model's]
+    /// One of the model's cases, or a folder with a manifest.json; repeatable [default: all it has]
     #[arg(long = "case", value_name = "NAME|DIR")]
     cases: Vec<String>,
-    /// Judge sites only where truth enters like this [default: all]
+    /// Judge only where truth enters after every site, at each block's input, or nowhere [default: all]
     #[arg(long, value_enum)]
     feed: Option<Entry>,
     /// Judge this path only [default: both]
-    #[arg(long, value_enum)]
+    #[arg(long, value_name = "PATH", value_enum)]
     attention: Option<Path>,
-    /// Arithmetic of the matrix products
-    #[arg(long, value_enum, default_value = "dense")]
+    /// Weights as floats, or in their blocks
+    #[arg(long, value_name = "PATH", value_enum, default_value = "dense")]
     matmul: Matmul,
 }
 
 /// Where truth enters a forward pass.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Entry {
-    /// After every site: each operation on clean inputs
     Site,
-    /// At each block's input
     Block,
-    /// Nowhere
     Own,
 }
 
@@ -56,9 +53,7 @@ impl From<Entry> for Feed {
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 enum Matmul {
-    /// Weights as floats
     Dense,
-    /// Weights in their blocks
     Quantized,
 }
 
@@ -73,7 +68,9 @@ impl Run {
         let mut subject = self.subject(&model, &device)?;
 
         let dtype = candle_core::DType::from(self.common.dtype).as_str();
-        out.line(format!("{} · {} · {}, {dtype}, dense\n", model.name, subject.config, device::name(&device)))?;
+        let (name, on) = (&model.name, device::name(&device));
+        progress.aside(|| out.line(format!("{name} · {} · {on}, {dtype}, dense
+", subject.config)))?;
         let outcomes = self.judge(&mut subject, &checkpoints, &progress, out)?;
         drop(progress);
         out.line("")?;
@@ -107,7 +104,10 @@ impl Run {
         }
         if self.matmul != Matmul::Dense {
             let what = "--matmul: only dense is judged, quantized is not there yet";
-            return Err(Error::input(what, "use --matmul dense: blocks are widened to floats when they are read"));
+            return Err(Error::input(
+                what,
+                "use --matmul dense: blocks are widened to floats when they are read",
+            ));
         }
         Ok(())
     }
@@ -145,7 +145,8 @@ impl Run {
         progress: &Progress,
         out: &mut Out,
     ) -> Result<Vec<Outcome>> {
-        let mut coming = checkpoints.iter().map(|checkpoint| format!("{} {}", checkpoint.id, checkpoint.name));
+        let mut coming =
+            checkpoints.iter().map(|checkpoint| format!("{} {}", checkpoint.id, checkpoint.name));
         let mut next = || coming.next().map_or((), |name| progress.now(&name));
         next();
         let mut printed = Ok(());
@@ -167,10 +168,17 @@ fn read(model: &Model, case: &str) -> Result<Reference> {
             Reference::read(&Source::Folder(case.into()), "")
         }
         Some(fixture) => {
-            let hint = format!("{} has {}; or give a folder with a manifest.json", model.name, fixture.cases.join(", "));
+            let hint = format!(
+                "{} has {}; or give a folder with a manifest.json",
+                model.name,
+                fixture.cases.join(", ")
+            );
             Err(Error::input(format!("--case {case}: no such case"), hint))
         }
-        None => Err(Error::input(format!("--case {case}: no manifest.json there"), "give the folder of a captured case")),
+        None => Err(Error::input(
+            format!("--case {case}: no manifest.json there"),
+            "give the folder of a captured case",
+        )),
     }
 }
 

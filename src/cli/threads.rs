@@ -16,7 +16,8 @@ pub fn limit(threads: Option<u16>) -> Result<()> {
         return Ok(());
     }
     let hint = "set RAYON_NUM_THREADS and CANDLE_NUM_THREADS instead of --threads";
-    let failed = |error: std::io::Error| Error::input(format!("--threads: cannot start again: {error}"), hint);
+    let failed =
+        |error: std::io::Error| Error::input(format!("--threads: cannot start again: {error}"), hint);
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);
     command.args(std::env::args_os().skip(1)).envs(VARIABLES.map(|name| (name, &threads)));
     again(command).map_err(failed)

@@ -46,7 +46,9 @@ impl Key {
         let read = || std::fs::read(self.file().ok()?).ok();
         // A build that we know nothing of cannot be told from another.
         !self.build.is_empty()
-            && read().and_then(|bytes| serde_json::from_slice::<Key>(&bytes).ok()).is_some_and(|key| key == *self)
+            && read()
+                .and_then(|bytes| serde_json::from_slice::<Key>(&bytes).ok())
+                .is_some_and(|key| key == *self)
     }
 
     /// Remembers that it has.
@@ -55,7 +57,9 @@ impl Key {
     /// The file cannot be written.
     pub fn remember(&self) -> Result<()> {
         let file = self.file()?;
-        let failed = |error: std::io::Error| Error::file(&file, error, "set RBEES_HOME to a directory you may write to");
+        let failed = |error: std::io::Error| {
+            Error::file(&file, error, "set RBEES_HOME to a directory you may write to")
+        };
         let folder = file.parent().unwrap_or(&file);
         std::fs::create_dir_all(folder).map_err(failed)?;
         // Written whole under another name first: nobody ever reads half a verdict.
