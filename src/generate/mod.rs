@@ -2,6 +2,7 @@
 //! token, [`Generation`] feeds token after token through the model.
 
 mod decoder;
+mod processors;
 mod sampling;
 mod stream;
 

@@ -33,7 +33,7 @@ impl Input {
     pub fn single(ids: &[u32], start: usize) -> Self {
         Self {
             ids: vec![ids.to_vec()],
-            positions: vec![(start..start + ids.len()).collect()],
+            positions: vec![(start..start.saturating_add(ids.len())).collect()],
             real: vec![vec![true; ids.len()]],
         }
     }

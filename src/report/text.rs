@@ -28,7 +28,7 @@ fn word(status: Status) -> &'static str {
         Status::Passed => "PASS",
         Status::Failed => "FAIL",
         Status::Skipped => "SKIP",
-        Status::NotJudged => "HUH?",
+        Status::NotJudged => "VOID",
     }
 }
 

@@ -195,7 +195,7 @@ impl Weights {
         }
         let (rows, width) = tensor.dims2()?;
         // [rows, in] → [heads, pair, member, in] → [heads, member, pair, in]
-        let pairs = tensor.reshape((rows / head_dim, head_dim / 2, 2, width))?;
+        let pairs = tensor.reshape((rows.checked_div(head_dim).unwrap_or(0), head_dim / 2, 2, width))?;
         Ok(pairs.transpose(1, 2)?.contiguous()?.reshape((rows, width))?)
     }
 

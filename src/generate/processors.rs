@@ -1,0 +1,79 @@
+//! Stands on no Candle function: one row of scores is small, and what happens to ties is exactly
+//! what a checkpoint holds against `transformers`.
+//!
+//! Scores are logits in f64; −∞ bars a token. Every filter leaves the likeliest token in.
+
+use std::collections::HashSet;
+
+use crate::{Error, Result};
+
+/// Do these scores make a distribution?
+pub fn check(scores: &[f64]) -> Result<()> {
+    let hint = "the model overflowed or its weights are damaged: run the checkpoints";
+    if let Some(id) = scores.iter().position(|score| score.is_nan() || *score == f64::INFINITY) {
+        return Err(Error::input(format!("the logit of token {id} is {}", scores[id]), hint));
+    }
+    if scores.iter().all(|score| *score == f64::NEG_INFINITY) {
+        return Err(Error::input(format!("none of {} logits leaves its token possible", scores.len()), hint));
+    }
+    Ok(())
+}
+
+/// The largest score; of equal ones the lowest id.
+pub fn argmax(scores: &[f64]) -> usize {
+    scores.iter().enumerate().fold(0, |best, (id, score)| if *score > scores[best] { id } else { best })
+}
+
+/// Makes every token of `context` less likely, once however often it occurs.
+pub fn penalise(scores: &mut [f64], context: &[u32], penalty: f64) {
+    let seen: HashSet<u32> = context.iter().copied().collect();
+    for id in seen {
+        if let Some(score) = scores.get_mut(id as usize) {
+            *score = if *score < 0.0 { *score * penalty } else { *score / penalty };
+        }
+    }
+}
+
+/// Bars what scores less than the k-th best.
+pub fn keep_top_k(scores: &mut [f64], k: usize) {
+    if k >= scores.len() {
+        return;
+    }
+    let mut sorted = scores.to_vec();
+    let (_, &mut last, _) = sorted.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
+    bar(scores, |score| score < last);
+}
+
+/// Bars the least likely tokens that together have at most 1 − p, never the likeliest one.
+pub fn keep_top_p(scores: &mut [f64], p: f64) {
+    let probs = softmax(scores);
+    let mut ids: Vec<usize> = (0..scores.len()).collect();
+    ids.sort_by(|&a, &b| scores[a].total_cmp(&scores[b])); // stable: of equal scores, low ids go first
+    let mut sum = 0.0;
+    for &id in &ids[..ids.len() - 1] {
+        sum += probs[id];
+        if sum > 1.0 - p {
+            break;
+        }
+        scores[id] = f64::NEG_INFINITY;
+    }
+}
+
+/// Bars tokens less than p times as likely as the likeliest.
+pub fn keep_min_p(scores: &mut [f64], p: f64) {
+    let most = scores[argmax(scores)];
+    bar(scores, |score| (score - most).exp() < p);
+}
+
+/// Makes the tokens whose scores meet `condition` impossible.
+fn bar(scores: &mut [f64], condition: impl Fn(f64) -> bool) {
+    scores.iter_mut().filter(|score| condition(**score)).for_each(|score| *score = f64::NEG_INFINITY);
+}
+
+/// Scores → probabilities; −∞ → 0.
+pub fn softmax(scores: &[f64]) -> Vec<f64> {
+    let most = scores[argmax(scores)];
+    let weights: Vec<f64> = scores.iter().map(|score| (score - most).exp()).collect();
+    let sum: f64 = weights.iter().sum();
+    weights.into_iter().map(|weight| weight / sum).collect()
+}

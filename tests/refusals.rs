@@ -1,0 +1,146 @@
+//! What must never pass unseen: references that are missing, empty, altered or judged by nobody,
+//! weights that are not those of the reference, budgets that cannot fail.
+
+mod fixture;
+
+use std::fs;
+use std::path::Path;
+
+use candle_core::{DType, Device};
+use fixture::Copy;
+use rbees_check::checkpoints;
+use rbees_check::judge::{self, Outcome, Status, Subject, Verdict};
+use rbees_check::model::Attention;
+use rbees_check::models::{self, Model};
+use rbees_check::reference::{Reference, Source};
+use rbees_check::{Result, weights::Weights};
+use serde_json::json;
+
+/// Runs checkpoint `id` of tiny-llama on a case that lies in `folder`.
+fn run(folder: &Copy, id: &str) -> Result<Outcome> {
+    let model = models::open("tiny-llama")?;
+    let case = Reference::read(&Source::Folder(folder.path()), "")?;
+    let mut subject = Subject::of_cases(&model, vec![case], &Device::Cpu, DType::F32, &[Attention::Plain])?;
+    judge::run(&mut subject, checkpoints::find(id).unwrap())
+}
+
+fn refused(folder: &Copy, id: &str) -> String {
+    run(folder, id).expect_err("a refusal").to_string()
+}
+
+#[test]
+fn the_copy_itself_passes() {
+    assert_eq!(run(&Copy::of("tiny-llama", "single"), "03").unwrap().status(), Status::Passed);
+}
+
+#[test]
+fn a_missing_file_of_references_is_refused_by_name() {
+    let copy = Copy::of("tiny-llama", "single");
+    copy.remove("reference.npz");
+    assert!(refused(&copy, "03").ends_with("reference.npz: missing"));
+}
+
+#[test]
+fn a_missing_array_is_refused_by_name() {
+    let copy = Copy::of("tiny-llama", "single");
+    copy.arrays("reference.npz", |arrays| drop(arrays.remove("model.layers.2.mlp.act")));
+    assert!(refused(&copy, "05").ends_with("model.layers.2.mlp.act is missing"));
+}
+
+#[test]
+fn an_array_that_the_manifest_does_not_know_is_refused() {
+    let copy = Copy::of("tiny-llama", "single");
+    copy.manifest(|manifest| drop(manifest["sites"].as_object_mut().unwrap().remove("model.layers.2.mlp.act")));
+    assert!(refused(&copy, "05").ends_with("model.layers.2.mlp.act is not in the manifest"));
+}
+
+#[test]
+fn an_altered_array_is_refused_by_its_hash() {
+    let copy = Copy::of("tiny-llama", "single");
+    copy.arrays("reference.npz", |arrays| {
+        let bytes = arrays.get_mut("model.norm").unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+    });
+    assert!(refused(&copy, "01").contains("model.norm is not what the manifest says it is"));
+}
+
+#[test]
+fn an_emptied_case_is_refused() {
+    let copy = Copy::of("tiny-llama", "single");
+    copy.manifest(|manifest| manifest["sites"] = json!({}));
+    assert!(refused(&copy, "03").contains("no sites: an empty case proves nothing"));
+}
+
+#[test]
+fn a_case_without_rows_is_refused() {
+    let copy = Copy::of("tiny-llama", "single");
+    copy.manifest(|manifest| manifest["rows"]["all"] = json!([]));
+    assert!(refused(&copy, "03").contains("rows `all` are empty"));
+}
+
+#[test]
+fn a_reference_for_a_layer_that_the_model_does_not_have_is_refused() {
+    let copy = Copy::of("tiny-llama", "single");
+    let (old, new) = ("model.layers.3.mlp.act", "model.layers.9.mlp.act");
+    for archive in ["reference.npz", "noise.npz"] {
+        copy.arrays(archive, |arrays| {
+            let moved = arrays.remove(old).unwrap();
+            arrays.insert(new.into(), moved);
+        });
+    }
+    copy.manifest(|manifest| {
+        let sites = manifest["sites"].as_object_mut().unwrap();
+        let moved = sites.remove(old).unwrap();
+        sites.insert(new.into(), moved);
+    });
+    assert!(refused(&copy, "05").ends_with("no checkpoint judges model.layers.9.mlp.act"));
+}
+
+#[test]
+fn a_reference_without_its_inputs_that_nobody_can_judge_is_refused() {
+    let copy = Copy::of("tiny-llama", "single");
+    let lone = "model.layers.1.self_attn.o_proj";
+    let keep = |name: &str| name == lone || !name.starts_with("model.layers.1");
+    copy.arrays("reference.npz", |arrays| arrays.retain(|name, _| keep(name)));
+    copy.manifest(|manifest| manifest["sites"].as_object_mut().unwrap().retain(|name, _| keep(name)));
+    assert!(refused(&copy, "03").ends_with(&format!("no checkpoint judges {lone}")));
+}
+
+#[test]
+fn a_budget_past_the_tensors_own_scale_is_red() {
+    let copy = Copy::of("tiny-llama", "single");
+    copy.noisier(1e9);
+    let outcome = run(&copy, "03").unwrap();
+    assert_eq!(outcome.status(), Status::Failed);
+    assert!(outcome.findings.iter().all(|f| matches!(f.verdict, Verdict::TooWide { .. })));
+}
+
+#[test]
+fn a_changed_weight_file_is_red_and_the_tensor_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny-llama");
+    for file in ["config.json", "generation_config.json", "model.safetensors"] {
+        fs::copy(source.join(file), folder.path().join(file)).unwrap();
+    }
+    let path = folder.path().join("model.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    let last = bytes.len() - 2; // the lowest bits of the last number
+    bytes[last] ^= 1;
+    fs::write(path, bytes).unwrap();
+
+    let built_in = models::open("tiny-llama").unwrap();
+    let model = Model { weights: Weights::open(folder.path()).unwrap(), ..built_in };
+    let mut subject = Subject::new(&model, &[], &Device::Cpu, DType::F32, &[]).unwrap();
+    let outcome = judge::run(&mut subject, checkpoints::find("00").unwrap()).unwrap();
+    let wrong: Vec<&str> = outcome.failures().map(|f| f.about.as_str()).collect();
+    assert_eq!(wrong.len(), 1, "{wrong:?}");
+    assert!(wrong[0].ends_with(".weight"));
+}
+
+#[test]
+fn a_checkpoint_that_judged_nothing_has_not_passed() {
+    let checkpoint = checkpoints::find("03").unwrap();
+    let outcome = Outcome { checkpoint, findings: vec![], skipped: None, notes: vec![] };
+    assert_eq!(outcome.status(), Status::NotJudged);
+}

@@ -1,0 +1,316 @@
+//! What a model's files say is what the reader gives: names, shapes, values, configuration.
+
+mod made;
+
+use candle_core::{DType, Device, Tensor};
+use made::{
+    CONFIG, GgufFile, config_with, safetensors, tensors, value_f32, value_text, value_u32, write_directory,
+};
+use rbees_check::weights::{Config, RopeLayout, Weights, sha256_of};
+use rstest::rstest;
+
+const Q: &str = "model.layers.1.self_attn.q_proj.weight";
+const DOWN: &str = "model.layers.1.mlp.down_proj.weight";
+
+fn directory(config: &str) -> rbees_check::Result<Weights> {
+    let dir = tempfile::tempdir().unwrap();
+    write_directory(dir.path(), config, &tensors());
+    Weights::open(dir.path())
+}
+
+fn gguf(file: &GgufFile) -> rbees_check::Result<Weights> {
+    let dir = tempfile::tempdir().unwrap();
+    Weights::open(&file.write(dir.path()))
+}
+
+fn values(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn refusal<T: std::fmt::Debug>(result: rbees_check::Result<T>) -> String {
+    let error = result.unwrap_err();
+    let line = error.to_string();
+    assert!(!line.contains('\n') && error.hint().is_some_and(|hint| !hint.is_empty()), "{line}");
+    line
+}
+
+#[test]
+fn both_formats_give_the_same_names_shapes_and_canonical_values() {
+    let (directory, gguf) = (directory(CONFIG).unwrap(), gguf(&GgufFile::tiny()).unwrap());
+    let known = tensors();
+    assert_eq!(directory.names(), known.keys().cloned().collect::<Vec<_>>());
+    assert_eq!(gguf.names(), directory.names());
+    for (name, (shape, want)) in known {
+        assert_eq!(directory.shape(&name).unwrap(), shape, "{name}");
+        assert_eq!(gguf.shape(&name).unwrap(), shape, "{name}");
+        assert_eq!(values(&directory.canonical(&name).unwrap()), want, "{name}");
+        if name != DOWN {
+            assert_eq!(values(&gguf.canonical(&name).unwrap()), want, "{name}");
+        }
+    }
+}
+
+#[test]
+fn gguf_keeps_its_permuted_rows_where_the_model_rotates_pairs() {
+    let weights = gguf(&GgufFile::tiny()).unwrap();
+    let (stored, (_, want)) = (weights.tensor(Q, DType::F32, &Device::Cpu).unwrap(), &tensors()[Q]);
+    let stored = values(&stored);
+    // The second row of a head is its fourth in Hugging Face's order: half of 6 further on.
+    assert_eq!(stored[32..64], want[3 * 32..4 * 32]);
+}
+
+#[test]
+fn quantised_blocks_are_kept_and_dequantised() {
+    let weights = gguf(&GgufFile::tiny()).unwrap();
+    assert!(weights.is_quantized());
+    let dense = values(&weights.canonical(DOWN).unwrap());
+    assert_eq!(dense[..32], (-16..16).map(|v| v as f32).collect::<Vec<_>>());
+    let blocks = weights.quantized(DOWN, &Device::Cpu).unwrap();
+    assert_eq!(values(&blocks.dequantize(&Device::Cpu).unwrap()), dense);
+}
+
+#[test]
+fn half_types_are_read_at_their_values() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut file = GgufFile::tiny();
+    for (name, code) in [("blk.0.ffn_norm.weight", 1), ("blk.1.ffn_norm.weight", 30)] {
+        let norm = file.tensor(name);
+        norm.code = code;
+        let half =
+            if code == 1 { half::f16::from_f32(1.5).to_bits() } else { half::bf16::from_f32(1.5).to_bits() };
+        norm.data = half.to_le_bytes().repeat(32);
+    }
+    let weights = Weights::open(&file.write(dir.path())).unwrap();
+    for layer in 0..2 {
+        let norm =
+            weights.canonical(&format!("model.layers.{layer}.post_attention_layernorm.weight")).unwrap();
+        assert_eq!(values(&norm), [1.5; 32]);
+    }
+}
+
+#[test]
+fn both_formats_give_the_same_configuration_but_for_the_layout() {
+    let (directory, gguf) = (directory(CONFIG).unwrap(), gguf(&GgufFile::tiny()).unwrap());
+    let want = Config {
+        hidden_size: 32,
+        intermediate_size: 64,
+        num_hidden_layers: 2,
+        num_attention_heads: 4,
+        num_key_value_heads: 2,
+        head_dim: 6,
+        vocab_size: 11,
+        max_position_embeddings: 128,
+        rms_norm_eps: 3e-5,
+        rope_theta: 30000.0,
+        tie_word_embeddings: false,
+        bos_token_id: None,
+        eos_token_ids: vec![2],
+        rope_layout: RopeLayout::HalfSplit,
+    };
+    assert_eq!(directory.config(), &want);
+    // A GGUF file holds ε as f32.
+    let eps = f64::from(3e-5f32);
+    assert_eq!(gguf.config(), &Config { rms_norm_eps: eps, rope_layout: RopeLayout::Interleaved, ..want });
+}
+
+#[rstest]
+#[case::theta_of_transformers_5("rope_parameters", r#"{"rope_theta": 5e5, "rope_type": "default"}"#, |c: &Config| c.rope_theta == 5e5)]
+#[case::no_scaling("rope_scaling", "null", |c: &Config| c.rope_theta == 3e4)]
+#[case::several_end_tokens("eos_token_id", "[7, 3, 7]", |c: &Config| c.eos_token_ids == [3, 7])]
+#[case::no_end_token("eos_token_id", "null", |c: &Config| c.eos_token_ids.is_empty())]
+fn a_configuration_is_read_in_all_its_spellings(
+    #[case] key: &str,
+    #[case] value: &str,
+    #[case] holds: fn(&Config) -> bool,
+) {
+    let weights = directory(&config_with(key, value)).unwrap();
+    assert!(holds(weights.config()), "{:?}", weights.config());
+}
+
+#[test]
+fn end_tokens_of_the_generation_configuration_count_too() {
+    let bytes: &'static [u8] = safetensors(&tensors()).leak();
+    let weights =
+        Weights::from_parts("built-in", CONFIG, Some(r#"{"eos_token_id": [5, 2]}"#), bytes).unwrap();
+    assert_eq!(weights.config().eos_token_ids, [2, 5]);
+}
+
+#[rstest]
+#[case("model_type", "\"mistral\"", "model_type \"mistral\" is not supported")]
+#[case("architectures", "[\"Phi3ForCausalLM\"]", "[\"Phi3ForCausalLM\"]")]
+#[case("rope_scaling", r#"{"rope_type": "llama3", "factor": 8.0}"#, "rope_scaling")]
+#[case("rope_scaling", r#"{"type": "linear", "factor": 2.0}"#, "rope_scaling")]
+#[case("rope_scaling", r#"{"factor": 2.0}"#, "rope_scaling")]
+#[case("rope_parameters", r#"{"rope_type": "yarn", "rope_theta": 1e4}"#, "rope_parameters")]
+#[case("rope_parameters", r#"{"rope_theta": 1e4, "partial_rotary_factor": 0.5}"#, "rope_parameters")]
+#[case("attention_bias", "true", "attention_bias true is not supported")]
+#[case("mlp_bias", "true", "mlp_bias")]
+#[case("hidden_act", "\"gelu\"", "hidden_act \"gelu\"")]
+#[case("quantization_config", r#"{"quant_method": "gptq"}"#, "quantization_config")]
+#[case("num_key_value_heads", "3", "num_key_value_heads: 4 query heads cannot share 3")]
+#[case("num_key_value_heads", "0", "num_key_value_heads: 0")]
+#[case("num_attention_heads", "0", "num_attention_heads: 0")]
+#[case("head_dim", "5", "head_dim: 5 is odd")]
+#[case("head_dim", "null", "q_proj.weight` is [24, 32], the configuration wants [32, 32]")]
+#[case("rms_norm_eps", "0.0", "rms_norm_eps: 0e0")]
+#[case("rms_norm_eps", "1.0", "rms_norm_eps: 1e0")]
+#[case("rms_norm_eps", "null", "invalid type: null")]
+#[case("rope_theta", "-1.0", "rope_theta: -1e0")]
+#[case("eos_token_id", "11", "eos_token_id: 11 is outside the vocabulary of 11")]
+#[case("num_hidden_layers", "70000", "num_hidden_layers: 70000")]
+#[case("num_hidden_layers", "3", "`model.layers.2.input_layernorm.weight` is missing (and 8 more)")]
+#[case("hidden_size", "18446744073709551615", "hidden_size: 18446744073709551615")]
+#[case("vocab_size", "12", "is [11, 32], the configuration wants [12, 32]")]
+fn a_configuration_that_cannot_be_followed_is_refused(
+    #[case] key: &str,
+    #[case] value: &str,
+    #[case] why: &str,
+) {
+    let line = refusal(directory(&config_with(key, value)));
+    assert!(line.contains(why), "{line}");
+}
+
+#[rstest]
+#[case("general.architecture", value_text("falcon"), "`general.architecture` is \"falcon\"")]
+#[case("llama.rope.scaling.type", value_text("yarn"), "`llama.rope.scaling.type` is \"yarn\"")]
+#[case("llama.rope.scaling.factor", value_f32(4.0), "`llama.rope.scaling.factor` is 4.0")]
+#[case("llama.expert_count", value_u32(8), "`llama.expert_count` is 8")]
+#[case("llama.attention.value_length", value_u32(4), "`llama.attention.value_length` is 4")]
+#[case("llama.rope.dimension_count", value_u32(4), "`llama.rope.dimension_count` is 4")]
+#[case("llama.block_count", value_text("two"), "`llama.block_count` is \"two\"")]
+#[case("llama.attention.head_count", value_u32(0), "num_attention_heads: 0")]
+#[case("llama.attention.head_count_kv", value_u32(3), "num_key_value_heads: 4 query heads cannot share 3")]
+#[case("split.count", made::value_u32(3), "is one of 3 parts")]
+#[case("general.alignment", value_u32(0), "`general.alignment` is 0")]
+#[case("general.alignment", value_u32(24), "`general.alignment` is 24")]
+fn gguf_metadata_that_cannot_be_followed_is_refused(
+    #[case] key: &str,
+    #[case] value: Vec<u8>,
+    #[case] why: &str,
+) {
+    let line = refusal(gguf(GgufFile::tiny().set(key, value)));
+    assert!(line.contains(why) && line.contains("model.gguf"), "{line}");
+}
+
+#[rstest]
+#[case("rope_freqs.weight", "Llama 3.1")]
+#[case("blk.0.attn_q.bias", "`model.layers.0.self_attn.q_proj.bias`: biases are not supported yet")]
+fn a_gguf_tensor_that_changes_the_arithmetic_is_refused(#[case] name: &str, #[case] why: &str) {
+    let mut file = GgufFile::tiny();
+    let mut extra = file.tensor("output_norm.weight").clone();
+    extra.name = name.into();
+    file.tensors.push(extra);
+    let line = refusal(gguf(&file));
+    assert!(line.contains(why), "{line}");
+}
+
+#[test]
+fn a_missing_tensor_is_never_a_default() {
+    for name in tensors().keys().filter(|name| *name != "lm_head.weight") {
+        let dir = tempfile::tempdir().unwrap();
+        let mut rest = tensors();
+        rest.remove(name);
+        write_directory(dir.path(), CONFIG, &rest);
+        let line = refusal(Weights::open(dir.path()));
+        assert!(line.ends_with(&format!("tensor `{name}` is missing")), "{line}");
+    }
+}
+
+#[test]
+fn a_gguf_without_an_output_matrix_is_tied() {
+    let mut file = GgufFile::tiny();
+    file.tensors.retain(|tensor| tensor.name != "output.weight");
+    let weights = gguf(&file).unwrap();
+    assert!(weights.config().tie_word_embeddings);
+    assert!(!weights.names().contains(&"lm_head.weight".to_owned()));
+}
+
+#[test]
+fn tensors_that_the_model_has_no_use_for_are_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut more = tensors();
+    more.insert("model.layers.0.self_attn.rotary_emb.inv_freq".into(), (vec![3], vec![1.0; 3]));
+    more.insert("model.layers.0.adapter".into(), (vec![1], vec![1.0]));
+    write_directory(dir.path(), &config_with("tie_word_embeddings", "true"), &more);
+    let weights = Weights::open(dir.path()).unwrap();
+    assert_eq!(weights.unexpected(), ["lm_head.weight", "model.layers.0.adapter"]);
+}
+
+#[test]
+fn shards_are_found_through_their_index_and_stay_inside_the_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut second = tensors();
+    let first = second.split_off("model.layers.1");
+    std::fs::write(dir.path().join("config.json"), CONFIG).unwrap();
+    std::fs::write(dir.path().join("a.safetensors"), safetensors(&first)).unwrap();
+    std::fs::write(dir.path().join("b.safetensors"), safetensors(&second)).unwrap();
+    let index = |a: &str, b: &str| {
+        let map = first.keys().map(|name| (name, a)).chain(second.keys().map(|name| (name, b)));
+        let map: std::collections::BTreeMap<_, _> = map.collect();
+        let text = serde_json::json!({ "metadata": {}, "weight_map": map }).to_string();
+        std::fs::write(dir.path().join("model.safetensors.index.json"), text).unwrap();
+        Weights::open(dir.path())
+    };
+    let weights = index("a.safetensors", "b.safetensors").unwrap();
+    assert_eq!(values(&weights.canonical(Q).unwrap()), tensors()[Q].1);
+    for (a, b, why) in [
+        ("../a.safetensors", "b.safetensors", "not a plain file name"),
+        ("/etc/passwd", "b.safetensors", "not a plain file name"),
+        ("c.safetensors", "b.safetensors", "names c.safetensors, which is not there"),
+        ("b.safetensors", "a.safetensors", "where it is not"),
+    ] {
+        let line = refusal(index(a, b));
+        assert!(line.contains(why), "{line}");
+    }
+}
+
+#[test]
+fn paths_that_are_no_model_say_what_a_model_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    for (path, why) in [
+        (dir.path().join("nowhere"), "No such file"),
+        (dir.path().to_owned(), "config.json: No such file"),
+        (file("empty.gguf", b""), "is empty"),
+        (file("readme.txt", b"hello, this is no model"), "is no GGUF file"),
+        (file("part.safetensors", b"x"), "is only a part of a model"),
+    ] {
+        let line = refusal(Weights::open(&path));
+        assert!(line.contains(why), "{line}");
+    }
+    std::fs::write(dir.path().join("config.json"), CONFIG).unwrap();
+    assert!(refusal(Weights::open(dir.path())).contains("has no model.safetensors"));
+}
+
+#[test]
+fn a_replaced_tensor_is_used_and_all_others_stay() {
+    let mut weights = gguf(&GgufFile::tiny()).unwrap();
+    let before = weights.sha256().unwrap();
+    let norm = "model.norm.weight";
+    weights.replace(norm, Tensor::zeros(32, DType::F32, &Device::Cpu).unwrap());
+    assert_eq!(values(&weights.canonical(norm).unwrap()), [0.0; 32]);
+    assert_eq!(values(&weights.canonical(Q).unwrap()), tensors()[Q].1);
+    assert_ne!(weights.sha256().unwrap(), before);
+    weights.replace(norm, Tensor::zeros(31, DType::F32, &Device::Cpu).unwrap());
+    assert_eq!(weights.lint(), [format!("tensor `{norm}` is [31], the configuration wants [32]")]);
+}
+
+#[test]
+fn hashes_are_those_of_sha256sum() {
+    // printf '\0\0\200\077\0\0\0\300' | sha256sum
+    let tensor = Tensor::new(&[1f32, -2.0], &Device::Cpu).unwrap();
+    let want = "ee4ac73c2bd27756ab82780f27c73a7bc4d3f0bb6acb37e008bc27eccd7e588b";
+    assert_eq!(sha256_of(&tensor).unwrap(), want);
+}
+
+#[test]
+fn a_model_describes_itself_in_a_line() {
+    assert_eq!(
+        gguf(&GgufFile::tiny()).unwrap().describe(),
+        "2 layers, width 32, 4 heads on 2 kv heads · 20 F32, 1 Q8_0"
+    );
+}
