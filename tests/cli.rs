@@ -161,7 +161,7 @@ fn a_seed_says_the_same_every_time_and_another_seed_something_else() {
 #[test]
 fn a_path_is_judged_before_its_first_text_and_never_again() {
     let home = home();
-    let mut say = |extra: &[&str]| {
+    let say = |extra: &[&str]| {
         let args =
             [&["generate", "And the king", "--model", "tiny-llama2", "--max-tokens", "4", "-v"], extra]
                 .concat();

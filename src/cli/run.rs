@@ -69,8 +69,7 @@ impl Run {
 
         let dtype = candle_core::DType::from(self.common.dtype).as_str();
         let (name, on) = (&model.name, device::name(&device));
-        progress.aside(|| out.line(format!("{name} · {} · {on}, {dtype}, dense
-", subject.config)))?;
+        progress.aside(|| out.line(format!("{name} · {} · {on}, {dtype}, dense\n", subject.config)))?;
         let outcomes = self.judge(&mut subject, &checkpoints, &progress, out)?;
         drop(progress);
         out.line("")?;

@@ -19,7 +19,8 @@ pub(super) fn judge(stored: &reference::Sampling) -> Result<Vec<Finding>> {
         };
         findings.push(finding(&case.key, verdict));
     }
-    if let Some(case) = stored.cases.first() {
+    let peak = |case: &SamplingCase| case.probabilities.iter().copied().fold(0.0, f64::max);
+    if let Some(case) = stored.cases.iter().min_by(|a, b| peak(a).total_cmp(&peak(b))) {
         findings.push(finding("greedy", greedy(&stored.logits)));
         findings.push(finding("seeds", seeds(setting(case), &stored.logits, case)?));
         findings.push(finding("draws", draws(setting(case), &stored.logits, case)?));
