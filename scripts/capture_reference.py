@@ -197,7 +197,7 @@ def arguments():
     add("--tail", type=int, default=0, metavar="N", help="store the last N rows only (k_rope and v_proj: all)")
     add("--noise", type=some_dtypes, default=list(DTYPES), metavar="f32,bf16,f16", help="dtypes to measure, or none")
     add("--orders", type=int, default=8, metavar="N", help="orders of summation to measure (fewer is faster, and luckier)")
-    add("--threads", type=int, default=2, help="part of the last bits: the fixtures have 2")
+    add("--threads", type=int, default=1, help="more is faster on an idle machine, and sums in another order (default 1)")
     return parser.parse_args()
 
 

@@ -1,6 +1,7 @@
 """Weights from a Hugging Face directory or a GGUF file, and their facts."""
 
 import copy
+import hashlib
 import os
 import platform
 from pathlib import Path
@@ -73,8 +74,6 @@ class Model:
 
 def script_sha256():
     """Of all the script's files, concatenated: the entry, then capture/*.py by name."""
-    import hashlib
-
     files = [REPOSITORY / "scripts/capture_reference.py", *sorted(Path(__file__).parent.glob("*.py"))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
