@@ -50,7 +50,9 @@ fn a_missing_array_is_refused_by_name() {
 #[test]
 fn an_array_that_the_manifest_does_not_know_is_refused() {
     let copy = Copy::of("tiny-llama", "single");
-    copy.manifest(|manifest| drop(manifest["sites"].as_object_mut().unwrap().remove("model.layers.2.mlp.act")));
+    copy.manifest(|manifest| {
+        drop(manifest["sites"].as_object_mut().unwrap().remove("model.layers.2.mlp.act"))
+    });
     assert!(refused(&copy, "05").ends_with("model.layers.2.mlp.act is not in the manifest"));
 }
 

@@ -19,8 +19,11 @@ pub(super) fn judge(stored: &reference::Sampling) -> Result<Vec<Finding>> {
         };
         findings.push(finding(&case.key, verdict));
     }
-    let peak = |case: &SamplingCase| case.probabilities.iter().copied().fold(0.0, f64::max);
-    if let Some(case) = stored.cases.iter().min_by(|a, b| peak(a).total_cmp(&peak(b))) {
+    // A peaked distribution draws the same whatever the seed: take the flattest.
+    let entropy = |case: &SamplingCase| -> f64 {
+        case.probabilities.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum()
+    };
+    if let Some(case) = stored.cases.iter().max_by(|a, b| entropy(a).total_cmp(&entropy(b))) {
         findings.push(finding("greedy", greedy(&stored.logits)));
         findings.push(finding("seeds", seeds(setting(case), &stored.logits, case)?));
         findings.push(finding("draws", draws(setting(case), &stored.logits, case)?));
