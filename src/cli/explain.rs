@@ -136,8 +136,7 @@ mod tests {
 
     #[test]
     fn a_slip_is_answered_with_what_was_meant() {
-        for (typed, meant) in [("3x", "03"), ("rop", "01B"), ("atention", "03"), ("CHECKPOINT_05_FNN", "05")]
-        {
+        for (typed, meant) in [("3x", "03"), ("rop", "01B"), ("atention", "03"), ("ffm", "05")] {
             let error = find(typed).unwrap_err();
             assert!(error.hint().unwrap().contains(&format!("`{meant}`")), "{typed}: {error:?}");
         }
