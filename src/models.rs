@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use crate::reference::{Fixture, Source};
 use crate::tokenizer::Tokenizer;
+#[cfg(feature = "cli")]
+use crate::tokenizer::chat::ChatTemplate;
 use crate::weights::Weights;
 use crate::{Error, Result};
 
@@ -17,6 +19,7 @@ pub const NAMES: [&str; 3] = ["tiny-llama", "tiny-llama2", SMOLLM2];
 
 const SMOLLM2: &str = "smollm2-135m";
 const SMOLLM2_FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
+const FETCH: &str = "run scripts/fetch_smollm2.sh (98 MB)";
 
 /// A model, ready to be loaded onto a device.
 #[derive(Debug)]
@@ -36,8 +39,8 @@ pub struct Model {
 /// # Errors
 /// An unknown name, a model that was not fetched yet, a path to something else, damaged files.
 pub fn open(name: &str) -> Result<Model> {
-    if let Some(files) = embedded::files(name) {
-        return compiled_in(name, files);
+    if embedded::files(name).is_some() {
+        return compiled_in(name);
     }
     let path = Path::new(name);
     match name {
@@ -60,7 +63,7 @@ pub fn open(name: &str) -> Result<Model> {
 /// # Errors
 /// An unknown name, or references that are gone.
 pub fn fixture(name: &str) -> Result<Fixture> {
-    if let Some(&(model, files)) = embedded::MODELS.iter().find(|(model, _)| *model == name) {
+    if let Some((model, files)) = embedded::files(name) {
         return Fixture::open(Source::Embedded(model, files));
     }
     match name {
@@ -74,19 +77,15 @@ pub fn fixture(name: &str) -> Result<Fixture> {
 }
 
 /// Where the weights of `name` come from: `built in`, a file, or what to do about their absence.
-///
-/// # Errors
-/// Nowhere to look: no home directory.
-pub fn whereabouts(name: &str) -> Result<String> {
+pub fn whereabouts(name: &str) -> String {
     if embedded::files(name).is_some() {
-        return Ok("built in".into());
+        return "built in".into();
     }
-    let file = fetched()?;
-    Ok(if file.is_file() {
-        file.display().to_string()
-    } else {
-        "not fetched: run scripts/fetch_smollm2.sh (98 MB)".into()
-    })
+    match fetched() {
+        Ok(file) if file.is_file() => file.display().to_string(),
+        Ok(_) => format!("not fetched: {FETCH}"),
+        Err(error) => error.to_string(),
+    }
 }
 
 /// Where fetched models and remembered verdicts lie: `$RBEES_HOME`, else `rbees-check` in the user's
@@ -129,18 +128,34 @@ fn at_path(name: &str, path: &Path, fixture: Option<Fixture>) -> Result<Model> {
     Ok(Model { name: name.to_owned(), weights, tokenizer, fixture })
 }
 
-fn compiled_in(name: &str, files: embedded::Files) -> Result<Model> {
-    let file = |path: &str| files.iter().find(|(name, _)| *name == path).map_or(&[][..], |&(_, bytes)| bytes);
-    let text = |path: &str| String::from_utf8_lossy(file(path));
+fn compiled_in(name: &str) -> Result<Model> {
+    let text = |path: &str| String::from_utf8_lossy(embedded::file(name, path));
     let weights = Weights::from_parts(
         name,
         &text("config.json"),
         Some(&text("generation_config.json")),
-        file("model.safetensors"),
+        embedded::file(name, "model.safetensors"),
     )?;
-    let tokenizer =
-        Tokenizer::from_json(file("tokenizer.json"), &format!("{name}/tokenizer.json (built in)"))?;
-    Ok(Model { name: name.to_owned(), weights, tokenizer, fixture: fixture(name).ok() })
+    let tokenizer = Tokenizer::from_json(embedded::file(name, "tokenizer.json"), name)?;
+    Ok(Model { name: name.to_owned(), weights, tokenizer, fixture: Some(fixture(name)?) })
+}
+
+#[cfg(feature = "cli")]
+impl Model {
+    /// The template that turns what a user says into a prompt.
+    ///
+    /// # Errors
+    /// When the model has none.
+    pub fn chat_template(&self) -> Result<ChatTemplate> {
+        match self.weights.gguf() {
+            Some(file) => ChatTemplate::from_gguf(&|key| file.metadata(key), &self.name),
+            None if embedded::files(&self.name).is_some() => {
+                let config = String::from_utf8_lossy(embedded::file(&self.name, "tokenizer_config.json"));
+                ChatTemplate::from_tokenizer_config(&config, &self.name)
+            }
+            None => ChatTemplate::from_dir(self.weights.origin()),
+        }
+    }
 }
 
 #[cfg(test)]

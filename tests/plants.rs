@@ -125,7 +125,8 @@ fn main() -> ExitCode {
 
 fn caught(plant: &Plant) -> Result<(), Failed> {
     let model = models::open(plant.model)?;
-    let cases = model.fixture.as_ref().ok_or("no references")?.cases.clone();
+    let mut cases = model.fixture.as_ref().ok_or("no references")?.cases.clone();
+    cases.retain(|case| case != "long"); // slow, and the short ones show each of these mistakes
     let mut subject = Subject::new(&model, &cases, &Device::Cpu, DType::F32, &[])?;
     for &path in plant.paths {
         let llama = Llama::load(&model.weights, &Device::Cpu, DType::F32, path)?;

@@ -115,7 +115,8 @@ fn a_budget_past_the_tensors_own_scale_is_red() {
     copy.noisier(1e9);
     let outcome = run(&copy, "03").unwrap();
     assert_eq!(outcome.status(), Status::Failed);
-    assert!(outcome.findings.iter().all(|f| matches!(f.verdict, Verdict::TooWide { .. })));
+    // Where PyTorch's runs did not differ at all, there is no noise to blow up.
+    assert!(outcome.failures().all(|f| matches!(f.verdict, Verdict::TooWide { .. })));
 }
 
 #[test]

@@ -124,8 +124,10 @@ fn wrapped(label: &str, said: &str) -> String {
             _ => lines.push(word.to_owned()),
         }
     }
-    let label = |n: usize| if n == 0 { label } else { "" };
-    lines.iter().enumerate().map(|(n, line)| format!("   {:<9} {line}\n", label(n))).collect()
+    let hanging = if said.starts_with("- ") { "  " } else { "" };
+    let (first, rest) = lines.split_at(1);
+    let rest = rest.iter().map(|line| format!("{:13}{hanging}{line}\n", ""));
+    format!("   {label:<9} {}\n", first.concat()) + &rest.collect::<String>()
 }
 
 #[cfg(test)]
@@ -134,8 +136,7 @@ mod tests {
 
     #[test]
     fn a_slip_is_answered_with_what_was_meant() {
-        for (typed, meant) in [("3x", "03"), ("rop", "01B"), ("atention", "03"), ("CHECKPOINT_05_FNN", "05")]
-        {
+        for (typed, meant) in [("3x", "03"), ("rop", "01B"), ("atention", "03"), ("ffm", "05")] {
             let error = find(typed).unwrap_err();
             assert!(error.hint().unwrap().contains(&format!("`{meant}`")), "{typed}: {error:?}");
         }

@@ -57,14 +57,9 @@ fn by_references(path: &Path<'_>, fixture: &Fixture, verbose: u8) -> Result<Gate
         }
     })?;
     drop(progress);
-    let bad = |status| move |outcome: &&Outcome| outcome.status() == status;
-    let worst = [Status::Failed, Status::NotJudged, Status::Skipped];
-    match worst.into_iter().find_map(|status| outcomes.iter().find(bad(status))) {
-        Some(outcome) => {
-            let checkpoint = outcome.checkpoint;
-            let what =
-                format!("checkpoint {} {} has not passed on the {name} path", checkpoint.id, checkpoint.name);
-            Ok(Gate::Shut(outcome.status(), what))
+    match shut_by(&outcomes) {
+        Some((status, checkpoint)) => {
+            Ok(Gate::Shut(status, format!("checkpoint {checkpoint} has not passed on the {name} path")))
         }
         None => {
             key.remember()
@@ -72,6 +67,14 @@ fn by_references(path: &Path<'_>, fixture: &Fixture, verbose: u8) -> Result<Gate
             Ok(Gate::Open)
         }
     }
+}
+
+/// The first checkpoint of the worst status. Only a pass opens the gate: what was skipped has not
+/// been judged.
+fn shut_by(outcomes: &[Outcome]) -> Option<(Status, String)> {
+    let of = |status| outcomes.iter().find(move |outcome| outcome.status() == status);
+    let worst = [Status::Failed, Status::NotJudged, Status::Skipped].into_iter().find_map(of)?;
+    Some((worst.status(), format!("{} {}", worst.checkpoint.id, worst.checkpoint.name)))
 }
 
 fn by_laws(path: &Path<'_>, prompt: &[u32]) -> Result<Gate> {
@@ -96,4 +99,38 @@ fn by_laws(path: &Path<'_>, prompt: &[u32]) -> Result<Gate> {
             Gate::Shut(finding.verdict.status(), what)
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rbees_check::judge::Finding;
+
+    use super::*;
+
+    fn outcome(n: usize, verdict: Option<Verdict>) -> Outcome {
+        let finding = |verdict| Finding {
+            about: "a fact".into(),
+            site: None,
+            case: String::new(),
+            drive: String::new(),
+            verdict,
+        };
+        let (skipped, notes) = (verdict.is_none().then(|| "no weights".to_owned()), vec![]);
+        let findings = verdict.into_iter().map(finding).collect();
+        Outcome { checkpoint: checkpoints::ALL[n], findings, skipped, notes }
+    }
+
+    #[test]
+    fn only_passes_open_the_gate() {
+        assert_eq!(shut_by(&[outcome(0, Some(Verdict::Pass(0.5)))]), None);
+        let skipped = [outcome(0, Some(Verdict::Pass(0.5))), outcome(1, None)];
+        assert_eq!(shut_by(&skipped), Some((Status::Skipped, "00B tokens".into())));
+    }
+
+    #[test]
+    fn the_first_failure_is_named_before_what_only_waits_for_it() {
+        let broken = || Some(Verdict::Broken("x".into()));
+        let outcomes = [outcome(2, Some(Verdict::Incomparable)), outcome(5, broken()), outcome(7, broken())];
+        assert_eq!(shut_by(&outcomes), Some((Status::Failed, "03 attention".into())));
+    }
 }

@@ -5,6 +5,7 @@ use rbees_check::generate::Sampling;
 use rbees_check::judge::Status;
 use rbees_check::model::{Attention, Llama};
 use rbees_check::models::{self, Model};
+use rbees_check::tokenizer::chat::Message;
 use rbees_check::{Error, Result};
 
 use super::gate::{self, Gate};
@@ -43,7 +44,7 @@ pub struct Generate {
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// The path that generates
-    #[arg(long, value_enum, default_value = "plain")]
+    #[arg(long, value_name = "PATH", value_enum, default_value = "plain")]
     attention: Path,
     /// Do not judge the path first
     #[arg(long, conflicts_with = "require_checks")]
@@ -119,7 +120,9 @@ impl Generate {
         if !self.chat {
             return model.tokenizer.encode(&self.prompt, true);
         }
-        todo!()
+        let said = Message { role: "user".into(), content: self.prompt.clone() };
+        let prompt = model.chat_template()?.render(&[said], true)?;
+        model.tokenizer.encode(&prompt, false) // the template writes BOS itself
     }
 
     fn refuse(&self, status: Status, what: &str) -> Ending {

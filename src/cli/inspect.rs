@@ -59,7 +59,21 @@ fn config(config: &Config) -> Vec<String> {
 }
 
 fn tokenizer(model: &Model) -> Vec<String> {
-    vec![]
+    let Model { tokenizer, weights, .. } = model;
+    let config = weights.config();
+    let spelled = |id: u32| match tokenizer.token(id) {
+        Some(token) => format!("{id} {token}"),
+        None => format!("{id}, which has no token"),
+    };
+    let ends: Vec<String> = config.eos_token_ids.iter().map(|&id| spelled(id)).collect();
+    let chat = model.chat_template().map_or("no template", |_| "has a template");
+    let rows = [
+        ("tokens", tokenizer.vocab_size().to_string()),
+        ("begins with", config.bos_token_id.map_or("nothing".to_owned(), spelled)),
+        ("ends at", if ends.is_empty() { "nothing".to_owned() } else { ends.join(", ") }),
+        ("chat", chat.to_owned()),
+    ];
+    rows.map(|(key, value)| format!("{key:<24} {value}")).into()
 }
 
 fn references(model: &Model) -> Vec<String> {
@@ -74,14 +88,12 @@ fn tensors(model: &Model) -> Vec<String> {
     let weights = &model.weights;
     let row = |name: &String| {
         let shape = weights.shape(name).map_or(String::new(), |shape| format!("{shape:?}"));
-        format!("{name:<48} {shape:<16}")
+        let (dtype, bytes) = weights.stored(name).unwrap_or_default();
+        format!("{name:<48} {shape:<14} {dtype:<5} {bytes:>10} bytes")
     };
     let mut rows: Vec<String> = weights.names().iter().map(row).collect();
     rows.extend(
-        weights
-            .unexpected()
-            .iter()
-            .map(|name| format!("{} (unexpected: the model has no use for it)", row(name).trim_end())),
+        weights.unexpected().iter().map(|name| row(name) + ", unexpected: the model has no use for it"),
     );
     rows
 }

@@ -18,7 +18,7 @@ impl List {
         }
         out.line(format!("\n{}", paint::heading("models")))?;
         for name in models::NAMES {
-            out.line(format!("  {name:<12}  {}", models::whereabouts(name)?))?;
+            out.line(format!("  {name:<12}  {}", models::whereabouts(name)))?;
         }
         out.line("  or the path of a .gguf file or a Hugging Face directory")?;
         out.line(format!("\n{}", paint::heading("cases")))?;

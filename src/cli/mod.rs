@@ -18,19 +18,25 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use rbees_check::model::Attention;
-use rbees_check::{Error, Result, models};
+use rbees_check::{Error, Result};
 
 use self::paint::Out;
 
 /// Finds the first wrong stage of a Llama port on Candle, against float64 references
 #[derive(Debug, Parser)]
-#[command(name = "rbees-check", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    name = "rbees-check",
+    bin_name = "rbees-check",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
 #[command(
     after_help = "Exit codes: 0 all passed; 1 something differs or was never reached; 2 could not judge."
 )]
 pub struct Arguments {
     /// Colour in the output
-    #[arg(long, value_name = "WHEN", default_value = "auto", global = true)]
+    #[arg(long, value_name = "WHEN", default_value = "auto", global = true, display_order = 900)]
     color: ColorChoice,
     #[command(subcommand)]
     verb: Verb,
@@ -57,10 +63,10 @@ struct Common {
     #[arg(long, value_name = "NAME|PATH", default_value = "tiny-llama")]
     model: String,
     /// cpu, cuda[:N], metal[:N], or auto: the best that is compiled in and present
-    #[arg(long, default_value = "cpu")]
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
     device: String,
     /// What the model computes in
-    #[arg(long, value_enum, default_value = "f32")]
+    #[arg(long, value_name = "TYPE", value_enum, default_value = "f32")]
     dtype: Dtype,
     /// Threads to compute with; all cores by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -87,12 +93,10 @@ impl From<Dtype> for candle_core::DType {
     }
 }
 
-/// Whether scores and probabilities become tensors.
+/// Scores and probabilities are tensors, or one kernel never makes them.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 enum Path {
-    /// They do, and can be judged
     Plain,
-    /// One kernel that never makes them
     Fused,
 }
 

@@ -19,28 +19,25 @@ pub struct Run {
     ids: Vec<String>,
     #[command(flatten)]
     common: Common,
-    /// One of the model's cases, or a folder with a manifest.json; may be repeated [default: all of the model's]
+    /// One of the model's cases, or a folder with a manifest.json; repeatable [default: all it has]
     #[arg(long = "case", value_name = "NAME|DIR")]
     cases: Vec<String>,
-    /// Judge sites only where truth enters like this [default: all]
+    /// Judge only where truth enters after every site, at each block's input, or nowhere [default: all]
     #[arg(long, value_enum)]
     feed: Option<Entry>,
     /// Judge this path only [default: both]
-    #[arg(long, value_enum)]
+    #[arg(long, value_name = "PATH", value_enum)]
     attention: Option<Path>,
-    /// Arithmetic of the matrix products
-    #[arg(long, value_enum, default_value = "dense")]
+    /// Weights as floats, or in their blocks
+    #[arg(long, value_name = "PATH", value_enum, default_value = "dense")]
     matmul: Matmul,
 }
 
 /// Where truth enters a forward pass.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Entry {
-    /// After every site: each operation on clean inputs
     Site,
-    /// At each block's input
     Block,
-    /// Nowhere
     Own,
 }
 
@@ -56,9 +53,7 @@ impl From<Entry> for Feed {
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 enum Matmul {
-    /// Weights as floats
     Dense,
-    /// Weights in their blocks
     Quantized,
 }
 
@@ -73,12 +68,8 @@ impl Run {
         let mut subject = self.subject(&model, &device)?;
 
         let dtype = candle_core::DType::from(self.common.dtype).as_str();
-        out.line(format!(
-            "{} · {} · {}, {dtype}, dense\n",
-            model.name,
-            subject.config,
-            device::name(&device)
-        ))?;
+        let (name, on) = (&model.name, device::name(&device));
+        progress.aside(|| out.line(format!("{name} · {} · {on}, {dtype}, dense\n", subject.config)))?;
         let outcomes = self.judge(&mut subject, &checkpoints, &progress, out)?;
         drop(progress);
         out.line("")?;

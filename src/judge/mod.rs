@@ -181,6 +181,13 @@ fn facts<'a>(subject: &'a Subject<'_>, outcome: &mut Outcome) -> Option<&'a Mode
 
 /// Every case on every path, under every view.
 fn sites(subject: &mut Subject<'_>, views: &[View], factor: &Factor, outcome: &mut Outcome) -> Result<()> {
+    if let Some(feed) = subject.feed
+        && views.iter().all(|view| view.feed != feed)
+        && outcome.findings.is_empty()
+    {
+        outcome.skipped = Some(format!("judges nothing under feed {}", feed.name()));
+        return Ok(());
+    }
     for case in &subject.cases {
         for port in &mut subject.ports {
             for view in views.iter().filter(|view| subject.feed.is_none_or(|feed| feed == view.feed)) {

@@ -10,27 +10,33 @@ macro_rules! files {
 }
 
 /// Name and files of each.
-pub(super) const MODELS: &[(&str, Files)] = &[("tiny-llama", TINY_LLAMA), ("tiny-llama2", TINY_LLAMA2)];
+const MODELS: &[(&str, Files)] = &[("tiny-llama", TINY_LLAMA), ("tiny-llama2", TINY_LLAMA2)];
 
 const TINY_LLAMA: Files = files!("tiny-llama":
     "config.json" "generation_config.json" "model.safetensors" "tokenizer.json" "tokenizer_config.json"
     "facts.json" "tokens.json" "greedy.json" "sampling.json" "sampling.npz"
-    "batch-left/manifest.json" "batch-left/reference.npz" "batch-left/noise.npz"
-    "long/manifest.json" "long/reference.npz" "long/noise.npz"
-    "short/manifest.json" "short/reference.npz" "short/noise.npz"
-    "single/manifest.json" "single/reference.npz" "single/noise.npz"
+    "batch-left/manifest.json" "batch-left/noise.npz" "batch-left/reference.npz"
+    "long/manifest.json" "long/noise.npz" "long/reference.npz"
+    "short/manifest.json" "short/noise.npz" "short/reference.npz"
+    "single/manifest.json" "single/noise.npz" "single/reference.npz"
 );
 
 const TINY_LLAMA2: Files = files!("tiny-llama2":
     "config.json" "generation_config.json" "model.safetensors" "tokenizer.json" "tokenizer_config.json"
     "facts.json" "tokens.json" "greedy.json" "sampling.json" "sampling.npz"
-    "batch-right/manifest.json" "batch-right/reference.npz" "batch-right/noise.npz"
-    "short/manifest.json" "short/reference.npz" "short/noise.npz"
+    "batch-right/manifest.json" "batch-right/noise.npz" "batch-right/reference.npz"
+    "short/manifest.json" "short/noise.npz" "short/reference.npz"
 );
 
-/// The files of the model `name`, if it is compiled in.
-pub(super) fn files(name: &str) -> Option<Files> {
-    MODELS.iter().find(|(model, _)| *model == name).map(|&(_, files)| files)
+/// The model `name`, under a name that lives as long as the program, and its files.
+pub(super) fn files(name: &str) -> Option<(&'static str, Files)> {
+    MODELS.iter().find(|(model, _)| *model == name).copied()
+}
+
+/// One file of the model `name`; nothing where it is not listed.
+pub(super) fn file(name: &str, path: &str) -> &'static [u8] {
+    let files = files(name).map_or(&[][..], |(_, files)| files);
+    files.iter().find(|(listed, _)| *listed == path).map_or(&[], |(_, bytes)| bytes)
 }
 
 #[cfg(test)]

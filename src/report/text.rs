@@ -91,20 +91,14 @@ fn place(finding: &Finding) -> String {
     }
 }
 
-/// One comparison in a line: `pass   8.1%  model.layers.0.self_attn.q_rope (short; plain, feed site)`.
+/// One comparison in a line: `PASS   8.1%  model.layers.0.self_attn.q_rope (short; plain, feed site)`.
 pub fn finding(finding: &Finding) -> String {
-    let word = match finding.verdict.status() {
-        Status::Passed => "pass",
-        Status::Failed => "FAIL",
-        Status::Skipped => "skip",
-        Status::NotJudged => "huh?",
-    };
     let share = match finding.verdict {
         Verdict::Pass(0.0) => "exact".to_owned(),
         Verdict::Pass(share) => format!("{:.1}%", share * 100.0),
         _ => String::new(),
     };
-    format!("{word} {share:>6}  {}", place(finding))
+    format!("{} {share:>6}  {}", word(finding.verdict.status()), place(finding))
 }
 
 /// The paragraph about a failing checkpoint: its first wrong site, how it is wrong, what to do.

@@ -96,6 +96,11 @@ impl Gguf {
         self.tensors.get(name).map(|entry| entry.dtype)
     }
 
+    /// How a tensor is stored: its type, and its bytes in the file.
+    pub(super) fn stored(&self, name: &str) -> Option<(GgmlDType, usize)> {
+        self.tensors.get(name).map(|entry| (entry.dtype, entry.bytes.len()))
+    }
+
     /// The whole file.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes

@@ -239,15 +239,20 @@ impl Weights {
         &self.origin
     }
 
+    /// How a tensor is stored in its file: the type, `F16` or `Q4_1`, and the bytes.
+    pub fn stored(&self, name: &str) -> Option<(String, usize)> {
+        match &*self.source {
+            Source::Gguf(file) => file.stored(name).map(|(dtype, bytes)| (format!("{dtype:?}"), bytes)),
+            Source::Shards(shards) => shards.stored(name).map(|(dtype, bytes)| (format!("{dtype:?}"), bytes)),
+        }
+    }
+
     /// `30 layers, width 576, 9 heads on 3 kv heads · 61 F32, 210 Q4_1, 1 Q8_0`.
     pub fn describe(&self) -> String {
         let mut types: BTreeMap<String, usize> = BTreeMap::new();
         for name in self.names() {
-            let stored = match &*self.source {
-                Source::Gguf(file) => file.dtype(&name).map(|dtype| format!("{dtype:?}")),
-                Source::Shards(shards) => shards.dtype(&name).map(|dtype| format!("{dtype:?}")),
-            };
-            *types.entry(stored.unwrap_or_default()).or_default() += 1;
+            let (dtype, _) = self.stored(&name).unwrap_or_default();
+            *types.entry(dtype).or_default() += 1;
         }
         let types: Vec<String> = types.iter().map(|(dtype, count)| format!("{count} {dtype}")).collect();
         format!("{} · {}", self.config, types.join(", "))

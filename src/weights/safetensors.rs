@@ -121,8 +121,9 @@ impl Shards {
         self.tensors.get(name).map(|entry| entry.shape.as_slice())
     }
 
-    pub(super) fn dtype(&self, name: &str) -> Option<Dtype> {
-        self.tensors.get(name).map(|entry| entry.dtype)
+    /// How a tensor is stored: its type, and its bytes in the file.
+    pub(super) fn stored(&self, name: &str) -> Option<(Dtype, usize)> {
+        self.tensors.get(name).map(|entry| (entry.dtype, entry.bytes.len()))
     }
 
     /// The files, in the order of their names.

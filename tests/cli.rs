@@ -1,0 +1,222 @@
+//! The program as a user meets it: every test runs the real binary, from `/`, with a home of its own.
+
+use std::process::{Command, Output, Stdio};
+
+use insta::assert_snapshot;
+use rstest::rstest;
+use tempfile::TempDir;
+
+/// The binary with these arguments; no terminal, no colour, nothing fetched, nothing remembered.
+fn rbees(home: &TempDir, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rbees-check"));
+    command
+        .args(args)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .env("RBEES_HOME", home.path())
+        .env("COLUMNS", "100");
+    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn ran(args: &[&str]) -> Output {
+    rbees(&home(), args).output().unwrap()
+}
+
+fn home() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// All that a run says, with what differs from machine to machine masked.
+fn told(args: &[&str]) -> String {
+    let output = ran(args);
+    let mut text = masked(&stdout(&output), "% of budget");
+    let stderr = stderr(&output);
+    if !stderr.is_empty() {
+        text += &format!("--- stderr\n{stderr}");
+    }
+    text + &format!("--- exit {}\n", output.status.code().unwrap())
+}
+
+/// Every number right before `unit` as `..`.
+fn masked(text: &str, unit: &str) -> String {
+    let (mut parts, mut done) = (text.split(unit).collect::<Vec<_>>(), String::new());
+    let last = parts.pop().unwrap_or_default();
+    for part in parts {
+        done += part.trim_end_matches(|c: char| c.is_ascii_digit());
+        done += &format!("..{unit}");
+    }
+    done + last
+}
+
+#[rstest]
+#[case("all", &[])]
+#[case("run", &["run"])]
+#[case("list", &["list"])]
+#[case("explain", &["explain"])]
+#[case("generate", &["generate"])]
+#[case("inspect", &["inspect"])]
+fn help_is_what_it_was(#[case] name: &str, #[case] verb: &[&str]) {
+    assert_snapshot!(format!("help-{name}"), told(&[verb, &["--help"]].concat()));
+}
+
+#[test]
+fn the_version_is_the_packages() {
+    assert_eq!(stdout(&ran(&["--version"])), format!("rbees-check {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn list_names_everything_there_is() {
+    let told = told(&["list"]);
+    // Which devices there are is the machine's business, and the build's.
+    let (list, devices) = told.split_once("\ndevices\n").unwrap();
+    assert_snapshot!("list", list);
+    assert!(devices.contains("cpu ") && devices.contains("cuda ") && devices.contains("metal "), "{devices}");
+}
+
+#[rstest]
+fn explain_says_how_and_why(#[values("00", "00B", "03", "04", "06", "08", "09")] id: &str) {
+    assert_snapshot!(format!("explain-{id}"), told(&["explain", id]));
+}
+
+#[rstest]
+#[case("03", &["03", "attention"])]
+#[case("01B", &["1B", "CHECKPOINT_01B_ROPE"])]
+fn a_checkpoint_runs_by_any_of_its_names(#[case] id: &str, #[case] names: &[&str]) {
+    for name in names {
+        assert_snapshot!(format!("run-{id}"), told(&["run", name, "--case", "short"]));
+    }
+}
+
+#[test]
+fn everything_passes_and_then_it_speaks() {
+    let output = ran(&["run", "all", "--model", "tiny-llama2"]);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}{}", stderr(&output));
+    assert_eq!(text.lines().last(), Some("checkpoints: 12 passed, 0 failed, 0 skipped"));
+    assert!(text.contains("And the king said unto") && text.contains(" tokens/s"), "{text}");
+    assert_eq!(stderr(&output), "");
+}
+
+#[rstest]
+#[case("run-3x", &["run", "3x"])]
+#[case("run-rop", &["run", "rop"])]
+#[case("run-nonsense", &["run", "zzz"])]
+#[case("unknown-model", &["run", "--model", "tiny-lama"])]
+#[case("not-a-model", &["inspect", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")])]
+#[case("not-fetched", &["run", "--model", "smollm2-135m"])]
+#[case("unknown-case", &["run", "--case", "shirt"])]
+#[case("unknown-device", &["run", "--device", "tpu"])]
+#[case("half-precision", &["run", "--dtype", "bf16"])]
+#[case("half-precision-text", &["generate", "x", "--dtype", "f16"])]
+#[case("quantized", &["run", "--matmul", "quantized"])]
+#[case("no-template", &["generate", "x", "--chat", "--model", "tiny-llama2"])]
+#[case("no-such-temperature", &["generate", "x", "--temperature=-1"])]
+fn what_cannot_be_done_is_said_in_two_lines(#[case] name: &str, #[case] args: &[&str]) {
+    let said = told(args).replace(env!("CARGO_MANIFEST_DIR"), "…");
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(
+        matches!(&lines[..], ["--- stderr", error, hint, "--- exit 2"]
+        if error.starts_with("error: ") && hint.starts_with("hint: ")),
+        "{said}"
+    );
+    assert_snapshot!(name, said);
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_build_without_cuda_says_so() {
+    assert_snapshot!("no-cuda", told(&["run", "--device", "cuda"]));
+}
+
+#[test]
+fn a_folder_is_a_case_and_what_it_cannot_judge_is_skipped_in_sight() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tiny-llama/single");
+    assert_snapshot!("case-from-a-folder", told(&["run", "00", "01", "08", "09", "--case", folder]));
+}
+
+#[test]
+fn a_seed_says_the_same_every_time_and_another_seed_something_else() {
+    let say = |seed: &str| {
+        let output = ran(&["generate", "And the king", "--unchecked", "--max-tokens", "24", "--seed", seed]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        stdout(&output)
+    };
+    let text = say("1611");
+    assert!(text.starts_with("And the king") && text.len() > "And the king".len() + 10, "{text}");
+    assert_eq!((say("1611"), say("1611")), (text.clone(), text.clone()));
+    assert_ne!(say("1612"), text);
+}
+
+#[test]
+fn a_path_is_judged_before_its_first_text_and_never_again() {
+    let home = home();
+    let say = |extra: &[&str]| {
+        let args =
+            [&["generate", "And the king", "--model", "tiny-llama2", "--max-tokens", "4", "-v"], extra]
+                .concat();
+        let output = rbees(&home, &args).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        (stdout(&output), stderr(&output).contains("PASS  09"))
+    };
+    let (first, judged) = say(&[]);
+    assert!(judged);
+    assert_eq!(say(&[]), (first.clone(), false));
+    assert!(say(&["--attention", "fused"]).1, "another path has a verdict of its own");
+    for verdict in std::fs::read_dir(home.path().join("verdicts")).unwrap() {
+        std::fs::write(verdict.unwrap().path(), "{").unwrap();
+    }
+    assert_eq!(say(&[]), (first, true), "a damaged verdict is none");
+}
+
+#[test]
+fn a_model_without_references_speaks_unjudged_or_not_at_all() {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tiny-llama/gguf/tiny-llama-q4_0.gguf");
+    let args = ["generate", "And God said", "--max-tokens", "4", "--model", model];
+    let output = ran(&args);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stderr(&output).lines().filter(|line| line.starts_with("unjudged: ")).count(), 1);
+    let strict = ran(&[&args[..], &["--require-checks"]].concat());
+    assert_eq!((strict.status.code(), stdout(&strict).as_str()), (Some(2), ""));
+}
+
+#[test]
+fn inspect_shows_config_tokenizer_and_tensors() {
+    assert_snapshot!("inspect", told(&["inspect", "tiny-llama2"]));
+}
+
+#[test]
+fn colour_only_where_it_is_wanted() {
+    let args = ["run", "01", "--case", "single"];
+    assert!(!stdout(&ran(&args)).contains('\x1b'));
+    assert!(stdout(&ran(&[&args[..], &["--color", "always"]].concat())).contains('\x1b'));
+    let forced = rbees(&home(), &args).env("CLICOLOR_FORCE", "1").output().unwrap();
+    assert!(stdout(&forced).contains('\x1b'));
+    let never = rbees(&home(), &args).env("NO_COLOR", "1").output().unwrap();
+    assert!(!stdout(&never).contains('\x1b'));
+}
+
+#[test]
+fn threads_are_limited_and_the_exit_code_comes_through() {
+    let args = ["run", "01", "--case", "single", "--threads", "1"];
+    assert_eq!(stdout(&ran(&args)).lines().last(), Some("checkpoints: 1 passed, 0 failed, 0 skipped"));
+    assert_eq!(ran(&["run", "3x", "--threads", "1"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_panic() {
+    let mut child = rbees(&home(), &["list"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+}
