@@ -35,14 +35,20 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 os.environ |= {"TQDM_DISABLE": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
 
-import torch
+try:
+    import torch
+
+    import capture.noise  # and with it the rest of the list above
+except ImportError as missing:
+    print(f"error: {missing}\nhint: `uv run scripts/capture_reference.py`, or pip install what its head lists", file=sys.stderr)
+    sys.exit(2)
 
 from capture import generation, models, tokens
 from capture.cases import Case
 from capture.files import Trouble, write_json, write_npz
 from capture.noise import DTYPES, measure
 from capture.prove import prove
-from capture.reference import truth_of, write_case, write_measured
+from capture.reference import truth_of, write_case
 from capture.texts import CHAT, CHATS, FRANCE, GENESIS, GREEDY, SAMPLING, SAMPLING_OF, TOKENS
 
 # Every case of every fixture: a row a case. What a column leaves out is as in capture/cases.py.
@@ -117,7 +123,8 @@ def capture_fixture(model, part):
         write_json(directory / "sampling.json", table)
     else:
         case = make_case(model, part, **CATALOGUE[model.name][part])
-        write_case(model, case, directory / part, provenance)
+        truth = truth_of(model, case)
+        write_case(model, case, directory / part, provenance, truth, measure(model, [case], [truth])[0])
 
 
 def capture_fixtures(names, parts):
@@ -139,6 +146,9 @@ def capture_yours(model, options):
         entries += read_prompts(options.prompts_file)
     if not entries:
         raise Trouble("nothing to run", "give --prompt TEXT, --ids 1,2,3 or --prompts-file FILE")
+    depth = model.config.num_hidden_layers
+    if any(not 0 <= layer < depth for layer in options.layers or []) or options.tail < 0 or options.orders < 1:
+        raise Trouble(f"--layers are 0 to {depth - 1}, --tail 0 or more, --orders 1 or more", "see --help")
     which = dict(layers=options.layers, tail=options.tail)
     if options.pad:
         ids = [e if isinstance(e, list) else tokens.ids_of(model, e) for e in entries]
@@ -157,7 +167,7 @@ def capture_yours(model, options):
     say(f"noise in {', '.join(options.noise) or 'no dtype'}")
     noises = measure(model, cases, truths, options.noise, options.orders)
     for place, case, truth, noise in zip(places, cases, truths, noises):
-        write_measured(model, case, place, provenance, truth, noise)
+        write_case(model, case, place, provenance, truth, noise)
         print(place)
 
 
@@ -165,9 +175,13 @@ def read_prompts(path):
     """A .json array of texts (or of arrays of ids), or a text file with a prompt a line."""
     try:
         text = path.read_text(encoding="utf-8")
-        return json.loads(text) if path.suffix == ".json" else [line for line in text.splitlines() if line]
+        entries = json.loads(text) if path.suffix == ".json" else [line for line in text.splitlines() if line]
     except (OSError, ValueError) as error:
         raise Trouble(f"cannot read {path}: {error}", "a prompt a line, or a .json array") from None
+    is_ids = lambda entry: isinstance(entry, list) and all(type(token) is int for token in entry)
+    if not isinstance(entries, list) or not all(isinstance(entry, str) or is_ids(entry) for entry in entries):
+        raise Trouble(f"{path} holds something else than prompts", "a .json array of texts, or of arrays of ids")
+    return entries
 
 
 def numbers(text):
@@ -212,7 +226,7 @@ def main():
         raise Trouble("no model named", "--all, a fixture's name, or a path with --prompt and --out; see --help")
     elif options.out:
         capture_yours(open_model(options.model), options)
-    elif options.model in CATALOGUE:
+    elif options.model in CATALOGUE and not (options.prompt or options.ids or options.prompts_file):
         capture_fixtures([options.model], options.parts)
     else:
         raise Trouble(f"no place for a case of {options.model}", "give --out DIR")
@@ -223,4 +237,7 @@ if __name__ == "__main__":
         main()
     except Trouble as trouble:
         say(f"error: {trouble}\nhint: {trouble.hint}")
+        sys.exit(2)
+    except OSError as error:
+        say(f"error: {error}\nhint: may the place be read and written, and is the disk full?")
         sys.exit(2)

@@ -1,12 +1,10 @@
-//! What a model's files say is what the reader gives: names, shapes, values, configuration.
+//! What a model's files hold is what the reader gives: names, shapes, values.
 
 mod made;
 
 use candle_core::{DType, Device, Tensor};
-use made::{
-    CONFIG, GgufFile, config_with, safetensors, tensors, value_f32, value_text, value_u32, write_directory,
-};
-use rbees_check::weights::{Config, RopeLayout, Weights, sha256_of};
+use made::{CONFIG, GgufFile, config_with, safetensors, tensors, write_directory};
+use rbees_check::weights::{Weights, sha256_of};
 use rstest::rstest;
 
 const Q: &str = "model.layers.1.self_attn.q_proj.weight";
@@ -86,110 +84,6 @@ fn half_types_are_read_at_their_values() {
             weights.canonical(&format!("model.layers.{layer}.post_attention_layernorm.weight")).unwrap();
         assert_eq!(values(&norm), [1.5; 32]);
     }
-}
-
-#[test]
-fn both_formats_give_the_same_configuration_but_for_the_layout() {
-    let (directory, gguf) = (directory(CONFIG).unwrap(), gguf(&GgufFile::tiny()).unwrap());
-    let want = Config {
-        hidden_size: 32,
-        intermediate_size: 64,
-        num_hidden_layers: 2,
-        num_attention_heads: 4,
-        num_key_value_heads: 2,
-        head_dim: 6,
-        vocab_size: 11,
-        max_position_embeddings: 128,
-        rms_norm_eps: 3e-5,
-        rope_theta: 30000.0,
-        tie_word_embeddings: false,
-        bos_token_id: None,
-        eos_token_ids: vec![2],
-        rope_layout: RopeLayout::HalfSplit,
-    };
-    assert_eq!(directory.config(), &want);
-    // A GGUF file holds ε as f32.
-    let eps = f64::from(3e-5f32);
-    assert_eq!(gguf.config(), &Config { rms_norm_eps: eps, rope_layout: RopeLayout::Interleaved, ..want });
-}
-
-#[rstest]
-#[case::theta_of_transformers_5("rope_parameters", r#"{"rope_theta": 5e5, "rope_type": "default"}"#, |c: &Config| c.rope_theta == 5e5)]
-#[case::no_scaling("rope_scaling", "null", |c: &Config| c.rope_theta == 3e4)]
-#[case::several_end_tokens("eos_token_id", "[7, 3, 7]", |c: &Config| c.eos_token_ids == [3, 7])]
-#[case::no_end_token("eos_token_id", "null", |c: &Config| c.eos_token_ids.is_empty())]
-fn a_configuration_is_read_in_all_its_spellings(
-    #[case] key: &str,
-    #[case] value: &str,
-    #[case] holds: fn(&Config) -> bool,
-) {
-    let weights = directory(&config_with(key, value)).unwrap();
-    assert!(holds(weights.config()), "{:?}", weights.config());
-}
-
-#[test]
-fn end_tokens_of_the_generation_configuration_count_too() {
-    let bytes: &'static [u8] = safetensors(&tensors()).leak();
-    let weights =
-        Weights::from_parts("built-in", CONFIG, Some(r#"{"eos_token_id": [5, 2]}"#), bytes).unwrap();
-    assert_eq!(weights.config().eos_token_ids, [2, 5]);
-}
-
-#[rstest]
-#[case("model_type", "\"mistral\"", "model_type \"mistral\" is not supported")]
-#[case("architectures", "[\"Phi3ForCausalLM\"]", "[\"Phi3ForCausalLM\"]")]
-#[case("rope_scaling", r#"{"rope_type": "llama3", "factor": 8.0}"#, "rope_scaling")]
-#[case("rope_scaling", r#"{"type": "linear", "factor": 2.0}"#, "rope_scaling")]
-#[case("rope_scaling", r#"{"factor": 2.0}"#, "rope_scaling")]
-#[case("rope_parameters", r#"{"rope_type": "yarn", "rope_theta": 1e4}"#, "rope_parameters")]
-#[case("rope_parameters", r#"{"rope_theta": 1e4, "partial_rotary_factor": 0.5}"#, "rope_parameters")]
-#[case("attention_bias", "true", "attention_bias true is not supported")]
-#[case("mlp_bias", "true", "mlp_bias")]
-#[case("hidden_act", "\"gelu\"", "hidden_act \"gelu\"")]
-#[case("quantization_config", r#"{"quant_method": "gptq"}"#, "quantization_config")]
-#[case("num_key_value_heads", "3", "num_key_value_heads: 4 query heads cannot share 3")]
-#[case("num_key_value_heads", "0", "num_key_value_heads: 0")]
-#[case("num_attention_heads", "0", "num_attention_heads: 0")]
-#[case("head_dim", "5", "head_dim: 5 is odd")]
-#[case("head_dim", "null", "q_proj.weight` is [24, 32], the configuration wants [32, 32]")]
-#[case("rms_norm_eps", "0.0", "rms_norm_eps: 0e0")]
-#[case("rms_norm_eps", "1.0", "rms_norm_eps: 1e0")]
-#[case("rms_norm_eps", "null", "invalid type: null")]
-#[case("rope_theta", "-1.0", "rope_theta: -1e0")]
-#[case("eos_token_id", "11", "eos_token_id: 11 is outside the vocabulary of 11")]
-#[case("num_hidden_layers", "70000", "num_hidden_layers: 70000")]
-#[case("num_hidden_layers", "3", "`model.layers.2.input_layernorm.weight` is missing (and 8 more)")]
-#[case("hidden_size", "18446744073709551615", "hidden_size: 18446744073709551615")]
-#[case("vocab_size", "12", "is [11, 32], the configuration wants [12, 32]")]
-fn a_configuration_that_cannot_be_followed_is_refused(
-    #[case] key: &str,
-    #[case] value: &str,
-    #[case] why: &str,
-) {
-    let line = refusal(directory(&config_with(key, value)));
-    assert!(line.contains(why), "{line}");
-}
-
-#[rstest]
-#[case("general.architecture", value_text("falcon"), "`general.architecture` is \"falcon\"")]
-#[case("llama.rope.scaling.type", value_text("yarn"), "`llama.rope.scaling.type` is \"yarn\"")]
-#[case("llama.rope.scaling.factor", value_f32(4.0), "`llama.rope.scaling.factor` is 4.0")]
-#[case("llama.expert_count", value_u32(8), "`llama.expert_count` is 8")]
-#[case("llama.attention.value_length", value_u32(4), "`llama.attention.value_length` is 4")]
-#[case("llama.rope.dimension_count", value_u32(4), "`llama.rope.dimension_count` is 4")]
-#[case("llama.block_count", value_text("two"), "`llama.block_count` is \"two\"")]
-#[case("llama.attention.head_count", value_u32(0), "num_attention_heads: 0")]
-#[case("llama.attention.head_count_kv", value_u32(3), "num_key_value_heads: 4 query heads cannot share 3")]
-#[case("split.count", made::value_u32(3), "is one of 3 parts")]
-#[case("general.alignment", value_u32(0), "`general.alignment` is 0")]
-#[case("general.alignment", value_u32(24), "`general.alignment` is 24")]
-fn gguf_metadata_that_cannot_be_followed_is_refused(
-    #[case] key: &str,
-    #[case] value: Vec<u8>,
-    #[case] why: &str,
-) {
-    let line = refusal(gguf(GgufFile::tiny().set(key, value)));
-    assert!(line.contains(why) && line.contains("model.gguf"), "{line}");
 }
 
 #[rstest]

@@ -33,8 +33,12 @@ class Model:
             raise Trouble(f"no model at {self.path}", "a .gguf file, or a directory with config.json and safetensors")
         where = {"gguf_file": self.path.name} if self.is_gguf else {}
         # Always say dtype: without it transformers takes what the file or the config says.
-        stock = AutoModelForCausalLM.from_pretrained(
-            self.path.parent if self.is_gguf else self.path, dtype=torch.float32, attn_implementation="eager", **where)
+        try:
+            stock = AutoModelForCausalLM.from_pretrained(
+                self.path.parent if self.is_gguf else self.path, dtype=torch.float32, attn_implementation="eager", **where)
+        except Exception as error:  # whatever a broken file makes the readers raise
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise Trouble(f"transformers cannot load {self.path}: {reason[0]}", "is the file whole, and a Llama?") from error
         if stock.config.model_type != "llama":
             raise Trouble(f"{self.path} is a `{stock.config.model_type}`, not a llama", "only that family has taps")
         self.stock = stock.eval()  # float32, as transformers gives it

@@ -18,11 +18,14 @@ from .taps import run
 ALLOWED_ULPS = 1
 
 
-def ulps(a, b):
-    """The largest distance of two tensors in units of the last place of the larger value."""
-    a, b = a.double().numpy(), b.double().numpy()
-    bits = {torch.float32: 24, torch.bfloat16: 8, torch.float16: 11, torch.float64: 53}
-    return lambda dtype: float((np.abs(a - b) / 2.0 ** (np.frexp(np.maximum(np.abs(a), np.abs(b)))[1] - bits[dtype])).max())
+BITS = {torch.float32: 24, torch.bfloat16: 8, torch.float16: 11}
+
+
+def ulps(got, stock):
+    """The largest distance of two tensors, in units of the last place (of stock's dtype) of the larger value."""
+    a, b = got.double().numpy(), stock.double().numpy()
+    exponent = np.frexp(np.maximum(np.abs(a), np.abs(b)))[1]
+    return float((np.abs(a - b) / 2.0 ** (exponent - BITS[stock.dtype])).max())
 
 
 def _pieces(model, dtype):
@@ -59,7 +62,7 @@ def prove(model, say=print):
         for what, function in _pieces(model, dtype)[0].items():
             stock = function()
             with arithmetic(Stock()):
-                line(f"{what} in {name}, patched against stock", ulps(function(), stock)(dtype), ALLOWED_ULPS)
+                line(f"{what} in {name}, patched against stock", ulps(function(), stock), ALLOWED_ULPS)
     for what, patched, exact in _against_longdouble(model):
         # Scaled by the largest value: a cosine near zero has no relative precision to lose.
         far = float(np.abs(patched - exact).max() / np.abs(exact).max() / 2.0**-53)
@@ -75,9 +78,9 @@ def prove(model, say=print):
 
     logits = run(model.at("f32"), Case("prove", ids), Stock(), tap)
     names = ["model.embed_tokens", *(f"model.layers.{n}" for n in range(model.config.num_hidden_layers - 1)), "model.norm"]
-    far = max(ulps(seen[site], hidden)(torch.float32) for site, hidden in zip(names, stock.hidden_states, strict=True))
+    far = max(ulps(seen[site], hidden) for site, hidden in zip(names, stock.hidden_states, strict=True))
     line("whole model in f32, hidden states, patched and tapped", far, ALLOWED_ULPS)
-    line("whole model in f32, logits, patched and tapped", ulps(logits, stock.logits)(torch.float32), ALLOWED_ULPS)
+    line("whole model in f32, logits, patched and tapped", ulps(logits, stock.logits), ALLOWED_ULPS)
     if not all(worst):
         raise Trouble("the patched functions are not transformers' own", "another version of transformers? see arithmetic.py")
 

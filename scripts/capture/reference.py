@@ -4,7 +4,7 @@ import numpy as np
 
 from .arithmetic import Stock
 from .files import Trouble, round_to_40_bits, sha256_array, write_json, write_npz
-from .noise import DTYPES, FEEDS, measure
+from .noise import DTYPES, FEEDS
 from .taps import run
 
 
@@ -33,14 +33,8 @@ def only(case, which, rows):
     return rows[[index[tuple(pair)] for pair in case.rows[which]]]
 
 
-def write_case(model, case, directory, provenance, dtypes=DTYPES, truth=None):
+def write_case(model, case, directory, provenance, truth, noise):
     """reference.npz, noise.npz and, last, manifest.json."""
-    truth = truth_of(model, case) if truth is None else truth
-    noise = measure(model, [case], [truth], dtypes)[0]
-    write_measured(model, case, directory, provenance, truth, noise)
-
-
-def write_measured(model, case, directory, provenance, truth, noise):
     stored = {s: np.ascontiguousarray(only(case, case.which_rows(s), rows)) for s, rows in truth.items() if case.stores(s)}
     sites = {
         site: {"rows": case.which_rows(site), "shape": list(rows.shape), "sha256": sha256_array(rows, "f8")}

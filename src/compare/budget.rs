@@ -12,6 +12,13 @@ pub struct Noise {
     pub rms: f64,
 }
 
+impl Noise {
+    /// The larger of two, maximum and root mean square each.
+    pub fn or_larger(self, other: Self) -> Self {
+        Self { max: self.max.max(other.max), rms: self.rms.max(other.rms) }
+    }
+}
+
 /// The size of a row of truth, over its finite entries.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scale {

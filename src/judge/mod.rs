@@ -3,6 +3,8 @@
 mod facts;
 mod greedy;
 mod laws;
+mod noise;
+mod pieces;
 mod port;
 mod sampling;
 mod sites;
@@ -138,10 +140,11 @@ pub fn run(subject: &mut Subject<'_>, checkpoint: &'static Checkpoint) -> Result
         }
         How::Sites(views, factor) => sites(subject, views, factor, &mut outcome)?,
         How::Laws(factor) => {
-            for case in &subject.cases {
-                for port in &mut subject.ports {
+            for port in &mut subject.ports {
+                for case in &subject.cases {
                     outcome.findings.extend(laws::judge(&mut **port, case, factor.times)?);
                 }
+                outcome.findings.push(laws::context_ends(&mut **port));
             }
         }
         How::Sampling => {

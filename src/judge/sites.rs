@@ -1,22 +1,23 @@
 //! Sites against stored truth: one forward over a case; the rest is looking.
 
-use super::laws;
+use super::pieces::stopped;
 use super::port::{Port, Traits};
 use super::verdict::{Finding, Verdict};
 use super::watch::{Expect, Watch};
 use crate::Result;
 use crate::checkpoints::View;
 use crate::model::Input;
-use crate::probe::Site;
-use crate::reference::{Feed, Reference};
+use crate::probe::{Kind, Site};
+use crate::reference::{Feed, Place, Reference};
 
 /// Runs `case` once through `port` under the view's feed and judges the view's kinds.
 pub(super) fn judge(port: &mut dyn Port, case: &Reference, view: &View, factor: f64) -> Result<Vec<Finding>> {
     let traits = port.traits();
     let truth = |site: Site| claims(view, case, site, &traits).then(|| case.truth(site)).flatten();
+    let judges = |site, place| view.feed != Feed::Site || clean(case, site, place, traits.layers);
     let noise = |site, place| case.noise(site, place, traits.dtype, view.feed);
     let mut watch = Watch {
-        expect: Expect { truth: &truth, noise: &noise, factor },
+        expect: Expect { truth: &truth, judges: &judges, noise: &noise, factor },
         fed: Some((case, view.feed)),
         traits: &traits,
         window: 0..case.length(),
@@ -25,7 +26,7 @@ pub(super) fn judge(port: &mut dyn Port, case: &Reference, view: &View, factor: 
     port.begin();
     let drive = format!("{}, feed {}", traits.path, view.feed.name());
     if let Err(error) = port.forward(&input(case), &mut watch) {
-        return Ok(vec![laws::stopped(error, &case.manifest.case, &drive)]);
+        return Ok(vec![stopped(error, &case.manifest.case, &drive)]);
     }
     let mut verdicts = watch.verdicts;
     let finding = |site: Site| Finding {
@@ -42,16 +43,28 @@ pub(super) fn judge(port: &mut dyn Port, case: &Reference, view: &View, factor: 
 /// where the case also stores what it is computed from; fed at blocks, only where it stores the
 /// block's input.
 pub(super) fn claims(view: &View, case: &Reference, site: Site, traits: &Traits) -> bool {
-    let stored = |input: &Site| case.truth(*input).is_some();
-    // What a fused kernel does not show cannot be fed either: it goes on from what it was given.
-    let clean = || site.inputs(traits.layers).iter().all(stored);
+    let Some(truth) = case.truth(site) else { return false };
     view.kinds.contains(&site.kind)
         && traits.shows(site.kind)
         && match view.feed {
-            Feed::Site => clean(),
-            Feed::Block => site.block_input().is_none_or(|input| stored(&input)),
+            Feed::Site => truth.places.iter().any(|&place| clean(case, site, place, traits.layers)),
+            Feed::Block => site.block_input().is_none_or(|input| case.truth(input).is_some()),
             Feed::Own => true,
         }
+}
+
+/// Fed at every site, is all that this row of `site` is computed from truth? Scores look at every
+/// key and a context at every value; the rest is computed row by row.
+pub(super) fn clean(case: &Reference, site: Site, place: Place, layers: usize) -> bool {
+    site.inputs(layers).into_iter().all(|input| {
+        let Some(truth) = case.truth(input) else { return false };
+        match (site.kind, input.kind) {
+            (Kind::Scores, Kind::KRope) | (Kind::Context, Kind::VProj) => {
+                truth.places.len() == case.places().len()
+            }
+            _ => truth.places.binary_search(&place).is_ok(),
+        }
+    })
 }
 
 /// The whole of a case as one prefill.

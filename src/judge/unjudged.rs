@@ -1,95 +1,23 @@
 //! A port without references: only the laws of the cache can be judged, and the noise that they are
 //! judged by must come from the port itself.
 
-use std::collections::BTreeMap;
-
-use candle_core::{DType, Tensor};
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
-
-use super::laws::{self, Sequence};
+use super::laws;
+use super::noise;
+use super::pieces::{Held, Sequence};
 use super::port::Port;
 use super::verdict::Finding;
 use crate::Result;
-use crate::compare::{Noise, Scale, ulp};
 use crate::model::Input;
-use crate::probe::{Kind, Probe, Site};
-
-/// Runs with every tensor shaken by one rounding: their spread is what rounding does to this model.
-const SHAKES: u64 = 8;
 
 /// Judges what needs no truth: pieces against the whole, A, B, A, and the end of the context.
 pub fn laws_alone(port: &mut dyn Port, ids: &[u32], factor: f64) -> Result<Vec<Finding>> {
     let places = (0..ids.len()).map(|position| (0, position)).collect();
     let whole = Sequence { name: "prompt", input: Input::single(ids, 0), places };
-    let noise = shaken(port, &whole.input)?;
-    let at = |site: Site, _| noise.get(&site).copied();
-    let mut findings = laws::same_in_pieces(port, &whole, None, &at, factor)?;
+    let shaken = noise::shaken(port, &whole.input)?;
+    let noise = |site, _| shaken.get(&site).copied();
+    let held = Held { fed: None, judges: &|_, _| true, noise: &noise, factor };
+    let mut findings = laws::same_in_pieces(port, &whole, &held)?;
     findings.push(laws::a_b_a(port, &whole)?);
-    findings.push(laws::context_ends(port, &whole)?);
+    findings.push(laws::context_ends(port));
     Ok(findings)
-}
-
-/// How far each site moves when every site before it is shaken by at most an ulp, relative to
-/// the scale of its row: the largest over rows and runs. This is Monte Carlo arithmetic (Parker,
-/// 1997) at the grain of sites: an estimate of rounding error that needs no second implementation.
-fn shaken(port: &mut dyn Port, input: &Input) -> Result<BTreeMap<Site, Noise>> {
-    let dtype = port.traits().dtype;
-    let mut run = |seed: Option<u64>| -> Result<BTreeMap<Site, Tensor>> {
-        let mut shake =
-            Shake { rng: seed.map(StdRng::seed_from_u64), ulp: ulp(dtype), seen: BTreeMap::new() };
-        port.begin();
-        port.forward(input, &mut shake)?;
-        Ok(shake.seen)
-    };
-    let still = run(None)?;
-    let mut noise: BTreeMap<Site, Noise> = BTreeMap::new();
-    for seed in 0..SHAKES {
-        for (site, tensor) in run(Some(seed))? {
-            let moved = spread(&still[&site], &tensor)?;
-            let so_far = noise.entry(site).or_insert(Noise { max: 0.0, rms: 0.0 });
-            *so_far = Noise { max: so_far.max.max(moved.max), rms: so_far.rms.max(moved.rms) };
-        }
-    }
-    Ok(noise)
-}
-
-/// The largest relative distance of two tensors over their rows.
-fn spread(a: &Tensor, b: &Tensor) -> Result<Noise> {
-    let width = a.dims().last().copied().unwrap_or(1).max(1);
-    let flat = |t: &Tensor| -> Result<Vec<f32>> { Ok(t.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?) };
-    let (a, b) = (flat(a)?, flat(b)?);
-    let mut noise = Noise { max: 0.0, rms: 0.0 };
-    for (a, b) in a.chunks(width).zip(b.chunks(width)) {
-        let scale = Scale::of(a.iter().map(|&v| f64::from(v)));
-        let error = Scale::of(a.iter().zip(b).map(|(a, b)| f64::from(a - b)));
-        if scale.max > 0.0 {
-            noise.max = noise.max.max(error.max / scale.max);
-            noise.rms = noise.rms.max(error.rms / scale.rms);
-        }
-    }
-    Ok(noise)
-}
-
-/// Multiplies every entry of every site by 1 ± an ulp, at random; without a generator it only
-/// looks.
-struct Shake {
-    rng: Option<StdRng>,
-    ulp: f64,
-    seen: BTreeMap<Site, Tensor>,
-}
-
-impl Probe for Shake {
-    fn wants(&self, _: Kind) -> bool {
-        true
-    }
-
-    fn tap(&mut self, site: Site, tensor: Tensor) -> Result<Tensor> {
-        self.seen.insert(site, tensor.clone());
-        let Some(rng) = &mut self.rng else { return Ok(tensor) };
-        let factors: Vec<f64> =
-            (0..tensor.elem_count()).map(|_| 1.0 + self.ulp * rng.random_range(-1.0..=1.0)).collect();
-        let factors = Tensor::from_vec(factors, tensor.shape(), tensor.device())?;
-        Ok((tensor.to_dtype(DType::F64)? * factors)?.to_dtype(tensor.dtype())?)
-    }
 }

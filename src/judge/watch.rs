@@ -20,6 +20,8 @@ pub(super) type Window = Range<usize>;
 pub(super) struct Expect<'a> {
     /// Truth at a site, for the sites that are to be judged.
     pub truth: &'a dyn Fn(Site) -> Option<&'a Truth>,
+    /// Which rows are fit to be judged there.
+    pub judges: &'a dyn Fn(Site, Place) -> bool,
     /// Measured noise there.
     pub noise: &'a dyn Fn(Site, Place) -> Option<Noise>,
     /// How many times that noise is allowed.
@@ -64,7 +66,8 @@ impl Watch<'_> {
         truth: &Truth,
         columns: Option<&[usize]>,
     ) -> Result<Option<Verdict>> {
-        let places: Vec<(usize, Place)> = inside(truth, &self.window).collect();
+        let places: Vec<(usize, Place)> =
+            inside(truth, &self.window).filter(|&(_, place)| (self.expect.judges)(site, place)).collect();
         if places.is_empty() {
             return Ok(None);
         }

@@ -7,8 +7,11 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::split;
+use super::{merges, split};
 use crate::{Error, Result};
+
+/// Bytes in a token at most. Real ones have a few hundred: runs of blanks.
+const MAX_TOKEN: usize = 4096;
 
 /// Looks a metadata key up, `weights::gguf::Gguf::metadata` for one.
 pub type Metadata<'a> = &'a dyn Fn(&str) -> Option<Value>;
@@ -69,6 +72,10 @@ impl<'a> Vocabulary<'a> {
         let tokens = strings(metadata, "tokenizer.ggml.tokens")
             .filter(|tokens| !tokens.is_empty())
             .ok_or_else(|| bad("metadata `tokenizer.ggml.tokens` is missing or no list of texts".into()))?;
+        // Looking for the parts of a token takes time with the square of its length.
+        if let Some((id, token)) = tokens.iter().enumerate().find(|(_, token)| token.len() > MAX_TOKEN) {
+            return Err(bad(format!("token {id} is {} bytes long, no vocabulary has such", token.len())));
+        }
         let mut seen = HashMap::new();
         for (id, token) in tokens.iter().enumerate() {
             if let Some(first) = seen.insert(token.as_str(), id) {
@@ -121,7 +128,7 @@ impl<'a> Vocabulary<'a> {
         let model = json!({
             "type": "BPE",
             "vocab": self.ids(),
-            "merges": self.merges(&scores),
+            "merges": merges::by_score(&self.texts(), &scores),
             "unk_token": unknown.map(|(_, text)| text),
             "fuse_unk": true,
             "byte_fallback": true,
@@ -140,36 +147,6 @@ impl<'a> Vocabulary<'a> {
         let normalizer = json!({ "type": "Sequence", "normalizers": normalizers });
         let decoder = json!({ "type": "Sequence", "decoders": decoders });
         self.assemble(model, normalizer, Value::Null, decoder, true, [Some(1), Some(2)])
-    }
-
-    /// Every way to cut a token into two tokens is a merge; better scores first, and among equal
-    /// ones longer left sides, then longer right sides (transformers' converter orders them so).
-    fn merges(&self, scores: &[f64]) -> Vec<[&str; 2]> {
-        let made_of_text = |id: usize| matches!(self.roles[id], Role::Normal | Role::UserDefined);
-        let parts: HashMap<&str, usize> = self
-            .tokens
-            .iter()
-            .enumerate()
-            .filter(|(id, _)| made_of_text(*id))
-            .map(|(id, t)| (t.as_str(), id))
-            .collect();
-        let mut merges = Vec::new();
-        for (whole, token) in self.tokens.iter().enumerate().filter(|(id, _)| made_of_text(*id)) {
-            let start = merges.len();
-            for (cut, _) in token.char_indices().skip(1) {
-                let (left, right) = token.split_at(cut);
-                if let (Some(&l), Some(&r)) = (parts.get(left), parts.get(right)) {
-                    merges.push((whole, [left, right], (l, r)));
-                }
-            }
-            merges[start..].sort_by_key(|&(_, _, ids)| ids);
-        }
-        let length = |text: &str| text.chars().count();
-        merges.sort_by(|(a, [al, ar], _), (b, [bl, br], _)| {
-            let by_score = scores[*b].total_cmp(&scores[*a]);
-            by_score.then_with(|| length(bl).cmp(&length(al))).then_with(|| length(br).cmp(&length(ar)))
-        });
-        merges.into_iter().map(|(_, sides, _)| sides).collect()
     }
 
     fn assemble(
@@ -250,6 +227,16 @@ impl<'a> Vocabulary<'a> {
 
     fn flag(&self, key: &str) -> Option<bool> {
         (self.metadata)(key).and_then(|flag| flag.as_bool())
+    }
+
+    /// The tokens that text is made of, the others as nothing.
+    fn texts(&self) -> Vec<Option<&str>> {
+        let made = |role: &Role| matches!(role, Role::Normal | Role::UserDefined);
+        self.tokens
+            .iter()
+            .zip(&self.roles)
+            .map(|(token, role)| made(role).then_some(token.as_str()))
+            .collect()
     }
 
     fn ids(&self) -> Map<String, Value> {

@@ -6,6 +6,7 @@
 #[cfg(feature = "cli")]
 pub mod chat;
 mod gguf;
+mod merges;
 mod split;
 mod stream;
 

@@ -6,6 +6,7 @@
 
 mod config;
 pub mod gguf;
+mod identity;
 mod mapped;
 mod safetensors;
 
@@ -15,10 +16,10 @@ use std::sync::Arc;
 
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
-use sha2::{Digest, Sha256};
 
 pub use self::config::{Config, RopeLayout};
 use self::gguf::Gguf;
+pub use self::identity::sha256_of;
 use self::safetensors::Shards;
 use crate::{Error, Result};
 
@@ -238,40 +239,6 @@ impl Weights {
         &self.origin
     }
 
-    /// SHA-256 of every file that defines the model, name and lower-case hex digits: the
-    /// configuration (for safetensors), then the tensors. Reads the files from end to end.
-    pub fn files_sha256(&self) -> Vec<(String, String)> {
-        let named = |path: &Path, bytes: &[u8]| {
-            let name = path.file_name().unwrap_or(path.as_os_str());
-            (name.to_string_lossy().into_owned(), hex(Sha256::digest(bytes)))
-        };
-        match &*self.source {
-            Source::Gguf(file) => vec![named(file.path(), file.bytes())],
-            Source::Shards(shards) => {
-                let texts = self.texts.iter().map(|(name, text)| named(Path::new(name), text.as_bytes()));
-                texts.chain(shards.files().map(|(path, bytes)| named(path, bytes))).collect()
-            }
-        }
-    }
-
-    /// One hash that tells these weights from all others: that of the file for GGUF; else, or with
-    /// tensors replaced, of the lines `HASH  NAME` (as `sha256sum` prints them) of all files and
-    /// replaced tensors. A configuration that was set does not show.
-    ///
-    /// # Errors
-    /// When a replaced tensor cannot be brought to the CPU.
-    pub fn sha256(&self) -> Result<String> {
-        let mut parts = self.files_sha256();
-        if let ([(_, only)], true) = (parts.as_slice(), self.replaced.is_empty()) {
-            return Ok(only.clone());
-        }
-        for name in self.replaced.keys() {
-            parts.push((name.clone(), sha256_of(&self.canonical(name)?)?));
-        }
-        let lines: String = parts.iter().map(|(name, hash)| format!("{hash}  {name}\n")).collect();
-        Ok(hex(Sha256::digest(lines)))
-    }
-
     /// How a tensor is stored in its file: the type, `F16` or `Q4_1`, and the bytes.
     pub fn stored(&self, name: &str) -> Option<(String, usize)> {
         match &*self.source {
@@ -290,24 +257,6 @@ impl Weights {
         let types: Vec<String> = types.iter().map(|(dtype, count)| format!("{count} {dtype}")).collect();
         format!("{} · {}", self.config, types.join(", "))
     }
-}
-
-/// SHA-256 of a tensor's little-endian f32 bytes in row-major order, as lower-case hex digits.
-///
-/// # Errors
-/// When the tensor cannot be brought to the CPU.
-pub fn sha256_of(tensor: &Tensor) -> Result<String> {
-    let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-    let mut hash = Sha256::new();
-    for chunk in values.chunks(1 << 14) {
-        let bytes: Vec<u8> = chunk.iter().flat_map(|value| value.to_le_bytes()).collect();
-        hash.update(bytes);
-    }
-    Ok(hex(hash.finalize()))
-}
-
-fn hex(bytes: impl AsRef<[u8]>) -> String {
-    bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn read_text(path: &Path) -> Result<String> {

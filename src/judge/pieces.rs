@@ -1,0 +1,104 @@
+//! A sequence run as a whole and written down, then run again in pieces and held against that.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::port::Port;
+use super::verdict::{Finding, Verdict};
+use super::watch::{Expect, Fed, Record, Watch};
+use crate::compare::Noise;
+use crate::model::Input;
+use crate::probe::Site;
+use crate::reference::{Place, Truth};
+use crate::{Error, Result};
+
+pub(super) use super::watch::Window;
+
+/// Tokens to run, and the places where they stand.
+pub(super) struct Sequence<'a> {
+    pub name: &'a str,
+    pub input: Input,
+    pub places: Arc<[Place]>,
+}
+
+/// What a run is held by: where truth enters, which rows are fit to be judged, how noisy they are,
+/// and how many times that is allowed.
+pub(super) struct Held<'a> {
+    pub fed: Option<Fed<'a>>,
+    pub judges: &'a dyn Fn(Site, Place) -> bool,
+    pub noise: &'a dyn Fn(Site, Place) -> Option<Noise>,
+    pub factor: f64,
+}
+
+/// What the port itself computes in one prefill, at every row that is fit to be judged.
+pub(super) fn record(
+    port: &mut dyn Port,
+    whole: &Sequence<'_>,
+    held: &Held<'_>,
+) -> Result<BTreeMap<Site, Truth>> {
+    let traits = port.traits();
+    let places =
+        |site: Site| whole.places.iter().copied().filter(|&place| (held.judges)(site, place)).collect();
+    let window = 0..whole.input.len();
+    let mut record =
+        Record { fed: held.fed, traits: &traits, places: &places, window, truth: BTreeMap::new() };
+    port.begin();
+    port.forward(&whole.input, &mut record)?;
+    record.truth.retain(|_, truth| !truth.places.is_empty());
+    Ok(record.truth)
+}
+
+/// Runs the sequence window by window on one cache and holds every site against `prefill`.
+pub(super) fn replay(
+    port: &mut dyn Port,
+    whole: &Sequence<'_>,
+    windows: &[Window],
+    prefill: &BTreeMap<Site, Truth>,
+    held: &Held<'_>,
+    drive: &str,
+) -> Result<Vec<Finding>> {
+    let traits = port.traits();
+    let truth = |site: Site| prefill.get(&site);
+    port.begin();
+    let mut worst: BTreeMap<Site, Verdict> = BTreeMap::new();
+    for window in windows {
+        let mut watch = Watch {
+            // Only rows that are fit to be judged were recorded.
+            expect: Expect { truth: &truth, judges: &|_, _| true, noise: held.noise, factor: held.factor },
+            fed: held.fed,
+            traits: &traits,
+            window: window.clone(),
+            verdicts: BTreeMap::new(),
+        };
+        if let Err(error) = port.forward(&whole.input.slice(window.clone()), &mut watch) {
+            return Ok(vec![stopped(error, whole.name, drive)]);
+        }
+        for (site, verdict) in watch.verdicts {
+            let so_far = worst.entry(site).or_insert(Verdict::Pass(0.0));
+            *so_far = worse(std::mem::replace(so_far, Verdict::NeverReached), verdict);
+        }
+    }
+    let finding = |&site: &Site| Finding {
+        about: site.to_string(),
+        site: Some(site),
+        case: whole.name.to_owned(),
+        drive: drive.to_owned(),
+        verdict: worst.remove(&site).unwrap_or(Verdict::NeverReached),
+    };
+    Ok(prefill.keys().map(finding).collect())
+}
+
+/// A port that stops where it should compute has failed: that is a verdict.
+pub(super) fn stopped(error: Error, case: &str, drive: &str) -> Finding {
+    let verdict = Verdict::Broken(format!("the port stops: {error}"));
+    Finding { about: "forward".into(), site: None, case: case.into(), drive: drive.into(), verdict }
+}
+
+/// The first failure stays; among passes the larger share of the budget.
+fn worse(a: Verdict, b: Verdict) -> Verdict {
+    match (&a, &b) {
+        (Verdict::Pass(x), Verdict::Pass(y)) => Verdict::Pass(x.max(*y)),
+        (Verdict::Pass(_), _) => b,
+        _ => a,
+    }
+}
