@@ -121,6 +121,7 @@ fn everything_passes_and_then_it_speaks() {
 #[case("half-precision-text", &["generate", "x", "--dtype", "f16"])]
 #[case("quantized", &["run", "--matmul", "quantized"])]
 #[case("no-template", &["generate", "x", "--chat", "--model", "tiny-llama2"])]
+#[case("nothing-to-continue", &["generate", "", "--unchecked"])]
 #[case("no-such-temperature", &["generate", "x", "--temperature=-1"])]
 fn what_cannot_be_done_is_said_in_two_lines(#[case] name: &str, #[case] args: &[&str]) {
     let said = told(args).replace(env!("CARGO_MANIFEST_DIR"), "…");

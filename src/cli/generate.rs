@@ -90,10 +90,8 @@ impl Generate {
         let progress = Progress::start("loading the weights");
         let llama = Llama::load(&model.weights, &device, dtype, attention)?;
         drop(progress);
-        if !self.chat {
-            out.text(&self.prompt)?;
-        }
-        let spoken = speech::stream(&llama, &model.tokenizer, ids, sampling, self.max_tokens, out)?;
+        let first = if self.chat { "" } else { self.prompt.as_str() };
+        let spoken = speech::stream(&llama, &model.tokenizer, ids, first, sampling, self.max_tokens, out)?;
         out.line("")?;
         say(&format!(
             "prompt of {} in {:.2} s; {}",

@@ -36,12 +36,13 @@ impl Spoken {
     }
 }
 
-/// Continues `prompt` and writes the continuation, never half a character of it, until it ends or
-/// nobody reads on.
+/// Reads `prompt`, writes `first`, then the continuation, never half a character of it, until it ends
+/// or nobody reads on.
 pub fn stream(
     llama: &Llama,
     tokenizer: &Tokenizer,
     prompt: Vec<u32>,
+    first: &str,
     sampling: Sampling,
     max_tokens: usize,
     out: &mut Out,
@@ -53,7 +54,9 @@ pub fn stream(
     }
     let mut spoken =
         Spoken { prompt: prompt.len(), reading: Duration::ZERO, tokens: 0, speaking: Duration::ZERO };
-    for step in Generation::start(OnCache::new(llama), prompt, sampling, max_tokens, eos)? {
+    let generation = Generation::start(OnCache::new(llama), prompt, sampling, max_tokens, eos)?;
+    out.text(first)?;
+    for step in generation {
         let token = step?.token;
         if spoken.tokens == 0 {
             spoken.reading = begin.elapsed();
@@ -80,7 +83,6 @@ pub fn sample(model: &Model, llama: &Llama, out: &mut Out) -> Result<()> {
         false => ("The capital of France is", Sampling::default()),
     };
     let ids = model.tokenizer.encode(prompt, true)?;
-    out.text(prompt)?;
-    let spoken = stream(llama, &model.tokenizer, ids, sampling, 58, out)?;
+    let spoken = stream(llama, &model.tokenizer, ids, prompt, sampling, 58, out)?;
     out.line(format!("\n{}\n", spoken.speed()))
 }
