@@ -10,7 +10,11 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
     judges: "gate, up, silu(gate) · up, down",
     how: How::Sites(
         &[View { feed: Feed::Site, kinds: &[Kind::Gate, Kind::Up, Kind::Act, Kind::Down] }],
-        Factor { times: 8.0, because: "TODO" },
+        Factor {
+            times: 8.0,
+            because: "matrix products by Candle and by plain loops in three other orders reach 21 % of this \
+                      on three models; the down projection has the longest sums of all, 1536 terms here",
+        },
     ),
     trips: &[
         "gate and up exchanged: silu(up) · gate is as smooth and as wrong",

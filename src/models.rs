@@ -76,6 +76,17 @@ pub fn fixture(name: &str) -> Result<Fixture> {
     }
 }
 
+/// The references that `name` means: those of a model of [`NAMES`], or a folder of captured ones.
+///
+/// # Errors
+/// Neither, or a folder without cases.
+pub fn references(name: &str) -> Result<Fixture> {
+    match Path::new(name).is_dir() && !NAMES.contains(&name) {
+        true => Fixture::open(Source::Folder(name.into())),
+        false => fixture(name),
+    }
+}
+
 /// Where the weights of `name` come from: `built in`, a file, or what to do about their absence.
 pub fn whereabouts(name: &str) -> String {
     if embedded::files(name).is_some() {

@@ -4,7 +4,7 @@ use clap::Args;
 use rbees_check::generate::Sampling;
 use rbees_check::judge::Status;
 use rbees_check::model::{Attention, Llama};
-use rbees_check::models::{self, Model};
+use rbees_check::models::Model;
 use rbees_check::tokenizer::chat::Message;
 use rbees_check::{Error, Result};
 
@@ -65,7 +65,7 @@ impl Generate {
         threads::limit(self.common.threads)?;
         let device = device::open(&self.common.device)?;
         let progress = Progress::start("reading the model");
-        let model = models::open(&self.common.model)?;
+        let model = self.common.open()?;
         let ids = self.ids(&model)?;
         drop(progress);
 

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use rbees_check::model::Attention;
+use rbees_check::models::{self, Model};
 use rbees_check::{Error, Result};
 
 use self::paint::Out;
@@ -62,6 +63,9 @@ struct Common {
     /// tiny-llama, tiny-llama2, smollm2-135m, a .gguf file, or a Hugging Face directory
     #[arg(long, value_name = "NAME|PATH", default_value = "tiny-llama")]
     model: String,
+    /// Judge it by the references of this model, or by those in a folder [default: its own]
+    #[arg(long, value_name = "NAME|DIR")]
+    references: Option<String>,
     /// cpu, cuda[:N], metal[:N], or auto: the best that is compiled in and present
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     device: String,
@@ -81,6 +85,17 @@ enum Dtype {
     F32,
     Bf16,
     F16,
+}
+
+impl Common {
+    /// The model that was asked for, with the references that were.
+    fn open(&self) -> Result<Model> {
+        let mut model = models::open(&self.model)?;
+        if let Some(name) = &self.references {
+            model.fixture = Some(models::references(name)?);
+        }
+        Ok(model)
+    }
 }
 
 impl From<Dtype> for candle_core::DType {

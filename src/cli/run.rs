@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use rbees_check::checkpoints::{self, Checkpoint};
 use rbees_check::judge::{self, Outcome, Status, Subject};
 use rbees_check::model::{Attention, Llama};
-use rbees_check::models::{self, Model};
+use rbees_check::models::Model;
 use rbees_check::reference::{Feed, Reference, Source};
 use rbees_check::{Error, Result, report};
 
@@ -64,7 +64,7 @@ impl Run {
         threads::limit(self.common.threads)?;
         let device = device::open(&self.common.device)?;
         let progress = Progress::start("reading the model and its references");
-        let model = models::open(&self.common.model)?;
+        let model = self.common.open()?;
         let mut subject = self.subject(&model, &device)?;
 
         let dtype = candle_core::DType::from(self.common.dtype).as_str();
@@ -124,7 +124,7 @@ impl Run {
         let dtype = self.common.dtype.into();
         let names = model.fixture.as_ref().map_or(&[][..], |fixture| &fixture.cases);
         let mut subject = if self.cases.is_empty() && names.is_empty() {
-            let hint = "give a captured case with --case DIR; scripts/capture_reference.py makes one";
+            let hint = "judge it by those of another model with --references NAME, or by a captured case with --case DIR";
             return Err(Error::input(format!("{}: no references to judge it by", model.name), hint));
         } else if self.cases.iter().all(|case| names.contains(case)) {
             let cases = if self.cases.is_empty() { names } else { &self.cases };
