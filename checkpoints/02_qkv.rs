@@ -15,7 +15,7 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         &[View { feed: Feed::Site, kinds: &[Kind::QProj, Kind::KProj, Kind::VProj] }],
         Factor {
             times: 8.0,
-            because: "matrix products by Candle and by plain loops in three other orders reach 24 % of this \
+            because: "matrix products by Candle and by plain loops in three other orders reach 24% of this \
                       on three models: the longest sums are 576 terms, and a wider model's may be ten times \
                       as long",
         },

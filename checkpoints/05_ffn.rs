@@ -12,7 +12,7 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         &[View { feed: Feed::Site, kinds: &[Kind::Gate, Kind::Up, Kind::Act, Kind::Down] }],
         Factor {
             times: 8.0,
-            because: "matrix products by Candle and by plain loops in three other orders reach 21 % of this \
+            because: "matrix products by Candle and by plain loops in three other orders reach 21% of this \
                       on three models; the down projection has the longest sums of all, 1536 terms here",
         },
     ),

@@ -19,8 +19,8 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         Factor {
             times: 8.0,
             because: "a block passes the error of its first operation through all others, so one unlucky \
-                      order of summation shows most here: a fused multiply-add from last to first reaches 38 \
-                      % of this, Candle 17 %",
+                      order of summation shows most here: a fused multiply-add from last to first reaches 38% \
+                      of this, Candle 17%",
         },
     ),
     trips: &[

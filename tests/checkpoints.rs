@@ -50,9 +50,7 @@ fn run(model: &str, checkpoint: &'static Checkpoint, case: Option<String>) -> Re
     let outcome = judge::run(&mut subject, checkpoint)?;
     match outcome.status() {
         Status::Passed => Ok(()),
-        _ => {
-            Err(format!("{}\n{}", report::line(&outcome), report::detail(&outcome).unwrap_or_default())
-                .into())
-        }
+        _ => Err(format!("{}\n{}", report::line(&outcome), report::detail(&outcome, "").unwrap_or_default())
+            .into()),
     }
 }

@@ -1,5 +1,7 @@
 //! The program as a user meets it: every test runs the real binary, from `/`, with a home of its own.
 
+use std::fs;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use insta::assert_snapshot;
@@ -135,6 +137,22 @@ fn what_cannot_be_done_is_said_in_two_lines(#[case] name: &str, #[case] args: &[
 }
 
 #[cfg(not(feature = "cuda"))]
+#[test]
+fn a_wrong_theta_is_red_at_the_rotation_and_nowhere_else_before_it() {
+    let folder = home();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny-llama");
+    for file in ["generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
+        fs::copy(fixture.join(file), folder.path().join(file)).unwrap();
+    }
+    let config = fs::read_to_string(fixture.join("config.json")).unwrap();
+    let wrong = config.replace("30000.0", "10000.0");
+    assert_ne!(config, wrong);
+    fs::write(folder.path().join("config.json"), wrong).unwrap();
+    let path = folder.path().to_str().unwrap();
+    let args = ["run", "00", "1", "1B", "2", "6", "9", "--model", path, "--references", "tiny-llama"];
+    assert_snapshot!("wrong-theta", told(&args).replace(path, "<folder>"));
+}
+
 #[test]
 fn a_build_without_cuda_says_so() {
     assert_snapshot!("no-cuda", told(&["run", "--device", "cuda"]));

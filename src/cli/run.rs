@@ -73,8 +73,12 @@ impl Run {
         let outcomes = self.judge(&mut subject, &checkpoints, &progress, out)?;
         drop(progress);
         out.line("")?;
-        for (outcome, detail) in outcomes.iter().filter_map(|o| Some((o, report::detail(o)?))) {
+        let flags = self.flags();
+        for (outcome, detail) in outcomes.iter().filter_map(|o| Some((o, report::detail(o, &flags)?))) {
             out.line(paint::status(&detail, outcome.status()))?;
+        }
+        if let Some(first) = report::first_wrong(&outcomes) {
+            out.line(format!("{first}\n"))?;
         }
         let ending = ending(&outcomes);
         let all_passed = outcomes.iter().all(|outcome| outcome.status() == Status::Passed);
@@ -85,6 +89,19 @@ impl Run {
         }
         out.line(report::summary(&outcomes))?;
         Ok(ending)
+    }
+
+    /// The flags that decide what is judged, as they were given.
+    fn flags(&self) -> String {
+        let Common { model, references, device, .. } = &self.common;
+        let given = |flag: &str, value: &str, default: &str| match value == default {
+            true => String::new(),
+            false => format!(" --{flag} {value}"),
+        };
+        let cases: String = self.cases.iter().map(|case| given("case", case, "")).collect();
+        let references = references.as_deref().unwrap_or_default();
+        let model = given("model", model, "tiny-llama");
+        format!("{model}{}{}{cases}", given("references", references, ""), given("device", device, "cpu"))
     }
 
     /// The checkpoints that were asked for, each once, in their own order.

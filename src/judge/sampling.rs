@@ -101,9 +101,9 @@ fn seeds(setting: Sampling, logits: &[f32], case: &SamplingCase) -> Result<Verdi
     })
 }
 
-/// Pearson's chi-squared over the tokens expected at least five times, the rest taken as one. The
-/// budget is the mean of that statistic plus six of its standard deviations; the seed is fixed, so
-/// the verdict is the same every time.
+/// Pearson's chi-squared over the tokens expected at least five times, the rest taken as one. It may
+/// exceed its mean by six of its standard deviations; the seed is fixed, so the verdict is the same
+/// every time.
 fn draws(setting: Sampling, logits: &[f32], case: &SamplingCase) -> Result<Verdict> {
     let mut counts = vec![0usize; case.probabilities.len()];
     for token in draw(setting, logits, &case.context, DRAWS)? {
@@ -132,11 +132,13 @@ fn draws(setting: Sampling, logits: &[f32], case: &SamplingCase) -> Result<Verdi
     if freedom < 1.0 {
         return Ok(Verdict::Incomparable);
     }
-    let budget = freedom + 6.0 * (2.0 * freedom).sqrt();
-    Ok(match statistic <= budget {
-        true => Verdict::Pass(statistic / budget),
+    let budget = 6.0 * (2.0 * freedom).sqrt();
+    let excess = (statistic - freedom).max(0.0);
+    Ok(match excess <= budget {
+        true => Verdict::Pass(excess / budget),
         false => Verdict::Broken(format!(
-            "chi-squared of {DRAWS} draws is {statistic:.1}, at most {budget:.1} expected"
+            "chi-squared of {DRAWS} draws is {statistic:.1}, at most {:.1} expected",
+            freedom + budget
         )),
     })
 }

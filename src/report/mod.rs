@@ -2,4 +2,4 @@
 
 mod text;
 
-pub use text::{detail, finding, line, summary, verbose};
+pub use text::{detail, finding, first_wrong, line, summary, verbose};

@@ -12,12 +12,9 @@ pub fn line(outcome: &Outcome) -> String {
     let checkpoint = outcome.checkpoint;
     let head = format!("{}  {:<3} {:<12}", word(outcome.status()), checkpoint.id, checkpoint.name);
     let tail = match outcome.status() {
-        Status::Passed => format!("{:<24} {}", counted(outcome, |_| true), margin(outcome)),
-        Status::Failed => {
-            let failed = counted(outcome, |f| f.verdict.status() == Status::Failed);
-            format!("{failed} of {} wrong", counted(outcome, |_| true))
-        }
-        Status::NotJudged => "nothing here could be judged".to_owned(),
+        Status::Passed => format!("{:<24} {}", all(outcome), margin(outcome)),
+        Status::Failed => format!("{} wrong", wrong(outcome)),
+        Status::NotJudged => "could not judge".to_owned(),
         Status::Skipped => outcome.skipped.clone().unwrap_or_default(),
     };
     format!("{head} {tail}")
@@ -32,13 +29,8 @@ fn word(status: Status) -> &'static str {
     }
 }
 
-/// `44 texts, 1 site`: how many different things the findings that `select` takes are about.
-fn counted(outcome: &Outcome, select: impl Fn(&Finding) -> bool) -> String {
-    let distinct = |of_site: bool| -> usize {
-        let about =
-            outcome.findings.iter().filter(|f| f.site.is_some() == of_site && select(f)).map(|f| &f.about);
-        about.collect::<BTreeSet<_>>().len()
-    };
+/// How many different things the findings are about: wrong ones, all of them, and what they are.
+fn counts(outcome: &Outcome) -> Vec<(usize, usize, &'static str)> {
     let noun = match outcome.checkpoint.how {
         How::Weights => "fact",
         How::Tokens(..) => "text",
@@ -46,12 +38,32 @@ fn counted(outcome: &Outcome, select: impl Fn(&Finding) -> bool) -> String {
         How::Sampling => "distribution",
         How::Greedy(_) => "prompt",
     };
-    let said: Vec<String> = [(distinct(false), noun), (distinct(true), "site")]
-        .into_iter()
-        .filter(|(n, _)| *n > 0)
-        .map(|(n, noun)| format!("{n} {noun}{}", if n == 1 { "" } else { "s" }))
-        .collect();
-    said.join(", ")
+    let count = |of_site: bool, noun| {
+        let about = |wrong: bool| {
+            let all = outcome.findings.iter().filter(move |f| f.site.is_some() == of_site);
+            let chosen = all.filter(move |f| !wrong || f.verdict.status() == Status::Failed);
+            chosen.map(|f| &f.about).collect::<BTreeSet<_>>().len()
+        };
+        (about(true), about(false), noun)
+    };
+    [count(false, noun), count(true, "site")].into_iter().filter(|(_, all, _)| *all > 0).collect()
+}
+
+/// `44 texts, 1 site`.
+fn all(outcome: &Outcome) -> String {
+    let said = counts(outcome).into_iter().map(|(_, all, noun)| format!("{all} {noun}{}", plural(all)));
+    said.collect::<Vec<_>>().join(", ")
+}
+
+/// `2 of 55 texts, 1 of 1 site`.
+fn wrong(outcome: &Outcome) -> String {
+    let wrong = counts(outcome).into_iter().filter(|(wrong, ..)| *wrong > 0);
+    let said = wrong.map(|(wrong, all, noun)| format!("{wrong} of {all} {noun}{}", plural(all)));
+    said.collect::<Vec<_>>().join(", ")
+}
+
+fn plural(n: usize) -> &'static str {
+    if n == 1 { "" } else { "s" }
 }
 
 /// The largest share of a budget that was used.
@@ -101,17 +113,23 @@ pub fn finding(finding: &Finding) -> String {
     format!("{} {share:>6}  {}", word(finding.verdict.status()), place(finding))
 }
 
-/// The paragraph about a failing checkpoint: its first wrong site, how it is wrong, what to do.
-pub fn detail(outcome: &Outcome) -> Option<String> {
+/// The paragraph about a checkpoint that failed or could not judge: its first trouble, what is wrong
+/// there, what to do. `flags` are those of the command that ran it, to run it again.
+pub fn detail(outcome: &Outcome, flags: &str) -> Option<String> {
+    let status = outcome.status();
+    let of_status = || outcome.findings.iter().filter(|f| f.verdict.status() == status);
+    if matches!(status, Status::Passed | Status::Skipped) {
+        return None;
+    }
     // The first in forward order is the cause of those behind it; facts come before all sites.
-    let first = outcome.failures().min_by_key(|f| f.site.map(|site| (1, Some(site))).unwrap_or((0, None)))?;
+    let first = of_status().min_by_key(|f| f.site.map_or((0, None), |site| (1, Some(site))))?;
     let checkpoint = outcome.checkpoint;
     let mut text = String::new();
-    let _ = writeln!(text, "FAIL {} {} · {}", checkpoint.id, checkpoint.name, place(first));
+    let _ = writeln!(text, "{} {} {} · {}", word(status), checkpoint.id, checkpoint.name, place(first));
     for (label, said) in describe(&first.verdict) {
         let _ = writeln!(text, "   {label:<10} {said}");
     }
-    let others = outcome.failures().count() - 1;
+    let others = of_status().count() - 1;
     if others > 0 {
         let _ = writeln!(
             text,
@@ -120,7 +138,8 @@ pub fn detail(outcome: &Outcome) -> Option<String> {
         );
     }
     let id = checkpoint.id;
-    let _ = writeln!(text, "   again      rbees-check run {id} -v        read   rbees-check explain {id}");
+    let _ =
+        writeln!(text, "   again      rbees-check run {id}{flags} -v        read   rbees-check explain {id}");
     Some(text)
 }
 
@@ -166,6 +185,13 @@ fn differs(difference: &Difference) -> Vec<(&'static str, String)> {
     }
     lines.push(("pattern", difference.along.to_string()));
     lines
+}
+
+/// The earliest wrong site in the order of the forward pass: where to look first.
+pub fn first_wrong(outcomes: &[Outcome]) -> Option<String> {
+    let sites = outcomes.iter().flat_map(|o| o.failures().filter_map(move |f| Some((f.site?, o.checkpoint))));
+    let (site, checkpoint) = sites.min_by_key(|(site, _)| *site)?;
+    Some(format!("first wrong in the forward pass: {site} ({} {})", checkpoint.id, checkpoint.name))
 }
 
 /// The last line: `checkpoints: 12 passed, 0 failed, 0 skipped`.
