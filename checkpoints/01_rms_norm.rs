@@ -16,7 +16,7 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         Factor {
             times: 8.0,
             because: "Candle sums squares in sequence and PyTorch pairwise; with three more orders of \
-                      summation in the products around it, honest runs reach 13% of this on three models. \
+                      summation in the products around it, honest runs reach 14% of this on three models. \
                       The rest is for wider models, whose sums are longer",
         },
     ),

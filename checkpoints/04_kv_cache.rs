@@ -17,7 +17,7 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
     how: How::Laws(Factor {
         times: 16.0,
         because: "both sides are honest runs and may lie on opposite sides of truth, so twice the factor \
-                  of a comparison with truth; token by token against one prefill reaches 21% of this",
+                  of a comparison with truth; token by token against one prefill reaches 24% of this",
     }),
     trips: &[
         "positions restart at 0, or count the loop, in decoding: fluent text, wrong keys",

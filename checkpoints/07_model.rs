@@ -17,7 +17,7 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         Factor {
             times: 8.0,
             because: "over all layers the errors of many sums average out: honest runs in four orders of \
-                      summation on three models reach 20% of this",
+                      summation on three models reach 25% of this",
         },
     ),
     trips: &[

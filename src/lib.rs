@@ -1,4 +1,42 @@
-//! Numbered checkpoints for Llama ports on Candle.
+//! Numbered checkpoints for Llama ports on Candle: which stage is the first that is wrong?
+//!
+//! # The map
+//!
+//! ```text
+//! weights, tokenizer ─► models ─┐            a name → weights, tokenizer, references
+//! model ─► generate             ├─► judge ─► report
+//! reference ─► checkpoints ─────┘            drives a port through a checkpoint → verdicts → text
+//! probe, compare                             the seam, and two tensors under a budget
+//! ```
+//!
+//! # The words
+//!
+//! | word | means |
+//! | --- | --- |
+//! | [site](probe::Site) | one named tensor of the forward pass, by its Hugging Face module path |
+//! | [probe](probe::Probe) | what a model hands each site to; it returns the one the model goes on with |
+//! | [reference](reference::Reference) | stored truth at the sites of one case, and PyTorch's noise there |
+//! | [feed](reference::Feed) | where truth enters: after every site, at each block's input, nowhere |
+//! | [budget](compare::Budget) | how far from truth a row may be: scale · (factor · noise + 4 ulp) |
+//! | [verdict](judge::Verdict) | what became of one site |
+//! | [checkpoint](checkpoints::Checkpoint) | a numbered stage: its sites, feeds, factor and reason |
+//! | [port](judge::Port) | a model that can be judged |
+//!
+//! # In short
+//!
+//! ```
+//! use candle_core::{DType, Device};
+//! use rbees_check::judge::{self, Status, Subject};
+//! use rbees_check::{checkpoints, model::Attention, models};
+//!
+//! let model = models::open("tiny-llama")?;
+//! let mut subject = Subject::new(&model, &["single".into()], &Device::Cpu, DType::F32, &[Attention::Plain])?;
+//! let outcome = judge::run(&mut subject, checkpoints::find("1B").unwrap())?;
+//! assert_eq!(outcome.status(), Status::Passed);
+//! # Ok::<(), rbees_check::Error>(())
+//! ```
+//!
+//! To judge another port, implement [`judge::Port`] for it and put it into [`judge::Subject::ports`].
 
 #[path = "../checkpoints/mod.rs"]
 pub mod checkpoints;

@@ -8,12 +8,13 @@
 //! `scores` and `probs` `[b, heads, s, t]`; `context` `[b, s, heads * head_dim]`;
 //! logits (`lm_head`) `[b, s, vocab]`.
 
-use std::fmt;
-use std::str::FromStr;
+mod site;
+
+pub use site::{Kind, Site};
 
 use candle_core::Tensor;
 
-use crate::{Error, Result};
+use crate::Result;
 
 /// Receives every site of a forward pass.
 pub trait Probe {
@@ -73,242 +74,13 @@ impl Layout {
     }
 }
 
-/// Names the kinds once: the enum, the order of the forward pass and the names cannot disagree.
-macro_rules! kinds {
-    ($($(#[$doc:meta])* $kind:ident = $name:literal,)*) => {
-        /// What a site is, without its layer. Listed in forward order.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Kind { $($(#[$doc])* $kind,)* }
-
-        impl Kind {
-            /// Every kind, in forward order.
-            pub const ALL: &[Kind] = &[$(Kind::$kind,)*];
-
-            /// The Hugging Face module path below its layer, or the whole path outside the layers.
-            pub const fn name(self) -> &'static str {
-                match self { $(Kind::$kind => $name,)* }
-            }
-        }
-    };
-}
-
-kinds! {
-    /// Embedding rows, `[b, s, hidden]`.
-    Embed = "model.embed_tokens",
-    /// First RMSNorm, `[b, s, hidden]`.
-    InputNorm = "input_layernorm",
-    /// Query projection, `[b, s, heads * head_dim]`.
-    QProj = "self_attn.q_proj",
-    /// Key projection, `[b, s, kv_heads * head_dim]`.
-    KProj = "self_attn.k_proj",
-    /// Value projection, `[b, s, kv_heads * head_dim]`.
-    VProj = "self_attn.v_proj",
-    /// Rotated queries, `[b, heads, s, head_dim]`.
-    QRope = "self_attn.q_rope",
-    /// Rotated keys, before the cache, `[b, kv_heads, s, head_dim]`.
-    KRope = "self_attn.k_rope",
-    /// Scaled and masked scores, before softmax, `[b, heads, s, t]`; barred entries are −inf.
-    Scores = "self_attn.scores",
-    /// Softmax of the scores, `[b, heads, s, t]`.
-    Probs = "self_attn.probs",
-    /// Heads merged, before the output projection, `[b, s, heads * head_dim]`.
-    Context = "self_attn.context",
-    /// Output projection, `[b, s, hidden]`.
-    OProj = "self_attn.o_proj",
-    /// After the first residual addition, `[b, s, hidden]`.
-    PostNormInput = "post_attention_layernorm.input",
-    /// Second RMSNorm, `[b, s, hidden]`.
-    PostNorm = "post_attention_layernorm",
-    /// Gate projection, `[b, s, ffn]`.
-    Gate = "mlp.gate_proj",
-    /// Up projection, `[b, s, ffn]`.
-    Up = "mlp.up_proj",
-    /// silu(gate) · up, `[b, s, ffn]`.
-    Act = "mlp.act",
-    /// Down projection, `[b, s, hidden]`.
-    Down = "mlp.down_proj",
-    /// The block's output, after the second residual addition, `[b, s, hidden]`.
-    Block = "",
-    /// Final RMSNorm, `[b, s, hidden]`.
-    FinalNorm = "model.norm",
-    /// Logits, `[b, s, vocab]`.
-    Logits = "lm_head",
-}
-
-impl Kind {
-    /// Does every layer have one?
-    pub const fn in_layer(self) -> bool {
-        !matches!(self, Kind::Embed | Kind::FinalNorm | Kind::Logits)
-    }
-
-    /// Are the heads an axis of their own, `[b, heads, s, …]`?
-    pub const fn by_head(self) -> bool {
-        matches!(self, Kind::QRope | Kind::KRope | Kind::Scores | Kind::Probs)
-    }
-
-    /// Is the last axis one entry per key position?
-    pub const fn over_keys(self) -> bool {
-        matches!(self, Kind::Scores | Kind::Probs)
-    }
-
-    /// The sites that this one is computed from, given the layer: what must be true before it can
-    /// be judged on its own.
-    pub fn inputs(self) -> &'static [Kind] {
-        use Kind::*;
-        match self {
-            Embed => &[],
-            // A block's input is the embedding or the block before: see `Site::inputs`.
-            InputNorm => &[Block],
-            QProj | KProj | VProj => &[InputNorm],
-            QRope => &[QProj],
-            KRope => &[KProj],
-            Scores => &[QRope, KRope],
-            Probs => &[Scores],
-            Context => &[Probs, VProj],
-            OProj => &[Context],
-            PostNormInput => &[Block, OProj],
-            PostNorm => &[PostNormInput],
-            Gate | Up => &[PostNorm],
-            Act => &[Gate, Up],
-            Down => &[Act],
-            Block => &[PostNormInput, Down],
-            FinalNorm => &[Block],
-            Logits => &[FinalNorm],
-        }
-    }
-}
-
-/// One named tensor of the forward pass. Orders by the forward pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Site {
-    /// Its layer, for the kinds that every layer has.
-    pub layer: Option<u16>,
-    /// What it is.
-    pub kind: Kind,
-}
-
-impl Site {
-    /// A site inside layer `layer`.
-    pub const fn layer(layer: usize, kind: Kind) -> Self {
-        Self { layer: Some(layer as u16), kind }
-    }
-
-    /// A site outside the layers.
-    pub const fn model(kind: Kind) -> Self {
-        Self { layer: None, kind }
-    }
-
-    /// What this site's block is computed from: the embedding or the block before.
-    pub fn block_input(self) -> Option<Site> {
-        match self.layer? {
-            0 => Some(Site::model(Kind::Embed)),
-            layer => Some(Site::layer(layer as usize - 1, Kind::Block)),
-        }
-    }
-
-    /// The sites that this one is computed from, in a model of `layers` layers.
-    pub fn inputs(self, layers: usize) -> Vec<Site> {
-        let last = Site::layer(layers.saturating_sub(1), Kind::Block);
-        let before = self.block_input().unwrap_or(last);
-        let of = |&kind: &Kind| match kind {
-            Kind::Block => before,
-            kind if kind.in_layer() => Site { layer: self.layer, kind },
-            kind => Site::model(kind),
-        };
-        self.kind.inputs().iter().map(of).collect()
-    }
-}
-
-impl Ord for Site {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        let key = |site: &Site| match (site.layer, site.kind) {
-            (None, Kind::Embed) => (0, 0, site.kind),
-            (Some(layer), kind) => (1, layer, kind),
-            (None, kind) => (2, 0, kind),
-        };
-        key(self).cmp(&key(other))
-    }
-}
-
-impl PartialOrd for Site {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl fmt::Display for Site {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.layer, self.kind) {
-            (Some(layer), Kind::Block) => write!(f, "model.layers.{layer}"),
-            (Some(layer), kind) => write!(f, "model.layers.{layer}.{}", kind.name()),
-            (None, kind) => f.write_str(kind.name()),
-        }
-    }
-}
-
-impl FromStr for Site {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        let unknown = || {
-            Error::input(
-                format!("`{name}` is not a site"),
-                "sites are named as Hugging Face modules: `model.layers.0.self_attn.q_proj`",
-            )
-        };
-        let named = |name: &str, in_layer: bool| {
-            Kind::ALL.iter().copied().find(|k| k.in_layer() == in_layer && k.name() == name)
-        };
-        match name.strip_prefix("model.layers.") {
-            None => named(name, false).map(Site::model).ok_or_else(unknown),
-            Some(rest) => {
-                let (layer, kind) = rest.split_once('.').unwrap_or((rest, ""));
-                let layer: u16 = layer.parse().map_err(|_| unknown())?;
-                let kind = named(kind, true).ok_or_else(unknown)?;
-                Ok(Site { layer: Some(layer), kind })
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn every_site() -> Vec<Site> {
-        let inside = |layer| Kind::ALL.iter().filter(|k| k.in_layer()).map(move |&k| Site::layer(layer, k));
-        let outside = Kind::ALL.iter().filter(|k| !k.in_layer()).map(|&k| Site::model(k));
-        outside.chain((0..3).flat_map(inside)).collect()
-    }
-
-    #[test]
-    fn a_name_read_back_is_the_same_site() {
-        for site in every_site() {
-            assert_eq!(site.to_string().parse::<Site>().unwrap(), site);
-        }
-    }
-
-    #[test]
-    fn sites_order_as_the_forward_pass_computes_them() {
-        for site in every_site() {
-            for input in site.inputs(3) {
-                assert!(input < site, "{input} feeds {site}");
-            }
-        }
-    }
+    use super::Layout;
 
     #[test]
     fn interleaved_columns_pair_what_half_split_keeps_apart() {
         let columns = Layout::Interleaved { head_dim: 4 }.columns(8).unwrap();
         assert_eq!(columns, [0, 2, 1, 3, 4, 6, 5, 7]);
-    }
-
-    #[test]
-    fn unknown_names_are_errors_that_quote_the_name() {
-        for name in
-            ["", "model.layers.x.mlp.act", "model.layers.0.mlp", "model.layers.70000", "lm_head.weight"]
-        {
-            assert!(name.parse::<Site>().unwrap_err().to_string().contains(name));
-        }
     }
 }

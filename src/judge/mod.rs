@@ -133,8 +133,9 @@ pub fn run(subject: &mut Subject<'_>, checkpoint: &'static Checkpoint) -> Result
             }
         }
         How::Tokens(view, factor) => {
-            if let Some(model) = &subject.model {
-                outcome.findings = tokens::judge(subject.tokenizer, &model.tokens);
+            match &subject.model {
+                Some(model) => outcome.findings = tokens::judge(subject.tokenizer, &model.tokens),
+                None => outcome.notes.push(format!("texts are not judged: {NO_FACTS}")),
             }
             sites(subject, std::slice::from_ref(view), factor, &mut outcome)?;
         }

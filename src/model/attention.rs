@@ -11,9 +11,9 @@ use candle_nn::Linear;
 use candle_nn::kv_cache::KvCache;
 use candle_nn::ops::softmax_last_dim;
 
-use super::block::{Pass, Taps};
 use super::load::Loader;
 use super::mask::Mask;
+use super::pass::{Pass, Taps};
 use super::{Attention, fused};
 use crate::Result;
 use crate::probe::{Kind, Probe};

@@ -6,12 +6,11 @@ use candle_nn::kv_cache::KvCache;
 use super::Attention;
 use super::attention::SelfAttention;
 use super::load::Loader;
-use super::mask::Mask;
 use super::mlp::Mlp;
 use super::norm::Norm;
-use super::rope::Rotation;
+use super::pass::{Pass, Taps};
 use crate::Result;
-use crate::probe::{Kind, Probe, Site};
+use crate::probe::{Kind, Probe};
 use crate::weights::Config;
 
 /// One decoder layer.
@@ -25,32 +24,6 @@ pub struct Block {
     pub post_attention_layernorm: Norm,
     /// Mixes channels.
     pub mlp: Mlp,
-}
-
-/// What every layer of one forward pass shares.
-#[derive(Debug)]
-pub struct Pass {
-    /// How far each token's queries and keys turn.
-    pub rotation: Rotation,
-    /// Which keys each query sees.
-    pub mask: Mask,
-}
-
-/// The probe, at one layer.
-#[derive(Debug)]
-pub struct Taps<'a, P> {
-    /// Receives the tensors.
-    pub probe: &'a mut P,
-    /// Names them.
-    pub layer: usize,
-}
-
-impl<P: Probe> Taps<'_, P> {
-    /// Hands over the tensor of this layer's `kind` and returns the one to go on with.
-    #[inline(always)]
-    pub fn tap(&mut self, kind: Kind, tensor: Tensor) -> Result<Tensor> {
-        self.probe.tap(Site::layer(self.layer, kind), tensor)
-    }
 }
 
 impl Block {

@@ -6,8 +6,8 @@
 use candle_core::{Module, Tensor};
 use candle_nn::Linear;
 
-use super::block::Taps;
 use super::load::Loader;
+use super::pass::Taps;
 use crate::Result;
 use crate::probe::{Kind, Probe};
 use crate::weights::Config;

@@ -18,6 +18,7 @@ mod load;
 mod mask;
 mod mlp;
 mod norm;
+mod pass;
 mod rope;
 
 pub use attention::SelfAttention;
@@ -31,9 +32,9 @@ pub use rope::Rope;
 use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::{Embedding, Linear};
 
-use self::block::{Pass, Taps};
 use self::load::Loader;
 use self::mask::Mask;
+use self::pass::{Pass, Taps};
 use crate::probe::{Kind, Probe, Site};
 use crate::weights::{Config, Weights};
 use crate::{Error, Result};
