@@ -1,6 +1,7 @@
 //! Seven mistakes made for real. Each declares the checkpoints that it must turn red; exactly those
 //! must be, on every path, and the first wrong site must be the one where the mistake is.
 
+#[allow(dead_code, reason = "each test file plants some of them")]
 mod faults;
 
 use std::collections::BTreeSet;

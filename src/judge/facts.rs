@@ -47,7 +47,7 @@ fn judge_config(ours: &Config, theirs: &crate::reference::Config) -> Vec<Finding
         let verdict = if got == want {
             Verdict::Pass(0.0)
         } else {
-            Verdict::Broken(format!("{got}, the config says {want}"))
+            Verdict::Broken(format!("{got}, transformers reads {want}"))
         };
         finding(name, verdict)
     };

@@ -1,13 +1,84 @@
+use std::path::Path;
+
+use approx::assert_relative_eq;
+use rstest::rstest;
+
 use super::*;
+use crate::probe::Kind;
+
+fn case(name: &str) -> Reference {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny-llama");
+    Fixture::open(Source::Folder(folder)).unwrap().case(name).unwrap()
+}
 
 #[test]
-fn x() {
-    let source = Source::Folder("fixtures/smollm2-135m".into());
-    let f = Fixture::open(source).unwrap();
-    println!("{:?}", f.cases);
-    let c = f.case("short").unwrap();
-    for s in c.sites().take(20) {
-        let t = c.truth(s).unwrap();
-        println!("{s} {:?} {:?} {:?}", t.row_shape, t.scale(0), c.noise(s, (0, 4), DType::F32, Feed::Site));
-    }
+fn rows_of_truth_are_found_by_their_place() {
+    let case = case("batch-left");
+    let truth = case.truth(Site::layer(0, Kind::QRope)).unwrap();
+    assert_eq!(truth.row_shape, [6, 32]);
+    // Three rows of 5, 3 and 2 tokens, padded left to 5: padding is not stored.
+    let third_row: Vec<Place> = truth.places.iter().copied().filter(|(batch, _)| *batch == 2).collect();
+    assert_eq!((truth.places.len(), third_row), (10, vec![(2, 3), (2, 4)]));
+    assert_eq!(truth.row(9).len(), 6 * 32);
+}
+
+#[test]
+fn barred_scores_are_minus_infinity_and_their_probabilities_zero() {
+    let case = case("batch-left");
+    let (scores, probs) = (Site::layer(1, Kind::Scores), Site::layer(1, Kind::Probs));
+    let (scores, probs) = (case.truth(scores).unwrap(), case.truth(probs).unwrap());
+    let barred: Vec<bool> = scores.row(8)[..5].iter().map(|&score| score == f64::NEG_INFINITY).collect();
+    // Row 8 is the first token of a batch row padded to three: it sees itself alone.
+    assert_eq!(barred, [true, true, true, false, true]);
+    assert_eq!(probs.row(8)[..5], [0.0, 0.0, 0.0, 1.0, 0.0]);
+}
+
+#[test]
+fn noise_of_rotated_queries_grows_with_the_position_and_others_have_one_for_all() {
+    let case = case("long");
+    let at =
+        |kind, position| case.noise(Site::layer(0, kind), (0, position), DType::F32, Feed::Site).unwrap();
+    assert!(at(Kind::QRope, 299).max > 3.0 * at(Kind::QRope, 1).max);
+    assert_eq!(at(Kind::QProj, 299), at(Kind::QProj, 1));
+}
+
+#[rstest]
+#[case(DType::BF16)]
+#[case(DType::F16)]
+fn noise_is_larger_in_half_precision(#[case] half: DType) {
+    let case = case("short");
+    let at = |dtype| case.noise(Site::model(Kind::Logits), (0, 0), dtype, Feed::Own).unwrap();
+    assert!(at(half).max > 100.0 * at(DType::F32).max);
+}
+
+#[test]
+fn noise_that_was_not_measured_is_none() {
+    let case = case("short");
+    assert_eq!(case.noise(Site::model(Kind::Logits), (0, 0), DType::F64, Feed::Own), None);
+    assert_eq!(case.noise(Site::layer(9, Kind::Act), (0, 0), DType::F32, Feed::Own), None);
+}
+
+#[test]
+fn the_scale_of_a_row_is_its_own() {
+    let case = case("single");
+    let truth = case.truth(Site::model(Kind::Embed)).unwrap();
+    let largest = truth.row(0).iter().fold(0f64, |m, v| m.max(v.abs()));
+    assert_relative_eq!(truth.scale(0).max, largest);
+}
+
+#[test]
+fn a_case_that_is_not_there_is_answered_with_those_that_are() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny-llama2");
+    let error = Fixture::open(Source::Folder(folder)).unwrap().case("shrot").unwrap_err();
+    assert_eq!(error.hint(), Some("it has batch-right, short"));
+}
+
+#[rstest]
+#[case::site(Feed::Site, &[Kind::Embed, Kind::QRope, Kind::Block, Kind::Logits])]
+#[case::block(Feed::Block, &[Kind::Embed, Kind::Block])]
+#[case::own(Feed::Own, &[])]
+fn a_feed_replaces_where_it_says(#[case] feed: Feed, #[case] kinds: &[Kind]) {
+    let replaced = Kind::ALL.iter().copied().filter(|&kind| feed.replaces(kind));
+    assert!(kinds.iter().all(|&kind| feed.replaces(kind)));
+    assert!(feed == Feed::Site || replaced.count() == kinds.len());
 }

@@ -15,6 +15,8 @@ pub struct Driven {
 enum Fault {
     /// Decoding always passes the position of the first token.
     Stuck,
+    /// Nothing empties the cache: every sequence follows the one before.
+    NeverEmptied,
     Seen(Seen),
 }
 
@@ -32,6 +34,10 @@ impl Driven {
         Self { port, fault: Fault::Stuck }
     }
 
+    pub fn never_emptied(port: LlamaPort) -> Self {
+        Self { port, fault: Fault::NeverEmptied }
+    }
+
     pub fn seeing(port: LlamaPort, seen: Seen) -> Self {
         Self { port, fault: Fault::Seen(seen) }
     }
@@ -43,7 +49,9 @@ impl Port for Driven {
     }
 
     fn begin(&mut self) {
-        self.port.begin();
+        if !matches!(self.fault, Fault::NeverEmptied) {
+            self.port.begin();
+        }
     }
 
     fn forward(&mut self, input: &Input, probe: &mut dyn Probe) -> Result<Tensor> {
@@ -55,6 +63,7 @@ impl Port for Driven {
                 }
                 self.port.forward(&input, probe)
             }
+            Fault::NeverEmptied => self.port.forward(input, probe),
             Fault::Seen(seen) => self.port.forward(input, &mut Around { probe, seen }),
         }
     }

@@ -1,0 +1,51 @@
+//! What can be said of a port without any reference: the laws of its cache, by the rounding noise
+//! that the port itself shows.
+
+#[allow(dead_code, reason = "each test file plants some of them")]
+mod faults;
+
+use candle_core::{DType, Device};
+use faults::{Driven, Seen};
+use rbees_check::judge::{LlamaPort, Port, Status, laws_alone};
+use rbees_check::model::{Attention, Llama};
+use rbees_check::models;
+use rstest::rstest;
+
+const PROMPT: &str = "And the king said unto the children of Israel";
+const FACTOR: f64 = 16.0;
+
+/// What is broken of tiny-llama behind `fault`, each thing once.
+fn broken(attention: Attention, fault: fn(LlamaPort) -> Box<dyn Port>) -> Vec<String> {
+    let model = models::open("tiny-llama").unwrap();
+    let ids = model.tokenizer.encode(PROMPT, true).unwrap();
+    let llama = Llama::load(&model.weights, &Device::Cpu, DType::F32, attention).unwrap();
+    let findings = laws_alone(&mut *fault(LlamaPort::new(llama)), &ids, FACTOR).unwrap();
+    assert!(findings.len() > 100, "every site in two drives, and two laws: {}", findings.len());
+    let wrong = findings.into_iter().filter(|f| f.verdict.status() != Status::Passed);
+    let mut about: Vec<String> = wrong.map(|f| f.about).collect();
+    about.dedup();
+    about
+}
+
+#[rstest]
+fn a_sound_port_keeps_every_law(#[values(Attention::Plain, Attention::Fused)] attention: Attention) {
+    assert_eq!(broken(attention, |port| Box::new(port)), [] as [&str; 0]);
+}
+
+#[test]
+fn a_position_that_is_stuck_in_decoding_shows_first_in_the_rotated_queries() {
+    let broken = broken(Attention::Plain, |port| Box::new(Driven::stuck(port)));
+    assert_eq!(broken[0], "model.layers.0.self_attn.q_rope");
+}
+
+#[test]
+fn a_mask_that_forgets_the_cache_shows_first_in_the_scores() {
+    let broken = broken(Attention::Plain, |port| Box::new(Driven::seeing(port, Seen::MaskFromZero)));
+    assert_eq!(broken[0], "model.layers.0.self_attn.scores");
+}
+
+#[test]
+fn a_cache_that_is_never_emptied_breaks_a_b_a() {
+    let broken = broken(Attention::Plain, |port| Box::new(Driven::never_emptied(port)));
+    assert!(broken.iter().any(|about| about == "A, B, A"), "{broken:?}");
+}
