@@ -1,4 +1,5 @@
-//! Every checkpoint × case as a test of its own name: `checkpoint_03_attention::tiny_llama::short`.
+//! Every checkpoint × case as a test of its own name: `checkpoint_03_attention::tiny_llama::short`;
+//! the tiny models' short cases also in half precision: `checkpoint_03_attention::tiny_llama::short::bf16`.
 //!
 //! A real model's tests run when its weights are there; otherwise they are listed as ignored.
 
@@ -13,6 +14,8 @@ use rbees_check::{models, report};
 
 const MODELS: [&str; 3] = ["tiny-llama", "tiny-llama2", "smollm2-135m"];
 
+const DTYPES: [DType; 3] = [DType::F32, DType::BF16, DType::F16];
+
 fn main() -> ExitCode {
     let args = Arguments::from_args();
     let trials = MODELS.into_iter().flat_map(trials).collect();
@@ -23,30 +26,42 @@ fn main() -> ExitCode {
 fn trials(model: &'static str) -> Vec<Trial> {
     let fixture = models::fixture(model).expect("references are part of the repository");
     let absent = models::open(model).is_err();
-    let trial = |checkpoint: &'static Checkpoint, case: Option<String>| {
+    let trial = |checkpoint: &'static Checkpoint, case: Option<String>, dtype: DType| {
         let id = checkpoint.constant_name().to_lowercase();
         let about = case.as_deref().unwrap_or("model");
-        let name = format!("{id}::{model}::{about}").replace('-', "_");
-        Trial::test(name, move || run(model, checkpoint, case)).with_ignored_flag(absent)
+        let half = if dtype == DType::F32 { String::new() } else { format!("::{}", dtype.as_str()) };
+        let name = format!("{id}::{model}::{about}{half}").replace('-', "_");
+        Trial::test(name, move || run(model, checkpoint, case, dtype)).with_ignored_flag(absent)
     };
+    // Candle's half-precision products on the CPU are too slow for a test of the real model.
+    let dtypes = if model.starts_with("tiny") { &DTYPES[..] } else { &DTYPES[..1] };
     let mut trials = Vec::new();
     for checkpoint in checkpoints::ALL {
         match checkpoint.how {
-            How::Weights | How::Sampling | How::Greedy(_) => trials.push(trial(checkpoint, None)),
+            How::Weights | How::Sampling => trials.push(trial(checkpoint, None, DType::F32)),
+            How::Greedy(_) => trials.extend(dtypes.iter().map(|&dtype| trial(checkpoint, None, dtype))),
             How::Tokens(..) | How::Sites(..) | How::Laws(_) => {
-                trials.extend(fixture.cases.iter().map(|case| trial(checkpoint, Some(case.clone()))));
+                for case in &fixture.cases {
+                    let dtypes = if case == "short" { dtypes } else { &DTYPES[..1] };
+                    trials.extend(dtypes.iter().map(|&dtype| trial(checkpoint, Some(case.clone()), dtype)));
+                }
             }
         }
     }
     trials
 }
 
-/// Judges one case on every path, on the CPU in f32.
-fn run(model: &str, checkpoint: &'static Checkpoint, case: Option<String>) -> Result<(), Failed> {
+/// Judges one case on every path, on the CPU.
+fn run(
+    model: &str,
+    checkpoint: &'static Checkpoint,
+    case: Option<String>,
+    dtype: DType,
+) -> Result<(), Failed> {
     let model = models::open(model)?;
     let cases: Vec<String> = case.into_iter().collect();
     let paths = [Attention::Plain, Attention::Fused];
-    let mut subject = Subject::new(&model, &cases, &Device::Cpu, DType::F32, &paths)?;
+    let mut subject = Subject::new(&model, &cases, &Device::Cpu, dtype, &paths)?;
     let outcome = judge::run(&mut subject, checkpoint)?;
     match outcome.status() {
         Status::Passed => Ok(()),

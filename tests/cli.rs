@@ -119,8 +119,6 @@ fn everything_passes_and_then_it_speaks() {
 #[case("not-fetched", &["run", "--model", "smollm2-135m"])]
 #[case("unknown-case", &["run", "--case", "shirt"])]
 #[case("unknown-device", &["run", "--device", "tpu"])]
-#[case("half-precision", &["run", "--dtype", "bf16"])]
-#[case("half-precision-text", &["generate", "x", "--dtype", "f16"])]
 #[case("quantized", &["run", "--matmul", "quantized"])]
 #[case("no-template", &["generate", "x", "--chat", "--model", "tiny-llama2"])]
 #[case("nothing-to-continue", &["generate", "", "--unchecked"])]
@@ -136,7 +134,6 @@ fn what_cannot_be_done_is_said_in_two_lines(#[case] name: &str, #[case] args: &[
     assert_snapshot!(name, said);
 }
 
-#[cfg(not(feature = "cuda"))]
 #[test]
 fn a_wrong_theta_is_red_at_the_rotation_and_nowhere_else_before_it() {
     let folder = home();
@@ -153,6 +150,7 @@ fn a_wrong_theta_is_red_at_the_rotation_and_nowhere_else_before_it() {
     assert_snapshot!("wrong-theta", told(&args).replace(path, "<folder>"));
 }
 
+#[cfg(not(feature = "cuda"))]
 #[test]
 fn a_build_without_cuda_says_so() {
     assert_snapshot!("no-cuda", told(&["run", "--device", "cuda"]));

@@ -108,13 +108,7 @@ mod tests {
     use super::*;
 
     fn outcome(n: usize, verdict: Option<Verdict>) -> Outcome {
-        let finding = |verdict| Finding {
-            about: "a fact".into(),
-            site: None,
-            case: String::new(),
-            drive: String::new(),
-            verdict,
-        };
+        let finding = |verdict| Finding::new("a fact", verdict);
         let (skipped, notes) = (verdict.is_none().then(|| "no weights".to_owned()), vec![]);
         let findings = verdict.into_iter().map(finding).collect();
         Outcome { checkpoint: checkpoints::ALL[n], findings, skipped, notes }

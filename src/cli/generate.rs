@@ -11,7 +11,7 @@ use rbees_check::{Error, Result};
 use super::gate::{self, Gate};
 use super::paint::Out;
 use super::progress::Progress;
-use super::{Common, Dtype, Ending, Path, device, say, speech, threads};
+use super::{Common, Ending, Path, device, say, speech, threads};
 
 #[derive(Args, Debug)]
 pub struct Generate {
@@ -58,10 +58,6 @@ impl Generate {
     pub fn perform(self, out: &mut Out) -> Result<Ending> {
         let sampling = self.sampling();
         sampling.validate()?;
-        if self.common.dtype != Dtype::F32 && !self.unchecked {
-            let what = "--dtype: only f32 is judged, half precision is not there yet";
-            return Err(Error::input(what, "use --dtype f32, or --unchecked"));
-        }
         threads::limit(self.common.threads)?;
         let device = device::open(&self.common.device)?;
         let progress = Progress::start("reading the model");

@@ -10,7 +10,7 @@ use rbees_check::{Error, Result, report};
 
 use super::paint::{self, Out};
 use super::progress::Progress;
-use super::{Common, Dtype, Ending, Path, device, explain, say, speech, threads};
+use super::{Common, Ending, Path, device, explain, say, speech, threads};
 
 #[derive(Args, Debug)]
 pub struct Run {
@@ -115,10 +115,6 @@ impl Run {
 
     /// What can be typed and not be done yet.
     fn ready(&self) -> Result<()> {
-        if self.common.dtype != Dtype::F32 {
-            let what = "--dtype: only f32 is judged, half precision is not there yet";
-            return Err(Error::input(what, "use --dtype f32"));
-        }
         if self.matmul != Matmul::Dense {
             let what = "--matmul: only dense is judged, quantized is not there yet";
             return Err(Error::input(

@@ -34,10 +34,10 @@ pub(super) fn judge(config: &Config, weights: &Weights, facts: &Facts) -> Result
                 }
             }
         };
-        findings.push(finding(name, verdict));
+        findings.push(Finding::new(name, verdict));
     }
     let unknown = ours.keys().filter(|name| !facts.tensors.contains_key(*name));
-    findings.extend(unknown.map(|name| finding(name, Verdict::Unclaimed)));
+    findings.extend(unknown.map(|name| Finding::new(name, Verdict::Unclaimed)));
     Ok(findings)
 }
 
@@ -49,7 +49,7 @@ fn judge_config(ours: &Config, theirs: &crate::reference::Config) -> Vec<Finding
         } else {
             Verdict::Broken(format!("{got}, transformers reads {want}"))
         };
-        finding(name, verdict)
+        Finding::new(name, verdict)
     };
     // A number that went through float32, as GGUF's do, is the number it was rounded from.
     let single = |v: f64| v as f32;
@@ -68,8 +68,4 @@ fn judge_config(ours: &Config, theirs: &crate::reference::Config) -> Vec<Finding
         key("bos_token_id", &ours.bos_token_id, &theirs.bos_token_id),
         key("eos_token_ids", &ours.eos_token_ids, &theirs.eos_token_ids),
     ]
-}
-
-fn finding(about: &str, verdict: Verdict) -> Finding {
-    Finding { about: about.to_owned(), site: None, case: String::new(), drive: String::new(), verdict }
 }

@@ -118,5 +118,5 @@ impl Decoder for Driven<'_> {
 }
 
 fn finding(about: String, path: &str, verdict: Verdict) -> Finding {
-    Finding { about, site: None, case: String::new(), drive: path.to_owned(), verdict }
+    Finding { drive: path.to_owned(), ..Finding::new(about, verdict) }
 }

@@ -209,5 +209,5 @@ fn all_finite(logits: &Tensor) -> Result<bool> {
 
 fn law(name: &str, case: &str, traits: &Traits, verdict: Verdict) -> Finding {
     let (case, drive) = (case.to_owned(), traits.path.to_owned());
-    Finding { about: name.to_owned(), site: None, case, drive, verdict }
+    Finding { case, drive, ..Finding::new(name, verdict) }
 }

@@ -61,6 +61,7 @@ pub(super) fn replay(
     let truth = |site: Site| prefill.get(&site);
     port.begin();
     let mut worst: BTreeMap<Site, Verdict> = BTreeMap::new();
+    let mut incomparable: BTreeMap<Site, usize> = BTreeMap::new();
     for window in windows {
         let mut watch = Watch {
             // Only rows that are fit to be judged were recorded.
@@ -69,13 +70,18 @@ pub(super) fn replay(
             traits: &traits,
             window: window.clone(),
             verdicts: BTreeMap::new(),
+            incomparable: BTreeMap::new(),
         };
         if let Err(error) = port.forward(&whole.input.slice(window.clone()), &mut watch) {
             return Ok(vec![stopped(error, whole.name, drive)]);
         }
+        watch
+            .incomparable
+            .into_iter()
+            .for_each(|(site, rows)| *incomparable.entry(site).or_default() += rows);
         for (site, verdict) in watch.verdicts {
-            let so_far = worst.entry(site).or_insert(Verdict::Pass(0.0));
-            *so_far = worse(std::mem::replace(so_far, Verdict::NeverReached), verdict);
+            let so_far = worst.remove(&site).unwrap_or(Verdict::Incomparable);
+            worst.insert(site, worse(so_far, verdict));
         }
     }
     let finding = |&site: &Site| Finding {
@@ -84,6 +90,7 @@ pub(super) fn replay(
         case: whole.name.to_owned(),
         drive: drive.to_owned(),
         verdict: worst.remove(&site).unwrap_or(Verdict::NeverReached),
+        incomparable: incomparable.get(&site).copied().unwrap_or(0),
     };
     Ok(prefill.keys().map(finding).collect())
 }
@@ -91,14 +98,16 @@ pub(super) fn replay(
 /// A port that stops where it should compute has failed: that is a verdict.
 pub(super) fn stopped(error: Error, case: &str, drive: &str) -> Finding {
     let verdict = Verdict::Broken(format!("the port stops: {error}"));
-    Finding { about: "forward".into(), site: None, case: case.into(), drive: drive.into(), verdict }
+    Finding { case: case.into(), drive: drive.into(), ..Finding::new("forward", verdict) }
 }
 
 /// The first failure stays; among passes the larger share of the budget.
 fn worse(a: Verdict, b: Verdict) -> Verdict {
     match (&a, &b) {
         (Verdict::Pass(x), Verdict::Pass(y)) => Verdict::Pass(x.max(*y)),
-        (Verdict::Pass(_), _) => b,
+        // A window without a comparable row says nothing against those that have some.
+        (Verdict::Pass(_), Verdict::Incomparable) => a,
+        (Verdict::Incomparable, _) | (Verdict::Pass(_), _) => b,
         _ => a,
     }
 }

@@ -17,16 +17,16 @@ pub(super) fn judge(stored: &reference::Sampling) -> Result<Vec<Finding>> {
             Err(error) => Verdict::Broken(error.to_string()),
             Ok(got) => same_distribution(&got, case, &stored.logits),
         };
-        findings.push(finding(&case.key, verdict));
+        findings.push(Finding::new(case.key.as_str(), verdict));
     }
     // A peaked distribution draws the same whatever the seed: take the flattest.
     let entropy = |case: &SamplingCase| -> f64 {
         case.probabilities.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum()
     };
     if let Some(case) = stored.cases.iter().max_by(|a, b| entropy(a).total_cmp(&entropy(b))) {
-        findings.push(finding("greedy", greedy(&stored.logits)));
-        findings.push(finding("seeds", seeds(setting(case), &stored.logits, case)?));
-        findings.push(finding("draws", draws(setting(case), &stored.logits, case)?));
+        findings.push(Finding::new("greedy", greedy(&stored.logits)));
+        findings.push(Finding::new("seeds", seeds(setting(case), &stored.logits, case)?));
+        findings.push(Finding::new("draws", draws(setting(case), &stored.logits, case)?));
     }
     Ok(findings)
 }
@@ -141,8 +141,4 @@ fn draws(setting: Sampling, logits: &[f32], case: &SamplingCase) -> Result<Verdi
             freedom + budget
         )),
     })
-}
-
-fn finding(about: &str, verdict: Verdict) -> Finding {
-    Finding { about: about.to_owned(), site: None, case: String::new(), drive: String::new(), verdict }
 }

@@ -22,19 +22,21 @@ pub(super) fn judge(port: &mut dyn Port, case: &Reference, view: &View, factor: 
         traits: &traits,
         window: 0..case.length(),
         verdicts: Default::default(),
+        incomparable: Default::default(),
     };
     port.begin();
     let drive = format!("{}, feed {}", traits.path, view.feed.name());
     if let Err(error) = port.forward(&input(case), &mut watch) {
         return Ok(vec![stopped(error, &case.manifest.case, &drive)]);
     }
-    let mut verdicts = watch.verdicts;
+    let (mut verdicts, incomparable) = (watch.verdicts, watch.incomparable);
     let finding = |site: Site| Finding {
         about: site.to_string(),
         site: Some(site),
         case: case.manifest.case.clone(),
         drive: drive.clone(),
         verdict: verdicts.remove(&site).unwrap_or(Verdict::NeverReached),
+        incomparable: incomparable.get(&site).copied().unwrap_or(0),
     };
     Ok(case.sites().filter(|&site| truth(site).is_some()).map(finding).collect())
 }

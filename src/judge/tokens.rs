@@ -52,6 +52,5 @@ fn finding(way: &str, text: &str, verdict: Verdict) -> Finding {
     if short.len() < text.len() {
         short.push('…');
     }
-    let about = format!("{way} {short:?}");
-    Finding { about, site: None, case: String::new(), drive: String::new(), verdict }
+    Finding::new(format!("{way} {short:?}"), verdict)
 }

@@ -77,6 +77,16 @@ pub struct Finding {
     pub drive: String,
     /// What became of it.
     pub verdict: Verdict,
+    /// Rows left out because noise in this dtype is as large as the row itself.
+    pub incomparable: usize,
+}
+
+impl Finding {
+    /// About a fact of the model as a whole.
+    pub fn new(about: impl Into<String>, verdict: Verdict) -> Self {
+        let (case, drive) = (String::new(), String::new());
+        Self { about: about.into(), site: None, case, drive, verdict, incomparable: 0 }
+    }
 }
 
 /// What became of one checkpoint.

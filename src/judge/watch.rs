@@ -39,6 +39,8 @@ pub(super) struct Watch<'a> {
     pub window: Window,
     /// What became of each site that was handed over and is expected.
     pub verdicts: BTreeMap<Site, Verdict>,
+    /// How many rows of a site could not be judged, their budget being past their scale.
+    pub incomparable: BTreeMap<Site, usize>,
 }
 
 impl Probe for Watch<'_> {
@@ -60,7 +62,7 @@ impl Probe for Watch<'_> {
 impl Watch<'_> {
     /// Shape, then dtype, then values; `None` if truth holds no row of this window.
     fn judge(
-        &self,
+        &mut self,
         site: Site,
         got: &Tensor,
         truth: &Truth,
@@ -98,6 +100,9 @@ impl Watch<'_> {
         // In f32 no honest budget comes near the scale: one that does is a broken reference.
         if too_wide > 0 && self.traits.dtype == DType::F32 {
             return Ok(Some(Verdict::TooWide { rows: too_wide }));
+        }
+        if too_wide > 0 {
+            self.incomparable.insert(site, too_wide);
         }
         if rows.is_empty() {
             return Ok(Some(Verdict::Incomparable));

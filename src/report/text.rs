@@ -88,6 +88,13 @@ pub fn verbose(outcome: &Outcome) -> String {
     {
         let _ = writeln!(text, "      worst  {:.1}% at {}", share * 100.0, place(worst));
     }
+    let left_out: usize = outcome.findings.iter().map(|f| f.incomparable).sum();
+    if left_out > 0 {
+        let _ = writeln!(
+            text,
+            "      note   {left_out} rows are no larger than their noise in this dtype: not judged"
+        );
+    }
     for note in &outcome.notes {
         let _ = writeln!(text, "      note   {note}");
     }
