@@ -161,7 +161,7 @@ fn describe(verdict: &Verdict) -> Vec<(&'static str, String)> {
         Verdict::TooWide { rows } => vec![(
             "budget",
             format!(
-                "wider than the tensor's own scale at {rows} row{}: it could not fail",
+                "past the tensor's own scale, or not measured, at {rows} row{}: it could not fail",
                 if *rows == 1 { "" } else { "s" }
             ),
         )],
