@@ -20,7 +20,6 @@ fn broken(attention: Attention, fault: fn(LlamaPort) -> Box<dyn Port>) -> Vec<St
     let ids = model.tokenizer.encode(PROMPT, true).unwrap();
     let llama = Llama::load(&model.weights, &Device::Cpu, DType::F32, attention).unwrap();
     let findings = laws_alone(&mut *fault(LlamaPort::new(llama)), &ids, FACTOR).unwrap();
-    assert!(findings.len() > 100, "every site in two drives, and two laws: {}", findings.len());
     let wrong = findings.into_iter().filter(|f| f.verdict.status() != Status::Passed);
     let mut about: Vec<String> = wrong.map(|f| f.about).collect();
     about.dedup();
@@ -42,6 +41,11 @@ fn a_position_that_is_stuck_in_decoding_shows_first_in_the_rotated_queries() {
 fn a_mask_that_forgets_the_cache_shows_first_in_the_scores() {
     let broken = broken(Attention::Plain, |port| Box::new(Driven::seeing(port, Seen::MaskFromZero)));
     assert_eq!(broken[0], "model.layers.0.self_attn.scores");
+}
+
+#[test]
+fn a_port_that_hands_nothing_over_has_not_kept_them() {
+    assert_eq!(broken(Attention::Plain, |port| Box::new(Driven::silent(port))), ["sites"]);
 }
 
 #[test]

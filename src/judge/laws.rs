@@ -74,6 +74,10 @@ pub(super) fn same_in_pieces(
 ) -> Result<Vec<Finding>> {
     let length = whole.input.len();
     let prefill = record(port, whole, held)?;
+    if prefill.is_empty() {
+        let verdict = Verdict::Broken("the port hands over no site: nothing can be compared".into());
+        return Ok(vec![law("sites", whole.name, &port.traits(), verdict)]);
+    }
     let judged = prefill.values().flat_map(|truth| truth.places.iter()).map(|&(_, position)| position);
     let windows =
         [("in chunks", chunks(length)), ("token by token", tokens(length, judged.min().unwrap_or(0)))];

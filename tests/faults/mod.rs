@@ -17,6 +17,8 @@ enum Fault {
     Stuck,
     /// Nothing empties the cache: every sequence follows the one before.
     NeverEmptied,
+    /// Nothing is handed to the probe.
+    Silent,
     Seen(Seen),
 }
 
@@ -32,6 +34,10 @@ pub enum Seen {
 impl Driven {
     pub fn stuck(port: LlamaPort) -> Self {
         Self { port, fault: Fault::Stuck }
+    }
+
+    pub fn silent(port: LlamaPort) -> Self {
+        Self { port, fault: Fault::Silent }
     }
 
     pub fn never_emptied(port: LlamaPort) -> Self {
@@ -64,6 +70,7 @@ impl Port for Driven {
                 self.port.forward(&input, probe)
             }
             Fault::NeverEmptied => self.port.forward(input, probe),
+            Fault::Silent => self.port.forward(input, &mut ()),
             Fault::Seen(seen) => self.port.forward(input, &mut Around { probe, seen }),
         }
     }
