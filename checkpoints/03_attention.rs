@@ -17,7 +17,7 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         Factor {
             times: 8.0,
             because: "Candle's fused kernel, whose softmax rescales as it goes in a way that no measured run \
-                      does, reaches 38% of this; plain attention 13%",
+                      does, reaches 38% of this; plain attention 15%",
         },
     ),
     trips: &[
