@@ -7,6 +7,7 @@
 //! model ─► generate             ├─► judge ─► report
 //! reference ─► checkpoints ─────┘            drives a port through a checkpoint → verdicts → text
 //! probe, compare                             the seam, and two tensors under a budget
+//! mistakes ─► plants ─► selftest             what ports do wrong, made for real, and caught
 //! ```
 //!
 //! # The words
@@ -44,6 +45,7 @@ pub mod compare;
 pub mod error;
 pub mod generate;
 pub mod judge;
+pub mod mistakes;
 pub mod model;
 pub mod models;
 pub mod probe;

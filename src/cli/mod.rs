@@ -47,9 +47,9 @@ pub struct Arguments {
 enum Verb {
     /// Judge a model, checkpoint by checkpoint
     Run(run::Run),
-    /// List checkpoints, models, cases and devices
+    /// List checkpoints, mistakes, models, cases and devices
     List(list::List),
-    /// Say what a checkpoint judges, how, and where ports trip
+    /// Say what a checkpoint judges and how, or what a mistake is and how to fix it
     Explain(explain::Explain),
     /// Generate text, once the model's own path has passed
     Generate(generate::Generate),
