@@ -2,12 +2,12 @@
 
 use candle_core::{DType, IndexOp};
 
-use super::port::{Port, Traits};
 use super::verdict::{Finding, Verdict};
 use crate::Result;
 use crate::checkpoints::NearTie;
 use crate::generate::{Decoder, Generation, Sampling};
 use crate::model::Input;
+use crate::port::{Port, Traits};
 use crate::reference::{Greedy, Prompt};
 
 /// Every stored prompt. Also says how many steps could decide anything.

@@ -5,7 +5,6 @@ mod greedy;
 mod laws;
 mod noise;
 mod pieces;
-mod port;
 mod sampling;
 mod sites;
 mod tokens;
@@ -13,7 +12,7 @@ mod unjudged;
 mod verdict;
 mod watch;
 
-pub use port::{LlamaPort, Port, Traits};
+pub use crate::port::{LlamaPort, Port, Traits};
 pub use unjudged::laws_alone;
 pub use verdict::{Finding, Outcome, Status, Verdict};
 
