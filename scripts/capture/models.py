@@ -4,6 +4,7 @@ import copy
 import hashlib
 import os
 import platform
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,16 @@ class Model:
         if dtype not in self._in_dtype:
             self._in_dtype[dtype] = copy.deepcopy(self.stock).to(TORCH_DTYPES[dtype])
         return self._in_dtype[dtype]
+
+    @cached_property
+    def blocks(self):
+        """How a quantised file stores its matrices; None where they are floats."""
+        if not self.is_gguf:
+            return None
+        from .quantized import Blocks  # which reads names from here
+
+        blocks = Blocks(self)
+        return blocks if blocks.is_quantized else None
 
     @property
     def eos_token_ids(self):

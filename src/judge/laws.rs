@@ -25,7 +25,7 @@ pub(super) fn judge(port: &mut dyn Port, case: &Reference, factor: f64) -> Resul
     let fed = Held {
         fed: Some((case, Feed::Site)),
         judges: &|site, place| sites::clean(case, site, place, traits.layers),
-        noise: &|site, place| case.noise(site, place, traits.dtype, Feed::Site),
+        noise: &|site, place| case.noise_on(traits.arithmetic, Feed::Site, site, place, traits.dtype),
         factor,
     };
     let mut findings = same_in_pieces(port, &whole, &fed)?;
@@ -45,11 +45,11 @@ fn on_its_own(
     whole: &Sequence<'_>,
     factor: f64,
 ) -> Result<Vec<Finding>> {
-    let dtype = port.traits().dtype;
+    let Traits { dtype, arithmetic, .. } = port.traits();
     // Noise was measured where truth is stored: only those rows can be held to it.
     let stored =
         |site, place| case.truth(site).is_none_or(|truth| truth.places.binary_search(&place).is_ok());
-    let measured = |site, place| case.noise(site, place, dtype, Feed::Own);
+    let measured = |site, place| case.noise_on(arithmetic, Feed::Own, site, place, dtype);
     let run = |noise: &dyn Fn(Site, Place) -> Option<Noise>, port: &mut dyn Port| -> Result<Vec<Finding>> {
         let held = Held { fed: None, judges: &stored, noise, factor };
         let mut findings = same_in_pieces(port, whole, &held)?;
