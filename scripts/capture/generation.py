@@ -120,6 +120,7 @@ def sampling(model, logits, context, settings, provenance):
     given = torch.tensor(logits).float()  # [vocab]
     cases, arrays = [], {"logits": given.numpy()}
     for key, wanted in settings.items():
+        wanted = with_sequence_bias(wanted, given, context)
         config = GenerationConfig(do_sample=True, **{**NEUTRAL, **wanted})
         processors = model.stock._get_logits_processor(config, input_ids_seq_length=len(context), device="cpu")
         wide = processors(torch.tensor([context]), given.double()[None])[0].softmax(-1)
@@ -134,5 +135,17 @@ def sampling(model, logits, context, settings, provenance):
     return {"format": 1, "computed": computed, "cases": cases, "provenance": provenance}, arrays
 
 
+def with_sequence_bias(wanted, logits, context):
+    """The settings with their `bias` spelled as transformers wants it, [[[id], value], ...]."""
+    if "bias" not in wanted:
+        return wanted
+    ranked = logits.argsort(descending=True, stable=True).tolist()
+    ids = [context[-1] if place == "last" else ranked[place] for place in wanted["bias"]]
+    assert len(set(ids)) == len(ids), "two biases on one token: choose another rank"
+    others = {name: value for name, value in wanted.items() if name != "bias"}
+    return others | {"sequence_bias": [[[token], value] for token, value in zip(ids, wanted["bias"].values())]}
+
+
 # Values with which transformers makes no processor. Its defaults (top_k = 50) are not among them.
-NEUTRAL = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": None, "repetition_penalty": 1.0}
+NEUTRAL = {
+    "temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": None, "repetition_penalty": 1.0, "sequence_bias": None}

@@ -11,6 +11,7 @@ mod progress;
 mod run;
 mod speech;
 mod threads;
+mod token_lines;
 mod verdicts;
 
 use std::io::Write;

@@ -230,4 +230,6 @@ pub struct Processors {
     pub top_p: Option<f64>,
     pub min_p: Option<f64>,
     pub repetition_penalty: Option<f64>,
+    #[serde(default)]
+    pub sequence_bias: Option<Vec<([u32; 1], f64)>>,
 }
