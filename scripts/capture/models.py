@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
+from gguf import GGUFReader
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from . import tokens
@@ -65,8 +66,14 @@ class Model:
 
     @property
     def eos_token_ids(self):
+        """Of a GGUF file, every end that it names: transformers reads `eos` alone and would run past a turn's end."""
         eos = self.stock.generation_config.eos_token_id
-        return [] if eos is None else list(eos) if isinstance(eos, (list, tuple)) else [eos]
+        ends = [] if eos is None else list(eos) if isinstance(eos, (list, tuple)) else [eos]
+        if self.is_gguf:
+            fields = GGUFReader(self.path).fields
+            named = [fields.get(f"tokenizer.ggml.{end}_token_id") for end in ("eos", "eot", "eom")]
+            ends = sorted({*ends, *(int(field.contents()) for field in named if field)})
+        return ends
 
     def provenance(self, command):
         """Where a fixture comes from. Nothing here may change from run to run on one machine."""
@@ -140,7 +147,6 @@ def _agrees_with_gguf(model, tensors):
 
     llama.cpp stores the rows of q and k so that rope rotates neighbours; Hugging Face rotates halves.
     """
-    from gguf import GGUFReader
     from gguf.quants import dequantize
 
     heads = {"attn_q": model.config.num_attention_heads, "attn_k": model.config.num_key_value_heads}

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::Args;
 use rbees_check::generate::{Sampling, Stops};
 use rbees_check::judge::Status;
-use rbees_check::model::{Attention, Llama};
+use rbees_check::model::{self, Llama};
 use rbees_check::models::Model;
 use rbees_check::tokenizer::chat::Message;
 use rbees_check::{Error, Result};
@@ -14,7 +14,7 @@ use super::gate::{self, Gate};
 use super::paint::Out;
 use super::progress::Progress;
 use super::speech::{Request, Speech};
-use super::{Common, Ending, Path, device, say, threads, token_lines};
+use super::{Common, Ending, Matmul, Path, device, say, threads, token_lines};
 
 #[derive(Args, Debug)]
 pub struct Generate {
@@ -61,6 +61,9 @@ pub struct Generate {
     /// The path that generates
     #[arg(long, value_name = "PATH", value_enum, default_value = "plain")]
     attention: Path,
+    /// Multiply with weights as floats, or in the blocks of a quantised file [default: blocks, if it has some]
+    #[arg(long, value_name = "PATH", value_enum)]
+    matmul: Option<Matmul>,
     /// Do not judge the path first
     #[arg(long, conflicts_with = "require_checks")]
     unchecked: bool,
@@ -81,9 +84,9 @@ impl Generate {
         sampling.fits(model.weights.config().vocab_size)?;
         drop(progress);
 
-        let (dtype, attention) = (self.common.dtype.into(), Attention::from(self.attention));
+        let (dtype, on) = (self.common.dtype.into(), self.path(&model));
         if !self.unchecked {
-            let path = gate::Path { model: &model, device: &device, dtype, attention };
+            let path = gate::Path { model: &model, device: &device, dtype, path: on };
             match gate::judge(&path, &prompt, self.common.verbose)? {
                 Gate::Open => {}
                 Gate::Shut(status, what) => return Ok(self.refuse(status, &what)),
@@ -100,7 +103,7 @@ impl Generate {
             }
         }
         let progress = Progress::start("loading the weights");
-        let llama = Llama::load(&model.weights, &device, dtype, attention)?;
+        let llama = Llama::load(&model.weights, &device, dtype, on)?;
         drop(progress);
         let request = Request { prompt, sampling, stops, max_tokens: self.max_tokens };
         let speech = Speech::begin(&llama, &model.tokenizer, request)?;
@@ -141,6 +144,16 @@ impl Generate {
         };
         sampling.validate()?;
         Ok(sampling)
+    }
+
+    /// The path that generates.
+    fn path(&self, model: &Model) -> model::Path {
+        let matmul = match self.matmul {
+            Some(matmul) => matmul.into(),
+            None if model.weights.is_quantized() => model::Matmul::Quantized,
+            None => model::Matmul::Dense,
+        };
+        model::Path { attention: self.attention.into(), matmul }
     }
 
     /// The prompt as the model is to read it.

@@ -214,7 +214,29 @@ fn sites(subject: &mut Subject<'_>, views: &[View], factor: &Factor, outcome: &m
             outcome.notes.extend(far.filter(|note| !outcome.notes.contains(note)));
         }
     }
+    set_aside(outcome);
     Ok(())
+}
+
+/// Where noise covers a site of one case whole and leaves rows of another to judge, the other speaks for
+/// both. It is said.
+fn set_aside(outcome: &mut Outcome) {
+    let same = |a: &Finding, b: &Finding| a.about == b.about && a.drive == b.drive;
+    let silent = |f: &Finding| f.verdict == Verdict::Incomparable;
+    let (spoken, all): (Vec<Finding>, Vec<Finding>) = (
+        outcome.findings.iter().filter(|f| !silent(f)).cloned().collect(),
+        std::mem::take(&mut outcome.findings),
+    );
+    for finding in all {
+        if silent(&finding) && spoken.iter().any(|other| same(other, &finding)) {
+            let Finding { about, case, drive, incomparable, .. } = &finding;
+            outcome.notes.push(format!(
+                "{about} ({case}; {drive}): all {incomparable} rows are no larger than their noise, judged in another case"
+            ));
+        } else {
+            outcome.findings.push(finding);
+        }
+    }
 }
 
 /// Runs several checkpoints in order. Generation waits for the others: the text of a port that is

@@ -5,9 +5,9 @@ use super::verdict::{Finding, Verdict};
 use super::watch::{Expect, Watch};
 use crate::Result;
 use crate::checkpoints::View;
+use crate::compare::Scale;
 use crate::model::Input;
 use crate::port::{Port, Traits};
-use crate::compare::Scale;
 use crate::probe::{Arithmetic, Kind, Site};
 use crate::reference::{Feed, Place, Reference};
 

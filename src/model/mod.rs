@@ -129,7 +129,11 @@ impl Llama {
         let layers = (0..config.num_hidden_layers).map(block).collect::<Result<Vec<_>>>()?;
         Ok(Self {
             embed_tokens: Embedding::new(embedding, hidden),
-            arithmetic: rounding(path.matmul, layers.iter().flat_map(Block::matrices).chain([&lm_head]))?,
+            arithmetic: rounding(
+                path.matmul,
+                dtype,
+                layers.iter().flat_map(Block::matrices).chain([&lm_head]),
+            )?,
             layers,
             norm: Norm::load(&loader, "model.norm.weight", hidden, config.rms_norm_eps)?,
             lm_head,
@@ -209,12 +213,16 @@ impl Llama {
 }
 
 /// How this device's kernels round the activations of these matrices: tried, see [`projection`].
-fn rounding<'a>(matmul: Matmul, matrices: impl IntoIterator<Item = &'a Projection>) -> Result<Arithmetic> {
+fn rounding<'a>(
+    matmul: Matmul,
+    dtype: DType,
+    matrices: impl IntoIterator<Item = &'a Projection>,
+) -> Result<Arithmetic> {
     if matmul == Matmul::Dense {
         return Ok(Arithmetic::Dense);
     }
     for matrix in matrices {
-        if matrix.is_eight_bit() && matrix.activation_block()? == Some(256) {
+        if matrix.is_eight_bit() && matrix.activation_block(dtype)? == Some(256) {
             return Ok(Arithmetic::Blocks256);
         }
     }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
-use candle_core::{Device, Module, Tensor};
+use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::Linear;
 
 use crate::Result;
@@ -46,22 +46,31 @@ impl Projection {
         Self::Quantized(QMatMul::QTensor(weight))
     }
 
+    /// The matrix, `[out, in]`, where it is kept as floats.
+    pub fn floats(&self) -> Option<&Tensor> {
+        match self {
+            Self::Dense(linear) => Some(linear.weight()),
+            Self::Quantized(_) => None,
+        }
+    }
+
     /// Is it in blocks of Q8_0, whose kernels differ in how they round activations?
     pub fn is_eight_bit(&self) -> bool {
         matches!(self, Self::Quantized(QMatMul::QTensor(weight)) if weight.dtype() == GgmlDType::Q8_0)
     }
 
-    /// How many activations share a scale where this layer rounds them; `None` where it does not.
+    /// How many activations of `dtype` share a scale where this layer rounds them; `None` where it does
+    /// not. Candle packs weights for f32 and bf16 and not for f16, so that f16 may meet another block.
     ///
     /// # Errors
     /// The device refuses the trial.
-    pub fn activation_block(&self) -> Result<Option<usize>> {
+    pub fn activation_block(&self, dtype: DType) -> Result<Option<usize>> {
         use GgmlDType::{Q2K, Q3K, Q4K, Q5K, Q6K, Q8_0, Q8K};
         let Self::Quantized(QMatMul::QTensor(weight)) = self else { return Ok(None) };
         let (outputs, inputs) = weight.shape().dims2()?;
         Ok(Some(match weight.dtype() {
             Q2K | Q3K | Q4K | Q5K | Q6K | Q8K => 256,
-            Q8_0 if inputs % 256 == 0 && outputs % 16 == 0 => tried(&weight.device())?,
+            Q8_0 if inputs % 256 == 0 && outputs % 16 == 0 => tried(&weight.device(), dtype)?,
             _ => 32,
         }))
     }
@@ -69,7 +78,7 @@ impl Projection {
 
 /// The block that a small Q8_0 product meets on this device: beside a value 1000 times larger, 1 is
 /// rounded to 0, if the two share a scale.
-fn tried(device: &Device) -> Result<usize> {
+fn tried(device: &Device, dtype: DType) -> Result<usize> {
     const WIDTH: usize = 256;
     let mut last = vec![0f32; 16 * WIDTH];
     last.chunks_mut(WIDTH).for_each(|row| row[WIDTH - 1] = 1.0);
@@ -77,8 +86,9 @@ fn tried(device: &Device) -> Result<usize> {
     let weight = QTensor::quantize_onto(&weight, GgmlDType::Q8_0, device)?;
     let mut x = vec![0f32; WIDTH];
     (x[0], x[WIDTH - 1]) = (1000.0, 1.0);
-    let x = Tensor::from_vec(x, (1, WIDTH), device)?;
-    let y = QMatMul::QTensor(Arc::new(weight)).forward(&x)?.flatten_all()?.to_vec1::<f32>()?;
+    let x = Tensor::from_vec(x, (1, WIDTH), device)?.to_dtype(dtype)?;
+    let y = QMatMul::QTensor(Arc::new(weight)).forward(&x)?.flatten_all()?;
+    let y = y.to_dtype(DType::F32)?.to_vec1::<f32>()?;
     Ok(if y[0] == 0.0 { WIDTH } else { 32 })
 }
 
@@ -113,9 +123,9 @@ mod tests {
         #[case] inputs: usize,
         #[case] block: Option<usize>,
     ) {
-        let weight = Tensor::ones((outputs, inputs), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let weight = Tensor::ones((outputs, inputs), DType::F32, &Device::Cpu).unwrap();
         let weight = QTensor::quantize(&weight, dtype).unwrap();
-        assert_eq!(Projection::blocks(weight.into()).activation_block().unwrap(), block);
+        assert_eq!(Projection::blocks(weight.into()).activation_block(DType::F32).unwrap(), block);
     }
 
     /// The trial's answer is the one that a product of the shape in question gives.
@@ -133,6 +143,6 @@ mod tests {
         let with = outlier(x.clone());
         x[255] = 0.0;
         let lost = with == outlier(x);
-        assert_eq!(layer.activation_block().unwrap(), Some(if lost { 256 } else { 32 }));
+        assert_eq!(layer.activation_block(DType::F32).unwrap(), Some(if lost { 256 } else { 32 }));
     }
 }
