@@ -11,7 +11,8 @@ use rbees_check::{Error, Result};
 use super::gate::{self, Gate};
 use super::paint::Out;
 use super::progress::Progress;
-use super::{Common, Ending, Path, device, say, speech, threads};
+use super::settings::Settings;
+use super::{Common, Ending, Path, device, interrupt, say, speech, threads};
 
 #[derive(Args, Debug)]
 pub struct Generate {
@@ -43,9 +44,9 @@ pub struct Generate {
     /// The same seed chooses the same text
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// The path that generates
-    #[arg(long, value_name = "PATH", value_enum, default_value = "plain")]
-    attention: Path,
+    /// The path that generates [default: plain]
+    #[arg(long, value_name = "PATH", value_enum)]
+    attention: Option<Path>,
     /// Do not judge the path first
     #[arg(long, conflicts_with = "require_checks")]
     unchecked: bool,
@@ -55,17 +56,21 @@ pub struct Generate {
 }
 
 impl Generate {
-    pub fn perform(self, out: &mut Out) -> Result<Ending> {
+    pub fn perform(mut self, out: &mut Out) -> Result<Ending> {
         let sampling = self.sampling();
         sampling.validate()?;
         threads::limit(self.common.threads)?;
+        interrupt::heed();
+        let settings = Settings::find()?;
+        self.common.settle(&settings);
         let device = device::open(&self.common.device)?;
         let progress = Progress::start("reading the model");
         let model = self.common.open()?;
         let ids = self.ids(&model)?;
         drop(progress);
 
-        let (dtype, attention) = (self.common.dtype.into(), Attention::from(self.attention));
+        let path = self.attention.or(settings.attention).unwrap_or(Path::Plain);
+        let (dtype, attention) = (self.common.dtype(), Attention::from(path));
         if !self.unchecked {
             let path = gate::Path { model: &model, device: &device, dtype, attention };
             match gate::judge(&path, &ids, self.common.verbose)? {
@@ -120,7 +125,7 @@ impl Generate {
     }
 
     fn refuse(&self, status: Status, what: &str) -> Ending {
-        let model = &self.common.model;
+        let model = self.common.model();
         say(&format!("refused: {what}"));
         say(&format!("hint: see `rbees-check run all --model {model}`, or say --unchecked"));
         if status == Status::Failed { Ending::Failed } else { Ending::NotJudged }

@@ -12,6 +12,8 @@ use rbees_check::{Error, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::files;
+
 /// All that a verdict depends on.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 pub struct Key {
@@ -62,10 +64,9 @@ impl Key {
         };
         let folder = file.parent().unwrap_or(&file);
         std::fs::create_dir_all(folder).map_err(failed)?;
-        // Written whole under another name first: nobody ever reads half a verdict.
-        let new = file.with_extension(format!("{}.new", std::process::id()));
+        files::sweep(folder);
         let text = serde_json::to_vec_pretty(self).map_err(|error| failed(error.into()))?;
-        std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &file)).map_err(failed)
+        files::write(&file, &text).map_err(failed)
     }
 
     fn file(&self) -> Result<PathBuf> {
@@ -76,7 +77,7 @@ impl Key {
 }
 
 /// One hash of every file of the references.
-fn references(fixture: &Fixture) -> Result<String> {
+pub fn references(fixture: &Fixture) -> Result<String> {
     const OF_MODEL: [&str; 5] = ["facts.json", "tokens.json", "greedy.json", "sampling.json", "sampling.npz"];
     const OF_CASE: [&str; 3] = ["manifest.json", "reference.npz", "noise.npz"];
     let of_cases = fixture.cases.iter().flat_map(|case| OF_CASE.map(|file| format!("{case}/{file}")));
