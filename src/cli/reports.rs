@@ -21,8 +21,7 @@ pub struct Reports {
     /// standard output, and the text to standard error
     #[arg(long = "report", value_name = "FORM=FILE")]
     targets: Vec<Target>,
-    /// Say what has changed since this JSON report; the exit code stays that of the run, in which
-    /// whatever is newly red is a failure
+    /// Say what has changed since this JSON report; what is newly red fails the run as ever
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
 }
