@@ -4,14 +4,16 @@
 mod program;
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use program::{home, rbees_in, stderr};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// Everything that a run may write, and everything that it judges.
@@ -33,10 +35,9 @@ fn signal(child: &Child, name: &str) {
     assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
 }
 
-/// Waits until the run has printed its first line: it is in the middle of judging.
-fn wait_for_the_first_line(child: &mut Child) {
-    let mut byte = [0];
-    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut byte).unwrap();
+/// Waits until something has been printed: the run is in the middle of its work.
+fn wait_for_the_first_byte(mut stream: impl Read) {
+    stream.read_exact(&mut [0]).unwrap();
 }
 
 #[test]
@@ -44,7 +45,7 @@ fn an_interrupted_run_says_so_in_one_line_and_leaves_nothing() {
     for threads in [&[][..], &["--threads", "1"]] {
         let (folder, home) = (home(), home());
         let mut child = start(&folder, &home, &[&ALL[..], threads].concat());
-        wait_for_the_first_line(&mut child);
+        wait_for_the_first_byte(child.stdout.as_mut().unwrap());
         signal(&child, "-INT");
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(130));
@@ -54,43 +55,52 @@ fn an_interrupted_run_says_so_in_one_line_and_leaves_nothing() {
 }
 
 #[test]
-fn an_interrupted_generation_remembers_no_verdict() {
+fn an_interrupted_generation_has_a_whole_verdict_or_none() {
     let (folder, home) = (home(), home());
-    let args = ["generate", "And the king", "--max-tokens", "100000", "--temperature", "1", "-v"];
-    let child = start(&folder, &home, &args);
-    thread::sleep(Duration::from_millis(120));
+    let verdicts = home.path().join("verdicts");
+    let args = ["generate", "And the king", "--max-tokens", "400", "--temperature", "1", "-v"];
+
+    let mut judging = start(&folder, &home, &args);
+    wait_for_the_first_byte(judging.stderr.as_mut().unwrap());
+    assert_eq!(interrupted(judging), "interrupted: no file was written");
+    assert_eq!(names(&verdicts), [""; 0]);
+
+    let mut speaking = start(&folder, &home, &args);
+    wait_for_the_first_byte(speaking.stdout.as_mut().unwrap());
+    let said = interrupted(speaking);
+    let [verdict] = &names(&verdicts)[..] else { panic!("{:?}", names(&verdicts)) };
+    assert_eq!(said, format!("interrupted: wrote {}", verdicts.join(verdict).display()));
+    serde_json::from_slice::<Value>(&fs::read(verdicts.join(verdict)).unwrap()).unwrap();
+}
+
+/// The last line of a run that is interrupted now.
+fn interrupted(child: Child) -> String {
     signal(&child, "-INT");
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
-    let last = stderr(&output).lines().last().unwrap().to_owned();
-    assert!(last.starts_with("interrupted: "), "{last}");
-    for verdict in names(&home.path().join("verdicts")) {
-        let text = fs::read(home.path().join("verdicts").join(&verdict)).unwrap();
-        serde_json::from_slice::<serde_json::Value>(&text).unwrap();
-        assert!(last.contains(&verdict), "{last}");
-    }
+    stderr(&output).lines().last().unwrap().to_owned()
 }
 
 #[test]
 fn a_run_killed_at_any_moment_leaves_whole_files_or_none() {
-    const IDS: [&str; 7] = ["run", "1", "1B", "--report", "json=r.json", "--report", "junit=r.xml"];
+    let ids: Vec<&str> = ["run", "1", "1B", "--case", "short"].into_iter().chain(ALL[2..].to_vec()).collect();
     let (folder, home) = (home(), home());
     let began = Instant::now();
-    assert!(start(&folder, &home, &IDS).wait_with_output().unwrap().status.success());
+    assert!(start(&folder, &home, &ids).wait_with_output().unwrap().status.success());
     let whole = began.elapsed();
     let (json, xml) = (folder.path().join("r.json"), folder.path().join("r.xml"));
     let mut moments = StdRng::seed_from_u64(130);
     for _ in 0..10 {
         let _ = fs::remove_file(&json);
-        let mut child = start(&folder, &home, &IDS);
+        let mut child = start(&folder, &home, &ids);
         thread::sleep(whole.mul_f64(moments.random_range(0.0..1.1)));
         let _ = child.kill();
         child.wait().unwrap();
         if let Ok(text) = fs::read(&json) {
-            serde_json::from_slice::<serde_json::Value>(&text).expect("a whole report");
+            serde_json::from_slice::<Value>(&text).expect("a whole report");
         }
         roxmltree::Document::parse(&fs::read_to_string(&xml).unwrap()).expect("the old report or the new");
     }
-    assert!(start(&folder, &home, &IDS).wait_with_output().unwrap().status.success());
+    assert!(start(&folder, &home, &ids).wait_with_output().unwrap().status.success());
     assert_eq!(names(folder.path()), ["r.json", "r.xml"], "the next run clears up");
 }

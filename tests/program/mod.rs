@@ -59,6 +59,15 @@ pub fn told_in(folder: &Path, args: &[&str]) -> String {
     text + &format!("--- exit {}\n", output.status.code().unwrap())
 }
 
+/// A run in `folder` that writes `r.json` and `r.xml` there: its exit code and both.
+pub fn reported(folder: &Path, args: &[&str]) -> (i32, serde_json::Value, String) {
+    let args = [&["run"], args, &["--report", "json=r.json", "--report", "junit=r.xml"]].concat();
+    let output = rbees_in(folder, &home(), &args).output().unwrap();
+    let json = fs::read(folder.join("r.json")).unwrap_or_else(|_| panic!("{}", stderr(&output)));
+    let xml = fs::read_to_string(folder.join("r.xml")).unwrap();
+    (output.status.code().unwrap(), serde_json::from_slice(&json).unwrap(), xml)
+}
+
 /// Every number right before `unit` as `..`.
 pub fn masked(text: &str, unit: &str) -> String {
     let (mut parts, mut done) = (text.split(unit).collect::<Vec<_>>(), String::new());
