@@ -155,3 +155,17 @@ fn without_a_file_all_is_as_it_was() {
     assert!(!Path::new("/rbees-check.toml").exists());
     assert_eq!(ran(&["run", "1", "--case", "single"]).status.code(), Some(0));
 }
+
+#[test]
+fn the_file_in_the_documentation_is_one() {
+    let text = include_str!("../docs/ci.md");
+    let (_, after) = text.split_once("```toml\n").unwrap();
+    let (settings, _) = after.split_once("```").unwrap();
+    let folder = home();
+    fs::write(folder.path().join("rbees-check.toml"), settings).unwrap();
+    let said = told_in(folder.path(), &["run", "1B", "-v"]);
+    assert!(
+        said.contains("stale: rbees-check.toml:7: 01B model.layers.0.self_attn.q_rope in case short"),
+        "{said}"
+    );
+}
