@@ -16,13 +16,14 @@ mod run;
 mod settings;
 mod speech;
 mod threads;
+mod token_lines;
 mod verdicts;
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum};
-use rbees_check::model::Attention;
+use rbees_check::model::{self, Attention};
 use rbees_check::models::{self, Model};
 use rbees_check::{Error, Result};
 use serde::Deserialize;
@@ -54,15 +55,18 @@ pub struct Arguments {
 enum Verb {
     /// Judge a model, checkpoint by checkpoint
     Run(run::Run),
-    /// List checkpoints, models, cases and devices
+    /// List checkpoints, mistakes, models, cases and devices
     List(list::List),
-    /// Say what a checkpoint judges, how, and where ports trip
+    /// Say what a checkpoint judges and how, or what a mistake is and how to fix it
     Explain(explain::Explain),
     /// Generate text, once the model's own path has passed
     Generate(generate::Generate),
     /// Show a model's config, tensors and tokenizer
     Inspect(inspect::Inspect),
 }
+
+/// The model that is meant where none is named.
+const DEFAULT_MODEL: &str = "tiny-llama";
 
 /// What `run` and `generate` have in common.
 #[derive(Args, Debug)]
@@ -117,7 +121,7 @@ impl Common {
     }
 
     fn model(&self) -> &str {
-        self.model.as_deref().unwrap_or("tiny-llama")
+        self.model.as_deref().unwrap_or(DEFAULT_MODEL)
     }
 
     fn dtype(&self) -> candle_core::DType {
@@ -148,6 +152,22 @@ impl From<Path> for Attention {
         match path {
             Path::Plain => Self::Plain,
             Path::Fused => Self::Fused,
+        }
+    }
+}
+
+/// Floats, or the blocks of a quantised file.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Matmul {
+    Dense,
+    Quantized,
+}
+
+impl From<Matmul> for model::Matmul {
+    fn from(matmul: Matmul) -> Self {
+        match matmul {
+            Matmul::Dense => Self::Dense,
+            Matmul::Quantized => Self::Quantized,
         }
     }
 }

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use rbees_check::checkpoints::{self, Checkpoint};
 use rbees_check::judge::{self, Outcome, Status, Subject};
-use rbees_check::model::{Attention, Llama};
+use rbees_check::model::{self, Attention, Llama};
 use rbees_check::models::Model;
 use rbees_check::reference::{Feed, Reference, Source};
 use rbees_check::{Error, Result, report};
@@ -13,7 +13,7 @@ use super::paint::{self, Out};
 use super::progress::Progress;
 use super::reports::{self, Facts, Reports};
 use super::settings::Settings;
-use super::{Common, Ending, Path, device, explain, interrupt, say, speech, threads};
+use super::{Common, DEFAULT_MODEL, Ending, Matmul, Path, device, explain, interrupt, say, speech, threads};
 
 #[derive(Args, Debug)]
 pub struct Run {
@@ -31,9 +31,9 @@ pub struct Run {
     /// Judge this path only [default: both]
     #[arg(long, value_name = "PATH", value_enum)]
     attention: Option<Path>,
-    /// Weights as floats, or in their blocks
-    #[arg(long, value_name = "PATH", value_enum, default_value = "dense")]
-    matmul: Matmul,
+    /// Multiply with weights as floats, or in the blocks of a quantised file [default: both, where there are blocks]
+    #[arg(long, value_name = "PATH", value_enum)]
+    matmul: Option<Matmul>,
     #[command(flatten)]
     reports: Reports,
 }
@@ -56,25 +56,9 @@ impl From<Entry> for Feed {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-enum Matmul {
-    Dense,
-    Quantized,
-}
-
-impl Matmul {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Dense => "dense",
-            Self::Quantized => "quantized",
-        }
-    }
-}
-
 impl Run {
     pub fn perform(mut self, out: &mut Out) -> Result<Ending> {
         let checkpoints = self.checkpoints()?;
-        self.ready()?;
         threads::limit(self.common.threads)?;
         interrupt::heed();
         let flags = self.flags();
@@ -88,7 +72,8 @@ impl Run {
         let model = self.common.open()?;
         let mut subject = self.subject(&model, &device)?;
 
-        let (dtype, matmul, on) = (self.common.dtype(), self.matmul.name(), device::name(&device));
+        let (dtype, on) = (self.common.dtype(), device::name(&device));
+        let matmul = matmuls_named(&self.matmuls(&model));
         let head = format!("{} · {} · {on}, {}, {matmul}\n", model.name, subject.config, dtype.as_str());
         progress.aside(|| out.line(head))?;
         let outcomes = self.judge(&mut subject, &checkpoints, &mut expected, &progress, out)?;
@@ -107,7 +92,7 @@ impl Run {
         let ending = ending(&outcomes, expected.stale.len());
         let summary = report::summary(&outcomes, expected.stale.len());
         if self.reports.wanted() {
-            let facts = Facts { model: &model, subject: &subject, device: &on, dtype, matmul };
+            let facts = Facts { model: &model, subject: &subject, device: &on, dtype, matmul: &matmul };
             let report = reports::report(&facts, &outcomes, expected.stale, ending)?;
             self.reports.write(&report)?;
             out.text(&self.reports.since(earlier.as_ref(), &report))?;
@@ -115,7 +100,10 @@ impl Run {
         let all_passed = outcomes.iter().all(|outcome| outcome.status() == Status::Passed);
         if all_passed && outcomes.len() == checkpoints::ALL.len() {
             drop(subject);
-            let llama = Llama::load(&model.weights, &device, dtype, Attention::Plain)?;
+            // What generates by default: blocks, where there are some.
+            let matmul = self.matmuls(&model).pop().unwrap_or(model::Matmul::Dense);
+            let path = model::Path { attention: Attention::Plain, matmul };
+            let llama = Llama::load(&model.weights, &device, dtype, path)?;
             speech::sample(&model, &llama, out)?;
         }
         out.line(summary)?;
@@ -124,13 +112,13 @@ impl Run {
 
     /// What the flags leave open is as the settings say; the failures that these expect of this run.
     fn settle(&mut self, settings: Settings) -> Expectations {
-        let differs =
-            |flag: &Option<String>, file: &Option<String>| flag.is_some() && file.is_some() && flag != file;
-        let other = differs(&self.common.model, &settings.model)
-            || differs(&self.common.references, &settings.references);
+        let differs = |flag: &Option<String>, file: &str| flag.as_ref().is_some_and(|flag| flag != file);
+        let other = differs(&self.common.model, settings.model.as_deref().unwrap_or(DEFAULT_MODEL))
+            || differs(&self.common.references, settings.references.as_deref().unwrap_or_default());
         let partial = !self.cases.is_empty()
             || self.feed.is_some()
             || self.attention.is_some()
+            || self.matmul.is_some()
             || self.common.dtype.is_some()
             || self.common.device != "cpu";
         self.common.settle(&settings);
@@ -172,20 +160,17 @@ impl Run {
         Ok(checkpoints::ALL.into_iter().filter(|checkpoint| asked.contains(checkpoint)).collect())
     }
 
-    /// What can be typed and not be done yet.
-    fn ready(&self) -> Result<()> {
-        if self.matmul != Matmul::Dense {
-            let what = "--matmul: only dense is judged, quantized is not there yet";
-            return Err(Error::input(
-                what,
-                "use --matmul dense: blocks are widened to floats when they are read",
-            ));
+    /// How matrices are multiplied with, in every way that was asked for.
+    fn matmuls(&self, model: &Model) -> Vec<model::Matmul> {
+        match self.matmul {
+            Some(matmul) => vec![matmul.into()],
+            None if model.weights.is_quantized() => vec![model::Matmul::Dense, model::Matmul::Quantized],
+            None => vec![model::Matmul::Dense],
         }
-        Ok(())
     }
 
     fn subject<'a>(&self, model: &'a Model, device: &candle_core::Device) -> Result<Subject<'a>> {
-        let paths = match self.attention {
+        let attentions = match self.attention {
             Some(path) => vec![path.into()],
             None if device.is_cpu() => vec![Attention::Plain, Attention::Fused],
             None => {
@@ -193,6 +178,8 @@ impl Run {
                 vec![Attention::Plain]
             }
         };
+        let of = |matmul| attentions.iter().map(move |&attention| model::Path { attention, matmul });
+        let paths: Vec<model::Path> = self.matmuls(model).into_iter().flat_map(of).collect();
         let dtype = self.common.dtype();
         let names = model.fixture.as_ref().map_or(&[][..], |fixture| &fixture.cases);
         let mut subject = if self.cases.is_empty() && names.is_empty() {
@@ -232,6 +219,11 @@ impl Run {
         })?;
         printed.map(|()| outcomes)
     }
+}
+
+/// `dense`, `dense and quantized`.
+fn matmuls_named(matmuls: &[model::Matmul]) -> String {
+    matmuls.iter().map(|matmul| matmul.name()).collect::<Vec<_>>().join(" and ")
 }
 
 /// A case of the model's by its name, or any by its folder.
