@@ -79,16 +79,7 @@ impl Run {
         let outcomes = self.judge(&mut subject, &checkpoints, &mut expected, &progress, out)?;
         drop(progress);
         out.line("")?;
-        for (outcome, detail) in outcomes.iter().filter_map(|o| Some((o, report::detail(o, &flags)?))) {
-            out.line(paint::status(&detail, outcome.status()))?;
-        }
-        if let Some(first) = report::first_wrong(&outcomes) {
-            out.line(format!("{first}\n"))?;
-        }
-        for stale in &expected.stale {
-            out.line(format!("stale: {stale}; take the expectation away\n"))?;
-        }
-        expected.notes.iter().for_each(|note| say(&format!("note: {note}")));
+        troubles(&outcomes, &expected, &flags, out)?;
         let ending = ending(&outcomes, expected.stale.len());
         let summary = report::summary(&outcomes, expected.stale.len());
         if self.reports.wanted() {
@@ -224,6 +215,21 @@ impl Run {
 /// `dense`, `dense and quantized`.
 fn matmuls_named(matmuls: &[model::Matmul]) -> String {
     matmuls.iter().map(|matmul| matmul.name()).collect::<Vec<_>>().join(" and ")
+}
+
+/// Everything that is not as it should be, in paragraphs. `flags` run it again.
+fn troubles(outcomes: &[Outcome], expected: &Expectations, flags: &str, out: &mut Out) -> Result<()> {
+    for (outcome, detail) in outcomes.iter().filter_map(|o| Some((o, report::detail(o, flags)?))) {
+        out.line(paint::status(&detail, outcome.status()))?;
+    }
+    if let Some(first) = report::first_wrong(outcomes) {
+        out.line(format!("{first}\n"))?;
+    }
+    for stale in &expected.stale {
+        out.line(format!("stale: {stale}; take the expectation away\n"))?;
+    }
+    expected.notes.iter().for_each(|note| say(&format!("note: {note}")));
+    Ok(())
 }
 
 /// A case of the model's by its name, or any by its folder.

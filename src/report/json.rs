@@ -99,9 +99,9 @@ pub struct Run {
     pub device: String,
     /// `f32`, `bf16`, `f16`.
     pub dtype: String,
-    /// How weights enter a product: `dense`, `quantized`.
+    /// How weights enter a product: `dense`, `quantized`, `dense and quantized`.
     pub matmul: String,
-    /// Paths of attention: `plain`, `fused`.
+    /// Paths that were judged: `plain`, `fused`, `plain quantized`.
     pub paths: Vec<String>,
     /// The one feed that was judged, if not all.
     pub feed: Option<String>,
