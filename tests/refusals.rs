@@ -138,7 +138,7 @@ fn a_changed_weight_file_is_red_and_the_tensor_is_named() {
 
     let built_in = models::open("tiny-llama").unwrap();
     let model = Model { weights: Weights::open(folder.path()).unwrap(), ..built_in };
-    let mut subject = Subject::new(&model, &[], &Device::Cpu, DType::F32, &[]).unwrap();
+    let mut subject = Subject::new(&model, &[], &Device::Cpu, DType::F32, &[] as &[Attention]).unwrap();
     let outcome = judge::run(&mut subject, checkpoints::find("00").unwrap()).unwrap();
     let wrong: Vec<&str> = outcome.failures().map(|f| f.about.as_str()).collect();
     assert_eq!(wrong.len(), 1, "{wrong:?}");
@@ -151,7 +151,8 @@ fn a_port_that_hands_nothing_over_passes_no_checkpoint_of_sites(
     #[values("00B", "01", "01B", "02", "03", "04", "05", "06", "07")] id: &str,
 ) {
     let model = models::open("tiny-llama2").unwrap();
-    let mut subject = Subject::new(&model, &["short".into()], &Device::Cpu, DType::F32, &[]).unwrap();
+    let mut subject =
+        Subject::new(&model, &["short".into()], &Device::Cpu, DType::F32, &[] as &[Attention]).unwrap();
     let llama = Llama::load(&model.weights, &Device::Cpu, DType::F32, Attention::Plain).unwrap();
     subject.ports = vec![Box::new(Driven::silent(LlamaPort::new(llama)))];
     let outcome = judge::run(&mut subject, checkpoints::find(id).unwrap()).unwrap();
