@@ -9,6 +9,7 @@ mod list;
 mod paint;
 mod progress;
 mod run;
+mod selftest;
 mod speech;
 mod threads;
 mod verdicts;
@@ -55,6 +56,8 @@ enum Verb {
     Generate(generate::Generate),
     /// Show a model's config, tensors and tokenizer
     Inspect(inspect::Inspect),
+    /// Plant every known mistake into a model and see that it is caught
+    Selftest(selftest::Selftest),
 }
 
 /// What `run` and `generate` have in common.
@@ -160,6 +163,7 @@ pub fn perform(arguments: Arguments) -> Result<Ending> {
         Verb::Explain(explain) => explain.perform(&mut out),
         Verb::Generate(generate) => generate.perform(&mut out),
         Verb::Inspect(inspect) => inspect.perform(&mut out),
+        Verb::Selftest(selftest) => selftest.perform(&mut out),
     }
 }
 
