@@ -1,12 +1,14 @@
 //! Callers and what becomes of logits: rows 6, 8 and 33 to 38 of the catalogue.
 
+use std::collections::BTreeMap;
+
 use candle_core::Tensor;
 use serde_json::{Value, json};
 
 use super::around::{Around, Fault};
 use super::making::demand;
 use super::{PLANT, Plant};
-use crate::model::Input;
+use crate::model::{Cache, Input, Llama};
 use crate::port::{LlamaPort, Port, Traits};
 use crate::probe::{Kind, Probe, Site};
 use crate::tokenizer::Tokenizer;
@@ -23,8 +25,8 @@ pub const PLANTS: &[Plant] = &[
     },
     Plant {
         name: "cache-kept",
-        does: "empties the cache only when the batch changes or it is full",
-        make: |sound| sound.driven(|llama| Kept { port: LlamaPort::new(llama), batch: 0, held: 0 }),
+        does: "keeps a cache for each size of batch, and empties it only when it is full",
+        make: |sound| sound.driven(|llama| Kept { llama, caches: BTreeMap::new() }),
         red: &["03", "04", "06", "07", "09"],
         first: Some("model.layers.0.self_attn.scores"),
         ..PLANT
@@ -161,28 +163,26 @@ impl Fault for Penalty {
     }
 }
 
-/// Nobody empties its cache until it must.
+/// Nobody empties a cache until it is full.
 struct Kept {
-    port: LlamaPort,
-    batch: usize,
-    /// Slots filled.
-    held: usize,
+    llama: Llama,
+    /// By the size of the batch.
+    caches: BTreeMap<usize, Cache>,
 }
 
 impl Port for Kept {
     fn traits(&self) -> Traits {
-        self.port.traits()
+        LlamaPort::new(self.llama.clone()).traits()
     }
 
     fn begin(&mut self) {}
 
-    fn forward(&mut self, input: &Input, probe: &mut dyn Probe) -> Result<Tensor> {
-        if input.batch() != self.batch || self.held + input.len() > self.traits().context {
-            self.port.begin();
-            (self.batch, self.held) = (input.batch(), 0);
+    fn forward(&mut self, input: &Input, mut probe: &mut dyn Probe) -> Result<Tensor> {
+        let cache = self.caches.entry(input.batch()).or_insert_with(|| self.llama.new_cache());
+        if cache.room() < input.len() {
+            cache.reset();
         }
-        self.held += input.len();
-        self.port.forward(input, probe)
+        self.llama.forward(input, cache, &mut probe)
     }
 }
 
