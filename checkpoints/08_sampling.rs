@@ -9,12 +9,14 @@ use super::{Checkpoint, How};
 pub const CHECKPOINT: Checkpoint = Checkpoint {
     id: "08",
     name: "sampling",
-    judges: "argmax, temperature, top-k, top-p and penalties against stored distributions; seeds reproduce",
+    judges: "logit bias, penalty, temperature, top-k, top-p, min-p against stored distributions; seeds reproduce",
     how: How::Sampling,
     trips: &[
+        "a logit bias added after the penalty or the temperature, or to the probabilities",
         "a repetition penalty that multiplies negative logits the wrong way, or is on by default",
         "top-p without the token that crosses p, or before the temperature",
         "top-k that drops ties, or keeps k + 1",
+        "min-p against a fixed threshold, and not against the likeliest token",
         "temperature 0 divided by",
     ],
 };

@@ -96,8 +96,8 @@ const PLANTS: [Plant; 7] = [
         model: "smollm2-135m",
         port: |mut llama| {
             for block in &mut llama.layers {
-                let weight = block.self_attn.o_proj.weight().t().and_then(|t| t.contiguous());
-                block.self_attn.o_proj = candle_nn::Linear::new(weight.expect("a transpose"), None);
+                let weight = block.self_attn.o_proj.floats().unwrap().t().and_then(|t| t.contiguous());
+                block.self_attn.o_proj = candle_nn::Linear::new(weight.expect("a transpose"), None).into();
             }
             Box::new(LlamaPort::new(llama))
         },
@@ -128,7 +128,7 @@ fn caught(plant: &Plant) -> Result<(), Failed> {
     let model = models::open(plant.model)?;
     let mut cases = model.fixture.as_ref().ok_or("no references")?.cases.clone();
     cases.retain(|case| case != "long"); // slow, and the short ones show each of these mistakes
-    let mut subject = Subject::new(&model, &cases, &Device::Cpu, DType::F32, &[])?;
+    let mut subject = Subject::new(&model, &cases, &Device::Cpu, DType::F32, &[] as &[Attention])?;
     for &path in plant.paths {
         let llama = Llama::load(&model.weights, &Device::Cpu, DType::F32, path)?;
         subject.ports = vec![(plant.port)(llama)];

@@ -9,6 +9,13 @@ And God said, Let there be a firmament in the midst of the waters, and let it di
 And God made the firmament, and divided the waters which were under the firmament from the waters which were above the firmament: and it was so.
 And God called the firmament Heaven. And the evening and the morning were the second day."""
 
+CREATION = GENESIS + """
+And God said, Let the waters under the heaven be gathered together unto one place, and let the dry land appear: and it was so.
+And God called the dry land Earth; and the gathering together of the waters called he Seas: and God saw that it was good.
+And God said, Let the earth bring forth grass, the herb yielding seed, and the fruit tree yielding fruit after his kind, whose seed is in itself, upon the earth: and it was so.
+And the earth brought forth grass, and herb yielding seed after his kind, and the tree yielding fruit, whose seed was in itself, after his kind: and God saw that it was good.
+And the evening and the morning were the third day."""
+
 FRANCE = "The capital of France is"
 CHAT = [{"role": "user", "content": "What is the capital of France?"}]
 
@@ -27,10 +34,12 @@ GREEDY = {
         "The king of",
         "Blessed are they that",
     ],
+    "tiny-llama:q8_0": ["And God said,", "In the beginning", "The king of", "Blessed are they that"],
     "tiny-llama2": ["And God said,", "In the beginning", "The king of", "Blessed are they that"],
 }
 
-# name of an array -> generation settings; transformers puts its processors in its own order
+# name of an array -> generation settings; transformers puts its processors in its own order. A bias is on the
+# token of that rank among the logits (0 is the likeliest), or on the last token of the context.
 SAMPLING = {
     "t0.7": {"temperature": 0.7},
     "t1.5": {"temperature": 1.5},
@@ -47,11 +56,27 @@ SAMPLING = {
     "r1.3-t0.7-p0.9": {"repetition_penalty": 1.3, "temperature": 0.7, "top_p": 0.9},
     "r1.3-t1.5-k40-p0.9-m0.1": {
         "repetition_penalty": 1.3, "temperature": 1.5, "top_k": 40, "top_p": 0.9, "min_p": 0.1},
+    "t3-p0.9": {"temperature": 3.0, "top_p": 0.9},
+    "t3-m0.02": {"temperature": 3.0, "min_p": 0.02},
+    "t3-k40-m0.02": {"temperature": 3.0, "top_k": 40, "min_p": 0.02},
+    "t3-p0.9-m0.05": {"temperature": 3.0, "top_p": 0.9, "min_p": 0.05},
+    "r1.3-t3": {"repetition_penalty": 1.3, "temperature": 3.0},
+    "r1.3-t3-m0.02": {"repetition_penalty": 1.3, "temperature": 3.0, "min_p": 0.02},
+    "r0.8-t1.5-k40": {"repetition_penalty": 0.8, "temperature": 1.5, "top_k": 40},  # below 1 it rewards
+    "b": {"bias": {0: -6.0, 5: 2.5}},
+    "b-t3-k5": {"bias": {0: -6.0, 7: 4.0}, "temperature": 3.0, "top_k": 5},
+    "b-t1.5-p0.9": {"bias": {0: -6.0, 7: 4.0}, "temperature": 1.5, "top_p": 0.9},
+    "b-t1.5-m0.02": {"bias": {0: -6.0, 7: 4.0}, "temperature": 1.5, "min_p": 0.02},
+    "b-r1.3": {"bias": {0: -6.0, "last": 24.0}, "repetition_penalty": 1.3},  # the order of these two shows
+    "b-r1.3-t3-k40-p0.9-m0.02": {
+        "bias": {0: -6.0, 5: 2.5, "last": 9.0}, "repetition_penalty": 1.3, "temperature": 3.0, "top_k": 40, "top_p": 0.9,
+        "min_p": 0.02},
 }
 # A full distribution over 49152 tokens is 0.3 MB: one is enough. And after "The capital of France is" many
 # settings keep " Paris" alone, which tells nothing.
 SAMPLING_OF = {"smollm2-135m": [
-    "t0.7", "k5", "k40", "p0.9", "r1.3-k40", "t1.5-m0.1", "t1.5-k40-p0.9", "r1.3-t1.5-k40-p0.9-m0.1"]}
+    "t0.7", "k5", "k40", "p0.9", "r1.3-k40", "t1.5-m0.1", "t1.5-k40-p0.9", "r1.3-t1.5-k40-p0.9-m0.1",
+    "t3-k40-m0.02", "b-t3-k5", "b-t1.5-p0.9", "b-t1.5-m0.02", "b-r1.3-t3-k40-p0.9-m0.02"]}
 
 TOKENS = [
     "",

@@ -1,9 +1,11 @@
 //! `generate`: text, once the path that makes it has passed its checkpoints.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
-use rbees_check::generate::Sampling;
+use rbees_check::generate::{Sampling, Stops};
 use rbees_check::judge::Status;
-use rbees_check::model::{Attention, Llama};
+use rbees_check::model::{self, Llama};
 use rbees_check::models::Model;
 use rbees_check::tokenizer::chat::Message;
 use rbees_check::{Error, Result};
@@ -11,7 +13,8 @@ use rbees_check::{Error, Result};
 use super::gate::{self, Gate};
 use super::paint::Out;
 use super::progress::Progress;
-use super::{Common, Ending, Path, device, say, speech, threads};
+use super::speech::{Request, Speech};
+use super::{Common, Ending, Matmul, Path, device, say, threads, token_lines};
 
 #[derive(Args, Debug)]
 pub struct Generate {
@@ -40,12 +43,27 @@ pub struct Generate {
     /// Make tokens that were there before less likely; 1 does not
     #[arg(long, value_name = "R", default_value_t = 1.0)]
     repetition_penalty: f64,
+    /// Add VALUE to the logit of token ID, before anything else; -inf bars it. May be given again
+    #[arg(long, value_name = "ID=VALUE", value_parser = bias)]
+    logit_bias: Vec<(u32, f64)>,
+    /// End the text before TEXT, which is not printed. May be given again
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
     /// The same seed chooses the same text
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// A JSON object a token, with its log-probabilities, and one at the end
+    #[arg(long)]
+    json: bool,
+    /// With --json: the N likeliest tokens of each place too
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "json")]
+    top_logprobs: usize,
     /// The path that generates
     #[arg(long, value_name = "PATH", value_enum, default_value = "plain")]
     attention: Path,
+    /// Multiply with weights as floats, or in the blocks of a quantised file [default: blocks, if it has some]
+    #[arg(long, value_name = "PATH", value_enum)]
+    matmul: Option<Matmul>,
     /// Do not judge the path first
     #[arg(long, conflicts_with = "require_checks")]
     unchecked: bool,
@@ -56,19 +74,20 @@ pub struct Generate {
 
 impl Generate {
     pub fn perform(self, out: &mut Out) -> Result<Ending> {
-        let sampling = self.sampling();
-        sampling.validate()?;
+        let sampling = self.sampling()?;
+        let stops = Stops::new(self.stop.clone())?;
         threads::limit(self.common.threads)?;
         let device = device::open(&self.common.device)?;
         let progress = Progress::start("reading the model");
         let model = self.common.open()?;
-        let ids = self.ids(&model)?;
+        let prompt = self.ids(&model)?;
+        sampling.fits(model.weights.config().vocab_size)?;
         drop(progress);
 
-        let (dtype, attention) = (self.common.dtype.into(), Attention::from(self.attention));
+        let (dtype, on) = (self.common.dtype.into(), self.path(&model));
         if !self.unchecked {
-            let path = gate::Path { model: &model, device: &device, dtype, attention };
-            match gate::judge(&path, &ids, self.common.verbose)? {
+            let path = gate::Path { model: &model, device: &device, dtype, path: on };
+            match gate::judge(&path, &prompt, self.common.verbose)? {
                 Gate::Open => {}
                 Gate::Shut(status, what) => return Ok(self.refuse(status, &what)),
                 Gate::Unjudged if self.require_checks => {
@@ -84,11 +103,19 @@ impl Generate {
             }
         }
         let progress = Progress::start("loading the weights");
-        let llama = Llama::load(&model.weights, &device, dtype, attention)?;
+        let llama = Llama::load(&model.weights, &device, dtype, on)?;
         drop(progress);
-        let first = if self.chat { "" } else { self.prompt.as_str() };
-        let spoken = speech::stream(&llama, &model.tokenizer, ids, first, sampling, self.max_tokens, out)?;
-        out.line("")?;
+        let request = Request { prompt, sampling, stops, max_tokens: self.max_tokens };
+        let speech = Speech::begin(&llama, &model.tokenizer, request)?;
+        let spoken = match self.json {
+            true => token_lines::write(speech, &model.tokenizer, self.top_logprobs, out)?,
+            false => {
+                out.text(if self.chat { "" } else { self.prompt.as_str() })?;
+                let spoken = speech.write(out)?;
+                out.line("")?;
+                spoken
+            }
+        };
         say(&format!(
             "prompt of {} in {:.2} s; {}",
             spoken.prompt,
@@ -98,15 +125,35 @@ impl Generate {
         Ok(Ending::Passed)
     }
 
-    fn sampling(&self) -> Sampling {
-        Sampling {
+    fn sampling(&self) -> Result<Sampling> {
+        let mut logit_bias = BTreeMap::new();
+        for &(token, bias) in &self.logit_bias {
+            if logit_bias.insert(token, bias).is_some() {
+                let hint = "give --logit-bias once a token";
+                return Err(Error::input(format!("--logit-bias: token {token} has two"), hint));
+            }
+        }
+        let sampling = Sampling {
             temperature: self.temperature,
             top_k: self.top_k,
             top_p: self.top_p,
             min_p: self.min_p,
             repetition_penalty: self.repetition_penalty,
+            logit_bias,
             seed: self.seed,
-        }
+        };
+        sampling.validate()?;
+        Ok(sampling)
+    }
+
+    /// The path that generates.
+    fn path(&self, model: &Model) -> model::Path {
+        let matmul = match self.matmul {
+            Some(matmul) => matmul.into(),
+            None if model.weights.is_quantized() => model::Matmul::Quantized,
+            None => model::Matmul::Dense,
+        };
+        model::Path { attention: self.attention.into(), matmul }
     }
 
     /// The prompt as the model is to read it.
@@ -125,4 +172,10 @@ impl Generate {
         say(&format!("hint: see `rbees-check run all --model {model}`, or say --unchecked"));
         if status == Status::Failed { Ending::Failed } else { Ending::NotJudged }
     }
+}
+
+/// `42=-3.5`.
+fn bias(text: &str) -> Result<(u32, f64), String> {
+    let parsed = text.split_once('=').and_then(|(id, value)| Some((id.parse().ok()?, value.parse().ok()?)));
+    parsed.ok_or_else(|| "a token's id, `=`, and a number, like 42=-3.5".into())
 }

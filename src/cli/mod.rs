@@ -12,13 +12,14 @@ mod run;
 mod selftest;
 mod speech;
 mod threads;
+mod token_lines;
 mod verdicts;
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum};
-use rbees_check::model::Attention;
+use rbees_check::model::{self, Attention};
 use rbees_check::models::{self, Model};
 use rbees_check::{Error, Result};
 
@@ -123,6 +124,22 @@ impl From<Path> for Attention {
         match path {
             Path::Plain => Self::Plain,
             Path::Fused => Self::Fused,
+        }
+    }
+}
+
+/// Floats, or the blocks of a quantised file.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Matmul {
+    Dense,
+    Quantized,
+}
+
+impl From<Matmul> for model::Matmul {
+    fn from(matmul: Matmul) -> Self {
+        match matmul {
+            Matmul::Dense => Self::Dense,
+            Matmul::Quantized => Self::Quantized,
         }
     }
 }

@@ -3,14 +3,14 @@
 use clap::{Args, ValueEnum};
 use rbees_check::checkpoints::{self, Checkpoint};
 use rbees_check::judge::{self, Outcome, Status, Subject};
-use rbees_check::model::{Attention, Llama};
+use rbees_check::model::{self, Attention, Llama};
 use rbees_check::models::Model;
 use rbees_check::reference::{Feed, Reference, Source};
 use rbees_check::{Error, Result, report};
 
 use super::paint::{self, Out};
 use super::progress::Progress;
-use super::{Common, Ending, Path, device, explain, say, speech, threads};
+use super::{Common, Ending, Matmul, Path, device, explain, say, speech, threads};
 
 #[derive(Args, Debug)]
 pub struct Run {
@@ -28,9 +28,9 @@ pub struct Run {
     /// Judge this path only [default: both]
     #[arg(long, value_name = "PATH", value_enum)]
     attention: Option<Path>,
-    /// Weights as floats, or in their blocks
-    #[arg(long, value_name = "PATH", value_enum, default_value = "dense")]
-    matmul: Matmul,
+    /// Multiply with weights as floats, or in the blocks of a quantised file [default: both, where there are blocks]
+    #[arg(long, value_name = "PATH", value_enum)]
+    matmul: Option<Matmul>,
 }
 
 /// Where truth enters a forward pass.
@@ -51,16 +51,9 @@ impl From<Entry> for Feed {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-enum Matmul {
-    Dense,
-    Quantized,
-}
-
 impl Run {
     pub fn perform(self, out: &mut Out) -> Result<Ending> {
         let checkpoints = self.checkpoints()?;
-        self.ready()?;
         threads::limit(self.common.threads)?;
         let device = device::open(&self.common.device)?;
         let progress = Progress::start("reading the model and its references");
@@ -69,7 +62,8 @@ impl Run {
 
         let dtype = candle_core::DType::from(self.common.dtype).as_str();
         let (name, on) = (&model.name, device::name(&device));
-        progress.aside(|| out.line(format!("{name} · {} · {on}, {dtype}, dense\n", subject.config)))?;
+        let matmul = matmuls_named(&self.matmuls(&model));
+        progress.aside(|| out.line(format!("{name} · {} · {on}, {dtype}, {matmul}\n", subject.config)))?;
         let outcomes = self.judge(&mut subject, &checkpoints, &progress, out)?;
         drop(progress);
         out.line("")?;
@@ -84,7 +78,10 @@ impl Run {
         let all_passed = outcomes.iter().all(|outcome| outcome.status() == Status::Passed);
         if all_passed && outcomes.len() == checkpoints::ALL.len() {
             drop(subject);
-            let llama = Llama::load(&model.weights, &device, self.common.dtype.into(), Attention::Plain)?;
+            // What generates by default: blocks, where there are some.
+            let matmul = self.matmuls(&model).pop().unwrap_or(model::Matmul::Dense);
+            let path = model::Path { attention: Attention::Plain, matmul };
+            let llama = Llama::load(&model.weights, &device, self.common.dtype.into(), path)?;
             speech::sample(&model, &llama, out)?;
         }
         out.line(report::summary(&outcomes))?;
@@ -113,20 +110,17 @@ impl Run {
         Ok(checkpoints::ALL.into_iter().filter(|checkpoint| asked.contains(checkpoint)).collect())
     }
 
-    /// What can be typed and not be done yet.
-    fn ready(&self) -> Result<()> {
-        if self.matmul != Matmul::Dense {
-            let what = "--matmul: only dense is judged, quantized is not there yet";
-            return Err(Error::input(
-                what,
-                "use --matmul dense: blocks are widened to floats when they are read",
-            ));
+    /// How matrices are multiplied with, in every way that was asked for.
+    fn matmuls(&self, model: &Model) -> Vec<model::Matmul> {
+        match self.matmul {
+            Some(matmul) => vec![matmul.into()],
+            None if model.weights.is_quantized() => vec![model::Matmul::Dense, model::Matmul::Quantized],
+            None => vec![model::Matmul::Dense],
         }
-        Ok(())
     }
 
     fn subject<'a>(&self, model: &'a Model, device: &candle_core::Device) -> Result<Subject<'a>> {
-        let paths = match self.attention {
+        let attentions = match self.attention {
             Some(path) => vec![path.into()],
             None if device.is_cpu() => vec![Attention::Plain, Attention::Fused],
             None => {
@@ -134,6 +128,8 @@ impl Run {
                 vec![Attention::Plain]
             }
         };
+        let of = |matmul| attentions.iter().map(move |&attention| model::Path { attention, matmul });
+        let paths: Vec<model::Path> = self.matmuls(model).into_iter().flat_map(of).collect();
         let dtype = self.common.dtype.into();
         let names = model.fixture.as_ref().map_or(&[][..], |fixture| &fixture.cases);
         let mut subject = if self.cases.is_empty() && names.is_empty() {
@@ -171,6 +167,11 @@ impl Run {
         })?;
         printed.map(|()| outcomes)
     }
+}
+
+/// `dense`, `dense and quantized`.
+fn matmuls_named(matmuls: &[model::Matmul]) -> String {
+    matmuls.iter().map(|matmul| matmul.name()).collect::<Vec<_>>().join(" and ")
 }
 
 /// A case of the model's by its name, or any by its folder.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rbees_check::Result;
-use rbees_check::generate::{Generation, OnCache, Sampling};
+use rbees_check::generate::{Continuation, Generation, OnCache, Piece, Sampling, Stops};
 use rbees_check::model::Llama;
 use rbees_check::models::Model;
 use rbees_check::tokenizer::Tokenizer;
@@ -11,6 +11,7 @@ use rbees_check::tokenizer::Tokenizer;
 use super::paint::Out;
 
 /// How much was said, and how long it took.
+#[derive(Clone, Copy, Debug)]
 pub struct Spoken {
     /// Tokens of the prompt.
     pub prompt: usize,
@@ -36,40 +37,62 @@ impl Spoken {
     }
 }
 
-/// Reads `prompt`, writes `first`, then the continuation, never half a character of it, until it ends
-/// or nobody reads on.
-pub fn stream(
-    llama: &Llama,
-    tokenizer: &Tokenizer,
-    prompt: Vec<u32>,
-    first: &str,
-    sampling: Sampling,
-    max_tokens: usize,
-    out: &mut Out,
-) -> Result<Spoken> {
-    let (begin, eos) = (Instant::now(), &llama.config.eos_token_ids);
-    let mut text = tokenizer.stream(true);
-    for &id in &prompt {
-        text.push(id)?; // said already, but what follows is not the start of a text
+/// A prompt and how it is to go on.
+pub struct Request {
+    /// Ids of the prompt.
+    pub prompt: Vec<u32>,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Where the text ends.
+    pub stops: Stops,
+    /// How many tokens follow, at most.
+    pub max_tokens: usize,
+}
+
+/// What follows a prompt, piece by piece and timed.
+pub struct Speech<'a> {
+    /// The pieces, without the times.
+    pub continuation: Continuation<'a, OnCache<'a>>,
+    /// So far.
+    pub spoken: Spoken,
+    begin: Instant,
+}
+
+impl<'a> Speech<'a> {
+    /// Reads the prompt.
+    pub fn begin(llama: &'a Llama, tokenizer: &'a Tokenizer, request: Request) -> Result<Self> {
+        let Request { prompt, sampling, stops, max_tokens } = request;
+        let spoken =
+            Spoken { prompt: prompt.len(), reading: Duration::ZERO, tokens: 0, speaking: Duration::ZERO };
+        let begin = Instant::now();
+        let eos = &llama.config.eos_token_ids;
+        let generation = Generation::start(OnCache::new(llama), prompt, sampling, max_tokens, eos)?;
+        Ok(Self { continuation: Continuation::new(generation, tokenizer, stops)?, spoken, begin })
     }
-    let mut spoken =
-        Spoken { prompt: prompt.len(), reading: Duration::ZERO, tokens: 0, speaking: Duration::ZERO };
-    let generation = Generation::start(OnCache::new(llama), prompt, sampling, max_tokens, eos)?;
-    out.text(first)?;
-    for step in generation {
-        let token = step?.token;
-        if spoken.tokens == 0 {
-            spoken.reading = begin.elapsed();
+
+    /// Writes all of it, until it ends or nobody reads on.
+    pub fn write(mut self, out: &mut Out) -> Result<Spoken> {
+        while !out.closed()
+            && let Some(piece) = self.next()
+        {
+            out.text(&piece?.text)?;
         }
-        spoken.tokens += 1;
-        spoken.speaking = begin.elapsed() - spoken.reading;
-        if eos.contains(&token) || out.closed() {
-            break;
-        }
-        out.text(&text.push(token)?)?;
+        Ok(self.spoken)
     }
-    out.text(&text.finish()?)?;
-    Ok(spoken)
+}
+
+impl Iterator for Speech<'_> {
+    type Item = Result<Piece>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let piece = self.continuation.next()?;
+        if self.spoken.tokens == 0 {
+            self.spoken.reading = self.begin.elapsed();
+        }
+        self.spoken.tokens += 1;
+        self.spoken.speaking = self.begin.elapsed() - self.spoken.reading;
+        Some(piece)
+    }
 }
 
 /// What `run all` ends with, once all is well: the model says something.
@@ -83,6 +106,9 @@ pub fn sample(model: &Model, llama: &Llama, out: &mut Out) -> Result<()> {
         false => ("The capital of France is", Sampling::default()),
     };
     let ids = model.tokenizer.encode(prompt, true)?;
-    let spoken = stream(llama, &model.tokenizer, ids, prompt, sampling, 58, out)?;
+    let request = Request { prompt: ids, sampling, stops: Stops::new(vec![])?, max_tokens: 58 };
+    let speech = Speech::begin(llama, &model.tokenizer, request)?;
+    out.text(prompt)?;
+    let spoken = speech.write(out)?;
     out.line(format!("\n{}\n", spoken.speed()))
 }

@@ -3,7 +3,7 @@
 //!
 //! Scores are logits in f64; −∞ bars a token. Every filter leaves the likeliest token in.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::{Error, Result};
 
@@ -22,6 +22,13 @@ pub fn check(scores: &[f64]) -> Result<()> {
 /// The largest score; of equal ones the lowest id.
 pub fn argmax(scores: &[f64]) -> usize {
     scores.iter().enumerate().fold(0, |best, (id, score)| if *score > scores[best] { id } else { best })
+}
+
+/// Adds to the scores of these tokens, all of which the vocabulary has.
+pub fn bias(scores: &mut [f64], biases: &BTreeMap<u32, f64>) {
+    for (&id, bias) in biases {
+        scores[id as usize] += bias;
+    }
 }
 
 /// Makes every token of `context` less likely, once however often it occurs.
@@ -68,6 +75,12 @@ pub fn keep_min_p(scores: &mut [f64], p: f64) {
 /// Makes the tokens whose scores meet `condition` impossible.
 fn bar(scores: &mut [f64], condition: impl Fn(f64) -> bool) {
     scores.iter_mut().filter(|score| condition(**score)).for_each(|score| *score = f64::NEG_INFINITY);
+}
+
+/// What to take from each score, so that it is the logarithm of a probability.
+pub fn log_sum_exp(scores: &[f64]) -> f64 {
+    let most = scores[argmax(scores)];
+    most + scores.iter().map(|score| (score - most).exp()).sum::<f64>().ln()
 }
 
 /// Scores → probabilities; −∞ → 0.

@@ -2,6 +2,8 @@
 //!
 //! Every end-of-sequence id ends it: a chat model often has several.
 
+use super::likelihood::{Likelihood, likelihoods};
+use super::sampling::Draw;
 use super::{Decoder, Sampler, Sampling};
 use crate::Result;
 
@@ -23,6 +25,8 @@ pub enum Finish {
     MaxTokens,
     /// The model's context is full.
     Context,
+    /// The text came to a stop string. Only a [`Continuation`](super::Continuation) sees text.
+    StopString,
     /// The forward pass or the sampler failed.
     Error,
 }
@@ -32,8 +36,10 @@ pub enum Finish {
 pub struct Generation<D> {
     decoder: D,
     sampler: Sampler,
-    /// Of the next token, `[vocab]`; none while the last token has not been fed.
-    logits: Option<Vec<f32>>,
+    /// Of the next token, `[vocab]`, until it is drawn; then what it was drawn from.
+    logits: Vec<f32>,
+    /// The last token, until it is fed.
+    drawn: Option<Draw>,
     ids: Vec<u32>,
     prompt: usize,
     max_tokens: usize,
@@ -56,9 +62,10 @@ impl<D: Decoder> Generation<D> {
         eos: &[u32],
     ) -> Result<Self> {
         let sampler = Sampler::new(sampling)?;
-        let logits = Some(decoder.feed(&ids)?);
+        let logits = decoder.feed(&ids)?;
         let finish = (max_tokens == 0).then_some(Finish::MaxTokens);
-        Ok(Self { decoder, sampler, logits, prompt: ids.len(), ids, max_tokens, eos: eos.to_vec(), finish })
+        let (prompt, eos) = (ids.len(), eos.to_vec());
+        Ok(Self { decoder, sampler, logits, drawn: None, prompt, ids, max_tokens, eos, finish })
     }
 
     /// The prompt's ids.
@@ -76,14 +83,22 @@ impl<D: Decoder> Generation<D> {
         self.finish
     }
 
+    /// How likely the last token was, and the `others` likeliest tokens of its place by the model's
+    /// own logits, the last token among them if it is one. None before the first token.
+    pub fn likelihoods(&self, others: usize) -> Option<(Likelihood, Vec<Likelihood>)> {
+        let draw = self.drawn.as_ref()?;
+        Some(likelihoods(draw, &self.logits, others))
+    }
+
     /// Draws a token, feeding the one before it first.
     fn step(&mut self) -> Result<Step> {
-        let logits = match self.logits.take() {
-            Some(logits) => logits,
-            None => self.decoder.feed(&self.ids[self.ids.len() - 1..])?,
-        };
-        let token = self.sampler.sample(&logits, &self.ids)?;
+        if let Some(last) = self.drawn.take() {
+            self.logits = self.decoder.feed(&[last.token])?;
+        }
+        let draw = self.sampler.draw(&self.logits, &self.ids)?;
+        let token = draw.token;
         self.ids.push(token);
+        self.drawn = Some(draw);
         self.finish = if self.eos.contains(&token) {
             Some(Finish::EndOfSequence)
         } else if self.generated().len() == self.max_tokens {
@@ -93,7 +108,7 @@ impl<D: Decoder> Generation<D> {
         } else {
             None
         };
-        Ok(Step { token, gap: gap(&logits) })
+        Ok(Step { token, gap: gap(&self.logits) })
     }
 }
 

@@ -3,12 +3,13 @@
 use candle_core::{DType, IndexOp};
 
 use super::verdict::{Finding, Verdict};
-use crate::Result;
 use crate::checkpoints::NearTie;
 use crate::generate::{Decoder, Finish, Generation, Sampling};
 use crate::model::Input;
 use crate::port::{Port, Traits};
+use crate::probe::Arithmetic;
 use crate::reference::{Greedy, Prompt};
+use crate::{Error, Result};
 
 /// The tokens that end a text.
 pub(super) struct Ends<'a> {
@@ -18,17 +19,23 @@ pub(super) struct Ends<'a> {
     pub theirs: &'a [u32],
 }
 
-/// Every stored prompt. Also says how many steps could decide anything.
+/// Every stored prompt. Also says how many steps could decide anything and, of a quantised port, where
+/// its text leaves the dense one.
 pub(super) fn judge(
     port: &mut dyn Port,
     stored: &Greedy,
     ends: &Ends<'_>,
     rule: &NearTie,
-) -> Result<(Vec<Finding>, String)> {
+) -> Result<(Vec<Finding>, Vec<String>)> {
     let traits = port.traits();
-    let tie = near_tie(stored, &traits, rule);
+    let Some(prompts) = stored.on(traits.arithmetic) else {
+        let what = format!("greedy.json: no continuations on {} arithmetic", traits.arithmetic.name());
+        return Err(Error::input(what, "capture it again from the quantised file, or use --matmul dense"));
+    };
+    let tie = near_tie(prompts, &traits, rule);
     let (mut findings, mut decisive, mut steps) = (Vec::new(), 0, 0);
-    for prompt in &stored.prompts {
+    let mut notes = Vec::new();
+    for prompt in prompts {
         let decides = |step: usize| tie.is_some_and(|tie| prompt.gap[step] > tie);
         decisive += (0..prompt.tokens.len()).filter(|&step| decides(step)).count();
         steps += prompt.tokens.len();
@@ -38,18 +45,23 @@ pub(super) fn judge(
         };
         findings.push(finding(format!("{:?}", prompt.prompt), traits.path, verdict));
     }
-    let note = format!("{decisive} of {steps} steps decisive on {}", traits.path);
+    notes.push(format!("{decisive} of {steps} steps decisive on {}", traits.path));
+    if traits.arithmetic != Arithmetic::Dense {
+        for (prompt, dense) in prompts.iter().zip(&stored.prompts) {
+            notes.extend(parting(port, prompt, dense, ends.ours)?);
+        }
+    }
     if (decisive as f64) < rule.decisive * steps as f64 {
         findings.push(finding("decisive steps".into(), traits.path, Verdict::Incomparable));
     }
-    Ok((findings, note))
+    Ok((findings, notes))
 }
 
 /// The gap under which two tokens are as good as each other.
-fn near_tie(stored: &Greedy, traits: &Traits, rule: &NearTie) -> Option<f64> {
+fn near_tie(prompts: &[Prompt], traits: &Traits, rule: &NearTie) -> Option<f64> {
     let dtype = traits.dtype.as_str();
     let mut errors: Vec<f64> =
-        stored.prompts.iter().flat_map(|p| p.gap_error.get(dtype).into_iter().flatten().copied()).collect();
+        prompts.iter().flat_map(|p| p.gap_error.get(dtype).into_iter().flatten().copied()).collect();
     errors.sort_by(f64::total_cmp);
     let last = errors.len().checked_sub(1)?;
     Some(rule.times * errors[(rule.percentile * last as f64).ceil() as usize])
@@ -106,6 +118,25 @@ fn follow(
     Ok(Verdict::Pass(0.0))
 }
 
+/// Where the port's own text, without being led, leaves that of the dense model, and by what gap it
+/// was decided on either side; nothing if it never does.
+fn parting(port: &mut dyn Port, prompt: &Prompt, dense: &Prompt, eos: &[u32]) -> Result<Option<String>> {
+    let path = port.traits().path;
+    let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
+    let length = dense.tokens.len();
+    let stream = Generation::start(Driven::begin(port), prompt.ids.clone(), sampling, length, eos)?;
+    for ((step, got), &want) in stream.enumerate().zip(&dense.tokens) {
+        let got = got?;
+        if got.token != want {
+            return Ok(Some(format!(
+                "{:?} leaves the dense text at step {step}: there dense leads by {:.3}, {path} by {:.3}",
+                prompt.prompt, dense.gap[step], got.gap
+            )));
+        }
+    }
+    Ok(None)
+}
+
 /// A port as generation sees it. The judge counts positions, as any caller of forward must.
 struct Driven<'a> {
     port: &'a mut dyn Port,
@@ -156,8 +187,8 @@ mod tests {
 
     impl Port for Scripted {
         fn traits(&self) -> Traits {
-            let (path, hides, layouts) = ("plain", &[][..], vec![]);
-            Traits { path, dtype: DType::F32, layers: 1, vocab: 8, context: 64, hides, layouts }
+            let (path, hides, layouts, arithmetic) = ("plain", &[][..], vec![], Arithmetic::Dense);
+            Traits { path, arithmetic, dtype: DType::F32, layers: 1, vocab: 8, context: 64, hides, layouts }
         }
 
         fn begin(&mut self) {
@@ -188,10 +219,11 @@ mod tests {
                 runner_up: vec![0; 4],
                 gap_error: BTreeMap::from([("f32".into(), vec![0.1; 4])]),
             }],
+            quantized: BTreeMap::new(),
         };
         let mut port = Scripted { says: says.into(), at: 0 };
-        let (findings, note) = judge(&mut port, &stored, &Ends { ours, theirs: &[4] }, &RULE).unwrap();
-        (findings.iter().map(|f| f.verdict.status()).max().unwrap(), note)
+        let (findings, notes) = judge(&mut port, &stored, &Ends { ours, theirs: &[4] }, &RULE).unwrap();
+        (findings.iter().map(|f| f.verdict.status()).max().unwrap(), notes.concat())
     }
 
     #[rstest]

@@ -14,7 +14,7 @@ use crate::Result;
 use crate::compare::Noise;
 use crate::model::Input;
 use crate::port::{Port, Traits};
-use crate::probe::Site;
+use crate::probe::{Arithmetic, Site};
 use crate::reference::{Feed, Place, Reference, Truth};
 
 /// Judges every law on `case`; noise as measured for it.
@@ -25,7 +25,7 @@ pub(super) fn judge(port: &mut dyn Port, case: &Reference, factor: f64) -> Resul
     let fed = Held {
         fed: Some((case, Feed::Site)),
         judges: &|site, place| sites::clean(case, site, place, traits.layers),
-        noise: &|site, place| case.noise(site, place, traits.dtype, Feed::Site),
+        noise: &|site, place| case.noise_on(traits.arithmetic, Feed::Site, site, place, traits.dtype),
         factor,
     };
     let mut findings = same_in_pieces(port, &whole, &fed)?;
@@ -39,21 +39,36 @@ pub(super) fn judge(port: &mut dyn Port, case: &Reference, factor: f64) -> Resul
 /// A wrong port may be much more sensitive to rounding than the right model is whose noise was
 /// measured. So where something differs, it is judged again with the port's own sensitivity counted
 /// in: a mistake made elsewhere must not look like one of the cache.
+///
+/// Where activations are rounded to 8 bits, one that falls to the other side moves by a whole step, and
+/// over many layers that grows to the size of the values: whole forwards cannot be held against each
+/// other, however honest. There each block begins from truth.
 fn on_its_own(
     port: &mut dyn Port,
     case: &Reference,
     whole: &Sequence<'_>,
     factor: f64,
 ) -> Result<Vec<Finding>> {
-    let dtype = port.traits().dtype;
+    let Traits { dtype, arithmetic, .. } = port.traits();
+    let feed = if arithmetic == Arithmetic::Dense { Feed::Own } else { Feed::Block };
     // Noise was measured where truth is stored: only those rows can be held to it.
-    let stored =
-        |site, place| case.truth(site).is_none_or(|truth| truth.places.binary_search(&place).is_ok());
-    let measured = |site, place| case.noise(site, place, dtype, Feed::Own);
+    let has = |site, place| case.truth(site).map(|truth| truth.places.binary_search(&place).is_ok());
+    let begins = |site: Site, place| site.block_input().is_none_or(|input| has(input, place) == Some(true));
+    let stored = |site, place| has(site, place) != Some(false) && (feed == Feed::Own || begins(site, place));
+    let measured = |site, place| case.noise_on(arithmetic, feed, site, place, dtype);
     let run = |noise: &dyn Fn(Site, Place) -> Option<Noise>, port: &mut dyn Port| -> Result<Vec<Finding>> {
-        let held = Held { fed: None, judges: &stored, noise, factor };
+        let fed = (feed == Feed::Block).then_some((case, feed));
+        let held = Held { fed, judges: &stored, noise, factor };
         let mut findings = same_in_pieces(port, whole, &held)?;
-        findings.extend(rows_alone(port, whole, &held)?);
+        // A row alone stands elsewhere than in its batch, so that truth cannot enter: on its own noise.
+        let own = |site, place| {
+            if fed.is_none() {
+                noise(site, place)
+            } else {
+                case.noise_on(arithmetic, Feed::Own, site, place, dtype)
+            }
+        };
+        findings.extend(rows_alone(port, whole, &Held { fed: None, judges: &stored, noise: &own, factor })?);
         Ok(findings)
     };
     let findings = run(&measured, port)?;

@@ -19,9 +19,9 @@ pub use verdict::{Finding, Outcome, Status, Verdict};
 use candle_core::{DType, Device};
 
 use crate::checkpoints::{self, Checkpoint, Factor, How, View};
-use crate::model::{Attention, Llama};
+use crate::model::{Llama, Path};
 use crate::models::Model;
-use crate::reference::{Facts, Feed, Greedy, Reference, Sampling, Tokens};
+use crate::reference::{Facts, Feed, Greedy, Manifest, Reference, Sampling, Tokens};
 use crate::tokenizer::Tokenizer;
 use crate::weights::{Config, Weights};
 use crate::{Error, Result};
@@ -56,7 +56,7 @@ impl<'a> Subject<'a> {
         cases: &[String],
         device: &Device,
         dtype: DType,
-        paths: &[Attention],
+        paths: &[impl Into<Path> + Copy],
     ) -> Result<Self> {
         let fixture = model.fixture.as_ref().ok_or_else(|| {
             Error::input(
@@ -84,13 +84,19 @@ impl<'a> Subject<'a> {
         cases: Vec<Reference>,
         device: &Device,
         dtype: DType,
-        paths: &[Attention],
+        paths: &[impl Into<Path> + Copy],
     ) -> Result<Self> {
         let (weights, tokenizer) = (&model.weights, &model.tokenizer);
-        let llama = Llama::load(weights, device, dtype, Attention::Plain)?;
+        let mut loaded: Vec<Llama> = Vec::new();
         let mut ports: Vec<Box<dyn Port>> = Vec::new();
-        for &path in paths {
-            ports.push(Box::new(LlamaPort::new(llama.on(path)?)));
+        for path in paths.iter().map(|&path| path.into()) {
+            // Paths that multiply alike share their weights.
+            let llama = match loaded.iter().find(|llama| llama.path.matmul == path.matmul) {
+                Some(llama) => llama.on(path.attention)?,
+                None => Llama::load(weights, device, dtype, path)?,
+            };
+            ports.push(Box::new(LlamaPort::new(llama.clone())));
+            loaded.push(llama);
         }
         for (case, port) in cases.iter().flat_map(|case| ports.iter().map(move |port| (case, port))) {
             all_claimed(case, &port.traits())?;
@@ -159,9 +165,9 @@ pub fn run(subject: &mut Subject<'_>, checkpoint: &'static Checkpoint) -> Result
                 Some(model) => {
                     for port in &mut subject.ports {
                         let ends = greedy::Ends { ours: &eos, theirs: &model.facts.config.eos_token_ids };
-                        let (findings, note) = greedy::judge(&mut **port, &model.greedy, &ends, rule)?;
+                        let (findings, notes) = greedy::judge(&mut **port, &model.greedy, &ends, rule)?;
                         outcome.findings.extend(findings);
-                        outcome.notes.push(note);
+                        outcome.notes.extend(notes);
                     }
                 }
             }
@@ -205,9 +211,33 @@ fn sites(subject: &mut Subject<'_>, views: &[View], factor: &Factor, outcome: &m
             if !hidden.is_empty() && !outcome.notes.contains(&note) {
                 outcome.notes.push(note);
             }
+            let far = sites::distance(case, traits.arithmetic, views);
+            outcome.notes.extend(far.filter(|note| !outcome.notes.contains(note)));
         }
     }
+    set_aside(outcome);
     Ok(())
+}
+
+/// Where noise covers a site of one case whole and leaves rows of another to judge, the other speaks for
+/// both. It is said.
+fn set_aside(outcome: &mut Outcome) {
+    let same = |a: &Finding, b: &Finding| a.about == b.about && a.drive == b.drive;
+    let silent = |f: &Finding| f.verdict == Verdict::Incomparable;
+    let (spoken, all): (Vec<Finding>, Vec<Finding>) = (
+        outcome.findings.iter().filter(|f| !silent(f)).cloned().collect(),
+        std::mem::take(&mut outcome.findings),
+    );
+    for finding in all {
+        if silent(&finding) && spoken.iter().any(|other| same(other, &finding)) {
+            let Finding { about, case, drive, incomparable, .. } = &finding;
+            outcome.notes.push(format!(
+                "{about} ({case}; {drive}): all {incomparable} rows are no larger than their noise, judged in another case"
+            ));
+        } else {
+            outcome.findings.push(finding);
+        }
+    }
 }
 
 /// Runs several checkpoints in order. Generation waits for the others: the text of a port that is
@@ -243,6 +273,12 @@ pub fn run_all(
 /// Names the first that nobody claims.
 pub fn all_claimed(case: &Reference, traits: &Traits) -> Result<()> {
     let plain = Traits { hides: &[], ..traits.clone() };
+    let arithmetic = traits.arithmetic;
+    if !case.knows(arithmetic) {
+        let Manifest { model, case, .. } = &case.manifest;
+        let what = format!("{model}/{case}: no truth for {} arithmetic", arithmetic.name());
+        return Err(Error::input(what, "capture it again from the quantised file, or use --matmul dense"));
+    }
     let views = || checkpoints::ALL.into_iter().flat_map(Checkpoint::views);
     let judged = |site| views().any(|view| sites::claims(view, case, site, &plain));
     for site in case.sites() {
@@ -252,6 +288,20 @@ pub fn all_claimed(case: &Reference, traits: &Traits) -> Result<()> {
             return Err(Error::input(
                 format!("{}/{}: no checkpoint judges {site}", case.manifest.model, case.manifest.case),
                 "a stored reference that is never judged hides a part of the model: capture it with its inputs",
+            ));
+        }
+    }
+    for (feed, site) in case.sites_on(arithmetic) {
+        if !views().any(|view| view.feed == feed && sites::claims(view, case, site, &plain)) {
+            return Err(Error::input(
+                format!(
+                    "{}/{}: no checkpoint judges {site} under feed {} on {}",
+                    case.manifest.model,
+                    case.manifest.case,
+                    feed.name(),
+                    arithmetic.name()
+                ),
+                "a stored reference that is never judged hides a part of the model: capture it again",
             ));
         }
     }

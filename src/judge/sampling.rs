@@ -40,6 +40,7 @@ fn setting(case: &SamplingCase) -> Sampling {
         top_p: processors.top_p,
         min_p: processors.min_p,
         repetition_penalty: processors.repetition_penalty.unwrap_or(1.0),
+        logit_bias: processors.sequence_bias.iter().flatten().map(|&([token], bias)| (token, bias)).collect(),
         seed: 299_792_458,
     }
 }
@@ -57,10 +58,12 @@ fn same_distribution(got: &[f64], case: &SamplingCase, logits: &[f32]) -> Verdic
             got[token], want[token]
         ));
     }
-    let largest =
-        logits.iter().fold(0f32, |m, l| m.max(l.abs())) as f64 / case.processors.temperature.unwrap_or(1.0);
-    let budget =
-        4.0 * (1.0 + largest * case.processors.repetition_penalty.unwrap_or(1.0)) * f64::from(f32::EPSILON);
+    let setting = setting(case);
+    let logit = logits.iter().fold(0f64, |m, l| m.max(f64::from(l.abs())));
+    let bias = setting.logit_bias.values().fold(0f64, |m, b| m.max(b.abs()));
+    let penalty = setting.repetition_penalty.max(setting.repetition_penalty.recip());
+    let largest = (logit + bias) * penalty / setting.temperature;
+    let budget = 4.0 * (1.0 + largest) * f64::from(f32::EPSILON);
     let ratio = |t: usize| if want[t] == 0.0 { 0.0 } else { (got[t] / want[t] - 1.0).abs() / budget };
     let worst = (0..want.len()).map(|t| (t, ratio(t))).max_by(|a, b| a.1.total_cmp(&b.1));
     match worst {

@@ -10,7 +10,7 @@ use super::verdict::Verdict;
 use crate::Result;
 use crate::compare::{Budget, Noise, Row, Shape, compare};
 use crate::port::Traits;
-use crate::probe::{Kind, Probe, Site};
+use crate::probe::{Arithmetic, Kind, Probe, Site};
 use crate::reference::{Feed, Place, Reference, Truth};
 
 /// The part of a case that one forward covers: these positions, of every batch row.
@@ -97,8 +97,9 @@ impl Watch<'_> {
                 }),
             }
         }
-        // In f32 no honest budget comes near the scale: one that does is a broken reference.
-        if too_wide > 0 && self.traits.dtype == DType::F32 {
+        // In dense f32 no honest budget comes near the scale: one that does is a broken reference.
+        let fine = self.traits.dtype == DType::F32 && self.traits.arithmetic == Arithmetic::Dense;
+        if too_wide > 0 && fine {
             return Ok(Some(Verdict::TooWide { rows: too_wide }));
         }
         if too_wide > 0 {

@@ -82,7 +82,7 @@ pub fn attending<A: Attend>(llama: Llama, attend: A) -> Around<Attending<A>> {
     let (config, layers) = (&llama.config, llama.layers.len());
     let fault = Attending {
         attend,
-        path: llama.attention,
+        path: llama.path.attention,
         heads: config.num_attention_heads,
         kv_heads: config.num_key_value_heads,
         head_dim: config.head_dim,

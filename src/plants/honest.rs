@@ -4,11 +4,11 @@
 use candle_core::{DType, Tensor};
 
 use super::around::{Around, Fault};
-use super::making::demand;
+use super::making::{demand, matrix};
 use super::remake::{Seen, remade};
 use super::{PLANT, Plant};
 use crate::Result;
-use crate::model::{Block, Llama};
+use crate::model::{Block, Llama, Projection};
 use crate::port::LlamaPort;
 use crate::probe::{Kind, Site};
 
@@ -55,13 +55,13 @@ fn fused(x: &[f32], w: &[f32]) -> f32 {
 fn resummed(llama: Llama, dot: Dot, when: fn(&Seen) -> bool) -> impl crate::port::Port {
     let first = llama.layers[0].clone();
     remade(llama, move |seen, site, _| match product(&first, seen, site) {
-        Some((x, weight)) if when(seen) => resum(x, weight, dot).map(Some),
+        Some((x, layer)) if when(seen) => resum(x, matrix(layer)?, dot).map(Some),
         _ => Ok(None),
     })
 }
 
-/// What the product at `site` of layer 0 multiplies: rows and `[out, in]`.
-fn product<'a>(block: &'a Block, seen: &'a Seen, site: Site) -> Option<(&'a Tensor, &'a Tensor)> {
+/// What the product at `site` of layer 0 multiplies: rows and a layer.
+fn product<'a>(block: &'a Block, seen: &'a Seen, site: Site) -> Option<(&'a Tensor, &'a Projection)> {
     let attention = &block.self_attn;
     let (x, linear) = match site.kind {
         Kind::QProj => (Kind::InputNorm, &attention.q_proj),
@@ -73,7 +73,7 @@ fn product<'a>(block: &'a Block, seen: &'a Seen, site: Site) -> Option<(&'a Tens
         Kind::Down => (Kind::Act, &block.mlp.down_proj),
         _ => return None,
     };
-    (site.layer == Some(0)).then_some((seen.last(x)?, linear.weight()))
+    (site.layer == Some(0)).then_some((seen.last(x)?, linear))
 }
 
 /// `[b, s, in]` by `[out, in]` → `[b, s, out]`, summed in f32 and rounded once.

@@ -2,6 +2,7 @@
 
 use candle_core::{D, DType, Tensor};
 
+use super::making::matrix;
 use super::remake::{Seen, remade};
 use super::{PLANT, Plant};
 use crate::Result;
@@ -15,6 +16,10 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "norm-eps",
         does: "adds a tenth of ε",
+        unseen: &[
+            (DType::BF16, "an ε this small moves a row by less than one rounding; f32 shows it"),
+            (DType::F16, "an ε this small moves a row by less than one rounding; f32 shows it"),
+        ],
         make: |sound| {
             sound.altered(|llama| {
                 norms(llama).for_each(|norm| norm.eps /= 10.0);
@@ -43,6 +48,10 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "norm-low-precision",
         may: (&["04"], FLIPS),
+        unseen: &[(
+            DType::BF16,
+            "a short sum errs by a rounding or two, as bf16 outputs do; f32 and f16 show it",
+        )],
         does: "squares, sums, divides and multiplies in bf16",
         make: |sound| {
             sound.driven(|mut llama| {
@@ -75,6 +84,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "act-half",
         may: (&["04", "09"], FLIPS),
+        unseen: &[(DType::BF16, "its steps are rounded as bf16 outputs are; f32 and f16 show it")],
         does: "computes silu(gate) · up in bf16, step by step",
         make: |sound| {
             sound.driven(|llama| {
@@ -97,14 +107,13 @@ pub const PLANTS: &[Plant] = &[
         does: "stretches down_proj over the range of f16 and shrinks its products, which are then infinite",
         make: |sound| {
             sound.driven(|llama| {
-                let down: Vec<Tensor> =
-                    llama.layers.iter().map(|block| block.mlp.down_proj.weight().clone()).collect();
+                let down: Vec<_> = llama.layers.iter().map(|block| block.mlp.down_proj.clone()).collect();
                 remade(llama, move |seen, site, _| {
                     let (Kind::Down, Some(layer), Some(x)) = (site.kind, site.layer, seen.last(Kind::Act))
                     else {
                         return Ok(None);
                     };
-                    overflowing(x, &down[usize::from(layer)]).map(Some)
+                    overflowing(x, matrix(&down[usize::from(layer)])?).map(Some)
                 })
             })
         },

@@ -1,14 +1,14 @@
 //! From a sound model to one with a mistake in it.
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 
-use crate::Result;
-use crate::model::{Attention, Llama};
+use crate::model::{Attention, Llama, Projection};
 use crate::models::Model;
 use crate::port::{LlamaPort, Port};
 use crate::reference::Reference;
 use crate::tokenizer::Tokenizer;
 use crate::weights::{Config, Weights};
+use crate::{Error, Result};
 
 /// A sound model, about to be altered.
 pub struct Sound<'a> {
@@ -55,7 +55,7 @@ impl Sound<'_> {
 
     /// The path that is judged.
     pub fn path(&self) -> Attention {
-        self.llama.attention
+        self.llama.path.attention
     }
 
     /// With parts of the loaded model replaced.
@@ -92,6 +92,14 @@ impl Setting<'_> {
     pub fn batch(&self) -> Result<(), String> {
         demand(self.cases.iter().any(|case| case.batch() > 1), "no case is a batch")
     }
+}
+
+/// The matrix of a layer, `[out, in]`.
+///
+/// # Errors
+/// It is kept in blocks: plants are made in dense models.
+pub(super) fn matrix(layer: &Projection) -> Result<&Tensor> {
+    layer.floats().ok_or_else(|| Error::input("a plant in quantised weights", "plant it in dense ones"))
 }
 
 /// An error with these words unless `holds`.

@@ -25,6 +25,8 @@ mod uncached;
 pub use making::{Files, Planted, Setting, Sound};
 pub use rows::{Standing, standing};
 
+use candle_core::DType;
+
 use crate::Result;
 use crate::model::Attention;
 
@@ -42,6 +44,8 @@ pub struct Plant {
     pub red: &'static [&'static str],
     /// Checkpoints that may turn red as well, on one path or machine and not on another, and why.
     pub may: (&'static [&'static str], &'static str),
+    /// Dtypes in which it drowns in the noise of honest arithmetic, and why.
+    pub unseen: &'static [(DType, &'static str)],
     /// The first site that it alters, on plain attention; none if it alters no tensor.
     pub first: Option<&'static str>,
     /// Positions that a case must have before it shows.
@@ -61,12 +65,18 @@ const PLANT: Plant = Plant {
     paths: BOTH,
     red: &[],
     may: (&[], ""),
+    unseen: &[],
     first: None,
     reach: 0,
     shows: |_| Ok(()),
 };
 
 impl Plant {
+    /// Why it cannot be seen in `dtype`, if it cannot.
+    pub fn unseen_in(&self, dtype: DType) -> Option<&'static str> {
+        self.unseen.iter().find(|(unseen, _)| *unseen == dtype).map(|(_, why)| *why)
+    }
+
     /// The first site that it alters on `path`: a fused kernel shows no scores and no probabilities,
     /// and what is wrong in them is first seen in their context.
     pub fn first_on(&self, path: Attention) -> Option<String> {

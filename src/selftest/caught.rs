@@ -29,6 +29,8 @@ pub struct OnPath {
     /// The worst error as a multiple of its budget, at the site where that is largest; none where only
     /// exact facts are wrong.
     pub margin: Option<f64>,
+    /// The largest share of a budget among what passed at the plant's own stages.
+    pub share: f64,
     /// What the judge took it for.
     pub named: Option<Named>,
 }
@@ -45,13 +47,13 @@ pub struct Named {
 }
 
 /// The seam to the judge's diagnosis: none is made yet, so nothing is named.
-fn name(_: &[Outcome]) -> Option<Named> {
+fn name(_: &Plant, _: &[Outcome]) -> Option<Named> {
     None
 }
 
 impl OnPath {
     /// From the outcomes of the checkpoints that were run.
-    pub fn new(path: Attention, outcomes: Vec<Outcome>) -> Self {
+    pub fn new(plant: &Plant, path: Attention, outcomes: Vec<Outcome>) -> Self {
         let of = |status| {
             let ids = outcomes.iter().filter(move |outcome| outcome.status() == status);
             ids.map(|outcome| outcome.checkpoint.id).collect()
@@ -61,13 +63,16 @@ impl OnPath {
             Verdict::Differs(difference) => Some(difference.ratio),
             _ => None,
         };
+        let share = |verdict: &Verdict| if let Verdict::Pass(share) = verdict { *share } else { 0.0 };
+        let own = outcomes.iter().filter(|outcome| plant.red.contains(&outcome.checkpoint.id));
         Self {
             path,
             red: of(Status::Failed),
             void: of(Status::NotJudged),
             first: failures().filter_map(|finding| finding.site).min().map(|site| site.to_string()),
             margin: failures().filter_map(|finding| ratio(&finding.verdict)).max_by(f64::total_cmp),
-            named: name(&outcomes),
+            share: own.filter_map(|outcome| outcome.worst()).map(|f| share(&f.verdict)).fold(0.0, f64::max),
+            named: name(plant, &outcomes),
         }
     }
 
@@ -83,7 +88,8 @@ impl OnPath {
         let red: BTreeSet<&str> = self.red.iter().copied().filter(|id| !may.contains(id)).collect();
         let path = self.path;
         if dtype != DType::F32 {
-            let caught = red.is_subset(&declared) && red.is_empty() == declared.is_empty();
+            let nothing = declared.is_empty() || plant.unseen_in(dtype).is_some();
+            let caught = red.is_subset(&declared) && (nothing || !red.is_empty());
             return (!caught).then(|| format!("{path:?}: {red:?} are red, declared {declared:?}"));
         }
         if !self.void.is_empty() {
@@ -105,6 +111,13 @@ impl Caught {
     /// The smallest margin over the paths.
     pub fn margin(&self) -> Option<f64> {
         self.paths.iter().filter_map(|on| on.margin).min_by(f64::total_cmp)
+    }
+
+    /// Why nothing is red, where that is declared, and how much of a budget it takes.
+    pub fn unseen(&self, dtype: DType) -> Option<(&'static str, f64)> {
+        let green = self.paths.iter().all(|on| on.red.is_empty());
+        let share = self.paths.iter().map(|on| on.share).fold(0.0, f64::max);
+        self.plant.unseen_in(dtype).filter(|_| green).map(|why| (why, share))
     }
 
     /// Was it named on every path, as the likeliest of all suspects?

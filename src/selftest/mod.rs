@@ -52,7 +52,7 @@ impl<'a> Bench<'a> {
         };
         let llama = Llama::load(&model.weights, &Device::Cpu, dtype, Attention::Plain)?;
         let cases = fixture.cases.iter().map(|case| fixture.case(case)).collect::<Result<_>>()?;
-        let subject = Subject::new(model, &[], &Device::Cpu, dtype, &[])?;
+        let subject = Subject::new(model, &[], &Device::Cpu, dtype, &[] as &[Attention])?;
         Ok(Self { model, llama, cases, facts: subject.model })
     }
 
@@ -99,11 +99,10 @@ impl<'a> Bench<'a> {
     /// # Errors
     /// The plant cannot be made, or the harness cannot go on.
     pub fn catch(&mut self, plant: &'static Plant) -> Result<Caught> {
-        let enough = |case: &Reference| {
-            case.length() <= SHORT || (plant.reach > SHORT && case.length() >= plant.reach)
-        };
-        let chosen: Vec<String> =
-            self.cases.iter().filter(|case| enough(case)).map(|case| case.manifest.case.clone()).collect();
+        let reaches = |case: &&Reference| plant.reach > SHORT && case.length() >= plant.reach;
+        let far = self.cases.iter().filter(reaches).min_by_key(|case| case.length());
+        let near = self.cases.iter().filter(|case| case.length() <= SHORT);
+        let chosen: Vec<String> = near.chain(far).map(|case| case.manifest.case.clone()).collect();
         self.catch_by(plant, &chosen, &checkpoints::ALL)
     }
 
@@ -121,7 +120,7 @@ impl<'a> Bench<'a> {
         for &path in plant.paths {
             let llama = self.sound(path)?;
             let planted = (plant.make)(&Sound { model: self.model, llama: &llama })?;
-            paths.push(OnPath::new(path, self.judge(planted, cases, checkpoints)?));
+            paths.push(OnPath::new(plant, path, self.judge(planted, cases, checkpoints)?));
         }
         Ok(Caught { plant, paths })
     }

@@ -24,6 +24,13 @@ pub fn line(row: &Row, caught: Option<&Caught>, dtype: DType) -> String {
                 .iter()
                 .map(|checkpoint| format!(" {:<3}", cell(caught, checkpoint.id)))
                 .collect();
+            if let Some((why, share)) = caught.unseen(dtype) {
+                return format!(
+                    "{head} unseen in {}, at {:.0}% of budget: {why}",
+                    dtype.as_str(),
+                    share * 100.0
+                );
+            }
             let faults = caught.faults(dtype);
             let wrong: String = faults.iter().map(|fault| format!("\n{:24} {fault}", "")).collect();
             format!("{head}{cells}  {:<8} {}{wrong}", margin(caught), named(caught)).trim_end().to_owned()

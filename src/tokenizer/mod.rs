@@ -116,6 +116,14 @@ impl Tokenizer {
         Stream::new(self, skip_special)
     }
 
+    /// As [`Tokenizer::stream`], for ids that follow `before`, whose text is out already.
+    ///
+    /// # Errors
+    /// When one of `before` has no token.
+    pub fn stream_after(&self, before: &[u32], skip_special: bool) -> Result<Stream<'_>> {
+        Stream::after(self, before, skip_special)
+    }
+
     /// The token of an id, in the vocabulary's own spelling (`Ġthe`, `▁the`, `<0x0A>`).
     pub fn token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)

@@ -25,6 +25,13 @@ impl<'a> Stream<'a> {
         Self { tokenizer, skip_special, before: Vec::new(), before_text: String::new(), held: Vec::new() }
     }
 
+    pub(super) fn after(tokenizer: &'a Tokenizer, before: &[u32], skip_special: bool) -> Result<Self> {
+        let told = |id: &u32| !(skip_special && tokenizer.is_special(*id));
+        let before: Vec<u32> = before.iter().copied().filter(told).collect();
+        let before_text = tokenizer.decode(&before)?;
+        Ok(Self { tokenizer, skip_special, before, before_text, held: Vec::new() })
+    }
+
     /// Takes the next id and gives the text that is certain by now; often one token's, sometimes
     /// none, sometimes that of several.
     ///
@@ -61,7 +68,9 @@ impl<'a> Stream<'a> {
     }
 
     fn release(&mut self, text: &str) -> String {
-        let piece = text.strip_prefix(self.before_text.as_str()).unwrap_or(text).to_owned();
+        // Bytes after a prompt may turn its last character invalid: what is out stays out.
+        let same = text.chars().zip(self.before_text.chars()).take_while(|(now, then)| now == then);
+        let piece = text[same.map(|(c, _)| c.len_utf8()).sum()..].to_owned();
         if piece.is_empty() {
             // Tokens without text do not end the start of a text: keep what stands before them.
             self.before.append(&mut self.held);

@@ -1,0 +1,235 @@
+//! The token stream as text and as JSON lines: what is cut, what is held back, what is told of it.
+
+use std::process::{Command, Output};
+
+use insta::assert_snapshot;
+use proptest::prelude::*;
+use rbees_check::Result;
+use rbees_check::generate::{Continuation, Decoder, Finish, Generation, Sampling, Stops};
+use rbees_check::model::{Attention, Input, Llama};
+use rbees_check::models;
+use rbees_check::tokenizer::Tokenizer;
+use rstest::rstest;
+use serde_json::Value;
+
+/// A model that says what it is told to.
+struct Script {
+    ids: Vec<u32>,
+    vocab: usize,
+    fed: usize,
+}
+
+impl Decoder for Script {
+    fn feed(&mut self, _: &[u32]) -> Result<Vec<f32>> {
+        let mut logits = vec![0.0; self.vocab];
+        logits[self.ids[self.fed] as usize] = 1.0;
+        self.fed += 1;
+        Ok(logits)
+    }
+
+    fn room(&self) -> usize {
+        self.ids.len() - self.fed
+    }
+}
+
+/// The text of these ids behind a prompt, how many of them were drawn, and why it ended.
+fn told(tokenizer: &Tokenizer, prompt: &str, ids: &[u32], stops: &[String]) -> (String, usize, Finish) {
+    let script = Script { ids: [ids, &[0]].concat(), vocab: tokenizer.vocab_size(), fed: 0 };
+    let prompt = tokenizer.encode(prompt, true).unwrap();
+    let generation = Generation::start(script, prompt, Sampling::default(), ids.len(), &[]).unwrap();
+    let stops = Stops::new(stops.to_vec()).unwrap();
+    let mut continuation = Continuation::new(generation, tokenizer, stops).unwrap();
+    let text = continuation.by_ref().map(|piece| piece.unwrap().text).collect();
+    (text, continuation.generation().generated().len(), continuation.finish().unwrap())
+}
+
+/// Tokens of a vocabulary with byte fallback: whole where `whole` finds one, else bytes.
+fn with_bytes(tokenizer: &Tokenizer, pieces: &[&str]) -> Vec<u32> {
+    let whole = |piece: &str| tokenizer.id(&piece.replace(' ', "▁"));
+    let bytes = |piece: &str| piece.bytes().map(|b| tokenizer.id(&format!("<0x{b:02X}>")).unwrap()).collect();
+    pieces.iter().flat_map(|piece| whole(piece).map_or_else(|| bytes(piece), |id| vec![id])).collect()
+}
+
+/// A text cut anywhere between characters.
+fn pieces(text: &str, cuts: &[prop::sample::Index]) -> Vec<String> {
+    let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
+    places.extend([0, text.len()]);
+    places.retain(|&place| text.is_char_boundary(place));
+    places.sort_unstable();
+    places.windows(2).map(|pair| text[pair[0]..pair[1]].to_owned()).filter(|p| !p.is_empty()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn the_text_ends_at_the_same_place_however_it_is_made_of_tokens(
+        text in "[and .\né日]{1,20}",
+        stops in prop::collection::vec("[and .\né日]{1,4}", 0..3),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
+    ) {
+        let mut watch = Stops::new(stops.clone()).unwrap();
+        let want = watch.push(&text) + &watch.finish();
+        let pieces = pieces(&text, &cuts);
+        let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
+
+        let byte_level = models::open("tiny-llama").unwrap().tokenizer;
+        let ids: Vec<u32> = pieces.iter().flat_map(|p| byte_level.encode(p, false).unwrap()).collect();
+        prop_assert_eq!(&told(&byte_level, "And", &ids, &stops).0, &want);
+
+        let fallback = models::open("tiny-llama2").unwrap().tokenizer;
+        let ids = with_bytes(&fallback, &pieces);
+        prop_assert_eq!(&told(&fallback, "And", &ids, &stops).0, &want);
+    }
+}
+
+#[test]
+fn the_token_that_completes_a_stop_string_is_the_last() {
+    let tokenizer = models::open("tiny-llama").unwrap().tokenizer;
+    let ids = tokenizer.encode(" the LORD said unto Moses", false).unwrap();
+    let complete = (1..=ids.len()).find(|&n| tokenizer.decode(&ids[..n]).unwrap().contains("RD sa")).unwrap();
+    let (text, tokens, finish) = told(&tokenizer, "And", &ids, &["RD sa".into()]);
+    assert_eq!((text.as_str(), tokens, finish), (" the LO", complete, Finish::StopString));
+}
+
+#[test]
+fn a_stop_string_of_bytes_is_seen_when_they_are_certain() {
+    let tokenizer = models::open("tiny-llama2").unwrap().tokenizer;
+    let ids = with_bytes(&tokenizer, &["a", "\n", "b", "c"]);
+    assert_eq!(told(&tokenizer, "And", &ids, &["\n".into()]), ("a".into(), 3, Finish::StopString));
+    let last = told(&tokenizer, "And", &ids[..2], &["\n".into()]);
+    assert_eq!(last, ("a".into(), 2, Finish::StopString), "the end makes it certain too");
+}
+
+#[rstest]
+#[case::half_a_character(&[0xE6, 0x97], "��")]
+#[case::then_a_letter(&[0xE6, 0x97, b'x'], "���")] // a run of bytes is valid as a whole or not at all
+fn bytes_that_are_no_character_are_told_as_such(#[case] bytes: &[u8], #[case] want: &str) {
+    let tokenizer = models::open("tiny-llama2").unwrap().tokenizer;
+    let ids: Vec<u32> = bytes.iter().map(|b| tokenizer.id(&format!("<0x{b:02X}>")).unwrap()).collect();
+    assert_eq!(told(&tokenizer, "And", &ids, &["stop".into()]).0, want);
+}
+
+#[rstest]
+#[case("tiny-llama")]
+#[case("tiny-llama2")]
+fn a_prompt_that_ends_in_bytes_is_not_told_again(#[case] model: &str) {
+    let tokenizer = models::open(model).unwrap().tokenizer;
+    let a = tokenizer.id("a").unwrap();
+    assert_eq!(told(&tokenizer, "And é", &[a, a], &[]).0, "aa");
+}
+
+/// The program, with a home of its own.
+fn generate(args: &[&str]) -> Output {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rbees-check"));
+    command.args(["generate", "And the king", "--unchecked"]).args(args).current_dir("/");
+    command.env("RBEES_HOME", home.path()).output().unwrap()
+}
+
+/// Its lines of JSON.
+fn lines(args: &[&str]) -> Vec<Value> {
+    let output = generate(&[&["--json"], args].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+}
+
+/// With every log-probability to two digits: the rest is the machine's.
+fn rounded(value: &mut Value) {
+    match value {
+        Value::Number(n) if n.is_f64() => {
+            *value = ((n.as_f64().unwrap() * 1e2).round() / 1e2).into();
+        }
+        Value::Array(values) => values.iter_mut().for_each(rounded),
+        Value::Object(fields) => fields.values_mut().for_each(rounded),
+        _ => {}
+    }
+}
+
+#[test]
+fn json_tells_each_token_and_then_the_end() {
+    let mut lines =
+        lines(&["--temperature", "0", "--stop", "unto", "--top-logprobs", "2", "--max-tokens", "9"]);
+    lines.iter_mut().for_each(rounded);
+    let text: Vec<String> = lines.iter().map(Value::to_string).collect();
+    assert_snapshot!("json", text.join("\n"));
+}
+
+#[test]
+fn log_probabilities_are_those_of_the_models_logits() {
+    let args = ["--max-tokens", "8", "--top-k", "5", "--logit-bias", "269=1.5", "--logit-bias", "201=-inf"];
+    let mut lines = lines(&[&args[..], &["--top-logprobs", "512", "--seed", "3"]].concat());
+    let end = lines.pop().unwrap();
+    let model = models::open("tiny-llama").unwrap();
+    let prompt = model.tokenizer.encode("And the king", true).unwrap();
+    let ids: Vec<u32> = lines.iter().map(|line| line["id"].as_u64().unwrap() as u32).collect();
+    let all = [&prompt[..], &ids].concat();
+    let device = candle_core::Device::Cpu;
+    let llama = Llama::load(&model.weights, &device, candle_core::DType::F32, Attention::Plain).unwrap();
+    let logits = llama.forward(&Input::single(&all, 0), &mut llama.new_cache(), &mut ()).unwrap();
+    let logits: Vec<Vec<f32>> = logits.squeeze(0).unwrap().to_vec2().unwrap();
+    let sampling = Sampling {
+        temperature: 0.8,
+        top_k: Some(5),
+        logit_bias: [(269, 1.5), (201, f64::NEG_INFINITY)].into(),
+        ..Sampling::default()
+    };
+    let neutral = Sampling { temperature: 1.0, ..Sampling::default() };
+
+    for (step, line) in lines.iter().enumerate() {
+        let place = prompt.len() + step;
+        let probs = |sampling: &Sampling| sampling.distribution(&logits[place - 1], &all[..place]).unwrap();
+        let (sampled, raw) = (probs(&sampling), probs(&neutral));
+        let others = line["top_logprobs"].as_array().unwrap();
+        assert_eq!(others.len(), 512);
+        let mut barred = 0;
+        for one in others.iter().chain([line]) {
+            let id = one["id"].as_u64().unwrap() as usize;
+            let near = |got: &Value, p: f64| (got.as_f64().unwrap() - p.ln()).abs() < 1e-4;
+            assert!(near(&one["raw_logprob"], raw[id]), "{one}");
+            match one["logprob"].is_null() {
+                true => barred += usize::from(sampled[id] == 0.0),
+                false => assert!(near(&one["logprob"], sampled[id]), "{one}"),
+            }
+        }
+        assert_eq!(barred, 512 - 5, "at {step}");
+        assert_eq!(one_of(&model.tokenizer, line), ids[step]);
+    }
+    let texts: String = lines.iter().map(|line| line["text"].as_str().unwrap()).collect();
+    assert_eq!(end["text"], texts.as_str());
+    let whole = model.tokenizer.decode_skipping_special(&all).unwrap();
+    assert_eq!(whole, format!("And the king{texts}"));
+    assert_eq!((&end["prompt_tokens"], &end["tokens"]), (&prompt.len().into(), &8.into()));
+}
+
+fn one_of(tokenizer: &Tokenizer, line: &Value) -> u32 {
+    tokenizer.id(line["token"].as_str().unwrap()).unwrap()
+}
+
+#[test]
+fn a_biased_token_is_taken_and_a_barred_one_never() {
+    let tokenizer = models::open("tiny-llama").unwrap().tokenizer;
+    let token = tokenizer.id("z").unwrap();
+    let greedy = ["--temperature", "0", "--max-tokens", "4", "--logit-bias"];
+    let text = |bias: String| lines(&[&greedy[..], &[&bias]].concat()).pop().unwrap()["text"].clone();
+    assert_eq!(text(format!("{token}=1e3")), "zzzz");
+    let first = lines(&greedy[..4])[0]["id"].as_u64().unwrap();
+    assert!(lines(&[&greedy[..], &[&format!("{first}=-inf")]].concat()).iter().all(|l| l["id"] != first));
+}
+
+#[rstest]
+#[case::no_value(&["--logit-bias", "42"], "a token's id, `=`, and a number, like 42=-3.5")]
+#[case::no_id(&["--logit-bias", "the=2"], "a token's id, `=`, and a number, like 42=-3.5")]
+#[case::outside(&["--logit-bias", "512=1"], "logit bias of token 512: there is no such token")]
+#[case::twice(&["--logit-bias", "5=1", "--logit-bias", "5=2"], "--logit-bias: token 5 has two")]
+#[case::infinite(&["--logit-bias", "5=inf"], "logit bias of token 5 inf cannot be sampled with")]
+#[case::empty_stop(&["--stop", ""], "an empty stop string ends every text before it begins")]
+#[case::min_p(&["--min-p", "1.5"], "min-p 1.5 cannot be sampled with")]
+#[case::penalty(&["--repetition-penalty", "0"], "repetition penalty 0 cannot be sampled with")]
+#[case::text_has_no_logprobs(&["--top-logprobs", "2"], "--json")]
+fn what_means_nothing_is_refused_before_a_word_is_said(#[case] args: &[&str], #[case] what: &str) {
+    let output = generate(args);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{stderr}");
+    assert!(stderr.starts_with("error: ") && stderr.contains(what), "{stderr}");
+}
