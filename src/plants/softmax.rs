@@ -12,14 +12,15 @@ pub const PLANTS: &[Plant] = &[Plant {
     name: "softmax-half",
     does: "sums softmax in bf16, as `softmax_last_dim` does with bf16 scores",
     make: |sound| sound.driven(|llama| attending(llama, Half)),
-    red: &["03", "04", "06", "07"],
+    red: &["03"],
+    may: (&["04", "06", "07"], "behind the sum that lost a part, bf16's own noise is as large"),
     first: Some("model.layers.0.self_attn.probs"),
     // Up to 256 equal probabilities are summed exactly, and unequal ones not much further off.
-    reach: 601,
+    reach: 501,
     shows: |setting| {
-        let long = setting.cases.iter().any(|case| case.length() > 600);
+        let long = setting.cases.iter().any(|case| case.length() > 500);
         demand(setting.dtype == DType::BF16, "only bf16 scores are summed in bf16: --dtype bf16")?;
-        demand(long, "no case is longer than 600 tokens")
+        demand(long, "no case is longer than 500 tokens")
     },
     ..PLANT
 }];

@@ -66,9 +66,21 @@ impl<'a> Bench<'a> {
         &self.cases
     }
 
+    /// Can `plant` show here?
+    ///
+    /// # Errors
+    /// What the model, its cases or the dtype lack, in words.
+    pub fn can_show(&self, plant: &Plant) -> Result<(), String> {
+        (plant.shows)(&self.setting())
+    }
+
+    fn setting(&self) -> Setting<'_> {
+        Setting { config: &self.llama.config, cases: &self.cases, dtype: self.dtype() }
+    }
+
     /// Every row of the catalogue and where it stands here, then the plants without a row.
     pub fn rows(&self) -> Vec<Row> {
-        let setting = Setting { config: &self.llama.config, cases: &self.cases, dtype: self.dtype() };
+        let setting = self.setting();
         let of_catalogue = mistakes::all().map(|mistake| Row {
             mistake: Some(mistake),
             name: mistake.name,
