@@ -45,13 +45,22 @@ impl<'a> Bench<'a> {
     /// # Errors
     /// It has no references, or cannot be loaded.
     pub fn new(model: &'a Model, dtype: DType) -> Result<Self> {
+        let cases = model.fixture.iter().flat_map(|fixture| &fixture.cases);
+        Self::by(model, dtype, &cases.map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// As [`Bench::new`], with these cases only.
+    ///
+    /// # Errors
+    /// As [`Bench::new`], and for an unknown case.
+    pub fn by(model: &'a Model, dtype: DType, cases: &[&str]) -> Result<Self> {
         let Some(fixture) = &model.fixture else {
             let hint =
                 "plants are made in models that have references: tiny-llama, tiny-llama2, smollm2-135m";
             return Err(Error::input(format!("{}: no references", model.name), hint));
         };
         let llama = Llama::load(&model.weights, &Device::Cpu, dtype, Attention::Plain)?;
-        let cases = fixture.cases.iter().map(|case| fixture.case(case)).collect::<Result<_>>()?;
+        let cases = cases.iter().map(|case| fixture.case(case)).collect::<Result<_>>()?;
         let subject = Subject::new(model, &[], &Device::Cpu, dtype, &[] as &[Attention])?;
         Ok(Self { model, llama, cases, facts: subject.model })
     }
@@ -115,21 +124,22 @@ impl<'a> Bench<'a> {
         let far = self.cases.iter().filter(reaches).min_by_key(|case| case.length());
         let near = self.cases.iter().filter(|case| case.length() <= SHORT);
         let chosen: Vec<String> = near.chain(far).map(|case| case.manifest.case.clone()).collect();
-        self.catch_by(plant, &chosen, &checkpoints::ALL)
+        self.catch_by(plant, plant.paths, &chosen, &checkpoints::ALL)
     }
 
-    /// As [`Bench::catch`], by these cases and checkpoints only.
+    /// As [`Bench::catch`], on these paths, by these cases and checkpoints.
     ///
     /// # Errors
     /// As [`Bench::catch`].
     pub fn catch_by(
         &mut self,
         plant: &'static Plant,
+        on: &[Attention],
         cases: &[String],
         checkpoints: &[&'static Checkpoint],
     ) -> Result<Caught> {
         let mut paths = Vec::new();
-        for &path in plant.paths {
+        for &path in on {
             let llama = self.sound(path)?;
             let planted = (plant.make)(&Sound { model: self.model, llama: &llama })?;
             paths.push(OnPath::new(plant, path, self.judge(planted, cases, checkpoints)?));
