@@ -6,7 +6,7 @@ use std::process::Command;
 
 use candle_core::DType;
 use insta::assert_snapshot;
-use rbees_check::checkpoints::{self, Checkpoint};
+use rbees_check::checkpoints::{self, Checkpoint, How};
 use rbees_check::mistakes;
 use rbees_check::model::Attention;
 use rbees_check::models;
@@ -19,7 +19,8 @@ fn stages(plant: &Plant) -> Vec<&'static Checkpoint> {
     checkpoints::ALL.into_iter().filter(|c| at.contains(&c.id) && plant.red.contains(&c.id)).collect()
 }
 
-/// `mask-square  04: short`: which of these cases show each plant, each alone, on plain attention.
+/// `mask-square  04  short`: which of these cases show each plant, each alone, on plain attention; or
+/// the stages that need no case.
 fn told_apart(model: &str, cases: &[&str]) -> String {
     let model = models::open(model).unwrap();
     let mut bench = Bench::by(&model, DType::F32, cases).unwrap();
@@ -30,11 +31,21 @@ fn told_apart(model: &str, cases: &[&str]) -> String {
         if stages.is_empty() {
             continue; // no mistake: nothing may show it
         }
-        let ids: Vec<&str> = stages.iter().map(|stage| stage.id).collect();
+        let by_case = |stage: &&Checkpoint| matches!(stage.how, How::Sites(..) | How::Laws(_));
+        let (stages, facts): (Vec<_>, Vec<_>) = stages.into_iter().partition(|stage| by_case(&stage));
+        let ids = |stages: &[&Checkpoint]| stages.iter().map(|stage| stage.id).collect::<Vec<_>>().join(" ");
+        if !facts.is_empty() {
+            let caught = bench.catch_by(plant, &[Attention::Plain], &[], &facts).unwrap();
+            assert_eq!(caught.paths[0].red.len(), facts.len(), "{}", plant.name);
+            lines += &format!("{:<19} {:<8} needs no case\n", plant.name, ids(&facts));
+        }
+        if stages.is_empty() {
+            continue;
+        }
         let mut shown = Vec::new();
         for case in cases {
             let caught = bench.catch_by(plant, &[Attention::Plain], &[case.to_string()], &stages).unwrap();
-            if ids.iter().any(|id| caught.paths[0].red.contains(id)) {
+            if stages.iter().any(|stage| caught.paths[0].red.contains(stage.id)) {
                 let margin = caught.margin().unwrap_or(f64::INFINITY);
                 assert!(margin >= 10.0, "{} by {case}: {margin} budgets", plant.name);
                 shown.push(*case);
@@ -42,7 +53,7 @@ fn told_apart(model: &str, cases: &[&str]) -> String {
         }
         assert!(!shown.is_empty(), "no case shows {}", plant.name);
         let only = if shown.len() == 1 { "  (alone)" } else { "" };
-        lines += &format!("{:<19} {:<8} {}{only}\n", plant.name, ids.join(" "), shown.join(", "));
+        lines += &format!("{:<19} {:<8} {}{only}\n", plant.name, ids(&stages), shown.join(", "));
     }
     lines
 }

@@ -4,9 +4,13 @@ use std::collections::BTreeSet;
 
 use candle_core::DType;
 
+use super::named::{Named, name};
 use crate::judge::{Outcome, Status, Verdict};
 use crate::model::Attention;
 use crate::plants::Plant;
+
+/// How many budgets a mistake must be off at its best site in f32: nearer ones would be luck.
+const MARGIN: f64 = 10.0;
 
 /// A plant and what became of every checkpoint.
 pub struct Caught {
@@ -33,22 +37,6 @@ pub struct OnPath {
     pub share: f64,
     /// What the judge took it for.
     pub named: Option<Named>,
-}
-
-/// What the judge took a mistake for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Named {
-    /// The place of the planted mistake among the suspects, from 1.
-    pub rank: usize,
-    /// How far the tensor is from what it would be under that mistake, relative to its scale.
-    pub residual: f64,
-    /// The next best suspect and its residual.
-    pub runner_up: Option<(String, f64)>,
-}
-
-/// The seam to the judge's diagnosis: none is made yet, so nothing is named.
-fn name(_: &Plant, _: &[Outcome]) -> Option<Named> {
-    None
 }
 
 impl OnPath {
@@ -103,9 +91,14 @@ impl OnPath {
 }
 
 impl Caught {
-    /// What is not as declared, path by path.
+    /// What is not as declared, path by path. In f32 a mistake must also be far past its budget.
     pub fn faults(&self, dtype: DType) -> Vec<String> {
-        self.paths.iter().filter_map(|on| on.fault(self.plant, dtype)).collect()
+        let mut faults: Vec<String> =
+            self.paths.iter().filter_map(|on| on.fault(self.plant, dtype)).collect();
+        if let Some(margin) = self.margin().filter(|margin| dtype == DType::F32 && *margin < MARGIN) {
+            faults.push(format!("only {margin:.1} budgets off, at least {MARGIN} demanded"));
+        }
+        faults
     }
 
     /// The smallest margin over the paths.

@@ -2,9 +2,11 @@
 //! model, and must turn exactly its declared checkpoints red.
 
 mod caught;
+mod named;
 mod text;
 
-pub use caught::{Caught, Named, OnPath};
+pub use caught::{Caught, OnPath};
+pub use named::Named;
 pub use text::{line, matrix, summary};
 
 use candle_core::{DType, Device};

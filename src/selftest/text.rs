@@ -63,7 +63,7 @@ fn margin(caught: &Caught) -> String {
 }
 
 fn named(caught: &Caught) -> String {
-    let Some(named) = caught.paths.first().and_then(|on| on.named.as_ref()) else { return String::new() };
+    let Some(named) = caught.paths.first().and_then(|on| on.named.as_ref()) else { return "-".to_owned() };
     let next = named
         .runner_up
         .as_ref()
