@@ -48,10 +48,12 @@ pub mod judge;
 pub mod mistakes;
 pub mod model;
 pub mod models;
+pub mod plants;
 pub mod port;
 pub mod probe;
 pub mod reference;
 pub mod report;
+pub mod selftest;
 pub mod tokenizer;
 pub mod weights;
 

@@ -1,15 +1,13 @@
 //! What must never pass unseen: references that are missing, empty, altered or judged by nobody,
 //! weights that are not those of the reference, budgets that cannot fail.
 
-#[allow(dead_code, reason = "each test file plants some of them")]
-mod faults;
 mod fixture;
+mod silent;
 
 use std::fs;
 use std::path::Path;
 
 use candle_core::{DType, Device};
-use faults::Driven;
 use fixture::Copy;
 use rbees_check::checkpoints;
 use rbees_check::judge::{self, LlamaPort, Outcome, Status, Subject, Verdict};
@@ -19,6 +17,7 @@ use rbees_check::reference::{Reference, Source};
 use rbees_check::{Result, weights::Weights};
 use rstest::rstest;
 use serde_json::json;
+use silent::Silent;
 
 /// Runs checkpoint `id` of tiny-llama on a case that lies in `folder`.
 fn run(folder: &Copy, id: &str) -> Result<Outcome> {
@@ -154,7 +153,7 @@ fn a_port_that_hands_nothing_over_passes_no_checkpoint_of_sites(
     let mut subject =
         Subject::new(&model, &["short".into()], &Device::Cpu, DType::F32, &[] as &[Attention]).unwrap();
     let llama = Llama::load(&model.weights, &Device::Cpu, DType::F32, Attention::Plain).unwrap();
-    subject.ports = vec![Box::new(Driven::silent(LlamaPort::new(llama)))];
+    subject.ports = vec![Box::new(Silent(LlamaPort::new(llama)))];
     let outcome = judge::run(&mut subject, checkpoints::find(id).unwrap()).unwrap();
     assert_eq!(outcome.status(), Status::Failed);
 }

@@ -13,6 +13,7 @@ mod paint;
 mod progress;
 mod reports;
 mod run;
+mod selftest;
 mod settings;
 mod speech;
 mod threads;
@@ -63,6 +64,8 @@ enum Verb {
     Generate(generate::Generate),
     /// Show a model's config, tensors and tokenizer
     Inspect(inspect::Inspect),
+    /// Plant every known mistake into a model and see that it is caught
+    Selftest(selftest::Selftest),
 }
 
 /// The model that is meant where none is named.
@@ -212,6 +215,7 @@ pub fn perform(arguments: Arguments) -> Result<Ending> {
         Verb::Explain(explain) => explain.perform(&mut out),
         Verb::Generate(generate) => generate.perform(&mut out),
         Verb::Inspect(inspect) => inspect.perform(&mut out),
+        Verb::Selftest(selftest) => selftest.perform(&mut out),
     }
 }
 

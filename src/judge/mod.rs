@@ -164,7 +164,8 @@ pub fn run(subject: &mut Subject<'_>, checkpoint: &'static Checkpoint) -> Result
                 None => outcome.skipped = Some(NO_FACTS.into()),
                 Some(model) => {
                     for port in &mut subject.ports {
-                        let (findings, notes) = greedy::judge(&mut **port, &model.greedy, &eos, rule)?;
+                        let ends = greedy::Ends { ours: &eos, theirs: &model.facts.config.eos_token_ids };
+                        let (findings, notes) = greedy::judge(&mut **port, &model.greedy, &ends, rule)?;
                         outcome.findings.extend(findings);
                         outcome.notes.extend(notes);
                     }
