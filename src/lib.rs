@@ -7,6 +7,7 @@
 //! model ─► generate             ├─► judge ─► report
 //! reference ─► checkpoints ─────┘            drives a port through a checkpoint → verdicts → text
 //! probe, compare                             the seam, and two tensors under a budget
+//! oracle                                     the float64 Llama that stored truth is held against
 //! ```
 //!
 //! # The words
@@ -21,6 +22,7 @@
 //! | [verdict](judge::Verdict) | what became of one site |
 //! | [checkpoint](checkpoints::Checkpoint) | a numbered stage: its sites, feeds, factor and reason |
 //! | [port](judge::Port) | a model that can be judged |
+//! | [oracle](oracle::forward) | the plain float64 Llama |
 //!
 //! # In short
 //!
@@ -46,6 +48,7 @@ pub mod generate;
 pub mod judge;
 pub mod model;
 pub mod models;
+pub mod oracle;
 pub mod probe;
 pub mod reference;
 pub mod report;
