@@ -52,6 +52,7 @@ pub mod oracle;
 pub mod probe;
 pub mod reference;
 pub mod report;
+pub mod suspects;
 pub mod tokenizer;
 pub mod weights;
 

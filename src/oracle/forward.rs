@@ -56,9 +56,10 @@ fn block(
     let v = see(Kind::VProj, project("self_attn.v_proj", &normed)?)?; // [tokens, kv_heads * head_dim]
 
     let d = config.head_dim;
-    let angle = |r: usize, i: usize| tokens.positions[r] as f64 * frequency(config.rope_theta, i, d);
-    let q = see(Kind::QRope, rotate(&q, d, Pairing::Halves, angle))?; // [tokens, heads * head_dim]
-    let k = see(Kind::KRope, rotate(&k, d, Pairing::Halves, angle))?; // [tokens, kv_heads * head_dim]
+    let pairs = Pairing::Halves.pairs(d); // [head_dim/2]
+    let turn = |r: usize, i| (tokens.positions[r] as f64 * frequency(config.rope_theta, i, d)).sin_cos();
+    let q = see(Kind::QRope, rotate(&q, &pairs, turn))?; // [tokens, heads * head_dim]
+    let k = see(Kind::KRope, rotate(&k, &pairs, turn))?; // [tokens, kv_heads * head_dim]
 
     let heads = Heads::grouped(config.num_attention_heads, config.num_key_value_heads, d);
     let (batch, slots) = (tokens.batch(), tokens.slots());

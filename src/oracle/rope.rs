@@ -12,12 +12,13 @@ pub enum Pairing {
 }
 
 impl Pairing {
-    /// The two elements of pair `i`.
-    pub fn elements(self, i: usize, head_dim: usize) -> (usize, usize) {
-        match self {
+    /// The two elements of each pair of a head, `[head_dim/2]`.
+    pub fn pairs(self, head_dim: usize) -> Vec<(usize, usize)> {
+        let elements = |i| match self {
             Self::Halves => (i, i + head_dim / 2),
             Self::Neighbours => (2 * i, 2 * i + 1),
-        }
+        };
+        (0..head_dim / 2).map(elements).collect()
     }
 }
 
@@ -26,14 +27,14 @@ pub fn frequency(theta: f64, i: usize, head_dim: usize) -> f64 {
     theta.powf(-2.0 * i as f64 / head_dim as f64)
 }
 
-/// Turns pair i of every head of row r by `angle(r, i)` radians, `[rows, heads * head_dim]` → the same.
-pub fn rotate(x: &Rows, head_dim: usize, pairing: Pairing, angle: impl Fn(usize, usize) -> f64) -> Rows {
+/// Turns pair i of every head of row r by an angle whose (sin, cos) is `turn(r, i)`,
+/// `[rows, heads * head_dim]` → the same.
+pub fn rotate(x: &Rows, pairs: &[(usize, usize)], turn: impl Fn(usize, usize) -> (f64, f64)) -> Rows {
     let mut rotated = x.clone(); // [rows, heads * head_dim]
     for r in 0..x.len() {
-        for i in 0..head_dim / 2 {
-            let (sin, cos) = angle(r, i).sin_cos();
-            let (a, b) = pairing.elements(i, head_dim);
-            for head in (0..x.width).step_by(head_dim) {
+        for (i, &(a, b)) in pairs.iter().enumerate() {
+            let (sin, cos) = turn(r, i);
+            for head in (0..x.width).step_by(2 * pairs.len()) {
                 let (first, second) = (x.row(r)[head + a], x.row(r)[head + b]);
                 rotated.values[r * x.width + head + a] = first * cos - second * sin;
                 rotated.values[r * x.width + head + b] = second * cos + first * sin;

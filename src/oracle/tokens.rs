@@ -43,9 +43,14 @@ impl Slots {
         Self { rows, length }
     }
 
+    /// The first `length` slots of it.
+    pub fn until(self, length: usize) -> Self {
+        Self { length: length.min(self.length), ..self }
+    }
+
     /// The row at a place; none for padding.
     pub fn at(&self, batch: usize, slot: usize) -> Option<usize> {
-        self.rows.get(batch)?.get(slot).copied().flatten()
+        (slot < self.length).then(|| self.rows.get(batch)?[slot]).flatten()
     }
 
     /// Slots.
