@@ -30,6 +30,25 @@ impl Matrix {
         Ok(Self(self.0.t()?.contiguous()?))
     }
 
+    /// Every entry as `to` has it.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn map(&self, to: impl Fn(f64) -> f64) -> Result<Self> {
+        let values: Vec<f64> = self.0.flatten_all()?.to_vec1()?;
+        let mapped = values.into_iter().map(to).collect();
+        Ok(Self(Tensor::from_vec(mapped, self.0.shape(), &Device::Cpu)?))
+    }
+
+    /// The numbers of an `[out, in]` matrix read as `[in, out]`, then transposed: `[out, in]` again.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn read_as_transposed(&self) -> Result<Self> {
+        let (out, width) = self.shape();
+        Ok(Self(self.0.reshape((width, out))?.t()?.contiguous()?))
+    }
+
     /// Rows and columns.
     pub fn shape(&self) -> (usize, usize) {
         (self.0.dims()[0], self.0.dims()[1])

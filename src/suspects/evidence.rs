@@ -71,7 +71,14 @@ impl Evidence<'_> {
             let r = stored.places.binary_search(place).ok()?;
             values.extend(stored.rows.row(r).iter().map(|&v| round(v, self.dtype)));
         }
-        Some(Rows::new(stored.rows.width, values))
+        let rows = Rows::new(stored.rows.width, values);
+        Some(if site.kind.over_keys() { self.seen(&rows) } else { rows })
+    }
+
+    /// Rows over all slots → the same over those that this call sees.
+    fn seen(&self, rows: &Rows) -> Rows {
+        let (slots, seen) = (self.all.length, self.window.end.min(self.all.length));
+        rows.columns(rows.width / slots * seen, |j| j / seen * slots + j % seen)
     }
 
     /// As [`Evidence::fed`], for the sites that this one is computed from, in order.
@@ -99,7 +106,9 @@ impl Evidence<'_> {
     pub fn wrong(&self, r: usize) -> impl Iterator<Item = usize> + '_ {
         let budget = self.budget(r, self.want.row(r));
         let pairs = self.got.row(r).iter().zip(self.want.row(r)).enumerate();
-        pairs.filter(move |(_, (got, want))| got != want && !((**got - **want).abs() <= budget.max)).map(|(j, _)| j)
+        pairs
+            .filter(move |(_, (got, want))| got != want && !((**got - **want).abs() <= budget.max))
+            .map(|(j, _)| j)
     }
 
     /// Do all rows at position 0 agree, and is there another one?

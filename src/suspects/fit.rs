@@ -21,16 +21,25 @@ const FLIPS: usize = 2;
 /// Compares what the tensor would be with what the port computed. A theory of rounding says the
 /// dtype that it rounds to: there a tie may fall either way.
 pub fn fit(e: &Evidence<'_>, theory: &Rows, coarse: Option<DType>) -> Fit {
+    distance(e, theory, &e.got, coarse)
+}
+
+/// What a theory says of an entry that it cannot know, a padded key's: any number, but a number.
+pub const ANY: f64 = f64::MAX;
+
+/// As [`fit`], of any rows at the site.
+pub fn distance(e: &Evidence<'_>, theory: &Rows, rows: &Rows, coarse: Option<DType>) -> Fit {
     let mut fit = Fit { residual: 0.0, flips: 0 };
-    if theory.width != e.got.width || theory.len() != e.got.len() {
+    if theory.width != rows.width || theory.len() != rows.len() {
         return Fit { residual: f64::INFINITY, flips: 0 };
     }
     for r in 0..theory.len() {
-        let budget = e.budget(r, theory.row(r));
-        let scale = Scale::of(theory.row(r).iter().copied()).max;
+        let known: Vec<f64> = theory.row(r).iter().copied().filter(|&v| v != ANY).collect();
+        let budget = e.budget(r, &known);
+        let scale = Scale::of(known.iter().copied()).max;
         let (mut squares, mut finite) = (0.0, 0usize);
-        for (&got, &want) in e.got.row(r).iter().zip(theory.row(r)) {
-            if got == want || (got.is_nan() && want.is_nan()) {
+        for (&got, &want) in rows.row(r).iter().zip(theory.row(r)) {
+            if got == want || (got.is_nan() && want.is_nan()) || (want == ANY && got.is_finite()) {
                 finite += 1;
                 continue;
             }

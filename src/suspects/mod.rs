@@ -4,10 +4,20 @@
 //!
 //! Nothing is named that merely looks alike: what no suspect reproduces is unexplained.
 
+mod attention;
+mod attention_solve;
+pub mod config;
+pub mod decoding;
 mod evidence;
+mod ffn;
 mod fit;
+mod linear;
 mod norm;
+mod rope;
+mod rope_solve;
 mod search;
+pub mod tensors;
+pub mod tokens;
 
 pub use evidence::{Evidence, Stored, key_in, round};
 pub use fit::{Estimate, Fit};
@@ -57,6 +67,12 @@ pub struct RunnerUp {
 pub fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     match e.site.kind {
         Kind::InputNorm | Kind::PostNorm | Kind::FinalNorm => norm::diagnose(e),
-        _ => Ok(Diagnosis::default()),
+        Kind::QRope | Kind::KRope => rope::diagnose(e),
+        Kind::Scores | Kind::Probs | Kind::Context => attention::diagnose(e),
+        Kind::QProj | Kind::KProj | Kind::VProj | Kind::OProj => linear::diagnose(e),
+        Kind::Gate | Kind::Up | Kind::Down | Kind::Logits => linear::diagnose(e),
+        Kind::Act => ffn::diagnose(e),
+        // A lookup and two sums: no mistake of the catalogue is made in them.
+        Kind::Embed | Kind::PostNormInput | Kind::Block => Ok(Diagnosis::default()),
     }
 }

@@ -58,11 +58,9 @@ fn run(e: &Evidence<'_>, norm: &Norm) -> Result<Rows> {
     let Some(x) = input(e) else { return Ok(Rows::new(1, vec![])) };
     Ok(match (norm.low, norm.eps) {
         (None, Eps::Inside(eps)) => rms_norm(&x, &norm.weight, eps),
-        (None, Eps::Outside(eps)) => {
-            Rows::from_fn(x.len(), x.width, |r, j| {
-                x.row(r)[j] / (mean_square(x.row(r)).sqrt() + eps) * norm.weight[j]
-            })
-        }
+        (None, Eps::Outside(eps)) => Rows::from_fn(x.len(), x.width, |r, j| {
+            x.row(r)[j] / (mean_square(x.row(r)).sqrt() + eps) * norm.weight[j]
+        }),
         (Some(low), Eps::Inside(eps) | Eps::Outside(eps)) => low.norm(&x, &norm.weight, eps),
     })
 }

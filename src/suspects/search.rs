@@ -2,7 +2,7 @@
 
 use candle_core::DType;
 
-use super::fit::{Fit, fit};
+use super::fit::{Fit, distance, fit};
 use super::{Diagnosis, Evidence, Named, RunnerUp};
 use crate::Result;
 use crate::oracle::Rows;
@@ -73,6 +73,12 @@ pub fn search<K: Clone>(
     run: fn(&Evidence<'_>, &K) -> Result<Rows>,
     twists: &[Twist<K>],
 ) -> Result<Diagnosis> {
+    let right = run(e, honest)?;
+    // Where the oracle does not give what was wanted, the weights or the prefill are wrong already;
+    // where it gives what the port gave, the operation is right.
+    if distance(e, &right, &e.want, None).residual > 1.0 || fit(e, &right, None).residual <= 1.0 {
+        return Ok(Diagnosis::default());
+    }
     let mut order: Vec<&Twist<K>> = twists.iter().collect();
     order.sort_by_key(|twist| !(twist.fingerprint)(e));
     let mut theories = Vec::new();
