@@ -41,8 +41,10 @@ enum Sees {
     Before,
     /// The last so many.
     Last(usize),
-    /// The past, and padding.
-    Pads,
+    /// The past, and padding, whose scores are as they come, or 0.
+    Pads {
+        zero: bool,
+    },
 }
 
 /// Barred scores that a softmax counts as 0.
@@ -117,7 +119,10 @@ fn masked(e: &Evidence<'_>, choice: &Attend) -> Option<Rows> {
         for column in 0..width {
             let key = column % t;
             if slots.at(batch, key).is_none() && choice.sees.sees_pads(e, &slots, slot, key) {
-                scores.values[r * width + column] = ANY;
+                scores.values[r * width + column] = match choice.sees {
+                    Sees::Pads { zero: true } => 0.0,
+                    _ => ANY,
+                };
             }
         }
     }
@@ -129,7 +134,7 @@ impl Sees {
     fn sees(self, e: &Evidence<'_>, slots: &Slots, place: (usize, usize), _: usize, slot: usize) -> bool {
         let own = place.1;
         match self {
-            Self::Past | Self::Pads => slot <= own,
+            Self::Past | Self::Pads { .. } => slot <= own,
             Self::All { .. } => true,
             Self::Future { own: too } => slot > own || (too && slot == own),
             Self::FromZero => slot + e.window.start <= own,
@@ -146,7 +151,7 @@ impl Sees {
             Self::All { pads } => pads,
             Self::Future { .. } => false,
             Self::AsRow0 => key <= own && slots.at(0, key).is_some(),
-            Self::Pads => key <= own,
+            Self::Pads { .. } => key <= own,
         }
     }
 }
@@ -220,9 +225,15 @@ fn masks(e: &Evidence<'_>, choice: &Attend) -> Result<Vec<Turned<Attend>>> {
             "make the mask [batch, 1, queries, keys], each row with its own padding",
         ),
         turned(
-            Sees::Pads,
+            Sees::Pads { zero: false },
             "pads-visible",
             "you see padding".into(),
+            "bar padded keys with −inf before the softmax",
+        ),
+        turned(
+            Sees::Pads { zero: true },
+            "pads-visible",
+            "padded keys have a score of 0, not −inf".into(),
             "bar padded keys with −inf: a score of 0 is e^0 = 1 in the softmax",
         ),
     ];

@@ -18,8 +18,10 @@ struct Gated {
 #[derive(Clone, Copy)]
 struct Low {
     dtype: DType,
-    /// Every step of x / (1 + e^−x), or its result alone.
+    /// Every step of it, or its result alone.
     steps: bool,
+    /// x · σ(x), σ rounded, and not x / (1 + e^−x).
+    sigmoid: bool,
     /// The gate before.
     gate: bool,
     /// The product, and up before it.
@@ -50,7 +52,8 @@ impl Low {
         let low = |yes: bool, v: f64| if yes { round(v, self.dtype) } else { v };
         let x = low(self.gate, gate);
         let exp = low(self.steps, (-x).exp());
-        let silu = round(x / low(self.steps, 1.0 + exp), self.dtype);
+        let sum = low(self.steps, 1.0 + exp);
+        let silu = round(if self.sigmoid { x * round(1.0 / sum, self.dtype) } else { x / sum }, self.dtype);
         low(self.product, silu * low(self.product, up))
     }
 }
@@ -64,9 +67,9 @@ fn swapped(_: &Evidence<'_>, choice: &Gated) -> Result<Vec<Turned<Gated>>> {
 fn low(_: &Evidence<'_>, choice: &Gated) -> Result<Vec<Turned<Gated>>> {
     let mut turned = Vec::new();
     for dtype in [DType::BF16, DType::F16] {
-        for way in 0..8u8 {
-            let (steps, gate, product) = (way & 1 > 0, way & 2 > 0, way & 4 > 0);
-            let knobs = Gated { low: Some(Low { dtype, steps, gate, product }), ..choice.clone() };
+        for way in 0..16u8 {
+            let (steps, gate, product, sigmoid) = (way & 1 > 0, way & 2 > 0, way & 4 > 0, way & 8 > 0);
+            let knobs = Gated { low: Some(Low { dtype, steps, sigmoid, gate, product }), ..choice.clone() };
             let says = format!("you compute silu in {}", dtype.as_str());
             let fix = "compute the activation in f32, and round its product with up once";
             turned.push(Turned::new(knobs, says, fix).rounding(dtype));

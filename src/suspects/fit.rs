@@ -24,7 +24,8 @@ pub fn fit(e: &Evidence<'_>, theory: &Rows, coarse: Option<DType>) -> Fit {
     distance(e, theory, &e.got, coarse)
 }
 
-/// What a theory says of an entry that it cannot know, a padded key's: any number, but a number.
+/// What a theory says of an entry that it cannot know, a padded key's: a finite number, and not 0, which would be one that
+/// somebody put there.
 pub const ANY: f64 = f64::MAX;
 
 /// As [`fit`], of any rows at the site.
@@ -39,7 +40,10 @@ pub fn distance(e: &Evidence<'_>, theory: &Rows, rows: &Rows, coarse: Option<DTy
         let scale = Scale::of(known.iter().copied()).max;
         let (mut squares, mut finite) = (0.0, 0usize);
         for (&got, &want) in rows.row(r).iter().zip(theory.row(r)) {
-            if got == want || (got.is_nan() && want.is_nan()) || (want == ANY && got.is_finite()) {
+            if got == want
+                || (got.is_nan() && want.is_nan())
+                || (want == ANY && got.is_finite() && got != 0.0)
+            {
                 finite += 1;
                 continue;
             }

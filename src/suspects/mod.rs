@@ -13,6 +13,7 @@ mod ffn;
 mod fit;
 mod linear;
 mod norm;
+mod overflow;
 mod rope;
 mod rope_solve;
 mod search;
@@ -65,6 +66,9 @@ pub struct RunnerUp {
 /// # Errors
 /// A weight that cannot be read.
 pub fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
+    if let Some(named) = overflow::named(e) {
+        return Ok(Diagnosis { named: vec![named], runner_up: None });
+    }
     match e.site.kind {
         Kind::InputNorm | Kind::PostNorm | Kind::FinalNorm => norm::diagnose(e),
         Kind::QRope | Kind::KRope => rope::diagnose(e),

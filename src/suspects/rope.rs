@@ -166,12 +166,14 @@ fn positions(e: &Evidence<'_>, rope: &Rope) -> Result<Vec<Turned<Rope>>> {
     } else {
         at.clone()
     };
-    let mut turned = vec![Turned::new(knobs.clone(), jumps, fix)];
+    let mut turned = Vec::new();
+    // The more special of two that explain the same comes first.
     if in_pieces && shifted && shift == e.window.start {
         let says = format!("you count what is fed again a second time: {at}");
         let fix = "without a cache begin every call at position 0";
-        turned.push(Turned::new(knobs, says, fix).named("uncached-position"));
+        turned.push(Turned::new(knobs.clone(), says, fix).named("uncached-position"));
     }
+    turned.push(Turned::new(knobs, jumps, fix));
     Ok(turned)
 }
 
