@@ -19,8 +19,8 @@ pub(super) struct Attend {
     sees: Sees,
     /// What a barred score is in the sum of the softmax: 0, or e^0 for padding, or for all.
     leaks: Leaks,
-    /// How values are read.
-    misread: bool,
+    /// How keys and values are read.
+    misread: Option<Misread>,
 }
 
 /// Which slots a query sees, of those that hold a token unless said otherwise.
@@ -47,6 +47,15 @@ enum Sees {
     },
 }
 
+/// Memory read without its strides.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Misread {
+    /// `[seq, heads, head_dim]` as `[heads, seq, head_dim]`.
+    Heads,
+    /// A cache of `length` slots a head, zeros where nothing was written, as one of as many as are full.
+    Buffer { length: usize },
+}
+
 /// Barred scores that a softmax counts as 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Leaks {
@@ -71,8 +80,7 @@ pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
         return Ok(Diagnosis::default());
     }
     let heads = Heads::grouped(n, kv, d);
-    let honest =
-        Attend { values: heads.clone(), heads, sees: Sees::Past, leaks: Leaks::None, misread: false };
+    let honest = Attend { values: heads.clone(), heads, sees: Sees::Past, leaks: Leaks::None, misread: None };
     search(e, &honest, run, &TWISTS)
 }
 
@@ -97,7 +105,9 @@ fn compute(e: &Evidence<'_>, choice: &Attend) -> Option<Rows> {
         Kind::Probs => Some(probs(e, &e.fed(e.beside(Kind::Scores))?, choice.leaks)),
         _ => {
             let (v, slots) = e.cached(Kind::VProj)?;
-            let v = if choice.misread { solve::misread(e, &v, choice.values.head_dim)? } else { v };
+            let v = choice
+                .misread
+                .map_or(Some(v.clone()), |how| solve::misread(e, &v, choice.values.head_dim, how))?;
             let probs = match fused(e) {
                 true => probs(e, &masked(e, choice)?, choice.leaks),
                 false => e.fed(e.beside(Kind::Probs))?,
@@ -109,6 +119,8 @@ fn compute(e: &Evidence<'_>, choice: &Attend) -> Option<Rows> {
 
 fn masked(e: &Evidence<'_>, choice: &Attend) -> Option<Rows> {
     let (k, slots) = e.cached(Kind::KRope)?;
+    let k =
+        choice.misread.map_or(Some(k.clone()), |how| solve::misread(e, &k, choice.heads.head_dim, how))?;
     let q = e.fed(e.beside(Kind::QRope))?;
     let places = &e.tokens.places;
     let sees = |r: usize, batch: usize, slot: usize| choice.sees.sees(e, &slots, places[r], batch, slot);
@@ -265,16 +277,23 @@ fn leaks(e: &Evidence<'_>, choice: &Attend) -> Result<Vec<Turned<Attend>>> {
 
 fn misread(e: &Evidence<'_>, choice: &Attend) -> Result<Vec<Turned<Attend>>> {
     let whole = e.all.places.len() == e.all.length && e.all.batch().iter().all(|&b| b == 0);
-    if e.site.kind != Kind::Context || !whole {
+    if e.site.kind == Kind::Probs || !whole {
         return Ok(vec![]);
     }
-    let says = "your values are read as they lie in memory, [seq, heads, head_dim], where [heads, seq, head_dim] \
-                was meant: strides are ignored";
-    Ok(vec![Turned::new(
-        Attend { misread: true, ..choice.clone() },
-        says,
-        "call `contiguous()` before a kernel that reads plain memory",
-    )])
+    let fix = "call `contiguous()` before a kernel that reads plain memory";
+    let turned = |how, says: String| Turned::new(Attend { misread: Some(how), ..choice.clone() }, says, fix);
+    let mut all = vec![turned(
+        Misread::Heads,
+        "keys or values are read as they lie in memory, [seq, heads, head_dim], where [heads, seq, head_dim] was \
+         meant: strides are ignored"
+            .into(),
+    )];
+    for length in (5..14).map(|power| 1 << power).chain([e.config().max_position_embeddings]) {
+        let says = "keys or values are read as if the cache's buffer were no longer than what is in it: strides \
+                    are ignored";
+        all.push(turned(Misread::Buffer { length }, says.into()));
+    }
+    Ok(all)
 }
 
 fn head_map(e: &Evidence<'_>, choice: &Attend) -> Result<Vec<Turned<Attend>>> {

@@ -1,6 +1,7 @@
 //! What can be solved for in an attention: scale, window, head map; and a misread of memory.
 
 use super::Evidence;
+use super::attention::Misread;
 use super::fit::{ANY, Estimate};
 use crate::oracle::{Heads, Rows, scores};
 use crate::probe::Kind;
@@ -97,14 +98,22 @@ pub(super) fn map(e: &Evidence<'_>, heads: &Heads) -> Option<Vec<usize>> {
     (0..heads.count()).map(best).collect()
 }
 
-/// Values that lie `[seq, heads, head_dim]` in memory, read as `[heads, seq, head_dim]`.
-pub(super) fn misread(e: &Evidence<'_>, v: &Rows, head_dim: usize) -> Option<Rows> {
-    let (s, heads) = (v.len(), v.width / head_dim);
-    (s == e.all.length).then(|| {
-        Rows::from_fn(s, v.width, |r, j| {
-            let (head, i) = (j / head_dim, j % head_dim);
-            debug_assert!(head < heads);
-            v.values[(head * s + r) * head_dim + i]
-        })
+/// Keys or values of one sequence, read from memory without its strides.
+pub(super) fn misread(e: &Evidence<'_>, x: &Rows, head_dim: usize, how: Misread) -> Option<Rows> {
+    let (s, heads) = (e.window.end.min(x.len()), x.width / head_dim);
+    let entry = |r: usize, j: usize| {
+        let (head, i) = (j / head_dim, j % head_dim);
+        let n = head * s + r;
+        match how {
+            Misread::Heads => x.values[n * head_dim + i],
+            Misread::Buffer { length } => match (n / length, n % length) {
+                (head, slot) if head < heads && slot < s => x.row(slot)[head * head_dim + i],
+                _ => 0.0,
+            },
+        }
+    };
+    (x.len() == e.all.length).then(|| {
+        // Slots behind the call's end are not looked at.
+        Rows::from_fn(x.len(), x.width, |r, j| if r < s { entry(r, j) } else { 0.0 })
     })
 }

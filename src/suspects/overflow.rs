@@ -1,6 +1,9 @@
 //! Values that pass float16's largest.
 
+use candle_core::DType;
+
 use super::{Evidence, Named};
+use crate::compare::ulp;
 
 /// All that is infinite in the port's tensor is finite in truth, of the same sign, and larger there
 /// than all that is not; the rest is right.
@@ -18,13 +21,14 @@ pub(super) fn named(e: &Evidence<'_>) -> Option<Named> {
                 smallest_infinite = smallest_infinite.min(want.abs());
                 continue;
             }
-            let rounded = super::round(want, candle_core::DType::F16);
-            let error = (got - want).abs().min((got - rounded).abs());
-            residual = residual.max(error / budget);
+            // What did not overflow was rounded to float16, at whatever scale.
+            let rounding = want.abs() * ulp(DType::F16);
+            residual = residual.max((got - want).abs() / budget.max(rounding));
             largest_finite = largest_finite.max(want.abs());
         }
     }
-    let fits = infinite > 0 && residual <= 1.0 && largest_finite < smallest_infinite;
+    let fits =
+        infinite > 0 && residual <= 1.0 && largest_finite <= smallest_infinite * (1.0 + ulp(DType::F16));
     fits.then(|| Named {
         mistake: "f16-overflow",
         says: format!(
