@@ -47,7 +47,7 @@ pub(super) fn scale(e: &Evidence<'_>, right: f64, run: &dyn Fn(f64) -> Option<Ro
                 square += slope * slope;
             }
         }
-        if !(square > 0.0) || !product.is_finite() {
+        if square.is_nan() || square <= 0.0 || !product.is_finite() {
             return None;
         }
         c *= (product / square).clamp(-1.0, 1.0).exp();

@@ -107,7 +107,10 @@ impl Evidence<'_> {
         let budget = self.budget(r, self.want.row(r));
         let pairs = self.got.row(r).iter().zip(self.want.row(r)).enumerate();
         pairs
-            .filter(move |(_, (got, want))| got != want && !((**got - **want).abs() <= budget.max))
+            .filter(move |(_, (got, want))| {
+                let error = (**got - **want).abs();
+                got != want && (error.is_nan() || error > budget.max)
+            })
             .map(|(j, _)| j)
     }
 

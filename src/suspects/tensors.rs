@@ -68,14 +68,14 @@ pub fn altered(weights: &Weights, name: &str, right: &BTreeMap<&str, &str>) -> R
         };
         return named(mistake, &says, "exchange the two");
     }
-    if let &[out, width] = tensor.dims() {
-        if is(&tensor.t()?)? || is(&tensor.reshape((width, out))?.t()?)? {
-            return named(
-                "weight-transposed",
-                "it is the transpose of what it should be",
-                "weights are [out, in]: transpose once, or not at all",
-            );
-        }
+    if let &[out, width] = tensor.dims()
+        && (is(&tensor.t()?)? || is(&tensor.reshape((width, out))?.t()?)?)
+    {
+        return named(
+            "weight-transposed",
+            "it is the transpose of what it should be",
+            "weights are [out, in]: transpose once, or not at all",
+        );
     }
     if name.contains(".self_attn.") && split(weights, name, &is)? {
         return named(
