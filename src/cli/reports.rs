@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::Args;
 use rbees_check::judge::{Outcome, Subject};
 use rbees_check::models::Model;
+use rbees_check::reference::SecondOracle;
 use rbees_check::report::json::{self, Report, StaleExpectation};
 use rbees_check::report::{baseline, junit};
 use rbees_check::{Error, Result};
@@ -190,7 +191,10 @@ fn case(case: &rbees_check::reference::Reference) -> json::Case {
         case: manifest.case.clone(),
         model: manifest.model.clone(),
         sites_sha256: format!("{:x}", Sha256::digest(lines)),
-        second_oracle: manifest.second_oracle.clone(),
+        second_oracle: match &manifest.second_oracle {
+            SecondOracle::Agrees { within } => format!("agrees within {within:.1e} of scale"),
+            SecondOracle::Pending(_) => "pending".into(),
+        },
         provenance: manifest.provenance.clone(),
     }
 }

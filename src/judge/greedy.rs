@@ -1,14 +1,15 @@
 //! Greedy tokens against the reference's, by the same stream that generates.
 
-use candle_core::{DType, IndexOp};
+use candle_core::{DType, IndexOp, Tensor};
 
 use super::verdict::{Finding, Verdict};
 use crate::checkpoints::NearTie;
 use crate::generate::{Decoder, Finish, Generation, Sampling};
 use crate::model::Input;
 use crate::port::{Port, Traits};
-use crate::probe::Arithmetic;
+use crate::probe::{Arithmetic, Kind, Probe, Site};
 use crate::reference::{Greedy, Prompt};
+use crate::suspects::{self, Diagnosis};
 use crate::{Error, Result};
 
 /// The tokens that end a text.
@@ -39,11 +40,17 @@ pub(super) fn judge(
         let decides = |step: usize| tie.is_some_and(|tie| prompt.gap[step] > tie);
         decisive += (0..prompt.tokens.len()).filter(|&step| decides(step)).count();
         steps += prompt.tokens.len();
-        let verdict = match follow(port, prompt, ends, &decides) {
-            Ok(verdict) => verdict,
-            Err(error) => Verdict::Broken(format!("the port stops: {error}")),
+        let (verdict, explained) = match follow(port, prompt, ends, &decides) {
+            Ok(Course::Same) => (Verdict::Pass(0.0), None),
+            Ok(Course::Ends(how)) => {
+                let last = prompt.tokens.last().copied().unwrap_or_default();
+                (Verdict::Broken(how), Some(suspects::decoding::other_ends(ends.ours, ends.theirs, last)))
+            }
+            Ok(Course::Other { how, step, got }) => (Verdict::Broken(how), sampled(port, prompt, step, got)),
+            Err(error) => (Verdict::Broken(format!("the port stops: {error}")), None),
         };
-        findings.push(finding(format!("{:?}", prompt.prompt), traits.path, verdict));
+        let finding = finding(format!("{:?}", prompt.prompt), traits.path, verdict);
+        findings.push(Finding { explained, ..finding });
     }
     notes.push(format!("{decisive} of {steps} steps decisive on {}", traits.path));
     if traits.arithmetic != Arithmetic::Dense {
@@ -74,7 +81,7 @@ fn follow(
     prompt: &Prompt,
     ends: &Ends<'_>,
     decides: &dyn Fn(usize) -> bool,
-) -> Result<Verdict> {
+) -> Result<Course> {
     let mut done = 0;
     while done < prompt.tokens.len() {
         let so_far: Vec<u32> = prompt.ids.iter().chain(&prompt.tokens[..done]).copied().collect();
@@ -85,7 +92,7 @@ fn follow(
         for (k, &want) in wanted.iter().enumerate() {
             let got = match stream.next() {
                 None => {
-                    return Ok(Verdict::Broken(format!(
+                    return Ok(Course::Ends(format!(
                         "stops after {} tokens of {}",
                         done + k,
                         prompt.tokens.len()
@@ -95,9 +102,8 @@ fn follow(
             };
             if got != want && decides(done + k) {
                 let (step, gap) = (done + k, prompt.gap[done + k]);
-                return Ok(Verdict::Broken(format!(
-                    "token {step} is {got}, want {want}, which leads by {gap:.3}"
-                )));
+                let how = format!("token {step} is {got}, want {want}, which leads by {gap:.3}");
+                return Ok(Course::Other { how, step, got });
             }
             if got != want {
                 done += k + 1;
@@ -110,12 +116,55 @@ fn follow(
             let ended = stream.finish() == Some(Finish::EndOfSequence);
             let last = prompt.tokens.last().is_some_and(|last| ends.theirs.contains(last));
             return Ok(match last && !ended {
-                true => Verdict::Broken("goes on after the token that ends the text".into()),
-                false => Verdict::Pass(0.0),
+                true => Course::Ends("goes on after the token that ends the text".into()),
+                false => Course::Same,
             });
         }
     }
-    Ok(Verdict::Pass(0.0))
+    Ok(Course::Same)
+}
+
+/// How a text went, against the reference's.
+enum Course {
+    Same,
+    /// It ends elsewhere: how.
+    Ends(String),
+    /// Token `step` is `got`: how.
+    Other {
+        how: String,
+        step: usize,
+        got: u32,
+    },
+}
+
+/// Is the wrong token one that the sampler chose against the logits? They are taken where the model
+/// hands them over: behind that a sampler begins.
+fn sampled(port: &mut dyn Port, prompt: &Prompt, step: usize, got: u32) -> Option<Diagnosis> {
+    let text: Vec<u32> = prompt.ids.iter().chain(&prompt.tokens[..step]).copied().collect();
+    let mut head = Head::default();
+    port.begin();
+    port.forward(&Input::single(&text, 0), &mut head).ok()?;
+    Some(suspects::decoding::sampled(&head.logits, &text, got))
+}
+
+/// The last row of the logits.
+#[derive(Default)]
+struct Head {
+    logits: Vec<f32>,
+}
+
+impl Probe for Head {
+    fn wants(&self, kind: Kind) -> bool {
+        kind == Kind::Logits
+    }
+
+    fn tap(&mut self, site: Site, tensor: Tensor) -> Result<Tensor> {
+        if site.kind == Kind::Logits {
+            let last = tensor.dim(1)? - 1;
+            self.logits = tensor.i((0, last))?.to_dtype(DType::F32)?.to_vec1()?;
+        }
+        Ok(tensor)
+    }
 }
 
 /// Where the port's own text, without being led, leaves that of the dense model, and by what gap it
@@ -170,12 +219,11 @@ fn finding(about: String, path: &str, verdict: Verdict) -> Finding {
 mod tests {
     use std::collections::BTreeMap;
 
-    use candle_core::{Device, Tensor};
+    use candle_core::Device;
     use rstest::rstest;
 
     use super::*;
     use crate::judge::Status;
-    use crate::probe::Probe;
 
     const RULE: NearTie = NearTie { times: 4.0, percentile: 0.95, decisive: 0.25, because: "" };
 
