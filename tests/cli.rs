@@ -87,7 +87,9 @@ fn list_names_everything_there_is() {
 }
 
 #[rstest]
-fn explain_says_how_and_why(#[values("00", "00B", "03", "04", "06", "08", "09")] id: &str) {
+fn explain_says_how_and_why(
+    #[values("00", "00B", "03", "04", "06", "08", "09", "rope-pairing", "tie-break", "rope-paring")] id: &str,
+) {
     assert_snapshot!(format!("explain-{id}"), told(&["explain", id]));
 }
 

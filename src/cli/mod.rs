@@ -9,6 +9,7 @@ mod list;
 mod paint;
 mod progress;
 mod run;
+mod selftest;
 mod speech;
 mod threads;
 mod token_lines;
@@ -48,14 +49,16 @@ pub struct Arguments {
 enum Verb {
     /// Judge a model, checkpoint by checkpoint
     Run(run::Run),
-    /// List checkpoints, models, cases and devices
+    /// List checkpoints, mistakes, models, cases and devices
     List(list::List),
-    /// Say what a checkpoint judges, how, and where ports trip
+    /// Say what a checkpoint judges and how, or what a mistake is and how to fix it
     Explain(explain::Explain),
     /// Generate text, once the model's own path has passed
     Generate(generate::Generate),
     /// Show a model's config, tensors and tokenizer
     Inspect(inspect::Inspect),
+    /// Plant every known mistake into a model and see that it is caught
+    Selftest(selftest::Selftest),
 }
 
 /// What `run` and `generate` have in common.
@@ -161,6 +164,7 @@ pub fn perform(arguments: Arguments) -> Result<Ending> {
         Verb::Explain(explain) => explain.perform(&mut out),
         Verb::Generate(generate) => generate.perform(&mut out),
         Verb::Inspect(inspect) => inspect.perform(&mut out),
+        Verb::Selftest(selftest) => selftest.perform(&mut out),
     }
 }
 

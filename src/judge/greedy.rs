@@ -2,19 +2,27 @@
 
 use candle_core::{DType, IndexOp};
 
-use super::port::{Port, Traits};
 use super::verdict::{Finding, Verdict};
 use crate::Result;
 use crate::checkpoints::NearTie;
-use crate::generate::{Decoder, Generation, Sampling};
+use crate::generate::{Decoder, Finish, Generation, Sampling};
 use crate::model::Input;
+use crate::port::{Port, Traits};
 use crate::reference::{Greedy, Prompt};
+
+/// The tokens that end a text.
+pub(super) struct Ends<'a> {
+    /// As the port's config has them.
+    pub ours: &'a [u32],
+    /// As the reference's has them.
+    pub theirs: &'a [u32],
+}
 
 /// Every stored prompt. Also says how many steps could decide anything.
 pub(super) fn judge(
     port: &mut dyn Port,
     stored: &Greedy,
-    eos: &[u32],
+    ends: &Ends<'_>,
     rule: &NearTie,
 ) -> Result<(Vec<Finding>, String)> {
     let traits = port.traits();
@@ -24,7 +32,7 @@ pub(super) fn judge(
         let decides = |step: usize| tie.is_some_and(|tie| prompt.gap[step] > tie);
         decisive += (0..prompt.tokens.len()).filter(|&step| decides(step)).count();
         steps += prompt.tokens.len();
-        let verdict = match follow(port, prompt, eos, &decides) {
+        let verdict = match follow(port, prompt, ends, &decides) {
             Ok(verdict) => verdict,
             Err(error) => Verdict::Broken(format!("the port stops: {error}")),
         };
@@ -52,7 +60,7 @@ fn near_tie(stored: &Greedy, traits: &Traits, rule: &NearTie) -> Option<f64> {
 fn follow(
     port: &mut dyn Port,
     prompt: &Prompt,
-    eos: &[u32],
+    ends: &Ends<'_>,
     decides: &dyn Fn(usize) -> bool,
 ) -> Result<Verdict> {
     let mut done = 0;
@@ -61,7 +69,7 @@ fn follow(
         let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
         let wanted = &prompt.tokens[done..];
         let mut anchored = false;
-        let mut stream = Generation::start(Driven::begin(port), so_far, sampling, wanted.len(), eos)?;
+        let mut stream = Generation::start(Driven::begin(port), so_far, sampling, wanted.len(), ends.ours)?;
         for (k, &want) in wanted.iter().enumerate() {
             let got = match stream.next() {
                 None => {
@@ -86,7 +94,13 @@ fn follow(
             }
         }
         if !anchored {
-            break;
+            // The reference has no more tokens: it was cut off, or its last one ends the text.
+            let ended = stream.finish() == Some(Finish::EndOfSequence);
+            let last = prompt.tokens.last().is_some_and(|last| ends.theirs.contains(last));
+            return Ok(match last && !ended {
+                true => Verdict::Broken("goes on after the token that ends the text".into()),
+                false => Verdict::Pass(0.0),
+            });
         }
     }
     Ok(Verdict::Pass(0.0))
@@ -158,8 +172,12 @@ mod tests {
         }
     }
 
-    /// The reference says 1 2 3 4; gaps of `gap`, whose error is 0.1 throughout: a near-tie is under 0.4.
+    /// The reference says 1 2 3 4, and 4 ends it; gaps of `gap`, whose error is 0.1 throughout: a near-tie is under 0.4.
     fn judged(says: &[u32], gap: [f64; 4]) -> (Status, String) {
+        judged_with(says, gap, &[4])
+    }
+
+    fn judged_with(says: &[u32], gap: [f64; 4], ours: &[u32]) -> (Status, String) {
         let stored = Greedy {
             prompts: vec![Prompt {
                 prompt: "a".into(),
@@ -172,7 +190,7 @@ mod tests {
             }],
         };
         let mut port = Scripted { says: says.into(), at: 0 };
-        let (findings, note) = judge(&mut port, &stored, &[], &RULE).unwrap();
+        let (findings, note) = judge(&mut port, &stored, &Ends { ours, theirs: &[4] }, &RULE).unwrap();
         (findings.iter().map(|f| f.verdict.status()).max().unwrap(), note)
     }
 
@@ -188,6 +206,14 @@ mod tests {
         #[case] status: Status,
     ) {
         assert_eq!(judged(says, gap).0, status);
+    }
+
+    #[rstest]
+    #[case::ends_where_the_reference_does(&[4], Status::Passed)]
+    #[case::goes_on(&[], Status::Failed)]
+    #[case::ends_too_early(&[2, 4], Status::Failed)]
+    fn a_text_ends_where_the_references_does(#[case] ours: &[u32], #[case] status: Status) {
+        assert_eq!(judged_with(&[1, 2, 3, 4], [1.0; 4], ours).0, status);
     }
 
     #[test]

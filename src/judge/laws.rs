@@ -8,12 +8,12 @@ use candle_core::{DType, Tensor};
 
 use super::noise;
 use super::pieces::{Held, Sequence, Window, record, replay};
-use super::port::{Port, Traits};
 use super::sites;
 use super::verdict::{Finding, Status, Verdict};
 use crate::Result;
 use crate::compare::Noise;
 use crate::model::Input;
+use crate::port::{Port, Traits};
 use crate::probe::Site;
 use crate::reference::{Feed, Place, Reference, Truth};
 

@@ -5,7 +5,6 @@ mod greedy;
 mod laws;
 mod noise;
 mod pieces;
-mod port;
 mod sampling;
 mod sites;
 mod tokens;
@@ -13,7 +12,7 @@ mod unjudged;
 mod verdict;
 mod watch;
 
-pub use port::{LlamaPort, Port, Traits};
+pub use crate::port::{LlamaPort, Port, Traits};
 pub use unjudged::laws_alone;
 pub use verdict::{Finding, Outcome, Status, Verdict};
 
@@ -159,7 +158,8 @@ pub fn run(subject: &mut Subject<'_>, checkpoint: &'static Checkpoint) -> Result
                 None => outcome.skipped = Some(NO_FACTS.into()),
                 Some(model) => {
                     for port in &mut subject.ports {
-                        let (findings, note) = greedy::judge(&mut **port, &model.greedy, &eos, rule)?;
+                        let ends = greedy::Ends { ours: &eos, theirs: &model.facts.config.eos_token_ids };
+                        let (findings, note) = greedy::judge(&mut **port, &model.greedy, &ends, rule)?;
                         outcome.findings.extend(findings);
                         outcome.notes.push(note);
                     }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::port::Port;
 use super::verdict::{Finding, Verdict};
 use super::watch::{Expect, Fed, Record, Watch};
 use crate::compare::Noise;
 use crate::model::Input;
+use crate::port::Port;
 use crate::probe::Site;
 use crate::reference::{Place, Truth};
 use crate::{Error, Result};

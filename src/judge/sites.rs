@@ -1,12 +1,12 @@
 //! Sites against stored truth: one forward over a case; the rest is looking.
 
 use super::pieces::stopped;
-use super::port::{Port, Traits};
 use super::verdict::{Finding, Verdict};
 use super::watch::{Expect, Watch};
 use crate::Result;
 use crate::checkpoints::View;
 use crate::model::Input;
+use crate::port::{Port, Traits};
 use crate::probe::{Kind, Site};
 use crate::reference::{Feed, Place, Reference};
 

@@ -4,10 +4,10 @@
 use super::laws;
 use super::noise;
 use super::pieces::{Held, Sequence};
-use super::port::Port;
 use super::verdict::Finding;
 use crate::Result;
 use crate::model::Input;
+use crate::port::Port;
 
 /// Judges what needs no truth: pieces against the whole, A, B, A, and the end of the context.
 pub fn laws_alone(port: &mut dyn Port, ids: &[u32], factor: f64) -> Result<Vec<Finding>> {

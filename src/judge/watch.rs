@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::port::Traits;
 use super::verdict::Verdict;
 use crate::Result;
 use crate::compare::{Budget, Noise, Row, Shape, compare};
+use crate::port::Traits;
 use crate::probe::{Kind, Probe, Site};
 use crate::reference::{Feed, Place, Reference, Truth};
 

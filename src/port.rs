@@ -1,4 +1,4 @@
-//! The port under test, as the judge calls it.
+//! The port under test: what drives a model, and is driven.
 
 use candle_core::{DType, Tensor};
 
