@@ -7,6 +7,7 @@
 //! model ─► generate             ├─► judge ─► report
 //! reference ─► checkpoints ─────┘            drives a port through a checkpoint → verdicts → text
 //! probe, compare                             the seam, and two tensors under a budget
+//! oracle ─► suspects ─► judge                the float64 Llama, right and under each known mistake
 //! mistakes ─► plants ─► selftest             what ports do wrong, made for real, and caught
 //! ```
 //!
@@ -22,6 +23,8 @@
 //! | [verdict](judge::Verdict) | what became of one site |
 //! | [checkpoint](checkpoints::Checkpoint) | a numbered stage: its sites, feeds, factor and reason |
 //! | [port](port::Port) | a model that can be judged |
+//! | [oracle](oracle::forward) | the plain float64 Llama |
+//! | [suspect](suspects::diagnose) | one known porting mistake: what the tensor would be under it |
 //!
 //! # In short
 //!
@@ -48,12 +51,14 @@ pub mod judge;
 pub mod mistakes;
 pub mod model;
 pub mod models;
+pub mod oracle;
 pub mod plants;
 pub mod port;
 pub mod probe;
 pub mod reference;
 pub mod report;
 pub mod selftest;
+pub mod suspects;
 pub mod tokenizer;
 pub mod weights;
 

@@ -1,6 +1,6 @@
 //! Ten mistakes made in PyTorch, none of them by our own code: `scripts/plant_in_torch.py` patched
-//! transformers and wrote down what it handed over. The judge must find each, at its site; and
-//! nothing in the run that has none.
+//! transformers and wrote down what it handed over. The judge must find each, at its site, and
+//! name it; and find nothing in the run that has none.
 
 mod replay;
 
@@ -81,8 +81,10 @@ fn caught(planted: &Planted) -> Result<(), Failed> {
         Verdict::Differs(difference) if difference.ratio >= MARGIN => {}
         verdict => return Err(format!("{}: {verdict:?}, not past {MARGIN} budgets", first.about).into()),
     }
-    // Where the judge names what it finds:
-    // let named: BTreeSet<_> = outcomes.iter().flat_map(|o| o.named()).collect(); if named != BTreeSet::from([planted.name]) { return Err(format!("named {named:?}").into()); }
+    let named: BTreeSet<_> = outcomes.iter().flat_map(|o| o.named()).map(|named| named.mistake).collect();
+    if named != BTreeSet::from([planted.name]) {
+        return Err(format!("named {named:?}").into());
+    }
     Ok(())
 }
 

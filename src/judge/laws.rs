@@ -6,6 +6,8 @@
 
 use candle_core::{DType, Tensor};
 
+use super::explain::Around;
+use super::left_over;
 use super::noise;
 use super::pieces::{Held, Sequence, Window, record, replay};
 use super::sites;
@@ -16,9 +18,16 @@ use crate::model::Input;
 use crate::port::{Port, Traits};
 use crate::probe::Site;
 use crate::reference::{Feed, Place, Reference, Truth};
+use crate::suspects;
+use crate::weights::Weights;
 
 /// Judges every law on `case`; noise as measured for it.
-pub(super) fn judge(port: &mut dyn Port, case: &Reference, factor: f64) -> Result<Vec<Finding>> {
+pub(super) fn judge(
+    port: &mut dyn Port,
+    case: &Reference,
+    factor: f64,
+    weights: &Weights,
+) -> Result<Vec<Finding>> {
     let traits = port.traits();
     let whole =
         Sequence { name: &case.manifest.case, input: sites::input(case), places: case.places().clone() };
@@ -27,6 +36,7 @@ pub(super) fn judge(port: &mut dyn Port, case: &Reference, factor: f64) -> Resul
         judges: &|site, place| sites::clean(case, site, place, traits.layers),
         noise: &|site, place| case.noise(site, place, traits.dtype, Feed::Site),
         factor,
+        around: Some(Around { weights, case, traits: &traits }),
     };
     let mut findings = same_in_pieces(port, &whole, &fed)?;
     findings.extend(on_its_own(port, case, &whole, factor)?);
@@ -51,7 +61,7 @@ fn on_its_own(
         |site, place| case.truth(site).is_none_or(|truth| truth.places.binary_search(&place).is_ok());
     let measured = |site, place| case.noise(site, place, dtype, Feed::Own);
     let run = |noise: &dyn Fn(Site, Place) -> Option<Noise>, port: &mut dyn Port| -> Result<Vec<Finding>> {
-        let held = Held { fed: None, judges: &stored, noise, factor };
+        let held = Held { fed: None, judges: &stored, noise, factor, around: None };
         let mut findings = same_in_pieces(port, whole, &held)?;
         findings.extend(rows_alone(port, whole, &held)?);
         Ok(findings)
@@ -169,7 +179,14 @@ pub(super) fn a_b_a(port: &mut dyn Port, whole: &Sequence<'_>) -> Result<Finding
             None => Verdict::Pass(0.0),
         },
     };
-    Ok(law("A, B, A", whole.name, &port.traits(), verdict))
+    let mut finding = law("A, B, A", whole.name, &port.traits(), verdict);
+    if matches!(finding.verdict, Verdict::Broken(_)) {
+        finding.explained = Some(match left_over::seen(port, &whole.input, &other) {
+            true => suspects::decoding::sees_the_past(),
+            false => Default::default(),
+        });
+    }
+    Ok(finding)
 }
 
 /// Contexts up to this length are filled to the last position; of longer ones only the refusal is

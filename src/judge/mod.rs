@@ -1,8 +1,10 @@
 //! Drives a model through checkpoints → verdicts.
 
+mod explain;
 mod facts;
 mod greedy;
 mod laws;
+mod left_over;
 mod noise;
 mod pieces;
 mod sampling;
@@ -133,16 +135,20 @@ pub fn run(subject: &mut Subject<'_>, checkpoint: &'static Checkpoint) -> Result
         }
         How::Tokens(view, factor) => {
             match &subject.model {
-                Some(model) => outcome.findings = tokens::judge(subject.tokenizer, &model.tokens),
+                Some(model) => {
+                    let bos = model.facts.config.bos_token_id;
+                    outcome.findings = tokens::judge(subject.tokenizer, &model.tokens, bos);
+                }
                 None => outcome.notes.push(format!("texts are not judged: {NO_FACTS}")),
             }
             sites(subject, std::slice::from_ref(view), factor, &mut outcome)?;
         }
         How::Sites(views, factor) => sites(subject, views, factor, &mut outcome)?,
         How::Laws(factor) => {
+            let weights = explain::right(subject);
             for port in &mut subject.ports {
                 for case in &subject.cases {
-                    outcome.findings.extend(laws::judge(&mut **port, case, factor.times)?);
+                    outcome.findings.extend(laws::judge(&mut **port, case, factor.times, &weights)?);
                 }
                 outcome.findings.push(laws::context_ends(&mut **port));
             }
@@ -189,10 +195,11 @@ fn sites(subject: &mut Subject<'_>, views: &[View], factor: &Factor, outcome: &m
         outcome.skipped = Some(format!("judges nothing under feed {}", feed.name()));
         return Ok(());
     }
+    let weights = explain::right(subject);
     for case in &subject.cases {
         for port in &mut subject.ports {
             for view in views.iter().filter(|view| subject.feed.is_none_or(|feed| feed == view.feed)) {
-                outcome.findings.extend(sites::judge(&mut **port, case, view, factor.times)?);
+                outcome.findings.extend(sites::judge(&mut **port, case, view, factor.times, &weights)?);
             }
             let traits = port.traits();
             let hidden: Vec<&str> = views

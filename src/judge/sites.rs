@@ -1,5 +1,6 @@
 //! Sites against stored truth: one forward over a case; the rest is looking.
 
+use super::explain::{self, Around};
 use super::pieces::stopped;
 use super::verdict::{Finding, Verdict};
 use super::watch::{Expect, Watch};
@@ -9,9 +10,16 @@ use crate::model::Input;
 use crate::port::{Port, Traits};
 use crate::probe::{Kind, Site};
 use crate::reference::{Feed, Place, Reference};
+use crate::weights::Weights;
 
 /// Runs `case` once through `port` under the view's feed and judges the view's kinds.
-pub(super) fn judge(port: &mut dyn Port, case: &Reference, view: &View, factor: f64) -> Result<Vec<Finding>> {
+pub(super) fn judge(
+    port: &mut dyn Port,
+    case: &Reference,
+    view: &View,
+    factor: f64,
+    weights: &Weights,
+) -> Result<Vec<Finding>> {
     let traits = port.traits();
     let truth = |site: Site| claims(view, case, site, &traits).then(|| case.truth(site)).flatten();
     let judges = |site, place| view.feed != Feed::Site || clean(case, site, place, traits.layers);
@@ -23,13 +31,14 @@ pub(super) fn judge(port: &mut dyn Port, case: &Reference, view: &View, factor: 
         window: 0..case.length(),
         verdicts: Default::default(),
         incomparable: Default::default(),
+        kept: Default::default(),
     };
     port.begin();
     let drive = format!("{}, feed {}", traits.path, view.feed.name());
     if let Err(error) = port.forward(&input(case), &mut watch) {
         return Ok(vec![stopped(error, &case.manifest.case, &drive)]);
     }
-    let (mut verdicts, incomparable) = (watch.verdicts, watch.incomparable);
+    let (mut verdicts, incomparable, kept) = (watch.verdicts, watch.incomparable, watch.kept);
     let finding = |site: Site| Finding {
         about: site.to_string(),
         site: Some(site),
@@ -37,8 +46,16 @@ pub(super) fn judge(port: &mut dyn Port, case: &Reference, view: &View, factor: 
         drive: drive.clone(),
         verdict: verdicts.remove(&site).unwrap_or(Verdict::NeverReached),
         incomparable: incomparable.get(&site).copied().unwrap_or(0),
+        explained: None,
     };
-    Ok(case.sites().filter(|&site| truth(site).is_some()).map(finding).collect())
+    let mut findings: Vec<Finding> =
+        case.sites().filter(|&site| truth(site).is_some()).map(finding).collect();
+    // Under another feed a site's inputs are the port's own: nothing stands still to reason from.
+    if view.feed == Feed::Site {
+        let around = Around { weights, case, traits: &traits };
+        explain::explain(&around, &kept, &truth, &noise, factor, &mut findings);
+    }
+    Ok(findings)
 }
 
 /// Is `site` of `case` judged in this view? Fed at every site, an operation can be judged alone only

@@ -3,6 +3,7 @@
 use crate::checkpoints::Checkpoint;
 use crate::compare::Difference;
 use crate::probe::Site;
+use crate::suspects::{Diagnosis, Named};
 
 /// What became of one site, or of one fact.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,13 +80,21 @@ pub struct Finding {
     pub verdict: Verdict,
     /// Rows left out because noise in this dtype is as large as the row itself.
     pub incomparable: usize,
+    /// What is thought of it, if it was looked into.
+    pub explained: Option<Diagnosis>,
 }
 
 impl Finding {
     /// About a fact of the model as a whole.
     pub fn new(about: impl Into<String>, verdict: Verdict) -> Self {
         let (case, drive) = (String::new(), String::new());
-        Self { about: about.into(), site: None, case, drive, verdict, incomparable: 0 }
+        Self { about: about.into(), site: None, case, drive, verdict, incomparable: 0, explained: None }
+    }
+
+    /// As [`Finding::new`], with the mistake that explains it, if one does.
+    pub fn explained(about: impl Into<String>, verdict: Verdict, named: Option<Named>) -> Self {
+        let explained = named.map(|named| Diagnosis { named: vec![named], runner_up: None });
+        Self { explained, ..Self::new(about, verdict) }
     }
 }
 
@@ -115,6 +124,29 @@ impl Outcome {
     pub fn worst(&self) -> Option<&Finding> {
         let share = |f: &&Finding| if let Verdict::Pass(ratio) = f.verdict { ratio } else { -1.0 };
         self.findings.iter().filter(|f| share(f) >= 0.0).max_by(|a, b| share(a).total_cmp(&share(b)))
+    }
+
+    /// The mistakes that explain what failed, in forward order, each once. Where one kind of site was
+    /// looked into in several cases, a mistake must explain all that could be explained.
+    pub fn named(&self) -> Vec<&Named> {
+        let mut explained: Vec<(&Finding, &Diagnosis)> = self
+            .failures()
+            .filter_map(|f| Some((f, f.explained.as_ref().filter(|d| !d.named.is_empty())?)))
+            .collect();
+        explained.sort_by_key(|(f, _)| f.site);
+        let mut all: Vec<&Named> = Vec::new();
+        for (finding, diagnosis) in &explained {
+            let kind = |f: &Finding| f.site.map(|site| site.kind);
+            for named in &diagnosis.named {
+                let known = |d: &Diagnosis| d.named.iter().any(|other| other.mistake == named.mistake);
+                let mut alike =
+                    explained.iter().filter(|(f, _)| f.site.is_some() && kind(f) == kind(finding));
+                if alike.all(|(_, d)| known(d)) && !all.iter().any(|other| other.mistake == named.mistake) {
+                    all.push(named);
+                }
+            }
+        }
+        all
     }
 
     /// What failed, in the order in which the model computes it.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
+use super::explain::Kept;
 use super::verdict::Verdict;
 use crate::Result;
 use crate::compare::{Budget, Noise, Row, Shape, compare};
@@ -41,6 +42,8 @@ pub(super) struct Watch<'a> {
     pub verdicts: BTreeMap<Site, Verdict>,
     /// How many rows of a site could not be judged, their budget being past their scale.
     pub incomparable: BTreeMap<Site, usize>,
+    /// The first wrong tensor of each kind, as it was handed over.
+    pub kept: BTreeMap<Kind, Kept>,
 }
 
 impl Probe for Watch<'_> {
@@ -52,6 +55,10 @@ impl Probe for Watch<'_> {
         if let Some(truth) = (self.expect.truth)(site) {
             let columns = self.traits.layout(site.kind).columns(*truth.row_shape.last().unwrap_or(&0));
             if let Some(verdict) = self.judge(site, &tensor, truth, columns.as_deref())? {
+                if matches!(verdict, Verdict::Differs(_)) {
+                    let (tensor, window) = (tensor.clone(), self.window.clone());
+                    self.kept.entry(site.kind).or_insert(Kept { site, tensor, window });
+                }
                 self.verdicts.insert(site, verdict);
             }
         }
@@ -117,12 +124,12 @@ impl Watch<'_> {
 }
 
 /// The stored rows that lie in the window.
-fn inside<'a>(truth: &'a Truth, window: &'a Window) -> impl Iterator<Item = (usize, Place)> + 'a {
+pub(super) fn inside<'a>(truth: &'a Truth, window: &'a Window) -> impl Iterator<Item = (usize, Place)> + 'a {
     truth.places.iter().copied().enumerate().filter(|(_, (_, position))| window.contains(position))
 }
 
 /// What the model must hand over in this window.
-fn shape(kind: Kind, truth: &Truth, window: &Window, batch: usize) -> Shape {
+pub(super) fn shape(kind: Kind, truth: &Truth, window: &Window, batch: usize) -> Shape {
     let heads = kind.by_head().then(|| truth.row_shape[0]);
     let stored = truth.row_shape.last().copied().unwrap_or(0);
     // A window that ends before the sequence does has seen only the keys up to its end.

@@ -32,10 +32,31 @@ pub struct Manifest {
     pub noise_dtypes: Vec<String>,
     /// The second axis of the noise arrays.
     pub noise_feeds: Vec<String>,
-    /// `pending` until a second, independent oracle has reproduced this truth.
-    pub second_oracle: String,
+    /// What a second, independent float64 oracle says of this truth.
+    pub second_oracle: SecondOracle,
     /// Hashes, versions, the command.
     pub provenance: BTreeMap<String, serde_json::Value>,
+}
+
+/// What a second, independent float64 oracle says of a case: `"pending"`, or `{"within": 1.2e-12}`.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(untagged)]
+pub enum SecondOracle {
+    /// It computes the same at every stored site.
+    Agrees {
+        /// The largest difference, as a share of its row's largest |truth|.
+        within: f64,
+    },
+    /// It was not asked yet.
+    Pending(Pending),
+}
+
+/// Not asked yet.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+pub enum Pending {
+    /// Written so.
+    #[serde(rename = "pending")]
+    Pending,
 }
 
 /// A stored site.

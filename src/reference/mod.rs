@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 pub use facts::{
     Chat, Config, Encode, Facts, Fixture, Greedy, Message, Processors, Prompt, Sampling, SamplingCase, Tokens,
 };
-pub use manifest::{Manifest, Place, SiteEntry};
+pub use manifest::{Manifest, Pending, Place, SecondOracle, SiteEntry};
 pub use source::Source;
 
 use crate::compare::{Noise, Scale};

@@ -136,6 +136,9 @@ pub fn detail(outcome: &Outcome, flags: &str) -> Option<String> {
     for (label, said) in describe(&first.verdict) {
         let _ = writeln!(text, "   {label:<10} {said}");
     }
+    for (label, said) in suspects(outcome, first) {
+        let _ = writeln!(text, "   {label:<10} {said}");
+    }
     let others = of_status().count() - 1;
     if others > 0 {
         let _ = writeln!(
@@ -148,6 +151,47 @@ pub fn detail(outcome: &Outcome, flags: &str) -> Option<String> {
     let _ =
         writeln!(text, "   again      rbees-check run {id}{flags} -v        read   rbees-check explain {id}");
     Some(text)
+}
+
+/// Which mistake it was, and what to do; or that none of those known reproduces it.
+fn suspects(outcome: &Outcome, first: &Finding) -> Vec<(&'static str, String)> {
+    let named = outcome.named();
+    let looked = first.explained.as_ref();
+    let mut lines = Vec::new();
+    for named in &named {
+        let flips = match named.flips {
+            0 => String::new(),
+            n => format!(" but for {n} entr{} one rounding off", if n == 1 { "y" } else { "ies" }),
+        };
+        let residual = match named.residual {
+            0.0 => String::new(),
+            residual => format!("; reproduces your tensor to {}{flips}", percent(residual)),
+        };
+        lines.push(("suspect", format!("{}: {}{residual}", named.mistake, named.says)));
+        lines.push(("help", named.fix.clone()));
+    }
+    if let Some(next) = looked.and_then(|d| d.runner_up.as_ref()) {
+        let (name, away) = (next.mistake, budgets(next.residual));
+        match named.is_empty() {
+            true => lines.push((
+                "suspect",
+                format!("unexplained: no known mistake reproduces it; {name} comes nearest, {away} away"),
+            )),
+            false => lines.push(("next best", format!("{name}, {away} away"))),
+        }
+    } else if named.is_empty() && looked.is_some() {
+        lines.push(("suspect", "unexplained: no known mistake reproduces it".into()));
+    }
+    lines
+}
+
+/// `4.1e3 budgets`, `12 budgets`.
+fn budgets(residual: f64) -> String {
+    match residual {
+        r if !r.is_finite() => "no number of budgets".into(),
+        r if r >= 1000.0 => format!("{r:.1e} budgets"),
+        r => format!("{r:.0} budgets"),
+    }
 }
 
 fn describe(verdict: &Verdict) -> Vec<(&'static str, String)> {

@@ -7,6 +7,7 @@ use candle_core::DType;
 use crate::judge::{Outcome, Status, Verdict};
 use crate::model::Attention;
 use crate::plants::Plant;
+use crate::suspects::Diagnosis;
 
 /// A plant and what became of every checkpoint.
 pub struct Caught {
@@ -38,20 +39,34 @@ pub struct OnPath {
 pub struct Named {
     /// The place of the planted mistake among the suspects, from 1.
     pub rank: usize,
-    /// How far the tensor is from what it would be under that mistake, relative to its scale.
+    /// How far the tensor is from what it would be under that mistake, in budgets.
     pub residual: f64,
     /// The next best suspect and its residual.
     pub runner_up: Option<(String, f64)>,
 }
 
-/// The seam to the judge's diagnosis: none is made yet, so nothing is named.
-fn name(_: &[Outcome]) -> Option<Named> {
-    None
+/// The place of `mistake` among all that the judge names, checkpoint by checkpoint.
+fn name(mistake: &str, outcomes: &[Outcome]) -> Option<Named> {
+    let all: Vec<_> = outcomes.iter().flat_map(Outcome::named).collect();
+    let mut others: Vec<&str> = all.iter().map(|named| named.mistake).collect();
+    let mut seen = BTreeSet::new();
+    others.retain(|other| seen.insert(*other));
+    let rank = others.iter().position(|other| *other == mistake)? + 1;
+    let named = all.iter().find(|named| named.mistake == mistake)?;
+    let explained =
+        outcomes.iter().flat_map(Outcome::failures).filter_map(|finding| finding.explained.as_ref());
+    let of_it = |d: &&Diagnosis| d.named.iter().any(|named| named.mistake == mistake);
+    let next = explained.filter(of_it).find_map(|diagnosis| diagnosis.runner_up.as_ref());
+    Some(Named {
+        rank,
+        residual: named.residual,
+        runner_up: next.map(|n| (n.mistake.to_owned(), n.residual)),
+    })
 }
 
 impl OnPath {
     /// From the outcomes of the checkpoints that were run.
-    pub fn new(path: Attention, outcomes: Vec<Outcome>) -> Self {
+    pub fn new(mistake: &str, path: Attention, outcomes: Vec<Outcome>) -> Self {
         let of = |status| {
             let ids = outcomes.iter().filter(move |outcome| outcome.status() == status);
             ids.map(|outcome| outcome.checkpoint.id).collect()
@@ -67,7 +82,7 @@ impl OnPath {
             void: of(Status::NotJudged),
             first: failures().filter_map(|finding| finding.site).min().map(|site| site.to_string()),
             margin: failures().filter_map(|finding| ratio(&finding.verdict)).max_by(f64::total_cmp),
-            named: name(&outcomes),
+            named: name(mistake, &outcomes),
         }
     }
 

@@ -121,7 +121,7 @@ impl<'a> Bench<'a> {
         for &path in plant.paths {
             let llama = self.sound(path)?;
             let planted = (plant.make)(&Sound { model: self.model, llama: &llama })?;
-            paths.push(OnPath::new(path, self.judge(planted, cases, checkpoints)?));
+            paths.push(OnPath::new(plant.name, path, self.judge(planted, cases, checkpoints)?));
         }
         Ok(Caught { plant, paths })
     }
