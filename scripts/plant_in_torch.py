@@ -164,8 +164,8 @@ def handed_over(model, plant, case, truth):
 
 
 def what_decides(dump):
-    """Enough of a dump to tell these mistakes: layer 0, a block, both ends of the model. The last two rows of logits
-    stand for all, each of which would be 0.2 MB."""
+    """Enough of a dump to tell these mistakes: layer 0, a block, both ends of the model. The last three rows of
+    logits stand for all, as each is 0.2 MB. Three, so that a shift by a row can be seen on two pairs of neighbours."""
     last = "model.layers.29"  # what the final norm is computed from
     ends = ("model.embed_tokens", last, "model.norm", "lm_head")
     kept = {
@@ -177,7 +177,7 @@ def what_decides(dump):
     for name, rows in dump.items():
         feed, site = name.split("/")
         if kept[feed](site):
-            small[name] = rows[-2:] if site == "lm_head" else rows
+            small[name] = rows[-3:] if site == "lm_head" else rows
     return small
 
 
