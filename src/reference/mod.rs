@@ -165,6 +165,19 @@ impl Reference {
         }
     }
 
+    /// The same case, storing no more than the rows that `keep` says; a site without any is gone.
+    pub fn keeping(mut self, keep: impl Fn(Site, Place) -> bool) -> Self {
+        for (&site, truth) in &mut self.truth {
+            let kept = |r: &usize| keep(site, truth.places[*r]);
+            let rows: Vec<usize> = (0..truth.places.len()).filter(kept).collect();
+            let values = rows.iter().flat_map(|&r| truth.row(r).iter().copied()).collect();
+            let places = rows.iter().map(|&r| truth.places[r]).collect();
+            *truth = Truth { places, row_shape: std::mem::take(&mut truth.row_shape), values };
+        }
+        self.truth.retain(|_, truth| !truth.places.is_empty());
+        self
+    }
+
     /// Truth at `site`, if this case stores it.
     pub fn truth(&self, site: Site) -> Option<&Truth> {
         self.truth.get(&site)

@@ -85,3 +85,14 @@ fn a_feed_replaces_where_it_says(#[case] feed: Feed, #[case] kinds: &[Kind]) {
     assert!(kinds.iter().all(|&kind| feed.replaces(kind)));
     assert!(feed == Feed::Site || replaced.count() == kinds.len());
 }
+
+#[test]
+fn a_case_that_keeps_less_stores_the_same_in_fewer_rows() {
+    let q_rope = Site::layer(0, Kind::QRope);
+    let less = case("batch-left").keeping(|site, (batch, _)| site == q_rope && batch == 2);
+    let (whole, kept) = (case("batch-left"), less.truth(q_rope).unwrap());
+    let whole = whole.truth(q_rope).unwrap();
+    assert_eq!(kept.places[..], [(2, 3), (2, 4)]);
+    assert_eq!([kept.row(0), kept.row(1)], [whole.row(8), whole.row(9)]);
+    assert_eq!(less.sites().collect::<Vec<_>>(), [q_rope]);
+}
