@@ -111,7 +111,7 @@ pub fn whereabouts(name: &str) -> String {
     }
     if name == TINY_Q8_0 {
         return in_repository(TINY_Q8_0_FILE)
-            .map_or_else(|error| error.to_string(), |file| file.display().to_string());
+            .map_or_else(|error| error.to_string(), |_| "with the repository".into());
     }
     match fetched() {
         Ok(file) if file.is_file() => file.display().to_string(),

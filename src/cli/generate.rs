@@ -13,8 +13,9 @@ use rbees_check::{Error, Result};
 use super::gate::{self, Gate};
 use super::paint::Out;
 use super::progress::Progress;
+use super::settings::Settings;
 use super::speech::{Request, Speech};
-use super::{Common, Ending, Matmul, Path, device, say, threads, token_lines};
+use super::{Common, Ending, Matmul, Path, device, interrupt, say, threads, token_lines};
 
 #[derive(Args, Debug)]
 pub struct Generate {
@@ -58,9 +59,9 @@ pub struct Generate {
     /// With --json: the N likeliest tokens of each place too
     #[arg(long, value_name = "N", default_value_t = 0, requires = "json")]
     top_logprobs: usize,
-    /// The path that generates
-    #[arg(long, value_name = "PATH", value_enum, default_value = "plain")]
-    attention: Path,
+    /// The path that generates [default: plain]
+    #[arg(long, value_name = "PATH", value_enum)]
+    attention: Option<Path>,
     /// Multiply with weights as floats, or in the blocks of a quantised file [default: blocks, if it has some]
     #[arg(long, value_name = "PATH", value_enum)]
     matmul: Option<Matmul>,
@@ -73,10 +74,13 @@ pub struct Generate {
 }
 
 impl Generate {
-    pub fn perform(self, out: &mut Out) -> Result<Ending> {
+    pub fn perform(mut self, out: &mut Out) -> Result<Ending> {
         let sampling = self.sampling()?;
         let stops = Stops::new(self.stop.clone())?;
         threads::limit(self.common.threads)?;
+        interrupt::heed();
+        let settings = Settings::find()?;
+        self.common.settle(&settings);
         let device = device::open(&self.common.device)?;
         let progress = Progress::start("reading the model");
         let model = self.common.open()?;
@@ -84,7 +88,8 @@ impl Generate {
         sampling.fits(model.weights.config().vocab_size)?;
         drop(progress);
 
-        let (dtype, on) = (self.common.dtype.into(), self.path(&model));
+        self.attention = self.attention.or(settings.attention);
+        let (dtype, on) = (self.common.dtype(), self.path(&model));
         if !self.unchecked {
             let path = gate::Path { model: &model, device: &device, dtype, path: on };
             match gate::judge(&path, &prompt, self.common.verbose)? {
@@ -153,7 +158,7 @@ impl Generate {
             None if model.weights.is_quantized() => model::Matmul::Quantized,
             None => model::Matmul::Dense,
         };
-        model::Path { attention: self.attention.into(), matmul }
+        model::Path { attention: self.attention.unwrap_or(Path::Plain).into(), matmul }
     }
 
     /// The prompt as the model is to read it.
@@ -167,7 +172,7 @@ impl Generate {
     }
 
     fn refuse(&self, status: Status, what: &str) -> Ending {
-        let model = &self.common.model;
+        let model = self.common.model();
         say(&format!("refused: {what}"));
         say(&format!("hint: see `rbees-check run all --model {model}`, or say --unchecked"));
         if status == Status::Failed { Ending::Failed } else { Ending::NotJudged }

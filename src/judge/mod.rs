@@ -240,18 +240,18 @@ fn set_aside(outcome: &mut Outcome) {
     }
 }
 
-/// Runs several checkpoints in order. Generation waits for the others: the text of a port that is
-/// known to be wrong says nothing.
+/// Runs several checkpoints in order. `done` sees each as it ends, and may mark failures that are
+/// expected. Generation waits for the others: the text of a port that fails unexpectedly says nothing.
 pub fn run_all(
     subject: &mut Subject<'_>,
     checkpoints: &[&'static Checkpoint],
-    mut done: impl FnMut(&Outcome),
+    mut done: impl FnMut(&mut Outcome),
 ) -> Result<Vec<Outcome>> {
     let mut outcomes: Vec<Outcome> = Vec::new();
     for &checkpoint in checkpoints {
         let failed = outcomes.iter().filter(|o| matches!(o.status(), Status::Failed | Status::NotJudged));
         let waits: Vec<&str> = failed.map(|o| o.checkpoint.id).collect();
-        let outcome = match checkpoint.how {
+        let mut outcome = match checkpoint.how {
             How::Greedy(_) if !waits.is_empty() => Outcome {
                 checkpoint,
                 findings: vec![],
@@ -260,7 +260,7 @@ pub fn run_all(
             },
             _ => run(subject, checkpoint)?,
         };
-        done(&outcome);
+        done(&mut outcome);
         outcomes.push(outcome);
     }
     Ok(outcomes)

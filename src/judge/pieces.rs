@@ -91,6 +91,7 @@ pub(super) fn replay(
         drive: drive.to_owned(),
         verdict: worst.remove(&site).unwrap_or(Verdict::NeverReached),
         incomparable: incomparable.get(&site).copied().unwrap_or(0),
+        expected: None,
     };
     Ok(prefill.keys().map(finding).collect())
 }

@@ -41,6 +41,7 @@ pub(super) fn judge(port: &mut dyn Port, case: &Reference, view: &View, factor: 
         drive: drive.clone(),
         verdict: verdicts.remove(&site).unwrap_or(Verdict::NeverReached),
         incomparable: incomparable.get(&site).copied().unwrap_or(0),
+        expected: None,
     };
     Ok(case.sites().filter(|&site| truth(site).is_some()).map(finding).collect())
 }

@@ -47,6 +47,8 @@ pub enum Status {
     Passed,
     /// Not run, for a reason that is printed.
     Skipped,
+    /// Something differs, and was expected to.
+    Expected,
     /// It was run and nothing can be said: an error, never a pass.
     NotJudged,
     /// Something differs or was never reached.
@@ -79,13 +81,23 @@ pub struct Finding {
     pub verdict: Verdict,
     /// Rows left out because noise in this dtype is as large as the row itself.
     pub incomparable: usize,
+    /// Why it is known to fail, where the user has said so.
+    pub expected: Option<String>,
 }
 
 impl Finding {
     /// About a fact of the model as a whole.
     pub fn new(about: impl Into<String>, verdict: Verdict) -> Self {
         let (case, drive) = (String::new(), String::new());
-        Self { about: about.into(), site: None, case, drive, verdict, incomparable: 0 }
+        Self { about: about.into(), site: None, case, drive, verdict, incomparable: 0, expected: None }
+    }
+
+    /// That of its verdict; a failure that is known is an expected one.
+    pub fn status(&self) -> Status {
+        match self.verdict.status() {
+            Status::Failed if self.expected.is_some() => Status::Expected,
+            status => status,
+        }
     }
 }
 
@@ -108,7 +120,7 @@ impl Outcome {
         if self.skipped.is_some() {
             return Status::Skipped;
         }
-        self.findings.iter().map(|f| f.verdict.status()).max().unwrap_or(Status::NotJudged)
+        self.findings.iter().map(Finding::status).max().unwrap_or(Status::NotJudged)
     }
 
     /// The largest share of a budget among what passed.
@@ -117,8 +129,8 @@ impl Outcome {
         self.findings.iter().filter(|f| share(f) >= 0.0).max_by(|a, b| share(a).total_cmp(&share(b)))
     }
 
-    /// What failed, in the order in which the model computes it.
+    /// What failed and was not expected to, in the order in which it was judged.
     pub fn failures(&self) -> impl Iterator<Item = &Finding> {
-        self.findings.iter().filter(|f| f.verdict.status() == Status::Failed)
+        self.findings.iter().filter(|f| f.status() == Status::Failed)
     }
 }
