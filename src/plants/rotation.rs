@@ -77,8 +77,8 @@ pub const PLANTS: &[Plant] = &[
         },
         // bf16 holds every whole number up to 256.
         reach: 257,
-        // The stored prompts are short: their greedy tokens survive it.
         red: &["01B", "06", "07"],
+        may: (&["09"], "the stored prompts are short, and most of their greedy tokens survive it"),
         first: Some("model.layers.0.self_attn.q_rope"),
         ..PLANT
     },
