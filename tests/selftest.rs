@@ -32,7 +32,7 @@ fn told_apart(model: &str, cases: &[&str]) -> String {
             continue; // no mistake: nothing may show it
         }
         let by_case = |stage: &&Checkpoint| matches!(stage.how, How::Sites(..) | How::Laws(_));
-        let (stages, facts): (Vec<_>, Vec<_>) = stages.into_iter().partition(|stage| by_case(stage));
+        let (stages, facts): (Vec<_>, Vec<_>) = stages.into_iter().partition(by_case);
         let ids = |stages: &[&Checkpoint]| stages.iter().map(|stage| stage.id).collect::<Vec<_>>().join(" ");
         if !facts.is_empty() {
             let caught = bench.catch_by(plant, &[Attention::Plain], &[], &facts).unwrap();
