@@ -89,7 +89,11 @@ impl Recorder {
             return Ok(site.to_owned());
         }
         let layer = self.layer.ok_or_else(|| Error::Msg(format!("tap `{site}` before tap::layer(i)")))?;
-        Ok(if site.is_empty() { format!("model.layers.{layer}") } else { format!("model.layers.{layer}.{site}") })
+        Ok(if site.is_empty() {
+            format!("model.layers.{layer}")
+        } else {
+            format!("model.layers.{layer}.{site}")
+        })
     }
 
     /// The first tensor of a name counts: what follows belongs to a later pass.
