@@ -24,6 +24,7 @@
 #![allow(dead_code)]
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::env;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock};
@@ -98,10 +99,9 @@ impl Recorder {
 
     /// The first tensor of a name counts: what follows belongs to a later pass.
     fn take(&mut self, name: String, tensor: &Tensor) -> Result<()> {
-        if !self.tensors.contains_key(&name) {
+        if let Entry::Vacant(place) = self.tensors.entry(name) {
             // A copy of its own: a view of a cache would change under our hands.
-            let copy = tensor.to_device(&Device::Cpu)?.copy()?.contiguous()?;
-            self.tensors.insert(name, copy);
+            place.insert(tensor.to_device(&Device::Cpu)?.copy()?.contiguous()?);
         }
         Ok(())
     }
