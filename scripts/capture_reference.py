@@ -48,8 +48,8 @@ from capture.cases import Case
 from capture.files import Trouble, write_json, write_npz
 from capture.noise import DTYPES, measure
 from capture.prove import prove
-from capture.reference import truth_of, write_case
-from capture.texts import CHAT, CHATS, FRANCE, GENESIS, GREEDY, SAMPLING, SAMPLING_OF, TOKENS
+from capture.reference import quantized_of, truth_of, write_case
+from capture.texts import CHAT, CHATS, CREATION, FRANCE, GENESIS, GREEDY, SAMPLING, SAMPLING_OF, TOKENS
 
 # Every case of every fixture: a row a case. What a column leaves out is as in capture/cases.py.
 CATALOGUE = {
@@ -58,10 +58,15 @@ CATALOGUE = {
         "short": dict(prompts=["<|im_start|>user\nAnd the LORD said, Go<|im_end|>\n"]),
         "batch-left": dict(prompts=["And the king said,", "And the king", "And the"], pad="left"),  # 5, 3, 2 tokens
         "long": dict(prompts=[GENESIS], cut=300, tail=8),  # positions past 256
+        "far": dict(prompts=[CREATION], cut=700, layers=[0, 3], blocks="before", tail=4),  # rows of keys past 600
     },
     "tiny-llama2": {
         "short": dict(prompts=["And \u00e9 the LORD God:"]),  # BOS, a leading space, two bytes
         "batch-right": dict(prompts=["And the king said", "the LORD", "God"], pad="right"),  # 5, 3, 2 with BOS
+    },
+    "tiny-llama:q8_0": {  # from fixtures/tiny-llama/gguf
+        "short": dict(prompts=["<|im_start|>user\nAnd the LORD said, Go<|im_end|>\n"]),
+        "batch-left": dict(prompts=["And the king said,", "And the king", "And the"], pad="left"),
     },
     "smollm2-135m": {  # 30 layers: a few complete, so that the fixture stays small
         "short": dict(prompts=[FRANCE], layers=[0, 1, 14, 29]),
@@ -77,13 +82,21 @@ def say(*what):
 
 def open_model(name):
     if name in CATALOGUE:
-        return models.Model(name, models.smollm2_path() if name == "smollm2-135m" else fixtures(name))
+        return models.Model(name, weights_of(name))
     path = Path(name)
     return models.Model(path.stem if path.suffix == ".gguf" else path.resolve().name, path)
 
 
+def weights_of(name):
+    """A quantised file of a tiny model is a model of its own: tiny-llama:q8_0."""
+    model, _, kind = name.partition(":")
+    if kind:
+        return fixtures(model) / "gguf" / f"{model}-{kind}.gguf"
+    return models.smollm2_path() if name == "smollm2-135m" else fixtures(name)
+
+
 def fixtures(name):
-    return models.REPOSITORY / "fixtures" / name
+    return models.REPOSITORY / "fixtures" / name.replace(":", "-")  # no colon in a path: Windows has none
 
 
 def make_case(model, name, prompts=(), messages=None, ids=None, cut=None, **rest):
@@ -124,7 +137,8 @@ def capture_fixture(model, part):
     else:
         case = make_case(model, part, **CATALOGUE[model.name][part])
         truth = truth_of(model, case)
-        write_case(model, case, directory / part, provenance, truth, measure(model, [case], [truth])[0])
+        noise, quantized = measure(model, [case], [truth])[0], quantized_of(model, [case], [truth])[0]
+        write_case(model, case, directory / part, provenance, truth, noise, quantized)
 
 
 def capture_fixtures(names, parts):
@@ -166,8 +180,10 @@ def capture_yours(model, options):
     truths = [truth_of(model, case) for case in cases]
     say(f"noise in {', '.join(options.noise) or 'no dtype'}")
     noises = measure(model, cases, truths, options.noise, options.orders)
-    for place, case, truth, noise in zip(places, cases, truths, noises):
-        write_case(model, case, place, provenance, truth, noise)
+    quantized = quantized_of(model, cases, truths, options.noise, options.orders)
+    for place, *captured in zip(places, cases, truths, noises, quantized):
+        case, truth, noise, blocks = captured
+        write_case(model, case, place, provenance, truth, noise, blocks)
         print(place)
 
 

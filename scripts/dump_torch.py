@@ -112,19 +112,22 @@ class Recorder:
             after(layer, here)
         after(inner.norm, "model.norm")
         after(self.model.lm_head, "lm_head")
-        hook(self.model.register_forward_hook(self._end))
+        hook(self.model.register_forward_hook(self._end, with_kwargs=True))
         # The family's own module: modeling_llama, modeling_mistral, ...
         family = sys.modules[type(inner.layers[0].self_attn).__module__]
         stack.enter_context(self._rope_seen(family, inner.layers, hook))
         if hasattr(family, "eager_attention_forward"):
             stack.enter_context(self._attention_seen(family))
 
-    def _end(self, *_):
+    def _end(self, _module, _inputs, named, _output):
+        mask = named.get("attention_mask")
+        if isinstance(mask, torch.Tensor) and mask.dim() == 2:
+            self.take("attention_mask", mask.long())
         self.over = True
 
     def _positions(self, _module, inputs, named):
         positions = named.get("position_ids", inputs[1] if len(inputs) > 1 else None)  # [1 or b, s]
-        if positions is not None and "input_ids" in self.tensors:
+        if positions is not None and "input_ids" in self.tensors and not self.over:
             self.take("position_ids", positions.expand(self.tensors["input_ids"].shape).long())
 
     def _rope_seen(self, family, layers, hook):

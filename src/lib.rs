@@ -7,6 +7,8 @@
 //! model ─► generate             ├─► judge ─► report
 //! reference ─► checkpoints ─────┘            drives a port through a checkpoint → verdicts → text
 //! probe, compare                             the seam, and two tensors under a budget
+//! oracle ─► suspects ─► judge                the float64 Llama, right and under each known mistake
+//! mistakes ─► plants ─► selftest             what ports do wrong, made for real, and caught
 //! ```
 //!
 //! # The words
@@ -20,7 +22,9 @@
 //! | [budget](compare::Budget) | how far from truth a row may be: scale · (factor · noise + 4 ulp) |
 //! | [verdict](judge::Verdict) | what became of one site |
 //! | [checkpoint](checkpoints::Checkpoint) | a numbered stage: its sites, feeds, factor and reason |
-//! | [port](judge::Port) | a model that can be judged |
+//! | [port](port::Port) | a model that can be judged |
+//! | [oracle](oracle::forward) | the plain float64 Llama |
+//! | [suspect](suspects::diagnose) | one known porting mistake: what the tensor would be under it |
 //!
 //! # In short
 //!
@@ -36,7 +40,7 @@
 //! # Ok::<(), rbees_check::Error>(())
 //! ```
 //!
-//! To judge another port, implement [`judge::Port`] for it and put it into [`judge::Subject::ports`].
+//! To judge another port, implement [`port::Port`] for it and put it into [`judge::Subject::ports`].
 
 #[path = "../checkpoints/mod.rs"]
 pub mod checkpoints;
@@ -44,11 +48,17 @@ pub mod compare;
 pub mod error;
 pub mod generate;
 pub mod judge;
+pub mod mistakes;
 pub mod model;
 pub mod models;
+pub mod oracle;
+pub mod plants;
+pub mod port;
 pub mod probe;
 pub mod reference;
 pub mod report;
+pub mod selftest;
+pub mod suspects;
 pub mod tokenizer;
 pub mod weights;
 

@@ -15,7 +15,11 @@ use crate::weights::Weights;
 use crate::{Error, Result};
 
 /// Every name that [`open`] knows. All of them have references.
-pub const NAMES: [&str; 3] = ["tiny-llama", "tiny-llama2", SMOLLM2];
+pub const NAMES: [&str; 4] = ["tiny-llama", "tiny-llama2", TINY_Q8_0, SMOLLM2];
+
+/// A quantised file is a model of its own. This one comes with the repository.
+const TINY_Q8_0: &str = "tiny-llama:q8_0";
+const TINY_Q8_0_FILE: &str = "tiny-llama/gguf/tiny-llama-q8_0.gguf";
 
 const SMOLLM2: &str = "smollm2-135m";
 const SMOLLM2_FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
@@ -53,6 +57,7 @@ pub fn open(name: &str) -> Result<Model> {
             }
             at_path(name, &file, Some(fixture(name)?))
         }
+        TINY_Q8_0 => at_path(name, &in_repository(TINY_Q8_0_FILE)?, Some(fixture(name)?)),
         _ if path.exists() => at_path(name, path, None),
         _ => Err(unknown(name)),
     }
@@ -72,8 +77,20 @@ pub fn fixture(name: &str) -> Result<Fixture> {
             let folder = if source.is_dir() { source } else { home()?.join(SMOLLM2).join("references") };
             Fixture::open(Source::Folder(folder))
         }
+        TINY_Q8_0 => Fixture::open(Source::Folder(in_repository("tiny-llama-q8_0")?)),
         _ => Err(unknown(name)),
     }
+}
+
+/// A path below the repository's `fixtures/`, or the same below [`home`].
+fn in_repository(path: &str) -> Result<PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(path);
+    let found = if source.exists() { source } else { home()?.join(path) };
+    if !found.exists() {
+        let hint = "it comes with the repository: put its fixtures/ there, or run from a checkout";
+        return Err(Error::file(&found, "missing", hint));
+    }
+    Ok(found)
 }
 
 /// The references that `name` means: those of a model of [`NAMES`], or a folder of captured ones.
@@ -91,6 +108,10 @@ pub fn references(name: &str) -> Result<Fixture> {
 pub fn whereabouts(name: &str) -> String {
     if embedded::files(name).is_some() {
         return "built in".into();
+    }
+    if name == TINY_Q8_0 {
+        return in_repository(TINY_Q8_0_FILE)
+            .map_or_else(|error| error.to_string(), |_| "with the repository".into());
     }
     match fetched() {
         Ok(file) if file.is_file() => file.display().to_string(),

@@ -8,8 +8,10 @@
 //! `scores` and `probs` `[b, heads, s, t]`; `context` `[b, s, heads * head_dim]`;
 //! logits (`lm_head`) `[b, s, vocab]`.
 
+mod arithmetic;
 mod site;
 
+pub use arithmetic::Arithmetic;
 pub use site::{Kind, Site};
 
 use candle_core::Tensor;

@@ -1,65 +1,12 @@
 //! The program as a user meets it: every test runs the real binary, from `/`, with a home of its own.
 
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+mod program;
+
+use std::process::Stdio;
 
 use insta::assert_snapshot;
+use program::{home, ran, rbees, stderr, stdout, told, wrong_theta};
 use rstest::rstest;
-use tempfile::TempDir;
-
-/// The binary with these arguments; no terminal, no colour, nothing fetched, nothing remembered.
-fn rbees(home: &TempDir, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rbees-check"));
-    command
-        .args(args)
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .env("RBEES_HOME", home.path())
-        .env("COLUMNS", "100");
-    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"] {
-        command.env_remove(name);
-    }
-    command
-}
-
-fn ran(args: &[&str]) -> Output {
-    rbees(&home(), args).output().unwrap()
-}
-
-fn home() -> TempDir {
-    tempfile::tempdir().unwrap()
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-/// All that a run says, with what differs from machine to machine masked.
-fn told(args: &[&str]) -> String {
-    let output = ran(args);
-    let mut text = masked(&stdout(&output), "% of budget");
-    let stderr = stderr(&output);
-    if !stderr.is_empty() {
-        text += &format!("--- stderr\n{stderr}");
-    }
-    text + &format!("--- exit {}\n", output.status.code().unwrap())
-}
-
-/// Every number right before `unit` as `..`.
-fn masked(text: &str, unit: &str) -> String {
-    let (mut parts, mut done) = (text.split(unit).collect::<Vec<_>>(), String::new());
-    let last = parts.pop().unwrap_or_default();
-    for part in parts {
-        done += part.trim_end_matches(|c: char| c.is_ascii_digit());
-        done += &format!("..{unit}");
-    }
-    done + last
-}
 
 #[rstest]
 #[case("all", &[])]
@@ -87,7 +34,9 @@ fn list_names_everything_there_is() {
 }
 
 #[rstest]
-fn explain_says_how_and_why(#[values("00", "00B", "03", "04", "06", "08", "09")] id: &str) {
+fn explain_says_how_and_why(
+    #[values("00", "00B", "03", "04", "06", "08", "09", "rope-pairing", "tie-break", "rope-paring")] id: &str,
+) {
     assert_snapshot!(format!("explain-{id}"), told(&["explain", id]));
 }
 
@@ -137,14 +86,7 @@ fn what_cannot_be_done_is_said_in_two_lines(#[case] name: &str, #[case] args: &[
 #[test]
 fn a_wrong_theta_is_red_at_the_rotation_and_nowhere_else_before_it() {
     let folder = home();
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny-llama");
-    for file in ["generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
-        fs::copy(fixture.join(file), folder.path().join(file)).unwrap();
-    }
-    let config = fs::read_to_string(fixture.join("config.json")).unwrap();
-    let wrong = config.replace("30000.0", "10000.0");
-    assert_ne!(config, wrong);
-    fs::write(folder.path().join("config.json"), wrong).unwrap();
+    wrong_theta(folder.path());
     let path = folder.path().to_str().unwrap();
     let args = ["run", "00", "1", "1B", "2", "6", "9", "--model", path, "--references", "tiny-llama"];
     assert_snapshot!("wrong-theta", told(&args).replace(path, "<folder>"));

@@ -4,7 +4,7 @@
 mod tiny;
 
 use candle_core::{DType, Device, Tensor};
-use rbees_check::model::{Attention, Input, Llama, Side};
+use rbees_check::model::{Attention, Input, Llama, Projection, Side};
 use rbees_check::probe::{Kind, Probe, Site};
 use rbees_check::weights::RopeLayout;
 use rbees_check::{Error, Result};
@@ -237,11 +237,11 @@ fn interleaved_pairs_on_permuted_rows_are_half_split_pairs() {
     let mut permuted = plain.clone();
     permuted.rope.layout = RopeLayout::Interleaved;
     let d = plain.config.head_dim;
-    let interleave = |linear: &candle_nn::Linear| {
-        let w = linear.weight();
+    let interleave = |matrix: &Projection| {
+        let w = matrix.floats().unwrap();
         let (rows, width) = w.dims2().unwrap();
         let w = w.reshape((rows / d, 2, d / 2, width)).unwrap().transpose(1, 2).unwrap();
-        candle_nn::Linear::new(w.contiguous().unwrap().reshape((rows, width)).unwrap(), None)
+        candle_nn::Linear::new(w.contiguous().unwrap().reshape((rows, width)).unwrap(), None).into()
     };
     for layer in &mut permuted.layers {
         layer.self_attn.q_proj = interleave(&layer.self_attn.q_proj);

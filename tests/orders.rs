@@ -42,7 +42,7 @@ fn main() -> ExitCode {
 
 fn under_half(model: &str, dot: Dot) -> Result<(), Failed> {
     let model = models::open(model)?;
-    let mut subject = Subject::new(&model, &["short".into()], &Device::Cpu, DType::F32, &[])?;
+    let mut subject = Subject::new(&model, &["short".into()], &Device::Cpu, DType::F32, &[] as &[Attention])?;
     let llama = Llama::load(&model.weights, &Device::Cpu, DType::F32, Attention::Plain)?;
     subject.ports = vec![Box::new(Reordered { llama: llama.clone(), port: LlamaPort::new(llama), dot })];
     for checkpoint in checkpoints::ALL.into_iter().filter(|c| matches!(c.how, How::Sites(..))) {
@@ -107,7 +107,7 @@ impl Probe for Again<'_> {
             _ => None,
         };
         let tensor = match (linear, &self.input) {
-            (Some(linear), Some(input)) => product(input, linear.weight(), self.dot)?,
+            (Some(linear), Some(input)) => product(input, linear.floats().unwrap(), self.dot)?,
             _ => tensor,
         };
         let tensor = self.probe.tap(site, tensor)?;

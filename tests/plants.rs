@@ -1,160 +1,126 @@
-//! Seven mistakes made for real. Each declares the checkpoints that it must turn red; exactly those
-//! must be, on every path, and the first wrong site must be the one where the mistake is.
+//! Every plant alters what it says that it alters: the first tensor that is not the sound model's is
+//! the declared one. Nothing is judged here; `tests/selftest.rs` does that.
 
-#[allow(dead_code, reason = "each test file plants some of them")]
-mod faults;
-
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use candle_core::{DType, Device};
-use faults::{Driven, Seen};
+use candle_core::{DType, Tensor};
 use libtest_mimic::{Arguments, Failed, Trial};
-use rbees_check::checkpoints;
-use rbees_check::judge::{self, LlamaPort, Port, Status, Subject};
-use rbees_check::model::{Attention, Llama};
-use rbees_check::models;
-use rbees_check::weights::RopeLayout;
+use rbees_check::model::{Input, Side};
+use rbees_check::models::{self, Model};
+use rbees_check::plants::{self, Plant, Sound};
+use rbees_check::port::{LlamaPort, Port};
+use rbees_check::probe::{Kind, Probe, Site};
+use rbees_check::selftest::Bench;
 
-/// A mistake: what it does to a sound model, and what must be seen of it.
-struct Plant {
-    name: &'static str,
-    model: &'static str,
-    /// Makes the port that has it.
-    port: fn(Llama) -> Box<dyn Port>,
-    /// Paths on which it can be made.
-    paths: &'static [Attention],
-    /// All the checkpoints that turn red.
-    red: &'static [&'static str],
-    /// The first wrong site.
-    first: &'static str,
-}
-
-const BOTH: &[Attention] = &[Attention::Plain, Attention::Fused];
-
-const PLANTS: [Plant; 7] = [
-    Plant {
-        name: "wrong_rope_pairing",
-        model: "tiny-llama",
-        port: |mut llama| {
-            llama.rope.layout = RopeLayout::Interleaved;
-            Box::new(LlamaPort::new(llama))
-        },
-        paths: BOTH,
-        red: &["01B", "06", "07", "09"],
-        first: "model.layers.0.self_attn.q_rope",
-    },
-    Plant {
-        name: "mask_ignores_the_cache",
-        model: "tiny-llama",
-        port: |llama| Box::new(Driven::seeing(LlamaPort::new(llama), Seen::MaskFromZero)),
-        paths: &[Attention::Plain],
-        red: &["04", "09"],
-        first: "model.layers.0.self_attn.scores",
-    },
-    Plant {
-        name: "query_head_h_on_kv_head_h_mod_n",
-        model: "tiny-llama",
-        port: |llama| {
-            let (heads, kv_heads) = (llama.config.num_attention_heads, llama.config.num_key_value_heads);
-            Box::new(Driven::seeing(LlamaPort::new(llama), Seen::TiledHeads { heads, kv_heads }))
-        },
-        paths: BOTH,
-        red: &["03", "06", "07", "09"],
-        first: "model.layers.0.self_attn.scores",
-    },
-    Plant {
-        name: "eps_a_tenth",
-        model: "tiny-llama",
-        port: |mut llama| {
-            llama.norm.eps /= 10.0;
-            for block in &mut llama.layers {
-                block.input_layernorm.eps /= 10.0;
-                block.post_attention_layernorm.eps /= 10.0;
-            }
-            Box::new(LlamaPort::new(llama))
-        },
-        paths: BOTH,
-        red: &["01", "06", "07"],
-        first: "model.layers.0.input_layernorm",
-    },
-    Plant {
-        name: "gate_and_up_swapped",
-        model: "tiny-llama",
-        port: |mut llama| {
-            for block in &mut llama.layers {
-                std::mem::swap(&mut block.mlp.gate_proj, &mut block.mlp.up_proj);
-            }
-            Box::new(LlamaPort::new(llama))
-        },
-        paths: BOTH,
-        red: &["05", "06", "07", "09"],
-        first: "model.layers.0.mlp.gate_proj",
-    },
-    Plant {
-        name: "square_o_proj_transposed",
-        model: "smollm2-135m",
-        port: |mut llama| {
-            for block in &mut llama.layers {
-                let weight = block.self_attn.o_proj.weight().t().and_then(|t| t.contiguous());
-                block.self_attn.o_proj = candle_nn::Linear::new(weight.expect("a transpose"), None);
-            }
-            Box::new(LlamaPort::new(llama))
-        },
-        paths: BOTH,
-        red: &["03", "06", "07", "09"],
-        first: "model.layers.0.self_attn.o_proj",
-    },
-    Plant {
-        name: "decode_position_stuck",
-        model: "tiny-llama",
-        port: |llama| Box::new(Driven::stuck(LlamaPort::new(llama))),
-        paths: BOTH,
-        red: &["04", "09"],
-        first: "model.layers.0.self_attn.q_rope",
-    },
+/// A model, a dtype and cases: the cheapest first, and a plant is made in the first that shows it.
+const PLACES: [(&str, DType, &[&str]); 4] = [
+    ("tiny-llama", DType::F32, &["batch-left"]),
+    ("tiny-llama2", DType::F32, &["short"]),
+    ("tiny-llama", DType::BF16, &["short"]),
+    ("tiny-llama", DType::BF16, &["far"]),
 ];
 
 fn main() -> ExitCode {
     let args = Arguments::from_args();
-    let trial = |plant: &'static Plant| {
-        let absent = models::open(plant.model).is_err();
-        Trial::test(format!("plant_{}", plant.name), || caught(plant)).with_ignored_flag(absent)
-    };
-    libtest_mimic::run(&args, PLANTS.iter().map(trial).collect()).exit_code()
+    let mut trials = Vec::new();
+    for plant in plants::all() {
+        let name = plant.name.replace('-', "_");
+        trials.push(Trial::test(format!("plant_{name}_alters_what_it_says"), || alters(plant)));
+    }
+    libtest_mimic::run(&args, trials).exit_code()
 }
 
-fn caught(plant: &Plant) -> Result<(), Failed> {
-    let model = models::open(plant.model)?;
-    let mut cases = model.fixture.as_ref().ok_or("no references")?.cases.clone();
-    cases.retain(|case| case != "long"); // slow, and the short ones show each of these mistakes
-    let mut subject = Subject::new(&model, &cases, &Device::Cpu, DType::F32, &[])?;
+/// Whole, then in pieces, then whole again; alone and in a batch: what some caller or other does.
+fn drive(port: &mut dyn Port, vocab: usize, plant: &Plant) -> rbees_check::Result<(Vec<Taps>, Vec<Tensor>)> {
+    let ids: Vec<u32> = (0..300).map(|i| (i * 7 + 3) % vocab as u32).collect();
+    let whole = Input::single(&ids[..9], 0);
+    let batch = Input::padded(&[&ids[..5], &ids[5..8], &ids[8..10]], Side::Left, 0);
+    let long = Input::single(&ids, 0);
+    let pieces = vec![(&whole, 0..4), (&whole, 4..8), (&whole, 8..9)];
+    let mut sequences = vec![vec![(&whole, 0..9)], pieces, vec![(&whole, 0..9)], vec![(&batch, 0..5)]];
+    sequences.extend((plant.reach > 0).then(|| vec![(&long, 0..300)]));
+    let (mut taps, mut logits) = (Vec::new(), Vec::new());
+    for windows in sequences {
+        port.begin();
+        for (input, window) in windows {
+            let mut record = Taps::default();
+            logits.push(port.forward(&input.slice(window.clone()), &mut record)?);
+            taps.push(record);
+        }
+    }
+    Ok((taps, logits))
+}
+
+/// Every tensor that a forward hands over.
+#[derive(Default)]
+struct Taps(BTreeMap<Site, Tensor>);
+
+impl Probe for Taps {
+    fn wants(&self, _: Kind) -> bool {
+        true
+    }
+
+    fn tap(&mut self, site: Site, tensor: Tensor) -> rbees_check::Result<Tensor> {
+        self.0.insert(site, tensor.clone());
+        Ok(tensor)
+    }
+}
+
+/// Farther apart than another order of summation, or not of one shape. `honest`: not the same bits.
+fn differ(a: &Tensor, b: &Tensor, honest: bool) -> rbees_check::Result<bool> {
+    if a.dims() != b.dims() {
+        return Ok(true);
+    }
+    let values = |t: &Tensor| -> rbees_check::Result<Vec<f32>> {
+        Ok(t.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+    };
+    let (a, b) = (values(a)?, values(b)?);
+    let scale = a.iter().filter(|v| v.is_finite()).fold(0f32, |m, v| m.max(v.abs()));
+    let near = if honest { 0.0 } else { 1e-5 * scale };
+    Ok(a.iter().zip(&b).any(|(a, b)| a != b && !((a - b).abs() <= near) && !(a.is_nan() && b.is_nan())))
+}
+
+fn alters(plant: &'static Plant) -> Result<(), Failed> {
+    for (name, dtype, cases) in PLACES {
+        let model = models::open(name)?;
+        let bench = Bench::by(&model, dtype, cases)?;
+        if bench.can_show(plant).is_ok() {
+            return alters_in(plant, &model, &bench);
+        }
+    }
+    Err("no model here shows it".into())
+}
+
+fn alters_in(plant: &Plant, model: &Model, bench: &Bench<'_>) -> Result<(), Failed> {
+    let honest = plant.red.is_empty();
     for &path in plant.paths {
-        let llama = Llama::load(&model.weights, &Device::Cpu, DType::F32, path)?;
-        subject.ports = vec![(plant.port)(llama)];
-        let mut red = BTreeSet::new();
-        let mut first = None;
-        // Each alone: in a run of all of them generation would wait for the others.
-        for checkpoint in checkpoints::ALL {
-            let outcome = judge::run(&mut subject, checkpoint)?;
-            if outcome.status() != Status::Passed {
-                red.insert(checkpoint.id);
-                first = first.or(outcome.failures().filter_map(|f| f.site).min());
+        let llama = bench.sound(path)?;
+        let planted = (plant.make)(&Sound { model, llama: &llama })?;
+        let vocab = llama.config.vocab_size;
+        let files = planted.files;
+        let read = files.config != llama.config || files.tokenizer.json()? != model.tokenizer.json()?;
+        let mut port = planted.port;
+        let (sound, right) = drive(&mut LlamaPort::new(llama), vocab, plant)?;
+        let (wrong, given) = drive(&mut *port, vocab, plant)?;
+        let mut first: Option<Site> = None;
+        for (sound, wrong) in sound.iter().zip(&wrong) {
+            for (site, tensor) in &sound.0 {
+                if first.is_none_or(|first| *site < first) && differ(tensor, &wrong.0[site], honest)? {
+                    first = Some(*site);
+                }
             }
         }
-        let declared: BTreeSet<&str> = plant.red.iter().copied().collect();
-        let first = first.map(|site| site.to_string()).unwrap_or_default();
-        // A fused kernel shows no scores: what is wrong in them is first seen in their context.
-        let seen = match path {
-            Attention::Plain => plant.first.to_owned(),
-            Attention::Fused => plant.first.replace("scores", "context"),
-        };
-        if red != declared || first != seen {
-            return Err(format!(
-                "{path:?}: {red:?} are red, first {first}; declared {declared:?}, first {}",
-                plant.first
-            )
-            .into());
+        let (first, declared) = (first.map(|site| site.to_string()), plant.first_on(path));
+        if first != declared {
+            return Err(format!("{path:?}: alters {first:?} first, declared {declared:?}").into());
+        }
+        let mut returned = false;
+        for (right, given) in right.iter().zip(&given) {
+            returned |= differ(right, given, honest)?;
+        }
+        if declared.is_none() && !read && !returned {
+            return Err(format!("{path:?}: alters nothing").into());
         }
     }
     Ok(())

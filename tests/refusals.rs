@@ -1,15 +1,13 @@
 //! What must never pass unseen: references that are missing, empty, altered or judged by nobody,
 //! weights that are not those of the reference, budgets that cannot fail.
 
-#[allow(dead_code, reason = "each test file plants some of them")]
-mod faults;
 mod fixture;
+mod silent;
 
 use std::fs;
 use std::path::Path;
 
 use candle_core::{DType, Device};
-use faults::Driven;
 use fixture::Copy;
 use rbees_check::checkpoints;
 use rbees_check::judge::{self, LlamaPort, Outcome, Status, Subject, Verdict};
@@ -19,6 +17,7 @@ use rbees_check::reference::{Reference, Source};
 use rbees_check::{Result, weights::Weights};
 use rstest::rstest;
 use serde_json::json;
+use silent::Silent;
 
 /// Runs checkpoint `id` of tiny-llama on a case that lies in `folder`.
 fn run(folder: &Copy, id: &str) -> Result<Outcome> {
@@ -138,7 +137,7 @@ fn a_changed_weight_file_is_red_and_the_tensor_is_named() {
 
     let built_in = models::open("tiny-llama").unwrap();
     let model = Model { weights: Weights::open(folder.path()).unwrap(), ..built_in };
-    let mut subject = Subject::new(&model, &[], &Device::Cpu, DType::F32, &[]).unwrap();
+    let mut subject = Subject::new(&model, &[], &Device::Cpu, DType::F32, &[] as &[Attention]).unwrap();
     let outcome = judge::run(&mut subject, checkpoints::find("00").unwrap()).unwrap();
     let wrong: Vec<&str> = outcome.failures().map(|f| f.about.as_str()).collect();
     assert_eq!(wrong.len(), 1, "{wrong:?}");
@@ -151,9 +150,10 @@ fn a_port_that_hands_nothing_over_passes_no_checkpoint_of_sites(
     #[values("00B", "01", "01B", "02", "03", "04", "05", "06", "07")] id: &str,
 ) {
     let model = models::open("tiny-llama2").unwrap();
-    let mut subject = Subject::new(&model, &["short".into()], &Device::Cpu, DType::F32, &[]).unwrap();
+    let mut subject =
+        Subject::new(&model, &["short".into()], &Device::Cpu, DType::F32, &[] as &[Attention]).unwrap();
     let llama = Llama::load(&model.weights, &Device::Cpu, DType::F32, Attention::Plain).unwrap();
-    subject.ports = vec![Box::new(Driven::silent(LlamaPort::new(llama)))];
+    subject.ports = vec![Box::new(Silent(LlamaPort::new(llama)))];
     let outcome = judge::run(&mut subject, checkpoints::find(id).unwrap()).unwrap();
     assert_eq!(outcome.status(), Status::Failed);
 }

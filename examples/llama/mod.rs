@@ -8,7 +8,7 @@ use std::path::Path;
 use candle_core::{D, DType, Device, Tensor, safetensors};
 use rbees_check::judge::{Port, Traits};
 use rbees_check::model::Input;
-use rbees_check::probe::{Kind, Probe, Site};
+use rbees_check::probe::{Arithmetic, Kind, Probe, Site};
 use rbees_check::{Error, Result};
 
 pub struct Llama {
@@ -155,7 +155,16 @@ impl Llama {
 impl Port for Llama {
     fn traits(&self) -> Traits {
         let (layers, vocab, context) = (self.layers, self.vocab, self.context);
-        Traits { path: "own", dtype: DType::F32, layers, vocab, context, hides: &[], layouts: vec![] }
+        Traits {
+            path: "own",
+            dtype: DType::F32,
+            arithmetic: Arithmetic::Dense,
+            layers,
+            vocab,
+            context,
+            hides: &[],
+            layouts: vec![],
+        }
     }
 
     fn begin(&mut self) {

@@ -4,11 +4,13 @@ import copy
 import hashlib
 import os
 import platform
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 import transformers
+from gguf import GGUFReader
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from . import tokens
@@ -52,10 +54,26 @@ class Model:
             self._in_dtype[dtype] = copy.deepcopy(self.stock).to(TORCH_DTYPES[dtype])
         return self._in_dtype[dtype]
 
+    @cached_property
+    def blocks(self):
+        """How a quantised file stores its matrices; None where they are floats."""
+        if not self.is_gguf:
+            return None
+        from .quantized import Blocks  # which reads names from here
+
+        blocks = Blocks(self)
+        return blocks if blocks.is_quantized else None
+
     @property
     def eos_token_ids(self):
+        """Of a GGUF file, every end that it names: transformers reads `eos` alone and would run past a turn's end."""
         eos = self.stock.generation_config.eos_token_id
-        return [] if eos is None else list(eos) if isinstance(eos, (list, tuple)) else [eos]
+        ends = [] if eos is None else list(eos) if isinstance(eos, (list, tuple)) else [eos]
+        if self.is_gguf:
+            fields = GGUFReader(self.path).fields
+            named = [fields.get(f"tokenizer.ggml.{end}_token_id") for end in ("eos", "eot", "eom")]
+            ends = sorted({*ends, *(int(field.contents()) for field in named if field)})
+        return ends
 
     def provenance(self, command):
         """Where a fixture comes from. Nothing here may change from run to run on one machine."""
@@ -129,7 +147,6 @@ def _agrees_with_gguf(model, tensors):
 
     llama.cpp stores the rows of q and k so that rope rotates neighbours; Hugging Face rotates halves.
     """
-    from gguf import GGUFReader
     from gguf.quants import dequantize
 
     heads = {"attn_q": model.config.num_attention_heads, "attn_k": model.config.num_key_value_heads}

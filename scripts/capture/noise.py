@@ -55,29 +55,38 @@ def relative_error(got, want):
 
 
 def measure(model, cases, truths, dtypes=DTYPES, variants=8):
+    """Noise of each case around `truths`, one {site: rows} a case: the same under every feed."""
+    everywhere = [dict.fromkeys(FEEDS, truth) for truth in truths]
+    return measure_around(model, cases, everywhere, truths, dtypes, variants, lambda order, *_: order)
+
+
+def measure_around(model, cases, truths, fed, dtypes, variants, kernel):
     """For each case {site: float32 [dtype, feed, (max, rms)]}; rope sites have a last axis of rows.
 
-    Many cases are measured together, as each order's shuffled weights are made once.
+    `truths` are {feed: {site: rows}}, what is compared with; `fed` {site: rows}, what replaces. `kernel` makes of
+    an order of summation, its number, dtype and feed what is run. Many cases are measured together, as each
+    order's shuffled weights are made once.
     """
     noises = [{
         site: np.full((len(DTYPES), len(FEEDS), 2) + ((len(rows),) if keeps_rows(site) else ()), np.nan)
-        for site, rows in truth.items()
-    } for truth in truths]
+        for site, rows in enter.items()
+    } for enter in fed]
     for d, dtype in enumerate(DTYPES):
         if dtype not in dtypes:
             continue  # stays NaN: not measured
         for noise in noises:
             for array in noise.values():
                 array[d] = 0.0
-        for order in orders(variants):
-            for case, truth, noise in zip(cases, truths, noises):
+        for n, order in enumerate(orders(variants)):
+            for case, truth, enter, noise in zip(cases, truths, fed, noises):
                 for f, feed in enumerate(FEEDS):
-                    run(model.at(dtype), case, order, _judge(case, truth, noise, feed, (d, f)))
+                    tap = _judge(case, truth[feed], enter, noise, feed, (d, f))
+                    run(model.at(dtype), case, kernel(order, n, dtype, feed), tap)
     return [{site: array.astype(np.float32) for site, array in noise.items()} for noise in noises]
 
 
-def _judge(case, truth, noise, feed, at):
-    """A tap that records the error and then, where the feed says so, overwrites with truth."""
+def _judge(case, truth, enter, noise, feed, at):
+    """A tap that records the error and then, where the feed says so, overwrites with what enters."""
     tail = None
     if case.tail:
         chosen = set(map(tuple, case.rows["tail"]))
@@ -92,7 +101,7 @@ def _judge(case, truth, noise, feed, at):
             worst = errors[tail if which == "tail" else slice(None)].max(0)  # [2]
         noise[site][at] = np.maximum(noise[site][at], worst)
         if feeds(feed, case, site):
-            rows = want[tail] if which == "tail" else want
+            rows = enter[site][tail] if which == "tail" else enter[site]
             case.put(tensor, which, torch.from_numpy(rows))
         return tensor
 

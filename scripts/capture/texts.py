@@ -9,6 +9,13 @@ And God said, Let there be a firmament in the midst of the waters, and let it di
 And God made the firmament, and divided the waters which were under the firmament from the waters which were above the firmament: and it was so.
 And God called the firmament Heaven. And the evening and the morning were the second day."""
 
+CREATION = GENESIS + """
+And God said, Let the waters under the heaven be gathered together unto one place, and let the dry land appear: and it was so.
+And God called the dry land Earth; and the gathering together of the waters called he Seas: and God saw that it was good.
+And God said, Let the earth bring forth grass, the herb yielding seed, and the fruit tree yielding fruit after his kind, whose seed is in itself, upon the earth: and it was so.
+And the earth brought forth grass, and herb yielding seed after his kind, and the tree yielding fruit, whose seed was in itself, after his kind: and God saw that it was good.
+And the evening and the morning were the third day."""
+
 FRANCE = "The capital of France is"
 CHAT = [{"role": "user", "content": "What is the capital of France?"}]
 
@@ -27,6 +34,7 @@ GREEDY = {
         "The king of",
         "Blessed are they that",
     ],
+    "tiny-llama:q8_0": ["And God said,", "In the beginning", "The king of", "Blessed are they that"],
     "tiny-llama2": ["And God said,", "In the beginning", "The king of", "Blessed are they that"],
 }
 

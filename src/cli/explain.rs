@@ -1,8 +1,9 @@
 //! `explain`: what a checkpoint judges, how, how far from truth it lets a port be, and where ports
-//! trip.
+//! trip; or one of the mistakes that they make.
 
 use clap::Args;
 use rbees_check::checkpoints::{self, Checkpoint, Factor, How, View};
+use rbees_check::mistakes::{self, Kind, Mistake};
 use rbees_check::reference::Feed;
 use rbees_check::{Error, Result};
 
@@ -11,13 +12,19 @@ use super::{Ending, nearest};
 
 #[derive(Args, Debug)]
 pub struct Explain {
-    /// A checkpoint: 3, 03, attention, CHECKPOINT_03_ATTENTION
+    /// A checkpoint (3, 03, attention, CHECKPOINT_03_ATTENTION) or a mistake (rope-pairing)
+    #[arg(value_name = "ID|MISTAKE")]
     id: String,
 }
 
 impl Explain {
     pub fn perform(self, out: &mut Out) -> Result<Ending> {
-        out.text(&explanation(find(&self.id)?))?;
+        let text = match (checkpoints::find(&self.id), mistakes::find(&self.id)) {
+            (Some(checkpoint), _) => explanation(checkpoint),
+            (None, Some(mistake)) => about_mistake(mistake),
+            (None, None) => return Err(unknown(&self.id)),
+        };
+        out.text(&text)?;
         Ok(Ending::Passed)
     }
 }
@@ -28,16 +35,29 @@ impl Explain {
 /// None; the hint names the one that was likely meant.
 pub fn find(id: &str) -> Result<&'static Checkpoint> {
     checkpoints::find(id).ok_or_else(|| {
-        // `3x` is nearer to `3` than to `03`.
-        let spellings = checkpoints::ALL.iter().flat_map(|c| [c.id, c.id.trim_start_matches('0'), c.name]);
-        let hint = match nearest(id, spellings.filter(|spelling| !spelling.is_empty()))
-            .and_then(checkpoints::find)
-        {
-            Some(meant) => format!("did you mean `{}` ({})?", meant.id, meant.name),
-            None => "`rbees-check list` names them all".to_owned(),
-        };
+        let hint = meant(nearest(id, spellings()));
         Error::input(format!("`{id}` is no checkpoint"), hint)
     })
+}
+
+/// Neither a checkpoint nor a mistake; the hint names the one that was likely meant.
+fn unknown(id: &str) -> Error {
+    let hint = meant(nearest(id, spellings().chain(mistakes::all().map(|mistake| mistake.name))));
+    Error::input(format!("`{id}` is no checkpoint and no mistake"), hint)
+}
+
+/// How checkpoints may be called. `3x` is nearer to `3` than to `03`.
+fn spellings() -> impl Iterator<Item = &'static str> {
+    let all = checkpoints::ALL.iter().flat_map(|c| [c.id, c.id.trim_start_matches('0'), c.name]);
+    all.filter(|spelling| !spelling.is_empty())
+}
+
+fn meant(spelling: Option<&str>) -> String {
+    match spelling.map(|name| (name, checkpoints::find(name))) {
+        Some((_, Some(checkpoint))) => format!("did you mean `{}` ({})?", checkpoint.id, checkpoint.name),
+        Some((mistake, None)) => format!("did you mean `{mistake}`?"),
+        None => "`rbees-check list` names them all".to_owned(),
+    }
 }
 
 fn explanation(checkpoint: &Checkpoint) -> String {
@@ -80,7 +100,27 @@ fn explanation(checkpoint: &Checkpoint) -> String {
     for (n, trip) in trips.iter().enumerate() {
         row(if n == 0 { "trips" } else { "" }, &format!("- {trip}"));
     }
+    let mistakes: Vec<&str> = mistakes::at(id).map(|mistake| mistake.name).collect();
+    if !mistakes.is_empty() {
+        row("mistakes", &mistakes.join(", "));
+    }
     row("run", &format!("rbees-check run {id}"));
+    text
+}
+
+fn about_mistake(mistake: &Mistake) -> String {
+    let Mistake { number, name, title, symptom, fingerprint, at, wild, fix, kind } = mistake;
+    let mut text = paint::heading(&format!("{name} · row {number} of the catalogue")) + "\n";
+    let mut row = |label: &str, said: &str| text += &wrapped(label, said);
+    row("what", title);
+    if *kind == Kind::Honest {
+        row("", "this is no mistake: two correct programs may differ so");
+    }
+    row("symptom", symptom);
+    row("shows", fingerprint);
+    row("at", &at.join(", "));
+    row("happened", &wild.join(", "));
+    row("fix", fix);
     text
 }
 

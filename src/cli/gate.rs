@@ -3,7 +3,7 @@
 use candle_core::Device;
 use rbees_check::checkpoints::{self, How};
 use rbees_check::judge::{self, LlamaPort, Outcome, Status, Subject, Verdict};
-use rbees_check::model::{Attention, Llama};
+use rbees_check::model::{self, Llama};
 use rbees_check::models::Model;
 use rbees_check::reference::Fixture;
 use rbees_check::{Error, Result};
@@ -17,7 +17,7 @@ pub struct Path<'a> {
     pub model: &'a Model,
     pub device: &'a Device,
     pub dtype: candle_core::DType,
-    pub attention: Attention,
+    pub path: model::Path,
 }
 
 /// What the gate says.
@@ -40,16 +40,13 @@ pub fn judge(path: &Path<'_>, prompt: &[u32], verbose: u8) -> Result<Gate> {
 }
 
 fn by_references(path: &Path<'_>, fixture: &Fixture, verbose: u8) -> Result<Gate> {
-    let name = match path.attention {
-        Attention::Plain => "plain",
-        Attention::Fused => "fused",
-    };
+    let name = path.path.name();
     let key = Key::new(path.model, fixture, device::name(path.device), path.dtype.as_str(), name)?;
     if key.passed() {
         return Ok(Gate::Open);
     }
     let progress = Progress::start("reading references: the path is judged once, before its first text");
-    let mut subject = Subject::new(path.model, &fixture.cases, path.device, path.dtype, &[path.attention])?;
+    let mut subject = Subject::new(path.model, &fixture.cases, path.device, path.dtype, &[path.path])?;
     let outcomes = judge::run_all(&mut subject, &checkpoints::ALL, |outcome| {
         progress.now(&format!("judging before the first text: {} passed", outcome.checkpoint.id));
         if verbose > 0 {
@@ -85,7 +82,7 @@ fn by_laws(path: &Path<'_>, prompt: &[u32]) -> Result<Gate> {
     let (checkpoint, factor) =
         laws.ok_or_else(|| Error::input("no checkpoint judges laws", "use --unchecked"))?;
     let _progress = Progress::start("judging the laws of the cache on the prompt");
-    let llama = Llama::load(&path.model.weights, path.device, path.dtype, path.attention)?;
+    let llama = Llama::load(&path.model.weights, path.device, path.dtype, path.path)?;
     let mut port = LlamaPort::new(llama);
     let findings = judge::laws_alone(&mut port, prompt, factor)?;
     let broken = findings.iter().find(|finding| !matches!(finding.verdict, Verdict::Pass(_)));

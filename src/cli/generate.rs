@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::Args;
 use rbees_check::generate::{Sampling, Stops};
 use rbees_check::judge::Status;
-use rbees_check::model::{Attention, Llama};
+use rbees_check::model::{self, Llama};
 use rbees_check::models::Model;
 use rbees_check::tokenizer::chat::Message;
 use rbees_check::{Error, Result};
@@ -13,8 +13,9 @@ use rbees_check::{Error, Result};
 use super::gate::{self, Gate};
 use super::paint::Out;
 use super::progress::Progress;
+use super::settings::Settings;
 use super::speech::{Request, Speech};
-use super::{Common, Ending, Path, device, say, threads, token_lines};
+use super::{Common, Ending, Matmul, Path, device, interrupt, say, threads, token_lines};
 
 #[derive(Args, Debug)]
 pub struct Generate {
@@ -58,9 +59,12 @@ pub struct Generate {
     /// With --json: the N likeliest tokens of each place too
     #[arg(long, value_name = "N", default_value_t = 0, requires = "json")]
     top_logprobs: usize,
-    /// The path that generates
-    #[arg(long, value_name = "PATH", value_enum, default_value = "plain")]
-    attention: Path,
+    /// The path that generates [default: plain]
+    #[arg(long, value_name = "PATH", value_enum)]
+    attention: Option<Path>,
+    /// Multiply with weights as floats, or in the blocks of a quantised file [default: blocks, if it has some]
+    #[arg(long, value_name = "PATH", value_enum)]
+    matmul: Option<Matmul>,
     /// Do not judge the path first
     #[arg(long, conflicts_with = "require_checks")]
     unchecked: bool,
@@ -70,10 +74,13 @@ pub struct Generate {
 }
 
 impl Generate {
-    pub fn perform(self, out: &mut Out) -> Result<Ending> {
+    pub fn perform(mut self, out: &mut Out) -> Result<Ending> {
         let sampling = self.sampling()?;
         let stops = Stops::new(self.stop.clone())?;
         threads::limit(self.common.threads)?;
+        interrupt::heed();
+        let settings = Settings::find()?;
+        self.common.settle(&settings);
         let device = device::open(&self.common.device)?;
         let progress = Progress::start("reading the model");
         let model = self.common.open()?;
@@ -81,9 +88,10 @@ impl Generate {
         sampling.fits(model.weights.config().vocab_size)?;
         drop(progress);
 
-        let (dtype, attention) = (self.common.dtype.into(), Attention::from(self.attention));
+        self.attention = self.attention.or(settings.attention);
+        let (dtype, on) = (self.common.dtype(), self.path(&model));
         if !self.unchecked {
-            let path = gate::Path { model: &model, device: &device, dtype, attention };
+            let path = gate::Path { model: &model, device: &device, dtype, path: on };
             match gate::judge(&path, &prompt, self.common.verbose)? {
                 Gate::Open => {}
                 Gate::Shut(status, what) => return Ok(self.refuse(status, &what)),
@@ -100,7 +108,7 @@ impl Generate {
             }
         }
         let progress = Progress::start("loading the weights");
-        let llama = Llama::load(&model.weights, &device, dtype, attention)?;
+        let llama = Llama::load(&model.weights, &device, dtype, on)?;
         drop(progress);
         let request = Request { prompt, sampling, stops, max_tokens: self.max_tokens };
         let speech = Speech::begin(&llama, &model.tokenizer, request)?;
@@ -143,6 +151,16 @@ impl Generate {
         Ok(sampling)
     }
 
+    /// The path that generates.
+    fn path(&self, model: &Model) -> model::Path {
+        let matmul = match self.matmul {
+            Some(matmul) => matmul.into(),
+            None if model.weights.is_quantized() => model::Matmul::Quantized,
+            None => model::Matmul::Dense,
+        };
+        model::Path { attention: self.attention.unwrap_or(Path::Plain).into(), matmul }
+    }
+
     /// The prompt as the model is to read it.
     fn ids(&self, model: &Model) -> Result<Vec<u32>> {
         if !self.chat {
@@ -154,7 +172,7 @@ impl Generate {
     }
 
     fn refuse(&self, status: Status, what: &str) -> Ending {
-        let model = &self.common.model;
+        let model = self.common.model();
         say(&format!("refused: {what}"));
         say(&format!("hint: see `rbees-check run all --model {model}`, or say --unchecked"));
         if status == Status::Failed { Ending::Failed } else { Ending::NotJudged }

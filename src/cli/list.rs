@@ -2,7 +2,7 @@
 
 use clap::Args;
 use rbees_check::reference::{Fixture, Manifest};
-use rbees_check::{Result, checkpoints, models};
+use rbees_check::{Result, checkpoints, mistakes, models};
 
 use super::paint::{self, Out};
 use super::{Ending, device};
@@ -15,6 +15,10 @@ impl List {
         out.line(paint::heading("checkpoints"))?;
         for checkpoint in checkpoints::ALL {
             out.line(format!("  {:<3}  {:<11}  {}", checkpoint.id, checkpoint.name, checkpoint.judges))?;
+        }
+        out.line(format!("\n{}", paint::heading("mistakes")))?;
+        for mistake in mistakes::all() {
+            out.line(format!("  {:<18}  {:<8}  {}", mistake.name, mistake.at.join(", "), mistake.title))?;
         }
         out.line(format!("\n{}", paint::heading("models")))?;
         for name in models::NAMES {

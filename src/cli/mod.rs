@@ -1,14 +1,20 @@
 //! The command line: one file a verb, and what they share.
 
 mod device;
+mod expect;
 mod explain;
+mod files;
 mod gate;
 mod generate;
 mod inspect;
+mod interrupt;
 mod list;
 mod paint;
 mod progress;
+mod reports;
 mod run;
+mod selftest;
+mod settings;
 mod speech;
 mod threads;
 mod token_lines;
@@ -18,11 +24,13 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum};
-use rbees_check::model::Attention;
+use rbees_check::model::{self, Attention};
 use rbees_check::models::{self, Model};
 use rbees_check::{Error, Result};
+use serde::Deserialize;
 
 use self::paint::Out;
+use self::settings::Settings;
 
 /// Finds the first wrong stage of a Llama port on Candle, against float64 references
 #[derive(Debug, Parser)]
@@ -34,7 +42,7 @@ use self::paint::Out;
     disable_help_subcommand = true
 )]
 #[command(
-    after_help = "Exit codes: 0 all passed; 1 something differs or was never reached; 2 could not judge."
+    after_help = "Exit codes: 0 all passed; 1 something differs or was never reached; 2 could not judge; 130 interrupted."
 )]
 pub struct Arguments {
     /// Colour in the output
@@ -48,31 +56,37 @@ pub struct Arguments {
 enum Verb {
     /// Judge a model, checkpoint by checkpoint
     Run(run::Run),
-    /// List checkpoints, models, cases and devices
+    /// List checkpoints, mistakes, models, cases and devices
     List(list::List),
-    /// Say what a checkpoint judges, how, and where ports trip
+    /// Say what a checkpoint judges and how, or what a mistake is and how to fix it
     Explain(explain::Explain),
     /// Generate text, once the model's own path has passed
     Generate(generate::Generate),
     /// Show a model's config, tensors and tokenizer
     Inspect(inspect::Inspect),
+    /// Plant every known mistake into a model and see that it is caught
+    Selftest(selftest::Selftest),
 }
+
+/// The model that is meant where none is named.
+const DEFAULT_MODEL: &str = "tiny-llama";
 
 /// What `run` and `generate` have in common.
 #[derive(Args, Debug)]
 struct Common {
-    /// tiny-llama, tiny-llama2, smollm2-135m, a .gguf file, or a Hugging Face directory
-    #[arg(long, value_name = "NAME|PATH", default_value = "tiny-llama")]
-    model: String,
+    /// tiny-llama, tiny-llama2, smollm2-135m, a .gguf file, or a Hugging Face directory [default:
+    /// tiny-llama]
+    #[arg(long, value_name = "NAME|PATH")]
+    model: Option<String>,
     /// Judge it by the references of this model, or by those in a folder [default: its own]
     #[arg(long, value_name = "NAME|DIR")]
     references: Option<String>,
     /// cpu, cuda[:N], metal[:N], or auto: the best that is compiled in and present
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     device: String,
-    /// What the model computes in
-    #[arg(long, value_name = "TYPE", value_enum, default_value = "f32")]
-    dtype: Dtype,
+    /// What the model computes in [default: f32]
+    #[arg(long, value_name = "TYPE", value_enum)]
+    dtype: Option<Dtype>,
     /// Threads to compute with; all cores by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -81,7 +95,8 @@ struct Common {
     verbose: u8,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 enum Dtype {
     F32,
     Bf16,
@@ -91,11 +106,29 @@ enum Dtype {
 impl Common {
     /// The model that was asked for, with the references that were.
     fn open(&self) -> Result<Model> {
-        let mut model = models::open(&self.model)?;
+        let mut model = models::open(self.model())?;
         if let Some(name) = &self.references {
             model.fixture = Some(models::references(name)?);
         }
         Ok(model)
+    }
+
+    /// What the flags leave open is as the settings say.
+    fn settle(&mut self, settings: &Settings) {
+        if let (Some(file), 1..) = (&settings.file, self.verbose) {
+            say(&format!("settings: {}", file.display()));
+        }
+        self.model = self.model.take().or_else(|| settings.model.clone());
+        self.references = self.references.take().or_else(|| settings.references.clone());
+        self.dtype = self.dtype.or(settings.dtype);
+    }
+
+    fn model(&self) -> &str {
+        self.model.as_deref().unwrap_or(DEFAULT_MODEL)
+    }
+
+    fn dtype(&self) -> candle_core::DType {
+        self.dtype.unwrap_or(Dtype::F32).into()
     }
 }
 
@@ -110,7 +143,8 @@ impl From<Dtype> for candle_core::DType {
 }
 
 /// Scores and probabilities are tensors, or one kernel never makes them.
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 enum Path {
     Plain,
     Fused,
@@ -121,6 +155,22 @@ impl From<Path> for Attention {
         match path {
             Path::Plain => Self::Plain,
             Path::Fused => Self::Fused,
+        }
+    }
+}
+
+/// Floats, or the blocks of a quantised file.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Matmul {
+    Dense,
+    Quantized,
+}
+
+impl From<Matmul> for model::Matmul {
+    fn from(matmul: Matmul) -> Self {
+        match matmul {
+            Matmul::Dense => Self::Dense,
+            Matmul::Quantized => Self::Quantized,
         }
     }
 }
@@ -139,10 +189,14 @@ pub enum Ending {
 impl Ending {
     /// For the shell.
     pub fn code(self) -> ExitCode {
+        ExitCode::from(self.number())
+    }
+
+    fn number(self) -> u8 {
         match self {
-            Self::Passed => ExitCode::SUCCESS,
-            Self::Failed => ExitCode::from(1),
-            Self::NotJudged => ExitCode::from(2),
+            Self::Passed => 0,
+            Self::Failed => 1,
+            Self::NotJudged => 2,
         }
     }
 }
@@ -161,6 +215,7 @@ pub fn perform(arguments: Arguments) -> Result<Ending> {
         Verb::Explain(explain) => explain.perform(&mut out),
         Verb::Generate(generate) => generate.perform(&mut out),
         Verb::Inspect(inspect) => inspect.perform(&mut out),
+        Verb::Selftest(selftest) => selftest.perform(&mut out),
     }
 }
 

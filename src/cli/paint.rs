@@ -1,8 +1,7 @@
 //! Standard output: colour where it is wanted, and no fuss when the reader goes away.
 
-use std::io::{ErrorKind, Stdout, Write};
+use std::io::{ErrorKind, Write};
 
-use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
 use clap::ColorChoice;
 use rbees_check::judge::Status;
@@ -10,7 +9,8 @@ use rbees_check::{Error, Result};
 
 /// Where results go.
 pub struct Out {
-    stream: AutoStream<Stdout>,
+    stream: Box<dyn Write>,
+    name: &'static str,
     /// The reader is gone (`| head`): what is left to say goes nowhere, the exit code still counts.
     closed: bool,
 }
@@ -24,7 +24,17 @@ impl Out {
             ColorChoice::Never => anstream::ColorChoice::Never,
         }
         .write_global();
-        Self { stream: anstream::stdout(), closed: false }
+        Self { stream: Box::new(anstream::stdout()), name: "standard output", closed: false }
+    }
+
+    /// Standard error, where standard output belongs to a report.
+    pub fn aside() -> Self {
+        Self { stream: Box::new(anstream::stderr()), name: "standard error", closed: false }
+    }
+
+    /// Standard output for a report: no colour, ever.
+    pub fn plain() -> Self {
+        Self { stream: Box::new(std::io::stdout()), name: "standard output", closed: false }
     }
 
     /// Text as it is, at once.
@@ -34,7 +44,7 @@ impl Out {
         }
         match self.stream.write_all(text.as_bytes()).and_then(|()| self.stream.flush()) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => self.closed = true,
-            Err(error) => return Err(Error::input(format!("standard output: {error}"), "is the disk full?")),
+            Err(error) => return Err(Error::input(format!("{}: {error}", self.name), "is the disk full?")),
             Ok(()) => {}
         }
         Ok(())
@@ -56,7 +66,7 @@ pub fn status(text: &str, status: Status) -> String {
     let color = match status {
         Status::Passed => AnsiColor::Green,
         Status::Failed => AnsiColor::Red,
-        Status::Skipped => AnsiColor::Yellow,
+        Status::Skipped | Status::Expected => AnsiColor::Yellow,
         Status::NotJudged => AnsiColor::Magenta,
     };
     let (word, rest) = text.split_at(text.find(' ').unwrap_or(text.len()));

@@ -1,5 +1,6 @@
 //! What is being done, on stderr: only on a terminal, and only once it takes long.
 
+use std::io::{self, IsTerminal, Write};
 use std::thread;
 use std::time::Duration;
 
@@ -37,6 +38,14 @@ impl Progress {
     /// Does something that prints, out of the line's way.
     pub fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
         self.0.suspend(print)
+    }
+}
+
+/// Clears the line from outside, for a program that ends here and now.
+pub fn wipe() {
+    let mut stderr = io::stderr();
+    if stderr.is_terminal() {
+        let _ = stderr.write_all(b"\r\x1b[2K");
     }
 }
 

@@ -3,14 +3,17 @@
 use clap::{Args, ValueEnum};
 use rbees_check::checkpoints::{self, Checkpoint};
 use rbees_check::judge::{self, Outcome, Status, Subject};
-use rbees_check::model::{Attention, Llama};
+use rbees_check::model::{self, Attention, Llama};
 use rbees_check::models::Model;
 use rbees_check::reference::{Feed, Reference, Source};
 use rbees_check::{Error, Result, report};
 
+use super::expect::Expectations;
 use super::paint::{self, Out};
 use super::progress::Progress;
-use super::{Common, Ending, Path, device, explain, say, speech, threads};
+use super::reports::{self, Facts, Reports};
+use super::settings::Settings;
+use super::{Common, DEFAULT_MODEL, Ending, Matmul, Path, device, explain, interrupt, say, speech, threads};
 
 #[derive(Args, Debug)]
 pub struct Run {
@@ -28,9 +31,11 @@ pub struct Run {
     /// Judge this path only [default: both]
     #[arg(long, value_name = "PATH", value_enum)]
     attention: Option<Path>,
-    /// Weights as floats, or in their blocks
-    #[arg(long, value_name = "PATH", value_enum, default_value = "dense")]
-    matmul: Matmul,
+    /// Multiply with weights as floats, or in the blocks of a quantised file [default: both, where there are blocks]
+    #[arg(long, value_name = "PATH", value_enum)]
+    matmul: Option<Matmul>,
+    #[command(flatten)]
+    reports: Reports,
 }
 
 /// Where truth enters a forward pass.
@@ -51,44 +56,77 @@ impl From<Entry> for Feed {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-enum Matmul {
-    Dense,
-    Quantized,
-}
-
 impl Run {
-    pub fn perform(self, out: &mut Out) -> Result<Ending> {
+    pub fn perform(mut self, out: &mut Out) -> Result<Ending> {
         let checkpoints = self.checkpoints()?;
-        self.ready()?;
         threads::limit(self.common.threads)?;
+        interrupt::heed();
+        let flags = self.flags();
+        let mut expected = self.settle(Settings::find()?);
+        let earlier = self.reports.ready()?;
+        let mut aside = Out::aside();
+        let out = if self.reports.on_stdout() { &mut aside } else { out };
+
         let device = device::open(&self.common.device)?;
         let progress = Progress::start("reading the model and its references");
         let model = self.common.open()?;
         let mut subject = self.subject(&model, &device)?;
 
-        let dtype = candle_core::DType::from(self.common.dtype).as_str();
-        let (name, on) = (&model.name, device::name(&device));
-        progress.aside(|| out.line(format!("{name} · {} · {on}, {dtype}, dense\n", subject.config)))?;
-        let outcomes = self.judge(&mut subject, &checkpoints, &progress, out)?;
+        let (dtype, on) = (self.common.dtype(), device::name(&device));
+        let matmul = matmuls_named(&self.matmuls(&model));
+        let head = format!("{} · {} · {on}, {}, {matmul}\n", model.name, subject.config, dtype.as_str());
+        progress.aside(|| out.line(head))?;
+        let outcomes = self.judge(&mut subject, &checkpoints, &mut expected, &progress, out)?;
         drop(progress);
         out.line("")?;
-        let flags = self.flags();
-        for (outcome, detail) in outcomes.iter().filter_map(|o| Some((o, report::detail(o, &flags)?))) {
-            out.line(paint::status(&detail, outcome.status()))?;
+        troubles(&outcomes, &expected, &flags, out)?;
+        let ending = ending(&outcomes, expected.stale.len());
+        let summary = report::summary(&outcomes, expected.stale.len());
+        if self.reports.wanted() {
+            let facts = Facts { model: &model, subject: &subject, device: &on, dtype, matmul: &matmul };
+            let report = reports::report(&facts, &outcomes, expected.stale, ending)?;
+            self.reports.write(&report)?;
+            out.text(&self.reports.since(earlier.as_ref(), &report))?;
         }
-        if let Some(first) = report::first_wrong(&outcomes) {
-            out.line(format!("{first}\n"))?;
-        }
-        let ending = ending(&outcomes);
         let all_passed = outcomes.iter().all(|outcome| outcome.status() == Status::Passed);
         if all_passed && outcomes.len() == checkpoints::ALL.len() {
             drop(subject);
-            let llama = Llama::load(&model.weights, &device, self.common.dtype.into(), Attention::Plain)?;
+            // What generates by default: blocks, where there are some.
+            let matmul = self.matmuls(&model).pop().unwrap_or(model::Matmul::Dense);
+            let path = model::Path { attention: Attention::Plain, matmul };
+            let llama = Llama::load(&model.weights, &device, dtype, path)?;
             speech::sample(&model, &llama, out)?;
         }
-        out.line(report::summary(&outcomes))?;
+        out.line(summary)?;
         Ok(ending)
+    }
+
+    /// What the flags leave open is as the settings say; the failures that these expect of this run.
+    fn settle(&mut self, settings: Settings) -> Expectations {
+        let differs = |flag: &Option<String>, file: &str| flag.as_ref().is_some_and(|flag| flag != file);
+        let other = differs(&self.common.model, settings.model.as_deref().unwrap_or(DEFAULT_MODEL))
+            || differs(&self.common.references, settings.references.as_deref().unwrap_or_default());
+        let partial = !self.cases.is_empty()
+            || self.feed.is_some()
+            || self.attention.is_some()
+            || self.matmul.is_some()
+            || self.common.dtype.is_some()
+            || self.common.device != "cpu";
+        self.common.settle(&settings);
+        self.attention = self.attention.or(settings.attention);
+        if self.cases.is_empty() {
+            self.cases = settings.cases;
+        }
+        match (&settings.file, other && !settings.expected.is_empty()) {
+            (Some(file), true) => {
+                say(&format!(
+                    "note: {} expects failures of another model: they do not count here",
+                    file.display()
+                ));
+                Expectations::default()
+            }
+            _ => Expectations::new(settings.expected, partial),
+        }
     }
 
     /// The flags that decide what is judged, as they were given.
@@ -100,7 +138,7 @@ impl Run {
         };
         let cases: String = self.cases.iter().map(|case| given("case", case, "")).collect();
         let references = references.as_deref().unwrap_or_default();
-        let model = given("model", model, "tiny-llama");
+        let model = given("model", model.as_deref().unwrap_or_default(), "");
         format!("{model}{}{}{cases}", given("references", references, ""), given("device", device, "cpu"))
     }
 
@@ -113,20 +151,17 @@ impl Run {
         Ok(checkpoints::ALL.into_iter().filter(|checkpoint| asked.contains(checkpoint)).collect())
     }
 
-    /// What can be typed and not be done yet.
-    fn ready(&self) -> Result<()> {
-        if self.matmul != Matmul::Dense {
-            let what = "--matmul: only dense is judged, quantized is not there yet";
-            return Err(Error::input(
-                what,
-                "use --matmul dense: blocks are widened to floats when they are read",
-            ));
+    /// How matrices are multiplied with, in every way that was asked for.
+    fn matmuls(&self, model: &Model) -> Vec<model::Matmul> {
+        match self.matmul {
+            Some(matmul) => vec![matmul.into()],
+            None if model.weights.is_quantized() => vec![model::Matmul::Dense, model::Matmul::Quantized],
+            None => vec![model::Matmul::Dense],
         }
-        Ok(())
     }
 
     fn subject<'a>(&self, model: &'a Model, device: &candle_core::Device) -> Result<Subject<'a>> {
-        let paths = match self.attention {
+        let attentions = match self.attention {
             Some(path) => vec![path.into()],
             None if device.is_cpu() => vec![Attention::Plain, Attention::Fused],
             None => {
@@ -134,7 +169,9 @@ impl Run {
                 vec![Attention::Plain]
             }
         };
-        let dtype = self.common.dtype.into();
+        let of = |matmul| attentions.iter().map(move |&attention| model::Path { attention, matmul });
+        let paths: Vec<model::Path> = self.matmuls(model).into_iter().flat_map(of).collect();
+        let dtype = self.common.dtype();
         let names = model.fixture.as_ref().map_or(&[][..], |fixture| &fixture.cases);
         let mut subject = if self.cases.is_empty() && names.is_empty() {
             let hint = "judge it by those of another model with --references NAME, or by a captured case with --case DIR";
@@ -155,6 +192,7 @@ impl Run {
         &self,
         subject: &mut Subject<'_>,
         checkpoints: &[&'static Checkpoint],
+        expected: &mut Expectations,
         progress: &Progress,
         out: &mut Out,
     ) -> Result<Vec<Outcome>> {
@@ -165,12 +203,33 @@ impl Run {
         let mut printed = Ok(());
         let outcomes = judge::run_all(subject, checkpoints, |outcome| {
             next();
+            expected.mark(outcome);
             let text = told(outcome, self.common.verbose);
             let all_well = std::mem::replace(&mut printed, Ok(()));
             printed = all_well.and_then(|()| progress.aside(|| out.text(&text)));
         })?;
         printed.map(|()| outcomes)
     }
+}
+
+/// `dense`, `dense and quantized`.
+fn matmuls_named(matmuls: &[model::Matmul]) -> String {
+    matmuls.iter().map(|matmul| matmul.name()).collect::<Vec<_>>().join(" and ")
+}
+
+/// Everything that is not as it should be, in paragraphs. `flags` run it again.
+fn troubles(outcomes: &[Outcome], expected: &Expectations, flags: &str, out: &mut Out) -> Result<()> {
+    for (outcome, detail) in outcomes.iter().filter_map(|o| Some((o, report::detail(o, flags)?))) {
+        out.line(paint::status(&detail, outcome.status()))?;
+    }
+    if let Some(first) = report::first_wrong(outcomes) {
+        out.line(format!("{first}\n"))?;
+    }
+    for stale in &expected.stale {
+        out.line(format!("stale: {stale}; take the expectation away\n"))?;
+    }
+    expected.notes.iter().for_each(|note| say(&format!("note: {note}")));
+    Ok(())
 }
 
 /// A case of the model's by its name, or any by its folder.
@@ -208,11 +267,11 @@ pub fn told(outcome: &Outcome, verbose: u8) -> String {
 }
 
 /// The worst of it. Where nothing passed nothing was judged, whatever was skipped.
-fn ending(outcomes: &[Outcome]) -> Ending {
+fn ending(outcomes: &[Outcome], stale: usize) -> Ending {
     let any = |status| outcomes.iter().any(|outcome| outcome.status() == status);
-    if any(Status::Failed) {
+    if any(Status::Failed) || stale > 0 {
         Ending::Failed
-    } else if any(Status::NotJudged) || !any(Status::Passed) {
+    } else if any(Status::NotJudged) || !(any(Status::Passed) || any(Status::Expected)) {
         Ending::NotJudged
     } else {
         Ending::Passed

@@ -32,6 +32,8 @@ fn again(mut command: Command) -> std::io::Result<()> {
 /// Runs that program and ends as it ends.
 #[cfg(not(unix))]
 fn again(mut command: Command) -> std::io::Result<()> {
+    // Ctrl-C reaches both: that program says so, this one waits for it.
+    let _ = ctrlc::set_handler(|| {});
     let status = command.status()?;
     std::process::exit(status.code().unwrap_or(2))
 }

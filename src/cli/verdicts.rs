@@ -7,10 +7,13 @@ use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
 use rbees_check::models::{self, Model};
+use rbees_check::probe::Arithmetic;
 use rbees_check::reference::Fixture;
 use rbees_check::{Error, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use super::files;
 
 /// All that a verdict depends on.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
@@ -62,10 +65,9 @@ impl Key {
         };
         let folder = file.parent().unwrap_or(&file);
         std::fs::create_dir_all(folder).map_err(failed)?;
-        // Written whole under another name first: nobody ever reads half a verdict.
-        let new = file.with_extension(format!("{}.new", std::process::id()));
+        files::sweep(folder);
         let text = serde_json::to_vec_pretty(self).map_err(|error| failed(error.into()))?;
-        std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &file)).map_err(failed)
+        files::write(&file, &text).map_err(failed)
     }
 
     fn file(&self) -> Result<PathBuf> {
@@ -76,7 +78,7 @@ impl Key {
 }
 
 /// One hash of every file of the references.
-fn references(fixture: &Fixture) -> Result<String> {
+pub fn references(fixture: &Fixture) -> Result<String> {
     const OF_MODEL: [&str; 5] = ["facts.json", "tokens.json", "greedy.json", "sampling.json", "sampling.npz"];
     const OF_CASE: [&str; 3] = ["manifest.json", "reference.npz", "noise.npz"];
     let of_cases = fixture.cases.iter().flat_map(|case| OF_CASE.map(|file| format!("{case}/{file}")));
@@ -84,6 +86,14 @@ fn references(fixture: &Fixture) -> Result<String> {
     for path in OF_MODEL.map(str::to_owned).into_iter().chain(of_cases) {
         all.update(path.as_bytes());
         all.update(Sha256::digest(fixture.source.demand(&path)?));
+    }
+    let of_blocks = [Arithmetic::Blocks32, Arithmetic::Blocks256].map(Arithmetic::name);
+    let files = of_blocks.map(|name| [format!("{name}.npz"), format!("{name}-noise.npz")]).concat();
+    for path in fixture.cases.iter().flat_map(|case| files.iter().map(move |file| format!("{case}/{file}"))) {
+        if let Some(bytes) = fixture.source.read(&path)? {
+            all.update(path.as_bytes());
+            all.update(Sha256::digest(bytes));
+        }
     }
     Ok(format!("{:x}", all.finalize()))
 }

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use super::verdict::{Finding, Verdict};
 use crate::Result;
 use crate::reference::Facts;
+use crate::suspects;
 use crate::weights::{Config, Weights, sha256_of};
 
 /// Every key of the config, every tensor's presence, shape and canonical bytes.
 pub(super) fn judge(config: &Config, weights: &Weights, facts: &Facts) -> Result<Vec<Finding>> {
-    let mut findings = judge_config(config, &facts.config);
+    let mut findings = judge_config(config, &facts.config, weights);
+    let right = facts.tensors.iter().map(|(name, fact)| (name.as_str(), fact.sha256.as_str())).collect();
     let ours: BTreeMap<String, Vec<usize>> = weights
         .names()
         .into_iter()
@@ -34,22 +36,26 @@ pub(super) fn judge(config: &Config, weights: &Weights, facts: &Facts) -> Result
                 }
             }
         };
-        findings.push(Finding::new(name, verdict));
+        let named = match verdict {
+            Verdict::NeverReached => Some(suspects::tensors::absent(name)),
+            Verdict::Broken(_) => suspects::tensors::altered(weights, name, &right)?,
+            _ => None,
+        };
+        findings.push(Finding::explained(name, verdict, named));
     }
     let unknown = ours.keys().filter(|name| !facts.tensors.contains_key(*name));
     findings.extend(unknown.map(|name| Finding::new(name, Verdict::Unclaimed)));
     Ok(findings)
 }
 
-fn judge_config(ours: &Config, theirs: &crate::reference::Config) -> Vec<Finding> {
-    let key = |name: &str, got: &dyn std::fmt::Debug, want: &dyn std::fmt::Debug| {
+fn judge_config(ours: &Config, theirs: &crate::reference::Config, weights: &Weights) -> Vec<Finding> {
+    let key = |name: &'static str, got: &dyn std::fmt::Debug, want: &dyn std::fmt::Debug| {
         let (got, want) = (format!("{got:?}"), format!("{want:?}"));
-        let verdict = if got == want {
-            Verdict::Pass(0.0)
-        } else {
-            Verdict::Broken(format!("{got}, transformers reads {want}"))
-        };
-        Finding::new(name, verdict)
+        if got == want {
+            return Finding::new(name, Verdict::Pass(0.0));
+        }
+        let named = suspects::config::wrong(weights, name, &got, &want);
+        Finding::explained(name, Verdict::Broken(format!("{got}, transformers reads {want}")), named)
     };
     // A number that went through float32, as GGUF's do, is the number it was rounded from.
     let single = |v: f64| v as f32;

@@ -1,47 +1,74 @@
 //! Greedy tokens against the reference's, by the same stream that generates.
 
-use candle_core::{DType, IndexOp};
+use candle_core::{DType, IndexOp, Tensor};
 
-use super::port::{Port, Traits};
 use super::verdict::{Finding, Verdict};
-use crate::Result;
 use crate::checkpoints::NearTie;
-use crate::generate::{Decoder, Generation, Sampling};
+use crate::generate::{Decoder, Finish, Generation, Sampling};
 use crate::model::Input;
+use crate::port::{Port, Traits};
+use crate::probe::{Arithmetic, Kind, Probe, Site};
 use crate::reference::{Greedy, Prompt};
+use crate::suspects::{self, Diagnosis};
+use crate::{Error, Result};
 
-/// Every stored prompt. Also says how many steps could decide anything.
+/// The tokens that end a text.
+pub(super) struct Ends<'a> {
+    /// As the port's config has them.
+    pub ours: &'a [u32],
+    /// As the reference's has them.
+    pub theirs: &'a [u32],
+}
+
+/// Every stored prompt. Also says how many steps could decide anything and, of a quantised port, where
+/// its text leaves the dense one.
 pub(super) fn judge(
     port: &mut dyn Port,
     stored: &Greedy,
-    eos: &[u32],
+    ends: &Ends<'_>,
     rule: &NearTie,
-) -> Result<(Vec<Finding>, String)> {
+) -> Result<(Vec<Finding>, Vec<String>)> {
     let traits = port.traits();
-    let tie = near_tie(stored, &traits, rule);
+    let Some(prompts) = stored.on(traits.arithmetic) else {
+        let what = format!("greedy.json: no continuations on {} arithmetic", traits.arithmetic.name());
+        return Err(Error::input(what, "capture it again from the quantised file, or use --matmul dense"));
+    };
+    let tie = near_tie(prompts, &traits, rule);
     let (mut findings, mut decisive, mut steps) = (Vec::new(), 0, 0);
-    for prompt in &stored.prompts {
+    let mut notes = Vec::new();
+    for prompt in prompts {
         let decides = |step: usize| tie.is_some_and(|tie| prompt.gap[step] > tie);
         decisive += (0..prompt.tokens.len()).filter(|&step| decides(step)).count();
         steps += prompt.tokens.len();
-        let verdict = match follow(port, prompt, eos, &decides) {
-            Ok(verdict) => verdict,
-            Err(error) => Verdict::Broken(format!("the port stops: {error}")),
+        let (verdict, explained) = match follow(port, prompt, ends, &decides) {
+            Ok(Course::Same) => (Verdict::Pass(0.0), None),
+            Ok(Course::Ends(how)) => {
+                let last = prompt.tokens.last().copied().unwrap_or_default();
+                (Verdict::Broken(how), Some(suspects::decoding::other_ends(ends.ours, ends.theirs, last)))
+            }
+            Ok(Course::Other { how, step, got }) => (Verdict::Broken(how), sampled(port, prompt, step, got)),
+            Err(error) => (Verdict::Broken(format!("the port stops: {error}")), None),
         };
-        findings.push(finding(format!("{:?}", prompt.prompt), traits.path, verdict));
+        let finding = finding(format!("{:?}", prompt.prompt), traits.path, verdict);
+        findings.push(Finding { explained, ..finding });
     }
-    let note = format!("{decisive} of {steps} steps decisive on {}", traits.path);
+    notes.push(format!("{decisive} of {steps} steps decisive on {}", traits.path));
+    if traits.arithmetic != Arithmetic::Dense {
+        for (prompt, dense) in prompts.iter().zip(&stored.prompts) {
+            notes.extend(parting(port, prompt, dense, ends.ours)?);
+        }
+    }
     if (decisive as f64) < rule.decisive * steps as f64 {
         findings.push(finding("decisive steps".into(), traits.path, Verdict::Incomparable));
     }
-    Ok((findings, note))
+    Ok((findings, notes))
 }
 
 /// The gap under which two tokens are as good as each other.
-fn near_tie(stored: &Greedy, traits: &Traits, rule: &NearTie) -> Option<f64> {
+fn near_tie(prompts: &[Prompt], traits: &Traits, rule: &NearTie) -> Option<f64> {
     let dtype = traits.dtype.as_str();
     let mut errors: Vec<f64> =
-        stored.prompts.iter().flat_map(|p| p.gap_error.get(dtype).into_iter().flatten().copied()).collect();
+        prompts.iter().flat_map(|p| p.gap_error.get(dtype).into_iter().flatten().copied()).collect();
     errors.sort_by(f64::total_cmp);
     let last = errors.len().checked_sub(1)?;
     Some(rule.times * errors[(rule.percentile * last as f64).ceil() as usize])
@@ -52,20 +79,20 @@ fn near_tie(stored: &Greedy, traits: &Traits, rule: &NearTie) -> Option<f64> {
 fn follow(
     port: &mut dyn Port,
     prompt: &Prompt,
-    eos: &[u32],
+    ends: &Ends<'_>,
     decides: &dyn Fn(usize) -> bool,
-) -> Result<Verdict> {
+) -> Result<Course> {
     let mut done = 0;
     while done < prompt.tokens.len() {
         let so_far: Vec<u32> = prompt.ids.iter().chain(&prompt.tokens[..done]).copied().collect();
         let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
         let wanted = &prompt.tokens[done..];
         let mut anchored = false;
-        let mut stream = Generation::start(Driven::begin(port), so_far, sampling, wanted.len(), eos)?;
+        let mut stream = Generation::start(Driven::begin(port), so_far, sampling, wanted.len(), ends.ours)?;
         for (k, &want) in wanted.iter().enumerate() {
             let got = match stream.next() {
                 None => {
-                    return Ok(Verdict::Broken(format!(
+                    return Ok(Course::Ends(format!(
                         "stops after {} tokens of {}",
                         done + k,
                         prompt.tokens.len()
@@ -75,9 +102,8 @@ fn follow(
             };
             if got != want && decides(done + k) {
                 let (step, gap) = (done + k, prompt.gap[done + k]);
-                return Ok(Verdict::Broken(format!(
-                    "token {step} is {got}, want {want}, which leads by {gap:.3}"
-                )));
+                let how = format!("token {step} is {got}, want {want}, which leads by {gap:.3}");
+                return Ok(Course::Other { how, step, got });
             }
             if got != want {
                 done += k + 1;
@@ -86,10 +112,78 @@ fn follow(
             }
         }
         if !anchored {
-            break;
+            // The reference has no more tokens: it was cut off, or its last one ends the text.
+            let ended = stream.finish() == Some(Finish::EndOfSequence);
+            let last = prompt.tokens.last().is_some_and(|last| ends.theirs.contains(last));
+            return Ok(match last && !ended {
+                true => Course::Ends("goes on after the token that ends the text".into()),
+                false => Course::Same,
+            });
         }
     }
-    Ok(Verdict::Pass(0.0))
+    Ok(Course::Same)
+}
+
+/// How a text went, against the reference's.
+enum Course {
+    Same,
+    /// It ends elsewhere: how.
+    Ends(String),
+    /// Token `step` is `got`: how.
+    Other {
+        how: String,
+        step: usize,
+        got: u32,
+    },
+}
+
+/// Is the wrong token one that the sampler chose against the logits? They are taken where the model
+/// hands them over: behind that a sampler begins.
+fn sampled(port: &mut dyn Port, prompt: &Prompt, step: usize, got: u32) -> Option<Diagnosis> {
+    let text: Vec<u32> = prompt.ids.iter().chain(&prompt.tokens[..step]).copied().collect();
+    let mut head = Head::default();
+    port.begin();
+    port.forward(&Input::single(&text, 0), &mut head).ok()?;
+    Some(suspects::decoding::sampled(&head.logits, &text, got))
+}
+
+/// The last row of the logits.
+#[derive(Default)]
+struct Head {
+    logits: Vec<f32>,
+}
+
+impl Probe for Head {
+    fn wants(&self, kind: Kind) -> bool {
+        kind == Kind::Logits
+    }
+
+    fn tap(&mut self, site: Site, tensor: Tensor) -> Result<Tensor> {
+        if site.kind == Kind::Logits {
+            let last = tensor.dim(1)? - 1;
+            self.logits = tensor.i((0, last))?.to_dtype(DType::F32)?.to_vec1()?;
+        }
+        Ok(tensor)
+    }
+}
+
+/// Where the port's own text, without being led, leaves that of the dense model, and by what gap it
+/// was decided on either side; nothing if it never does.
+fn parting(port: &mut dyn Port, prompt: &Prompt, dense: &Prompt, eos: &[u32]) -> Result<Option<String>> {
+    let path = port.traits().path;
+    let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
+    let length = dense.tokens.len();
+    let stream = Generation::start(Driven::begin(port), prompt.ids.clone(), sampling, length, eos)?;
+    for ((step, got), &want) in stream.enumerate().zip(&dense.tokens) {
+        let got = got?;
+        if got.token != want {
+            return Ok(Some(format!(
+                "{:?} leaves the dense text at step {step}: there dense leads by {:.3}, {path} by {:.3}",
+                prompt.prompt, dense.gap[step], got.gap
+            )));
+        }
+    }
+    Ok(None)
 }
 
 /// A port as generation sees it. The judge counts positions, as any caller of forward must.
@@ -125,12 +219,11 @@ fn finding(about: String, path: &str, verdict: Verdict) -> Finding {
 mod tests {
     use std::collections::BTreeMap;
 
-    use candle_core::{Device, Tensor};
+    use candle_core::Device;
     use rstest::rstest;
 
     use super::*;
     use crate::judge::Status;
-    use crate::probe::Probe;
 
     const RULE: NearTie = NearTie { times: 4.0, percentile: 0.95, decisive: 0.25, because: "" };
 
@@ -142,8 +235,8 @@ mod tests {
 
     impl Port for Scripted {
         fn traits(&self) -> Traits {
-            let (path, hides, layouts) = ("plain", &[][..], vec![]);
-            Traits { path, dtype: DType::F32, layers: 1, vocab: 8, context: 64, hides, layouts }
+            let (path, hides, layouts, arithmetic) = ("plain", &[][..], vec![], Arithmetic::Dense);
+            Traits { path, arithmetic, dtype: DType::F32, layers: 1, vocab: 8, context: 64, hides, layouts }
         }
 
         fn begin(&mut self) {
@@ -158,8 +251,12 @@ mod tests {
         }
     }
 
-    /// The reference says 1 2 3 4; gaps of `gap`, whose error is 0.1 throughout: a near-tie is under 0.4.
+    /// The reference says 1 2 3 4, and 4 ends it; gaps of `gap`, whose error is 0.1 throughout: a near-tie is under 0.4.
     fn judged(says: &[u32], gap: [f64; 4]) -> (Status, String) {
+        judged_with(says, gap, &[4])
+    }
+
+    fn judged_with(says: &[u32], gap: [f64; 4], ours: &[u32]) -> (Status, String) {
         let stored = Greedy {
             prompts: vec![Prompt {
                 prompt: "a".into(),
@@ -170,10 +267,11 @@ mod tests {
                 runner_up: vec![0; 4],
                 gap_error: BTreeMap::from([("f32".into(), vec![0.1; 4])]),
             }],
+            quantized: BTreeMap::new(),
         };
         let mut port = Scripted { says: says.into(), at: 0 };
-        let (findings, note) = judge(&mut port, &stored, &[], &RULE).unwrap();
-        (findings.iter().map(|f| f.verdict.status()).max().unwrap(), note)
+        let (findings, notes) = judge(&mut port, &stored, &Ends { ours, theirs: &[4] }, &RULE).unwrap();
+        (findings.iter().map(|f| f.verdict.status()).max().unwrap(), notes.concat())
     }
 
     #[rstest]
@@ -188,6 +286,14 @@ mod tests {
         #[case] status: Status,
     ) {
         assert_eq!(judged(says, gap).0, status);
+    }
+
+    #[rstest]
+    #[case::ends_where_the_reference_does(&[4], Status::Passed)]
+    #[case::goes_on(&[], Status::Failed)]
+    #[case::ends_too_early(&[2, 4], Status::Failed)]
+    fn a_text_ends_where_the_references_does(#[case] ours: &[u32], #[case] status: Status) {
+        assert_eq!(judged_with(&[1, 2, 3, 4], [1.0; 4], ours).0, status);
     }
 
     #[test]

@@ -6,27 +6,37 @@
 
 use candle_core::{DType, Tensor};
 
+use super::explain::Around;
+use super::left_over;
 use super::noise;
 use super::pieces::{Held, Sequence, Window, record, replay};
-use super::port::{Port, Traits};
 use super::sites;
 use super::verdict::{Finding, Status, Verdict};
 use crate::Result;
 use crate::compare::Noise;
 use crate::model::Input;
-use crate::probe::Site;
+use crate::port::{Port, Traits};
+use crate::probe::{Arithmetic, Site};
 use crate::reference::{Feed, Place, Reference, Truth};
+use crate::suspects;
+use crate::weights::Weights;
 
 /// Judges every law on `case`; noise as measured for it.
-pub(super) fn judge(port: &mut dyn Port, case: &Reference, factor: f64) -> Result<Vec<Finding>> {
+pub(super) fn judge(
+    port: &mut dyn Port,
+    case: &Reference,
+    factor: f64,
+    weights: &Weights,
+) -> Result<Vec<Finding>> {
     let traits = port.traits();
     let whole =
         Sequence { name: &case.manifest.case, input: sites::input(case), places: case.places().clone() };
     let fed = Held {
         fed: Some((case, Feed::Site)),
         judges: &|site, place| sites::clean(case, site, place, traits.layers),
-        noise: &|site, place| case.noise(site, place, traits.dtype, Feed::Site),
+        noise: &|site, place| case.noise_on(traits.arithmetic, Feed::Site, site, place, traits.dtype),
         factor,
+        around: Some(Around { weights, case, traits: &traits }),
     };
     let mut findings = same_in_pieces(port, &whole, &fed)?;
     findings.extend(on_its_own(port, case, &whole, factor)?);
@@ -39,21 +49,36 @@ pub(super) fn judge(port: &mut dyn Port, case: &Reference, factor: f64) -> Resul
 /// A wrong port may be much more sensitive to rounding than the right model is whose noise was
 /// measured. So where something differs, it is judged again with the port's own sensitivity counted
 /// in: a mistake made elsewhere must not look like one of the cache.
+///
+/// Where activations are rounded to 8 bits, one that falls to the other side moves by a whole step, and
+/// over many layers that grows to the size of the values: whole forwards cannot be held against each
+/// other, however honest. There each block begins from truth.
 fn on_its_own(
     port: &mut dyn Port,
     case: &Reference,
     whole: &Sequence<'_>,
     factor: f64,
 ) -> Result<Vec<Finding>> {
-    let dtype = port.traits().dtype;
+    let Traits { dtype, arithmetic, .. } = port.traits();
+    let feed = if arithmetic == Arithmetic::Dense { Feed::Own } else { Feed::Block };
     // Noise was measured where truth is stored: only those rows can be held to it.
-    let stored =
-        |site, place| case.truth(site).is_none_or(|truth| truth.places.binary_search(&place).is_ok());
-    let measured = |site, place| case.noise(site, place, dtype, Feed::Own);
+    let has = |site, place| case.truth(site).map(|truth| truth.places.binary_search(&place).is_ok());
+    let begins = |site: Site, place| site.block_input().is_none_or(|input| has(input, place) == Some(true));
+    let stored = |site, place| has(site, place) != Some(false) && (feed == Feed::Own || begins(site, place));
+    let measured = |site, place| case.noise_on(arithmetic, feed, site, place, dtype);
     let run = |noise: &dyn Fn(Site, Place) -> Option<Noise>, port: &mut dyn Port| -> Result<Vec<Finding>> {
-        let held = Held { fed: None, judges: &stored, noise, factor };
+        let fed = (feed == Feed::Block).then_some((case, feed));
+        let held = Held { fed, judges: &stored, noise, factor, around: None };
         let mut findings = same_in_pieces(port, whole, &held)?;
-        findings.extend(rows_alone(port, whole, &held)?);
+        // A row alone stands elsewhere than in its batch, so that truth cannot enter: on its own noise.
+        let own = |site, place| {
+            if fed.is_none() {
+                noise(site, place)
+            } else {
+                case.noise_on(arithmetic, Feed::Own, site, place, dtype)
+            }
+        };
+        findings.extend(rows_alone(port, whole, &Held { fed: None, noise: &own, ..held })?);
         Ok(findings)
     };
     let findings = run(&measured, port)?;
@@ -169,7 +194,14 @@ pub(super) fn a_b_a(port: &mut dyn Port, whole: &Sequence<'_>) -> Result<Finding
             None => Verdict::Pass(0.0),
         },
     };
-    Ok(law("A, B, A", whole.name, &port.traits(), verdict))
+    let mut finding = law("A, B, A", whole.name, &port.traits(), verdict);
+    if matches!(finding.verdict, Verdict::Broken(_)) {
+        finding.explained = Some(match left_over::seen(port, &whole.input, &other) {
+            true => suspects::decoding::sees_the_past(),
+            false => Default::default(),
+        });
+    }
+    Ok(finding)
 }
 
 /// Contexts up to this length are filled to the last position; of longer ones only the refusal is

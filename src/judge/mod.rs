@@ -1,11 +1,12 @@
 //! Drives a model through checkpoints → verdicts.
 
+mod explain;
 mod facts;
 mod greedy;
 mod laws;
+mod left_over;
 mod noise;
 mod pieces;
-mod port;
 mod sampling;
 mod sites;
 mod tokens;
@@ -13,16 +14,16 @@ mod unjudged;
 mod verdict;
 mod watch;
 
-pub use port::{LlamaPort, Port, Traits};
+pub use crate::port::{LlamaPort, Port, Traits};
 pub use unjudged::laws_alone;
 pub use verdict::{Finding, Outcome, Status, Verdict};
 
 use candle_core::{DType, Device};
 
 use crate::checkpoints::{self, Checkpoint, Factor, How, View};
-use crate::model::{Attention, Llama};
+use crate::model::{Llama, Path};
 use crate::models::Model;
-use crate::reference::{Facts, Feed, Greedy, Reference, Sampling, Tokens};
+use crate::reference::{Facts, Feed, Greedy, Manifest, Reference, Sampling, Tokens};
 use crate::tokenizer::Tokenizer;
 use crate::weights::{Config, Weights};
 use crate::{Error, Result};
@@ -57,7 +58,7 @@ impl<'a> Subject<'a> {
         cases: &[String],
         device: &Device,
         dtype: DType,
-        paths: &[Attention],
+        paths: &[impl Into<Path> + Copy],
     ) -> Result<Self> {
         let fixture = model.fixture.as_ref().ok_or_else(|| {
             Error::input(
@@ -85,13 +86,19 @@ impl<'a> Subject<'a> {
         cases: Vec<Reference>,
         device: &Device,
         dtype: DType,
-        paths: &[Attention],
+        paths: &[impl Into<Path> + Copy],
     ) -> Result<Self> {
         let (weights, tokenizer) = (&model.weights, &model.tokenizer);
-        let llama = Llama::load(weights, device, dtype, Attention::Plain)?;
+        let mut loaded: Vec<Llama> = Vec::new();
         let mut ports: Vec<Box<dyn Port>> = Vec::new();
-        for &path in paths {
-            ports.push(Box::new(LlamaPort::new(llama.on(path)?)));
+        for path in paths.iter().map(|&path| path.into()) {
+            // Paths that multiply alike share their weights.
+            let llama = match loaded.iter().find(|llama| llama.path.matmul == path.matmul) {
+                Some(llama) => llama.on(path.attention)?,
+                None => Llama::load(weights, device, dtype, path)?,
+            };
+            ports.push(Box::new(LlamaPort::new(llama.clone())));
+            loaded.push(llama);
         }
         for (case, port) in cases.iter().flat_map(|case| ports.iter().map(move |port| (case, port))) {
             all_claimed(case, &port.traits())?;
@@ -134,16 +141,20 @@ pub fn run(subject: &mut Subject<'_>, checkpoint: &'static Checkpoint) -> Result
         }
         How::Tokens(view, factor) => {
             match &subject.model {
-                Some(model) => outcome.findings = tokens::judge(subject.tokenizer, &model.tokens),
+                Some(model) => {
+                    let bos = model.facts.config.bos_token_id;
+                    outcome.findings = tokens::judge(subject.tokenizer, &model.tokens, bos);
+                }
                 None => outcome.notes.push(format!("texts are not judged: {NO_FACTS}")),
             }
             sites(subject, std::slice::from_ref(view), factor, &mut outcome)?;
         }
         How::Sites(views, factor) => sites(subject, views, factor, &mut outcome)?,
         How::Laws(factor) => {
+            let weights = explain::right(subject);
             for port in &mut subject.ports {
                 for case in &subject.cases {
-                    outcome.findings.extend(laws::judge(&mut **port, case, factor.times)?);
+                    outcome.findings.extend(laws::judge(&mut **port, case, factor.times, &weights)?);
                 }
                 outcome.findings.push(laws::context_ends(&mut **port));
             }
@@ -159,9 +170,10 @@ pub fn run(subject: &mut Subject<'_>, checkpoint: &'static Checkpoint) -> Result
                 None => outcome.skipped = Some(NO_FACTS.into()),
                 Some(model) => {
                     for port in &mut subject.ports {
-                        let (findings, note) = greedy::judge(&mut **port, &model.greedy, &eos, rule)?;
+                        let ends = greedy::Ends { ours: &eos, theirs: &model.facts.config.eos_token_ids };
+                        let (findings, notes) = greedy::judge(&mut **port, &model.greedy, &ends, rule)?;
                         outcome.findings.extend(findings);
-                        outcome.notes.push(note);
+                        outcome.notes.extend(notes);
                     }
                 }
             }
@@ -189,10 +201,11 @@ fn sites(subject: &mut Subject<'_>, views: &[View], factor: &Factor, outcome: &m
         outcome.skipped = Some(format!("judges nothing under feed {}", feed.name()));
         return Ok(());
     }
+    let weights = explain::right(subject);
     for case in &subject.cases {
         for port in &mut subject.ports {
             for view in views.iter().filter(|view| subject.feed.is_none_or(|feed| feed == view.feed)) {
-                outcome.findings.extend(sites::judge(&mut **port, case, view, factor.times)?);
+                outcome.findings.extend(sites::judge(&mut **port, case, view, factor.times, &weights)?);
             }
             let traits = port.traits();
             let hidden: Vec<&str> = views
@@ -205,23 +218,47 @@ fn sites(subject: &mut Subject<'_>, views: &[View], factor: &Factor, outcome: &m
             if !hidden.is_empty() && !outcome.notes.contains(&note) {
                 outcome.notes.push(note);
             }
+            let far = sites::distance(case, traits.arithmetic, views);
+            outcome.notes.extend(far.filter(|note| !outcome.notes.contains(note)));
         }
     }
+    set_aside(outcome);
     Ok(())
 }
 
-/// Runs several checkpoints in order. Generation waits for the others: the text of a port that is
-/// known to be wrong says nothing.
+/// Where noise covers a site of one case whole and leaves rows of another to judge, the other speaks for
+/// both. It is said.
+fn set_aside(outcome: &mut Outcome) {
+    let same = |a: &Finding, b: &Finding| a.about == b.about && a.drive == b.drive;
+    let silent = |f: &Finding| f.verdict == Verdict::Incomparable;
+    let (spoken, all): (Vec<Finding>, Vec<Finding>) = (
+        outcome.findings.iter().filter(|f| !silent(f)).cloned().collect(),
+        std::mem::take(&mut outcome.findings),
+    );
+    for finding in all {
+        if silent(&finding) && spoken.iter().any(|other| same(other, &finding)) {
+            let Finding { about, case, drive, incomparable, .. } = &finding;
+            outcome.notes.push(format!(
+                "{about} ({case}; {drive}): all {incomparable} rows are no larger than their noise, judged in another case"
+            ));
+        } else {
+            outcome.findings.push(finding);
+        }
+    }
+}
+
+/// Runs several checkpoints in order. `done` sees each as it ends, and may mark failures that are
+/// expected. Generation waits for the others: the text of a port that fails unexpectedly says nothing.
 pub fn run_all(
     subject: &mut Subject<'_>,
     checkpoints: &[&'static Checkpoint],
-    mut done: impl FnMut(&Outcome),
+    mut done: impl FnMut(&mut Outcome),
 ) -> Result<Vec<Outcome>> {
     let mut outcomes: Vec<Outcome> = Vec::new();
     for &checkpoint in checkpoints {
         let failed = outcomes.iter().filter(|o| matches!(o.status(), Status::Failed | Status::NotJudged));
         let waits: Vec<&str> = failed.map(|o| o.checkpoint.id).collect();
-        let outcome = match checkpoint.how {
+        let mut outcome = match checkpoint.how {
             How::Greedy(_) if !waits.is_empty() => Outcome {
                 checkpoint,
                 findings: vec![],
@@ -230,7 +267,7 @@ pub fn run_all(
             },
             _ => run(subject, checkpoint)?,
         };
-        done(&outcome);
+        done(&mut outcome);
         outcomes.push(outcome);
     }
     Ok(outcomes)
@@ -243,6 +280,12 @@ pub fn run_all(
 /// Names the first that nobody claims.
 pub fn all_claimed(case: &Reference, traits: &Traits) -> Result<()> {
     let plain = Traits { hides: &[], ..traits.clone() };
+    let arithmetic = traits.arithmetic;
+    if !case.knows(arithmetic) {
+        let Manifest { model, case, .. } = &case.manifest;
+        let what = format!("{model}/{case}: no truth for {} arithmetic", arithmetic.name());
+        return Err(Error::input(what, "capture it again from the quantised file, or use --matmul dense"));
+    }
     let views = || checkpoints::ALL.into_iter().flat_map(Checkpoint::views);
     let judged = |site| views().any(|view| sites::claims(view, case, site, &plain));
     for site in case.sites() {
@@ -252,6 +295,20 @@ pub fn all_claimed(case: &Reference, traits: &Traits) -> Result<()> {
             return Err(Error::input(
                 format!("{}/{}: no checkpoint judges {site}", case.manifest.model, case.manifest.case),
                 "a stored reference that is never judged hides a part of the model: capture it with its inputs",
+            ));
+        }
+    }
+    for (feed, site) in case.sites_on(arithmetic) {
+        if !views().any(|view| view.feed == feed && sites::claims(view, case, site, &plain)) {
+            return Err(Error::input(
+                format!(
+                    "{}/{}: no checkpoint judges {site} under feed {} on {}",
+                    case.manifest.model,
+                    case.manifest.case,
+                    feed.name(),
+                    arithmetic.name()
+                ),
+                "a stored reference that is never judged hides a part of the model: capture it again",
             ));
         }
     }

@@ -6,10 +6,10 @@ use candle_core::{DType, Tensor};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::port::Port;
 use crate::Result;
 use crate::compare::{Noise, Scale, ulp};
 use crate::model::Input;
+use crate::port::Port;
 use crate::probe::{Kind, Probe, Site};
 
 /// Runs with every tensor shaken by one rounding: their spread is what rounding does to this model.

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::port::Port;
+use super::explain::{self, Around};
 use super::verdict::{Finding, Verdict};
 use super::watch::{Expect, Fed, Record, Watch};
 use crate::compare::Noise;
 use crate::model::Input;
+use crate::port::Port;
 use crate::probe::Site;
 use crate::reference::{Place, Truth};
 use crate::{Error, Result};
@@ -28,6 +29,8 @@ pub(super) struct Held<'a> {
     pub judges: &'a dyn Fn(Site, Place) -> bool,
     pub noise: &'a dyn Fn(Site, Place) -> Option<Noise>,
     pub factor: f64,
+    /// What red sites are explained from, where truth enters at every site.
+    pub around: Option<Around<'a>>,
 }
 
 /// What the port itself computes in one prefill, at every row that is fit to be judged.
@@ -62,6 +65,7 @@ pub(super) fn replay(
     port.begin();
     let mut worst: BTreeMap<Site, Verdict> = BTreeMap::new();
     let mut incomparable: BTreeMap<Site, usize> = BTreeMap::new();
+    let mut kept = BTreeMap::new();
     for window in windows {
         let mut watch = Watch {
             // Only rows that are fit to be judged were recorded.
@@ -71,10 +75,14 @@ pub(super) fn replay(
             window: window.clone(),
             verdicts: BTreeMap::new(),
             incomparable: BTreeMap::new(),
+            kept: BTreeMap::new(),
         };
         if let Err(error) = port.forward(&whole.input.slice(window.clone()), &mut watch) {
             return Ok(vec![stopped(error, whole.name, drive)]);
         }
+        watch.kept.into_iter().for_each(|(kind, red)| {
+            kept.entry(kind).or_insert(red);
+        });
         watch
             .incomparable
             .into_iter()
@@ -91,8 +99,14 @@ pub(super) fn replay(
         drive: drive.to_owned(),
         verdict: worst.remove(&site).unwrap_or(Verdict::NeverReached),
         incomparable: incomparable.get(&site).copied().unwrap_or(0),
+        expected: None,
+        explained: None,
     };
-    Ok(prefill.keys().map(finding).collect())
+    let mut findings: Vec<Finding> = prefill.keys().map(finding).collect();
+    if let Some(around) = &held.around {
+        explain::explain(around, &kept, &truth, held.noise, held.factor, &mut findings);
+    }
+    Ok(findings)
 }
 
 /// A port that stops where it should compute has failed: that is a verdict.

@@ -1,21 +1,33 @@
 //! Sites against stored truth: one forward over a case; the rest is looking.
 
+use super::explain::{self, Around};
 use super::pieces::stopped;
-use super::port::{Port, Traits};
 use super::verdict::{Finding, Verdict};
 use super::watch::{Expect, Watch};
 use crate::Result;
 use crate::checkpoints::View;
+use crate::compare::Scale;
 use crate::model::Input;
-use crate::probe::{Kind, Site};
+use crate::port::{Port, Traits};
+use crate::probe::{Arithmetic, Kind, Site};
 use crate::reference::{Feed, Place, Reference};
+use crate::weights::Weights;
 
 /// Runs `case` once through `port` under the view's feed and judges the view's kinds.
-pub(super) fn judge(port: &mut dyn Port, case: &Reference, view: &View, factor: f64) -> Result<Vec<Finding>> {
+pub(super) fn judge(
+    port: &mut dyn Port,
+    case: &Reference,
+    view: &View,
+    factor: f64,
+    weights: &Weights,
+) -> Result<Vec<Finding>> {
     let traits = port.traits();
-    let truth = |site: Site| claims(view, case, site, &traits).then(|| case.truth(site)).flatten();
+    let truth = |site: Site| {
+        let judged = claims(view, case, site, &traits);
+        judged.then(|| case.truth_on(traits.arithmetic, view.feed, site)).flatten()
+    };
     let judges = |site, place| view.feed != Feed::Site || clean(case, site, place, traits.layers);
-    let noise = |site, place| case.noise(site, place, traits.dtype, view.feed);
+    let noise = |site, place| case.noise_on(traits.arithmetic, view.feed, site, place, traits.dtype);
     let mut watch = Watch {
         expect: Expect { truth: &truth, judges: &judges, noise: &noise, factor },
         fed: Some((case, view.feed)),
@@ -23,13 +35,14 @@ pub(super) fn judge(port: &mut dyn Port, case: &Reference, view: &View, factor: 
         window: 0..case.length(),
         verdicts: Default::default(),
         incomparable: Default::default(),
+        kept: Default::default(),
     };
     port.begin();
     let drive = format!("{}, feed {}", traits.path, view.feed.name());
     if let Err(error) = port.forward(&input(case), &mut watch) {
         return Ok(vec![stopped(error, &case.manifest.case, &drive)]);
     }
-    let (mut verdicts, incomparable) = (watch.verdicts, watch.incomparable);
+    let (mut verdicts, incomparable, kept) = (watch.verdicts, watch.incomparable, watch.kept);
     let finding = |site: Site| Finding {
         about: site.to_string(),
         site: Some(site),
@@ -37,15 +50,24 @@ pub(super) fn judge(port: &mut dyn Port, case: &Reference, view: &View, factor: 
         drive: drive.clone(),
         verdict: verdicts.remove(&site).unwrap_or(Verdict::NeverReached),
         incomparable: incomparable.get(&site).copied().unwrap_or(0),
+        expected: None,
+        explained: None,
     };
-    Ok(case.sites().filter(|&site| truth(site).is_some()).map(finding).collect())
+    let mut findings: Vec<Finding> =
+        case.sites().filter(|&site| truth(site).is_some()).map(finding).collect();
+    // Under another feed a site's inputs are the port's own: nothing stands still to reason from.
+    if view.feed == Feed::Site {
+        let around = Around { weights, case, traits: &traits };
+        explain::explain(&around, &kept, &truth, &noise, factor, &mut findings);
+    }
+    Ok(findings)
 }
 
 /// Is `site` of `case` judged in this view? Fed at every site, an operation can be judged alone only
 /// where the case also stores what it is computed from; fed at blocks, only where it stores the
 /// block's input.
 pub(super) fn claims(view: &View, case: &Reference, site: Site, traits: &Traits) -> bool {
-    let Some(truth) = case.truth(site) else { return false };
+    let Some(truth) = case.truth_on(traits.arithmetic, view.feed, site) else { return false };
     view.kinds.contains(&site.kind)
         && traits.shows(site.kind)
         && match view.feed {
@@ -53,6 +75,29 @@ pub(super) fn claims(view: &View, case: &Reference, site: Site, traits: &Traits)
             Feed::Block => site.block_input().is_none_or(|input| case.truth(input).is_some()),
             Feed::Own => true,
         }
+}
+
+/// How far truth on a quantised arithmetic lies from plain truth, at most, where these views look: what
+/// the rounding of activations costs. Nothing where the two do not differ.
+pub(super) fn distance(case: &Reference, arithmetic: Arithmetic, views: &[View]) -> Option<String> {
+    let seen = |&(feed, site): &(Feed, Site)| {
+        views.iter().any(|view| view.feed == feed && view.kinds.contains(&site.kind))
+    };
+    let from_plain = |(feed, site)| {
+        let (rounded, plain) = (case.truth_on(arithmetic, feed, site)?, case.truth(site)?);
+        let of_row = |r: usize| {
+            let apart = rounded.row(r).iter().zip(plain.row(r)).map(|(a, b)| a - b);
+            Scale::of(apart).max / plain.scale(r).max
+        };
+        Some((site, (0..plain.places.len()).map(of_row).fold(0.0, f64::max)))
+    };
+    let (site, far) =
+        case.sites_on(arithmetic).filter(seen).filter_map(from_plain).max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let (name, case) = (arithmetic.name(), &case.manifest.case);
+    Some(format!(
+        "{name} truth lies up to {:.2}% of a row's scale from dense truth: {site} ({case})",
+        far * 100.0
+    ))
 }
 
 /// Fed at every site, is all that this row of `site` is computed from truth? Scores look at every

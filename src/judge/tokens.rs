@@ -2,16 +2,22 @@
 
 use super::verdict::{Finding, Verdict};
 use crate::reference::Tokens;
+use crate::suspects::{self, Named};
 use crate::tokenizer::Tokenizer;
 
 /// Every stored text, both ways.
-pub(super) fn judge(tokenizer: &Tokenizer, tokens: &Tokens) -> Vec<Finding> {
+pub(super) fn judge(tokenizer: &Tokenizer, tokens: &Tokens, bos: Option<u32>) -> Vec<Finding> {
+    let named = |text: &str, add_special_tokens: bool, want: &[u32]| {
+        let got = tokenizer.encode(text, add_special_tokens).ok().filter(|got| got != want)?;
+        suspects::tokens::other_ids(text, &got, want, bos, &|ids| tokenizer.decode(ids).ok())
+    };
     let encoded = tokens.encode.iter().map(|row| {
         let verdict = match tokenizer.encode(&row.text, row.add_special_tokens) {
             Err(error) => Verdict::Broken(error.to_string()),
             Ok(ids) => same_ids(&ids, &row.ids),
         };
-        finding("encode", &row.text, verdict)
+        let named = named(&row.text, row.add_special_tokens, &row.ids);
+        finding("encode", &row.text, verdict, named)
     });
     let decoded = tokens.encode.iter().map(|row| {
         let verdict = match tokenizer.decode(&row.ids) {
@@ -19,7 +25,7 @@ pub(super) fn judge(tokenizer: &Tokenizer, tokens: &Tokens) -> Vec<Finding> {
             Ok(text) if text == row.decoded => Verdict::Pass(0.0),
             Ok(text) => Verdict::Broken(format!("{text:?}, the reference says {:?}", row.decoded)),
         };
-        finding("decode", &row.text, verdict)
+        finding("decode", &row.text, verdict, None)
     });
     // A template's text holds its special tokens: nothing is added to it.
     let chats = tokens.chat.iter().map(|row| {
@@ -27,7 +33,7 @@ pub(super) fn judge(tokenizer: &Tokenizer, tokens: &Tokens) -> Vec<Finding> {
             Err(error) => Verdict::Broken(error.to_string()),
             Ok(ids) => same_ids(&ids, &row.ids),
         };
-        finding("chat", &row.text, verdict)
+        finding("chat", &row.text, verdict, named(&row.text, false, &row.ids))
     });
     encoded.chain(decoded).chain(chats).collect()
 }
@@ -47,10 +53,10 @@ fn same_ids(got: &[u32], want: &[u32]) -> Verdict {
     ))
 }
 
-fn finding(way: &str, text: &str, verdict: Verdict) -> Finding {
+fn finding(way: &str, text: &str, verdict: Verdict, named: Option<Named>) -> Finding {
     let mut short: String = text.chars().take(24).collect();
     if short.len() < text.len() {
         short.push('…');
     }
-    Finding::new(format!("{way} {short:?}"), verdict)
+    Finding::explained(format!("{way} {short:?}"), verdict, named)
 }

@@ -4,10 +4,10 @@
 use super::laws;
 use super::noise;
 use super::pieces::{Held, Sequence};
-use super::port::Port;
 use super::verdict::Finding;
 use crate::Result;
 use crate::model::Input;
+use crate::port::Port;
 
 /// Judges what needs no truth: pieces against the whole, A, B, A, and the end of the context.
 pub fn laws_alone(port: &mut dyn Port, ids: &[u32], factor: f64) -> Result<Vec<Finding>> {
@@ -15,7 +15,7 @@ pub fn laws_alone(port: &mut dyn Port, ids: &[u32], factor: f64) -> Result<Vec<F
     let whole = Sequence { name: "prompt", input: Input::single(ids, 0), places };
     let shaken = noise::shaken(port, &whole.input)?;
     let noise = |site, _| shaken.get(&site).copied();
-    let held = Held { fed: None, judges: &|_, _| true, noise: &noise, factor };
+    let held = Held { fed: None, judges: &|_, _| true, noise: &noise, factor, around: None };
     let mut findings = laws::same_in_pieces(port, &whole, &held)?;
     findings.push(laws::a_b_a(port, &whole)?);
     findings.push(laws::context_ends(port));

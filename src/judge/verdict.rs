@@ -3,6 +3,7 @@
 use crate::checkpoints::Checkpoint;
 use crate::compare::Difference;
 use crate::probe::Site;
+use crate::suspects::{Diagnosis, Named};
 
 /// What became of one site, or of one fact.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +48,8 @@ pub enum Status {
     Passed,
     /// Not run, for a reason that is printed.
     Skipped,
+    /// Something differs, and was expected to.
+    Expected,
     /// It was run and nothing can be said: an error, never a pass.
     NotJudged,
     /// Something differs or was never reached.
@@ -79,13 +82,40 @@ pub struct Finding {
     pub verdict: Verdict,
     /// Rows left out because noise in this dtype is as large as the row itself.
     pub incomparable: usize,
+    /// Why it is known to fail, where the user has said so.
+    pub expected: Option<String>,
+    /// What is thought of it, if it was looked into.
+    pub explained: Option<Diagnosis>,
 }
 
 impl Finding {
     /// About a fact of the model as a whole.
     pub fn new(about: impl Into<String>, verdict: Verdict) -> Self {
         let (case, drive) = (String::new(), String::new());
-        Self { about: about.into(), site: None, case, drive, verdict, incomparable: 0 }
+        Self {
+            about: about.into(),
+            site: None,
+            case,
+            drive,
+            verdict,
+            incomparable: 0,
+            expected: None,
+            explained: None,
+        }
+    }
+
+    /// That of its verdict; a failure that is known is an expected one.
+    pub fn status(&self) -> Status {
+        match self.verdict.status() {
+            Status::Failed if self.expected.is_some() => Status::Expected,
+            status => status,
+        }
+    }
+
+    /// As [`Finding::new`], with the mistake that explains it, if one does.
+    pub fn explained(about: impl Into<String>, verdict: Verdict, named: Option<Named>) -> Self {
+        let explained = named.map(|named| Diagnosis { named: vec![named], runner_up: None });
+        Self { explained, ..Self::new(about, verdict) }
     }
 }
 
@@ -108,7 +138,7 @@ impl Outcome {
         if self.skipped.is_some() {
             return Status::Skipped;
         }
-        self.findings.iter().map(|f| f.verdict.status()).max().unwrap_or(Status::NotJudged)
+        self.findings.iter().map(Finding::status).max().unwrap_or(Status::NotJudged)
     }
 
     /// The largest share of a budget among what passed.
@@ -117,8 +147,31 @@ impl Outcome {
         self.findings.iter().filter(|f| share(f) >= 0.0).max_by(|a, b| share(a).total_cmp(&share(b)))
     }
 
-    /// What failed, in the order in which the model computes it.
+    /// The mistakes that explain what failed, in forward order, each once. Where one kind of site was
+    /// looked into in several cases, a mistake must explain all that could be explained.
+    pub fn named(&self) -> Vec<&Named> {
+        let mut explained: Vec<(&Finding, &Diagnosis)> = self
+            .failures()
+            .filter_map(|f| Some((f, f.explained.as_ref().filter(|d| !d.named.is_empty())?)))
+            .collect();
+        explained.sort_by_key(|(f, _)| f.site);
+        let mut all: Vec<&Named> = Vec::new();
+        for (finding, diagnosis) in &explained {
+            let kind = |f: &Finding| f.site.map(|site| site.kind);
+            for named in &diagnosis.named {
+                let known = |d: &Diagnosis| d.named.iter().any(|other| other.mistake == named.mistake);
+                let mut alike =
+                    explained.iter().filter(|(f, _)| f.site.is_some() && kind(f) == kind(finding));
+                if alike.all(|(_, d)| known(d)) && !all.iter().any(|other| other.mistake == named.mistake) {
+                    all.push(named);
+                }
+            }
+        }
+        all
+    }
+
+    /// What failed and was not expected to, in the order in which it was judged.
     pub fn failures(&self) -> impl Iterator<Item = &Finding> {
-        self.findings.iter().filter(|f| f.verdict.status() == Status::Failed)
+        self.findings.iter().filter(|f| f.status() == Status::Failed)
     }
 }

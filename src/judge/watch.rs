@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::port::Traits;
+use super::explain::Kept;
 use super::verdict::Verdict;
 use crate::Result;
 use crate::compare::{Budget, Noise, Row, Shape, compare};
-use crate::probe::{Kind, Probe, Site};
+use crate::port::Traits;
+use crate::probe::{Arithmetic, Kind, Probe, Site};
 use crate::reference::{Feed, Place, Reference, Truth};
 
 /// The part of a case that one forward covers: these positions, of every batch row.
@@ -41,6 +42,8 @@ pub(super) struct Watch<'a> {
     pub verdicts: BTreeMap<Site, Verdict>,
     /// How many rows of a site could not be judged, their budget being past their scale.
     pub incomparable: BTreeMap<Site, usize>,
+    /// The first wrong tensor of each kind, as it was handed over.
+    pub kept: BTreeMap<Kind, Kept>,
 }
 
 impl Probe for Watch<'_> {
@@ -52,6 +55,10 @@ impl Probe for Watch<'_> {
         if let Some(truth) = (self.expect.truth)(site) {
             let columns = self.traits.layout(site.kind).columns(*truth.row_shape.last().unwrap_or(&0));
             if let Some(verdict) = self.judge(site, &tensor, truth, columns.as_deref())? {
+                if matches!(verdict, Verdict::Differs(_)) {
+                    let (tensor, window) = (tensor.clone(), self.window.clone());
+                    self.kept.entry(site.kind).or_insert(Kept { site, tensor, window });
+                }
                 self.verdicts.insert(site, verdict);
             }
         }
@@ -97,8 +104,9 @@ impl Watch<'_> {
                 }),
             }
         }
-        // In f32 no honest budget comes near the scale: one that does is a broken reference.
-        if too_wide > 0 && self.traits.dtype == DType::F32 {
+        // In dense f32 no honest budget comes near the scale: one that does is a broken reference.
+        let fine = self.traits.dtype == DType::F32 && self.traits.arithmetic == Arithmetic::Dense;
+        if too_wide > 0 && fine {
             return Ok(Some(Verdict::TooWide { rows: too_wide }));
         }
         if too_wide > 0 {
@@ -117,12 +125,12 @@ impl Watch<'_> {
 }
 
 /// The stored rows that lie in the window.
-fn inside<'a>(truth: &'a Truth, window: &'a Window) -> impl Iterator<Item = (usize, Place)> + 'a {
+pub(super) fn inside<'a>(truth: &'a Truth, window: &'a Window) -> impl Iterator<Item = (usize, Place)> + 'a {
     truth.places.iter().copied().enumerate().filter(|(_, (_, position))| window.contains(position))
 }
 
 /// What the model must hand over in this window.
-fn shape(kind: Kind, truth: &Truth, window: &Window, batch: usize) -> Shape {
+pub(super) fn shape(kind: Kind, truth: &Truth, window: &Window, batch: usize) -> Shape {
     let heads = kind.by_head().then(|| truth.row_shape[0]);
     let stored = truth.row_shape.last().copied().unwrap_or(0);
     // A window that ends before the sequence does has seen only the keys up to its end.

@@ -7,13 +7,13 @@
 //! through f32.
 
 use candle_core::{DType, Module, Tensor};
-use candle_nn::Linear;
 use candle_nn::kv_cache::KvCache;
 use candle_nn::ops::softmax_last_dim;
 
 use super::load::Loader;
 use super::mask::Mask;
 use super::pass::{Pass, Taps};
+use super::projection::Projection;
 use super::{Attention, fused};
 use crate::Result;
 use crate::probe::{Kind, Probe};
@@ -23,13 +23,13 @@ use crate::weights::Config;
 #[derive(Clone, Debug)]
 pub struct SelfAttention {
     /// `[heads * head_dim, hidden]`.
-    pub q_proj: Linear,
+    pub q_proj: Projection,
     /// `[kv_heads * head_dim, hidden]`.
-    pub k_proj: Linear,
+    pub k_proj: Projection,
     /// `[kv_heads * head_dim, hidden]`.
-    pub v_proj: Linear,
+    pub v_proj: Projection,
     /// `[hidden, heads * head_dim]`.
-    pub o_proj: Linear,
+    pub o_proj: Projection,
     /// Query heads.
     pub heads: usize,
     /// Key and value heads; query head h looks at h / (heads / kv_heads).

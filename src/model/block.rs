@@ -9,6 +9,7 @@ use super::load::Loader;
 use super::mlp::Mlp;
 use super::norm::Norm;
 use super::pass::{Pass, Taps};
+use super::projection::Projection;
 use crate::Result;
 use crate::probe::{Kind, Probe};
 use crate::weights::Config;
@@ -38,6 +39,12 @@ impl Block {
             post_attention_layernorm: norm("post_attention_layernorm")?,
             mlp: Mlp::load(loader, &format!("{prefix}.mlp"), config)?,
         })
+    }
+
+    /// Its seven matrices, in forward order.
+    pub fn matrices(&self) -> [&Projection; 7] {
+        let (attn, mlp) = (&self.self_attn, &self.mlp);
+        [&attn.q_proj, &attn.k_proj, &attn.v_proj, &attn.o_proj, &mlp.gate_proj, &mlp.up_proj, &mlp.down_proj]
     }
 
     /// `[b, s, hidden]` → the same; keys and values of the new tokens go to `cache`.

@@ -1,13 +1,11 @@
 //! Stands on `Tensor::silu` and a product, rather than on `candle_nn::ops::swiglu`: that is the
 //! same two operations after splitting one [gate | up] tensor, and would need the two joined first.
-//!
-//! Linear layers are `candle_nn::Linear`: weights `[out, in]`, contiguous input.
 
 use candle_core::{Module, Tensor};
-use candle_nn::Linear;
 
 use super::load::Loader;
 use super::pass::Taps;
+use super::projection::Projection;
 use crate::Result;
 use crate::probe::{Kind, Probe};
 use crate::weights::Config;
@@ -16,11 +14,11 @@ use crate::weights::Config;
 #[derive(Clone, Debug)]
 pub struct Mlp {
     /// `[ffn, hidden]`.
-    pub gate_proj: Linear,
+    pub gate_proj: Projection,
     /// `[ffn, hidden]`.
-    pub up_proj: Linear,
+    pub up_proj: Projection,
     /// `[hidden, ffn]`.
-    pub down_proj: Linear,
+    pub down_proj: Projection,
 }
 
 impl Mlp {

@@ -19,6 +19,7 @@ mod mask;
 mod mlp;
 mod norm;
 mod pass;
+mod projection;
 mod rope;
 
 pub use attention::SelfAttention;
@@ -27,15 +28,16 @@ pub use cache::Cache;
 pub use input::{Input, Side};
 pub use mlp::Mlp;
 pub use norm::Norm;
+pub use projection::{Matmul, Projection};
 pub use rope::Rope;
 
 use candle_core::{DType, Device, Module, Tensor};
-use candle_nn::{Embedding, Linear};
+use candle_nn::Embedding;
 
 use self::load::Loader;
 use self::mask::Mask;
 use self::pass::{Pass, Taps};
-use crate::probe::{Kind, Probe, Site};
+use crate::probe::{Arithmetic, Kind, Probe, Site};
 use crate::weights::{Config, Weights};
 use crate::{Error, Result};
 
@@ -46,6 +48,33 @@ pub enum Attention {
     Plain,
     /// One kernel that never makes them; CPU only.
     Fused,
+}
+
+/// Which arithmetic runs. An [`Attention`] alone means dense products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// How scores become context.
+    pub attention: Attention,
+    /// How weights are multiplied with.
+    pub matmul: Matmul,
+}
+
+impl Path {
+    /// What it is called in what is printed and remembered.
+    pub const fn name(self) -> &'static str {
+        match (self.attention, self.matmul) {
+            (Attention::Plain, Matmul::Dense) => "plain",
+            (Attention::Fused, Matmul::Dense) => "fused",
+            (Attention::Plain, Matmul::Quantized) => "plain quantized",
+            (Attention::Fused, Matmul::Quantized) => "fused quantized",
+        }
+    }
+}
+
+impl From<Attention> for Path {
+    fn from(attention: Attention) -> Self {
+        Self { attention, matmul: Matmul::Dense }
+    }
 }
 
 /// A Llama with its weights on a device.
@@ -60,21 +89,23 @@ pub struct Llama {
     /// After the last layer.
     pub norm: Norm,
     /// `[vocab, hidden]`: the embedding's own tensor when the config ties the two.
-    pub lm_head: Linear,
+    pub lm_head: Projection,
     /// Positions into angles.
     pub rope: Rope,
     /// The path of every layer.
-    pub attention: Attention,
+    pub path: Path,
+    /// What its products make of activations, here.
+    pub arithmetic: Arithmetic,
 }
 
 impl Llama {
     /// Reads `weights` onto `device`, rounded to `dtype` (f32, f16 or bf16).
     ///
     /// # Errors
-    /// When a tensor is missing or has another shape than the config says, and when the device or
-    /// dtype cannot run this path.
-    pub fn load(weights: &Weights, device: &Device, dtype: DType, attention: Attention) -> Result<Self> {
-        Self::with_config(weights.config().clone(), weights, device, dtype, attention)
+    /// When a tensor is missing or has another shape than the config says, and when the device, the
+    /// dtype or the file (without blocks, for quantised products) cannot run this path.
+    pub fn load(weights: &Weights, device: &Device, dtype: DType, path: impl Into<Path>) -> Result<Self> {
+        Self::with_config(weights.config().clone(), weights, device, dtype, path)
     }
 
     /// As [`Llama::load`], believing `config` instead of the one in the file.
@@ -83,36 +114,43 @@ impl Llama {
         weights: &Weights,
         device: &Device,
         dtype: DType,
-        attention: Attention,
+        path: impl Into<Path>,
     ) -> Result<Self> {
-        runnable(&config, device, dtype, attention)?;
-        let loader = Loader { weights, device, dtype };
+        let path = path.into();
+        runnable(&config, device, dtype, path.attention)?;
+        let loader = Loader { weights, device, dtype, matmul: path.matmul };
         let (vocab, hidden) = (config.vocab_size, config.hidden_size);
         let embedding = loader.tensor("model.embed_tokens.weight", &[vocab, hidden])?;
         let lm_head = match config.tie_word_embeddings {
-            true => Linear::new(embedding.clone(), None),
+            true => loader.tied("model.embed_tokens.weight", &embedding)?,
             false => loader.linear("lm_head.weight", vocab, hidden)?,
         };
-        let block = |layer| Block::load(&loader, &format!("model.layers.{layer}"), &config, attention);
+        let block = |layer| Block::load(&loader, &format!("model.layers.{layer}"), &config, path.attention);
+        let layers = (0..config.num_hidden_layers).map(block).collect::<Result<Vec<_>>>()?;
         Ok(Self {
             embed_tokens: Embedding::new(embedding, hidden),
-            layers: (0..config.num_hidden_layers).map(block).collect::<Result<_>>()?,
+            arithmetic: rounding(
+                path.matmul,
+                dtype,
+                layers.iter().flat_map(Block::matrices).chain([&lm_head]),
+            )?,
+            layers,
             norm: Norm::load(&loader, "model.norm.weight", hidden, config.rms_norm_eps)?,
             lm_head,
             rope: Rope::new(&config),
-            attention,
+            path,
             config,
         })
     }
 
-    /// The same weights, shared, on another path.
+    /// The same weights, shared, with another attention.
     ///
     /// # Errors
     /// When the device cannot run it.
     pub fn on(&self, attention: Attention) -> Result<Self> {
         runnable(&self.config, self.device(), self.dtype(), attention)?;
         let mut model = self.clone();
-        model.attention = attention;
+        model.path.attention = attention;
         model.layers.iter_mut().for_each(|block| block.self_attn.path = attention);
         Ok(model)
     }
@@ -169,9 +207,26 @@ impl Llama {
     fn pass(&self, input: &Input, cache: &Cache) -> Result<Pass> {
         Ok(Pass {
             rotation: self.rope.at(&input.positions, self.device())?,
-            mask: Mask::new(&cache.real, input.len(), self.attention, self.dtype(), self.device())?,
+            mask: Mask::new(&cache.real, input.len(), self.path.attention, self.dtype(), self.device())?,
         })
     }
+}
+
+/// How this device's kernels round the activations of these matrices: tried, see [`projection`].
+fn rounding<'a>(
+    matmul: Matmul,
+    dtype: DType,
+    matrices: impl IntoIterator<Item = &'a Projection>,
+) -> Result<Arithmetic> {
+    if matmul == Matmul::Dense {
+        return Ok(Arithmetic::Dense);
+    }
+    for matrix in matrices {
+        if matrix.is_eight_bit() && matrix.activation_block(dtype)? == Some(256) {
+            return Ok(Arithmetic::Blocks256);
+        }
+    }
+    Ok(Arithmetic::Blocks32)
 }
 
 /// Can this path run there?

@@ -16,6 +16,7 @@ const TINY_LLAMA: Files = files!("tiny-llama":
     "config.json" "generation_config.json" "model.safetensors" "tokenizer.json" "tokenizer_config.json"
     "facts.json" "tokens.json" "greedy.json" "sampling.json" "sampling.npz"
     "batch-left/manifest.json" "batch-left/noise.npz" "batch-left/reference.npz"
+    "far/manifest.json" "far/noise.npz" "far/reference.npz"
     "long/manifest.json" "long/noise.npz" "long/reference.npz"
     "short/manifest.json" "short/noise.npz" "short/reference.npz"
     "single/manifest.json" "single/noise.npz" "single/reference.npz"

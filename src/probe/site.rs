@@ -78,6 +78,12 @@ impl Kind {
         matches!(self, Kind::QRope | Kind::KRope | Kind::Scores | Kind::Probs)
     }
 
+    /// Is it a product with a weight matrix?
+    pub const fn is_product(self) -> bool {
+        use Kind::*;
+        matches!(self, QProj | KProj | VProj | OProj | Gate | Up | Down | Logits)
+    }
+
     /// Is the last axis one entry per key position?
     pub const fn over_keys(self) -> bool {
         matches!(self, Kind::Scores | Kind::Probs)

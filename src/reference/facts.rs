@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::source::{REGENERATE, Source};
 use super::{Reference, npz};
+use crate::probe::Arithmetic;
 use crate::{Error, Result};
 
 /// All references of one model.
@@ -162,6 +163,19 @@ pub struct Message {
 pub struct Greedy {
     /// Prompts and how the float64 model goes on.
     pub prompts: Vec<Prompt>,
+    /// The same prompts on quantised arithmetics.
+    #[serde(default)]
+    pub quantized: BTreeMap<Arithmetic, Vec<Prompt>>,
+}
+
+impl Greedy {
+    /// The prompts and their continuations on `arithmetic`.
+    pub fn on(&self, arithmetic: Arithmetic) -> Option<&[Prompt]> {
+        match arithmetic {
+            Arithmetic::Dense => Some(&self.prompts),
+            quantized => self.quantized.get(&quantized).map(Vec::as_slice),
+        }
+    }
 }
 
 /// A prompt and its greedy continuation. All lists but `ids` have one entry a step.

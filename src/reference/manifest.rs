@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::probe::Arithmetic;
+
 /// A position of a batch: its row in the batch, and its index in the padded sequence.
 pub type Place = (usize, usize);
 
@@ -28,14 +30,38 @@ pub struct Manifest {
     pub rows: BTreeMap<String, Vec<Place>>,
     /// Stored sites, by Hugging Face module path.
     pub sites: BTreeMap<String, SiteEntry>,
+    /// Truth on quantised arithmetics, by their names: `feed/site`, where it differs from plain truth.
+    #[serde(default)]
+    pub quantized: BTreeMap<Arithmetic, BTreeMap<String, SiteEntry>>,
     /// The first axis of the noise arrays.
     pub noise_dtypes: Vec<String>,
     /// The second axis of the noise arrays.
     pub noise_feeds: Vec<String>,
-    /// `pending` until a second, independent oracle has reproduced this truth.
-    pub second_oracle: String,
+    /// What a second, independent float64 oracle says of this truth.
+    pub second_oracle: SecondOracle,
     /// Hashes, versions, the command.
     pub provenance: BTreeMap<String, serde_json::Value>,
+}
+
+/// What a second, independent float64 oracle says of a case: `"pending"`, or `{"within": 1.2e-12}`.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(untagged)]
+pub enum SecondOracle {
+    /// It computes the same at every stored site.
+    Agrees {
+        /// The largest difference, as a share of its row's largest |truth|.
+        within: f64,
+    },
+    /// It was not asked yet.
+    Pending(Pending),
+}
+
+/// Not asked yet.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+pub enum Pending {
+    /// Written so.
+    #[serde(rename = "pending")]
+    Pending,
 }
 
 /// A stored site.
@@ -72,11 +98,12 @@ impl Manifest {
             Some(format!("rows `{name}` are empty, out of order or out of range"))
         } else if self.rows.get("all").map(Vec::len) != Some(self.lengths.iter().sum()) {
             Some("rows `all` are not the real places".into())
-        } else if self.sites.is_empty() {
+        } else if self.sites.is_empty() || self.quantized.values().any(BTreeMap::is_empty) {
             Some("no sites: an empty case proves nothing".into())
         } else {
             self.sites
                 .iter()
+                .chain(self.quantized.values().flatten())
                 .find(|(_, entry)| self.rows.get(&entry.rows).map(Vec::len) != entry.shape.first().copied())
                 .map(|(site, _)| format!("{site}: its shape and its rows disagree"))
         }

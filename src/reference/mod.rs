@@ -16,11 +16,11 @@ use sha2::{Digest, Sha256};
 pub use facts::{
     Chat, Config, Encode, Facts, Fixture, Greedy, Message, Processors, Prompt, Sampling, SamplingCase, Tokens,
 };
-pub use manifest::{Manifest, Place, SiteEntry};
+pub use manifest::{Manifest, Pending, Place, SecondOracle, SiteEntry};
 pub use source::Source;
 
 use crate::compare::{Noise, Scale};
-use crate::probe::Site;
+use crate::probe::{Arithmetic, Kind, Site};
 use crate::{Error, Result};
 use source::REGENERATE;
 
@@ -46,8 +46,7 @@ impl Feed {
     }
 
     /// Is a site of this kind replaced by truth?
-    pub fn replaces(self, kind: crate::probe::Kind) -> bool {
-        use crate::probe::Kind;
+    pub fn replaces(self, kind: Kind) -> bool {
         match self {
             Feed::Site => true,
             Feed::Block => matches!(kind, Kind::Embed | Kind::Block),
@@ -94,7 +93,16 @@ pub struct Reference {
     pub manifest: Manifest,
     truth: BTreeMap<Site, Truth>,
     noise: BTreeMap<Site, SiteNoise>,
+    quantized: BTreeMap<Arithmetic, Quantized>,
     places: Arc<[Place]>,
+}
+
+/// Truth and noise on a quantised arithmetic.
+#[derive(Clone, Debug)]
+struct Quantized {
+    /// Where it differs from plain truth.
+    truth: BTreeMap<(Feed, Site), Truth>,
+    noise: BTreeMap<Site, SiteNoise>,
 }
 
 impl Reference {
@@ -114,45 +122,60 @@ impl Reference {
         let places: BTreeMap<&str, Arc<[Place]>> =
             manifest.rows.iter().map(|(name, rows)| (name.as_str(), rows.as_slice().into())).collect();
 
-        let path = file("reference.npz");
-        let mut arrays = npz::Archive::open(source.demand(&path)?, source.name_of(&path))?;
-        let mut truth = BTreeMap::new();
-        for (name, entry) in &manifest.sites {
-            let site: Site = name.parse()?;
-            let array = arrays.f64(name, &entry.shape)?;
-            if hash(&array) != entry.sha256 {
-                return Err(Error::input(
-                    format!(
-                        "{}: {name} is not what the manifest says it is (SHA-256)",
-                        source.name_of(&path)
-                    ),
-                    REGENERATE,
-                ));
-            }
-            let places = places[entry.rows.as_str()].clone();
-            truth.insert(site, Truth { places, row_shape: entry.shape[1..].to_vec(), values: array });
+        let arrays =
+            |name: &str| npz::Archive::open(source.demand(&file(name))?, source.name_of(&file(name)));
+        let shelf = Shelf { manifest: &manifest, places: &places };
+        let stored = shelf.truth(arrays("reference.npz")?, &manifest.sites)?;
+        let truth =
+            stored.into_iter().map(|(name, truth)| Ok((name.parse()?, truth))).collect::<Result<_>>()?;
+        let noise = shelf.noise(arrays("noise.npz")?, &truth)?;
+        let mut quantized = BTreeMap::new();
+        for (&arithmetic, entries) in &manifest.quantized {
+            let name = arithmetic.name();
+            let stored = shelf.truth(arrays(&format!("{name}.npz"))?, entries)?;
+            let own = stored.into_iter().map(|(name, truth)| Ok((under(&name)?, truth)));
+            let own = own.collect::<Result<_>>()?;
+            let noise = shelf.noise(arrays(&format!("{name}-noise.npz"))?, &truth)?;
+            quantized.insert(arithmetic, Quantized { truth: own, noise });
         }
-        arrays.all_read()?;
+        Ok(Self { truth, noise, quantized, places: places["all"].clone(), manifest })
+    }
 
-        let path = file("noise.npz");
-        let mut arrays = npz::Archive::open(source.demand(&path)?, source.name_of(&path))?;
-        let mut noise = BTreeMap::new();
-        let pairs = manifest.noise_dtypes.len() * manifest.noise_feeds.len() * 2;
-        for name in arrays.unread() {
-            let values = arrays.f32(&name)?;
-            if pairs == 0 || values.is_empty() || values.len() % pairs != 0 {
-                return Err(Error::input(
-                    format!("{}: {name} has a wrong shape", source.name_of(&path)),
-                    REGENERATE,
-                ));
-            }
-            let places = values.len() / pairs;
-            noise.insert(name.parse()?, SiteNoise { values, places });
+    /// Is there truth on this arithmetic?
+    pub fn knows(&self, arithmetic: Arithmetic) -> bool {
+        arithmetic == Arithmetic::Dense || self.quantized.contains_key(&arithmetic)
+    }
+
+    /// Where this arithmetic has a truth of its own, and under which feed.
+    pub fn sites_on(&self, arithmetic: Arithmetic) -> impl Iterator<Item = (Feed, Site)> + '_ {
+        self.quantized.get(&arithmetic).into_iter().flat_map(|quantized| quantized.truth.keys().copied())
+    }
+
+    /// What a port on `arithmetic` must compute at `site` under `feed`, if this case stores it.
+    ///
+    /// On a quantised arithmetic only matrix products differ, and what follows from them: on true
+    /// inputs all other operations have plain truth, and embedding rows always.
+    pub fn truth_on(&self, arithmetic: Arithmetic, feed: Feed, site: Site) -> Option<&Truth> {
+        let plain = || self.truth.get(&site);
+        match self.quantized.get(&arithmetic) {
+            None => plain().filter(|_| arithmetic == Arithmetic::Dense),
+            Some(quantized) => quantized.truth.get(&(feed, site)).or_else(|| {
+                plain().filter(|_| site.kind == Kind::Embed || feed == Feed::Site && !site.kind.is_product())
+            }),
         }
-        if let Some(site) = truth.keys().find(|&site| !noise.contains_key(site)) {
-            return Err(Error::input(format!("{}: no noise for {site}", source.name_of(&path)), REGENERATE));
+    }
+
+    /// The same case, storing no more than the rows that `keep` says; a site without any is gone.
+    pub fn keeping(mut self, keep: impl Fn(Site, Place) -> bool) -> Self {
+        for (&site, truth) in &mut self.truth {
+            let kept = |r: &usize| keep(site, truth.places[*r]);
+            let rows: Vec<usize> = (0..truth.places.len()).filter(kept).collect();
+            let values = rows.iter().flat_map(|&r| truth.row(r).iter().copied()).collect();
+            let places = rows.iter().map(|&r| truth.places[r]).collect();
+            *truth = Truth { places, row_shape: std::mem::take(&mut truth.row_shape), values };
         }
-        Ok(Self { truth, noise, places: places["all"].clone(), manifest })
+        self.truth.retain(|_, truth| !truth.places.is_empty());
+        self
     }
 
     /// Truth at `site`, if this case stores it.
@@ -170,10 +193,20 @@ impl Reference {
         &self.places
     }
 
-    /// What PyTorch's own runs in `dtype` under `feed` err by at `site` and `place`; `None` where
-    /// it was not measured.
-    pub fn noise(&self, site: Site, place: Place, dtype: DType, feed: Feed) -> Option<Noise> {
-        let noise = self.noise.get(&site)?;
+    /// What PyTorch's own runs in `dtype` on `arithmetic` under `feed` err by at `site` and `place`;
+    /// `None` where it was not measured.
+    pub fn noise_on(
+        &self,
+        arithmetic: Arithmetic,
+        feed: Feed,
+        site: Site,
+        place: Place,
+        dtype: DType,
+    ) -> Option<Noise> {
+        let noise = match arithmetic {
+            Arithmetic::Dense => self.noise.get(&site)?,
+            quantized => self.quantized.get(&quantized)?.noise.get(&site)?,
+        };
         let name = match dtype {
             DType::F32 => "f32",
             DType::BF16 => "bf16",
@@ -203,6 +236,63 @@ impl Reference {
     pub fn batch(&self) -> usize {
         self.manifest.ids.len()
     }
+}
+
+/// What the arrays of a case are held to while they are read.
+struct Shelf<'a> {
+    manifest: &'a Manifest,
+    places: &'a BTreeMap<&'a str, Arc<[Place]>>,
+}
+
+impl Shelf<'_> {
+    /// Every array that `entries` list, and no other, each of the shape and hash it should have.
+    fn truth(
+        &self,
+        mut arrays: npz::Archive,
+        entries: &BTreeMap<String, SiteEntry>,
+    ) -> Result<BTreeMap<String, Truth>> {
+        let mut truth = BTreeMap::new();
+        for (name, entry) in entries {
+            let values = arrays.f64(name, &entry.shape)?;
+            if hash(&values) != entry.sha256 {
+                return Err(arrays.fault(format!("{name} is not what the manifest says it is (SHA-256)")));
+            }
+            let places = self.places[entry.rows.as_str()].clone();
+            truth.insert(name.clone(), Truth { places, row_shape: entry.shape[1..].to_vec(), values });
+        }
+        arrays.all_read()?;
+        Ok(truth)
+    }
+
+    /// The noise of every site, those of `truth` among them.
+    fn noise(
+        &self,
+        mut arrays: npz::Archive,
+        truth: &BTreeMap<Site, Truth>,
+    ) -> Result<BTreeMap<Site, SiteNoise>> {
+        let pairs = self.manifest.noise_dtypes.len() * self.manifest.noise_feeds.len() * 2;
+        let mut noise = BTreeMap::new();
+        for name in arrays.unread() {
+            let values = arrays.f32(&name)?;
+            if pairs == 0 || values.is_empty() || values.len() % pairs != 0 {
+                return Err(arrays.fault(format!("{name} has a wrong shape")));
+            }
+            let places = values.len() / pairs;
+            noise.insert(name.parse()?, SiteNoise { values, places });
+        }
+        match truth.keys().find(|&site| !noise.contains_key(site)) {
+            Some(site) => Err(arrays.fault(format!("no noise for {site}"))),
+            None => Ok(noise),
+        }
+    }
+}
+
+/// `feed/site`, as arrays of quantised truth are named.
+fn under(name: &str) -> Result<(Feed, Site)> {
+    let (feed, site) = name.split_once('/').unwrap_or(("", name));
+    let feed = [Feed::Site, Feed::Block, Feed::Own].into_iter().find(|known| known.name() == feed);
+    let feed = feed.ok_or_else(|| Error::input(format!("`{name}` names no feed"), REGENERATE))?;
+    Ok((feed, site.parse()?))
 }
 
 fn hash(values: &[f64]) -> String {

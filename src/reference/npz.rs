@@ -80,7 +80,8 @@ impl Archive {
         Ok(values)
     }
 
-    fn fault(&self, what: String) -> Error {
+    /// An error that names this archive.
+    pub(super) fn fault(&self, what: String) -> Error {
         Error::input(format!("{}: {what}", self.origin), REGENERATE)
     }
 }

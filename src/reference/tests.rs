@@ -6,6 +6,8 @@ use rstest::rstest;
 use super::*;
 use crate::probe::Kind;
 
+const DENSE: Arithmetic = Arithmetic::Dense;
+
 fn case(name: &str) -> Reference {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny-llama");
     Fixture::open(Source::Folder(folder)).unwrap().case(name).unwrap()
@@ -36,8 +38,9 @@ fn barred_scores_are_minus_infinity_and_their_probabilities_zero() {
 #[test]
 fn noise_of_rotated_queries_grows_with_the_position_and_others_have_one_for_all() {
     let case = case("long");
-    let at =
-        |kind, position| case.noise(Site::layer(0, kind), (0, position), DType::F32, Feed::Site).unwrap();
+    let at = |kind, position| {
+        case.noise_on(DENSE, Feed::Site, Site::layer(0, kind), (0, position), DType::F32).unwrap()
+    };
     assert!(at(Kind::QRope, 299).max > 3.0 * at(Kind::QRope, 1).max);
     assert_eq!(at(Kind::QProj, 299), at(Kind::QProj, 1));
 }
@@ -47,15 +50,15 @@ fn noise_of_rotated_queries_grows_with_the_position_and_others_have_one_for_all(
 #[case(DType::F16)]
 fn noise_is_larger_in_half_precision(#[case] half: DType) {
     let case = case("short");
-    let at = |dtype| case.noise(Site::model(Kind::Logits), (0, 0), dtype, Feed::Own).unwrap();
+    let at = |dtype| case.noise_on(DENSE, Feed::Own, Site::model(Kind::Logits), (0, 0), dtype).unwrap();
     assert!(at(half).max > 100.0 * at(DType::F32).max);
 }
 
 #[test]
 fn noise_that_was_not_measured_is_none() {
     let case = case("short");
-    assert_eq!(case.noise(Site::model(Kind::Logits), (0, 0), DType::F64, Feed::Own), None);
-    assert_eq!(case.noise(Site::layer(9, Kind::Act), (0, 0), DType::F32, Feed::Own), None);
+    assert_eq!(case.noise_on(DENSE, Feed::Own, Site::model(Kind::Logits), (0, 0), DType::F64), None);
+    assert_eq!(case.noise_on(DENSE, Feed::Own, Site::layer(9, Kind::Act), (0, 0), DType::F32), None);
 }
 
 #[test]
@@ -81,4 +84,15 @@ fn a_feed_replaces_where_it_says(#[case] feed: Feed, #[case] kinds: &[Kind]) {
     let replaced = Kind::ALL.iter().copied().filter(|&kind| feed.replaces(kind));
     assert!(kinds.iter().all(|&kind| feed.replaces(kind)));
     assert!(feed == Feed::Site || replaced.count() == kinds.len());
+}
+
+#[test]
+fn a_case_that_keeps_less_stores_the_same_in_fewer_rows() {
+    let q_rope = Site::layer(0, Kind::QRope);
+    let less = case("batch-left").keeping(|site, (batch, _)| site == q_rope && batch == 2);
+    let (whole, kept) = (case("batch-left"), less.truth(q_rope).unwrap());
+    let whole = whole.truth(q_rope).unwrap();
+    assert_eq!(kept.places[..], [(2, 3), (2, 4)]);
+    assert_eq!([kept.row(0), kept.row(1)], [whole.row(8), whole.row(9)]);
+    assert_eq!(less.sites().collect::<Vec<_>>(), [q_rope]);
 }

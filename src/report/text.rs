@@ -10,10 +10,16 @@ use crate::judge::{Finding, Outcome, Status, Verdict};
 /// `PASS  01B rope          8 sites     11% of budget`.
 pub fn line(outcome: &Outcome) -> String {
     let checkpoint = outcome.checkpoint;
-    let head = format!("{}  {:<3} {:<12}", word(outcome.status()), checkpoint.id, checkpoint.name);
+    let head = format!("{:<5} {:<3} {:<12}", word(outcome.status()), checkpoint.id, checkpoint.name);
     let tail = match outcome.status() {
         Status::Passed => format!("{:<24} {}", all(outcome), margin(outcome)),
-        Status::Failed => format!("{} wrong", wrong(outcome)),
+        Status::Failed => match wrong(outcome, Status::Expected).as_str() {
+            "" => format!("{} wrong", wrong(outcome, Status::Failed)),
+            known => format!("{} wrong; {known} as expected", wrong(outcome, Status::Failed)),
+        },
+        Status::Expected => {
+            format!("{} wrong, as expected: {}", wrong(outcome, Status::Expected), reasons(outcome))
+        }
         Status::NotJudged => "could not judge".to_owned(),
         Status::Skipped => outcome.skipped.clone().unwrap_or_default(),
     };
@@ -25,12 +31,13 @@ fn word(status: Status) -> &'static str {
         Status::Passed => "PASS",
         Status::Failed => "FAIL",
         Status::Skipped => "SKIP",
+        Status::Expected => "XFAIL",
         Status::NotJudged => "VOID",
     }
 }
 
-/// How many different things the findings are about: wrong ones, all of them, and what they are.
-fn counts(outcome: &Outcome) -> Vec<(usize, usize, &'static str)> {
+/// How many different things the findings are about: those of a status, all of them, what they are.
+fn counts(outcome: &Outcome, status: Status) -> Vec<(usize, usize, &'static str)> {
     let noun = match outcome.checkpoint.how {
         How::Weights => "fact",
         How::Tokens(..) => "text",
@@ -39,9 +46,9 @@ fn counts(outcome: &Outcome) -> Vec<(usize, usize, &'static str)> {
         How::Greedy(_) => "prompt",
     };
     let count = |of_site: bool, noun| {
-        let about = |wrong: bool| {
+        let about = |only: bool| {
             let all = outcome.findings.iter().filter(move |f| f.site.is_some() == of_site);
-            let chosen = all.filter(move |f| !wrong || f.verdict.status() == Status::Failed);
+            let chosen = all.filter(move |f| !only || f.status() == status);
             chosen.map(|f| &f.about).collect::<BTreeSet<_>>().len()
         };
         (about(true), about(false), noun)
@@ -51,15 +58,22 @@ fn counts(outcome: &Outcome) -> Vec<(usize, usize, &'static str)> {
 
 /// `44 texts, 1 site`.
 fn all(outcome: &Outcome) -> String {
-    let said = counts(outcome).into_iter().map(|(_, all, noun)| format!("{all} {noun}{}", plural(all)));
+    let counts = counts(outcome, Status::Passed);
+    let said = counts.into_iter().map(|(_, all, noun)| format!("{all} {noun}{}", plural(all)));
     said.collect::<Vec<_>>().join(", ")
 }
 
-/// `2 of 55 texts, 1 of 1 site`.
-fn wrong(outcome: &Outcome) -> String {
-    let wrong = counts(outcome).into_iter().filter(|(wrong, ..)| *wrong > 0);
+/// `2 of 55 texts, 1 of 1 site`: those of `status`, one of the two that differ.
+fn wrong(outcome: &Outcome, status: Status) -> String {
+    let wrong = counts(outcome, status).into_iter().filter(|(wrong, ..)| *wrong > 0);
     let said = wrong.map(|(wrong, all, noun)| format!("{wrong} of {all} {noun}{}", plural(all)));
     said.collect::<Vec<_>>().join(", ")
+}
+
+/// Why its failures were expected, each reason once.
+fn reasons(outcome: &Outcome) -> String {
+    let reasons: BTreeSet<&str> = outcome.findings.iter().filter_map(|f| f.expected.as_deref()).collect();
+    reasons.into_iter().collect::<Vec<_>>().join("; ")
 }
 
 fn plural(n: usize) -> &'static str {
@@ -117,15 +131,15 @@ pub fn finding(finding: &Finding) -> String {
         Verdict::Pass(share) => format!("{:.1}%", share * 100.0),
         _ => String::new(),
     };
-    format!("{} {share:>6}  {}", word(finding.verdict.status()), place(finding))
+    format!("{} {share:>6}  {}", word(finding.status()), place(finding))
 }
 
 /// The paragraph about a checkpoint that failed or could not judge: its first trouble, what is wrong
 /// there, what to do. `flags` are those of the command that ran it, to run it again.
 pub fn detail(outcome: &Outcome, flags: &str) -> Option<String> {
     let status = outcome.status();
-    let of_status = || outcome.findings.iter().filter(|f| f.verdict.status() == status);
-    if matches!(status, Status::Passed | Status::Skipped) {
+    let of_status = || outcome.findings.iter().filter(|f| f.status() == status);
+    if matches!(status, Status::Passed | Status::Skipped | Status::Expected) {
         return None;
     }
     // The first in forward order is the cause of those behind it; facts come before all sites.
@@ -134,6 +148,9 @@ pub fn detail(outcome: &Outcome, flags: &str) -> Option<String> {
     let mut text = String::new();
     let _ = writeln!(text, "{} {} {} · {}", word(status), checkpoint.id, checkpoint.name, place(first));
     for (label, said) in describe(&first.verdict) {
+        let _ = writeln!(text, "   {label:<10} {said}");
+    }
+    for (label, said) in suspects(outcome, first) {
         let _ = writeln!(text, "   {label:<10} {said}");
     }
     let others = of_status().count() - 1;
@@ -150,7 +167,49 @@ pub fn detail(outcome: &Outcome, flags: &str) -> Option<String> {
     Some(text)
 }
 
-fn describe(verdict: &Verdict) -> Vec<(&'static str, String)> {
+/// Which mistake it was, and what to do; or that none of those known reproduces it.
+fn suspects(outcome: &Outcome, first: &Finding) -> Vec<(&'static str, String)> {
+    let named = outcome.named();
+    let looked = first.explained.as_ref();
+    let mut lines = Vec::new();
+    for named in &named {
+        let flips = match named.flips {
+            0 => String::new(),
+            n => format!(" but for {n} entr{} one rounding off", if n == 1 { "y" } else { "ies" }),
+        };
+        let residual = match named.residual {
+            0.0 => String::new(),
+            residual => format!("; reproduces your tensor to {}{flips}", percent(residual)),
+        };
+        lines.push(("suspect", format!("{}: {}{residual}", named.mistake, named.says)));
+        lines.push(("help", named.fix.clone()));
+    }
+    if let Some(next) = looked.and_then(|d| d.runner_up.as_ref()) {
+        let (name, away) = (next.mistake, budgets(next.residual));
+        match named.is_empty() {
+            true => lines.push((
+                "suspect",
+                format!("unexplained: no known mistake reproduces it; {name} comes nearest, {away} away"),
+            )),
+            false => lines.push(("next best", format!("{name}, {away} away"))),
+        }
+    } else if named.is_empty() && looked.is_some() {
+        lines.push(("suspect", "unexplained: no known mistake reproduces it".into()));
+    }
+    lines
+}
+
+/// `4.1e3 budgets`, `12 budgets`.
+fn budgets(residual: f64) -> String {
+    match residual {
+        r if !r.is_finite() => "no number of budgets".into(),
+        r if r >= 1000.0 => format!("{r:.1e} budgets"),
+        r => format!("{r:.0} budgets"),
+    }
+}
+
+/// What is to be said of a verdict: labels, and what stands behind them.
+pub(super) fn describe(verdict: &Verdict) -> Vec<(&'static str, String)> {
     match verdict {
         Verdict::Pass(share) => vec![("passed", percent(*share))],
         Verdict::Differs(difference) => differs(difference),
@@ -201,13 +260,14 @@ pub fn first_wrong(outcomes: &[Outcome]) -> Option<String> {
     Some(format!("first wrong in the forward pass: {site} ({} {})", checkpoint.id, checkpoint.name))
 }
 
-/// The last line: `checkpoints: 12 passed, 0 failed, 0 skipped`.
-pub fn summary(outcomes: &[Outcome]) -> String {
+/// The last line: `checkpoints: 12 passed, 0 failed, 0 skipped`, and whatever else there was: not
+/// judged, expected to fail, `stale` expectations.
+pub fn summary(outcomes: &[Outcome], stale: usize) -> String {
     let count = |status| outcomes.iter().filter(|o| o.status() == status).count();
     let (passed, failed, skipped) = (count(Status::Passed), count(Status::Failed), count(Status::Skipped));
-    let not_judged = match count(Status::NotJudged) {
-        0 => String::new(),
-        n => format!(", {n} not judged"),
-    };
-    format!("checkpoints: {passed} passed, {failed} failed, {skipped} skipped{not_judged}")
+    let any = |n: usize, what: &str| if n == 0 { String::new() } else { format!(", {n} {what}") };
+    let not_judged = any(count(Status::NotJudged), "not judged");
+    let expected = any(count(Status::Expected), "expected to fail");
+    let stale = any(stale, if stale == 1 { "stale expectation" } else { "stale expectations" });
+    format!("checkpoints: {passed} passed, {failed} failed, {skipped} skipped{not_judged}{expected}{stale}")
 }

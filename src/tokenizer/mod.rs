@@ -70,6 +70,16 @@ impl Tokenizer {
         Self::build(gguf::to_json(metadata, origin)?, origin)
     }
 
+    /// All of it as the content of a `tokenizer.json`, which [`Tokenizer::from_json`] reads.
+    ///
+    /// # Errors
+    /// When a part of it has no such form.
+    pub fn json(&self) -> Result<Value> {
+        let text =
+            self.inner.to_string(false).map_err(|e| Error::file(&self.origin, e, "report the tokenizer"))?;
+        serde_json::from_str(&text).map_err(|e| Error::file(&self.origin, e, "report the tokenizer"))
+    }
+
     /// Text → ids. With `add_special_tokens`, what the model wants around a text: BOS, mostly.
     ///
     /// # Errors

@@ -200,16 +200,22 @@ impl Weights {
         Ok(pairs.transpose(1, 2)?.contiguous()?.reshape((rows, width))?)
     }
 
-    /// A tensor in the blocks of its GGUF file.
+    /// A tensor in the blocks of its GGUF file. One that was put in the place of another is rounded
+    /// to the other's blocks.
     ///
     /// # Errors
-    /// When the weights are not from a GGUF file, or the tensor was replaced or is not there.
+    /// When the weights are not from a GGUF file, the tensor is not there, or another one does not
+    /// fit into such blocks.
     pub fn quantized(&self, name: &str, device: &Device) -> Result<Arc<QTensor>> {
-        let none = |why: &str| Err(Error::file(&self.origin, format!("`{name}`: {why}"), "use dense matmul"));
-        match &*self.source {
-            _ if self.replaced.contains_key(name) => none("was replaced, and has no blocks any more"),
-            Source::Gguf(file) => file.quantized(name, device),
-            Source::Shards(_) => none("safetensors have no blocks"),
+        let Source::Gguf(file) = &*self.source else {
+            return Err(Error::file(&self.origin, "safetensors have no blocks", "use --matmul dense"));
+        };
+        match (self.replaced.get(name), file.dtype(name)) {
+            (Some(tensor), Some(dtype)) => {
+                let tensor = tensor.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
+                Ok(Arc::new(QTensor::quantize_onto(&tensor, dtype, device)?))
+            }
+            _ => file.quantized(name, device),
         }
     }
 

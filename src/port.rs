@@ -1,10 +1,10 @@
-//! The port under test, as the judge calls it.
+//! The port under test: what drives a model, and is driven.
 
 use candle_core::{DType, Tensor};
 
 use crate::Result;
-use crate::model::{Attention, Cache, Input, Llama};
-use crate::probe::{Kind, Layout, Probe};
+use crate::model::{Attention, Cache, Input, Llama, Path};
+use crate::probe::{Arithmetic, Kind, Layout, Probe};
 use crate::weights::RopeLayout;
 
 /// A model that can be judged: it taps its sites, keeps a cache, and can empty it.
@@ -25,8 +25,10 @@ pub trait Port {
 /// What the judge must know of a port.
 #[derive(Clone, Debug)]
 pub struct Traits {
-    /// The path of its arithmetic: `plain`, `fused`.
+    /// The path it takes: `plain`, `fused`, `plain quantized`.
     pub path: &'static str,
+    /// What its matrices are multiplied with, and so which truth it is held to.
+    pub arithmetic: Arithmetic,
     /// The dtype it computes in.
     pub dtype: DType,
     /// Layers.
@@ -69,9 +71,10 @@ impl LlamaPort {
 impl Port for LlamaPort {
     fn traits(&self) -> Traits {
         let config = &self.model.config;
-        let (path, hides): (_, &[Kind]) = match self.model.attention {
-            Attention::Plain => ("plain", &[]),
-            Attention::Fused => ("fused", &[Kind::Scores, Kind::Probs]),
+        let Path { attention, .. } = self.model.path;
+        let hides: &[Kind] = match attention {
+            Attention::Plain => &[],
+            Attention::Fused => &[Kind::Scores, Kind::Probs],
         };
         let interleaved = Layout::Interleaved { head_dim: config.head_dim };
         let layouts = match config.rope_layout {
@@ -81,7 +84,8 @@ impl Port for LlamaPort {
             }
         };
         Traits {
-            path,
+            path: self.model.path.name(),
+            arithmetic: self.model.arithmetic,
             dtype: self.model.dtype(),
             layers: config.num_hidden_layers,
             vocab: config.vocab_size,

@@ -1,0 +1,157 @@
+//! Expected failures: those that are known are marked, those that have gone are stale.
+
+use rbees_check::checkpoints::Checkpoint;
+use rbees_check::judge::{Finding, Outcome, Status};
+use rbees_check::report::json::StaleExpectation;
+
+/// A failure that is known.
+#[derive(Clone, Debug)]
+pub struct Expectation {
+    pub checkpoint: &'static Checkpoint,
+    /// What fails there: a site, or whatever else a finding is about. Anything if not said.
+    pub site: Option<String>,
+    /// In which case. In any if not said.
+    pub case: Option<String>,
+    pub reason: String,
+    /// `rbees-check.toml:7`.
+    pub origin: String,
+}
+
+impl Expectation {
+    fn is_about(&self, finding: &Finding) -> bool {
+        let same = |wanted: &Option<String>, is: &str| wanted.as_ref().is_none_or(|wanted| wanted == is);
+        same(&self.site, &finding.about) && same(&self.case, &finding.case)
+    }
+
+    fn stale(&self) -> StaleExpectation {
+        StaleExpectation {
+            origin: self.origin.clone(),
+            checkpoint: self.checkpoint.id.to_owned(),
+            site: self.site.clone(),
+            case: self.case.clone(),
+            reason: self.reason.clone(),
+        }
+    }
+}
+
+/// All of them, and what a run has shown of them.
+#[derive(Debug, Default)]
+pub struct Expectations {
+    all: Vec<Expectation>,
+    /// Flags chose a part of what the settings file judges: a pass there does not say that all passes.
+    partial: bool,
+    /// Those that passed although they were judged whole.
+    pub stale: Vec<StaleExpectation>,
+    /// What should be said of the others, one line each.
+    pub notes: Vec<String>,
+}
+
+impl Expectations {
+    /// Of a run over everything that they are about, or a `partial` one.
+    pub fn new(all: Vec<Expectation>, partial: bool) -> Self {
+        Self { all, partial, ..Self::default() }
+    }
+
+    /// Marks the failures of `outcome` that are expected.
+    pub fn mark(&mut self, outcome: &mut Outcome) {
+        if outcome.skipped.is_some() {
+            return;
+        }
+        for expectation in self.all.iter().filter(|e| e.checkpoint == outcome.checkpoint) {
+            let about: Vec<&mut Finding> =
+                outcome.findings.iter_mut().filter(|finding| expectation.is_about(finding)).collect();
+            if about.is_empty() {
+                self.notes.push(format!("{}: about nothing that was judged", expectation.origin));
+            } else if about.iter().all(|finding| finding.status() == Status::Passed) {
+                let stale = expectation.stale();
+                match self.partial {
+                    true => self.notes.push(format!("{stale} in the part that was judged")),
+                    false => self.stale.push(stale),
+                }
+            }
+            let failed = about.into_iter().filter(|finding| finding.status() == Status::Failed);
+            failed.for_each(|finding| finding.expected = Some(expectation.reason.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rbees_check::checkpoints;
+    use rbees_check::judge::Verdict;
+    use rstest::rstest;
+
+    use super::*;
+
+    const RED: Verdict = Verdict::NeverReached;
+    const GREEN: Verdict = Verdict::Pass(0.1);
+
+    fn rope(findings: [(&str, &str, Verdict); 2]) -> Outcome {
+        let finding = |(about, case, verdict): (&str, &str, Verdict)| Finding {
+            case: case.into(),
+            ..Finding::new(about, verdict)
+        };
+        Outcome {
+            checkpoint: checkpoints::find("1B").unwrap(),
+            findings: findings.map(finding).into(),
+            skipped: None,
+            notes: vec![],
+        }
+    }
+
+    fn expect(site: Option<&str>, case: Option<&str>) -> Expectation {
+        Expectation {
+            checkpoint: checkpoints::find("1B").unwrap(),
+            site: site.map(str::to_owned),
+            case: case.map(str::to_owned),
+            reason: "known".into(),
+            origin: "rbees-check.toml:1".into(),
+        }
+    }
+
+    #[rstest]
+    #[case::the_checkpoint(None, None, Status::Expected)]
+    #[case::one_site_of_two(Some("q"), None, Status::Failed)]
+    #[case::one_case_of_two(None, Some("short"), Status::Failed)]
+    #[case::another_site(Some("v"), None, Status::Failed)]
+    fn only_what_is_named_is_excused(
+        #[case] site: Option<&str>,
+        #[case] case: Option<&str>,
+        #[case] status: Status,
+    ) {
+        let mut outcome = rope([("q", "short", RED), ("k", "long", RED)]);
+        let mut expectations = Expectations::new(vec![expect(site, case)], false);
+        expectations.mark(&mut outcome);
+        assert_eq!((outcome.status(), expectations.stale.len()), (status, 0));
+    }
+
+    #[test]
+    fn a_pass_is_stale_where_all_was_judged_and_a_note_where_a_part_was() {
+        for partial in [false, true] {
+            let mut outcome = rope([("q", "short", GREEN), ("k", "short", RED)]);
+            let mut expectations = Expectations::new(vec![expect(Some("q"), None)], partial);
+            expectations.mark(&mut outcome);
+            let (stale, notes) = (expectations.stale.len(), expectations.notes.len());
+            assert_eq!(
+                (outcome.status(), stale, notes),
+                (Status::Failed, !partial as usize, partial as usize)
+            );
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_judged_is_neither_excused_nor_stale() {
+        let mut outcome = rope([("q", "short", Verdict::Incomparable), ("k", "short", GREEN)]);
+        let mut expectations = Expectations::new(vec![expect(None, None)], false);
+        expectations.mark(&mut outcome);
+        assert_eq!((outcome.status(), expectations.stale.len()), (Status::NotJudged, 0));
+    }
+
+    #[test]
+    fn one_failure_among_passes_keeps_an_expectation_alive() {
+        let mut outcome = rope([("q", "short", RED), ("q", "long", GREEN)]);
+        let mut expectations = Expectations::new(vec![expect(Some("q"), None)], false);
+        expectations.mark(&mut outcome);
+        assert_eq!((outcome.status(), expectations.stale.len()), (Status::Expected, 0));
+    }
+}

@@ -1,0 +1,200 @@
+//! `--report` and `--baseline`: a run written down, and held against an earlier one.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::Args;
+use rbees_check::judge::{Outcome, Subject};
+use rbees_check::models::Model;
+use rbees_check::reference::SecondOracle;
+use rbees_check::report::json::{self, Report, StaleExpectation};
+use rbees_check::report::{baseline, junit};
+use rbees_check::{Error, Result};
+use sha2::{Digest, Sha256};
+
+use super::paint::Out;
+use super::{Ending, files, verdicts};
+
+#[derive(Args, Debug)]
+pub struct Reports {
+    /// Write a report, whatever the outcome: json=FILE or junit=FILE; repeatable; with `-` it goes to
+    /// standard output, and the text to standard error
+    #[arg(long = "report", value_name = "FORM=FILE")]
+    targets: Vec<Target>,
+    /// Say what has changed since this JSON report; what is newly red fails the run as ever
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+}
+
+/// A form and where it goes: `json=FILE`.
+#[derive(Clone, Debug, PartialEq)]
+struct Target {
+    form: Form,
+    file: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Form {
+    Json,
+    Junit,
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (form, file) = text.split_once('=').ok_or("a report is json=FILE or junit=FILE")?;
+        let form = match form {
+            "json" => Form::Json,
+            "junit" => Form::Junit,
+            other => return Err(format!("`{other}` is no form: json or junit")),
+        };
+        if file.is_empty() {
+            return Err("no file is named".into());
+        }
+        Ok(Self { form, file: file.into() })
+    }
+}
+
+impl Target {
+    fn is_stdout(&self) -> bool {
+        self.file.as_os_str() == OsStr::new("-")
+    }
+}
+
+/// What a report says beside the verdicts.
+pub struct Facts<'a> {
+    pub model: &'a Model,
+    pub subject: &'a Subject<'a>,
+    /// `cpu`.
+    pub device: &'a str,
+    pub dtype: candle_core::DType,
+    /// `dense`.
+    pub matmul: &'a str,
+}
+
+impl Reports {
+    /// Is anything to be written or compared?
+    pub fn wanted(&self) -> bool {
+        !self.targets.is_empty() || self.baseline.is_some()
+    }
+
+    /// Does a report go where the text goes otherwise?
+    pub fn on_stdout(&self) -> bool {
+        self.targets.iter().any(Target::is_stdout)
+    }
+
+    /// Before anything is judged: reads the baseline, and makes sure that all can be written.
+    ///
+    /// # Errors
+    /// A baseline that is none, a file that cannot be written, two reports for one place.
+    pub fn ready(&self) -> Result<Option<Report>> {
+        for (n, target) in self.targets.iter().enumerate() {
+            let file = target.file.display();
+            if self.targets[..n].iter().any(|other| other.file == target.file) {
+                let what = format!("--report: two reports for {file}");
+                return Err(Error::input(what, "give each a file of its own"));
+            }
+            if !target.is_stdout() {
+                files::writable(&target.file).map_err(|error| unwritable(&target.file, &error))?;
+            }
+        }
+        self.baseline.as_deref().map(Report::read).transpose()
+    }
+
+    /// Writes them all.
+    ///
+    /// # Errors
+    /// The first that cannot be written.
+    pub fn write(&self, report: &Report) -> Result<()> {
+        for Target { form, file } in &self.targets {
+            let text = match form {
+                Form::Json => serde_json::to_string_pretty(report).map_err(|error| {
+                    Error::input(format!("JSON: {error}"), "this is a bug: please report it")
+                })?,
+                Form::Junit => junit::document(report)?,
+            };
+            match file.as_os_str() == OsStr::new("-") {
+                true => Out::plain().line(text.trim_end())?,
+                false => files::write(file, text.as_bytes()).map_err(|error| unwritable(file, &error))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// `since old.json: 1 newly red, 811 as before` and the changes; nothing without a baseline.
+    pub fn since(&self, earlier: Option<&Report>, now: &Report) -> String {
+        match (&self.baseline, earlier) {
+            (Some(file), Some(earlier)) => {
+                format!("since {}: {}\n", file.display(), baseline::changes(earlier, now))
+            }
+            _ => String::new(),
+        }
+    }
+}
+
+fn unwritable(file: &Path, error: &std::io::Error) -> Error {
+    Error::input(
+        format!("--report {}: {error}", file.display()),
+        "give a file in a folder that exists and may be written to",
+    )
+}
+
+/// The whole run, as it is written down.
+///
+/// # Errors
+/// The weights or references cannot be read again to hash them.
+pub fn report(
+    facts: &Facts<'_>,
+    outcomes: &[Outcome],
+    stale: Vec<StaleExpectation>,
+    ending: Ending,
+) -> Result<Report> {
+    let Facts { model, subject, device, dtype, matmul } = facts;
+    let whole = model.fixture.as_ref().filter(|_| subject.model.is_some());
+    let mut paths: Vec<String> = subject.ports.iter().map(|port| port.traits().path.to_owned()).collect();
+    paths.dedup();
+    let checkpoints: Vec<_> = outcomes.iter().map(json::Checkpoint::of).collect();
+    Ok(Report {
+        format: json::FORMAT,
+        tool: json::Tool::this(),
+        model: json::Model {
+            name: model.name.clone(),
+            shape: subject.config.to_string(),
+            weights_sha256: model.weights.sha256()?,
+        },
+        run: json::Run {
+            device: (*device).to_owned(),
+            dtype: dtype.as_str().to_owned(),
+            matmul: (*matmul).to_owned(),
+            paths,
+            feed: subject.feed.map(|feed| feed.name().to_owned()),
+            threads: candle_core::utils::get_num_threads(),
+        },
+        references: json::References {
+            files_sha256: whole.map(verdicts::references).transpose()?,
+            cases: subject.cases.iter().map(case).collect(),
+        },
+        summary: json::Summary::of(&checkpoints),
+        checkpoints,
+        stale_expectations: stale,
+        exit_code: ending.number(),
+    })
+}
+
+fn case(case: &rbees_check::reference::Reference) -> json::Case {
+    let manifest = &case.manifest;
+    let lines: String =
+        manifest.sites.iter().map(|(site, entry)| format!("{}  {site}\n", entry.sha256)).collect();
+    json::Case {
+        case: manifest.case.clone(),
+        model: manifest.model.clone(),
+        sites_sha256: format!("{:x}", Sha256::digest(lines)),
+        second_oracle: match &manifest.second_oracle {
+            SecondOracle::Agrees { within } => format!("agrees within {within:.1e} of scale"),
+            SecondOracle::Pending(_) => "pending".into(),
+        },
+        provenance: manifest.provenance.clone(),
+    }
+}

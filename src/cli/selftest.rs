@@ -1,0 +1,76 @@
+//! `selftest`: plants every mistake of the catalogue into a model and demands that it is caught.
+
+use clap::Args;
+use rbees_check::plants::{self, Standing};
+use rbees_check::selftest::{self, Bench};
+use rbees_check::{Error, Result, models};
+
+use super::paint::{self, Out};
+use super::progress::Progress;
+use super::{Dtype, Ending, nearest, threads};
+
+#[derive(Args, Debug)]
+pub struct Selftest {
+    /// The sound model: tiny-llama, tiny-llama2 or smollm2-135m
+    #[arg(long, value_name = "NAME", default_value = "tiny-llama")]
+    model: String,
+    /// What the model computes in
+    #[arg(long, value_name = "TYPE", value_enum, default_value = "f32")]
+    dtype: Dtype,
+    /// Plant this mistake only; repeatable
+    #[arg(long, value_name = "MISTAKE")]
+    only: Vec<String>,
+    /// Threads to compute with; all cores by default
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+impl Selftest {
+    pub fn perform(self, out: &mut Out) -> Result<Ending> {
+        self.only.iter().try_for_each(|name| known(name))?;
+        threads::limit(self.threads)?;
+        let progress = Progress::start("reading the model and its references");
+        let model = models::open(&self.model)?;
+        let mut bench = Bench::new(&model, self.dtype.into())?;
+        let dtype = bench.dtype();
+        let title = format!("{} · {} · cpu, {}\n", model.name, model.weights.config(), dtype.as_str());
+        progress.aside(|| out.line(format!("{title}\n{}", paint::heading(&selftest::matrix()))))?;
+
+        let (mut planted, mut caught, mut named) = (0, 0, 0);
+        let asked =
+            |name: &str| self.only.is_empty() || self.only.iter().any(|only| only.eq_ignore_ascii_case(name));
+        for row in bench.rows().into_iter().filter(|row| asked(row.name)) {
+            let result = match row.standing {
+                Standing::NotHere(_) => None,
+                Standing::Planted(plant) => {
+                    progress.now(plant.name);
+                    Some(bench.catch(plant)?)
+                }
+            };
+            if let Some(result) = &result {
+                planted += 1;
+                caught += usize::from(result.faults(dtype).is_empty());
+                named += usize::from(result.named());
+            }
+            progress.aside(|| out.line(selftest::line(&row, result.as_ref(), dtype)))?;
+        }
+        drop(progress);
+        out.line(format!("\n{}", selftest::summary(planted, caught, named)))?;
+        Ok(match (planted, planted == caught) {
+            (0, _) => Ending::NotJudged,
+            (_, true) => Ending::Passed,
+            (_, false) => Ending::Failed,
+        })
+    }
+}
+
+/// Can it be planted at all?
+fn known(name: &str) -> Result<()> {
+    let all = || plants::all().map(|plant| plant.name);
+    if plants::find(name).is_some() || rbees_check::mistakes::find(name).is_some() {
+        return Ok(());
+    }
+    let hint = nearest(name, all())
+        .map_or("`rbees-check list` names them all".into(), |meant| format!("did you mean `{meant}`?"));
+    Err(Error::input(format!("--only {name}: no such mistake"), hint))
+}

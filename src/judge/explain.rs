@@ -1,0 +1,156 @@
+//! Red sites → what mistake it was.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::Subject;
+use super::verdict::{Finding, Verdict};
+use super::watch::{Window, inside, shape};
+use crate::Result;
+use crate::compare::{Noise, Scale};
+use crate::oracle::{Rows, Tokens};
+use crate::port::Traits;
+use crate::probe::{Kind, Site};
+use crate::reference::{Place, Reference, Truth};
+use crate::suspects::{self, Diagnosis, Evidence, Stored};
+use crate::weights::{Config, Weights};
+
+/// A tensor that differs, as it was handed over.
+pub(super) struct Kept {
+    pub site: Site,
+    pub tensor: Tensor,
+    pub window: Window,
+}
+
+/// What a red site is explained from.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub weights: &'a Weights,
+    pub case: &'a Reference,
+    pub traits: &'a Traits,
+}
+
+/// The subject's weights with the config that transformers reads, where that is known: the config
+/// as parsed may be the very mistake.
+pub(super) fn right(subject: &Subject<'_>) -> Weights {
+    let mut weights = subject.weights.clone();
+    if let Some(model) = &subject.model {
+        let theirs = &model.facts.config;
+        let config = Config {
+            hidden_size: theirs.hidden_size,
+            intermediate_size: theirs.intermediate_size,
+            num_hidden_layers: theirs.num_hidden_layers,
+            num_attention_heads: theirs.num_attention_heads,
+            num_key_value_heads: theirs.num_key_value_heads,
+            head_dim: theirs.head_dim,
+            rms_norm_eps: theirs.rms_norm_eps,
+            rope_theta: theirs.rope_theta,
+            tie_word_embeddings: theirs.tie_word_embeddings,
+            ..weights.config().clone()
+        };
+        weights.set_config(config);
+    }
+    weights
+}
+
+/// Explains the first red site of each kind. `truth` is what the findings were held against.
+pub(super) fn explain<'t>(
+    around: &Around<'_>,
+    kept: &BTreeMap<Kind, Kept>,
+    truth: &dyn Fn(Site) -> Option<&'t Truth>,
+    noise: &dyn Fn(Site, Place) -> Option<Noise>,
+    factor: f64,
+    findings: &mut [Finding],
+) {
+    for red in kept.values() {
+        let first = Site { layer: red.site.layer.map(|_| 0), ..red.site };
+        let first_agrees =
+            findings.iter().any(|f| f.site == Some(first) && matches!(f.verdict, Verdict::Pass(_)));
+        let Some(finding) = findings.iter_mut().find(|f| f.site == Some(red.site)) else { continue };
+        let looked = truth(red.site).map(|want| diagnose(around, red, want, noise, factor, first_agrees));
+        // What the oracle cannot be run on explains nothing.
+        finding.explained = looked.and_then(Result::ok).flatten();
+    }
+}
+
+fn diagnose(
+    around: &Around<'_>,
+    red: &Kept,
+    want: &Truth,
+    noise: &dyn Fn(Site, Place) -> Option<Noise>,
+    factor: f64,
+    first_layer_agrees: bool,
+) -> Result<Option<Diagnosis>> {
+    let Around { weights, case, traits } = around;
+    let judged: Vec<(usize, Place, Noise)> = inside(want, &red.window)
+        .filter(|&(_, place)| super::sites::clean(case, red.site, place, traits.layers))
+        .filter_map(|(r, place)| Some((r, place, noise(red.site, place)?)))
+        .filter(|&(r, _, noise)| noise.max < 1.0 && want.scale(r) != Scale { max: 0.0, rms: 0.0 })
+        .collect();
+    if judged.is_empty() {
+        return Ok(None);
+    }
+    let stored = |site: Site| {
+        let truth = case.truth(site)?;
+        let width = truth.row_shape.iter().product();
+        Some(Stored { rows: Rows::new(width, truth.values.clone()), places: truth.places.to_vec() })
+    };
+    let manifest = &case.manifest;
+    let tokens = |places: Vec<Place>| Tokens {
+        ids: places.iter().map(|&(b, s)| manifest.ids[b][s]).collect(),
+        positions: places.iter().map(|&(b, s)| manifest.position_ids[b][s]).collect(),
+        length: case.length(),
+        places,
+    };
+    let evidence = Evidence {
+        site: red.site,
+        weights,
+        dtype: traits.dtype,
+        layout: traits.layout(red.site.kind),
+        hides: traits.hides,
+        tokens: tokens(judged.iter().map(|&(_, place, _)| place).collect()),
+        all: tokens(case.places().to_vec()),
+        got: rows_of(red, want, traits, &judged)?,
+        want: wanted(red, want, &judged),
+        noise: judged.iter().map(|&(_, _, noise)| noise).collect(),
+        factor,
+        window: red.window.clone(),
+        truth: &stored,
+        first_layer_agrees,
+    };
+    suspects::diagnose(&evidence).map(Some)
+}
+
+/// The port's tensor at the judged rows, in the reference's order; what is barred is −inf.
+fn rows_of(red: &Kept, want: &Truth, traits: &Traits, judged: &[(usize, Place, Noise)]) -> Result<Rows> {
+    let kind = red.site.kind;
+    let shape = shape(kind, want, &red.window, red.tensor.dims()[0]);
+    let columns = traits.layout(kind).columns(shape.width);
+    let values: Vec<f64> =
+        red.tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
+    let lowest = if red.tensor.dtype() == DType::F16 { -65504.0 } else { f64::from(f32::MIN) };
+    let heads = shape.heads.unwrap_or(1);
+    let mut rows = Vec::with_capacity(judged.len() * heads * shape.width);
+    for &(_, (batch, slot), _) in judged {
+        for head in 0..heads {
+            // [batch, heads, queries, width], heads 1 where they are no axis
+            let start = ((batch * heads + head) * shape.queries + slot - red.window.start) * shape.width;
+            rows.extend((0..shape.width).map(|j| {
+                let value = values[start + columns.as_ref().map_or(j, |columns| columns[j])];
+                if kind.over_keys() && value <= lowest / 2.0 { f64::NEG_INFINITY } else { value }
+            }));
+        }
+    }
+    Ok(Rows::new(heads * shape.width, rows))
+}
+
+/// What it was held against, as wide as the window has seen keys.
+fn wanted(red: &Kept, want: &Truth, judged: &[(usize, Place, Noise)]) -> Rows {
+    let shape = shape(red.site.kind, want, &red.window, 1);
+    let stored = want.row_shape.last().copied().unwrap_or(1);
+    let cut = |&(r, ..): &(usize, Place, Noise)| {
+        want.row(r).chunks_exact(stored).flat_map(|run| &run[..shape.width]).copied().collect::<Vec<_>>()
+    };
+    Rows::new(shape.heads.unwrap_or(1) * shape.width, judged.iter().flat_map(cut).collect())
+}

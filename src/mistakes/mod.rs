@@ -1,0 +1,106 @@
+//! The catalogue: mistakes that real ports of Llama-family models have made, each with how it shows,
+//! where it shows, where it happened, and how to put it right.
+//!
+//! Data only. What a tensor *would* be under a mistake, and ports that really make it, are made
+//! elsewhere and apart from each other: a plant proves nothing about the code that made it.
+
+mod attention;
+mod driving;
+mod kernels;
+mod layers;
+mod rotation;
+
+/// One row of the catalogue.
+#[derive(Debug, PartialEq)]
+pub struct Mistake {
+    /// Its row, from 1.
+    pub number: u8,
+    /// `rope-pairing`: lower case, no blanks.
+    pub name: &'static str,
+    /// What is wrong, in one line.
+    pub title: &'static str,
+    /// What a user sees of it.
+    pub symptom: &'static str,
+    /// By what its tensors are known.
+    pub fingerprint: &'static str,
+    /// The checkpoints whose own stage it is in. 06, 07 and 09, which run whole blocks and models,
+    /// may turn red with them.
+    pub at: &'static [&'static str],
+    /// Where it happened: public issues and changes, `owner/repo#N`.
+    pub wild: &'static [&'static str],
+    /// How to put it right.
+    pub fix: &'static str,
+    /// A mistake, or what is easily taken for one and is none.
+    pub kind: Kind,
+}
+
+/// A mistake, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The port is wrong.
+    Mistake,
+    /// The port is right: two correct programs may differ so.
+    Honest,
+}
+
+/// Every row, in order.
+pub fn all() -> impl Iterator<Item = &'static Mistake> {
+    [rotation::ROWS, attention::ROWS, layers::ROWS, kernels::ROWS, driving::ROWS].into_iter().flatten()
+}
+
+/// The row that `name` means, upper or lower case.
+pub fn find(name: &str) -> Option<&'static Mistake> {
+    all().find(|mistake| mistake.name.eq_ignore_ascii_case(name))
+}
+
+/// The mistakes made at the stage of checkpoint `id`.
+pub fn at(id: &str) -> impl Iterator<Item = &'static Mistake> {
+    all().filter(move |mistake| mistake.at.contains(&id))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn rows_are_numbered_from_1_to_42() {
+        assert!(all().map(|mistake| mistake.number).eq(1..=42));
+    }
+
+    #[test]
+    fn names_are_words_joined_by_hyphens_and_each_its_own() {
+        let names: BTreeSet<&str> = all().map(|mistake| mistake.name).collect();
+        assert_eq!(names.len(), 42);
+        let plain =
+            |name: &&str| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        assert!(names.iter().all(plain));
+    }
+
+    #[test]
+    fn every_row_says_how_it_shows_where_it_happened_and_what_to_do() {
+        for mistake in all() {
+            let Mistake { name, title, symptom, fingerprint, at, wild, fix, .. } = mistake;
+            assert!([title, symptom, fingerprint, fix].iter().all(|said| !said.is_empty()), "{name}");
+            assert!(!at.is_empty() && !wild.is_empty(), "{name}");
+            // An issue, a commit, or a file of a project.
+            let public =
+                |place: &&str| place.contains(['#', '@']) && place.contains('/') || place.contains(' ');
+            assert!(wild.iter().all(public), "{name}: {wild:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_is_found_by_its_name_and_by_its_checkpoint() {
+        assert_eq!(find("Rope-Pairing").map(|mistake| mistake.number), Some(1));
+        assert_eq!(find("rope"), None);
+        assert!(at("01B").any(|mistake| mistake.name == "rope-pairing"));
+    }
+
+    #[test]
+    fn three_rows_are_no_mistakes() {
+        let honest: Vec<u8> = all().filter(|m| m.kind == Kind::Honest).map(|m| m.number).collect();
+        assert_eq!(honest, [39, 40, 42]);
+    }
+}

@@ -1,0 +1,148 @@
+//! Stands on `candle_nn::Linear` for floats and `candle_core::quantized::QMatMul` for blocks.
+//!
+//! A kernel on blocks rounds its activations to 8 bits, in blocks of 32 or of 256: another arithmetic
+//! than the dense product, with a truth of its own. Which block it is depends on the type, the
+//! shape and the processor, and Candle does not say: it is found out by trying.
+
+use std::sync::Arc;
+
+use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
+use candle_core::{DType, Device, Module, Tensor};
+use candle_nn::Linear;
+
+use crate::Result;
+
+/// How weights are multiplied with. Asked for at loading and never switched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Matmul {
+    /// As floats of the model's dtype.
+    Dense,
+    /// In the blocks of the file. A matrix that the file keeps as floats is multiplied as such.
+    Quantized,
+}
+
+impl Matmul {
+    /// `dense`, `quantized`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Matmul::Dense => "dense",
+            Matmul::Quantized => "quantized",
+        }
+    }
+}
+
+/// A linear layer without bias, `[out, in]`.
+#[derive(Clone, Debug)]
+pub enum Projection {
+    /// Floats.
+    Dense(Linear),
+    /// Blocks.
+    Quantized(QMatMul),
+}
+
+impl Projection {
+    /// On the blocks of `weight`, `[out, in]`.
+    pub fn blocks(weight: Arc<QTensor>) -> Self {
+        Self::Quantized(QMatMul::QTensor(weight))
+    }
+
+    /// The matrix, `[out, in]`, where it is kept as floats.
+    pub fn floats(&self) -> Option<&Tensor> {
+        match self {
+            Self::Dense(linear) => Some(linear.weight()),
+            Self::Quantized(_) => None,
+        }
+    }
+
+    /// Is it in blocks of Q8_0, whose kernels differ in how they round activations?
+    pub fn is_eight_bit(&self) -> bool {
+        matches!(self, Self::Quantized(QMatMul::QTensor(weight)) if weight.dtype() == GgmlDType::Q8_0)
+    }
+
+    /// How many activations of `dtype` share a scale where this layer rounds them; `None` where it does
+    /// not. Candle packs weights for f32 and bf16 and not for f16, so that f16 may meet another block.
+    ///
+    /// # Errors
+    /// The device refuses the trial.
+    pub fn activation_block(&self, dtype: DType) -> Result<Option<usize>> {
+        use GgmlDType::{Q2K, Q3K, Q4K, Q5K, Q6K, Q8_0, Q8K};
+        let Self::Quantized(QMatMul::QTensor(weight)) = self else { return Ok(None) };
+        let (outputs, inputs) = weight.shape().dims2()?;
+        Ok(Some(match weight.dtype() {
+            Q2K | Q3K | Q4K | Q5K | Q6K | Q8K => 256,
+            Q8_0 if inputs % 256 == 0 && outputs % 16 == 0 => tried(&weight.device(), dtype)?,
+            _ => 32,
+        }))
+    }
+}
+
+/// The block that a small Q8_0 product meets on this device: beside a value 1000 times larger, 1 is
+/// rounded to 0, if the two share a scale.
+fn tried(device: &Device, dtype: DType) -> Result<usize> {
+    const WIDTH: usize = 256;
+    let mut last = vec![0f32; 16 * WIDTH];
+    last.chunks_mut(WIDTH).for_each(|row| row[WIDTH - 1] = 1.0);
+    let weight = Tensor::from_vec(last, (16, WIDTH), &Device::Cpu)?;
+    let weight = QTensor::quantize_onto(&weight, GgmlDType::Q8_0, device)?;
+    let mut x = vec![0f32; WIDTH];
+    (x[0], x[WIDTH - 1]) = (1000.0, 1.0);
+    let x = Tensor::from_vec(x, (1, WIDTH), device)?.to_dtype(dtype)?;
+    let y = QMatMul::QTensor(Arc::new(weight)).forward(&x)?.flatten_all()?;
+    let y = y.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+    Ok(if y[0] == 0.0 { WIDTH } else { 32 })
+}
+
+impl From<Linear> for Projection {
+    fn from(linear: Linear) -> Self {
+        Self::Dense(linear)
+    }
+}
+
+impl Module for Projection {
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        match self {
+            Self::Dense(linear) => linear.forward(x),
+            Self::Quantized(blocks) => blocks.forward(x),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::small_rows(GgmlDType::Q8_0, 32, 64, Some(32))]
+    #[case::odd_outputs(GgmlDType::Q8_0, 15, 256, Some(32))]
+    #[case::four_bits(GgmlDType::Q4_0, 32, 256, Some(32))]
+    #[case::k_type(GgmlDType::Q4K, 32, 256, Some(256))]
+    fn the_block_of_activations_follows_type_and_shape(
+        #[case] dtype: GgmlDType,
+        #[case] outputs: usize,
+        #[case] inputs: usize,
+        #[case] block: Option<usize>,
+    ) {
+        let weight = Tensor::ones((outputs, inputs), DType::F32, &Device::Cpu).unwrap();
+        let weight = QTensor::quantize(&weight, dtype).unwrap();
+        assert_eq!(Projection::blocks(weight.into()).activation_block(DType::F32).unwrap(), block);
+    }
+
+    /// The trial's answer is the one that a product of the shape in question gives.
+    #[test]
+    fn the_trial_tells_what_a_larger_product_does() {
+        let (outputs, inputs) = (48, 512);
+        let weight = Tensor::randn(0f32, 1f32, (outputs, inputs), &Device::Cpu).unwrap();
+        let layer = Projection::blocks(QTensor::quantize(&weight, GgmlDType::Q8_0).unwrap().into());
+        let mut x = vec![0f32; inputs];
+        (x[0], x[255]) = (1000.0, 1.0);
+        let outlier = |x: Vec<f32>| {
+            let x = Tensor::from_vec(x, (1, inputs), &Device::Cpu).unwrap();
+            layer.forward(&x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        let with = outlier(x.clone());
+        x[255] = 0.0;
+        let lost = with == outlier(x);
+        assert_eq!(layer.activation_block(DType::F32).unwrap(), Some(if lost { 256 } else { 32 }));
+    }
+}

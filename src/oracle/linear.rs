@@ -1,0 +1,84 @@
+//! Matrices: a linear layer and an embedding. The one operation that is Candle's, in float64: a
+//! product of these sizes in plain loops would take minutes.
+
+use candle_core::{DType, Device, Tensor};
+
+use super::Rows;
+use crate::Result;
+use crate::weights::Weights;
+
+/// `[out, in]`, float64, on the CPU: rows in Hugging Face's order.
+#[derive(Clone, Debug)]
+pub struct Matrix(Tensor);
+
+impl Matrix {
+    /// The tensor `name`, dequantised.
+    ///
+    /// # Errors
+    /// No such tensor, or one that is no matrix.
+    pub fn read(weights: &Weights, name: &str) -> Result<Self> {
+        let tensor = weights.canonical(name)?;
+        tensor.dims2()?;
+        Ok(Self(tensor.to_dtype(DType::F64)?))
+    }
+
+    /// `[in, out]`.
+    ///
+    /// # Errors
+    /// None in practice: every matrix has a transpose.
+    pub fn transposed(&self) -> Result<Self> {
+        Ok(Self(self.0.t()?.contiguous()?))
+    }
+
+    /// Every entry as `to` has it.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn map(&self, to: impl Fn(f64) -> f64) -> Result<Self> {
+        let values: Vec<f64> = self.0.flatten_all()?.to_vec1()?;
+        let mapped = values.into_iter().map(to).collect();
+        Ok(Self(Tensor::from_vec(mapped, self.0.shape(), &Device::Cpu)?))
+    }
+
+    /// The numbers of an `[out, in]` matrix read as `[in, out]`, then transposed: `[out, in]` again.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn read_as_transposed(&self) -> Result<Self> {
+        let (out, width) = self.shape();
+        Ok(Self(self.0.reshape((width, out))?.t()?.contiguous()?))
+    }
+
+    /// Rows and columns.
+    pub fn shape(&self) -> (usize, usize) {
+        (self.0.dims()[0], self.0.dims()[1])
+    }
+
+    /// Rows `ids` of it, `[ids, in]`: an embedding.
+    ///
+    /// # Errors
+    /// An id past the last row.
+    pub fn rows(&self, ids: &[u32]) -> Result<Rows> {
+        let chosen = self.0.index_select(&Tensor::new(ids, &Device::Cpu)?, 0)?; // [ids, in]
+        Ok(Rows::new(self.shape().1, chosen.flatten_all()?.to_vec1()?))
+    }
+}
+
+/// x Wᵀ, `[rows, in]` → `[rows, out]`.
+///
+/// # Errors
+/// When x is not as wide as W.
+pub fn linear(x: &Rows, weight: &Matrix) -> Result<Rows> {
+    let (out, _) = weight.shape();
+    let x = Tensor::from_slice(&x.values, (x.len(), x.width), &Device::Cpu)?; // [rows, in]
+    let y = x.matmul(&weight.0.t()?)?; // [rows, out]
+    Ok(Rows::new(out, y.flatten_all()?.to_vec1()?))
+}
+
+/// A norm's weight, `[width]`.
+///
+/// # Errors
+/// No such tensor.
+pub fn vector(weights: &Weights, name: &str) -> Result<Vec<f64>> {
+    Ok(weights.canonical(name)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
+}

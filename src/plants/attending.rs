@@ -1,0 +1,212 @@
+//! Attention computed again, wrongly, from the queries, keys and values that pass.
+//!
+//! It keeps keys and values of its own, since what a model does with its cache cannot be reached
+//! from outside. Plain attention hands over wrong scores and goes on from them; where a fused kernel
+//! hides them, the wrong context takes the place of the right one.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Tensor};
+use candle_nn::ops::softmax_last_dim;
+
+use super::around::{Around, Fault};
+use crate::model::{Attention, Input, Llama};
+use crate::port::LlamaPort;
+use crate::probe::{Kind, Probe, Site};
+use crate::{Error, Result};
+
+/// The parts of attention in which a mistake can be made. As they stand they are right.
+pub trait Attend {
+    /// May query i of row b look at slot j? `view` says what there is to look at.
+    fn visible(&self, view: &View<'_>, b: usize, i: usize, j: usize) -> bool {
+        view.causal(i, j) && view.real[b][j]
+    }
+
+    /// The key head of query head `h`.
+    fn key_head(&self, h: usize, heads: usize, kv_heads: usize) -> usize {
+        h / (heads / kv_heads)
+    }
+
+    /// Keys or values as they lie in the cache, `[b, kv_heads, t, head_dim]` → as they are read.
+    fn read(&self, cached: &Tensor, _: &View<'_>) -> Result<Tensor> {
+        Ok(cached.clone())
+    }
+
+    /// Scores → probabilities, both `[b, heads, s, t]`.
+    fn softmax(&self, scores: &Tensor) -> Result<Tensor> {
+        Ok(softmax_last_dim(&scores.to_dtype(DType::F32)?)?.to_dtype(scores.dtype())?)
+    }
+}
+
+/// What the queries of one forward have before them.
+pub struct View<'a> {
+    /// `[b][slot]`: a token, or padding.
+    pub real: &'a [Vec<bool>],
+    /// Queries of this forward: the last slots.
+    pub queries: usize,
+    /// Slots that were there before.
+    pub past: usize,
+}
+
+impl View<'_> {
+    /// Is slot j the slot of query i or one before it?
+    pub fn causal(&self, i: usize, j: usize) -> bool {
+        j <= i + self.past
+    }
+}
+
+/// Keys and values of one layer, `[b, kv_heads, t, head_dim]`, of the whole sequence so far.
+#[derive(Clone, Default)]
+struct Cached {
+    keys: Option<Tensor>,
+    values: Option<Tensor>,
+}
+
+/// A port's attention, made by `attend`.
+pub struct Attending<A> {
+    attend: A,
+    path: Attention,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    scale: f64,
+    cached: Vec<Cached>,
+    real: Vec<Vec<bool>>,
+    queries: usize,
+    /// The last tensor of each kind, as the model went on with it.
+    passed: BTreeMap<Kind, Tensor>,
+}
+
+/// The port of `llama` whose attention is `attend`'s.
+pub fn attending<A: Attend>(llama: Llama, attend: A) -> Around<Attending<A>> {
+    let (config, layers) = (&llama.config, llama.layers.len());
+    let fault = Attending {
+        attend,
+        path: llama.path.attention,
+        heads: config.num_attention_heads,
+        kv_heads: config.num_key_value_heads,
+        head_dim: config.head_dim,
+        scale: 1.0 / (config.head_dim as f64).sqrt(),
+        cached: vec![Cached::default(); layers],
+        real: vec![],
+        queries: 0,
+        passed: BTreeMap::new(),
+    };
+    Around::new(LlamaPort::new(llama), fault)
+}
+
+impl<A: Attend> Fault for Attending<A> {
+    fn begin(&mut self) {
+        self.cached.fill(Cached::default());
+        self.real.clear();
+    }
+
+    fn input(&mut self, input: &Input) -> Input {
+        if self.real.is_empty() {
+            self.real = vec![vec![]; input.batch()];
+        }
+        self.real.iter_mut().zip(&input.real).for_each(|(slots, new)| slots.extend(new));
+        self.queries = input.len();
+        input.clone()
+    }
+
+    fn tap(&mut self, site: Site, tensor: Tensor, probe: &mut dyn Probe) -> Result<Tensor> {
+        let Some(layer) = site.layer.map(usize::from) else { return probe.tap(site, tensor) };
+        let wrong = match site.kind {
+            Kind::Scores => self.scores(layer)?,
+            Kind::Probs => self.probs()?,
+            Kind::Context => {
+                if self.path == Attention::Fused {
+                    self.passed.insert(Kind::Scores, self.scores(layer)?);
+                    self.passed.insert(Kind::Probs, self.probs()?);
+                }
+                self.context(layer)?
+            }
+            _ => tensor,
+        };
+        let given = probe.tap(site, wrong)?;
+        match site.kind {
+            Kind::KRope => append(&mut self.cached[layer].keys, &given)?,
+            Kind::VProj => {
+                let (b, s, _) = given.dims3()?;
+                let split = given.reshape((b, s, self.kv_heads, self.head_dim))?.transpose(1, 2)?;
+                append(&mut self.cached[layer].values, &split.contiguous()?)?;
+            }
+            kind => {
+                self.passed.insert(kind, given.clone());
+            }
+        }
+        Ok(given)
+    }
+}
+
+impl<A: Attend> Attending<A> {
+    fn view(&self) -> View<'_> {
+        let keys = self.real.first().map_or(0, Vec::len);
+        View { real: &self.real, queries: self.queries, past: keys - self.queries }
+    }
+
+    /// `[b, heads, s, t]`, barred.
+    fn scores(&self, layer: usize) -> Result<Tensor> {
+        let q = &self.passed[&Kind::QRope]; // [b, heads, s, head_dim]
+        let keys = self.read(&self.cached[layer].keys)?; // [b, heads, t, head_dim]
+        let scores = (q.matmul(&keys.t()?)? * self.scale)?; // [b, heads, s, t]
+        let view = self.view();
+        let bar = self.per_entry(|b, i, j| match self.attend.visible(&view, b, i, j) {
+            true => 0.0,
+            false => f32::NEG_INFINITY,
+        });
+        Ok(scores.broadcast_add(&bar?.to_dtype(scores.dtype())?)?)
+    }
+
+    /// `[b, heads, s, t]`. As in the sound model, queries that can see nothing because all before
+    /// them is padding get zeros.
+    fn probs(&self) -> Result<Tensor> {
+        let probs = self.attend.softmax(&self.passed[&Kind::Scores])?;
+        let view = self.view();
+        let blind = |b: usize, i: usize| !(0..=i + view.past).any(|j| view.real[b][j]);
+        let blind = self.per_entry(|b, i, _| f32::from(u8::from(blind(b, i))))?; // [b, 1, s, t]
+        let blind = blind.gt(0f32)?.broadcast_as(probs.shape())?;
+        Ok(blind.where_cond(&probs.zeros_like()?, &probs)?)
+    }
+
+    /// `[b, s, heads * head_dim]`.
+    fn context(&self, layer: usize) -> Result<Tensor> {
+        let values = self.read(&self.cached[layer].values)?; // [b, heads, t, head_dim]
+        let context = self.passed[&Kind::Probs].matmul(&values)?; // [b, heads, s, head_dim]
+        Ok(context.transpose(1, 2)?.contiguous()?.flatten_from(2)?)
+    }
+
+    /// Keys or values as the query heads read them, `[b, heads, t, head_dim]`.
+    fn read(&self, cached: &Option<Tensor>) -> Result<Tensor> {
+        let Some(cached) = cached else {
+            return Err(Error::input("attention without keys", "tap k_rope and v_proj before scores"));
+        };
+        let read = self.attend.read(cached, &self.view())?; // [b, kv_heads, t, head_dim]
+        let of = |h| self.attend.key_head(h, self.heads, self.kv_heads) as u32;
+        let index: Vec<u32> = (0..self.heads).map(of).collect();
+        Ok(read.index_select(&Tensor::new(index, read.device())?, 1)?)
+    }
+
+    /// `[b, 1, s, t]`, f32.
+    fn per_entry(&self, entry: impl Fn(usize, usize, usize) -> f32) -> Result<Tensor> {
+        let (b, s, t) = (self.real.len(), self.queries, self.real.first().map_or(0, Vec::len));
+        let mut values = Vec::with_capacity(b * s * t);
+        for b in 0..b {
+            for i in 0..s {
+                values.extend((0..t).map(|j| entry(b, i, j)));
+            }
+        }
+        let device = self.passed[&Kind::QRope].device();
+        Ok(Tensor::from_vec(values, (b, 1, s, t), device)?)
+    }
+}
+
+/// Appends `[b, kv_heads, s, head_dim]` along the slots.
+fn append(cached: &mut Option<Tensor>, new: &Tensor) -> Result<()> {
+    *cached = Some(match cached.take() {
+        None => new.clone(),
+        Some(old) => Tensor::cat(&[&old, new], 2)?,
+    });
+    Ok(())
+}

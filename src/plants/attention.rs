@@ -1,0 +1,179 @@
+//! Masks, heads and scale: rows 9 to 13, 15, 18, 30 and 41 of the catalogue.
+
+use candle_core::Tensor;
+
+use super::attending::{Attend, View, attending};
+use super::making::demand;
+use super::{PLANT, Plant};
+use crate::Result;
+
+const SCORES: Option<&str> = Some("model.layers.0.self_attn.scores");
+
+pub const PLANTS: &[Plant] = &[
+    Plant {
+        name: "mask-inverted",
+        does: "bars what is before a query and shows what is after it",
+        make: |sound| sound.driven(|llama| attending(llama, Inverted)),
+        red: &["03", "04", "06", "07", "09"],
+        first: SCORES,
+        ..PLANT
+    },
+    Plant {
+        name: "mask-missing",
+        does: "bars nothing but padding",
+        make: |sound| sound.driven(|llama| attending(llama, Missing)),
+        red: &["03", "04", "06", "07", "09"],
+        first: SCORES,
+        ..PLANT
+    },
+    Plant {
+        name: "mask-square",
+        does: "bars j > i for several queries at once, however long the cache is",
+        make: |sound| sound.driven(|llama| attending(llama, Square)),
+        red: &["04"],
+        first: SCORES,
+        ..PLANT
+    },
+    Plant {
+        name: "mask-first-row",
+        does: "takes the padding of a batch's first row for all rows",
+        make: |sound| sound.driven(|llama| attending(llama, FirstRow)),
+        red: &["03", "04", "06", "07"],
+        first: SCORES,
+        shows: |setting| setting.padded_left(),
+        ..PLANT
+    },
+    Plant {
+        name: "mask-twice",
+        does: "bars the future by a mask, and then a query's own key as well",
+        make: |sound| sound.driven(|llama| attending(llama, Twice)),
+        red: &["03", "04", "06", "07", "09"],
+        first: SCORES,
+        ..PLANT
+    },
+    Plant {
+        name: "head-map",
+        does: "looks from query head h at key head h mod kv_heads",
+        make: |sound| sound.driven(|llama| attending(llama, Tiled)),
+        red: &["03", "06", "07", "09"],
+        first: SCORES,
+        shows: |setting| {
+            let (heads, kv_heads) = (setting.config.num_attention_heads, setting.config.num_key_value_heads);
+            demand(heads != kv_heads && kv_heads > 1, "query heads are not grouped on several key heads")
+        },
+        ..PLANT
+    },
+    Plant {
+        name: "attention-scale",
+        does: "scales by 1/√hidden_size",
+        make: |sound| {
+            sound.altered(|llama| {
+                let scale = 1.0 / (llama.config.hidden_size as f64).sqrt();
+                llama.layers.iter_mut().for_each(|block| block.self_attn.scale = scale);
+                Ok(())
+            })
+        },
+        red: &["03", "06", "07", "09"],
+        first: SCORES,
+        ..PLANT
+    },
+    Plant {
+        name: "storage-offset",
+        does: "reads the cache's keys and values as if they lay without gaps",
+        make: |sound| sound.driven(|llama| attending(llama, Unstrided)),
+        red: &["03", "04", "06", "07", "09"],
+        first: SCORES,
+        ..PLANT
+    },
+    Plant {
+        name: "pads-visible",
+        does: "fills padding with zeros and does not bar it",
+        make: |sound| sound.driven(|llama| attending(llama, PadsVisible)),
+        red: &["03", "04", "06", "07"],
+        first: SCORES,
+        shows: |setting| setting.padded_left(),
+        ..PLANT
+    },
+];
+
+/// Most ports bar nothing for a single query.
+fn alone(view: &View<'_>) -> bool {
+    view.queries == 1
+}
+
+struct Inverted;
+
+impl Attend for Inverted {
+    fn visible(&self, view: &View<'_>, b: usize, i: usize, j: usize) -> bool {
+        (alone(view) || !view.causal(i, j)) && view.real[b][j]
+    }
+}
+
+struct Missing;
+
+impl Attend for Missing {
+    fn visible(&self, view: &View<'_>, b: usize, _: usize, j: usize) -> bool {
+        view.real[b][j]
+    }
+}
+
+struct Square;
+
+impl Attend for Square {
+    fn visible(&self, view: &View<'_>, b: usize, i: usize, j: usize) -> bool {
+        (alone(view) || j <= i) && view.real[b][j]
+    }
+}
+
+struct FirstRow;
+
+impl Attend for FirstRow {
+    fn visible(&self, view: &View<'_>, _: usize, i: usize, j: usize) -> bool {
+        view.causal(i, j) && view.real[0][j]
+    }
+}
+
+struct Twice;
+
+impl Attend for Twice {
+    fn visible(&self, view: &View<'_>, b: usize, i: usize, j: usize) -> bool {
+        (alone(view) || j < i + view.past) && view.real[b][j]
+    }
+}
+
+struct Tiled;
+
+impl Attend for Tiled {
+    fn key_head(&self, h: usize, _: usize, kv_heads: usize) -> usize {
+        h % kv_heads
+    }
+}
+
+struct PadsVisible;
+
+impl Attend for PadsVisible {
+    fn visible(&self, view: &View<'_>, _: usize, i: usize, j: usize) -> bool {
+        view.causal(i, j)
+    }
+
+    fn read(&self, cached: &Tensor, view: &View<'_>) -> Result<Tensor> {
+        let (b, _, t, _) = cached.dims4()?;
+        let real: Vec<f32> = view.real.iter().flatten().map(|&real| f32::from(u8::from(real))).collect();
+        let real = Tensor::from_vec(real, (b, 1, t, 1), cached.device())?.to_dtype(cached.dtype())?;
+        Ok(cached.broadcast_mul(&real)?)
+    }
+}
+
+struct Unstrided;
+
+/// Slots that a cache's storage grows by.
+const GROWTH: usize = 256;
+
+impl Attend for Unstrided {
+    fn read(&self, cached: &Tensor, _: &View<'_>) -> Result<Tensor> {
+        let (b, kv_heads, t, d) = cached.dims4()?;
+        let free = t.next_multiple_of(GROWTH) - t;
+        let storage = cached.pad_with_zeros(2, 0, free)?; // [b, kv_heads, capacity, d]
+        Ok(storage.flatten_all()?.narrow(0, 0, b * kv_heads * t * d)?.reshape((b, kv_heads, t, d))?)
+    }
+}

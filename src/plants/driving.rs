@@ -1,0 +1,214 @@
+//! Callers and what becomes of logits: rows 6, 8 and 33 to 38 of the catalogue.
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+use serde_json::{Value, json};
+
+use super::around::{Around, Fault};
+use super::making::demand;
+use super::{PLANT, Plant};
+use crate::model::{Cache, Input, Llama};
+use crate::port::{LlamaPort, Port, Traits};
+use crate::probe::{Kind, Probe, Site};
+use crate::tokenizer::Tokenizer;
+use crate::{Error, Result};
+
+pub const PLANTS: &[Plant] = &[
+    Plant {
+        name: "decode-position",
+        does: "decodes every token at position 0",
+        make: |sound| sound.driven(|llama| Around::new(LlamaPort::new(llama), Stuck)),
+        red: &["04", "09"],
+        first: Some("model.layers.0.self_attn.q_rope"),
+        ..PLANT
+    },
+    Plant {
+        name: "cache-kept",
+        does: "keeps a cache for each size of batch, and empties it only when it is full",
+        make: |sound| sound.driven(|llama| Kept { llama, caches: BTreeMap::new() }),
+        red: &["03", "04", "06", "07", "09"],
+        first: Some("model.layers.0.self_attn.scores"),
+        ..PLANT
+    },
+    Plant {
+        name: "pad-positions",
+        does: "counts padding on the left as positions",
+        make: |sound| sound.driven(|llama| Around::new(LlamaPort::new(llama), Slots { fed: 0 })),
+        red: &["01B", "04"],
+        first: Some("model.layers.0.self_attn.q_rope"),
+        shows: |setting| setting.padded_left(),
+        ..PLANT
+    },
+    Plant {
+        name: "logit-row",
+        does: "takes each row of logits from the row before",
+        make: |sound| sound.driven(|llama| Around::new(LlamaPort::new(llama), RowBefore)),
+        red: &["04", "07", "09"],
+        first: Some("lm_head"),
+        ..PLANT
+    },
+    Plant {
+        name: "special-tokens",
+        does: "puts one BOS more before every text than the model wants",
+        make: |sound| {
+            sound.misread(|files| {
+                let bos = files.config.bos_token_id.unwrap_or_default();
+                files.tokenizer = with_another(&files.tokenizer, bos)?;
+                Ok(())
+            })
+        },
+        red: &["00B"],
+        ..PLANT
+    },
+    Plant {
+        name: "one-eos",
+        does: "knows only the first of several end-of-sequence tokens",
+        make: |sound| {
+            sound.misread(|files| {
+                files.config.eos_token_ids.truncate(1);
+                Ok(())
+            })
+        },
+        red: &["00", "09"],
+        shows: |setting| demand(setting.config.eos_token_ids.len() > 1, "it has one end-of-sequence token"),
+        ..PLANT
+    },
+    Plant {
+        name: "sampler-default",
+        does: "penalises repetition by 1.1 when nobody asked for it",
+        make: |sound| sound.driven(|llama| Around::new(LlamaPort::new(llama), Penalty { ids: vec![] })),
+        red: &["09"],
+        ..PLANT
+    },
+];
+
+struct Stuck;
+
+impl Fault for Stuck {
+    fn input(&mut self, input: &Input) -> Input {
+        let mut input = input.clone();
+        if input.len() == 1 {
+            input.positions.iter_mut().flatten().for_each(|position| *position = 0);
+        }
+        input
+    }
+}
+
+struct Slots {
+    fed: usize,
+}
+
+impl Fault for Slots {
+    fn begin(&mut self) {
+        self.fed = 0;
+    }
+
+    fn input(&mut self, input: &Input) -> Input {
+        let mut input = input.clone();
+        let (from, len) = (self.fed, input.len());
+        // Only the left: padding behind the text moves nothing.
+        let left = input.real.iter().any(|row| !row[0]) || from > 0;
+        if left {
+            input.positions.iter_mut().for_each(|row| *row = (from..from + len).collect());
+        }
+        self.fed += len;
+        input
+    }
+}
+
+struct RowBefore;
+
+impl Fault for RowBefore {
+    fn tap(&mut self, site: Site, tensor: Tensor, probe: &mut dyn Probe) -> Result<Tensor> {
+        if site.kind != Kind::Logits {
+            return probe.tap(site, tensor);
+        }
+        let rows = tensor.dim(1)?;
+        let before: Vec<u32> = (0..rows as u32).map(|row| row.saturating_sub(1)).collect();
+        let before = Tensor::new(before, tensor.device())?;
+        probe.tap(site, tensor.index_select(&before, 1)?)
+    }
+}
+
+/// The penalty that candle's examples had by default.
+const PENALTY: f32 = 1.1;
+
+struct Penalty {
+    /// What has been fed so far, row by row.
+    ids: Vec<Vec<u32>>,
+}
+
+impl Fault for Penalty {
+    fn begin(&mut self) {
+        self.ids.clear();
+    }
+
+    fn input(&mut self, input: &Input) -> Input {
+        self.ids.resize(input.batch(), vec![]);
+        self.ids.iter_mut().zip(&input.ids).for_each(|(all, new)| all.extend(new));
+        input.clone()
+    }
+
+    fn logits(&mut self, logits: Tensor) -> Result<Tensor> {
+        let (b, s, vocab) = logits.dims3()?;
+        let mut factors = vec![1f32; b * vocab];
+        for (row, ids) in self.ids.iter().enumerate() {
+            ids.iter().for_each(|&id| factors[row * vocab + id as usize] = PENALTY);
+        }
+        let factors = Tensor::from_vec(factors, (b, 1, vocab), logits.device())?.to_dtype(logits.dtype())?;
+        let (up, down) = (logits.broadcast_mul(&factors)?, logits.broadcast_div(&factors)?);
+        debug_assert_eq!(up.dims(), [b, s, vocab]);
+        Ok(logits.lt(0f32)?.where_cond(&up, &down)?)
+    }
+}
+
+/// Nobody empties a cache until it is full.
+struct Kept {
+    llama: Llama,
+    /// By the size of the batch.
+    caches: BTreeMap<usize, Cache>,
+}
+
+impl Port for Kept {
+    fn traits(&self) -> Traits {
+        LlamaPort::new(self.llama.clone()).traits()
+    }
+
+    fn begin(&mut self) {}
+
+    fn forward(&mut self, input: &Input, mut probe: &mut dyn Probe) -> Result<Tensor> {
+        let cache = self.caches.entry(input.batch()).or_insert_with(|| self.llama.new_cache());
+        if cache.room() < input.len() {
+            cache.reset();
+        }
+        self.llama.forward(input, cache, &mut probe)
+    }
+}
+
+/// The same tokenizer with one BOS more before a text than it had.
+fn with_another(tokenizer: &Tokenizer, bos: u32) -> Result<Tokenizer> {
+    let mut json = tokenizer.json()?;
+    let token = tokenizer.token(bos).unwrap_or_default();
+    let special = json!({ "SpecialToken": { "id": token, "type_id": 0 } });
+    let text = json!({ "Sequence": { "id": "A", "type_id": 0 } });
+    let post = &mut json["post_processor"];
+    match post.get_mut("single").and_then(Value::as_array_mut) {
+        Some(single) => single.insert(0, special),
+        None => {
+            let pair = json!([special, text, { "Sequence": { "id": "B", "type_id": 1 } }]);
+            let template = json!({
+                "type": "TemplateProcessing",
+                "single": [special, text],
+                "pair": pair,
+                "special_tokens": { token.as_str(): { "id": token, "ids": [bos], "tokens": [token] } },
+            });
+            *post = match post.take() {
+                Value::Null => template,
+                first => json!({ "type": "Sequence", "processors": [first, template] }),
+            };
+        }
+    }
+    let bytes = serde_json::to_vec(&json).map_err(|e| Error::input(e.to_string(), "report the tokenizer"))?;
+    Tokenizer::from_json(&bytes, "a tokenizer with one BOS more")
+}

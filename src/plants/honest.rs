@@ -1,0 +1,116 @@
+//! What is no mistake, made like one: rows 39, 40 and 42 of the catalogue. None of it may turn
+//! anything red.
+
+use candle_core::{DType, Tensor};
+
+use super::around::{Around, Fault};
+use super::making::{demand, matrix};
+use super::remake::{Seen, remade};
+use super::{PLANT, Plant};
+use crate::Result;
+use crate::model::{Block, Llama, Projection};
+use crate::port::LlamaPort;
+use crate::probe::{Kind, Site};
+
+pub const PLANTS: &[Plant] = &[
+    Plant {
+        name: "tie-break",
+        does: "takes the second of two tokens that are less than a rounding apart",
+        make: |sound| sound.driven(|llama| Around::new(LlamaPort::new(llama), OtherOfTwo)),
+        shows: |setting| {
+            demand(setting.dtype == DType::BF16, "no two logits are a rounding apart: --dtype bf16 shows it")
+        },
+        ..PLANT
+    },
+    Plant {
+        name: "batch-variance",
+        does: "sums the first layer's products in another order when there are several rows",
+        make: |sound| sound.driven(|llama| resummed(llama, last_to_first, |seen| seen.input.batch() > 1)),
+        first: Some("model.layers.0.self_attn.q_proj"),
+        shows: |setting| setting.batch(),
+        ..PLANT
+    },
+    Plant {
+        name: "fma",
+        does: "sums the first layer's products by fused multiply-adds",
+        make: |sound| sound.driven(|llama| resummed(llama, fused, |_| true)),
+        first: Some("model.layers.0.self_attn.q_proj"),
+        ..PLANT
+    },
+];
+
+/// x · w, both `[n]`.
+type Dot = fn(&[f32], &[f32]) -> f32;
+
+fn last_to_first(x: &[f32], w: &[f32]) -> f32 {
+    x.iter().zip(w).rev().fold(0.0, |sum, (x, w)| sum + x * w)
+}
+
+fn fused(x: &[f32], w: &[f32]) -> f32 {
+    x.iter().zip(w).fold(0.0, |sum, (x, w)| x.mul_add(*w, sum))
+}
+
+/// The port of `llama` whose first layer's products are summed by `dot` wherever `when` says so. One
+/// layer is enough: plain loops are slow.
+fn resummed(llama: Llama, dot: Dot, when: fn(&Seen) -> bool) -> impl crate::port::Port {
+    let first = llama.layers[0].clone();
+    remade(llama, move |seen, site, _| match product(&first, seen, site) {
+        Some((x, layer)) if when(seen) => resum(x, matrix(layer)?, dot).map(Some),
+        _ => Ok(None),
+    })
+}
+
+/// What the product at `site` of layer 0 multiplies: rows and a layer.
+fn product<'a>(block: &'a Block, seen: &'a Seen, site: Site) -> Option<(&'a Tensor, &'a Projection)> {
+    let attention = &block.self_attn;
+    let (x, linear) = match site.kind {
+        Kind::QProj => (Kind::InputNorm, &attention.q_proj),
+        Kind::KProj => (Kind::InputNorm, &attention.k_proj),
+        Kind::VProj => (Kind::InputNorm, &attention.v_proj),
+        Kind::OProj => (Kind::Context, &attention.o_proj),
+        Kind::Gate => (Kind::PostNorm, &block.mlp.gate_proj),
+        Kind::Up => (Kind::PostNorm, &block.mlp.up_proj),
+        Kind::Down => (Kind::Act, &block.mlp.down_proj),
+        _ => return None,
+    };
+    (site.layer == Some(0)).then_some((seen.last(x)?, linear))
+}
+
+/// `[b, s, in]` by `[out, in]` → `[b, s, out]`, summed in f32 and rounded once.
+fn resum(x: &Tensor, weight: &Tensor, dot: Dot) -> Result<Tensor> {
+    let ((b, s, width), (out, _)) = (x.dims3()?, weight.dims2()?);
+    let values = |t: &Tensor| t.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
+    let (rows, weight) = (values(x)?, values(weight)?);
+    let sums: Vec<f32> =
+        rows.chunks(width).flat_map(|row| weight.chunks(width).map(move |w| dot(row, w))).collect();
+    Ok(Tensor::from_vec(sums, (b, s, out), x.device())?.to_dtype(x.dtype())?)
+}
+
+struct OtherOfTwo;
+
+impl Fault for OtherOfTwo {
+    /// Exchanges the two largest logits of each last row, if they are at most a unit in the last
+    /// place apart.
+    fn logits(&mut self, logits: Tensor) -> Result<Tensor> {
+        let (b, s, vocab) = logits.dims3()?;
+        let mut values: Vec<f32> = logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        let ulp = crate::compare::ulp(logits.dtype()) as f32;
+        for row in values.chunks_mut(vocab).skip(s - 1).step_by(s) {
+            let best = largest(row, None);
+            let Some(second) = best.and_then(|best| largest(row, Some(best))) else { continue };
+            let best = best.unwrap_or(second);
+            let place = ulp * row[best].abs().log2().floor().exp2();
+            if row[best] - row[second] <= place {
+                row.swap(best, second);
+                // Of equal ones the first is taken: make the other the larger.
+                row[second] = row[second].max(row[best]) + place;
+            }
+        }
+        Ok(Tensor::from_vec(values, (b, s, vocab), logits.device())?.to_dtype(logits.dtype())?)
+    }
+}
+
+/// Where the largest is, `but` one.
+fn largest(row: &[f32], but: Option<usize>) -> Option<usize> {
+    (0..row.len()).filter(|&at| Some(at) != but).max_by(|&a, &b| row[a].total_cmp(&row[b]).then(b.cmp(&a)))
+}

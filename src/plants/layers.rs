@@ -1,0 +1,171 @@
+//! Norms and the feed-forward half: rows 20 to 24 and 28 of the catalogue.
+
+use candle_core::{D, DType, Tensor};
+
+use super::making::matrix;
+use super::remake::{Seen, remade};
+use super::{PLANT, Plant};
+use crate::Result;
+use crate::model::{Llama, Norm};
+use crate::probe::{Kind, Site};
+
+/// Why a rounding inside a float32 port may show where two of its runs are compared.
+const FLIPS: &str = "two runs that differ in a float32's last bit may round to different bf16s";
+
+pub const PLANTS: &[Plant] = &[
+    Plant {
+        name: "norm-eps",
+        does: "adds a tenth of ε",
+        unseen: &[
+            (DType::BF16, "an ε this small moves a row by less than one rounding; f32 shows it"),
+            (DType::F16, "an ε this small moves a row by less than one rounding; f32 shows it"),
+        ],
+        make: |sound| {
+            sound.altered(|llama| {
+                norms(llama).for_each(|norm| norm.eps /= 10.0);
+                Ok(())
+            })
+        },
+        red: &["01", "06", "07"],
+        first: Some("model.layers.0.input_layernorm"),
+        ..PLANT
+    },
+    Plant {
+        name: "norm-plus-one",
+        does: "multiplies with 1 + w",
+        make: |sound| {
+            sound.altered(|llama| {
+                norms(llama).try_for_each(|norm| {
+                    norm.weight = (&norm.weight + 1.0)?;
+                    Ok(())
+                })
+            })
+        },
+        red: &["01", "06", "07", "09"],
+        first: Some("model.layers.0.input_layernorm"),
+        ..PLANT
+    },
+    Plant {
+        name: "norm-low-precision",
+        may: (&["04"], FLIPS),
+        unseen: &[(
+            DType::BF16,
+            "a short sum errs by a rounding or two, as bf16 outputs do; f32 and f16 show it",
+        )],
+        does: "squares, sums, divides and multiplies in bf16",
+        make: |sound| {
+            sound.driven(|mut llama| {
+                let sound: Vec<Norm> = norms(&mut llama).map(|norm| norm.clone()).collect();
+                remade(llama, move |seen, site, _| {
+                    let Some((norm, x)) = norm_at(&sound, seen, site) else { return Ok(None) };
+                    half_norm(norm, x).map(Some)
+                })
+            })
+        },
+        red: &["01", "06", "07", "09"],
+        first: Some("model.layers.0.input_layernorm"),
+        ..PLANT
+    },
+    Plant {
+        name: "gate-up-swapped",
+        does: "exchanges gate_proj and up_proj",
+        make: |sound| {
+            sound.altered(|llama| {
+                for block in &mut llama.layers {
+                    std::mem::swap(&mut block.mlp.gate_proj, &mut block.mlp.up_proj);
+                }
+                Ok(())
+            })
+        },
+        red: &["05", "06", "07", "09"],
+        first: Some("model.layers.0.mlp.gate_proj"),
+        ..PLANT
+    },
+    Plant {
+        name: "act-half",
+        may: (&["04", "09"], FLIPS),
+        unseen: &[(DType::BF16, "its steps are rounded as bf16 outputs are; f32 and f16 show it")],
+        does: "computes silu(gate) · up in bf16, step by step",
+        make: |sound| {
+            sound.driven(|llama| {
+                remade(llama, |seen, site, _| {
+                    let (Kind::Act, Some(gate), Some(up)) =
+                        (site.kind, seen.last(Kind::Gate), seen.last(Kind::Up))
+                    else {
+                        return Ok(None);
+                    };
+                    half_act(gate, up).map(Some)
+                })
+            })
+        },
+        red: &["05", "06", "07"],
+        first: Some("model.layers.0.mlp.act"),
+        ..PLANT
+    },
+    Plant {
+        name: "f16-overflow",
+        does: "stretches down_proj over the range of f16 and shrinks its products, which are then infinite",
+        make: |sound| {
+            sound.driven(|llama| {
+                let down: Vec<_> = llama.layers.iter().map(|block| block.mlp.down_proj.clone()).collect();
+                remade(llama, move |seen, site, _| {
+                    let (Kind::Down, Some(layer), Some(x)) = (site.kind, site.layer, seen.last(Kind::Act))
+                    else {
+                        return Ok(None);
+                    };
+                    overflowing(x, matrix(&down[usize::from(layer)])?).map(Some)
+                })
+            })
+        },
+        // 04 fills the context, and demands that its logits are finite.
+        red: &["04", "05", "06", "07", "09"],
+        may: (&["03"], "plain attention multiplies the NaN of a padded value by 0, which is NaN"),
+        first: Some("model.layers.0.mlp.down_proj"),
+        ..PLANT
+    },
+];
+
+/// Every norm, layer by layer, the final one last.
+fn norms(llama: &mut Llama) -> impl Iterator<Item = &mut Norm> {
+    let of_layers = llama
+        .layers
+        .iter_mut()
+        .flat_map(|block| [&mut block.input_layernorm, &mut block.post_attention_layernorm]);
+    of_layers.chain(std::iter::once(&mut llama.norm))
+}
+
+/// The norm that computes `site`, in the order of [`norms`], and what it is computed from.
+fn norm_at<'a>(norms: &'a [Norm], seen: &'a Seen, site: Site) -> Option<(&'a Norm, &'a Tensor)> {
+    let layer = site.layer.map_or(0, usize::from);
+    match site.kind {
+        Kind::InputNorm => Some((&norms[2 * layer], seen.stream()?)),
+        Kind::PostNorm => Some((&norms[2 * layer + 1], seen.last(Kind::PostNormInput)?)),
+        Kind::FinalNorm => Some((norms.last()?, seen.stream()?)),
+        _ => None,
+    }
+}
+
+/// RMSNorm of which every number is bf16, the running sum too: `[b, s, hidden]` → the same.
+fn half_norm(norm: &Norm, x: &Tensor) -> Result<Tensor> {
+    let half = x.to_dtype(DType::BF16)?;
+    let mean = (half.sqr()?.sum_keepdim(D::Minus1)? / half.dim(D::Minus1)? as f64)?; // [b, s, 1]
+    let normed = half.broadcast_div(&(mean + norm.eps)?.sqrt()?)?;
+    Ok(normed.broadcast_mul(&norm.weight.to_dtype(DType::BF16)?)?.to_dtype(x.dtype())?)
+}
+
+/// silu(gate) · up with a rounding to bf16 after each step.
+fn half_act(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    let (half_gate, half_up) = (gate.to_dtype(DType::BF16)?, up.to_dtype(DType::BF16)?);
+    let sigmoid = (half_gate.neg()?.exp()? + 1.0)?.recip()?;
+    Ok(((half_gate * sigmoid)? * half_up)?.to_dtype(gate.dtype())?)
+}
+
+/// x · (c·w)ᵀ in f16, divided by c, where c·w reaches to the end of f16: `[b, s, out]`.
+fn overflowing(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let wide = weight.to_dtype(DType::F32)?;
+    let largest: f32 = wide.abs()?.flatten_all()?.max(0)?.to_scalar()?;
+    let stretch = f64::from(half::f16::MAX.to_f32() / largest);
+    let product = x.to_dtype(DType::F32)?.broadcast_matmul(&(wide * stretch)?.t()?)?; // [b, s, out]
+    // What an f16 accumulator holds: past 65504 it is infinite.
+    Ok((product.to_dtype(DType::F16)?.to_dtype(DType::F32)? / stretch)?.to_dtype(x.dtype())?)
+}

@@ -1,0 +1,112 @@
+//! Weights and what is read of them: rows 16, 19, 25 and 26 of the catalogue.
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::Linear;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::making::{demand, matrix};
+use super::{PLANT, Plant};
+use crate::Result;
+use crate::model::Llama;
+use crate::weights::{Config, Weights};
+
+pub const PLANTS: &[Plant] = &[
+    Plant {
+        name: "qkv-split",
+        does: "joins q, k and v group by group and splits them as if all q came first",
+        make: |sound| {
+            sound.misread(|files| {
+                let layers = files.config.num_hidden_layers;
+                (0..layers).try_for_each(|layer| split_wrongly(&mut files.weights, &files.config, layer))
+            })
+        },
+        red: &["00", "02", "06", "07", "09"],
+        first: Some("model.layers.0.self_attn.q_proj"),
+        ..PLANT
+    },
+    Plant {
+        name: "head-dim",
+        does: "takes head_dim for hidden_size / heads; shapes come from the tensors, the scale does not",
+        make: |sound| {
+            let mut planted = sound.altered(|llama| {
+                let scale = 1.0 / (implied_head_dim(&llama.config) as f64).sqrt();
+                llama.layers.iter_mut().for_each(|block| block.self_attn.scale = scale);
+                Ok(())
+            })?;
+            planted.files.config.head_dim = implied_head_dim(&planted.files.config);
+            Ok(planted)
+        },
+        red: &["00", "03", "06", "07", "09"],
+        first: Some("model.layers.0.self_attn.scores"),
+        shows: |setting| {
+            let config = setting.config;
+            demand(implied_head_dim(config) != config.head_dim, "its head_dim is hidden_size / heads")
+        },
+        ..PLANT
+    },
+    Plant {
+        name: "weight-transposed",
+        does: "multiplies with the transposed q_proj",
+        make: |sound| {
+            sound.altered(|llama| {
+                for block in &mut llama.layers {
+                    let q = &mut block.self_attn.q_proj;
+                    *q = Linear::new(matrix(q)?.t()?.contiguous()?, None).into();
+                }
+                Ok(())
+            })
+        },
+        red: &["02", "06", "07", "09"],
+        first: Some("model.layers.0.self_attn.q_proj"),
+        shows: |setting| {
+            let config = setting.config;
+            demand(config.query_width() == config.hidden_size, "its q_proj is not square: a shape error")
+        },
+        ..PLANT
+    },
+    Plant {
+        name: "lm-head-random",
+        does: "leaves lm_head at random values where the config ties it",
+        make: |sound| sound.altered(randomise_lm_head),
+        red: &["07", "09"],
+        first: Some("lm_head"),
+        shows: |setting| demand(setting.config.tie_word_embeddings, "its lm_head is not tied"),
+        ..PLANT
+    },
+];
+
+fn implied_head_dim(config: &Config) -> usize {
+    config.hidden_size / config.num_attention_heads
+}
+
+/// `[q of group 0, k 0, v 0, q of group 1, …]`, as Megatron and GPT-NeoX store it, cut as `[q, k, v]`.
+fn split_wrongly(weights: &mut Weights, config: &Config, layer: usize) -> Result<()> {
+    let name = |part: &str| format!("model.layers.{layer}.self_attn.{part}_proj.weight");
+    let read = |part: &str| weights.tensor(&name(part), DType::F32, &Device::Cpu);
+    let (q, k, v) = (read("q")?, read("k")?, read("v")?);
+    let (width, group) = (config.head_dim, config.query_width() / config.num_key_value_heads);
+    let mut parts = Vec::new();
+    for head in 0..config.num_key_value_heads {
+        parts.push(q.narrow(0, head * group, group)?);
+        parts.push(k.narrow(0, head * width, width)?);
+        parts.push(v.narrow(0, head * width, width)?);
+    }
+    let fused = Tensor::cat(&parts, 0)?; // [(heads + 2 kv_heads) * head_dim, hidden]
+    let mut start = 0;
+    for (part, rows) in [("q", config.query_width()), ("k", config.key_width()), ("v", config.key_width())] {
+        weights.replace(&name(part), fused.narrow(0, start, rows)?.contiguous()?);
+        start += rows;
+    }
+    Ok(())
+}
+
+/// Uniform, of the spread that layers begin with: 1/√hidden.
+fn randomise_lm_head(llama: &mut Llama) -> Result<()> {
+    let (vocab, hidden) = matrix(&llama.lm_head)?.dims2()?;
+    let (mut rng, spread) = (StdRng::seed_from_u64(0), 1.0 / (hidden as f32).sqrt());
+    let values: Vec<f32> = (0..vocab * hidden).map(|_| rng.random_range(-spread..spread)).collect();
+    let weight = Tensor::from_vec(values, (vocab, hidden), llama.device())?.to_dtype(llama.dtype())?;
+    llama.lm_head = Linear::new(weight, None).into();
+    Ok(())
+}

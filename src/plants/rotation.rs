@@ -1,0 +1,172 @@
+//! Rotations and positions: rows 1, 2, 3, 5 and 7 of the catalogue.
+
+use candle_core::{DType, Tensor};
+use candle_nn::rotary_emb::{rope, rope_i};
+
+use super::making::demand;
+use super::remake::{Seen, remade};
+use super::{PLANT, Plant};
+use crate::Result;
+use crate::model::{Llama, Rope};
+use crate::probe::{Kind, Site};
+use crate::weights::RopeLayout;
+
+/// What a port takes that does not read its config.
+const DEFAULT_THETA: f64 = 10_000.0;
+
+pub const PLANTS: &[Plant] = &[
+    Plant {
+        name: "rope-pairing",
+        does: "rotates the pairs of the other layout",
+        make: |sound| {
+            sound.altered(|llama| {
+                llama.rope.layout = other(llama.rope.layout);
+                Ok(())
+            })
+        },
+        red: &["01B", "06", "07", "09"],
+        first: Some("model.layers.0.self_attn.q_rope"),
+        ..PLANT
+    },
+    Plant {
+        name: "unpermuted-qk",
+        does: "reads the rows of q and k in the order of the other layout",
+        make: |sound| {
+            sound.misread(|files| {
+                let (head_dim, layout) = (files.config.head_dim, files.config.rope_layout);
+                for name in files.weights.names() {
+                    if name.ends_with("q_proj.weight") || name.ends_with("k_proj.weight") {
+                        let rows = files.weights.tensor(&name, DType::F32, &candle_core::Device::Cpu)?;
+                        files.weights.replace(&name, relaid(&rows, head_dim, layout)?);
+                    }
+                }
+                Ok(())
+            })
+        },
+        red: &["00", "02", "06", "07", "09"],
+        first: Some("model.layers.0.self_attn.q_proj"),
+        ..PLANT
+    },
+    Plant {
+        name: "rope-theta",
+        does: "takes θ 10000 for the config's",
+        make: |sound| {
+            sound.misread(|files| {
+                files.config.rope_theta = DEFAULT_THETA;
+                Ok(())
+            })
+        },
+        red: &["00", "01B", "06", "07", "09"],
+        first: Some("model.layers.0.self_attn.q_rope"),
+        shows: |setting| {
+            demand(setting.config.rope_theta != DEFAULT_THETA, "its own θ is 10000, the default")
+        },
+        ..PLANT
+    },
+    Plant {
+        name: "rope-half-tables",
+        does: "makes positions, frequencies, angles, cos and sin in bf16",
+        make: |sound| {
+            sound.driven(|llama| {
+                let (rope, heads) = (llama.rope.clone(), Heads::of(&llama));
+                remade(llama, move |seen, site, _| {
+                    let Some(x) = heads.unrotated(seen, site)? else { return Ok(None) };
+                    half_tables(&rope, &seen.input.positions, &x).map(Some)
+                })
+            })
+        },
+        // bf16 holds every whole number up to 256.
+        reach: 257,
+        // The stored prompts are short: their greedy tokens survive it.
+        red: &["01B", "06", "07"],
+        first: Some("model.layers.0.self_attn.q_rope"),
+        ..PLANT
+    },
+    Plant {
+        name: "shared-counter",
+        does: "advances the position after layer 0 in every decoding step",
+        make: |sound| {
+            sound.driven(|llama| {
+                let (rope, heads) = (llama.rope.clone(), Heads::of(&llama));
+                remade(llama, move |seen, site, _| {
+                    let decoding =
+                        seen.input.len() == 1 && seen.input.positions.iter().flatten().all(|&p| p > 0);
+                    let Some(x) = heads.unrotated(seen, site)? else { return Ok(None) };
+                    if site.layer == Some(0) || !decoding {
+                        return Ok(None);
+                    }
+                    let ahead: Vec<Vec<usize>> =
+                        seen.input.positions.iter().map(|row| row.iter().map(|p| p + 1).collect()).collect();
+                    let wide = rope.at(&ahead, x.device())?.apply(&x)?;
+                    Ok(Some(wide))
+                })
+            })
+        },
+        red: &["04", "09"],
+        first: Some("model.layers.1.self_attn.q_rope"),
+        ..PLANT
+    },
+];
+
+fn other(layout: RopeLayout) -> RopeLayout {
+    match layout {
+        RopeLayout::HalfSplit => RopeLayout::Interleaved,
+        RopeLayout::Interleaved => RopeLayout::HalfSplit,
+    }
+}
+
+/// `[rows, in]` that lie as `layout` has them → as the other layout has them.
+fn relaid(rows: &Tensor, head_dim: usize, layout: RopeLayout) -> Result<Tensor> {
+    let (n, width) = rows.dims2()?;
+    let (members, pairs) = match layout {
+        RopeLayout::HalfSplit => (2, head_dim / 2),
+        RopeLayout::Interleaved => (head_dim / 2, 2),
+    };
+    let heads = rows.reshape((n / head_dim, members, pairs, width))?;
+    Ok(heads.transpose(1, 2)?.contiguous()?.reshape((n, width))?)
+}
+
+/// How projections fall into heads.
+struct Heads {
+    queries: usize,
+    keys: usize,
+    head_dim: usize,
+}
+
+impl Heads {
+    fn of(llama: &Llama) -> Self {
+        let config = &llama.config;
+        let (queries, keys) = (config.num_attention_heads, config.num_key_value_heads);
+        Self { queries, keys, head_dim: config.head_dim }
+    }
+
+    /// What is about to be rotated at `site`, `[b, heads, s, head_dim]`; nothing elsewhere.
+    fn unrotated(&self, seen: &Seen, site: Site) -> Result<Option<Tensor>> {
+        let (projection, heads) = match site.kind {
+            Kind::QRope => (Kind::QProj, self.queries),
+            Kind::KRope => (Kind::KProj, self.keys),
+            _ => return Ok(None),
+        };
+        let Some(x) = seen.last(projection) else { return Ok(None) };
+        let (b, s, _) = x.dims3()?;
+        Ok(Some(x.reshape((b, s, heads, self.head_dim))?.transpose(1, 2)?.contiguous()?))
+    }
+}
+
+/// Rotates `[b, heads, s, head_dim]` by tables of which every number is bf16.
+fn half_tables(rope_of: &Rope, positions: &[Vec<usize>], x: &Tensor) -> Result<Tensor> {
+    let half = |values: Vec<f32>, shape: (usize, usize, usize)| {
+        Tensor::from_vec(values, shape, x.device())?.to_dtype(DType::BF16)
+    };
+    let (batch, s, pairs) = (positions.len(), positions[0].len(), rope_of.frequencies.len());
+    let at = half(positions.iter().flatten().map(|&p| p as f32).collect(), (batch, s, 1))?;
+    let turns = half(rope_of.frequencies.iter().map(|&f| f as f32).collect(), (1, 1, pairs))?;
+    let angles = at.broadcast_mul(&turns)?; // [b, s, head_dim/2]
+    let (cos, sin) = (angles.cos()?.to_dtype(DType::F32)?, angles.sin()?.to_dtype(DType::F32)?);
+    let wide = x.to_dtype(DType::F32)?;
+    let rotated = match rope_of.layout {
+        RopeLayout::HalfSplit => rope(&wide, &cos, &sin)?,
+        RopeLayout::Interleaved => rope_i(&wide, &cos, &sin)?,
+    };
+    Ok(rotated.to_dtype(x.dtype())?)
+}

@@ -1,0 +1,34 @@
+//! Candle's own softmax put back: no row of the catalogue, but a mistake that the model avoids.
+
+use candle_core::{DType, Tensor};
+use candle_nn::ops::softmax_last_dim;
+
+use super::attending::{Attend, attending};
+use super::making::demand;
+use super::{PLANT, Plant};
+use crate::Result;
+
+pub const PLANTS: &[Plant] = &[Plant {
+    name: "softmax-half",
+    does: "sums softmax in bf16, as `softmax_last_dim` does with bf16 scores",
+    make: |sound| sound.driven(|llama| attending(llama, Half)),
+    red: &["03"],
+    may: (&["04", "06", "07"], "behind the sum that lost a part, bf16's own noise is as large"),
+    first: Some("model.layers.0.self_attn.probs"),
+    // Up to 256 equal probabilities are summed exactly, and unequal ones not much further off.
+    reach: 501,
+    shows: |setting| {
+        let long = setting.cases.iter().any(|case| case.length() > 500);
+        demand(setting.dtype == DType::BF16, "only bf16 scores are summed in bf16: --dtype bf16")?;
+        demand(long, "no case is longer than 500 tokens")
+    },
+    ..PLANT
+}];
+
+struct Half;
+
+impl Attend for Half {
+    fn softmax(&self, scores: &Tensor) -> Result<Tensor> {
+        Ok(softmax_last_dim(&scores.to_dtype(DType::BF16)?)?.to_dtype(scores.dtype())?)
+    }
+}

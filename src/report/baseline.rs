@@ -1,0 +1,212 @@
+//! Two reports → what has changed since the earlier one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::json::{Checkpoint, Finding, Number, Report, Standing, Verdict};
+
+/// A share of the budget under which growth is no news.
+const SMALL: f64 = 0.01;
+/// How many times a share must be what it was to be named.
+const GROWN: f64 = 2.0;
+/// Lines of one kind of change that are shown.
+const SHOWN: usize = 8;
+
+/// What has changed since an earlier report.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// What was judged, on what and by what, where that is not the same: its name, then and now.
+    pub settings: Vec<(&'static str, String, String)>,
+    /// Failed or not judged now, and not then.
+    pub newly_red: Vec<String>,
+    /// Passing now, and not then.
+    pub newly_green: Vec<String>,
+    /// Passing as before, on more than twice the share of its budget (shares under 1% aside).
+    pub grown: Vec<String>,
+    /// Judged now only.
+    pub appeared: Vec<String>,
+    /// Judged then only.
+    pub gone: Vec<String>,
+    /// Comparisons of which nothing need be said.
+    pub unchanged: usize,
+}
+
+/// What has changed between `then` and `now`. Checkpoints that were not run both times are named as
+/// such, and their comparisons are not.
+pub fn changes(then: &Report, now: &Report) -> Changes {
+    let mut changes = Changes { settings: settings(then, now), ..Changes::default() };
+    let both = |checkpoint: &Checkpoint, other: &Report| {
+        ran(checkpoint) && other.checkpoints.iter().any(|c| c.id == checkpoint.id && ran(c))
+    };
+    let (before, after) = (things(then, |c| both(c, now)), things(now, |c| both(c, then)));
+    let earlier: BTreeMap<&Key<'_>, &State> = before.iter().map(|(key, state)| (key, state)).collect();
+    for (key, state) in &after {
+        match earlier.get(key) {
+            None => changes.appeared.push(key.to_string()),
+            Some(was) => changes.compare(key, was, state),
+        }
+    }
+    let later: BTreeMap<&Key<'_>, &State> = after.iter().map(|(key, state)| (key, state)).collect();
+    changes.gone =
+        before.iter().filter(|(key, _)| !later.contains_key(key)).map(|(key, _)| key.to_string()).collect();
+    changes
+}
+
+fn ran(checkpoint: &Checkpoint) -> bool {
+    checkpoint.skipped.is_none()
+}
+
+impl Changes {
+    fn compare(&mut self, key: &Key<'_>, was: &State, is: &State) {
+        let green = |state: &State| state.standing == Standing::Passed;
+        match (was.red(), is.red()) {
+            (false, true) => self.newly_red.push(key.to_string()),
+            _ if green(is) && !green(was) => self.newly_green.push(key.to_string()),
+            _ if is.share >= SMALL && is.share > GROWN * was.share => {
+                let percent = |share: f64| format!("{:.1}%", share * 100.0);
+                self.grown.push(format!(
+                    "{key}: {} of budget, was {}",
+                    percent(is.share),
+                    percent(was.share)
+                ));
+            }
+            _ => self.unchanged += 1,
+        }
+    }
+}
+
+/// Everything but the verdicts that two runs may differ in.
+fn settings(then: &Report, now: &Report) -> Vec<(&'static str, String, String)> {
+    let of = |report: &Report| {
+        let Report { tool, model, run, references, checkpoints, .. } = report;
+        let cases: Vec<&str> = references.cases.iter().map(|case| case.case.as_str()).collect();
+        let truth: Vec<String> = references
+            .cases
+            .iter()
+            .map(|case| format!("{} {}", case.case, short(&case.sites_sha256)))
+            .collect();
+        let ids: Vec<&str> = checkpoints.iter().filter(|c| ran(c)).map(|c| c.id.as_str()).collect();
+        [
+            ("version", tool.version.clone()),
+            ("model", model.name.clone()),
+            ("weights", short(&model.weights_sha256)),
+            ("device", run.device.clone()),
+            ("dtype", run.dtype.clone()),
+            ("matmul", run.matmul.clone()),
+            ("attention", run.paths.join(", ")),
+            ("feed", run.feed.clone().unwrap_or_else(|| "all".into())),
+            ("threads", run.threads.to_string()),
+            ("cases", cases.join(", ")),
+            ("truth", truth.join(", ")),
+            ("checkpoints", ids.join(", ")),
+        ]
+    };
+    let differing = of(then).into_iter().zip(of(now)).filter(|((_, was), (_, is))| was != is);
+    let told: Vec<_> = differing.map(|((what, was), (_, is))| (what, was, is)).collect();
+    // Other cases have other truth: that needs no line of its own.
+    let other_cases = told.iter().any(|(what, ..)| *what == "cases");
+    told.into_iter().filter(|(what, ..)| !(other_cases && *what == "truth")).collect()
+}
+
+/// As much of a hash as tells two apart.
+fn short(hash: &str) -> String {
+    hash.chars().take(12).collect()
+}
+
+/// What is compared: a thing of a checkpoint, in a case, driven in a way.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Key<'a> {
+    checkpoint: &'a str,
+    about: &'a str,
+    case: Option<&'a str>,
+    drive: Option<&'a str>,
+}
+
+impl fmt::Display for Key<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.checkpoint, self.about)?;
+        match [self.case, self.drive].into_iter().flatten().collect::<Vec<_>>().join("; ").as_str() {
+            "" => Ok(()),
+            place => write!(f, " ({place})"),
+        }
+    }
+}
+
+/// The worst of all findings under one key.
+struct State {
+    standing: Standing,
+    share: f64,
+}
+
+impl State {
+    fn red(&self) -> bool {
+        matches!(self.standing, Standing::Failed | Standing::NotJudged)
+    }
+}
+
+/// Everything that `report` compares in the chosen checkpoints, in its own order.
+fn things<'a>(report: &'a Report, chosen: impl Fn(&Checkpoint) -> bool) -> Vec<(Key<'a>, State)> {
+    let mut things: Vec<(Key<'a>, State)> = Vec::new();
+    let mut places = BTreeMap::new();
+    for checkpoint in report.checkpoints.iter().filter(|checkpoint| chosen(checkpoint)) {
+        for finding in &checkpoint.findings {
+            let place = *places
+                .entry((&checkpoint.id, &finding.about, &finding.case, &finding.drive))
+                .or_insert(things.len());
+            let share = share(finding);
+            match things.get_mut(place) {
+                Some((_, state)) => {
+                    state.standing = state.standing.max(finding.status);
+                    state.share = state.share.max(share);
+                }
+                None => {
+                    let (checkpoint, about) = (checkpoint.id.as_str(), finding.about.as_str());
+                    let (case, drive) = (finding.case.as_deref(), finding.drive.as_deref());
+                    things.push((
+                        Key { checkpoint, about, case, drive },
+                        State { standing: finding.status, share },
+                    ));
+                }
+            }
+        }
+    }
+    things
+}
+
+/// The share of a budget that a pass used.
+fn share(finding: &Finding) -> f64 {
+    match finding.verdict {
+        Verdict::Pass { share: Number(share) } => share,
+        _ => 0.0,
+    }
+}
+
+impl fmt::Display for Changes {
+    /// A line of counts, then a line a change: of each kind the first few.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = [
+            ("newly red", &self.newly_red),
+            ("newly green", &self.newly_green),
+            ("grown", &self.grown),
+            ("appeared", &self.appeared),
+            ("gone", &self.gone),
+        ];
+        let said: Vec<String> = kinds
+            .iter()
+            .filter(|(_, all)| !all.is_empty())
+            .map(|(kind, all)| format!("{} {kind}", all.len()))
+            .collect();
+        let news = if said.is_empty() { "nothing new".to_owned() } else { said.join(", ") };
+        writeln!(f, "{news}, {} as before", self.unchanged)?;
+        for (what, was, is) in &self.settings {
+            writeln!(f, "   {what:<12} was {was}, is {is}")?;
+        }
+        for (kind, all) in kinds {
+            all.iter().take(SHOWN).try_for_each(|line| writeln!(f, "   {kind:<12} {line}"))?;
+            if all.len() > SHOWN {
+                writeln!(f, "   {:<12} and {} more", "", all.len() - SHOWN)?;
+            }
+        }
+        Ok(())
+    }
+}

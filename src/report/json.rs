@@ -1,0 +1,274 @@
+//! Verdicts as JSON: a whole run in one document, versioned, to be kept, compared and published.
+//!
+//! `docs/report.schema.json` is its JSON Schema. Within a format fields may be added; one that is
+//! taken away, or changes its meaning, is another format.
+
+mod number;
+mod verdicts;
+
+pub use number::Number;
+pub use verdicts::{Difference, Element, Verdict};
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::judge::{self, Outcome, Status};
+use crate::{Error, Result};
+
+/// The format that this version writes and reads.
+pub const FORMAT: u32 = 1;
+
+/// A run.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Report {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Who judged.
+    pub tool: Tool,
+    /// What was judged.
+    pub model: Model,
+    /// On what, and how.
+    pub run: Run,
+    /// By what.
+    pub references: References,
+    /// Every checkpoint that was asked for, in order.
+    pub checkpoints: Vec<Checkpoint>,
+    /// Expected failures that pass: they are failures of the settings file.
+    pub stale_expectations: Vec<StaleExpectation>,
+    /// How many checkpoints have which status.
+    pub summary: Summary,
+    /// What the program ended with: 0 all passed, 1 something differs, 2 could not judge.
+    pub exit_code: u8,
+}
+
+impl Report {
+    /// Reads a report that was written before.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no report, or one of another format.
+    pub fn read(path: &Path) -> Result<Self> {
+        let hint = "give a file that `rbees-check run --report json=FILE` has written";
+        let bytes = std::fs::read(path).map_err(|error| Error::file(path, error, hint))?;
+        let no_report = |error| Error::file(path, format!("not a report: {error}"), hint);
+        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(no_report)?;
+        match value.get("format").and_then(serde_json::Value::as_u64) {
+            Some(format) if format == u64::from(FORMAT) => serde_json::from_value(value).map_err(no_report),
+            Some(format) => {
+                let problem = format!("a report of format {format}; this version reads format {FORMAT}");
+                Err(Error::file(path, problem, "write it again with this version"))
+            }
+            None => Err(Error::file(path, "not a report: it has no `format`", hint)),
+        }
+    }
+}
+
+/// The program that wrote a report.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Tool {
+    /// `rbees-check`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+impl Tool {
+    /// This one.
+    pub fn this() -> Self {
+        Self { name: env!("CARGO_PKG_NAME").into(), version: env!("CARGO_PKG_VERSION").into() }
+    }
+}
+
+/// The model under test.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Model {
+    /// Its name, or the path that it was opened by.
+    pub name: String,
+    /// `4 layers, width 128, 6 heads on 2 kv heads`.
+    pub shape: String,
+    /// One hash that tells its weights from all others.
+    pub weights_sha256: String,
+}
+
+/// What decides the arithmetic and what is looked at.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Run {
+    /// `cpu`, `cuda:0`, `metal:0`.
+    pub device: String,
+    /// `f32`, `bf16`, `f16`.
+    pub dtype: String,
+    /// How weights enter a product: `dense`, `quantized`, `dense and quantized`.
+    pub matmul: String,
+    /// Paths that were judged: `plain`, `fused`, `plain quantized`.
+    pub paths: Vec<String>,
+    /// The one feed that was judged, if not all.
+    pub feed: Option<String>,
+    /// Threads of the processor's pool.
+    pub threads: usize,
+}
+
+/// What the model was judged by.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct References {
+    /// One hash of all files of the model's references; none where cases alone were given.
+    pub files_sha256: Option<String>,
+    /// Every case that was run.
+    pub cases: Vec<Case>,
+}
+
+/// One case: where its truth comes from.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Case {
+    /// Its name.
+    pub case: String,
+    /// The model that it was captured from.
+    pub model: String,
+    /// One hash of every stored site: that of the lines `HASH  SITE` of its manifest.
+    pub sites_sha256: String,
+    /// `pending` until a second oracle has reproduced its truth.
+    pub second_oracle: String,
+    /// Hashes, versions and the command, as the manifest has them.
+    pub provenance: BTreeMap<String, serde_json::Value>,
+}
+
+/// What became of one checkpoint.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Checkpoint {
+    /// `01B`.
+    pub id: String,
+    /// `rope`.
+    pub name: String,
+    /// The worst of its findings.
+    pub status: Standing,
+    /// The largest share of a budget among what passed; none where nothing passed.
+    pub worst_share: Option<Number>,
+    /// What a reader should know: what a path cannot show, decisive steps.
+    pub notes: Vec<String>,
+    /// Why it was not run, if it was not.
+    pub skipped: Option<String>,
+    /// Everything that was judged.
+    pub findings: Vec<Finding>,
+}
+
+/// One comparison.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Finding {
+    /// The site, or the name of the tensor, text, law, distribution or prompt.
+    pub about: String,
+    /// The site, if it is one.
+    pub site: Option<String>,
+    /// The case; none where the model as a whole is judged.
+    pub case: Option<String>,
+    /// How the model was driven: `plain, feed site`.
+    pub drive: Option<String>,
+    /// What became of it, in a word.
+    pub status: Standing,
+    /// Why it was expected to fail, where it was, and did.
+    pub expected: Option<String>,
+    /// Rows left out: their noise in this dtype is as large as they are.
+    pub incomparable_rows: usize,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// The same for people, one line each; empty where it passed.
+    pub text: Vec<String>,
+}
+
+/// The status of a finding or a checkpoint.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It agrees.
+    Passed,
+    /// It was not run.
+    Skipped,
+    /// It differs, and was expected to.
+    Expected,
+    /// It was run and nothing can be said.
+    NotJudged,
+    /// It differs, or was never reached.
+    Failed,
+}
+
+impl From<Status> for Standing {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Passed => Self::Passed,
+            Status::Skipped => Self::Skipped,
+            Status::Expected => Self::Expected,
+            Status::NotJudged => Self::NotJudged,
+            Status::Failed => Self::Failed,
+        }
+    }
+}
+
+/// An expected failure that passes.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct StaleExpectation {
+    /// The file and line that expects it.
+    pub origin: String,
+    /// The checkpoint.
+    pub checkpoint: String,
+    /// What should fail there, if not anything.
+    pub site: Option<String>,
+    /// The case, if not any.
+    pub case: Option<String>,
+    /// Why it was expected to fail.
+    pub reason: String,
+}
+
+impl fmt::Display for StaleExpectation {
+    /// One line: `rbees-check.toml:7: 01B was expected to fail (upstream bug), and passes`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { origin, checkpoint, site, case, reason } = self;
+        write!(f, "{origin}: {checkpoint}")?;
+        site.iter().try_for_each(|site| write!(f, " {site}"))?;
+        case.iter().try_for_each(|case| write!(f, " in case {case}"))?;
+        write!(f, " was expected to fail ({reason}), and passes")
+    }
+}
+
+/// How many checkpoints have which status.
+#[allow(missing_docs, reason = "the names of the statuses")]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Summary {
+    pub passed: usize,
+    pub failed: usize,
+    pub skipped: usize,
+    pub not_judged: usize,
+    pub expected: usize,
+}
+
+impl Summary {
+    /// Counts them.
+    pub fn of(checkpoints: &[Checkpoint]) -> Self {
+        let count = |standing| checkpoints.iter().filter(|c| c.status == standing).count();
+        Self {
+            passed: count(Standing::Passed),
+            failed: count(Standing::Failed),
+            skipped: count(Standing::Skipped),
+            not_judged: count(Standing::NotJudged),
+            expected: count(Standing::Expected),
+        }
+    }
+}
+
+impl Checkpoint {
+    /// What became of `outcome`'s checkpoint.
+    pub fn of(outcome: &Outcome) -> Self {
+        let share = |finding: &judge::Finding| match finding.verdict {
+            judge::Verdict::Pass(share) => Some(Number(share)),
+            _ => None,
+        };
+        Self {
+            id: outcome.checkpoint.id.into(),
+            name: outcome.checkpoint.name.into(),
+            status: outcome.status().into(),
+            worst_share: outcome.worst().and_then(share),
+            notes: outcome.notes.clone(),
+            skipped: outcome.skipped.clone(),
+            findings: outcome.findings.iter().map(Finding::of).collect(),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Numbers that may be none: JSON has no NaN and no infinity, and a wrong tensor has both.
+
+use serde::de::{Error, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A float64: a JSON number, or one of the strings `NaN`, `Infinity`, `-Infinity`. Two NaN are equal.
+#[derive(Clone, Copy, Debug)]
+pub struct Number(pub f64);
+
+impl PartialEq for Number {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0 || (self.0.is_nan() && other.0.is_nan())
+    }
+}
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            value if value.is_finite() => serializer.serialize_f64(value),
+            value if value.is_nan() => serializer.serialize_str("NaN"),
+            value if value > 0.0 => serializer.serialize_str("Infinity"),
+            _ => serializer.serialize_str("-Infinity"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AsNumber).map(Self)
+    }
+}
+
+struct AsNumber;
+
+impl Visitor<'_> for AsNumber {
+    type Value = f64;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a number, \"NaN\", \"Infinity\" or \"-Infinity\"")
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<f64, E> {
+        Ok(value)
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<f64, E> {
+        Ok(value as f64)
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<f64, E> {
+        Ok(value as f64)
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<f64, E> {
+        match value {
+            "NaN" => Ok(f64::NAN),
+            "Infinity" => Ok(f64::INFINITY),
+            "-Infinity" => Ok(f64::NEG_INFINITY),
+            other => Err(E::invalid_value(Unexpected::Str(other), &self)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(0.5, "0.5")]
+    #[case(-4.2e-6, "-4.2e-6")]
+    #[case(f64::MIN_POSITIVE, "2.2250738585072014e-308")]
+    #[case(f64::NAN, "\"NaN\"")]
+    #[case(f64::INFINITY, "\"Infinity\"")]
+    #[case(f64::NEG_INFINITY, "\"-Infinity\"")]
+    fn every_float_goes_to_json_and_comes_back(#[case] value: f64, #[case] json: &str) {
+        assert_eq!(serde_json::to_string(&Number(value)).unwrap(), json);
+        assert_eq!(serde_json::from_str::<Number>(json).unwrap(), Number(value));
+    }
+
+    #[rstest]
+    fn whole_numbers_are_numbers_and_other_words_are_not(
+        #[values("\"nan\"", "\"1.0\"", "null", "true")] json: &str,
+    ) {
+        assert_eq!(serde_json::from_str::<Number>("3").unwrap(), Number(3.0));
+        assert!(serde_json::from_str::<Number>(json).is_err());
+    }
+}

@@ -1,0 +1,177 @@
+//! The harness held to what it promises: every mistake of the catalogue is planted into a sound
+//! model, and must turn exactly its declared checkpoints red.
+
+mod caught;
+mod named;
+mod text;
+
+pub use caught::{Caught, OnPath};
+pub use named::Named;
+pub use text::{line, matrix, summary};
+
+use candle_core::{DType, Device};
+
+use crate::checkpoints::{self, Checkpoint};
+use crate::judge::{self, ModelFacts, Outcome, Subject};
+use crate::mistakes::{self, Mistake};
+use crate::model::{Attention, Llama};
+use crate::models::Model;
+use crate::plants::{self, Plant, Planted, Setting, Sound, Standing};
+use crate::reference::Reference;
+use crate::{Error, Result};
+
+/// Positions up to which a case is short: longer ones are judged only for plants that need them.
+const SHORT: usize = 64;
+
+/// A sound model and all that it is judged by.
+pub struct Bench<'a> {
+    model: &'a Model,
+    llama: Llama,
+    cases: Vec<Reference>,
+    facts: Option<ModelFacts>,
+}
+
+/// One line of the self-test.
+pub struct Row {
+    /// The row of the catalogue, if it is one.
+    pub mistake: Option<&'static Mistake>,
+    /// The name of the mistake, or of the plant that has no row.
+    pub name: &'static str,
+    /// Where it stands on this model.
+    pub standing: Standing,
+}
+
+impl<'a> Bench<'a> {
+    /// `model` on the CPU in `dtype`, with every case of its references.
+    ///
+    /// # Errors
+    /// It has no references, or cannot be loaded.
+    pub fn new(model: &'a Model, dtype: DType) -> Result<Self> {
+        let cases = model.fixture.iter().flat_map(|fixture| &fixture.cases);
+        Self::by(model, dtype, &cases.map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// As [`Bench::new`], with these cases only.
+    ///
+    /// # Errors
+    /// As [`Bench::new`], and for an unknown case.
+    pub fn by(model: &'a Model, dtype: DType, cases: &[&str]) -> Result<Self> {
+        let Some(fixture) = &model.fixture else {
+            let hint =
+                "plants are made in models that have references: tiny-llama, tiny-llama2, smollm2-135m";
+            return Err(Error::input(format!("{}: no references", model.name), hint));
+        };
+        let llama = Llama::load(&model.weights, &Device::Cpu, dtype, Attention::Plain)?;
+        let cases = cases.iter().map(|case| fixture.case(case)).collect::<Result<_>>()?;
+        let subject = Subject::new(model, &[], &Device::Cpu, dtype, &[] as &[Attention])?;
+        Ok(Self { model, llama, cases, facts: subject.model })
+    }
+
+    /// What it computes in.
+    pub fn dtype(&self) -> DType {
+        self.llama.dtype()
+    }
+
+    /// The cases that it is judged by.
+    pub fn cases(&self) -> &[Reference] {
+        &self.cases
+    }
+
+    /// Can `plant` show here?
+    ///
+    /// # Errors
+    /// What the model, its cases or the dtype lack, in words.
+    pub fn can_show(&self, plant: &Plant) -> Result<(), String> {
+        (plant.shows)(&self.setting())
+    }
+
+    fn setting(&self) -> Setting<'_> {
+        Setting { config: &self.llama.config, cases: &self.cases, dtype: self.dtype() }
+    }
+
+    /// Every row of the catalogue and where it stands here, then the plants without a row.
+    pub fn rows(&self) -> Vec<Row> {
+        let setting = self.setting();
+        let of_catalogue = mistakes::all().map(|mistake| Row {
+            mistake: Some(mistake),
+            name: mistake.name,
+            standing: plants::standing(mistake, &setting),
+        });
+        let others = plants::all().filter(|plant| mistakes::find(plant.name).is_none());
+        let others = others.map(|plant| Row {
+            mistake: None,
+            name: plant.name,
+            standing: match (plant.shows)(&setting) {
+                Ok(()) => Standing::Planted(plant),
+                Err(why) => Standing::NotHere(why),
+            },
+        });
+        of_catalogue.chain(others).collect()
+    }
+
+    /// The sound model on `path`.
+    ///
+    /// # Errors
+    /// The path cannot run here.
+    pub fn sound(&self, path: Attention) -> Result<Llama> {
+        self.llama.on(path)
+    }
+
+    /// Plants `plant` on each of its paths and runs every checkpoint.
+    ///
+    /// # Errors
+    /// The plant cannot be made, or the harness cannot go on.
+    pub fn catch(&mut self, plant: &'static Plant) -> Result<Caught> {
+        let reaches = |case: &&Reference| plant.reach > SHORT && case.length() >= plant.reach;
+        let far = self.cases.iter().filter(reaches).min_by_key(|case| case.length());
+        let near = self.cases.iter().filter(|case| case.length() <= SHORT);
+        let chosen: Vec<String> = near.chain(far).map(|case| case.manifest.case.clone()).collect();
+        self.catch_by(plant, plant.paths, &chosen, &checkpoints::ALL)
+    }
+
+    /// As [`Bench::catch`], on these paths, by these cases and checkpoints.
+    ///
+    /// # Errors
+    /// As [`Bench::catch`].
+    pub fn catch_by(
+        &mut self,
+        plant: &'static Plant,
+        on: &[Attention],
+        cases: &[String],
+        checkpoints: &[&'static Checkpoint],
+    ) -> Result<Caught> {
+        let mut paths = Vec::new();
+        for &path in on {
+            let llama = self.sound(path)?;
+            let planted = (plant.make)(&Sound { model: self.model, llama: &llama })?;
+            paths.push(OnPath::new(plant, path, self.judge(planted, cases, checkpoints)?));
+        }
+        Ok(Caught { plant, paths })
+    }
+
+    /// Runs `checkpoints`, each alone: in a run of all of them generation would wait for the others.
+    fn judge(
+        &mut self,
+        planted: Planted,
+        cases: &[String],
+        checkpoints: &[&'static Checkpoint],
+    ) -> Result<Vec<Outcome>> {
+        let (chosen, others) =
+            std::mem::take(&mut self.cases).into_iter().partition(|case| cases.contains(&case.manifest.case));
+        let mut subject = Subject {
+            config: planted.files.config,
+            weights: &planted.files.weights,
+            tokenizer: &planted.files.tokenizer,
+            ports: vec![planted.port],
+            cases: chosen,
+            model: self.facts.take(),
+            feed: None,
+        };
+        let outcomes = checkpoints.iter().map(|checkpoint| judge::run(&mut subject, checkpoint)).collect();
+        self.cases = subject.cases;
+        self.cases.extend::<Vec<Reference>>(others);
+        self.cases.sort_by(|a, b| a.manifest.case.cmp(&b.manifest.case));
+        self.facts = subject.model;
+        outcomes
+    }
+}

@@ -1,0 +1,77 @@
+//! The self-test as text: a matrix of mistakes and checkpoints, and a line for the end.
+
+use candle_core::DType;
+
+use super::{Caught, Row};
+use crate::checkpoints;
+use crate::plants::Standing;
+
+/// The head of the matrix.
+pub fn matrix() -> String {
+    let ids: String = checkpoints::ALL.iter().map(|checkpoint| format!(" {:<3}", checkpoint.id)).collect();
+    format!("{:24}{ids}  margin   named", "")
+}
+
+/// `1  rope-pairing … ·   ·   ·   X   …   1e5      rope-pairing`, or why it is not here.
+pub fn line(row: &Row, caught: Option<&Caught>, dtype: DType) -> String {
+    let number = row.mistake.map_or(String::new(), |mistake| mistake.number.to_string());
+    let head = format!("{number:>3}  {:<19}", row.name);
+    match (&row.standing, caught) {
+        (Standing::NotHere(why), _) => format!("{head} not here: {why}"),
+        (Standing::Planted(_), None) => format!("{head} not run"),
+        (Standing::Planted(_), Some(caught)) => {
+            let cells: String = checkpoints::ALL
+                .iter()
+                .map(|checkpoint| format!(" {:<3}", cell(caught, checkpoint.id)))
+                .collect();
+            if let Some((why, share)) = caught.unseen(dtype) {
+                return format!(
+                    "{head} unseen in {}, at {:.0}% of budget: {why}",
+                    dtype.as_str(),
+                    share * 100.0
+                );
+            }
+            let faults = caught.faults(dtype);
+            let wrong: String = faults.iter().map(|fault| format!("\n{:24} {fault}", "")).collect();
+            format!("{head}{cells}  {:<8} {}{wrong}", margin(caught), named(caught)).trim_end().to_owned()
+        }
+    }
+}
+
+/// Red on every path, on some, or on none; `~` where it need not be either.
+fn cell(caught: &Caught, id: &str) -> &'static str {
+    if caught.plant.may.0.contains(&id) {
+        return "~";
+    }
+    let red = caught.paths.iter().filter(|on| on.red.contains(id)).count();
+    match red {
+        0 if caught.paths.iter().any(|on| on.void.contains(id)) => "?",
+        0 => "·",
+        all if all == caught.paths.len() => "X",
+        _ => "x",
+    }
+}
+
+/// To a power of ten: the last digits are the machine's.
+fn margin(caught: &Caught) -> String {
+    match caught.margin() {
+        _ if caught.plant.red.is_empty() => "green".to_owned(),
+        None => "exact".to_owned(),
+        Some(margin) if margin.is_finite() => format!("1e{}", margin.log10().floor()),
+        Some(_) => "inf".to_owned(),
+    }
+}
+
+fn named(caught: &Caught) -> String {
+    let Some(named) = caught.paths.first().and_then(|on| on.named.as_ref()) else { return "-".to_owned() };
+    let next = named
+        .runner_up
+        .as_ref()
+        .map_or(String::new(), |(name, residual)| format!(", next {name} {residual:.0e}"));
+    format!("rank {}, residual {:.0e}{next}", named.rank, named.residual)
+}
+
+/// The last line.
+pub fn summary(planted: usize, caught: usize, named: usize) -> String {
+    format!("planted: {planted}  caught: {caught}  named: {named}")
+}

@@ -1,0 +1,119 @@
+//! What can be solved for in an attention: scale, window, head map; and a misread of memory.
+
+use super::Evidence;
+use super::attention::Misread;
+use super::fit::{ANY, Estimate};
+use crate::oracle::{Heads, Rows, scores};
+use crate::probe::Kind;
+
+/// The scale of scores, from theirs under the scale `right`: each row gives c = ⟨got, p⟩ / ⟨p, p⟩.
+pub(super) fn ratio(e: &Evidence<'_>, theory: &Rows, right: f64) -> Option<Estimate> {
+    Estimate::of((0..theory.len()).map(|r| {
+        let (mut product, mut square, mut n) = (0.0, 0.0, 0usize);
+        for (&got, &p) in e.got.row(r).iter().zip(theory.row(r)) {
+            if got.is_finite() && p.is_finite() && p != ANY {
+                product += got * p;
+                square += p * p;
+                n += 1;
+            }
+        }
+        // An error of `rms` in n entries is at most this long along the row.
+        let off = e.budget(r, e.got.row(r)).rms * (n as f64).sqrt() / square.sqrt();
+        (right * product / square, right * off)
+    }))
+}
+
+/// The scale with which `run` comes nearest to what the port gave: Newton's steps on ln c, from each
+/// of a few starts, for it enters through a softmax.
+pub(super) fn scale(e: &Evidence<'_>, right: f64, run: &dyn Fn(f64) -> Option<Rows>) -> Option<Estimate> {
+    let distance = |rows: &Rows| -> f64 {
+        rows.values.iter().zip(&e.got.values).map(|(a, b)| (a - b) * (a - b)).sum::<f64>()
+    };
+    let starts = [-2.0, -1.0, -0.3, 0.3, 1.0, 2.0, 3.0].map(|step: f64| right * step.exp());
+    let start = starts
+        .into_iter()
+        .filter_map(|c| Some((c, distance(&run(c)?))))
+        .min_by(|a, b| a.1.total_cmp(&b.1))?;
+    let (mut c, mut bound) = (start.0, f64::INFINITY);
+    for _ in 0..12 {
+        let (here, there) = (run(c)?, run(c * (1.0 + 1e-6))?);
+        let (mut product, mut square, mut allowed) = (0.0, 0.0, 0.0);
+        for r in 0..here.len() {
+            let budget = e.budget(r, e.got.row(r)).rms;
+            allowed += budget * budget * here.width as f64;
+            for ((h, t), g) in here.row(r).iter().zip(there.row(r)).zip(e.got.row(r)) {
+                let slope = (t - h) / 1e-6;
+                product += slope * (g - h);
+                square += slope * slope;
+            }
+        }
+        if square.is_nan() || square <= 0.0 || !product.is_finite() {
+            return None;
+        }
+        c *= (product / square).clamp(-1.0, 1.0).exp();
+        bound = c * (allowed / square).sqrt();
+    }
+    Some(Estimate { value: c, bound })
+}
+
+/// How many tokens back a query sees, if two queries at least see fewer than there are.
+pub(super) fn window(e: &Evidence<'_>) -> Option<usize> {
+    if e.site.kind != Kind::Scores {
+        return None;
+    }
+    let t = e.got.width / e.config().num_attention_heads;
+    let seen = |r: usize| e.got.row(r)[..t].iter().filter(|v| **v > f64::NEG_INFINITY).count();
+    let widest = (0..e.got.len()).map(seen).max()?;
+    let full = (0..e.got.len()).filter(|&r| e.tokens.positions[r] >= widest && seen(r) == widest).count();
+    (full > 1 && widest > 0).then_some(widest)
+}
+
+/// Which key head each query head looks at: the one whose products the port's scores follow best.
+pub(super) fn map(e: &Evidence<'_>, heads: &Heads) -> Option<Vec<usize>> {
+    let (k, slots) = e.cached(Kind::KRope)?;
+    let q = e.fed(e.beside(Kind::QRope))?;
+    let (batch, t) = (e.tokens.batch(), slots.len());
+    let on = |g: usize| {
+        let all = Heads { looks_at: vec![g; heads.count()], ..heads.clone() };
+        scores(&q, &k, &batch, &slots, &all, |_, _, _| true)
+    };
+    let all: Vec<Rows> = (0..e.config().num_key_value_heads).map(on).collect();
+    let follows = |h: usize, theory: &Rows| {
+        let (mut gt, mut gg, mut tt) = (0.0, 0.0, 0.0);
+        for r in 0..theory.len() {
+            for (&g, &p) in e.got.row(r)[h * t..][..t].iter().zip(&theory.row(r)[h * t..][..t]) {
+                if g.is_finite() && p.is_finite() {
+                    gt += g * p;
+                    gg += g * g;
+                    tt += p * p;
+                }
+            }
+        }
+        gt / (gg * tt).sqrt()
+    };
+    let best = |h: usize| {
+        let follow = all.iter().map(|theory| follows(h, theory)).enumerate();
+        follow.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(g, _)| g)
+    };
+    (0..heads.count()).map(best).collect()
+}
+
+/// Keys or values of one sequence, read from memory without its strides.
+pub(super) fn misread(e: &Evidence<'_>, x: &Rows, head_dim: usize, how: Misread) -> Option<Rows> {
+    let (s, heads) = (e.window.end.min(x.len()), x.width / head_dim);
+    let entry = |r: usize, j: usize| {
+        let (head, i) = (j / head_dim, j % head_dim);
+        let n = head * s + r;
+        match how {
+            Misread::Heads => x.values[n * head_dim + i],
+            Misread::Buffer { length } => match (n / length, n % length) {
+                (head, slot) if head < heads && slot < s => x.row(slot)[head * head_dim + i],
+                _ => 0.0,
+            },
+        }
+    };
+    (x.len() == e.all.length).then(|| {
+        // Slots behind the call's end are not looked at.
+        Rows::from_fn(x.len(), x.width, |r, j| if r < s { entry(r, j) } else { 0.0 })
+    })
+}

@@ -1,0 +1,48 @@
+//! Mistakes of what drives a model: the cache between two prompts, the end of a text, the sampler.
+
+use super::{Diagnosis, Named};
+
+fn exact(mistake: &'static str, says: String, fix: &str) -> Diagnosis {
+    let named = Named { mistake, says, fix: fix.into(), residual: 0.0, flips: 0 };
+    Diagnosis { named: vec![named], runner_up: None }
+}
+
+/// A prompt whose first token sees more keys than its own.
+pub fn sees_the_past() -> Diagnosis {
+    let says = "the first token of a new prompt sees what the prompt before it left in the cache";
+    exact("cache-kept", says.into(), "empty the cache of every layer before a new prompt")
+}
+
+/// A text that goes on behind `last`, or stops early: known ends `ours`, of `theirs`.
+pub fn other_ends(ours: &[u32], theirs: &[u32], last: u32) -> Diagnosis {
+    if theirs.contains(&last) && !ours.contains(&last) {
+        let says = format!("you know the ends {ours:?}; the model has {theirs:?}, and ended with {last}");
+        return exact("one-eos", says, "stop at every `eos_token_id` of generation_config.json");
+    }
+    Diagnosis::default()
+}
+
+/// A token that is not the largest of its own logits, but is so after a penalty on those that stand
+/// in the text already (Keskar et al., 2019): positive logits divided, negative ones multiplied.
+pub fn sampled(logits: &[f32], text: &[u32], got: u32) -> Diagnosis {
+    let best = |penalty: f32| {
+        let penalised = |id: usize| match text.contains(&(id as u32)) {
+            true if logits[id] > 0.0 => logits[id] / penalty,
+            true => logits[id] * penalty,
+            false => logits[id],
+        };
+        (0..logits.len()).max_by(|&a, &b| penalised(a).total_cmp(&penalised(b))).map(|id| id as u32)
+    };
+    if best(1.0) == Some(got) {
+        return Diagnosis::default();
+    }
+    let known = [1.1, 1.05, 1.15, 1.2, 1.18, 1.3, 1.5, 2.0];
+    match known.into_iter().find(|&penalty| best(penalty) == Some(got)) {
+        Some(penalty) => exact(
+            "sampler-default",
+            format!("token {got} is not the largest logit, but is with a repetition penalty of {penalty}"),
+            "greedy decoding has no penalty: set it to 1",
+        ),
+        None => Diagnosis::default(),
+    }
+}

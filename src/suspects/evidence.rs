@@ -1,0 +1,158 @@
+//! What is known of a site that differs: the port's rows, truth at the same rows, and truth at all
+//! that it is computed from.
+
+use std::ops::Range;
+
+use candle_core::DType;
+use half::{bf16, f16};
+
+use crate::compare::{Budget, Noise, Scale};
+use crate::oracle::{Rows, Slots, Tokens};
+use crate::probe::{Kind, Layout, Site};
+use crate::weights::{Config, Weights};
+
+/// A red site and everything around it.
+pub struct Evidence<'a> {
+    /// The site.
+    pub site: Site,
+    /// The weights, and the config that belongs to them.
+    pub weights: &'a Weights,
+    /// What the port computes in.
+    pub dtype: DType,
+    /// How the port's tensor lies at this site; `got` is in the reference's order already.
+    pub layout: Layout,
+    /// Kinds that the port's path never makes a tensor of.
+    pub hides: &'a [Kind],
+    /// The judged rows: where they stand and their positions.
+    pub tokens: Tokens,
+    /// Every real token of the case.
+    pub all: Tokens,
+    /// What the port computed, `[rows, width]`. What masks bar is −inf.
+    pub got: Rows,
+    /// What it is held against: truth, or for a law the port's own prefill.
+    pub want: Rows,
+    /// Measured noise of each row.
+    pub noise: Vec<Noise>,
+    /// How many times that is allowed.
+    pub factor: f64,
+    /// The slots that this call fed; keys are visible up to its end.
+    pub window: Range<usize>,
+    /// Truth at any site, with the places that its rows stand at.
+    pub truth: &'a dyn Fn(Site) -> Option<Stored>,
+    /// Does the same kind of site in layer 0 agree?
+    pub first_layer_agrees: bool,
+}
+
+/// Stored truth.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Its rows.
+    pub rows: Rows,
+    /// Batch row and slot of each.
+    pub places: Vec<(usize, usize)>,
+}
+
+impl Evidence<'_> {
+    /// The config.
+    pub fn config(&self) -> &Config {
+        self.weights.config()
+    }
+
+    /// The site of `kind` in the same layer, or outside the layers.
+    pub fn beside(&self, kind: Kind) -> Site {
+        Site { layer: if kind.in_layer() { self.site.layer } else { None }, kind }
+    }
+
+    /// Truth at `site`, at the judged rows, as the port was fed it: rounded to its dtype.
+    pub fn fed(&self, site: Site) -> Option<Rows> {
+        let stored = (self.truth)(site)?;
+        let mut values = Vec::with_capacity(self.tokens.places.len() * stored.rows.width);
+        for place in &self.tokens.places {
+            let r = stored.places.binary_search(place).ok()?;
+            values.extend(stored.rows.row(r).iter().map(|&v| round(v, self.dtype)));
+        }
+        let rows = Rows::new(stored.rows.width, values);
+        Some(if site.kind.over_keys() { self.seen(&rows) } else { rows })
+    }
+
+    /// Rows over all slots → the same over those that this call sees.
+    fn seen(&self, rows: &Rows) -> Rows {
+        let (slots, seen) = (self.all.length, self.window.end.min(self.all.length));
+        rows.columns(rows.width / slots * seen, |j| j / seen * slots + j % seen)
+    }
+
+    /// As [`Evidence::fed`], for the sites that this one is computed from, in order.
+    pub fn inputs(&self) -> Option<Vec<Rows>> {
+        let sites = self.site.inputs(self.config().num_hidden_layers);
+        sites.into_iter().map(|site| self.fed(site)).collect()
+    }
+
+    /// All keys, or values, that the port was fed at `kind`, and the slots that they stand in.
+    pub fn cached(&self, kind: Kind) -> Option<(Rows, Slots)> {
+        let stored = (self.truth)(self.beside(kind))?;
+        let mut values = stored.rows.values;
+        values.iter_mut().for_each(|v| *v = round(*v, self.dtype));
+        let rows = Rows::new(stored.rows.width, values);
+        Some((rows, Slots::new(&stored.places, self.all.length).until(self.window.end)))
+    }
+
+    /// What `theory`, row `r` of what the tensor would be, may differ by from what the port gives.
+    pub fn budget(&self, r: usize, theory: &[f64]) -> Budget {
+        let scale = Scale::of(theory.iter().copied());
+        Budget::derive(scale, self.noise[r], self.factor, self.dtype)
+    }
+
+    /// The entries in which the port's row `r` is wrong.
+    pub fn wrong(&self, r: usize) -> impl Iterator<Item = usize> + '_ {
+        let budget = self.budget(r, self.want.row(r));
+        let pairs = self.got.row(r).iter().zip(self.want.row(r)).enumerate();
+        pairs
+            .filter(move |(_, (got, want))| {
+                let error = (**got - **want).abs();
+                got != want && (error.is_nan() || error > budget.max)
+            })
+            .map(|(j, _)| j)
+    }
+
+    /// Do all rows at position 0 agree, and is there another one?
+    pub fn position_0_agrees(&self) -> bool {
+        let positions = &self.tokens.positions;
+        let at_0 = || (0..self.got.len()).filter(|&r| positions[r] == 0);
+        at_0().next().is_some() && at_0().all(|r| self.wrong(r).next().is_none())
+    }
+
+    /// Where the config key `key` stands, in the user's own words: `` `rope_theta`, config.json ``.
+    pub fn key(&self, key: &'static str) -> String {
+        key_in(self.weights, key)
+    }
+}
+
+/// Where the config key `key`, by its Hugging Face name, stands in the file that was read.
+pub fn key_in(weights: &Weights, key: &'static str) -> String {
+    if weights.gguf().is_none() {
+        return format!("`{key}`, config.json");
+    }
+    let own = match key {
+        "rope_theta" => "llama.rope.freq_base",
+        "rms_norm_eps" => "llama.attention.layer_norm_rms_epsilon",
+        "head_dim" => "llama.attention.key_length",
+        "num_attention_heads" => "llama.attention.head_count",
+        "num_key_value_heads" => "llama.attention.head_count_kv",
+        "eos_token_ids" => "tokenizer.ggml.eos_token_id",
+        "bos_token_id" => "tokenizer.ggml.bos_token_id",
+        "max_position_embeddings" => "llama.context_length",
+        other => other,
+    };
+    let file = weights.origin().file_name().unwrap_or_default().to_string_lossy();
+    format!("`{own}`, {file}")
+}
+
+/// The nearest value of `dtype`.
+pub fn round(value: f64, dtype: DType) -> f64 {
+    match dtype {
+        DType::F64 => value,
+        DType::BF16 => bf16::from_f64(value).to_f64(),
+        DType::F16 => f16::from_f64(value).to_f64(),
+        _ => f64::from(value as f32),
+    }
+}

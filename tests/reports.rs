@@ -1,0 +1,199 @@
+//! What a program reads of a run: JSON by its schema, JUnit by another parser, the two in agreement.
+
+mod program;
+
+use std::fs;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use insta::assert_snapshot;
+use program::{home, rbees_in, reported, stderr, told_in, wrong_theta};
+use roxmltree::Document;
+use rstest::rstest;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A passing run over every checkpoint.
+static PASSING: LazyLock<(i32, Value, String)> =
+    LazyLock::new(|| reported(home().path(), &["all", "--model", "tiny-llama2"]));
+
+/// A run in which facts and sites are red, and one checkpoint waits for others.
+static FAILING: LazyLock<(i32, Value, String)> = LazyLock::new(|| {
+    let folder = home();
+    wrong_theta(&folder.path().join("wrong"));
+    reported(folder.path(), &["0", "1", "1B", "6", "9", "--model", "wrong", "--references", "tiny-llama"])
+});
+
+/// tiny-llama as a folder whose final norm begins with this float16.
+fn norm_begins_with(float16: u16) -> TempDir {
+    let folder = home();
+    wrong_theta(&folder.path().join("wrong"));
+    let file = folder.path().join("wrong/model.safetensors");
+    let mut bytes = fs::read(&file).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let tensors: Value = serde_json::from_slice(&bytes[8..8 + header]).unwrap();
+    let norm = &tensors["model.norm.weight"];
+    assert_eq!(norm["dtype"], "F16");
+    let begin = 8 + header + norm["data_offsets"][0].as_u64().unwrap() as usize;
+    bytes[begin..begin + 2].copy_from_slice(&float16.to_le_bytes());
+    fs::write(file, bytes).unwrap();
+    folder
+}
+
+/// What the schema has against a report.
+fn complaints(report: &Value) -> Vec<String> {
+    let text = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/report.schema.json")).unwrap();
+    let schema = serde_json::from_slice(&text).unwrap();
+    jsonschema::meta::validate(&schema).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    schema.iter_errors(report).map(|error| format!("{}: {error}", error.instance_path())).collect()
+}
+
+fn findings(report: &Value) -> impl Iterator<Item = &Value> {
+    let checkpoints = report["checkpoints"].as_array().unwrap().iter();
+    checkpoints.flat_map(|checkpoint| checkpoint["findings"].as_array().unwrap())
+}
+
+#[test]
+fn a_passing_report_keeps_to_the_schema_and_says_what_ran() {
+    let (code, report, _) = &*PASSING;
+    assert_eq!(complaints(report), [""; 0]);
+    assert_eq!((*code, &report["exit_code"], &report["format"]), (0, &json!(0), &json!(1)));
+    assert_eq!(report["summary"]["passed"], 12);
+    assert_eq!(report["model"]["shape"], "3 layers, width 128, 4 heads");
+    assert_eq!(
+        [&report["run"]["device"], &report["run"]["dtype"], &report["run"]["matmul"]],
+        ["cpu", "f32", "dense"]
+    );
+    let cases: Vec<&Value> =
+        report["references"]["cases"].as_array().unwrap().iter().map(|case| &case["case"]).collect();
+    assert_eq!(cases, ["batch-right", "short"]);
+    assert!(findings(report).count() > 1000);
+    assert!(findings(report).all(|finding| finding["verdict"]["kind"] == "pass"));
+}
+
+#[test]
+fn a_failing_report_keeps_to_the_schema_and_says_how() {
+    let (code, report, _) = &*FAILING;
+    assert_eq!(complaints(report), [""; 0]);
+    assert_eq!((*code, &report["exit_code"]), (1, &json!(1)));
+    let statuses: Vec<&Value> =
+        report["checkpoints"].as_array().unwrap().iter().map(|checkpoint| &checkpoint["status"]).collect();
+    assert_eq!(statuses, ["failed", "passed", "failed", "failed", "skipped"]);
+    assert_eq!(report["checkpoints"][4]["skipped"], "waits for 00, 01B, 06");
+    let first = findings(report).find(|finding| finding["verdict"]["kind"] == "differs").unwrap();
+    assert_eq!(first["site"], "model.layers.0.self_attn.q_rope");
+    assert_eq!(first["verdict"]["elements"], 1920);
+    let worst = &first["verdict"]["worst"];
+    let past = worst["got"].as_f64().unwrap() - worst["want"].as_f64().unwrap();
+    assert!(past.abs() > worst["budget"].as_f64().unwrap(), "{first}");
+}
+
+#[rstest]
+#[case::nan(0x7e00, "NaN")]
+#[case::infinity(0x7c00, "Infinity")]
+#[case::minus_infinity(0xfc00, "-Infinity")]
+fn what_json_has_no_number_for_is_a_string(#[case] float16: u16, #[case] said: &str) {
+    let folder = norm_begins_with(float16);
+    let (code, report, _) =
+        reported(folder.path(), &["1", "--model", "wrong", "--references", "tiny-llama", "--case", "single"]);
+    assert_eq!(complaints(&report), [""; 0]);
+    assert_eq!(code, 1);
+    let norm = findings(&report).find(|f| f["site"] == "model.norm" && f["status"] == "failed").unwrap();
+    assert!(norm["verdict"]["not_finite"].as_u64().unwrap() > 0);
+    let got = &norm["verdict"]["first"]["got"];
+    // An infinite weight gives infinities of both signs, as its input has.
+    assert!(got == said || (said != "NaN" && got.as_str().unwrap().ends_with("Infinity")), "{norm}");
+}
+
+#[rstest]
+#[case::another_format("/format", json!(2))]
+#[case::a_status_nobody_knows("/checkpoints/0/status", json!("fine"))]
+#[case::a_verdict_nobody_knows("/checkpoints/2/findings/0/verdict/kind", json!("perfect"))]
+#[case::a_verdict_without_its_share("/checkpoints/2/findings/0/verdict", json!({"kind": "pass"}))]
+#[case::a_share_that_is_text("/checkpoints/2/findings/0/verdict/share", json!("0.3"))]
+#[case::no_hash("/model/weights_sha256", json!("unknown"))]
+#[case::no_findings("/checkpoints/0/findings", json!(null))]
+#[case::counts_that_are_none("/summary/passed", json!(-1))]
+#[case::a_field_nobody_knows("/tool", json!({"name": "rbees-check", "version": "1", "mood": "good"}))]
+fn the_schema_refuses(#[case] place: &str, #[case] value: Value) {
+    let mut report = PASSING.1.clone();
+    *report.pointer_mut(place).unwrap() = value;
+    assert!(!complaints(&report).is_empty());
+}
+
+#[test]
+fn the_schema_has_room_for_suspects() {
+    let mut report = PASSING.1.clone();
+    report["checkpoints"][0]["findings"][0]["suspects"] = json!({ "best": "rms-eps", "residual": 3e-7 });
+    assert_eq!(complaints(&report), [""; 0]);
+}
+
+#[rstest]
+#[case::passing(&PASSING)]
+#[case::failing(&FAILING)]
+fn junit_says_what_json_says(#[case] (_, report, xml): &(i32, Value, String)) {
+    let document = Document::parse(xml).unwrap();
+    let root = document.root_element();
+    assert_eq!(root.tag_name().name(), "testsuites");
+    let suites: Vec<_> = root.children().filter(|node| node.has_tag_name("testsuite")).collect();
+    let checkpoints = report["checkpoints"].as_array().unwrap();
+    assert_eq!(suites.len(), checkpoints.len());
+    for (suite, checkpoint) in suites.iter().zip(checkpoints) {
+        assert_eq!(
+            suite.attribute("name").unwrap(),
+            format!("{} {}", checkpoint["id"].as_str().unwrap(), checkpoint["name"].as_str().unwrap())
+        );
+        let all: Vec<&Value> = checkpoint["findings"].as_array().unwrap().iter().collect();
+        let places = |status: Option<&str>| {
+            let chosen = all.iter().filter(|f| status.is_none_or(|status| f["status"] == status));
+            let places =
+                chosen.map(|f| (f["about"].to_string(), f["case"].to_string(), f["drive"].to_string()));
+            places.collect::<std::collections::BTreeSet<_>>().len()
+        };
+        let skipped = usize::from(!checkpoint["skipped"].is_null());
+        let tests: Vec<_> = suite.children().filter(|node| node.has_tag_name("testcase")).collect();
+        let with = |tag: &str| {
+            let one = |test: &&roxmltree::Node<'_, '_>| test.children().any(|node| node.has_tag_name(tag));
+            tests.iter().filter(one).count()
+        };
+        let counted = |name: &str| suite.attribute(name).unwrap().parse::<usize>().unwrap();
+        assert_eq!((tests.len(), counted("tests")), (places(None) + skipped, tests.len()));
+        assert_eq!((with("failure"), counted("failures")), (places(Some("failed")), with("failure")));
+        assert_eq!((with("error"), counted("errors")), (places(Some("not_judged")), with("error")));
+        assert_eq!((with("skipped"), counted("skipped")), (skipped, with("skipped")));
+    }
+}
+
+#[test]
+fn a_failure_in_junit_carries_its_lines() {
+    let (_, _, xml) = &*FAILING;
+    let document = Document::parse(xml).unwrap();
+    let failure = document.descendants().find(|node| node.has_tag_name("failure")).unwrap();
+    let test = failure.parent_element().unwrap();
+    assert_eq!(test.attribute("name"), Some("rope_theta"));
+    assert_eq!(test.attribute("classname"), Some("checkpoint_00_weights.model"));
+    assert_eq!(failure.attribute("message"), Some("wrong: 10000.0, transformers reads 30000.0"));
+}
+
+#[test]
+fn a_report_on_standard_output_is_alone_there() {
+    let folder = home();
+    let args = ["run", "1", "--case", "single", "--report", "json=-"];
+    let output = rbees_in(folder.path(), &home(), &args).output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(complaints(&report), [""; 0]);
+    assert!(stderr(&output).ends_with("checkpoints: 1 passed, 0 failed, 0 skipped\n"));
+}
+
+#[rstest]
+#[case("report-form", &["--report", "yaml=x"])]
+#[case("report-folder", &["--report", "json=no/such/folder/r.json"])]
+#[case("report-twice", &["--report", "json=r", "--report", "junit=r"])]
+fn what_cannot_be_written_is_said_before_anything_runs(#[case] name: &str, #[case] args: &[&str]) {
+    let folder = home();
+    let said = told_in(folder.path(), &[&["run", "1", "--case", "single"], args].concat());
+    assert!(said.starts_with("--- stderr\nerror: ") && said.ends_with("--- exit 2\n"), "{said}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "a file was left");
+    assert_snapshot!(name, said);
+}

@@ -1,0 +1,83 @@
+//! The self-test: each mistake is shown by some case, at its own stage and by far; the matrix as it is
+//! printed. The whole of it is `rbees-check selftest`, too slow for here.
+#![cfg(feature = "cli")]
+
+use std::process::Command;
+
+use candle_core::DType;
+use insta::assert_snapshot;
+use rbees_check::checkpoints::{self, Checkpoint, How};
+use rbees_check::mistakes;
+use rbees_check::model::Attention;
+use rbees_check::models;
+use rbees_check::plants::{Plant, Standing};
+use rbees_check::selftest::Bench;
+
+/// The checkpoints in whose own stage the mistake is made.
+fn stages(plant: &Plant) -> Vec<&'static Checkpoint> {
+    let at = mistakes::find(plant.name).map_or(plant.red, |mistake| mistake.at);
+    checkpoints::ALL.into_iter().filter(|c| at.contains(&c.id) && plant.red.contains(&c.id)).collect()
+}
+
+/// `mask-square  04  short`: which of these cases show each plant, each alone, on plain attention; or
+/// the stages that need no case.
+fn told_apart(model: &str, cases: &[&str]) -> String {
+    let model = models::open(model).unwrap();
+    let mut bench = Bench::by(&model, DType::F32, cases).unwrap();
+    let mut lines = String::new();
+    for row in bench.rows() {
+        let Standing::Planted(plant) = row.standing else { continue };
+        let stages = stages(plant);
+        if stages.is_empty() {
+            continue; // no mistake: nothing may show it
+        }
+        let by_case = |stage: &&Checkpoint| matches!(stage.how, How::Sites(..) | How::Laws(_));
+        let (stages, facts): (Vec<_>, Vec<_>) = stages.into_iter().partition(|stage| by_case(&stage));
+        let ids = |stages: &[&Checkpoint]| stages.iter().map(|stage| stage.id).collect::<Vec<_>>().join(" ");
+        if !facts.is_empty() {
+            let caught = bench.catch_by(plant, &[Attention::Plain], &[], &facts).unwrap();
+            assert_eq!(caught.paths[0].red.len(), facts.len(), "{}", plant.name);
+            lines += &format!("{:<19} {:<8} needs no case\n", plant.name, ids(&facts));
+        }
+        if stages.is_empty() {
+            continue;
+        }
+        let mut shown = Vec::new();
+        for case in cases {
+            let caught = bench.catch_by(plant, &[Attention::Plain], &[case.to_string()], &stages).unwrap();
+            if stages.iter().any(|stage| caught.paths[0].red.contains(stage.id)) {
+                let margin = caught.margin().unwrap_or(f64::INFINITY);
+                assert!(margin >= 10.0, "{} by {case}: {margin} budgets", plant.name);
+                shown.push(*case);
+            }
+        }
+        assert!(!shown.is_empty(), "no case shows {}", plant.name);
+        let only = if shown.len() == 1 { "  (alone)" } else { "" };
+        lines += &format!("{:<19} {:<8} {}{only}\n", plant.name, ids(&stages), shown.join(", "));
+    }
+    lines
+}
+
+#[test]
+fn every_plant_is_shown_by_some_case() {
+    assert_snapshot!(told_apart("tiny-llama", &["batch-left", "short", "single"]));
+}
+
+#[test]
+fn the_matrix_says_what_turned_red() {
+    let plants = ["rope-pairing", "bias-dropped", "norm-eps", "weight-transposed", "special-tokens", "fma"];
+    let only = plants.iter().flat_map(|plant| ["--only", plant]);
+    let output = Command::new(env!("CARGO_BIN_EXE_rbees-check")).arg("selftest").args(only).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_snapshot!(String::from_utf8(output.stdout).unwrap());
+}
+
+#[test]
+fn an_unknown_mistake_is_answered_with_the_one_that_was_meant() {
+    let output = Command::new(env!("CARGO_BIN_EXE_rbees-check"))
+        .args(["selftest", "--only", "rope-paring"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert_snapshot!(String::from_utf8(output.stderr).unwrap());
+}

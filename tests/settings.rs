@@ -1,0 +1,171 @@
+//! `rbees-check.toml`: what it leaves to the flags, the failures that it excuses and those it does
+//! not, and how it is refused.
+
+mod program;
+
+use std::fs;
+use std::path::Path;
+
+use insta::assert_snapshot;
+use program::{home, ran, rbees_in, stderr, stdout, told_in, wrong_theta};
+use rstest::rstest;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A project whose model has a wrong θ, judged on one case and one path; `more` is added to its file.
+fn project(more: &str) -> TempDir {
+    let folder = home();
+    wrong_theta(&folder.path().join("wrong"));
+    let settings =
+        "model = \"wrong\"\nreferences = \"tiny-llama\"\ncases = [\"short\"]\nattention = \"plain\"\n";
+    fs::write(folder.path().join("rbees-check.toml"), format!("{settings}{more}")).unwrap();
+    folder
+}
+
+fn expect(text: &str) -> String {
+    format!("\n[[expect]]\n{text}\n")
+}
+
+const ROPE: &str = "checkpoint = \"01B\"\nreason = \"θ is fixed in the next release\"";
+
+#[test]
+fn an_expected_failure_is_shown_counted_and_excused() {
+    let folder = project(&expect(ROPE));
+    assert_snapshot!("xfail", told_in(folder.path(), &["run", "1B", "3", "-v"]));
+}
+
+#[test]
+fn an_expected_failure_that_passes_is_stale_and_fails() {
+    let more = expect("checkpoint = \"attention\"\nreason = \"softmax in f16\"");
+    let folder = project(&(expect(ROPE) + &more));
+    assert_snapshot!("stale", told_in(folder.path(), &["run", "1B", "3"]));
+}
+
+#[test]
+fn what_was_not_run_is_not_stale() {
+    let folder = project(&expect("checkpoint = \"03\"\nreason = \"softmax in f16\""));
+    let said = told_in(folder.path(), &["run", "01"]);
+    assert!(said.ends_with("checkpoints: 1 passed, 0 failed, 0 skipped\n--- exit 0\n"), "{said}");
+}
+
+#[test]
+fn a_site_excuses_itself_alone() {
+    let site = "checkpoint = \"1B\"\nsite = \"model.layers.0.self_attn.q_rope\"\nreason = \"known\"";
+    let folder = project(&expect(site));
+    assert_snapshot!("xfail-one-site", told_in(folder.path(), &["run", "1B"]));
+}
+
+#[test]
+fn a_case_excuses_itself_alone() {
+    let folder = project(&expect(&format!("{ROPE}\ncase = \"long\"")));
+    let said = told_in(folder.path(), &["run", "1B"]);
+    assert!(said.contains("FAIL  01B rope         8 of 8 sites wrong\n"), "{said}");
+    assert!(said.contains("note: rbees-check.toml:6: about nothing that was judged\n"), "{said}");
+    assert!(said.ends_with("--- exit 1\n"), "{said}");
+}
+
+#[test]
+fn a_report_says_what_was_expected_and_what_is_stale() {
+    let folder = project(&(expect(ROPE) + &expect("checkpoint = \"01\"\nreason = \"eps\"")));
+    let args = ["run", "1", "1B", "--report", "json=r.json", "--report", "junit=r.xml"];
+    let output = rbees_in(folder.path(), &home(), &args).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&fs::read(folder.path().join("r.json")).unwrap()).unwrap();
+    assert_eq!((&report["summary"]["expected"], &report["summary"]["failed"]), (&1.into(), &0.into()));
+    assert_eq!(report["stale_expectations"][0]["origin"], "rbees-check.toml:10");
+    let rope = &report["checkpoints"][1]["findings"][0];
+    assert_eq!(
+        (&rope["status"], &rope["expected"]),
+        (&"expected".into(), &"θ is fixed in the next release".into())
+    );
+    let xml = fs::read_to_string(folder.path().join("r.xml")).unwrap();
+    let document = roxmltree::Document::parse(&xml).unwrap();
+    let counts =
+        ["skipped", "failures", "errors"].map(|name| document.root_element().attribute(name).unwrap());
+    assert_eq!(counts, ["8", "1", "0"], "eight excused sites, one stale expectation");
+}
+
+#[test]
+fn a_folder_below_has_the_settings_of_the_folder_above() {
+    let folder = project(&expect(ROPE));
+    let below = folder.path().join("src/deep");
+    fs::create_dir_all(&below).unwrap();
+    let said = told_in(&below, &["run", "1B"]);
+    assert!(said.contains("XFAIL 01B rope         8 of 8 sites wrong, as expected: θ is fixed"), "{said}");
+}
+
+#[test]
+fn flags_go_before_the_file_and_take_its_excuses_along() {
+    let folder = project(&expect(ROPE));
+    let output = rbees_in(folder.path(), &home(), &["run", "1B", "--model", "tiny-llama"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(stdout(&output).starts_with("tiny-llama · "), "{}", stdout(&output));
+    let note = "note: rbees-check.toml expects failures of another model: they do not count here\n";
+    assert_eq!(stderr(&output), note);
+}
+
+#[test]
+fn a_part_that_passes_does_not_make_an_expectation_stale() {
+    // One token, at position 0, is rotated by nothing: no θ is wrong there.
+    let folder = project(&expect(ROPE));
+    let output = rbees_in(folder.path(), &home(), &["run", "1B", "--case", "single"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+    let note = "note: rbees-check.toml:6: 01B was expected to fail (θ is fixed in the next release), and passes in the part that was judged\n";
+    assert_eq!(stderr(&output), note);
+}
+
+#[test]
+fn generate_is_not_opened_by_an_expectation() {
+    let folder = project(&expect(ROPE));
+    let output = rbees_in(folder.path(), &home(), &["generate", "And the king", "--max-tokens", "2"])
+        .output()
+        .unwrap();
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(1), ""), "{}", stderr(&output));
+}
+
+#[rstest]
+#[case("unknown-key", "modell = \"x\"\n")]
+#[case("unknown-key-of-expectation", "\n[[expect]]\ncheckpoint = \"01\"\nreason = \"x\"\nuntil = \"2027\"\n")]
+#[case("no-reason", "[[expect]]\ncheckpoint = \"01B\"\n")]
+#[case("empty-reason", "[[expect]]\ncheckpoint = \"01B\"\nreason = \" \"\n")]
+#[case("no-such-checkpoint", "dtype = \"f32\"\n[[expect]]\ncheckpoint = \"rop\"\nreason = \"x\"\n")]
+#[case(
+    "no-such-site",
+    "[[expect]]\ncheckpoint = \"3\"\nreason = \"x\"\nsite = \"model.layers.x.self_attn\"\n"
+)]
+#[case("no-such-dtype", "dtype = \"f64\"\n")]
+#[case("wrong-type", "cases = \"short\"\n")]
+#[case("no-toml", "model = \n")]
+fn what_the_file_may_not_say(#[case] name: &str, #[case] text: &str) {
+    let folder = home();
+    fs::write(folder.path().join("rbees-check.toml"), text).unwrap();
+    let said = told_in(folder.path(), &["run", "1", "--report", "json=r.json"]);
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(
+        matches!(&lines[..], ["--- stderr", error, hint, "--- exit 2"]
+        if error.starts_with("error: rbees-check.toml:") && hint.starts_with("hint: ")),
+        "{said}"
+    );
+    assert_snapshot!(format!("toml-{name}"), said);
+    assert!(!folder.path().join("r.json").exists());
+}
+
+#[test]
+fn without_a_file_all_is_as_it_was() {
+    assert!(!Path::new("/rbees-check.toml").exists());
+    assert_eq!(ran(&["run", "1", "--case", "single"]).status.code(), Some(0));
+}
+
+#[test]
+fn the_file_in_the_documentation_is_one() {
+    let text = include_str!("../docs/ci.md");
+    let (_, after) = text.split_once("```toml\n").unwrap();
+    let (settings, _) = after.split_once("```").unwrap();
+    let folder = home();
+    fs::write(folder.path().join("rbees-check.toml"), settings).unwrap();
+    let said = told_in(folder.path(), &["run", "1B", "-v"]);
+    assert!(
+        said.contains("stale: rbees-check.toml:7: 01B model.layers.0.self_attn.q_rope in case short"),
+        "{said}"
+    );
+}

@@ -1,0 +1,23 @@
+//! A sound port that hands nothing to the probe.
+
+use candle_core::Tensor;
+use rbees_check::Result;
+use rbees_check::model::Input;
+use rbees_check::port::{LlamaPort, Port, Traits};
+use rbees_check::probe::Probe;
+
+pub struct Silent(pub LlamaPort);
+
+impl Port for Silent {
+    fn traits(&self) -> Traits {
+        self.0.traits()
+    }
+
+    fn begin(&mut self) {
+        self.0.begin();
+    }
+
+    fn forward(&mut self, input: &Input, _: &mut dyn Probe) -> Result<Tensor> {
+        self.0.forward(input, &mut ())
+    }
+}

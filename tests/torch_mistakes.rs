@@ -1,0 +1,140 @@
+//! Ten mistakes made in PyTorch, none of them by our own code: `scripts/plant_in_torch.py` patched
+//! transformers and wrote down what it handed over. The judge must find each, at its site, and
+//! name it; and find nothing in the run that has none.
+
+mod replay;
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use candle_core::{DType, Device};
+use libtest_mimic::{Arguments, Failed, Trial};
+use rbees_check::checkpoints;
+use rbees_check::judge::{self, Outcome, Status, Subject, Verdict};
+use rbees_check::models::{self, Model};
+use rbees_check::reference::Feed;
+use replay::{Dump, Replay};
+
+/// A mistake by its name in the catalogue, and what must be seen of it.
+struct Planted {
+    name: &'static str,
+    /// All the checkpoints that turn red.
+    red: &'static [&'static str],
+    /// The first wrong site.
+    first: &'static str,
+}
+
+const PLANTED: [Planted; 10] = [
+    Planted { name: "norm-eps", red: &["01", "06", "07"], first: "model.layers.0.input_layernorm" },
+    Planted { name: "norm-plus-one", red: &["01", "06", "07"], first: "model.layers.0.input_layernorm" },
+    Planted { name: "rope-theta", red: &["01B", "06", "07"], first: "model.layers.0.self_attn.q_rope" },
+    Planted { name: "rope-pairing", red: &["01B", "06", "07"], first: "model.layers.0.self_attn.q_rope" },
+    Planted { name: "head-map", red: &["03", "06", "07"], first: "model.layers.0.self_attn.scores" },
+    Planted { name: "attention-scale", red: &["03", "06", "07"], first: "model.layers.0.self_attn.scores" },
+    Planted { name: "mask-missing", red: &["03", "06", "07"], first: "model.layers.0.self_attn.scores" },
+    Planted { name: "gate-up-swapped", red: &["05", "06", "07"], first: "model.layers.0.mlp.gate_proj" },
+    Planted { name: "weight-transposed", red: &["03", "06", "07"], first: "model.layers.0.self_attn.o_proj" },
+    Planted { name: "logit-row", red: &["07"], first: "lm_head" },
+];
+
+/// The run without a mistake, which also holds what a mistake does not alter.
+const HONEST: &str = "none";
+
+/// At its first wrong site a mistake is no less than this many budgets from truth.
+const MARGIN: f64 = 10.0;
+
+/// An honest run stays under this share of every budget.
+const HONEST_SHARE: f64 = 0.5;
+
+const MODEL: &str = "smollm2-135m";
+
+fn main() -> ExitCode {
+    let args = Arguments::from_args();
+    let absent = models::open(MODEL).is_err();
+    let trial = |planted: &'static Planted| {
+        Trial::test(format!("pytorch_{}", planted.name).replace('-', "_"), || caught(planted))
+            .with_ignored_flag(absent)
+    };
+    let mut trials: Vec<Trial> = PLANTED.iter().map(trial).collect();
+    trials.push(Trial::test("pytorch_without_a_mistake", nothing_found).with_ignored_flag(absent));
+    trials.push(Trial::test("every_dump_is_judged", every_dump_is_judged));
+    libtest_mimic::run(&args, trials).exit_code()
+}
+
+fn caught(planted: &Planted) -> Result<(), Failed> {
+    let model = models::open(MODEL)?;
+    let outcomes = judged(&model, &Dump::read(planted.name)?.over(Dump::read(HONEST)?))?;
+    let failed = || outcomes.iter().filter(|outcome| outcome.status() != Status::Passed);
+    let red: BTreeSet<&str> = failed().map(|outcome| outcome.checkpoint.id).collect();
+    let declared: BTreeSet<&str> = planted.red.iter().copied().collect();
+    let Some(first) = failed().flat_map(Outcome::failures).min_by_key(|finding| finding.site) else {
+        return Err("nothing is red".into());
+    };
+    if red != declared || first.about != planted.first {
+        return Err(format!(
+            "{red:?} are red, first {}; declared {declared:?}, first {}",
+            first.about, planted.first
+        )
+        .into());
+    }
+    match &first.verdict {
+        Verdict::Differs(difference) if difference.ratio >= MARGIN => {}
+        verdict => return Err(format!("{}: {verdict:?}, not past {MARGIN} budgets", first.about).into()),
+    }
+    let named: BTreeSet<_> = outcomes.iter().flat_map(|o| o.named()).map(|named| named.mistake).collect();
+    if named != BTreeSet::from([planted.name]) {
+        return Err(format!("named {named:?}").into());
+    }
+    Ok(())
+}
+
+fn nothing_found() -> Result<(), Failed> {
+    let model = models::open(MODEL)?;
+    for outcome in judged(&model, &Dump::read(HONEST)?)? {
+        let worst = outcome.worst().map(|finding| &finding.verdict);
+        let honest = matches!(worst, Some(Verdict::Pass(share)) if *share < HONEST_SHARE);
+        if outcome.status() != Status::Passed || !honest {
+            return Err(format!("{}: {:?}", outcome.checkpoint.id, outcome.findings).into());
+        }
+    }
+    Ok(())
+}
+
+/// The outcome of every checkpoint that judges sites, under each feed, on what the dump holds.
+fn judged(model: &Model, dump: &Dump) -> Result<Vec<Outcome>, Failed> {
+    let case = model.fixture.as_ref().ok_or("no references")?.case("short")?;
+    let length = case.length();
+    let mut subject = Subject::of_cases(model, vec![], &Device::Cpu, DType::F32, &[])?;
+    let mut outcomes = Vec::new();
+    for feed in [Feed::Site, Feed::Block, Feed::Own] {
+        let held = case.clone().keeping(|site, (_, position)| dump.holds(feed, site, position, length));
+        subject.cases = vec![held];
+        subject.ports = vec![Box::new(Replay::new(dump, feed, &subject.config))];
+        subject.feed = Some(feed);
+        for checkpoint in checkpoints::ALL {
+            if checkpoint.views().iter().any(|view| view.feed == feed) {
+                outcomes.push(judge::run(&mut subject, checkpoint)?);
+            }
+        }
+    }
+    Ok(outcomes)
+}
+
+/// The folder, the manifest and the list above name the same mistakes.
+fn every_dump_is_judged() -> Result<(), Failed> {
+    let listed: BTreeSet<String> = PLANTED.iter().map(|planted| planted.name.to_owned()).collect();
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(replay::folder().join("manifest.json"))?)?;
+    let made = manifest["mistakes"].as_object().ok_or("no mistakes in the manifest")?;
+    let mut folders = BTreeSet::new();
+    for entry in std::fs::read_dir(replay::folder())? {
+        let entry = entry?;
+        if entry.path().is_dir() {
+            folders.insert(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    if !folders.remove(HONEST) || folders != listed || !made.keys().eq(listed.iter()) {
+        return Err(format!("folders {folders:?}, manifest {:?}, judged {listed:?}", made.keys()).into());
+    }
+    Ok(())
+}

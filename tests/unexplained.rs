@@ -1,0 +1,147 @@
+//! Mistakes that no suspect is of must be caught and stay unexplained: a wrong explanation is worse
+//! than none. Two mistakes at once are named both; a sound port is accused of nothing.
+
+mod altered;
+
+use std::collections::BTreeMap;
+
+use altered::{Altered, Instead, judged, llama, named, nothing, sound, tiny};
+use candle_core::{D, Tensor};
+use rbees_check::Result;
+use rbees_check::judge::Status;
+use rbees_check::model::Attention;
+use rbees_check::probe::{Kind, Site};
+use rbees_check::weights::RopeLayout;
+use rstest::rstest;
+
+const ALL: &[&str] = &["00", "00B", "01", "01B", "02", "03", "04", "05", "06", "07", "08", "09"];
+
+type Seen = BTreeMap<Site, Tensor>;
+
+fn beside(seen: &Seen, site: Site, kind: Kind) -> Tensor {
+    seen[&Site { kind, ..site }].clone()
+}
+
+/// Turns x, `[b, heads, s, d]`, with sin and cos exchanged: x · sin + rotated(x) · cos.
+fn sin_for_cos(site: Site, _: &Tensor, seen: &Seen) -> Result<Option<Tensor>> {
+    let from = match site.kind {
+        Kind::QRope => Kind::QProj,
+        Kind::KRope => Kind::KProj,
+        _ => return Ok(None),
+    };
+    Ok(Some(rotated(&beside(seen, site, from), |angle| (angle.cos(), angle.sin()))?))
+}
+
+/// `[b, s, heads * 32]` → `[b, heads, s, 32]`, turned by (sin, cos) of its angles at θ = 3e4.
+fn rotated(x: &Tensor, sin_cos: fn(f64) -> (f64, f64)) -> Result<Tensor> {
+    let (b, s, width) = x.dims3()?;
+    let x = x.reshape((b, s, width / 32, 32))?.transpose(1, 2)?;
+    let angles = (0..s).flat_map(|p| (0..16).map(move |i| p as f64 * 3e4f64.powf(-f64::from(i) / 16.0)));
+    let (sin, cos): (Vec<f32>, Vec<f32>) =
+        angles.map(sin_cos).map(|(sin, cos)| (sin as f32, cos as f32)).unzip();
+    let table = |values| Tensor::from_vec(values, (s, 16), x.device());
+    Ok(candle_nn::rotary_emb::rope(&x.contiguous()?, &table(cos)?, &table(sin)?)?)
+}
+
+fn residual_twice(site: Site, x: &Tensor, seen: &Seen) -> Result<Option<Tensor>> {
+    Ok(match site.kind {
+        Kind::Block => Some((x + beside(seen, site, Kind::PostNormInput))?),
+        _ => None,
+    })
+}
+
+fn softmax_over_queries(site: Site, _: &Tensor, seen: &Seen) -> Result<Option<Tensor>> {
+    Ok(match site.kind {
+        Kind::Probs => Some(candle_nn::ops::softmax(&beside(seen, site, Kind::Scores), D::Minus2)?),
+        _ => None,
+    })
+}
+
+fn embedding_scaled(site: Site, x: &Tensor, _: &Seen) -> Result<Option<Tensor>> {
+    Ok(if site.kind == Kind::Embed { Some((x * 128f64.sqrt())?) } else { None })
+}
+
+fn values_rotated(site: Site, v: &Tensor, _: &Seen) -> Result<Option<Tensor>> {
+    Ok(match site.kind {
+        Kind::VProj => Some(rotated(v, f64::sin_cos)?.transpose(1, 2)?.contiguous()?.reshape(v.shape())?),
+        _ => None,
+    })
+}
+
+fn gelu(site: Site, _: &Tensor, seen: &Seen) -> Result<Option<Tensor>> {
+    Ok(match site.kind {
+        Kind::Act => Some((beside(seen, site, Kind::Gate).gelu_erf()? * beside(seen, site, Kind::Up))?),
+        _ => None,
+    })
+}
+
+fn weight_before_norm(site: Site, x: &Tensor, _: &Seen) -> Result<Option<Tensor>> {
+    // A norm over half of the row, as of a head.
+    let halves = |x: &Tensor| -> Result<Tensor> {
+        let (b, s, width) = x.dims3()?;
+        let x = x.reshape((b, s, 2, width / 2))?;
+        let divisor = (x.sqr()?.mean_keepdim(D::Minus1)? + 3e-5)?.sqrt()?;
+        Ok(x.broadcast_div(&divisor)?.reshape((b, s, width))?)
+    };
+    Ok(if site.kind == Kind::PostNorm { Some(halves(x)?) } else { None })
+}
+
+#[rstest]
+#[case::sin_and_cos_exchanged(sin_for_cos, nothing, "01B")]
+#[case::residual_added_twice(residual_twice, nothing, "06")]
+#[case::softmax_over_the_queries(softmax_over_queries, nothing, "03")]
+#[case::embedding_scaled(embedding_scaled, nothing, "00B")]
+#[case::values_rotated_too(nothing, values_rotated, "03")]
+#[case::gelu_for_silu(gelu, nothing, "05")]
+#[case::norm_by_halves(weight_before_norm, nothing, "01")]
+fn a_mistake_of_no_suspect_is_caught_and_unexplained(
+    #[case] before: Instead,
+    #[case] behind: Instead,
+    #[case] id: &str,
+) {
+    let model = tiny();
+    let port = Altered { before, behind, ..sound(llama(&model, Attention::Plain)) };
+    let outcomes = judged(&model, port, &[id]);
+    assert_eq!(outcomes[0].status(), Status::Failed);
+    assert_eq!(named(&outcomes), [""; 0]);
+}
+
+#[test]
+fn two_layers_exchanged_are_unexplained() {
+    let model = tiny();
+    let mut llama = llama(&model, Attention::Plain);
+    llama.layers.swap(1, 2);
+    let outcomes = judged(&model, sound(llama), &["01", "02", "03", "05", "06"]);
+    assert!(outcomes.iter().all(|outcome| outcome.status() == Status::Failed));
+    assert_eq!(named(&outcomes), [""; 0]);
+}
+
+#[test]
+fn two_mistakes_of_one_operation_are_named_both() {
+    let model = tiny();
+    let mut llama = llama(&model, Attention::Plain);
+    llama.rope.layout = RopeLayout::Interleaved;
+    llama.rope.frequencies = (0..16).map(|i| 1e4f64.powf(-f64::from(i) / 16.0)).collect();
+    let outcomes = judged(&model, sound(llama), &["01B"]);
+    assert_eq!(named(&outcomes), ["rope-pairing", "rope-theta"]);
+}
+
+#[test]
+fn mistakes_of_two_operations_are_named_each_at_its_own() {
+    let model = tiny();
+    let mut llama = llama(&model, Attention::Fused);
+    llama.layers[0].input_layernorm.eps = 1e-6;
+    llama.rope.layout = RopeLayout::Interleaved;
+    let outcomes = judged(&model, sound(llama), &["01", "01B"]);
+    assert_eq!(named(&outcomes), ["norm-eps", "rope-pairing"]);
+}
+
+#[rstest]
+fn a_sound_port_is_accused_of_nothing(#[values(Attention::Plain, Attention::Fused)] path: Attention) {
+    let model = tiny();
+    let outcomes = judged(&model, sound(llama(&model, path)), ALL);
+    for outcome in &outcomes {
+        assert_eq!(outcome.status(), Status::Passed, "{}", outcome.checkpoint.id);
+        assert!(outcome.findings.iter().all(|finding| finding.explained.is_none()));
+    }
+}
