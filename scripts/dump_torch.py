@@ -1,141 +1,216 @@
-"""Writes down what a Hugging Face Llama computes, site by site, in one forward pass. One file, to be copied.
+#!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["torch>=2.4", "transformers>=4.56", "safetensors>=0.4"]
+# ///
+"""Records what a Hugging Face Llama computes: one forward pass, every site, one .safetensors file.
+
+    python dump_torch.py MODEL --prompt TEXT --out dump.safetensors [--dtype bf16] [--attention sdpa]
+
+or in your own code, around any call of the model:
 
     from dump_torch import record
+    with record("dump.safetensors"):
+        model(ids)
 
-    with torch.inference_mode(), record("dump.safetensors"):
-        model(input_ids=ids)
-
-Any LlamaForCausalLM, on any device, in any dtype, with eager or sdpa attention; needs torch, transformers 5 and
-safetensors. Nothing of the model is changed, and nothing but looking is done to its tensors.
-
-The file holds one tensor a site, named as the Hugging Face module path, in the model's own dtype. Where no module
-stands: `self_attn.q_rope`, `.k_rope`, `.scores` (scaled and masked, before softmax), `.probs`, `.context` (heads merged,
-before o_proj), `mlp.act` (silu(gate) * up), `post_attention_layernorm.input`. sdpa never makes scores and probs.
-
-Shapes (b batch, s query positions, t key positions): q_rope [b, heads, s, head_dim]; k_rope [b, kv_heads, s, head_dim];
-scores and probs [b, heads, s, t]; context [b, s, heads * head_dim]; lm_head [b, s, vocab]; all others [b, s, width].
-Beside them `input_ids` [b, s] and `position_ids` [1 or b, s], and `attention_mask` if the caller gave one; in the
-metadata the attention implementation, the dtype and the versions.
+`record()` without a file takes the one that RBEES_DUMP names, and does nothing where that is not set.
+Names, shapes and metadata are those of docs/dump-format.md. Every family whose modules are named as
+Llama's will do (Mistral, Qwen2, ...). Under sdpa there are no scores and probabilities. Only the first
+forward pass is recorded. The model goes on with its own values; nothing is changed.
 """
 
+import argparse
 import os
+import sys
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest import mock
 
 import torch
-import transformers
 from safetensors.torch import save_file
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
-from transformers.models.llama import modeling_llama as llama
 
-# What comes out of these modules of a layer is a site of their own name; so is what comes out of a layer.
-AFTER = ("input_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-         "post_attention_layernorm", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
-AFTER_ALL = ("model.embed_tokens", "model.norm", "lm_head")
-# And what goes into these is one of another name.
-BEFORE = {"self_attn.o_proj": "self_attn.context", "post_attention_layernorm": "post_attention_layernorm.input",
-          "mlp.down_proj": "mlp.act"}
+DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16, "f64": torch.float64}
 
 
 @contextmanager
-def record(path):
-    """Inside, one forward pass of a LlamaForCausalLM is written to `path`, whole or not at all."""
-    seen = _Pass()
+def record(file=None):
+    """Inside, the first forward pass of the first Llama that runs is recorded; written at the end."""
+    file = file or os.environ.get("RBEES_DUMP")
+    if not file:
+        yield None
+        return
+    recorder = Recorder()
     with ExitStack() as stack:
-        stack.callback(register_module_forward_pre_hook(seen.enter).remove)
-        stack.callback(register_module_forward_hook(seen.leave, with_kwargs=True).remove)
-        wraps = ((llama, "apply_rotary_pos_emb", seen.rope), (torch.nn.functional, "softmax", seen.softmax))
-        for where, name, wrap in wraps:
-            stack.enter_context(mock.patch.object(where, name, wrap(getattr(where, name))))
-        yield
-    if "lm_head" not in seen.tensors:
-        raise RuntimeError("no LlamaForCausalLM was run to its end: nothing to write")
-    beside = Path(path).with_name(f".{Path(path).name}.partial")
-    try:
-        save_file(seen.tensors, beside, seen.metadata)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+        recorder.wait_for_a_model(stack)
+        yield recorder
+    recorder.write(Path(file))
 
 
-class _Pass:
-    """One forward pass, as the hooks see it."""
+class Recorder:
+    """The tensors of one pass, by site."""
 
     def __init__(self):
-        self.tensors, self.metadata, self.names = {}, None, {}
-        self.attention = None  # the name of the attention that is under way
+        self.tensors, self.model, self.over = {}, None, False
 
-    def keep(self, site, tensor):
-        # A copy: the next operation may write into it.
-        self.tensors[site] = tensor.detach().to("cpu", copy=True).contiguous()
+    def take(self, site, tensor):
+        if not self.over:
+            self.tensors.setdefault(site, tensor.detach().to("cpu", copy=True).contiguous())
 
-    def enter(self, module, inputs):
-        if isinstance(module, llama.LlamaForCausalLM):
-            self.begin(module)
-        name = self.names.get(module)
-        if name is None:
-            return
-        here, part = _split(name)
-        if part == "self_attn":
-            self.attention = name
-        elif part in BEFORE:
-            self.keep(f"{here}.{BEFORE[part]}", inputs[0])
-        elif name == "model.embed_tokens":
-            self.keep("input_ids", inputs[0])
-
-    def leave(self, module, _inputs, kwargs, output):
-        name = self.names.get(module)
-        if name is None:
-            return
-        _, part = _split(name)
-        if part == "self_attn":
-            self.attention = None
-        elif name == "model.rotary_emb":
-            self.keep("position_ids", kwargs["position_ids"])
-        elif part in AFTER or part == "" or name in AFTER_ALL:
-            self.keep(name, output[0] if isinstance(output, tuple) else output)
-        elif isinstance(module, llama.LlamaForCausalLM) and kwargs.get("attention_mask") is not None:
-            self.keep("attention_mask", kwargs["attention_mask"])
-
-    def begin(self, model):
-        if self.tensors:
-            raise RuntimeError("a dump is one forward pass: record around each of several")
-        self.names = {module: name for name, module in model.named_modules()}
-        self.metadata = {
-            "format": "1", "architecture": type(model).__name__, "dtype": str(model.dtype).removeprefix("torch."),
-            "attention": str(model.config._attn_implementation), "name_or_path": str(model.config._name_or_path),
-            "torch": torch.__version__, "transformers": transformers.__version__,
+    def write(self, file):
+        if self.model is None:
+            raise RuntimeError("no model with `model.layers` and `lm_head` ran while it was recorded")
+        if "input_ids" not in self.tensors:
+            raise RuntimeError("the model was called without token ids: a dump needs them")
+        config = self.model.config
+        names = {dtype: name for name, dtype in DTYPES.items()}
+        metadata = {
+            "format": "rbees-dump 1", "recorder": "dump_torch.py", "model": config._name_or_path or "",
+            "dtype": names.get(self.model.dtype, str(self.model.dtype)), "attention": config._attn_implementation,
         }
+        partial = file.with_name(f".{file.name}.partial")
+        try:
+            save_file(self.tensors, partial, metadata)
+            os.replace(partial, file)
+        finally:
+            partial.unlink(missing_ok=True)
 
-    def rope(self, stock):
-        """Rope is applied inside LlamaAttention.forward by a function of its module: no hook sees it."""
+    def wait_for_a_model(self, stack):
+        """Nobody says which model is meant: it is the first one called that has what a Llama has."""
+
+        def before(module, _inputs):
+            if self.model is None and hasattr(module, "lm_head") and hasattr(getattr(module, "model", None), "layers"):
+                self.model = module
+                self.attach(stack)
+
+        stack.callback(torch.nn.modules.module.register_module_forward_pre_hook(before).remove)
+
+    def attach(self, stack):
+        hook = lambda handle: stack.callback(handle.remove)
+        after = lambda module, site: hook(module.register_forward_hook(
+            # decoder layers are tuples in older versions
+            lambda _module, _inputs, output: self.take(site, output[0] if isinstance(output, tuple) else output)))
+        before = lambda module, site: hook(module.register_forward_pre_hook(
+            lambda _module, inputs: self.take(site, inputs[0])))
+        inner = self.model.model
+
+        before(inner.embed_tokens, "input_ids")
+        after(inner.embed_tokens, "model.embed_tokens")
+        hook(inner.rotary_emb.register_forward_pre_hook(self._positions, with_kwargs=True))
+        for number, layer in enumerate(inner.layers):
+            here = f"model.layers.{number}"
+            after(layer.input_layernorm, f"{here}.input_layernorm")
+            for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
+                after(getattr(layer.self_attn, name), f"{here}.self_attn.{name}")
+            # q_rope, k_rope, scores and probs have no module: see below
+            before(layer.self_attn.o_proj, f"{here}.self_attn.context")
+            before(layer.post_attention_layernorm, f"{here}.post_attention_layernorm.input")
+            after(layer.post_attention_layernorm, f"{here}.post_attention_layernorm")
+            after(layer.mlp.gate_proj, f"{here}.mlp.gate_proj")
+            after(layer.mlp.up_proj, f"{here}.mlp.up_proj")
+            before(layer.mlp.down_proj, f"{here}.mlp.act")
+            after(layer.mlp.down_proj, f"{here}.mlp.down_proj")
+            after(layer, here)
+        after(inner.norm, "model.norm")
+        after(self.model.lm_head, "lm_head")
+        hook(self.model.register_forward_hook(self._end, with_kwargs=True))
+        # The family's own module: modeling_llama, modeling_mistral, ...
+        family = sys.modules[type(inner.layers[0].self_attn).__module__]
+        stack.enter_context(self._rope_seen(family, inner.layers, hook))
+        if hasattr(family, "eager_attention_forward"):
+            stack.enter_context(self._attention_seen(family))
+
+    def _end(self, _module, _inputs, named, _output):
+        mask = named.get("attention_mask")
+        if isinstance(mask, torch.Tensor) and mask.dim() == 2:
+            self.take("attention_mask", mask.long())
+        self.over = True
+
+    def _positions(self, _module, inputs, named):
+        positions = named.get("position_ids", inputs[1] if len(inputs) > 1 else None)  # [1 or b, s]
+        if positions is not None and "input_ids" in self.tensors and not self.over:
+            self.take("position_ids", positions.expand(self.tensors["input_ids"].shape).long())
+
+    def _rope_seen(self, family, layers, hook):
+        """Rope is applied inside the attention's forward by a function of the family's module, which is
+        not told its layer: each attention says on entry which one it is."""
+        layer = None
+
+        def enter(module, _inputs):
+            nonlocal layer
+            layer = module.layer_idx
+
+        for block in layers:
+            hook(block.self_attn.register_forward_pre_hook(enter))
+        stock = family.apply_rotary_pos_emb
 
         def apply_rotary_pos_emb(*args, **kwargs):
-            q, k = stock(*args, **kwargs)
-            if self.attention:
-                self.keep(f"{self.attention}.q_rope", q)
-                self.keep(f"{self.attention}.k_rope", k)
+            q, k = stock(*args, **kwargs)  # [b, heads, s, head_dim], [b, kv_heads, s, head_dim]
+            self.take(f"model.layers.{layer}.self_attn.q_rope", q)
+            self.take(f"model.layers.{layer}.self_attn.k_rope", k)
             return q, k
 
-        return apply_rotary_pos_emb
+        return mock.patch.object(family, "apply_rotary_pos_emb", apply_rotary_pos_emb)
 
-    def softmax(self, stock):
-        """Eager attention calls it between scores and probabilities, and then rounds to the model's dtype."""
+    def _attention_seen(self, family):
+        """Scores are what the module's eager attention puts into softmax; it returns the probabilities."""
+        stock, softmax = family.eager_attention_forward, torch.nn.functional.softmax
 
-        def softmax(scores, *args, **kwargs):
-            probs = stock(scores, *args, **kwargs)
-            if self.attention:
-                self.keep(f"{self.attention}.scores", scores)
-                self.keep(f"{self.attention}.probs", probs.to(scores.dtype))
-            return probs
+        def eager_attention_forward(module, *args, **kwargs):
+            here = f"model.layers.{module.layer_idx}.self_attn"
 
-        return softmax
+            def seen(scores, *rest, **named):
+                # Masks add the lowest finite number; a barred score is -inf here.
+                barred = scores <= torch.finfo(scores.dtype).min / 2
+                self.take(f"{here}.scores", scores.masked_fill(barred, float("-inf")))  # [b, heads, s, t]
+                return softmax(scores, *rest, **named)
+
+            with mock.patch.object(torch.nn.functional, "softmax", seen):
+                output, probs = stock(module, *args, **kwargs)
+            self.take(f"{here}.probs", probs)
+            return output, probs
+
+        return mock.patch.object(family, "eager_attention_forward", eager_attention_forward)
 
 
-def _split(name):
-    """model.layers.3.mlp.up_proj -> (model.layers.3, mlp.up_proj); outside the layers the part is None."""
-    parts = name.split(".")
-    if parts[:2] != ["model", "layers"] or len(parts) < 3:
-        return name, None
-    return ".".join(parts[:3]), ".".join(parts[3:])
+def open_model(path, dtype, attention):
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    # Some versions refuse heads that do not divide the width, though with head_dim given the model runs.
+    if checks := getattr(LlamaConfig, "__class_validators__", None):
+        checks[:] = [check for check in checks if check.__name__ != "validate_architecture"]
+    return AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[dtype], attn_implementation=attention).eval()
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("model", help="a Hugging Face directory or name")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--prompt", metavar="TEXT")
+    what.add_argument("--ids", metavar="1,2,3", type=lambda text: [int(number) for number in text.split(",")])
+    add("--out", type=Path, required=True, metavar="FILE", help="a .safetensors file")
+    add("--dtype", choices=DTYPES, default="f32")
+    add("--attention", choices=("eager", "sdpa"), default="eager")
+    return parser.parse_args()
+
+
+def main():
+    options = arguments()
+    try:
+        model = open_model(options.model, options.dtype, options.attention)
+        ids = options.ids
+        if ids is None:
+            from transformers import AutoTokenizer
+
+            ids = AutoTokenizer.from_pretrained(options.model)(options.prompt).input_ids
+        with torch.inference_mode(), record(options.out) as recorder:
+            model(torch.tensor([ids]), use_cache=False)
+    except (OSError, ValueError, RuntimeError, IndexError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        print(f"error: {options.model}: {reason}\nhint: a Llama-family directory, and ids of its vocabulary?", file=sys.stderr)
+        sys.exit(2)
+    print(f"{options.out}: {len(recorder.tensors)} tensors of {len(ids)} tokens", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+#!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["llama-cpp-python>=0.3.20", "numpy", "safetensors>=0.4"]
+# ///
+"""Records what llama.cpp computes: one forward pass of a llama-architecture .gguf, every site, one file.
+
+    python dump_llama_cpp.py MODEL.gguf --prompt TEXT --out dump.safetensors
+
+Names, shapes and metadata are those of docs/dump-format.md. It runs on the CPU, on an empty cache, all
+tokens in one batch, with keys and values in float32 and without flash attention, so that there are
+scores. Things to know of the values:
+
+- llama.cpp scales and masks inside its softmax. `scores` are made here of its `kq`, by the scale and
+  the mask that it hands to softmax.
+- q and k lie as in the file, rotated in neighbouring pairs: the metadata says `layout: interleaved`.
+- Products of f16 weights round the other side to f16, and products of quantised weights to 8-bit blocks: such
+  dumps are no float32 arithmetic. A .gguf in F32 is.
+"""
+
+import argparse
+import ctypes
+import os
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+try:
+    from llama_cpp import llama_cpp as lib
+except (ImportError, RuntimeError, OSError) as missing:
+    print(f"error: {missing}\nhint: pip install llama-cpp-python", file=sys.stderr)
+    sys.exit(2)
+
+# ggml's name before the layer's number, and its operation where one name occurs twice -> site.
+OF_LAYER = {
+    "attn_norm": "input_layernorm",
+    "Qcur MUL_MAT": "self_attn.q_proj", "Kcur MUL_MAT": "self_attn.k_proj", "Vcur MUL_MAT": "self_attn.v_proj",
+    "Qcur ADD": "self_attn.q_proj", "Kcur ADD": "self_attn.k_proj", "Vcur ADD": "self_attn.v_proj",  # with a bias
+    "Qcur ROPE": "self_attn.q_rope", "Kcur ROPE": "self_attn.k_rope",
+    "kq": "self_attn.scores",  # not scaled yet: see `scaled`
+    "kq_soft_max": "self_attn.probs",
+    "kqv_out": "self_attn.context", "attn_out": "self_attn.o_proj",
+    "ffn_inp": "post_attention_layernorm.input", "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_out": "mlp.down_proj",
+    "ffn_swiglu": "mlp.act", "ffn_gate_par": "mlp.act",  # the second in older versions
+    "l_out": "",
+}
+OUTSIDE = {"inp_embd": "model.embed_tokens", "embd": "model.embed_tokens",
+           "result_norm": "model.norm", "result_output": "lm_head"}
+OVER_KEYS = ("self_attn.scores", "self_attn.probs")
+BY_HEAD = ("self_attn.q_rope", "self_attn.k_rope")
+F32, FLASH_ATTENTION_OFF = 0, 0
+
+
+class Tensor(ctypes.Structure):
+    """struct ggml_tensor, up to its name."""
+
+
+Tensor._fields_ = [
+    ("type", ctypes.c_int), ("buffer", ctypes.c_void_p), ("ne", ctypes.c_int64 * 4), ("nb", ctypes.c_size_t * 4),
+    ("op", ctypes.c_int), ("op_params", ctypes.c_int32 * 16), ("flags", ctypes.c_int32),
+    ("src", ctypes.POINTER(Tensor) * 10), ("view_src", ctypes.c_void_p), ("view_offs", ctypes.c_size_t),
+    ("data", ctypes.c_void_p), ("name", ctypes.c_char * 64),
+]
+op_name = lib._lib.ggml_op_name
+op_name.restype, op_name.argtypes = ctypes.c_char_p, [ctypes.c_int]
+
+
+def site_of(tensor):
+    """The site that this tensor is, or none."""
+    name, op = tensor.name.decode(), op_name(tensor.op).decode()
+    stem, dash, layer = name.rpartition("-")
+    if not dash or not layer.isdecimal():
+        return OUTSIDE.get(name)
+    kind = OF_LAYER.get(stem, OF_LAYER.get(f"{stem} {op}"))
+    return None if kind is None else f"model.layers.{layer}.{kind}".rstrip(".")
+
+
+def array_of(tensor):
+    """A copy as numpy has it: ggml's first dimension is the innermost, numpy's last."""
+    dtype = {0: np.float32, 1: np.float16}.get(tensor.type)
+    if dtype is None:
+        raise ValueError(f"{tensor.name.decode()} is of ggml's type {tensor.type}, not f32 or f16")
+    shape, strides = tuple(tensor.ne)[::-1], tuple(tensor.nb)[::-1]
+    size = sum((n - 1) * stride for n, stride in zip(shape, strides)) + np.dtype(dtype).itemsize
+    flat = np.frombuffer(ctypes.string_at(tensor.data, size), np.uint8)
+    return np.ndarray(shape, dtype, flat, strides=strides).astype(np.float32)  # [1, ...]
+
+
+def scaled(kq, softmax):
+    """kq · scale + mask, of the softmax that is given them. [1, heads, s, cells]"""
+    scale, max_bias = struct.unpack("ff", struct.pack("ii", *softmax.op_params[:2]))
+    if max_bias:
+        raise ValueError("attention with ALiBi has other scores")
+    mask = array_of(softmax.src[1].contents)[..., : kq.shape[-2], :]  # [1, 1, s, cells]
+    return kq * np.float32(scale) + mask
+
+
+class Recorder:
+    """The tensors of one pass of `length` tokens, by site."""
+
+    def __init__(self, length):
+        self.length, self.tensors, self.trouble = length, {}, None
+
+    def seen(self, pointer, ask, _):
+        """llama.cpp asks whether we want a tensor, and when it is computed calls again."""
+        try:
+            tensor = ctypes.cast(pointer, ctypes.POINTER(Tensor)).contents
+            site = site_of(tensor)
+            if ask:
+                return site is not None
+            if site is not None:
+                self.take(site, tensor)
+            return True
+        except Exception as error:  # nothing may escape into C
+            self.trouble = self.trouble or error
+            return False
+
+    def take(self, site, tensor):
+        kind, array = site.split(".", 3)[-1], array_of(tensor)
+        if kind == "self_attn.probs":
+            scores = site.replace("probs", "scores")
+            # [1, heads, s, t]: the cache has more cells than tokens
+            self.tensors[scores] = np.ascontiguousarray(scaled(self.tensors[scores], tensor)[..., : self.length])
+            array = array[..., : self.length]
+        elif kind in BY_HEAD:
+            array = array.swapaxes(1, 2)  # [1, s, heads, head_dim] -> [1, heads, s, head_dim]
+        elif kind not in OVER_KEYS:
+            array = array.reshape(1, array.shape[-2], array.shape[-1])  # [1, s, width]
+        self.tensors[site] = np.ascontiguousarray(array)
+
+
+def run(path, ids_of, threads):
+    """One pass; the ids and the recorder. `ids_of` makes ids with the model's vocabulary."""
+    quiet = lib.llama_log_callback(lambda *_: None)
+    lib.llama_log_set(quiet, None)
+    lib.llama_backend_init()
+    params = lib.llama_model_default_params()
+    params.n_gpu_layers = 0
+    model = lib.llama_model_load_from_file(os.fsencode(path), params)
+    if not model:
+        raise ValueError("llama.cpp cannot load it")
+    vocab = lib.llama_model_get_vocab(model)
+    ids = ids_of(vocab)
+    if not ids or any(not 0 <= token < lib.llama_vocab_n_tokens(vocab) for token in ids):
+        raise ValueError(f"no tokens, or ids outside its vocabulary of {lib.llama_vocab_n_tokens(vocab)}")
+
+    recorder = Recorder(len(ids))
+    callback = lib.ggml_backend_sched_eval_callback(recorder.seen)
+    params = lib.llama_context_default_params()
+    params.n_ctx = params.n_batch = params.n_ubatch = max(len(ids), 32)
+    params.n_threads = params.n_threads_batch = threads
+    params.type_k = params.type_v = F32
+    params.flash_attn_type = FLASH_ATTENTION_OFF
+    params.offload_kqv = params.op_offload = False
+    params.cb_eval = callback
+    context = lib.llama_init_from_model(model, params)
+    if not context:
+        raise ValueError("llama.cpp makes no context for it")
+    batch = lib.llama_batch_init(len(ids), 0, 1)
+    batch.n_tokens = len(ids)
+    for i, token in enumerate(ids):
+        batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.logits[i] = token, i, 1, 1  # every row's logits
+        batch.seq_id[i][0] = 0
+    status = lib.llama_decode(context, batch)
+    if recorder.trouble:
+        raise recorder.trouble
+    if status != 0:
+        raise ValueError(f"llama_decode returns {status}")
+    lib.llama_batch_free(batch)
+    lib.llama_free(context)
+    lib.llama_model_free(model)
+    return ids, recorder
+
+
+def tokenize(vocab, text):
+    data, room = text.encode(), len(text.encode()) + 8
+    ids = (lib.llama_token * room)()
+    count = lib.llama_tokenize(vocab, data, len(data), ids, room, True, True)
+    return list(ids[: max(count, 0)])
+
+
+def write(file, path, ids, tensors):
+    length = np.arange(len(ids), dtype=np.int64)
+    tensors = tensors | {"input_ids": np.array([ids], np.int64), "position_ids": length[None]}
+    metadata = {"format": "rbees-dump 1", "recorder": "dump_llama_cpp.py", "model": path.name, "dtype": "f32",
+                "attention": "eager", "layout": "interleaved"}
+    partial = file.with_name(f".{file.name}.partial")
+    try:
+        save_file(tensors, partial, metadata)
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("model", type=Path, help="a .gguf of the llama architecture")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--prompt", metavar="TEXT")
+    what.add_argument("--ids", metavar="1,2,3", type=lambda text: [int(number) for number in text.split(",")])
+    add("--out", type=Path, required=True, metavar="FILE", help="a .safetensors file")
+    add("--threads", type=int, default=1)
+    return parser.parse_args()
+
+
+def main():
+    options = arguments()
+    ids_of = lambda vocab: options.ids if options.ids is not None else tokenize(vocab, options.prompt)
+    try:
+        ids, recorder = run(options.model, ids_of, options.threads)
+        write(options.out, options.model, ids, recorder.tensors)
+    except (OSError, ValueError) as error:
+        print(f"error: {options.model}: {error}\nhint: a .gguf of the llama architecture?", file=sys.stderr)
+        sys.exit(2)
+    print(f"{options.out}: {len(recorder.tensors)} sites of {len(ids)} tokens", file=sys.stderr)
+    wanted = {*OF_LAYER.values(), *OUTSIDE.values()}
+    seen = {site if site in OUTSIDE.values() else (site.split(".", 3) + [""])[3] for site in recorder.tensors}
+    if unseen := sorted(wanted - seen):
+        print(f"note: this llama.cpp shows no {', '.join(unseen)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

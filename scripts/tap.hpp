@@ -1,0 +1,174 @@
+// Records what your C++ port computes, for `rbees-check run --dump FILE`.
+//
+// One header, C++17, nothing but the standard library. Hand it buffers where they are made; nothing
+// happens unless the environment variable RBEES_DUMP names a file:
+//
+//     rbees::tokens(ids.data(), {1, s});                            // i32, u32 or i64
+//     for (int i = 0; i < layers; i++) {
+//         rbees::layer(i);                                          // `self_attn.q_proj` now means this layer's
+//         ...
+//         rbees::tap("self_attn.q_proj", q.data(), {1, s, heads * head_dim});
+//         ...
+//         rbees::tap("", x.data(), {1, s, hidden});                 // the block's output
+//     }
+//     rbees::tap("lm_head", logits.data(), {1, s, vocab});          // the last site: writes the file
+//
+// Sites, their names and shapes are in docs/dump-format.md; any of them will do. Buffers are in C
+// order: the last axis is contiguous. f16 and bf16 are passed as `rbees::f16(pointer)` and
+// `rbees::bf16(pointer)`. Where `lm_head` is not tapped, call `rbees::finish()` after the forward
+// pass. The first pass is recorded. Not for several threads at once. Little-endian machines only.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace rbees {
+
+using Shape = std::vector<int64_t>;
+
+// A buffer and how its elements are to be read.
+struct Buffer {
+    const void* data;
+    const char* dtype;  // as safetensors spells it
+    size_t width;       // bytes an element
+};
+inline Buffer buffer(const float* data) { return {data, "F32", 4}; }
+inline Buffer buffer(const double* data) { return {data, "F64", 8}; }
+inline Buffer buffer(Buffer data) { return data; }
+inline Buffer f16(const void* data) { return {data, "F16", 2}; }
+inline Buffer bf16(const void* data) { return {data, "BF16", 2}; }
+
+namespace detail {
+
+struct Tensor {
+    std::string dtype;
+    Shape shape;
+    std::vector<char> bytes;
+};
+
+struct Recorder {
+    std::string file;  // empty: nothing is recorded
+    std::string prefix;
+    std::map<std::string, std::string> about{{"format", "rbees-dump 1"}, {"recorder", "tap.hpp"}};
+    std::map<std::string, Tensor> tensors;
+
+    Recorder() {
+        if (const char* name = std::getenv("RBEES_DUMP")) file = name;
+    }
+};
+
+inline Recorder& recorder() {
+    static Recorder one;
+    return one;
+}
+
+inline bool on() { return !recorder().file.empty(); }
+
+inline std::string name(const std::string& site) {
+    if (site == "lm_head" || site.rfind("model.", 0) == 0) return site;
+    if (recorder().prefix.empty()) throw std::runtime_error("tap `" + site + "` before rbees::layer(i)");
+    return site.empty() ? recorder().prefix : recorder().prefix + "." + site;
+}
+
+inline size_t elements(const Shape& shape) {
+    size_t count = 1;
+    for (int64_t n : shape) count *= static_cast<size_t>(n);
+    return count;
+}
+
+// The first tensor of a name counts: what follows belongs to a later pass.
+inline void take(const std::string& name, const Buffer& from, const Shape& shape) {
+    if (recorder().tensors.count(name)) return;
+    const char* begin = static_cast<const char*>(from.data);
+    recorder().tensors[name] = {from.dtype, shape, {begin, begin + elements(shape) * from.width}};
+}
+
+inline std::string quoted(const std::string& text) {
+    std::string out = "\"";
+    for (unsigned char c : text) {
+        char escaped[8];
+        std::snprintf(escaped, sizeof escaped, "\\u%04x", c);
+        out += c < 0x20 || c == '"' || c == '\\' ? std::string(escaped) : std::string(1, static_cast<char>(c));
+    }
+    return out + "\"";
+}
+
+// The header of a .safetensors file: JSON, filled up with blanks so that the data is aligned.
+inline std::string header() {
+    std::string json = "{\"__metadata__\":{", separator;
+    for (const auto& [key, value] : recorder().about) {
+        json += separator + quoted(key) + ":" + quoted(value);
+        separator = ",";
+    }
+    json += "}";
+    size_t offset = 0;
+    for (const auto& [name, tensor] : recorder().tensors) {
+        json += "," + quoted(name) + ":{\"dtype\":\"" + tensor.dtype + "\",\"shape\":[";
+        for (size_t i = 0; i < tensor.shape.size(); i++) json += (i ? "," : "") + std::to_string(tensor.shape[i]);
+        json += "],\"data_offsets\":[" + std::to_string(offset);
+        offset += tensor.bytes.size();
+        json += "," + std::to_string(offset) + "]}";
+    }
+    json += "}";
+    json.resize((json.size() + 7) / 8 * 8, ' ');
+    return json;
+}
+
+}  // namespace detail
+
+// Something a reader should know: ("model", "my-llama"), ("dtype", "f32"), ("layout", "interleaved").
+inline void about(const std::string& key, const std::string& value) {
+    if (detail::on()) detail::recorder().about[key] = value;
+}
+
+// The token ids of this pass, [b, s], the first of each row at position `offset`.
+template <typename Id>
+void tokens(const Id* ids, const Shape& shape, int64_t offset = 0) {
+    if (!detail::on()) return;
+    std::vector<int64_t> wide(ids, ids + detail::elements(shape)), positions(wide.size());
+    for (size_t i = 0; i < positions.size(); i++) positions[i] = offset + static_cast<int64_t>(i) % shape.at(1);
+    detail::take("input_ids", {wide.data(), "I64", 8}, shape);
+    detail::take("position_ids", {positions.data(), "I64", 8}, shape);
+}
+
+// From here on, names that do not begin with `model.` or `lm_head` are those of layer `number`.
+inline void layer(int number) {
+    if (detail::on()) detail::recorder().prefix = "model.layers." + std::to_string(number);
+}
+
+// Writes what was recorded, under another name first: nobody ever reads half a dump.
+inline void finish() {
+    if (!detail::on()) return;
+    const std::string file = detail::recorder().file, partial = file + ".partial", header = detail::header();
+    const uint64_t size = header.size();
+    std::FILE* out = std::fopen(partial.c_str(), "wb");
+    if (!out) throw std::runtime_error(partial + ": cannot be written");
+    bool fine = std::fwrite(&size, 8, 1, out) == 1 && std::fwrite(header.data(), 1, size, out) == size;
+    for (const auto& [name, tensor] : detail::recorder().tensors) {
+        fine = fine && std::fwrite(tensor.bytes.data(), 1, tensor.bytes.size(), out) == tensor.bytes.size();
+    }
+    fine = std::fclose(out) == 0 && fine;
+    if (!fine || std::rename(partial.c_str(), file.c_str()) != 0) {
+        std::remove(partial.c_str());
+        throw std::runtime_error(file + ": cannot be written");
+    }
+    detail::recorder().file.clear();
+    detail::recorder().tensors.clear();
+}
+
+// The buffer at `site`: `const float*`, `const double*`, `f16(...)` or `bf16(...)`.
+template <typename Data>
+void tap(const std::string& site, Data data, const Shape& shape) {
+    if (!detail::on()) return;
+    const std::string name = detail::name(site);
+    detail::take(name, buffer(data), shape);
+    if (name == "lm_head") finish();
+}
+
+}  // namespace rbees

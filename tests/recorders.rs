@@ -1,0 +1,129 @@
+//! The recorders that others copy into their code: what they write is what was computed, by the names
+//! and in the shapes of docs/dump-format.md.
+
+#[path = "../scripts/tap.rs"]
+mod tap;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use candle_core::{DType, Device, Tensor, safetensors};
+use rbees_check::Result;
+use rbees_check::model::{Attention, Input, Llama};
+use rbees_check::models;
+use rbees_check::probe::{Kind, Probe, Site};
+use rbees_check::reference::Reference;
+
+fn short() -> Reference {
+    models::fixture("tiny-llama").unwrap().case("short").unwrap()
+}
+
+fn ids() -> Vec<u32> {
+    short().manifest.ids[0].clone()
+}
+
+/// Every stored site is in the dump, but for rounding.
+fn same_as_truth(file: &Path) {
+    let mut dump = safetensors::load(file, &Device::Cpu).unwrap();
+    let mut take = |name: &str| dump.remove(name).unwrap_or_else(|| panic!("no {name}"));
+    let integers = |tensor: Tensor| tensor.squeeze(0).unwrap().to_vec1::<i64>().unwrap();
+    let ids = ids();
+    assert_eq!(integers(take("input_ids")), ids.iter().map(|&id| i64::from(id)).collect::<Vec<_>>());
+    assert_eq!(integers(take("position_ids")), (0..ids.len() as i64).collect::<Vec<_>>());
+    let case = short();
+    for site in case.sites() {
+        let got = take(&site.to_string()).squeeze(0).unwrap();
+        let rows = if site.kind.by_head() { got.transpose(0, 1).unwrap() } else { got };
+        let truth = case.truth(site).unwrap();
+        assert_eq!(rows.dims(), [&[ids.len()], &truth.row_shape[..]].concat(), "{site}");
+        for row in 0..ids.len() {
+            let got = rows.get(row).unwrap().flatten_all().unwrap().to_dtype(DType::F64).unwrap();
+            near(&got.to_vec1().unwrap(), truth.row(row), site);
+        }
+    }
+    assert!(dump.is_empty(), "{:?}", dump.keys());
+}
+
+/// A plain f32 loop errs by up to 2e-6 of the row's scale here.
+fn near(got: &[f64], want: &[f64], site: Site) {
+    let scale = want.iter().filter(|v| v.is_finite()).fold(0f64, |most, v| most.max(v.abs()));
+    for (got, want) in got.iter().zip(want) {
+        let same = if want.is_finite() { (got - want).abs() <= 1e-5 * scale } else { got == want };
+        assert!(same, "{site}: {got} is not {want}");
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Hands every site on to the recorder, as a port's own lines would.
+struct Tapped;
+
+impl Probe for Tapped {
+    fn wants(&self, _: Kind) -> bool {
+        true
+    }
+
+    fn tap(&mut self, site: Site, tensor: Tensor) -> Result<Tensor> {
+        let name = site.to_string();
+        match site.layer.filter(|_| site.kind == Kind::Act) {
+            None => tap::tap(&name, &tensor)?,
+            Some(layer) => {
+                tap::layer(layer.into());
+                tap::tap("mlp.act", &tensor)?;
+            }
+        }
+        Ok(tensor)
+    }
+}
+
+/// Recorded only in a process of its own, where RBEES_DUMP is set from the start.
+#[test]
+fn a_port_on_candle_is_recorded_where_a_file_is_named() {
+    let model = models::open("tiny-llama").unwrap();
+    let llama = Llama::load(&model.weights, &Device::Cpu, DType::F32, Attention::Plain).unwrap();
+    let forward = |ids: &[u32]| {
+        tap::tokens(&Tensor::new(ids, &Device::Cpu).unwrap()).unwrap();
+        llama.forward(&Input::single(ids, 0), &mut llama.new_cache(), &mut Tapped).unwrap();
+    };
+    forward(&ids());
+    forward(&ids()[..3]); // a later pass, which is not looked at
+    if std::env::var_os("RBEES_DUMP").is_some() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dump.safetensors");
+    let mut again = Command::new(std::env::current_exe().unwrap());
+    again.args(["--exact", "a_port_on_candle_is_recorded_where_a_file_is_named"]);
+    let output = again.env("RBEES_DUMP", &file).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    same_as_truth(&file);
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+}
+
+#[test]
+fn a_port_in_cpp_is_recorded_where_a_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (program, file) = (folder.path().join("llama"), folder.path().join("dump.safetensors"));
+    let mut build = Command::new("c++");
+    build.args(["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-sign-compare", "-I", "scripts"]);
+    build.args(["examples/cpp/llama.cpp", "-o"]).arg(&program).current_dir(env!("CARGO_MANIFEST_DIR"));
+    let built = build.output().expect("a C++17 compiler, `c++`");
+    assert!(built.status.success(), "{}", stderr(&built));
+
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny-llama");
+    let run = |dump: Option<&Path>| {
+        let mut run = Command::new(&program);
+        run.arg(&model).args(ids().iter().map(u32::to_string)).env_remove("RBEES_DUMP");
+        run.envs(dump.map(|file| ("RBEES_DUMP", file))).output().unwrap()
+    };
+    let quiet = run(None);
+    assert!(quiet.status.success() && !file.exists(), "{}", stderr(&quiet));
+    let recorded = run(Some(&file));
+    assert_eq!((recorded.status.success(), &recorded.stdout), (true, &quiet.stdout), "{}", stderr(&recorded));
+    same_as_truth(&file);
+    let refused = run(Some(Path::new("/nowhere/dump.safetensors")));
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("/nowhere/dump.safetensors"), "{}", stderr(&refused));
+}
