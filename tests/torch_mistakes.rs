@@ -11,6 +11,7 @@ use candle_core::{DType, Device};
 use libtest_mimic::{Arguments, Failed, Trial};
 use rbees_check::checkpoints;
 use rbees_check::judge::{self, Outcome, Status, Subject, Verdict};
+use rbees_check::model::Attention;
 use rbees_check::models::{self, Model};
 use rbees_check::reference::Feed;
 use replay::{Dump, Replay};
@@ -104,7 +105,7 @@ fn nothing_found() -> Result<(), Failed> {
 fn judged(model: &Model, dump: &Dump) -> Result<Vec<Outcome>, Failed> {
     let case = model.fixture.as_ref().ok_or("no references")?.case("short")?;
     let length = case.length();
-    let mut subject = Subject::of_cases(model, vec![], &Device::Cpu, DType::F32, &[])?;
+    let mut subject = Subject::of_cases(model, vec![], &Device::Cpu, DType::F32, &[] as &[Attention])?;
     let mut outcomes = Vec::new();
     for feed in [Feed::Site, Feed::Block, Feed::Own] {
         let held = case.clone().keeping(|site, (_, position)| dump.holds(feed, site, position, length));

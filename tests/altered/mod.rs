@@ -77,7 +77,8 @@ pub fn sound(llama: Llama) -> Altered {
 
 /// What checkpoints `ids` say of `port` on the case `short`.
 pub fn judged(model: &Model, port: Altered, ids: &[&str]) -> Vec<Outcome> {
-    let mut subject = Subject::new(model, &["short".into()], &Device::Cpu, DType::F32, &[]).unwrap();
+    let mut subject =
+        Subject::new(model, &["short".into()], &Device::Cpu, DType::F32, &[] as &[Attention]).unwrap();
     subject.ports = vec![Box::new(port)];
     ids.iter().map(|id| judge::run(&mut subject, checkpoints::find(id).unwrap()).unwrap()).collect()
 }
