@@ -36,13 +36,14 @@ pub(super) fn judge(
         verdicts: Default::default(),
         incomparable: Default::default(),
         kept: Default::default(),
+        pads: Default::default(),
     };
     port.begin();
     let drive = format!("{}, feed {}", traits.path, view.feed.name());
     if let Err(error) = port.forward(&input(case), &mut watch) {
         return Ok(vec![stopped(error, &case.manifest.case, &drive)]);
     }
-    let (mut verdicts, incomparable, kept) = (watch.verdicts, watch.incomparable, watch.kept);
+    let Watch { mut verdicts, incomparable, kept, pads, .. } = watch;
     let finding = |site: Site| Finding {
         about: site.to_string(),
         site: Some(site),
@@ -58,7 +59,7 @@ pub(super) fn judge(
     // Under another feed a site's inputs are the port's own: nothing stands still to reason from.
     if view.feed == Feed::Site {
         let around = Around { weights, case, traits: &traits };
-        explain::explain(&around, &kept, &truth, &noise, factor, &mut findings);
+        explain::explain(&around, &explain::Seen { kept, pads }, &truth, &noise, factor, &mut findings);
     }
     Ok(findings)
 }
