@@ -22,8 +22,20 @@ pub(super) fn judge(
     weights: &Weights,
 ) -> Result<Vec<Finding>> {
     let traits = port.traits();
+    judge_as(port, &traits, case, view, factor, weights)
+}
+
+/// As [`judge`], of a port of these traits.
+pub(super) fn judge_as(
+    port: &mut dyn Port,
+    traits: &Traits,
+    case: &Reference,
+    view: &View,
+    factor: f64,
+    weights: &Weights,
+) -> Result<Vec<Finding>> {
     let truth = |site: Site| {
-        let judged = claims(view, case, site, &traits);
+        let judged = claims(view, case, site, traits);
         judged.then(|| case.truth_on(traits.arithmetic, view.feed, site)).flatten()
     };
     let judges = |site, place| view.feed != Feed::Site || clean(case, site, place, traits.layers);
@@ -31,7 +43,7 @@ pub(super) fn judge(
     let mut watch = Watch {
         expect: Expect { truth: &truth, judges: &judges, noise: &noise, factor },
         fed: Some((case, view.feed)),
-        traits: &traits,
+        traits,
         window: 0..case.length(),
         verdicts: Default::default(),
         incomparable: Default::default(),
@@ -58,7 +70,7 @@ pub(super) fn judge(
         case.sites().filter(|&site| truth(site).is_some()).map(finding).collect();
     // Under another feed a site's inputs are the port's own: nothing stands still to reason from.
     if view.feed == Feed::Site {
-        let around = Around { weights, case, traits: &traits };
+        let around = Around { weights, case, traits };
         explain::explain(&around, &explain::Seen { kept, pads }, &truth, &noise, factor, &mut findings);
     }
     Ok(findings)
