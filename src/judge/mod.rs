@@ -15,8 +15,10 @@ mod verdict;
 mod watch;
 
 pub use crate::port::{LlamaPort, Port, Traits};
+pub(crate) use sites::judge as judge_sites;
 pub use unjudged::laws_alone;
 pub use verdict::{Finding, Outcome, Status, Verdict};
+pub(crate) use watch::feed as enter_truth;
 
 use candle_core::{DType, Device};
 
@@ -209,7 +211,9 @@ fn sites(subject: &mut Subject<'_>, views: &[View], factor: &Factor, outcome: &m
     for case in &subject.cases {
         for port in &mut subject.ports {
             for view in views.iter().filter(|view| subject.feed.is_none_or(|feed| feed == view.feed)) {
-                outcome.findings.extend(sites::judge(&mut **port, case, view, factor.times, &weights)?);
+                // Under another feed a site's inputs are the port's own: nothing stands still to reason from.
+                let around = Some(&weights).filter(|_| view.feed == Feed::Site);
+                outcome.findings.extend(sites::judge(&mut **port, case, view, factor.times, around)?);
             }
             let traits = port.traits();
             let hidden: Vec<&str> = views

@@ -72,6 +72,7 @@ pub(super) fn replay(
             expect: Expect { truth: &truth, judges: &|_, _| true, noise: held.noise, factor: held.factor },
             fed: held.fed,
             traits: &traits,
+            batch: whole.input.batch(),
             window: window.clone(),
             verdicts: BTreeMap::new(),
             incomparable: BTreeMap::new(),

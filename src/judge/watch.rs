@@ -15,7 +15,7 @@ use crate::probe::{Arithmetic, Kind, Probe, Site};
 use crate::reference::{Feed, Place, Reference, Truth};
 
 /// The part of a case that one forward covers: these positions, of every batch row.
-pub(super) type Window = Range<usize>;
+pub(crate) type Window = Range<usize>;
 
 /// What a watched forward is held against.
 pub(super) struct Expect<'a> {
@@ -30,13 +30,15 @@ pub(super) struct Expect<'a> {
 }
 
 /// Feeding: the case whose truth replaces the model's values, and where it does.
-pub(super) type Fed<'a> = (&'a Reference, Feed);
+pub(crate) type Fed<'a> = (&'a Reference, Feed);
 
 /// Looks at one forward over `window`.
 pub(super) struct Watch<'a> {
     pub expect: Expect<'a>,
     pub fed: Option<Fed<'a>>,
     pub traits: &'a Traits,
+    /// Rows of the batch that is run.
+    pub batch: usize,
     pub window: Window,
     /// What became of each site that was handed over and is expected.
     pub verdicts: BTreeMap<Site, Verdict>,
@@ -80,7 +82,7 @@ impl Watch<'_> {
         if places.is_empty() {
             return Ok(None);
         }
-        let shape = shape(site.kind, truth, &self.window, got.dims().first().copied().unwrap_or(0));
+        let shape = shape(site.kind, truth, &self.window, self.batch);
         if got.dims() != shape.dims() {
             return Ok(Some(Verdict::Shape { got: got.dims().to_vec(), want: shape.dims() }));
         }
@@ -139,7 +141,7 @@ pub(super) fn shape(kind: Kind, truth: &Truth, window: &Window, batch: usize) ->
 }
 
 /// Gives back `tensor` with its stored rows replaced by truth, where the feed says so.
-fn feed(
+pub(crate) fn feed(
     fed: Option<Fed<'_>>,
     traits: &Traits,
     window: &Window,
@@ -147,8 +149,8 @@ fn feed(
     tensor: Tensor,
 ) -> Result<Tensor> {
     let truth = fed.and_then(|(case, feed)| case.truth(site).filter(|_| feed.replaces(site.kind)));
-    let Some(truth) = truth else { return Ok(tensor) };
-    let shape = shape(site.kind, truth, window, tensor.dims()[0]);
+    let (Some(truth), Some((case, _))) = (truth, fed) else { return Ok(tensor) };
+    let shape = shape(site.kind, truth, window, case.batch());
     if tensor.dims() != shape.dims() {
         return Ok(tensor); // judged by its shape already
     }

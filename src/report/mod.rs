@@ -6,4 +6,4 @@ pub mod json;
 pub mod junit;
 mod text;
 
-pub use text::{detail, finding, first_wrong, line, summary, verbose};
+pub use text::{detail, finding, first_wrong, line, summary, trouble, verbose};
