@@ -35,6 +35,7 @@ pub(super) fn judge(
         window: 0..case.length(),
         verdicts: Default::default(),
         incomparable: Default::default(),
+        shares: Default::default(),
         kept: Default::default(),
     };
     port.begin();
@@ -42,16 +43,14 @@ pub(super) fn judge(
     if let Err(error) = port.forward(&input(case), &mut watch) {
         return Ok(vec![stopped(error, &case.manifest.case, &drive)]);
     }
-    let (mut verdicts, incomparable, kept) = (watch.verdicts, watch.incomparable, watch.kept);
+    let Watch { mut verdicts, incomparable, mut shares, kept, .. } = watch;
     let finding = |site: Site| Finding {
-        about: site.to_string(),
         site: Some(site),
         case: case.manifest.case.clone(),
         drive: drive.clone(),
-        verdict: verdicts.remove(&site).unwrap_or(Verdict::NeverReached),
         incomparable: incomparable.get(&site).copied().unwrap_or(0),
-        expected: None,
-        explained: None,
+        shares: shares.remove(&site),
+        ..Finding::new(site.to_string(), verdicts.remove(&site).unwrap_or(Verdict::NeverReached))
     };
     let mut findings: Vec<Finding> =
         case.sites().filter(|&site| truth(site).is_some()).map(finding).collect();
