@@ -1,5 +1,6 @@
 //! The command line: one file a verb, and what they share.
 
+mod again;
 mod device;
 mod expect;
 mod explain;

@@ -8,6 +8,7 @@ use rbees_check::models::Model;
 use rbees_check::reference::{Feed, Reference, Source};
 use rbees_check::{Error, Result, report};
 
+use super::again::Flags;
 use super::expect::Expectations;
 use super::paint::{self, Out};
 use super::progress::Progress;
@@ -131,15 +132,12 @@ impl Run {
 
     /// The flags that decide what is judged, as they were given.
     fn flags(&self) -> String {
-        let Common { model, references, device, .. } = &self.common;
-        let given = |flag: &str, value: &str, default: &str| match value == default {
-            true => String::new(),
-            false => format!(" --{flag} {value}"),
-        };
-        let cases: String = self.cases.iter().map(|case| given("case", case, "")).collect();
-        let references = references.as_deref().unwrap_or_default();
-        let model = given("model", model.as_deref().unwrap_or_default(), "");
-        format!("{model}{}{}{cases}", given("references", references, ""), given("device", device, "cpu"))
+        let mut flags = Flags::of(&self.common);
+        self.cases.iter().for_each(|case| flags.text("case", case));
+        flags.choice("feed", self.feed);
+        flags.choice("attention", self.attention);
+        flags.choice("matmul", self.matmul);
+        flags.line()
     }
 
     /// The checkpoints that were asked for, each once, in their own order.

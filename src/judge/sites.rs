@@ -38,6 +38,7 @@ pub(crate) fn judge(
         window: 0..case.length(),
         verdicts: Default::default(),
         incomparable: Default::default(),
+        shares: Default::default(),
         kept: Default::default(),
     };
     port.begin();
@@ -45,16 +46,14 @@ pub(crate) fn judge(
     if let Err(error) = port.forward(&input(case), &mut watch) {
         return Ok(vec![stopped(error, &case.manifest.case, &drive)]);
     }
-    let (mut verdicts, incomparable, mut kept) = (watch.verdicts, watch.incomparable, watch.kept);
+    let Watch { mut verdicts, incomparable, mut shares, mut kept, .. } = watch;
     let finding = |site: Site| Finding {
-        about: site.to_string(),
         site: Some(site),
         case: case.manifest.case.clone(),
         drive: drive.clone(),
-        verdict: verdicts.remove(&site).unwrap_or(Verdict::NeverReached),
         incomparable: incomparable.get(&site).copied().unwrap_or(0),
-        expected: None,
-        explained: None,
+        shares: shares.remove(&site),
+        ..Finding::new(site.to_string(), verdicts.remove(&site).unwrap_or(Verdict::NeverReached))
     };
     let mut findings: Vec<Finding> =
         case.sites().filter(|&site| truth(site).is_some()).map(finding).collect();

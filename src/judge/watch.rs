@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor};
 use super::explain::Kept;
 use super::verdict::Verdict;
 use crate::Result;
-use crate::compare::{Budget, Noise, Row, Shape, compare};
+use crate::compare::{Budget, Noise, Row, Shape, Shares, compare};
 use crate::port::Traits;
 use crate::probe::{Arithmetic, Kind, Probe, Site};
 use crate::reference::{Feed, Place, Reference, Truth};
@@ -44,6 +44,8 @@ pub(super) struct Watch<'a> {
     pub verdicts: BTreeMap<Site, Verdict>,
     /// How many rows of a site could not be judged, their budget being past their scale.
     pub incomparable: BTreeMap<Site, usize>,
+    /// How much of its budget each row of a site used.
+    pub shares: BTreeMap<Site, Shares>,
     /// The first wrong tensor of each kind, as it was handed over.
     pub kept: BTreeMap<Kind, Kept>,
 }
@@ -83,6 +85,7 @@ impl Watch<'_> {
             return Ok(None);
         }
         let shape = shape(site.kind, truth, &self.window, self.batch);
+        let shape = Shape { merged: self.merged(site), ..shape };
         if got.dims() != shape.dims() {
             return Ok(Some(Verdict::Shape { got: got.dims().to_vec(), want: shape.dims() }));
         }
@@ -117,12 +120,24 @@ impl Watch<'_> {
         if rows.is_empty() {
             return Ok(Some(Verdict::Incomparable));
         }
-        let difference = compare(got, &shape, &rows, columns)?;
+        let mut difference = compare(got, &shape, &rows, columns)?;
+        self.shares.insert(site, std::mem::take(&mut difference.shares));
         Ok(Some(if difference.agrees() {
             Verdict::Pass(difference.ratio)
         } else {
             Verdict::Differs(difference.into())
         }))
+    }
+
+    /// Heads that lie one behind another in the last axis of `site`: as many as are an axis once rotated.
+    fn merged(&self, site: Site) -> usize {
+        let rotated = match site.kind {
+            Kind::QProj | Kind::Context => Kind::QRope,
+            Kind::KProj | Kind::VProj => Kind::KRope,
+            _ => return 1,
+        };
+        let truth = self.fed.and_then(|(case, _)| case.truth(Site { kind: rotated, ..site }));
+        truth.map_or(1, |truth| truth.row_shape[0])
     }
 }
 
@@ -137,7 +152,7 @@ pub(super) fn shape(kind: Kind, truth: &Truth, window: &Window, batch: usize) ->
     let stored = truth.row_shape.last().copied().unwrap_or(0);
     // A window that ends before the sequence does has seen only the keys up to its end.
     let width = if kind.over_keys() { window.end.min(stored) } else { stored };
-    Shape { batch, queries: window.len(), heads, width, over_keys: kind.over_keys() }
+    Shape { batch, queries: window.len(), heads, merged: 1, width, over_keys: kind.over_keys() }
 }
 
 /// Gives back `tensor` with its stored rows replaced by truth, where the feed says so.
