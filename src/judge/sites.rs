@@ -40,13 +40,14 @@ pub(crate) fn judge(
         incomparable: Default::default(),
         shares: Default::default(),
         kept: Default::default(),
+        pads: Default::default(),
     };
     port.begin();
     let drive = format!("{}, feed {}", traits.path, view.feed.name());
     if let Err(error) = port.forward(&input(case), &mut watch) {
         return Ok(vec![stopped(error, &case.manifest.case, &drive)]);
     }
-    let Watch { mut verdicts, incomparable, mut shares, mut kept, .. } = watch;
+    let Watch { mut verdicts, incomparable, mut shares, mut kept, pads, .. } = watch;
     let finding = |site: Site| Finding {
         site: Some(site),
         case: case.manifest.case.clone(),
@@ -63,7 +64,7 @@ pub(crate) fn judge(
             kept.retain(|_, red| Some(red.site) == first);
         }
         let around = Around { weights, case, traits: &traits };
-        explain::explain(&around, &kept, &truth, &noise, factor, &mut findings);
+        explain::explain(&around, &explain::Seen { kept, pads }, &truth, &noise, factor, &mut findings);
     }
     Ok(findings)
 }
