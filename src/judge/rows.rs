@@ -1,0 +1,62 @@
+//! Rows of one tensor against what they should be, each under its own budget.
+
+use candle_core::{DType, Tensor};
+
+use super::verdict::Verdict;
+use crate::Result;
+use crate::compare::{Budget, Noise, Row, Scale, Shape, compare};
+use crate::reference::Place;
+
+/// What one row should be.
+pub(crate) struct Wanted<'a> {
+    /// Where it stands in the batch, padding counted.
+    pub place: Place,
+    /// Where it stands in the tensor.
+    pub query: usize,
+    /// What it should be, `[heads, width]` or `[width]`.
+    pub want: &'a [f64],
+    /// What honest computations err by there; none where that was not measured.
+    pub noise: Option<Noise>,
+}
+
+/// How the rows of a tensor are held to what they should be.
+pub(crate) struct Terms {
+    /// How many times the noise is allowed.
+    pub factor: f64,
+    /// What the port computes in.
+    pub dtype: DType,
+    /// No honest budget comes near the scale here: one that does is a broken reference.
+    pub fine: bool,
+}
+
+/// The verdict, and how many rows could not be judged, their budget being past their scale. The tensor
+/// has `shape.dims()`.
+pub(crate) fn hold(
+    got: &Tensor,
+    shape: &Shape,
+    wanted: &[Wanted<'_>],
+    terms: &Terms,
+    columns: Option<&[usize]>,
+) -> Result<(Verdict, usize)> {
+    let (mut rows, mut too_wide) = (Vec::with_capacity(wanted.len()), 0);
+    for &Wanted { place, query, want, noise } in wanted {
+        let scale = Scale::of(want.iter().copied());
+        let budget = noise.map(|noise| Budget::derive(scale, noise, terms.factor, terms.dtype));
+        match budget.filter(|budget| !budget.wider_than(scale)) {
+            None => too_wide += 1,
+            Some(budget) => rows.push(Row { batch: place.0, query, position: place.1, want, budget }),
+        }
+    }
+    if too_wide > 0 && terms.fine {
+        return Ok((Verdict::TooWide { rows: too_wide }, 0));
+    }
+    if rows.is_empty() {
+        return Ok((Verdict::Incomparable, too_wide));
+    }
+    let difference = compare(got, shape, &rows, columns)?;
+    let verdict = match difference.agrees() {
+        true => Verdict::Pass(difference.ratio),
+        false => Verdict::Differs(difference.into()),
+    };
+    Ok((verdict, too_wide))
+}
