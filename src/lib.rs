@@ -6,6 +6,7 @@
 //! weights, tokenizer ─► models ─┐            a name → weights, tokenizer, references
 //! model ─► generate             ├─► judge ─► report
 //! reference ─► checkpoints ─────┘            drives a port through a checkpoint → verdicts → text
+//! dump ─► report                             a pass that any port recorded: truth, and replay
 //! probe, compare                             the seam, and two tensors under a budget
 //! oracle ─► suspects ─► judge                the float64 Llama, right and under each known mistake
 //! mistakes ─► plants ─► selftest             what ports do wrong, made for real, and caught
@@ -46,6 +47,7 @@ pub mod check;
 #[path = "../checkpoints/mod.rs"]
 pub mod checkpoints;
 pub mod compare;
+pub mod dump;
 pub mod error;
 pub mod generate;
 pub mod judge;
