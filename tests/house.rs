@@ -37,7 +37,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "weights",
         ],
     ),
-    ("report", &["judge", "checkpoints", "compare", "suspects"]),
+    ("report", &["judge", "checkpoints", "compare", "probe", "suspects"]),
     ("mistakes", &[]),
     // Never what names a mistake: the oracle, the suspects, the judge.
     (
