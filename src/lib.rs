@@ -42,6 +42,7 @@
 //!
 //! To judge another port, implement [`port::Port`] for it and put it into [`judge::Subject::ports`].
 
+pub mod check;
 #[path = "../checkpoints/mod.rs"]
 pub mod checkpoints;
 pub mod compare;

@@ -10,8 +10,9 @@ use rbees_check::checkpoints::{self, Checkpoint, How};
 use rbees_check::mistakes;
 use rbees_check::model::Attention;
 use rbees_check::models;
-use rbees_check::plants::{Plant, Standing};
-use rbees_check::selftest::Bench;
+use rbees_check::plants::{self, Plant, Standing};
+use rbees_check::selftest::{Bench, Caught, Tally};
+use rstest::rstest;
 
 /// The checkpoints in whose own stage the mistake is made.
 fn stages(plant: &Plant) -> Vec<&'static Checkpoint> {
@@ -80,4 +81,37 @@ fn an_unknown_mistake_is_answered_with_the_one_that_was_meant() {
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert_snapshot!(String::from_utf8(output.stderr).unwrap());
+}
+
+/// What the case `short` makes of rope-pairing under another declaration.
+fn declared_as(name: &'static str, red: &'static [&'static str]) -> Caught {
+    let declared = Plant { name, red, ..*plants::find("rope-pairing").unwrap() };
+    let plant: &'static Plant = Box::leak(Box::new(declared));
+    let model = models::open("tiny-llama").unwrap();
+    let mut bench = Bench::by(&model, DType::F32, &["short"]).unwrap();
+    let stages = [checkpoints::find("01").unwrap(), checkpoints::find("01B").unwrap()];
+    bench.catch_by(plant, plant.paths, &["short".to_owned()], &stages).unwrap()
+}
+
+#[rstest]
+#[case::as_it_is("rope-pairing", &["01B"], true, "planted: 1  caught: 1  named: 1")]
+#[case::missed_at_a_checkpoint("rope-pairing", &["01", "01B"], false, "planted: 1  caught: 0  named: 1")]
+#[case::misnamed("rope-theta", &["01B"], false, "planted: 1  caught: 1  named: 0")]
+#[case::no_mistake_and_yet_red("fma", &[], false, "planted: 0  caught: 0  named: 0")]
+fn a_mistake_that_is_missed_or_misnamed_fails(
+    #[case] name: &'static str,
+    #[case] red: &'static [&'static str],
+    #[case] holds: bool,
+    #[case] last_line: &str,
+) {
+    let mut tally = Tally::default();
+    tally.count(Some(&declared_as(name, red)), DType::F32);
+    assert_eq!((tally.holds(), tally.to_string().as_str()), (holds, last_line));
+}
+
+#[test]
+fn what_no_model_shows_is_not_counted() {
+    let mut tally = Tally::default();
+    tally.count(None, DType::F32);
+    assert_eq!((tally.ran(), tally.to_string().as_str()), (0, "planted: 0  caught: 0  named: 0"));
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use rbees_check::plants::{self, Standing};
-use rbees_check::selftest::{self, Bench};
+use rbees_check::selftest::{self, Bench, Tally};
 use rbees_check::{Error, Result, models};
 
 use super::paint::{self, Out};
@@ -36,7 +36,7 @@ impl Selftest {
         let title = format!("{} · {} · cpu, {}\n", model.name, model.weights.config(), dtype.as_str());
         progress.aside(|| out.line(format!("{title}\n{}", paint::heading(&selftest::matrix()))))?;
 
-        let (mut planted, mut caught, mut named) = (0, 0, 0);
+        let mut tally = Tally::default();
         let asked =
             |name: &str| self.only.is_empty() || self.only.iter().any(|only| only.eq_ignore_ascii_case(name));
         for row in bench.rows().into_iter().filter(|row| asked(row.name)) {
@@ -47,20 +47,20 @@ impl Selftest {
                     Some(bench.catch(plant)?)
                 }
             };
-            if let Some(result) = &result {
-                planted += 1;
-                caught += usize::from(result.faults(dtype).is_empty());
-                named += usize::from(result.named());
-            }
+            tally.count(result.as_ref(), dtype);
             progress.aside(|| out.line(selftest::line(&row, result.as_ref(), dtype)))?;
         }
         drop(progress);
-        out.line(format!("\n{}", selftest::summary(planted, caught, named)))?;
-        Ok(match (planted, planted == caught) {
-            (0, _) => Ending::NotJudged,
-            (_, true) => Ending::Passed,
-            (_, false) => Ending::Failed,
-        })
+        out.line(format!("\n{tally}"))?;
+        Ok(ending(&tally))
+    }
+}
+
+fn ending(tally: &Tally) -> Ending {
+    match (tally.ran(), tally.holds()) {
+        (0, _) => Ending::NotJudged,
+        (_, true) => Ending::Passed,
+        (_, false) => Ending::Failed,
     }
 }
 
@@ -73,4 +73,29 @@ fn known(name: &str) -> Result<()> {
     let hint = nearest(name, all())
         .map_or("`rbees-check list` names them all".into(), |meant| format!("did you mean `{meant}`?"));
     Err(Error::input(format!("--only {name}: no such mistake"), hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::DType;
+    use rbees_check::checkpoints;
+    use rbees_check::plants::Plant;
+
+    use super::*;
+
+    #[test]
+    fn one_mistake_that_is_not_named_ends_in_failure() {
+        assert_eq!(ending(&Tally::default()), Ending::NotJudged);
+        let mut tally = Tally::default();
+        for (name, expected) in [("norm-eps", Ending::Passed), ("norm-plus-one", Ending::Failed)] {
+            let declared = Plant { name, red: &["01"], ..*plants::find("norm-eps").unwrap() };
+            let plant: &'static Plant = Box::leak(Box::new(declared));
+            let model = models::open("tiny-llama").unwrap();
+            let mut bench = Bench::by(&model, DType::F32, &["short"]).unwrap();
+            let stage = [checkpoints::find("01").unwrap()];
+            let caught = bench.catch_by(plant, plant.paths, &["short".to_owned()], &stage).unwrap();
+            tally.count(Some(&caught), DType::F32);
+            assert_eq!(ending(&tally), expected);
+        }
+    }
 }

@@ -13,13 +13,15 @@ use crate::probe::{Arithmetic, Kind, Site};
 use crate::reference::{Feed, Place, Reference};
 use crate::weights::Weights;
 
-/// Runs `case` once through `port` under the view's feed and judges the view's kinds.
-pub(super) fn judge(
+/// Runs `case` once through `port` under the view's feed and judges the view's kinds. With the model's
+/// weights what is red is looked into: every kind where truth enters at every site; elsewhere the first
+/// alone, since what is behind it is computed from it.
+pub(crate) fn judge(
     port: &mut dyn Port,
     case: &Reference,
     view: &View,
     factor: f64,
-    weights: &Weights,
+    weights: Option<&Weights>,
 ) -> Result<Vec<Finding>> {
     let traits = port.traits();
     let truth = |site: Site| {
@@ -32,18 +34,20 @@ pub(super) fn judge(
         expect: Expect { truth: &truth, judges: &judges, noise: &noise, factor },
         fed: Some((case, view.feed)),
         traits: &traits,
+        batch: case.batch(),
         window: 0..case.length(),
         verdicts: Default::default(),
         incomparable: Default::default(),
         shares: Default::default(),
         kept: Default::default(),
+        pads: Default::default(),
     };
     port.begin();
     let drive = format!("{}, feed {}", traits.path, view.feed.name());
     if let Err(error) = port.forward(&input(case), &mut watch) {
         return Ok(vec![stopped(error, &case.manifest.case, &drive)]);
     }
-    let Watch { mut verdicts, incomparable, mut shares, kept, .. } = watch;
+    let Watch { mut verdicts, incomparable, mut shares, mut kept, pads, .. } = watch;
     let finding = |site: Site| Finding {
         site: Some(site),
         case: case.manifest.case.clone(),
@@ -54,10 +58,13 @@ pub(super) fn judge(
     };
     let mut findings: Vec<Finding> =
         case.sites().filter(|&site| truth(site).is_some()).map(finding).collect();
-    // Under another feed a site's inputs are the port's own: nothing stands still to reason from.
-    if view.feed == Feed::Site {
+    if let Some(weights) = weights {
+        if view.feed != Feed::Site {
+            let first = kept.values().map(|red| red.site).min();
+            kept.retain(|_, red| Some(red.site) == first);
+        }
         let around = Around { weights, case, traits: &traits };
-        explain::explain(&around, &kept, &truth, &noise, factor, &mut findings);
+        explain::explain(&around, &explain::Seen { kept, pads }, &truth, &noise, factor, &mut findings);
     }
     Ok(findings)
 }
@@ -65,7 +72,7 @@ pub(super) fn judge(
 /// Is `site` of `case` judged in this view? Fed at every site, an operation can be judged alone only
 /// where the case also stores what it is computed from; fed at blocks, only where it stores the
 /// block's input.
-pub(super) fn claims(view: &View, case: &Reference, site: Site, traits: &Traits) -> bool {
+pub(crate) fn claims(view: &View, case: &Reference, site: Site, traits: &Traits) -> bool {
     let Some(truth) = case.truth_on(traits.arithmetic, view.feed, site) else { return false };
     view.kinds.contains(&site.kind)
         && traits.shows(site.kind)
@@ -114,7 +121,7 @@ pub(super) fn clean(case: &Reference, site: Site, place: Place, layers: usize) -
 }
 
 /// The whole of a case as one prefill.
-pub(super) fn input(case: &Reference) -> Input {
+pub(crate) fn input(case: &Reference) -> Input {
     let mut real = vec![vec![false; case.length()]; case.batch()];
     case.places().iter().for_each(|&(batch, position)| real[batch][position] = true);
     Input { ids: case.manifest.ids.clone(), positions: case.manifest.position_ids.clone(), real }

@@ -6,9 +6,18 @@ use super::text::{percent, place, word};
 use crate::compare::{Difference, Element};
 use crate::judge::{Finding, Outcome, Status, Verdict};
 
-/// The paragraph about a checkpoint that failed or could not judge: its first trouble, what is wrong
-/// there, what to do. `flags` are those of the command that ran it, to run it again.
+/// The paragraph about a checkpoint that failed or could not judge, and how to run it again: with
+/// `flags`, those of the command that ran it.
 pub fn detail(outcome: &Outcome, flags: &str) -> Option<String> {
+    let (text, id) = (trouble(outcome)?, outcome.checkpoint.id);
+    Some(format!(
+        "{text}   again      rbees-check run {id}{flags} -v        read   rbees-check explain {id}\n"
+    ))
+}
+
+/// The paragraph about a checkpoint that failed or could not judge: its first trouble, what is wrong
+/// there, what to do.
+pub fn trouble(outcome: &Outcome) -> Option<String> {
     let status = outcome.status();
     let of_status = || outcome.findings.iter().filter(|f| f.status() == status);
     if matches!(status, Status::Passed | Status::Skipped | Status::Expected) {
@@ -33,9 +42,6 @@ pub fn detail(outcome: &Outcome, flags: &str) -> Option<String> {
             if others == 1 { "" } else { "s" }
         );
     }
-    let id = checkpoint.id;
-    let _ =
-        writeln!(text, "   again      rbees-check run {id}{flags} -v        read   rbees-check explain {id}");
     Some(text)
 }
 

@@ -9,5 +9,5 @@ pub mod json;
 pub mod junit;
 mod text;
 
-pub use detail::detail;
+pub use detail::{detail, trouble};
 pub use text::{finding, first_wrong, line, summary, verbose};

@@ -6,6 +6,7 @@ use candle_core::DType;
 
 use super::named::{Named, name};
 use crate::judge::{Outcome, Status, Verdict};
+use crate::mistakes;
 use crate::model::Attention;
 use crate::plants::Plant;
 
@@ -36,7 +37,7 @@ pub struct OnPath {
     /// The largest share of a budget among what passed at the plant's own stages.
     pub share: f64,
     /// What the judge took it for.
-    pub named: Option<Named>,
+    pub named: Named,
 }
 
 impl OnPath {
@@ -113,8 +114,28 @@ impl Caught {
         self.plant.unseen_in(dtype).filter(|_| green).map(|why| (why, share))
     }
 
+    /// Is it one of the rows that are no mistakes?
+    pub fn honest(&self) -> bool {
+        self.plant.red.is_empty()
+    }
+
     /// Was it named on every path, as the likeliest of all suspects?
     pub fn named(&self) -> bool {
-        !self.paths.is_empty() && self.paths.iter().all(|on| on.named.as_ref().is_some_and(|n| n.rank == 1))
+        !self.paths.is_empty() && self.paths.iter().all(|on| on.named.rank == Some(1))
+    }
+
+    /// What the judge named in its place, path by path. In f32 all of them must be named; in half
+    /// precision a tensor may say too little to name anything, but nothing else may be named.
+    pub fn misnamed(&self, dtype: DType) -> Vec<String> {
+        if self.honest() || mistakes::find(self.plant.name).is_none() || self.unseen(dtype).is_some() {
+            return vec![];
+        }
+        let silent = |on: &OnPath| dtype != DType::F32 && on.named.names.is_empty();
+        let wrong = self.paths.iter().filter(|on| on.named.rank != Some(1) && !silent(on));
+        let said = |on: &OnPath| match &on.named.names[..] {
+            [] => format!("{:?}: not named", on.path),
+            names => format!("{:?}: named {}", on.path, names.join(", ")),
+        };
+        wrong.map(said).collect()
     }
 }

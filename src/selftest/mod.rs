@@ -3,11 +3,13 @@
 
 mod caught;
 mod named;
+mod tally;
 mod text;
 
 pub use caught::{Caught, OnPath};
 pub use named::Named;
-pub use text::{line, matrix, summary};
+pub use tally::Tally;
+pub use text::{line, matrix};
 
 use candle_core::{DType, Device};
 

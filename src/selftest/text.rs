@@ -2,7 +2,7 @@
 
 use candle_core::DType;
 
-use super::{Caught, Row};
+use super::{Caught, OnPath, Row};
 use crate::checkpoints;
 use crate::plants::Standing;
 
@@ -31,7 +31,8 @@ pub fn line(row: &Row, caught: Option<&Caught>, dtype: DType) -> String {
                     share * 100.0
                 );
             }
-            let faults = caught.faults(dtype);
+            let mut faults = caught.faults(dtype);
+            faults.extend(caught.misnamed(dtype));
             let wrong: String = faults.iter().map(|fault| format!("\n{:24} {fault}", "")).collect();
             format!("{head}{cells}  {:<8} {}{wrong}", margin(caught), named(caught)).trim_end().to_owned()
         }
@@ -62,16 +63,15 @@ fn margin(caught: &Caught) -> String {
     }
 }
 
+/// The path on which least is said for it.
 fn named(caught: &Caught) -> String {
-    let Some(named) = caught.paths.first().and_then(|on| on.named.as_ref()) else { return "-".to_owned() };
-    let next = named
-        .runner_up
-        .as_ref()
-        .map_or(String::new(), |(name, residual)| format!(", next {name} {residual:.0e}"));
-    format!("rank {}, residual {:.0e}{next}", named.rank, named.residual)
-}
-
-/// The last line.
-pub fn summary(planted: usize, caught: usize, named: usize) -> String {
-    format!("planted: {planted}  caught: {caught}  named: {named}")
+    let least = |on: &&OnPath| on.named.rank.unwrap_or(usize::MAX);
+    let Some(named) = caught.paths.iter().rev().max_by_key(least).map(|on| &on.named) else {
+        return "-".to_owned();
+    };
+    let Some(rank) = named.rank else { return "-".to_owned() };
+    let alike: String = named.alike.iter().map(|name| format!(", with {name}")).collect();
+    let next =
+        named.runner_up.map_or(String::new(), |(name, residual)| format!(", next {name} {residual:.0e}"));
+    format!("rank {rank}, residual {:.0e}{alike}{next}", named.residual)
 }

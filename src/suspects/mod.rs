@@ -12,6 +12,8 @@ mod evidence;
 mod ffn;
 mod fit;
 mod linear;
+mod masks;
+mod misread;
 mod norm;
 mod overflow;
 mod rope;
