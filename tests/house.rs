@@ -37,7 +37,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "weights",
         ],
     ),
-    ("report", &["judge", "checkpoints", "compare", "suspects"]),
+    ("report", &["judge", "checkpoints", "compare", "probe", "suspects"]),
     ("check", &["checkpoints", "judge", "model", "models", "probe", "reference", "report", "weights"]),
     (
         "dump",

@@ -6,7 +6,8 @@ use rbees_check::judge::{self, Outcome, Status, Subject};
 use rbees_check::model::{self, Attention, Llama};
 use rbees_check::models::Model;
 use rbees_check::reference::{Feed, Reference, Source};
-use rbees_check::{Error, Result, report};
+use rbees_check::report::{self, html};
+use rbees_check::{Error, Result};
 
 use super::again::Flags;
 use super::dumped::{Asked, Dumped};
@@ -95,7 +96,12 @@ impl Run {
         if self.reports.wanted() {
             let facts = Facts { model: &model, subject: &subject, device: &on, dtype, matmul: &matmul };
             let report = reports::report(&facts, &outcomes, expected.stale, ending)?;
-            self.reports.write(&report)?;
+            self.reports.write(&html::Run {
+                report: &report,
+                outcomes: &outcomes,
+                command: &format!("rbees-check run {}{flags}", self.ids.join(" ")),
+                flags: &flags,
+            })?;
             out.text(&self.reports.since(earlier.as_ref(), &report))?;
         }
         let all_passed = outcomes.iter().all(|outcome| outcome.status() == Status::Passed);

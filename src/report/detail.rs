@@ -78,7 +78,7 @@ fn suspects(outcome: &Outcome, first: &Finding) -> Vec<(&'static str, String)> {
 }
 
 /// `4.1e3 budgets`, `12 budgets`.
-fn budgets(residual: f64) -> String {
+pub(super) fn budgets(residual: f64) -> String {
     match residual {
         r if !r.is_finite() => "no number of budgets".into(),
         r if r >= 1000.0 => format!("{r:.1e} budgets"),

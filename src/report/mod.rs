@@ -2,6 +2,8 @@
 
 pub mod baseline;
 mod detail;
+#[cfg(feature = "cli")]
+pub mod html;
 pub mod json;
 #[cfg(feature = "cli")]
 pub mod junit;

@@ -56,21 +56,21 @@ fn counts(outcome: &Outcome, status: Status) -> Vec<(usize, usize, &'static str)
 }
 
 /// `44 texts, 1 site`.
-fn all(outcome: &Outcome) -> String {
+pub(super) fn all(outcome: &Outcome) -> String {
     let counts = counts(outcome, Status::Passed);
     let said = counts.into_iter().map(|(_, all, noun)| format!("{all} {noun}{}", plural(all)));
     said.collect::<Vec<_>>().join(", ")
 }
 
 /// `2 of 55 texts, 1 of 1 site`: those of `status`, one of the two that differ.
-fn wrong(outcome: &Outcome, status: Status) -> String {
+pub(super) fn wrong(outcome: &Outcome, status: Status) -> String {
     let wrong = counts(outcome, status).into_iter().filter(|(wrong, ..)| *wrong > 0);
     let said = wrong.map(|(wrong, all, noun)| format!("{wrong} of {all} {noun}{}", plural(all)));
     said.collect::<Vec<_>>().join(", ")
 }
 
 /// Why its failures were expected, each reason once.
-fn reasons(outcome: &Outcome) -> String {
+pub(super) fn reasons(outcome: &Outcome) -> String {
     let reasons: BTreeSet<&str> = outcome.findings.iter().filter_map(|f| f.expected.as_deref()).collect();
     reasons.into_iter().collect::<Vec<_>>().join("; ")
 }
