@@ -8,7 +8,7 @@ use rbees_check::dump::{self, Against, Dump, Guilt, Judged, NameMap};
 use rbees_check::models::{self, Model};
 use rbees_check::probe::Arithmetic;
 use rbees_check::reference::{Fixture, Reference, Source};
-use rbees_check::report::{self, json::Report};
+use rbees_check::report::{self, html, json::Report};
 use rbees_check::weights::{Config, Weights};
 use rbees_check::{Error, Result};
 
@@ -112,7 +112,14 @@ impl Dumped {
             let stale = std::mem::take(&mut expected.stale);
             let facts = dump_report::Facts { dump: &dump, name: &known.name, against: &against };
             let report = dump_report::report(&facts, outcomes, stale, ending)?;
-            asked.reports.write(&report)?;
+            let ids: Vec<&str> = asked.checkpoints.iter().map(|checkpoint| checkpoint.id).collect();
+            let command = format!("rbees-check run {}{}", ids.join(" "), asked.flags);
+            asked.reports.write(&html::Run {
+                report: &report,
+                outcomes,
+                command: &command,
+                flags: asked.flags,
+            })?;
             out.text(&asked.reports.since(earlier, &report))?;
         }
         out.line(summary)?;
