@@ -1,6 +1,9 @@
 //! The command line: one file a verb, and what they share.
 
+mod again;
 mod device;
+mod dump_report;
+mod dumped;
 mod expect;
 mod explain;
 mod files;

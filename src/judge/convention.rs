@@ -38,7 +38,7 @@ pub(super) fn settle(
 ) -> Result<Option<String>> {
     let Some(layout) = found(port, case, factor, weights.config().head_dim)? else { return Ok(None) };
     let traits = lying(&port.traits(), &layout);
-    *findings = sites::judge_as(port, &traits, case, view, factor, weights)?;
+    *findings = sites::judge_as(port, &traits, case, view, factor, Some(weights))?;
     Ok(Some(format!("convention, {}: rows of q and k lie {layout}; scores come right of it", traits.path)))
 }
 
@@ -165,9 +165,11 @@ fn scores_come_right(port: &mut dyn Port, traits: &Traits, case: &Reference, fac
         expect: Expect { truth: &truth, judges: &|_, _| true, noise: &noise, factor },
         fed: Some((case, Feed::Block)),
         traits,
+        batch: case.batch(),
         window: 0..case.length(),
         verdicts: Default::default(),
         incomparable: Default::default(),
+        shares: Default::default(),
         kept: Default::default(),
         pads: Default::default(),
     };

@@ -72,9 +72,11 @@ pub(super) fn replay(
             expect: Expect { truth: &truth, judges: &|_, _| true, noise: held.noise, factor: held.factor },
             fed: held.fed,
             traits: &traits,
+            batch: whole.input.batch(),
             window: window.clone(),
             verdicts: BTreeMap::new(),
             incomparable: BTreeMap::new(),
+            shares: BTreeMap::new(),
             kept: BTreeMap::new(),
             pads: Default::default(),
         };
@@ -92,14 +94,11 @@ pub(super) fn replay(
         }
     }
     let finding = |&site: &Site| Finding {
-        about: site.to_string(),
         site: Some(site),
         case: whole.name.to_owned(),
         drive: drive.to_owned(),
-        verdict: worst.remove(&site).unwrap_or(Verdict::NeverReached),
         incomparable: incomparable.get(&site).copied().unwrap_or(0),
-        expected: None,
-        explained: None,
+        ..Finding::new(site.to_string(), worst.remove(&site).unwrap_or(Verdict::NeverReached))
     };
     let mut findings: Vec<Finding> = prefill.keys().map(finding).collect();
     if let Some(around) = &held.around {

@@ -1,7 +1,7 @@
 //! What became of a site, and of a checkpoint.
 
 use crate::checkpoints::Checkpoint;
-use crate::compare::Difference;
+use crate::compare::{Difference, Shares};
 use crate::probe::Site;
 use crate::suspects::{Diagnosis, Named};
 
@@ -86,6 +86,8 @@ pub struct Finding {
     pub expected: Option<String>,
     /// What is thought of it, if it was looked into.
     pub explained: Option<Diagnosis>,
+    /// How much of its budget each row used, where a tensor was compared in one piece.
+    pub shares: Option<Shares>,
 }
 
 impl Finding {
@@ -101,6 +103,7 @@ impl Finding {
             incomparable: 0,
             expected: None,
             explained: None,
+            shares: None,
         }
     }
 

@@ -7,15 +7,16 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use super::explain::Kept;
+use super::rows::{Terms, Wanted, hold};
 use super::verdict::Verdict;
 use crate::Result;
-use crate::compare::{Budget, Noise, Row, Shape, compare};
+use crate::compare::{Noise, Shape, Shares};
 use crate::port::Traits;
 use crate::probe::{Arithmetic, Kind, Probe, Site};
 use crate::reference::{Feed, Place, Reference, Truth};
 
 /// The part of a case that one forward covers: these positions, of every batch row.
-pub(super) type Window = Range<usize>;
+pub(crate) type Window = Range<usize>;
 
 /// What a watched forward is held against.
 pub(super) struct Expect<'a> {
@@ -30,18 +31,22 @@ pub(super) struct Expect<'a> {
 }
 
 /// Feeding: the case whose truth replaces the model's values, and where it does.
-pub(super) type Fed<'a> = (&'a Reference, Feed);
+pub(crate) type Fed<'a> = (&'a Reference, Feed);
 
 /// Looks at one forward over `window`.
 pub(super) struct Watch<'a> {
     pub expect: Expect<'a>,
     pub fed: Option<Fed<'a>>,
     pub traits: &'a Traits,
+    /// Rows of the batch that is run.
+    pub batch: usize,
     pub window: Window,
     /// What became of each site that was handed over and is expected.
     pub verdicts: BTreeMap<Site, Verdict>,
     /// How many rows of a site could not be judged, their budget being past their scale.
     pub incomparable: BTreeMap<Site, usize>,
+    /// How much of its budget each row of a site used.
+    pub shares: BTreeMap<Site, Shares>,
     /// What was wrong, as it was handed over.
     pub kept: BTreeMap<Site, Kept>,
     /// The port's own keys and values of padding, which no truth is stored of.
@@ -105,7 +110,8 @@ impl Watch<'_> {
         if places.is_empty() {
             return Ok(None);
         }
-        let shape = shape(site.kind, truth, &self.window, got.dims().first().copied().unwrap_or(0));
+        let shape = shape(site.kind, truth, &self.window, self.batch);
+        let shape = Shape { merged: self.merged(site), ..shape };
         if got.dims() != shape.dims() {
             return Ok(Some(Verdict::Shape { got: got.dims().to_vec(), want: shape.dims() }));
         }
@@ -113,39 +119,34 @@ impl Watch<'_> {
             let (got, want) = (got.dtype().as_str(), self.traits.dtype.as_str());
             return Ok(Some(Verdict::LowerPrecision { got, want }));
         }
-        let (mut rows, mut too_wide) = (Vec::with_capacity(places.len()), 0);
-        for &(r, place) in &places {
-            let (scale, noise) = (truth.scale(r), (self.expect.noise)(site, place));
-            let budget =
-                noise.map(|noise| Budget::derive(scale, noise, self.expect.factor, self.traits.dtype));
-            match budget.filter(|budget| !budget.wider_than(scale)) {
-                None => too_wide += 1,
-                Some(budget) => rows.push(Row {
-                    batch: place.0,
-                    query: place.1 - self.window.start,
-                    position: place.1,
-                    want: truth.row(r),
-                    budget,
-                }),
-            }
-        }
-        // In dense f32 no honest budget comes near the scale: one that does is a broken reference.
+        let wanted: Vec<Wanted<'_>> = places
+            .iter()
+            .map(|&(r, place)| Wanted {
+                place,
+                query: place.1 - self.window.start,
+                want: truth.row(r),
+                noise: (self.expect.noise)(site, place),
+            })
+            .collect();
         let fine = self.traits.dtype == DType::F32 && self.traits.arithmetic == Arithmetic::Dense;
-        if too_wide > 0 && fine {
-            return Ok(Some(Verdict::TooWide { rows: too_wide }));
+        let terms = Terms { factor: self.expect.factor, dtype: self.traits.dtype, fine };
+        let said = hold(got, &shape, &wanted, &terms, columns)?;
+        if said.incomparable > 0 {
+            self.incomparable.insert(site, said.incomparable);
         }
-        if too_wide > 0 {
-            self.incomparable.insert(site, too_wide);
-        }
-        if rows.is_empty() {
-            return Ok(Some(Verdict::Incomparable));
-        }
-        let difference = compare(got, &shape, &rows, columns)?;
-        Ok(Some(if difference.agrees() {
-            Verdict::Pass(difference.ratio)
-        } else {
-            Verdict::Differs(difference.into())
-        }))
+        self.shares.extend(said.shares.map(|shares| (site, shares)));
+        Ok(Some(said.verdict))
+    }
+
+    /// Heads that lie one behind another in the last axis of `site`: as many as are an axis once rotated.
+    fn merged(&self, site: Site) -> usize {
+        let rotated = match site.kind {
+            Kind::QProj | Kind::Context => Kind::QRope,
+            Kind::KProj | Kind::VProj => Kind::KRope,
+            _ => return 1,
+        };
+        let truth = self.fed.and_then(|(case, _)| case.truth(Site { kind: rotated, ..site }));
+        truth.map_or(1, |truth| truth.row_shape[0])
     }
 }
 
@@ -160,11 +161,11 @@ pub(super) fn shape(kind: Kind, truth: &Truth, window: &Window, batch: usize) ->
     let stored = truth.row_shape.last().copied().unwrap_or(0);
     // A window that ends before the sequence does has seen only the keys up to its end.
     let width = if kind.over_keys() { window.end.min(stored) } else { stored };
-    Shape { batch, queries: window.len(), heads, width, over_keys: kind.over_keys() }
+    Shape { batch, queries: window.len(), heads, merged: 1, width, over_keys: kind.over_keys() }
 }
 
 /// Gives back `tensor` with its stored rows replaced by truth, where the feed says so.
-fn feed(
+pub(crate) fn feed(
     fed: Option<Fed<'_>>,
     traits: &Traits,
     window: &Window,
@@ -172,8 +173,8 @@ fn feed(
     tensor: Tensor,
 ) -> Result<Tensor> {
     let truth = fed.and_then(|(case, feed)| case.truth(site).filter(|_| feed.replaces(site.kind)));
-    let Some(truth) = truth else { return Ok(tensor) };
-    let shape = shape(site.kind, truth, window, tensor.dims()[0]);
+    let (Some(truth), Some((case, _))) = (truth, fed) else { return Ok(tensor) };
+    let shape = shape(site.kind, truth, window, case.batch());
     if tensor.dims() != shape.dims() {
         return Ok(tensor); // judged by its shape already
     }

@@ -2,6 +2,7 @@
 //!
 //! Facts only. How many times the noise is allowed, and why, stands with the checkpoint.
 
+mod batch;
 mod facts;
 mod manifest;
 mod npz;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use candle_core::DType;
 use sha2::{Digest, Sha256};
 
+pub use batch::Batch;
 pub use facts::{
     Chat, Config, Encode, Facts, Fixture, Greedy, Message, Processors, Prompt, Sampling, SamplingCase, Tokens,
 };
@@ -95,6 +97,7 @@ pub struct Reference {
     noise: BTreeMap<Site, SiteNoise>,
     quantized: BTreeMap<Arithmetic, Quantized>,
     places: Arc<[Place]>,
+    tokens: Batch,
 }
 
 /// Truth and noise on a quantised arithmetic.
@@ -138,7 +141,9 @@ impl Reference {
             let noise = shelf.noise(arrays(&format!("{name}-noise.npz"))?, &truth)?;
             quantized.insert(arithmetic, Quantized { truth: own, noise });
         }
-        Ok(Self { truth, noise, quantized, places: places["all"].clone(), manifest })
+        let places = places["all"].clone();
+        let tokens = Batch::new(&manifest, &places)?;
+        Ok(Self { truth, noise, quantized, places, tokens, manifest })
     }
 
     /// Is there truth on this arithmetic?
