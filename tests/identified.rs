@@ -5,6 +5,7 @@
 mod altered;
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use altered::{Altered, judged, llama, sound, tiny};
@@ -31,6 +32,13 @@ fn interval(says: &str) -> (f64, f64) {
     (value, bound)
 }
 
+/// The ε of the site that determines it best.
+fn sharpest(outcome: &Outcome) -> f64 {
+    let explained = outcome.failures().filter_map(|finding| finding.explained.as_ref());
+    let all = explained.flat_map(|diagnosis| &diagnosis.named).filter(|named| named.says.contains("ε = "));
+    all.map(|named| interval(&named.says)).min_by(|a, b| a.1.total_cmp(&b.1)).unwrap().0
+}
+
 /// Is `planted` within the interval, whose width is worth printing? The value is printed to the digit
 /// of its bound: half of that digit is the printing's.
 fn holds(says: &str, planted: f64) {
@@ -44,6 +52,21 @@ static SCALE: AtomicU64 = AtomicU64::new(0);
 fn rescaled(site: Site, scores: &Tensor, _: &BTreeMap<Site, Tensor>) -> Result<Option<Tensor>> {
     let times = f64::from_bits(SCALE.load(Ordering::SeqCst));
     Ok(if site.kind == Kind::Scores { Some((scores * times)?) } else { None })
+}
+
+static MAP: Mutex<Vec<usize>> = Mutex::new(vec![]);
+
+/// Scores of query heads on the key heads of [`MAP`].
+fn mapped(site: Site, scores: &Tensor, seen: &BTreeMap<Site, Tensor>) -> Result<Option<Tensor>> {
+    if site.kind != Kind::Scores {
+        return Ok(None);
+    }
+    let (q, k) = (&seen[&Site { kind: Kind::QRope, ..site }], &seen[&Site { kind: Kind::KRope, ..site }]);
+    let map: Vec<u32> = MAP.lock().unwrap().iter().map(|&head| head as u32).collect();
+    let k = k.index_select(&Tensor::new(map, k.device())?, 1)?; // [b, heads, s, 32]
+    let products = (q.contiguous()?.matmul(&k.t()?.contiguous()?)? / 32f64.sqrt())?;
+    let barred = scores.lt(f64::from(f32::MIN) / 2.0)?;
+    Ok(Some(barred.where_cond(scores, &products)?))
 }
 
 proptest! {
@@ -70,8 +93,11 @@ proptest! {
             block.input_layernorm.eps = eps;
             block.post_attention_layernorm.eps = eps;
         }
-        let said = says(&judged(&model, sound(llama), &["01"])[0], "norm-eps");
+        let outcome = &judged(&model, sound(llama), &["01"])[0];
+        let said = says(outcome, "norm-eps");
         holds(&said, eps);
+        let best = sharpest(outcome);
+        prop_assert!((best / eps - 1.0).abs() < 1e-3, "best {best:e}: planted {eps:e}");
         prop_assert!(said.ends_with("; the config says 3e-5 (`rms_norm_eps`, config.json)"), "{said}");
     }
 
@@ -83,6 +109,29 @@ proptest! {
         let port = Altered { before: rescaled, ..sound(llama(&model, Attention::Plain)) };
         let said = says(&judged(&model, port, &["03"])[0], "attention-scale");
         holds(&said, times / 32f64.sqrt());
+    }
+
+    #[test]
+    fn a_map_of_heads_is_recovered(map in proptest::collection::vec(0usize..2, 6)) {
+        let model = tiny();
+        prop_assume!(map != [0, 0, 0, 1, 1, 1]);
+        *MAP.lock().unwrap() = map.clone();
+        let port = Altered { before: mapped, ..sound(llama(&model, Attention::Plain)) };
+        let said = says(&judged(&model, port, &["03"])[0], "head-map");
+        let tiled = map == [0, 1, 0, 1, 0, 1];
+        let expected = if tiled { "h mod 2".to_owned() } else { format!("key heads {map:?};") };
+        prop_assert!(said.contains(&expected), "{said}: {expected}");
+    }
+
+    #[test]
+    fn a_factor_that_divides_all_positions_is_recovered(factor in 1.5f64..16.0) {
+        prop_assume!((factor - factor.round()).abs() > 1e-3);
+        let model = tiny();
+        let mut llama = llama(&model, Attention::Plain);
+        llama.rope.frequencies.iter_mut().for_each(|f| *f /= factor);
+        let said = says(&judged(&model, sound(llama), &["01B"])[0], "rope-scaling");
+        holds(&said, factor);
+        prop_assert!(said.ends_with("; the config has no such scaling"), "{said}");
     }
 
     #[test]

@@ -86,7 +86,38 @@ fn weight_before_norm(site: Site, x: &Tensor, _: &Seen) -> Result<Option<Tensor>
     Ok(if site.kind == Kind::PostNorm { Some(halves(x)?) } else { None })
 }
 
+/// Infinite past a limit that is not float16's: what is below it lies on no grid.
+fn infinite_past_a_limit(site: Site, x: &Tensor, _: &Seen) -> Result<Option<Tensor>> {
+    if site.kind != Kind::Down {
+        return Ok(None);
+    }
+    let limit: f32 = x.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()? * 0.7;
+    let sign = x.sign()?;
+    Ok(Some(x.abs()?.gt(limit)?.where_cond(&(sign * f64::INFINITY)?, x)?))
+}
+
+/// The same past float16's, with what is below it rounded to float16.
+fn infinite_past_65504(site: Site, x: &Tensor, _: &Seen) -> Result<Option<Tensor>> {
+    if site.kind != Kind::Down {
+        return Ok(None);
+    }
+    let scale = 65504.0 / (f64::from(x.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?) * 0.7);
+    let half = (x * scale)?.to_dtype(candle_core::DType::F16)?;
+    Ok(Some((half.to_dtype(candle_core::DType::F32)? / scale)?))
+}
+
+#[test]
+fn an_overflow_is_float16s_only_where_65504_is_the_limit() {
+    let model = tiny();
+    let port = Altered { before: infinite_past_65504, ..sound(llama(&model, Attention::Plain)) };
+    let outcomes = judged(&model, port, &["05"]);
+    assert_eq!(named(&outcomes), ["f16-overflow"]);
+    let says = &outcomes[0].named()[0].says;
+    assert!(says.contains("at a scale where 65504 is"), "{says}");
+}
+
 #[rstest]
+#[case::infinite_past_another_limit(infinite_past_a_limit, nothing, "05")]
 #[case::sin_and_cos_exchanged(sin_for_cos, nothing, "01B")]
 #[case::residual_added_twice(residual_twice, nothing, "06")]
 #[case::softmax_over_the_queries(softmax_over_queries, nothing, "03")]

@@ -113,11 +113,17 @@ pub(super) fn scaled(angles: &[Vec<Measured>], positions: &[f64], frequencies: &
     if ratio.allows(1.0) {
         return vec![];
     }
-    let exact = (1.0 / ratio.value).round();
-    let factor = if ratio.allows(1.0 / exact) { exact } else { 1.0 / ratio.value };
+    let slowest = inverse(ratio);
+    let all_pairs = refined(angles, positions, frequencies, ratio).map_or(slowest, inverse);
+    let exact = slowest.value.round();
+    let factor = if slowest.allows(exact) { exact } else { slowest.value };
+    let (uniform, said) = match all_pairs.value.round() {
+        whole if all_pairs.allows(whole) => (whole, whole.to_string()),
+        _ => (all_pairs.value, all_pairs.to_string()),
+    };
     let mut all = vec![Scaled {
-        frequencies: frequencies.iter().map(|f| f / factor).collect(),
-        says: format!("you divide every position by {factor}; the config has no such scaling"),
+        frequencies: frequencies.iter().map(|f| f / uniform).collect(),
+        says: format!("you divide every position by {said}; the config has no such scaling"),
     }];
     for power in 7..18 {
         let context = f64::from(1u32 << power);
@@ -135,4 +141,38 @@ pub(super) fn scaled(angles: &[Vec<Measured>], positions: &[f64], frequencies: &
         });
     }
     all
+}
+
+fn inverse(ratio: Estimate) -> Estimate {
+    Estimate { value: 1.0 / ratio.value, bound: ratio.bound / (ratio.value * ratio.value) }
+}
+
+/// `ratio`, by which all pairs turn too slowly, from ever faster ones, unwrapped by what is known; none if
+/// no one ratio turns all of them.
+fn refined(
+    angles: &[Vec<Measured>],
+    positions: &[f64],
+    frequencies: &[f64],
+    ratio: Estimate,
+) -> Option<Estimate> {
+    let of_row = |(row, p): (&Vec<Measured>, &f64)| {
+        let p = *p;
+        row.iter().zip(frequencies).map(move |(m, f)| (p * f, *m)).collect::<Vec<_>>()
+    };
+    let mut samples: Vec<(f64, Measured)> = angles.iter().zip(positions).flat_map(of_row).collect();
+    samples.retain(|(turn, measured)| *turn > 0.0 && measured.off < 0.1);
+    samples.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let Estimate { value: mut known, mut bound } = ratio;
+    for (turn, measured) in samples.into_iter() {
+        if turn * bound > PI / 4.0 {
+            continue;
+        }
+        let (step, off) = (wrap(measured.angle - known * turn) / turn, measured.off / turn);
+        let (low, high) = ((known + step - off).max(known - bound), (known + step + off).min(known + bound));
+        if low > high + 1e-12 {
+            return None;
+        }
+        (known, bound) = ((low + high) / 2.0, ((high - low) / 2.0).max(1e-13));
+    }
+    Some(Estimate { value: known, bound })
 }
