@@ -52,7 +52,7 @@ pub struct Subject<'a> {
 
 impl<'a> Subject<'a> {
     /// The project's own Llama on these weights, on each of `paths`, with `cases` of the model's
-    /// references.
+    /// references, and the facts of the model as a whole where these hold some.
     ///
     /// # Errors
     /// The model has no references, no such case, or references that no checkpoint claims; the
@@ -72,12 +72,14 @@ impl<'a> Subject<'a> {
         })?;
         let cases = cases.iter().map(|case| fixture.case(case)).collect::<Result<Vec<_>>>()?;
         let mut subject = Self::of_cases(model, cases, device, dtype, paths)?;
-        subject.model = Some(ModelFacts {
-            facts: fixture.facts()?,
-            tokens: fixture.tokens()?,
-            greedy: fixture.greedy()?,
-            sampling: fixture.sampling()?,
-        });
+        if fixture.has_facts()? {
+            subject.model = Some(ModelFacts {
+                facts: fixture.facts()?,
+                tokens: fixture.tokens()?,
+                greedy: fixture.greedy()?,
+                sampling: fixture.sampling()?,
+            });
+        }
         Ok(subject)
     }
 
