@@ -1,6 +1,7 @@
 //! The command line: one file a verb, and what they share.
 
 mod device;
+mod dump_known;
 mod dump_report;
 mod dumped;
 mod expect;
