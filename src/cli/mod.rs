@@ -2,6 +2,7 @@
 
 mod again;
 mod device;
+mod dump_known;
 mod dump_report;
 mod dumped;
 mod expect;
