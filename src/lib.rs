@@ -6,8 +6,10 @@
 //! weights, tokenizer ─► models ─┐            a name → weights, tokenizer, references
 //! model ─► generate             ├─► judge ─► report
 //! reference ─► checkpoints ─────┘            drives a port through a checkpoint → verdicts → text
+//! dump ─► report                             a pass that any port recorded: truth, and replay
 //! probe, compare                             the seam, and two tensors under a budget
 //! oracle ─► suspects ─► judge                the float64 Llama, right and under each known mistake
+//! check ─► judge, report                     a forward pass of your own, in a test of your own
 //! mistakes ─► plants ─► selftest             what ports do wrong, made for real, and caught
 //! ```
 //!
@@ -28,6 +30,36 @@
 //!
 //! # In short
 //!
+//! In a test of your own, with a forward pass of your own:
+//!
+//! ```
+//! use rbees_check::{check::Check, reference::Reference};
+//! # use candle_core::{DType, Device, Tensor};
+//! # use rbees_check::{Result, check::Recorder, model::{Attention, Input, Llama}, models, reference::Batch};
+//! # struct Mine(Llama);
+//! # impl Mine {
+//! #     fn forward(&self, tokens: &Batch, mut probe: &mut Recorder) -> Result<Tensor> {
+//! #         let ids: Vec<Vec<u32>> = tokens.ids.to_vec2()?;
+//! #         self.0.forward(&Input::single(&ids[0], 0), &mut self.0.new_cache(), &mut probe)
+//! #     }
+//! # }
+//! # let weights = models::open("tiny-llama")?.weights;
+//! # let my_model = Mine(Llama::load(&weights, &Device::Cpu, DType::F32, Attention::Plain)?);
+//!
+//! let reference = Reference::open("fixtures/tiny-llama/short")?;
+//! Check::against(&reference)
+//!     .run(|probe| my_model.forward(reference.tokens(), probe))?
+//!     .assert();
+//! # Ok::<(), rbees_check::Error>(())
+//! ```
+//!
+//! That is [`Reference::open`](reference::Reference::open), [`Check`](check::Check) and
+//! [`Checked`](check::Checked); the probe is a [`Recorder`](check::Recorder), and takes tensors or plain
+//! numbers. [`check`] says the rest, `examples/own_model.rs` is a whole model.
+//!
+//! A model with a cache is judged further by implementing [`port::Port`] for it, and putting it into
+//! [`judge::Subject::ports`]: `examples/cached_model.rs`. The project's own is judged like this:
+//!
 //! ```
 //! use candle_core::{DType, Device};
 //! use rbees_check::judge::{self, Status, Subject};
@@ -39,13 +71,12 @@
 //! assert_eq!(outcome.status(), Status::Passed);
 //! # Ok::<(), rbees_check::Error>(())
 //! ```
-//!
-//! To judge another port, implement [`port::Port`] for it and put it into [`judge::Subject::ports`].
 
 pub mod check;
 #[path = "../checkpoints/mod.rs"]
 pub mod checkpoints;
 pub mod compare;
+pub mod dump;
 pub mod error;
 pub mod generate;
 pub mod judge;

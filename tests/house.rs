@@ -39,6 +39,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("report", &["judge", "checkpoints", "compare", "probe", "suspects"]),
     ("check", &["checkpoints", "judge", "model", "models", "probe", "reference", "report", "weights"]),
+    (
+        "dump",
+        &["checkpoints", "compare", "judge", "models", "oracle", "probe", "reference", "suspects", "weights"],
+    ),
     ("mistakes", &[]),
     // Never what names a mistake: the oracle, the suspects, the judge.
     (

@@ -65,7 +65,7 @@ impl Checked {
     fn troubles(&self) -> String {
         let mut text = String::new();
         let first = report::first_wrong(&self.outcomes);
-        let told = |o: &&Outcome| !self.on_its_own || report::first_wrong(std::slice::from_ref(o)) == first;
+        let told = |o: &&Outcome| !self.on_its_own || self.begins(o);
         for outcome in self.outcomes.iter().filter(told) {
             if let Some(trouble) = report::trouble(outcome) {
                 let id = outcome.checkpoint.id;
@@ -86,6 +86,14 @@ impl Checked {
             text.push_str("nothing was compared: the port handed over no site that the reference stores\n\n");
         }
         text + &report::summary(&self.outcomes, 0)
+    }
+
+    /// Does what is wrong begin in this checkpoint, the port being on its own values? Where the port
+    /// stopped, that is told too.
+    fn begins(&self, outcome: &Outcome) -> bool {
+        let wrong = || outcome.findings.iter().filter(|f| f.status() != Status::Passed);
+        let first = self.outcomes.iter().flat_map(|o| o.failures()).filter_map(|f| f.site).min();
+        wrong().any(|finding| finding.site.is_none() || finding.site == first) || first.is_none()
     }
 
     /// # Panics

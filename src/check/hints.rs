@@ -6,60 +6,65 @@ use super::axes::Axes;
 use super::judged::{INTERLEAVED, Judging, factor};
 use crate::Result;
 use crate::judge::{Outcome, Status, Traits, Verdict};
-use crate::probe::{Kind, Layout};
+use crate::probe::{Kind, Layout, Site};
 use crate::reference::Feed;
 
 /// Axes that ports are known to have.
 const AXES: [&str; 7] = ["b s h d", "b h s d", "b s w", "s w", "h s d", "s h d", "h s t"];
 
-/// One line for every kind that is wrong, if another description would make it right.
-pub(super) fn of(judging: &Judging<'_>, outcomes: &[Outcome], weights: bool) -> Result<Vec<String>> {
-    let mut hints = BTreeMap::new();
-    for outcome in outcomes {
-        for finding in outcome.failures() {
-            let Some(site) = finding.site.filter(|site| !hints.contains_key(&site.kind)) else { continue };
-            let kind = site.kind;
-            let hint = match &finding.verdict {
-                Verdict::Shape { want, .. } => {
-                    let heads =
-                        judging.case.truth(site).map(|truth| truth.row_shape[0]).filter(|_| kind.by_head());
-                    let tensor = &judging.runs.own.tape.tensors[&site];
-                    let fits = |text: &&&str| {
-                        let axes = Axes::parse(kind, text).ok();
-                        let there = axes.and_then(|axes| axes.to_reference(kind, tensor, heads));
-                        there.is_some_and(|there| there.dims() == want)
-                    };
-                    AXES.iter().find(fits).map(|text| {
-                        format!(
-                            "{site} has the shape of `{text}`: if so, say `.axes(Kind::{kind:?}, \"{text}\")`"
-                        )
-                    })
+/// What another description would put right, a line each. `unnamed`: something is wrong, and without
+/// weights it cannot be said which mistake it is.
+pub(super) fn of(judging: &Judging<'_>, outcomes: &[Outcome], unnamed: bool) -> Result<Vec<String>> {
+    let mut hints: BTreeMap<Kind, String> = BTreeMap::new();
+    let mut side_by_side = Vec::new();
+    for (outcome, finding) in outcomes.iter().flat_map(|o| o.failures().map(move |f| (o, f))) {
+        let Some(site) = finding.site else { continue };
+        match &finding.verdict {
+            Verdict::Shape { want, .. } => {
+                if let Some(hint) = axes(judging, site, want) {
+                    hints.entry(site.kind).or_insert(hint);
                 }
-                Verdict::LowerPrecision { got, .. } => Some(format!(
-                    "{site} is {got}: if the port computes in it, say `.dtype(DType::{})`",
-                    got.to_ascii_uppercase()
-                )),
-                Verdict::Differs(_) if INTERLEAVED.contains(&kind) => interleaved(
-                    judging,
-                    kind,
-                    factor(outcome.checkpoint),
-                )?
-                .then(|| {
-                    format!(
-                        "{} has i and i + head_dim/2 side by side, and is right then: say `.interleaved()`",
-                        short(kind)
-                    )
-                }),
-                _ => None,
-            };
-            hints.extend(hint.map(|hint| (kind, hint)));
+            }
+            Verdict::LowerPrecision { got, .. } => {
+                let named = got.to_ascii_uppercase();
+                let hint =
+                    format!("{site} is {got}: if the port computes in it, say `.dtype(DType::{named})`");
+                hints.entry(site.kind).or_insert(hint);
+            }
+            Verdict::Differs(_) => {
+                let new = INTERLEAVED.contains(&site.kind) && !side_by_side.contains(&site.kind);
+                if new && interleaved(judging, site.kind, factor(outcome.checkpoint))? {
+                    side_by_side.push(site.kind);
+                }
+            }
+            _ => {}
         }
     }
     let mut hints: Vec<String> = hints.into_values().collect();
-    if !weights && outcomes.iter().any(|outcome| outcome.status() == Status::Failed) {
+    if !side_by_side.is_empty() {
+        let kinds: Vec<&str> = side_by_side.into_iter().map(short).collect();
+        let kinds = kinds.join(", ");
+        hints.push(format!(
+            "i and i + head_dim/2 lie side by side in {kinds}, which are right so: say `.interleaved()`"
+        ));
+    }
+    if unnamed {
         hints.push("with the model's weights mistakes are named: say `.weights(&weights)`".into());
     }
     Ok(hints)
+}
+
+/// The axes under which the port's tensor would have the shape it should have.
+fn axes(judging: &Judging<'_>, site: Site, want: &[usize]) -> Option<String> {
+    let kind = site.kind;
+    let heads = judging.case.truth(site).map(|truth| truth.row_shape[0]).filter(|_| kind.by_head());
+    let tensor = judging.runs.own.tape.tensors.get(&site)?;
+    let fits = |text: &&&str| {
+        let axes = Axes::parse(kind, text).ok();
+        axes.and_then(|axes| axes.to_reference(kind, tensor, heads)).is_some_and(|there| there.dims() == want)
+    };
+    let text = AXES.iter().find(fits)?;
+    Some(format!("{site} has the shape of `{text}`: if so, say `.axes(Kind::{kind:?}, \"{text}\")`"))
 }
 
 /// Does the port's own tensor of this kind agree everywhere once its rows are read as interleaved?

@@ -2,101 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use candle_core::{DType, Device, Tensor};
-
 use super::checked::Checked;
 use super::hints;
-use super::recorder::Tape;
+use super::runs::{Replay, Runs};
+use crate::Result;
 use crate::checkpoints::{self, Checkpoint, How, View};
-use crate::judge::{Finding, Outcome, Port, Status, Traits, Verdict, judge_sites};
-use crate::model::Input;
+use crate::judge::{Finding, Outcome, Status, Traits, Verdict, judge_sites};
 use crate::models;
-use crate::probe::{Kind, Probe, Site};
+use crate::probe::{Kind, Site};
 use crate::reference::{Feed, Reference};
 use crate::weights::Weights;
-use crate::{Error, Result};
 
 /// The kinds that lie otherwise where q and k are interleaved.
 pub(super) const INTERLEAVED: [Kind; 4] = [Kind::QProj, Kind::KProj, Kind::QRope, Kind::KRope];
-
-/// One forward: what it handed over, and the error that ended it.
-pub(super) struct Run {
-    pub tape: Tape,
-    stopped: Option<String>,
-}
-
-/// The same forward under each feed that it can be judged under.
-pub(super) struct Runs {
-    pub own: Run,
-    block: Option<Run>,
-    site: Option<Run>,
-}
-
-impl Run {
-    pub fn new(tape: Tape, stopped: Option<String>) -> Self {
-        Self { tape, stopped }
-    }
-
-    fn shows(&self, kind: Kind) -> bool {
-        self.tape.tensors.keys().any(|site| site.kind == kind)
-    }
-}
-
-/// Runs the port on its own values, and where it takes truth, on truth.
-pub(super) fn runs(run: &mut dyn FnMut(Feed) -> Run) -> Result<Runs> {
-    let mut run = |feed| {
-        let mut run = run(feed);
-        run.tape.fault.take().map_or(Ok(run), Err)
-    };
-    let own = run(Feed::Own)?;
-    let mut runs = Runs { own, block: None, site: None };
-    let taken = runs.own.tape.taken.clone();
-    if runs.own.stopped.is_some() || taken.is_empty() {
-        return Ok(runs);
-    }
-    let site = run(Feed::Site)?;
-    same_sequence(&runs.own.tape, &site.tape)?;
-    // Truth is never the port's own value to the last bit: a port that computes the same from it has
-    // not taken it.
-    if same_values(&runs.own.tape, &site.tape)? {
-        return Ok(runs);
-    }
-    runs.site = Some(site);
-    if taken.contains(&Kind::Embed) && taken.contains(&Kind::Block) {
-        runs.block = Some(run(Feed::Block)?);
-    }
-    Ok(runs)
-}
-
-/// A cache that was not emptied shows as more keys, or as other shapes, in the second run.
-fn same_sequence(first: &Tape, second: &Tape) -> Result<()> {
-    let grown = |(site, tensor): &(&Site, &Tensor)| {
-        second.tensors.get(site).is_some_and(|again| again.dims() != tensor.dims())
-    };
-    match first.tensors.iter().find(grown) {
-        None => Ok(()),
-        Some((site, tensor)) => {
-            let again = second.tensors[site].dims();
-            let what = format!("{site}: {:?} in one run and {again:?} in the next", tensor.dims());
-            Err(Error::input(what, "the closure is run more than once: empty the cache at its beginning"))
-        }
-    }
-}
-
-fn same_values(own: &Tape, fed: &Tape) -> Result<bool> {
-    let values = |tensor: &Tensor| -> Result<Vec<f64>> {
-        Ok(tensor.to_dtype(DType::F64)?.flatten_all()?.to_device(&Device::Cpu)?.to_vec1()?)
-    };
-    let bits = |values: Vec<f64>| values.into_iter().map(f64::to_bits).collect::<Vec<_>>();
-    for (site, tensor) in &own.tensors {
-        if let Some(again) = fed.tensors.get(site)
-            && bits(values(tensor)?) != bits(values(again)?)
-        {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
 
 /// Judges all that was handed over; what is wrong is looked into with the model's weights.
 pub(super) fn judge(
@@ -119,7 +37,7 @@ pub(super) fn judge(
     }
     let absent =
         Kind::ALL.iter().copied().filter(|&kind| stores(case, kind) && !runs.own.shows(kind)).collect();
-    let hints = hints::of(&judging, &outcomes, weights.is_some())?;
+    let hints = hints::of(&judging, &outcomes, first.is_some() && weights.is_none())?;
     Ok(Checked::new(case, &traits, outcomes, absent, hints, runs.site.is_none()))
 }
 
@@ -180,8 +98,14 @@ impl Judging<'_> {
             Feed::Block => self.runs.block.as_ref(),
             Feed::Site => self.runs.site.as_ref(),
         };
-        let mut replay = Replay { tape: &run.unwrap_or(&self.runs.own).tape, traits: self.traits };
-        judge_sites(&mut replay, self.case, &View { feed, kinds }, factor, weights)
+        let run = run.unwrap_or(&self.runs.own);
+        let mut replay = Replay { tape: &run.tape, traits: self.traits };
+        let mut findings = judge_sites(&mut replay, self.case, &View { feed, kinds }, factor, weights)?;
+        if run.stopped.is_some() {
+            // What stopped the port is a finding of its own: see `ends`.
+            findings.retain(|finding| finding.verdict != Verdict::NeverReached);
+        }
+        Ok(findings)
     }
 
     /// What a checkpoint looks at in this port: each kind that is handed over, under the purest feed that
@@ -255,27 +179,5 @@ pub(super) fn factor(checkpoint: &Checkpoint) -> f64 {
     match &checkpoint.how {
         How::Tokens(_, factor) | How::Sites(_, factor) | How::Laws(factor) => factor.times,
         How::Weights | How::Sampling | How::Greedy(_) => 0.0,
-    }
-}
-
-/// Hands over what was written down, once more.
-struct Replay<'a> {
-    tape: &'a Tape,
-    traits: &'a Traits,
-}
-
-impl Port for Replay<'_> {
-    fn traits(&self) -> Traits {
-        self.traits.clone()
-    }
-
-    fn begin(&mut self) {}
-
-    fn forward(&mut self, _: &Input, probe: &mut dyn Probe) -> Result<Tensor> {
-        for (&site, tensor) in &self.tape.tensors {
-            probe.tap(site, tensor.clone())?;
-        }
-        // The judge compares what is tapped; what comes back counts for generation only.
-        Ok(Tensor::zeros((1, 1, 1), DType::F32, &Device::Cpu)?)
     }
 }

@@ -59,6 +59,7 @@ mod hints;
 mod judged;
 mod names;
 mod recorder;
+mod runs;
 
 pub use checked::Checked;
 pub use recorder::Recorder;
@@ -70,8 +71,8 @@ use crate::probe::{Arithmetic, Kind, Layout, Site};
 use crate::reference::{Feed, Reference};
 use crate::weights::Weights;
 use crate::{Error, Result};
-use judged::Run;
 use names::Names;
+use runs::Run;
 
 /// One forward pass of a port, to be held against a reference.
 pub struct Check<'a> {
@@ -134,7 +135,7 @@ impl<'a> Check<'a> {
     /// How the axes of sites of `kind` lie in the port, a letter each: `b` batch, `s` positions, `h` heads,
     /// `d` head_dim, `w` width, `t` keys. `axes(Kind::QRope, "b s h d")` where heads come after positions,
     /// `"b s w"` where they are not split; `axes(Kind::Context, "b h s d")` before they are merged;
-    /// `"s w"` without a batch.
+    /// `"b s h d"` of a projection, split already. A batch of one needs no axis: `"s h d"`.
     pub fn axes(mut self, kind: Kind, axes: &str) -> Self {
         let named = self.names.axes(kind, axes);
         self.settle(named)
@@ -163,10 +164,10 @@ impl<'a> Check<'a> {
         all_claimed(self.case, &traits)?;
         let mut run = |feed: Feed| {
             let mut recorder = Recorder::new(self.case, &self.names, &traits, feed);
-            let stopped = forward(&mut recorder).err().map(|error| error.into().to_string());
-            Run::new(recorder.into_tape(), stopped)
+            let error = forward(&mut recorder).err().map(Into::into);
+            Run::new(recorder.into_tape(), error)
         };
-        let runs = judged::runs(&mut run)?;
+        let runs = runs::all(&mut run)?;
         judged::judge(self.case, traits.clone(), runs, self.weights)
     }
 

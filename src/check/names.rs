@@ -59,9 +59,11 @@ impl Names {
         }
     }
 
-    /// The tensor in the reference's order of axes; `None` if it has not the axes that were said.
+    /// The tensor in the reference's order of axes; `None` if it has not the axes that were said. Where
+    /// nothing was said, a batch of one needs no axis.
     pub fn to_reference(&self, case: &Reference, site: Site, tensor: &Tensor) -> Option<Tensor> {
         match self.axes.get(&site.kind) {
+            None if case.batch() == 1 && tensor.rank() + 1 == rank(site.kind) => tensor.unsqueeze(0).ok(),
             None => Some(tensor.clone()),
             Some(axes) => axes.to_reference(site.kind, tensor, heads(case, site)),
         }
@@ -70,10 +72,15 @@ impl Names {
     /// The way back, to a tensor of the port's `dims`.
     pub fn to_port(&self, case: &Reference, site: Site, tensor: &Tensor, dims: &[usize]) -> Option<Tensor> {
         match self.axes.get(&site.kind) {
-            None => Some(tensor.clone()),
+            None => tensor.reshape(dims).ok(),
             Some(axes) => axes.to_port(site.kind, tensor, dims, heads(case, site)),
         }
     }
+}
+
+/// Axes of the reference's own tensor.
+fn rank(kind: Kind) -> usize {
+    if kind.by_head() { 4 } else { 3 }
 }
 
 /// Heads of a site that has some, where the case stores it.

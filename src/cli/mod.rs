@@ -2,6 +2,8 @@
 
 mod again;
 mod device;
+mod dump_report;
+mod dumped;
 mod expect;
 mod explain;
 mod files;

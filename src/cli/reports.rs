@@ -187,7 +187,7 @@ pub fn report(
     })
 }
 
-fn case(case: &rbees_check::reference::Reference) -> json::Case {
+pub fn case(case: &rbees_check::reference::Reference) -> json::Case {
     let manifest = &case.manifest;
     let lines: String =
         manifest.sites.iter().map(|(site, entry)| format!("{}  {site}\n", entry.sha256)).collect();

@@ -10,6 +10,7 @@ use rbees_check::report::{self, html};
 use rbees_check::{Error, Result};
 
 use super::again::Flags;
+use super::dumped::{Asked, Dumped};
 use super::expect::Expectations;
 use super::paint::{self, Out};
 use super::progress::Progress;
@@ -36,6 +37,8 @@ pub struct Run {
     /// Multiply with weights as floats, or in the blocks of a quantised file [default: both, where there are blocks]
     #[arg(long, value_name = "PATH", value_enum)]
     matmul: Option<Matmul>,
+    #[command(flatten)]
+    dumped: Dumped,
     #[command(flatten)]
     reports: Reports,
 }
@@ -66,6 +69,12 @@ impl Run {
         let flags = self.flags();
         let mut expected = self.settle(Settings::find()?);
         let earlier = self.reports.ready()?;
+        if self.dumped.is_meant() {
+            let Self { common, cases, dumped, reports, .. } = &self;
+            let blocks = self.matmul.is_some_and(|matmul| matmul == Matmul::Quantized);
+            let asked = Asked { common, cases, checkpoints: &checkpoints, blocks, reports, flags: &flags };
+            return dumped.judge(&asked, &mut expected, earlier.as_ref(), out);
+        }
         let mut aside = Out::aside();
         let out = if self.reports.on_stdout() { &mut aside } else { out };
 
@@ -139,6 +148,7 @@ impl Run {
     /// The flags that decide what is judged, as they were given.
     fn flags(&self) -> String {
         let mut flags = Flags::of(&self.common);
+        self.dumped.flags(&mut flags);
         self.cases.iter().for_each(|case| flags.text("case", case));
         flags.choice("feed", self.feed);
         flags.choice("attention", self.attention);
@@ -222,7 +232,7 @@ fn matmuls_named(matmuls: &[model::Matmul]) -> String {
 }
 
 /// Everything that is not as it should be, in paragraphs. `flags` run it again.
-fn troubles(outcomes: &[Outcome], expected: &Expectations, flags: &str, out: &mut Out) -> Result<()> {
+pub fn troubles(outcomes: &[Outcome], expected: &Expectations, flags: &str, out: &mut Out) -> Result<()> {
     for (outcome, detail) in outcomes.iter().filter_map(|o| Some((o, report::detail(o, flags)?))) {
         out.line(paint::status(&detail, outcome.status()))?;
     }
@@ -237,7 +247,7 @@ fn troubles(outcomes: &[Outcome], expected: &Expectations, flags: &str, out: &mu
 }
 
 /// A case of the model's by its name, or any by its folder.
-fn read(model: &Model, case: &str) -> Result<Reference> {
+pub fn read(model: &Model, case: &str) -> Result<Reference> {
     match &model.fixture {
         Some(fixture) if fixture.cases.iter().any(|name| name == case) => fixture.case(case),
         _ if std::path::Path::new(case).join("manifest.json").is_file() => {
@@ -271,7 +281,7 @@ pub fn told(outcome: &Outcome, verbose: u8) -> String {
 }
 
 /// The worst of it. Where nothing passed nothing was judged, whatever was skipped.
-fn ending(outcomes: &[Outcome], stale: usize) -> Ending {
+pub fn ending(outcomes: &[Outcome], stale: usize) -> Ending {
     let any = |status| outcomes.iter().any(|outcome| outcome.status() == status);
     if any(Status::Failed) || stale > 0 {
         Ending::Failed

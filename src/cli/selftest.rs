@@ -1,13 +1,14 @@
 //! `selftest`: plants every mistake of the catalogue into a model and demands that it is caught.
 
 use clap::Args;
+use rbees_check::model::Attention;
 use rbees_check::plants::{self, Standing};
 use rbees_check::selftest::{self, Bench, Tally};
 use rbees_check::{Error, Result, models};
 
 use super::paint::{self, Out};
 use super::progress::Progress;
-use super::{Dtype, Ending, nearest, threads};
+use super::{Dtype, Ending, Path, nearest, threads};
 
 #[derive(Args, Debug)]
 pub struct Selftest {
@@ -20,6 +21,9 @@ pub struct Selftest {
     /// Plant this mistake only; repeatable
     #[arg(long, value_name = "MISTAKE")]
     only: Vec<String>,
+    /// Plant on this path only [default: both]
+    #[arg(long, value_name = "PATH", value_enum)]
+    attention: Option<Path>,
     /// Threads to compute with; all cores by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -44,7 +48,11 @@ impl Selftest {
                 Standing::NotHere(_) => None,
                 Standing::Planted(plant) => {
                     progress.now(plant.name);
-                    Some(bench.catch(plant)?)
+                    let on: Vec<Attention> = match self.attention {
+                        Some(path) => vec![path.into()],
+                        None => plant.paths.into(),
+                    };
+                    Some(bench.catch_on(plant, &on)?)
                 }
             };
             tally.count(result.as_ref(), dtype);

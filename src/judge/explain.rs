@@ -53,23 +53,26 @@ pub(super) struct Around<'a> {
 /// The subject's weights with the config that transformers reads, where that is known: the config
 /// as parsed may be the very mistake.
 pub(super) fn right(subject: &Subject<'_>) -> Weights {
-    let mut weights = subject.weights.clone();
-    if let Some(model) = &subject.model {
-        let theirs = &model.facts.config;
-        let config = Config {
-            hidden_size: theirs.hidden_size,
-            intermediate_size: theirs.intermediate_size,
-            num_hidden_layers: theirs.num_hidden_layers,
-            num_attention_heads: theirs.num_attention_heads,
-            num_key_value_heads: theirs.num_key_value_heads,
-            head_dim: theirs.head_dim,
-            rms_norm_eps: theirs.rms_norm_eps,
-            rope_theta: theirs.rope_theta,
-            tie_word_embeddings: theirs.tie_word_embeddings,
-            ..weights.config().clone()
-        };
-        weights.set_config(config);
-    }
+    let theirs = subject.model.as_ref().map(|model| &model.facts.config);
+    theirs.map_or_else(|| subject.weights.clone(), |theirs| corrected(subject.weights, theirs))
+}
+
+/// The weights with the config that transformers reads.
+pub(crate) fn corrected(weights: &Weights, theirs: &crate::reference::Config) -> Weights {
+    let mut weights = weights.clone();
+    let config = Config {
+        hidden_size: theirs.hidden_size,
+        intermediate_size: theirs.intermediate_size,
+        num_hidden_layers: theirs.num_hidden_layers,
+        num_attention_heads: theirs.num_attention_heads,
+        num_key_value_heads: theirs.num_key_value_heads,
+        head_dim: theirs.head_dim,
+        rms_norm_eps: theirs.rms_norm_eps,
+        rope_theta: theirs.rope_theta,
+        tie_word_embeddings: theirs.tie_word_embeddings,
+        ..weights.config().clone()
+    };
+    weights.set_config(config);
     weights
 }
 

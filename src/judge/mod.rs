@@ -7,6 +7,7 @@ mod laws;
 mod left_over;
 mod noise;
 mod pieces;
+pub(crate) mod rows;
 mod sampling;
 mod sites;
 mod tokens;
@@ -14,6 +15,7 @@ mod unjudged;
 mod verdict;
 mod watch;
 
+pub(crate) use self::explain::corrected;
 pub use crate::port::{LlamaPort, Port, Traits};
 pub(crate) use sites::judge as judge_sites;
 pub use unjudged::laws_alone;

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use super::explain::Kept;
+use super::rows::{Terms, Wanted, hold};
 use super::verdict::Verdict;
 use crate::Result;
-use crate::compare::{Budget, Noise, Row, Shape, Shares, compare};
+use crate::compare::{Noise, Shape, Shares};
 use crate::port::Traits;
 use crate::probe::{Arithmetic, Kind, Probe, Site};
 use crate::reference::{Feed, Place, Reference, Truth};
@@ -118,40 +119,23 @@ impl Watch<'_> {
             let (got, want) = (got.dtype().as_str(), self.traits.dtype.as_str());
             return Ok(Some(Verdict::LowerPrecision { got, want }));
         }
-        let (mut rows, mut too_wide) = (Vec::with_capacity(places.len()), 0);
-        for &(r, place) in &places {
-            let (scale, noise) = (truth.scale(r), (self.expect.noise)(site, place));
-            let budget =
-                noise.map(|noise| Budget::derive(scale, noise, self.expect.factor, self.traits.dtype));
-            match budget.filter(|budget| !budget.wider_than(scale)) {
-                None => too_wide += 1,
-                Some(budget) => rows.push(Row {
-                    batch: place.0,
-                    query: place.1 - self.window.start,
-                    position: place.1,
-                    want: truth.row(r),
-                    budget,
-                }),
-            }
-        }
-        // In dense f32 no honest budget comes near the scale: one that does is a broken reference.
+        let wanted: Vec<Wanted<'_>> = places
+            .iter()
+            .map(|&(r, place)| Wanted {
+                place,
+                query: place.1 - self.window.start,
+                want: truth.row(r),
+                noise: (self.expect.noise)(site, place),
+            })
+            .collect();
         let fine = self.traits.dtype == DType::F32 && self.traits.arithmetic == Arithmetic::Dense;
-        if too_wide > 0 && fine {
-            return Ok(Some(Verdict::TooWide { rows: too_wide }));
+        let terms = Terms { factor: self.expect.factor, dtype: self.traits.dtype, fine };
+        let said = hold(got, &shape, &wanted, &terms, columns)?;
+        if said.incomparable > 0 {
+            self.incomparable.insert(site, said.incomparable);
         }
-        if too_wide > 0 {
-            self.incomparable.insert(site, too_wide);
-        }
-        if rows.is_empty() {
-            return Ok(Some(Verdict::Incomparable));
-        }
-        let mut difference = compare(got, &shape, &rows, columns)?;
-        self.shares.insert(site, std::mem::take(&mut difference.shares));
-        Ok(Some(if difference.agrees() {
-            Verdict::Pass(difference.ratio)
-        } else {
-            Verdict::Differs(difference.into())
-        }))
+        self.shares.extend(said.shares.map(|shares| (site, shares)));
+        Ok(Some(said.verdict))
     }
 
     /// Heads that lie one behind another in the last axis of `site`: as many as are an axis once rotated.

@@ -19,11 +19,14 @@ use crate::mistakes::{self, Mistake};
 use crate::model::{Attention, Llama};
 use crate::models::Model;
 use crate::plants::{self, Plant, Planted, Setting, Sound, Standing};
-use crate::reference::Reference;
+use crate::reference::{Prompt, Reference};
 use crate::{Error, Result};
 
 /// Positions up to which a case is short: longer ones are judged only for plants that need them.
 const SHORT: usize = 64;
+
+/// Greedy steps that are enough to see whether a text changes: prompts beyond them say the same again.
+const STEPS: usize = 40;
 
 /// A sound model and all that it is judged by.
 pub struct Bench<'a> {
@@ -66,7 +69,11 @@ impl<'a> Bench<'a> {
         let llama = Llama::load(&model.weights, &Device::Cpu, dtype, Attention::Plain)?;
         let cases = cases.iter().map(|case| fixture.case(case)).collect::<Result<_>>()?;
         let subject = Subject::new(model, &[], &Device::Cpu, dtype, &[] as &[Attention])?;
-        Ok(Self { model, llama, cases, facts: subject.model })
+        let mut facts = subject.model;
+        if let Some(facts) = &mut facts {
+            few(&mut facts.greedy.prompts);
+        }
+        Ok(Self { model, llama, cases, facts })
     }
 
     /// What it computes in.
@@ -124,11 +131,29 @@ impl<'a> Bench<'a> {
     /// # Errors
     /// The plant cannot be made, or the harness cannot go on.
     pub fn catch(&mut self, plant: &'static Plant) -> Result<Caught> {
-        let reaches = |case: &&Reference| plant.reach > SHORT && case.length() >= plant.reach;
-        let far = self.cases.iter().filter(reaches).min_by_key(|case| case.length());
-        let near = self.cases.iter().filter(|case| case.length() <= SHORT);
-        let chosen: Vec<String> = near.chain(far).map(|case| case.manifest.case.clone()).collect();
-        self.catch_by(plant, plant.paths, &chosen, &checkpoints::ALL)
+        self.catch_on(plant, plant.paths)
+    }
+
+    /// As [`Bench::catch`], on these paths.
+    ///
+    /// # Errors
+    /// As [`Bench::catch`].
+    pub fn catch_on(&mut self, plant: &'static Plant, on: &[Attention]) -> Result<Caught> {
+        let chosen = self.reached(plant);
+        self.catch_by(plant, on, &chosen, &checkpoints::ALL)
+    }
+
+    /// The cases that `plant` is judged by: the shortest text, the shortest batch, and where it shows only
+    /// far on, the shortest case that goes so far. Others would say the same again.
+    pub fn reached(&self, plant: &Plant) -> Vec<String> {
+        let shortest = |fits: &dyn Fn(&Reference) -> bool| {
+            self.cases.iter().filter(|case| fits(case)).min_by_key(|case| case.length())
+        };
+        let near = |case: &Reference| (2..=SHORT).contains(&case.length());
+        let text = shortest(&|case| near(case) && case.batch() == 1);
+        let batch = shortest(&|case| near(case) && case.batch() > 1);
+        let far = shortest(&|case| plant.reach > SHORT && case.length() >= plant.reach);
+        [text, batch, far].into_iter().flatten().map(|case| case.manifest.case.clone()).collect()
     }
 
     /// As [`Bench::catch`], on these paths, by these cases and checkpoints.
@@ -176,4 +201,15 @@ impl<'a> Bench<'a> {
         self.facts = subject.model;
         outcomes
     }
+}
+
+/// Keeps the prompts of fewest steps, as many as make up [`STEPS`].
+fn few(prompts: &mut Vec<Prompt>) {
+    prompts.sort_by_key(|prompt| prompt.tokens.len());
+    let mut steps = 0;
+    prompts.retain(|prompt| {
+        let wanted = steps < STEPS;
+        steps += prompt.tokens.len();
+        wanted
+    });
 }

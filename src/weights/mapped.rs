@@ -8,7 +8,7 @@ use crate::{Error, Result};
 
 /// Bytes that stay where they are: a mapped file, or something compiled into the binary.
 #[derive(Debug)]
-pub(super) enum Bytes {
+pub(crate) enum Bytes {
     /// A file, mapped read-only. Starts on a page boundary.
     Mapped(memmap2::Mmap),
     /// Bytes of the program itself. Aligned to nothing in particular.
@@ -20,7 +20,7 @@ impl Bytes {
     ///
     /// # Errors
     /// When it cannot be opened or mapped, is not a regular file, or is empty.
-    pub(super) fn map(path: &Path) -> Result<Self> {
+    pub(crate) fn map(path: &Path) -> Result<Self> {
         let failed = |e: std::io::Error| Error::file(path, e, "check the path and its permissions");
         let file = File::open(path).map_err(failed)?;
         let facts = file.metadata().map_err(failed)?;

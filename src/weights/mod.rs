@@ -20,7 +20,9 @@ use candle_core::{DType, Device, Tensor};
 pub use self::config::{Config, RopeLayout};
 use self::gguf::Gguf;
 pub use self::identity::sha256_of;
+pub(crate) use self::mapped::Bytes;
 use self::safetensors::Shards;
+pub(crate) use self::safetensors::ends_are_inside;
 use crate::{Error, Result};
 
 /// A model's tensors and configuration. Tensors stay on disk until asked for; a clone shares them.

@@ -179,7 +179,7 @@ impl Shard {
 /// Safetensors adds header length and last offset without minding an overflow: an offset near 2⁶⁴
 /// panics in debug builds and wraps in others. So look at the offsets first; whatever else is wrong
 /// with the header is its own to say.
-fn ends_are_inside(bytes: &[u8]) -> bool {
+pub(crate) fn ends_are_inside(bytes: &[u8]) -> bool {
     let header = || {
         let len = u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?);
         let text = bytes.get(8..)?.get(..usize::try_from(len).ok()?)?;

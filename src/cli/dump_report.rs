@@ -1,0 +1,56 @@
+//! A judged dump as it is written down: the same form as any other run.
+
+use rbees_check::Result;
+use rbees_check::dump::{Against, Dump};
+use rbees_check::judge::Outcome;
+use rbees_check::report::json::{self, Report, StaleExpectation};
+
+use super::{Ending, reports};
+
+/// What a report says beside the verdicts.
+pub struct Facts<'a> {
+    pub dump: &'a Dump,
+    /// The model's name.
+    pub name: &'a str,
+    pub against: &'a Against<'a>,
+}
+
+/// The whole run, as it is written down.
+///
+/// # Errors
+/// The weights cannot be read again to hash them.
+pub fn report(
+    facts: &Facts<'_>,
+    outcomes: &[Outcome],
+    stale: Vec<StaleExpectation>,
+    ending: Ending,
+) -> Result<Report> {
+    let Facts { dump, name, against } = facts;
+    let checkpoints: Vec<_> = outcomes.iter().map(json::Checkpoint::of).collect();
+    let said = |key: &str| dump.metadata.get(key).cloned();
+    Ok(Report {
+        format: json::FORMAT,
+        tool: json::Tool::this(),
+        model: json::Model {
+            name: (*name).to_owned(),
+            shape: against.config.map_or_else(String::new, |config| config.to_string()),
+            weights_sha256: against.weights.map_or(Ok(String::new()), |weights| weights.sha256())?,
+        },
+        run: json::Run {
+            device: "dump".into(),
+            dtype: dump.dtype.as_str().to_owned(),
+            matmul: against.arithmetic.name().to_owned(),
+            paths: vec![said("attention").unwrap_or_else(|| "recorded".into())],
+            feed: None,
+            threads: candle_core::utils::get_num_threads(),
+        },
+        references: json::References {
+            files_sha256: None,
+            cases: against.case.into_iter().map(reports::case).collect(),
+        },
+        summary: json::Summary::of(&checkpoints),
+        checkpoints,
+        stale_expectations: stale,
+        exit_code: ending.number(),
+    })
+}

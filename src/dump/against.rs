@@ -1,0 +1,105 @@
+//! What a dump is held against: the case of its token ids, the model's weights, its config.
+
+use super::Dump;
+use crate::judge::corrected;
+use crate::models::Model;
+use crate::reference::{self, Place, Reference};
+use crate::weights::{Config, RopeLayout, Weights};
+use crate::{Error, Result};
+
+/// The weights of `model`, with the config that transformers reads from it where that is stored.
+///
+/// # Errors
+/// References whose facts are damaged.
+pub fn right_weights(model: &Model) -> Result<Weights> {
+    let facts = model.fixture.as_ref().map(reference::Fixture::facts);
+    // References without facts, of a case alone, say nothing of the config.
+    Ok(match facts.and_then(Result::ok) {
+        Some(facts) => corrected(&model.weights, &facts.config),
+        None => model.weights.clone(),
+    })
+}
+
+/// The config of a model whose weights are not here, as transformers reads it.
+pub fn config_without_weights(theirs: &reference::Config) -> Config {
+    Config {
+        hidden_size: theirs.hidden_size,
+        intermediate_size: theirs.intermediate_size,
+        num_hidden_layers: theirs.num_hidden_layers,
+        num_attention_heads: theirs.num_attention_heads,
+        num_key_value_heads: theirs.num_key_value_heads,
+        head_dim: theirs.head_dim,
+        vocab_size: theirs.vocab_size,
+        max_position_embeddings: theirs.max_position_embeddings,
+        rms_norm_eps: theirs.rms_norm_eps,
+        rope_theta: theirs.rope_theta,
+        tie_word_embeddings: theirs.tie_word_embeddings,
+        bos_token_id: theirs.bos_token_id,
+        eos_token_ids: theirs.eos_token_ids.clone(),
+        rope_layout: RopeLayout::HalfSplit,
+    }
+}
+
+impl Dump {
+    /// How its prompt is not that of `case`, in words; nothing where it is the same.
+    pub fn other_prompt(&self, case: &Reference) -> Option<String> {
+        let ids = &case.manifest.ids;
+        let (own, theirs) = ([self.ids.len(), self.length()], [case.batch(), case.length()]);
+        let first = case.places().iter().find(|&&(b, s)| self.id((b, s)) != Some(ids[b][s]));
+        let at = |&(b, s): &Place| match self.id((b, s)) {
+            Some(id) => format!("position {s} of row {b} is token {id}, and {} there", ids[b][s]),
+            None => format!("it has {} tokens, and {} there", self.length(), case.length()),
+        };
+        match first {
+            Some(place) => Some(at(place)),
+            None if own != theirs => Some(format!("its ids are {own:?}, and {theirs:?} there")),
+            None if self.places()[..] != case.places()[..] => Some("its attention_mask is another".into()),
+            None => None,
+        }
+    }
+
+    fn id(&self, (batch, slot): Place) -> Option<u32> {
+        self.ids.get(batch)?.get(slot).copied()
+    }
+
+    /// Goes on with the positions of `case`, whose prompt it is; says where its own were others.
+    pub fn takes_positions_of(&mut self, case: &Reference) -> Option<String> {
+        let theirs = &case.manifest.position_ids;
+        let other = case.places().iter().find(|&&(b, s)| self.positions[b][s] != theirs[b][s]);
+        let told = other.map(|&(b, s)| {
+            let (own, theirs) = (self.positions[b][s], theirs[b][s]);
+            format!("position_ids: token {s} of row {b} stands at {own}; in this case at {theirs}, by which it is judged")
+        });
+        self.positions = theirs.clone();
+        told
+    }
+
+    /// The case among `cases` that has its prompt; else how far the nearest goes along with it.
+    ///
+    /// # Errors
+    /// A case that cannot be read.
+    pub fn find_case(
+        &self,
+        cases: impl Iterator<Item = Result<Reference>>,
+    ) -> Result<std::result::Result<Reference, String>> {
+        let mut nearest: Option<(usize, String)> = None;
+        for case in cases {
+            let case = case?;
+            let Some(how) = self.other_prompt(&case) else { return Ok(Ok(case)) };
+            let along =
+                case.places().iter().take_while(|&&(b, s)| self.id((b, s)) == Some(case.manifest.ids[b][s]));
+            let along = along.count();
+            if nearest.as_ref().is_none_or(|(most, _)| along > *most) {
+                nearest = Some((along, format!("{}: {how}", case.manifest.case)));
+            }
+        }
+        let said = nearest.map_or("there is no stored case".to_owned(), |(_, said)| said);
+        Ok(Err(said))
+    }
+
+    /// An error that says whose prompt it is not.
+    pub fn of_another_prompt(&self, case: &str, how: &str) -> Error {
+        let hint = "record the prompt of the case: the ids are in its manifest.json; or leave --case out";
+        Error::file(&self.name, format!("of another prompt than case {case}: {how}"), hint)
+    }
+}

@@ -1,0 +1,71 @@
+//! Operations that are at fault → what mistake it was, tried on the port's own inputs.
+
+use std::collections::BTreeMap;
+
+use super::judged::judge_of;
+use super::replay::{Red, Replay, fed_as};
+use crate::compare::Scale;
+use crate::judge::{Finding, Verdict};
+use crate::oracle::Rows;
+use crate::probe::{Kind, Site};
+use crate::suspects::{self, Evidence, Stored};
+
+/// Explains the red sites of a layer, of which everything is known now: the first of each kind.
+pub(super) fn explain(replay: &Replay<'_>, reds: Vec<Red>, findings: &mut [Finding]) {
+    let mut looked: BTreeMap<Kind, Site> = BTreeMap::new();
+    for finding in findings.iter() {
+        if let (Some(site), Some(_)) = (finding.site, &finding.explained) {
+            looked.entry(site.kind).or_insert(site);
+        }
+    }
+    for red in reds {
+        let site = red.held.site;
+        if looked.contains_key(&site.kind) {
+            continue;
+        }
+        let agrees = |f: &Finding| f.site == Some(Site { layer: site.layer.map(|_| 0), ..site });
+        let first_layer_agrees = findings.iter().any(|f| agrees(f) && matches!(f.verdict, Verdict::Pass(_)));
+        let place = red.place;
+        // What the oracle cannot be run on explains nothing.
+        findings[place].explained = diagnose(replay, red, first_layer_agrees);
+    }
+}
+
+fn diagnose(replay: &Replay<'_>, red: Red, first_layer_agrees: bool) -> Option<suspects::Diagnosis> {
+    let (weights, site) = (replay.against.weights?, red.held.site);
+    let theory = &red.theory;
+    let judged: Vec<usize> = (0..theory.placed.places.len())
+        .filter(|&r| red.held.holds(theory.placed.places[r]) && theory.noise[r].max < 1.0)
+        .filter(|&r| Scale::of(theory.placed.rows.row(r).iter().copied()) != Scale { max: 0.0, rms: 0.0 })
+        .collect();
+    if judged.is_empty() {
+        return None;
+    }
+    let places: Vec<_> = judged.iter().map(|&r| theory.placed.places[r]).collect();
+    let want = judged.iter().flat_map(|&r| theory.placed.rows.row(r).to_vec()).collect();
+    // What it should be stands beside what went in: projections are mistaken for each other.
+    let truth = |other: Site| {
+        let placed = match replay.theories.get(&other) {
+            Some(theory) if site.kind.is_product() && other.kind.is_product() && other != site => theory,
+            _ => &replay.values.get(&other)?.placed,
+        };
+        Some(Stored { rows: placed.rows.clone(), places: placed.places.clone() })
+    };
+    let evidence = Evidence {
+        site,
+        weights,
+        dtype: fed_as(replay.dump),
+        layout: red.held.layout,
+        hides: replay.dump.hides(),
+        tokens: replay.machine.at(&places),
+        all: replay.machine.tokens.clone(),
+        got: red.held.rows(&places).ok()?,
+        want: Rows::new(theory.placed.rows.width, want),
+        noise: judged.iter().map(|&r| theory.noise[r]).collect(),
+        factor: judge_of(site.kind).1,
+        window: 0..replay.dump.length(),
+        truth: &truth,
+        first_layer_agrees,
+    };
+    suspects::diagnose(&evidence).ok()
+}

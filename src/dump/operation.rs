@@ -1,0 +1,148 @@
+//! One operation of the forward pass, computed by the oracle from whatever stands at its inputs.
+
+use candle_core::Tensor;
+
+use super::{Against, Dump};
+use crate::Result;
+use crate::oracle::{
+    Heads, Matrix, Pairing, Rows, Slots, Tokens, context, frequency, gated, linear, residual, rms_norm,
+    rotate, scores, silu, softmax, vector,
+};
+use crate::probe::{Kind, Site};
+use crate::reference::Place;
+use crate::weights::{Config, Weights};
+
+/// Rows at some places.
+#[derive(Clone, Debug)]
+pub(super) struct Placed {
+    pub rows: Rows,
+    /// Where each stands, in order.
+    pub places: Vec<Place>,
+}
+
+/// What operations are computed with.
+pub(super) struct Machine<'a> {
+    weights: Option<&'a Weights>,
+    pub config: Option<&'a Config>,
+    /// Every token of the pass.
+    pub tokens: Tokens,
+}
+
+impl<'a> Machine<'a> {
+    pub(super) fn new(dump: &Dump, against: &Against<'a>) -> Self {
+        let places = dump.places();
+        let tokens = Tokens {
+            ids: places.iter().map(|&(b, s)| dump.ids[b][s]).collect(),
+            positions: places.iter().map(|&(b, s)| dump.positions[b][s]).collect(),
+            length: dump.length(),
+            places,
+        };
+        Self { weights: against.weights, config: against.config, tokens }
+    }
+
+    /// The tokens that stand at `places`.
+    pub(super) fn at(&self, places: &[Place]) -> Tokens {
+        let rows: Vec<usize> =
+            places.iter().filter_map(|p| self.tokens.places.binary_search(p).ok()).collect();
+        Tokens {
+            ids: rows.iter().map(|&r| self.tokens.ids[r]).collect(),
+            positions: rows.iter().map(|&r| self.tokens.positions[r]).collect(),
+            places: rows.iter().map(|&r| self.tokens.places[r]).collect(),
+            length: self.tokens.length,
+        }
+    }
+
+    /// What stands at `site`, given what stands at its inputs, in their order; nothing where weights or a
+    /// config are needed that are not there.
+    ///
+    /// # Errors
+    /// A weight that cannot be read, an id that the embedding does not have.
+    pub(super) fn compute(&self, site: Site, inputs: &[&Placed]) -> Result<Option<Placed>> {
+        let rows = match (site.kind, inputs) {
+            (Kind::Embed, []) => match self.weights {
+                Some(weights) => Some(self.embedding(weights)?),
+                None => None,
+            },
+            (Kind::InputNorm | Kind::PostNorm | Kind::FinalNorm, [x]) => self.norm(site, x)?,
+            (Kind::QRope | Kind::KRope, [x]) => self.config.map(|config| self.rotated(config, x)),
+            (Kind::Scores, [q, k]) => self.config.map(|config| self.scores(config, q, k)),
+            (Kind::Probs, [x]) => Some(softmax(&x.rows, self.tokens.length)),
+            (Kind::Context, [probs, v]) => self.config.map(|config| self.context(config, probs, v)),
+            (Kind::PostNormInput | Kind::Block, [x, branch]) => {
+                together(x, branch).then(|| residual(&x.rows, &branch.rows))
+            }
+            (Kind::Act, [gate, up]) => together(gate, up).then(|| gated(&gate.rows, &up.rows, silu)),
+            (kind, [x]) if kind.is_product() => self.product(site, x)?,
+            _ => None,
+        };
+        let places = inputs.first().map_or_else(|| self.tokens.places.clone(), |x| x.places.clone());
+        Ok(rows.map(|rows| Placed { rows, places }))
+    }
+
+    fn embedding(&self, weights: &Weights) -> Result<Rows> {
+        Matrix::read(weights, "model.embed_tokens.weight")?.rows(&self.tokens.ids)
+    }
+
+    /// The weight of the norm at `site` and its ε.
+    pub(super) fn norm_weight(&self, site: Site) -> Result<Option<(Vec<f64>, f64)>> {
+        let Some(weights) = self.weights else { return Ok(None) };
+        Ok(Some((vector(weights, &format!("{site}.weight"))?, weights.config().rms_norm_eps)))
+    }
+
+    fn norm(&self, site: Site, x: &Placed) -> Result<Option<Rows>> {
+        let weight = self.norm_weight(site)?.filter(|(weight, _)| weight.len() == x.rows.width);
+        Ok(weight.map(|(weight, eps)| rms_norm(&x.rows, &weight, eps)))
+    }
+
+    /// The matrix that is multiplied with at `site`, `[out, in]` in float32.
+    pub(super) fn weight(&self, site: Site) -> Result<Option<Tensor>> {
+        let Some(weights) = self.weights else { return Ok(None) };
+        weights.canonical(&matrix_of(site, weights.config())).map(Some)
+    }
+
+    fn product(&self, site: Site, x: &Placed) -> Result<Option<Rows>> {
+        let Some(weights) = self.weights else { return Ok(None) };
+        let matrix = Matrix::read(weights, &matrix_of(site, weights.config()))?;
+        match matrix.shape().1 == x.rows.width {
+            true => linear(&x.rows, &matrix).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn rotated(&self, config: &Config, x: &Placed) -> Rows {
+        let (d, theta, tokens) = (config.head_dim, config.rope_theta, self.at(&x.places));
+        let turn = |r: usize, i| (tokens.positions[r] as f64 * frequency(theta, i, d)).sin_cos();
+        rotate(&x.rows, &Pairing::Halves.pairs(d), turn)
+    }
+
+    fn scores(&self, config: &Config, q: &Placed, k: &Placed) -> Rows {
+        let batch: Vec<usize> = q.places.iter().map(|&(b, _)| b).collect();
+        let causal = |query: usize, _, slot: usize| slot <= q.places[query].1;
+        scores(&q.rows, &k.rows, &batch, &self.slots(k), &heads(config), causal)
+    }
+
+    fn context(&self, config: &Config, probs: &Placed, v: &Placed) -> Rows {
+        let batch: Vec<usize> = probs.places.iter().map(|&(b, _)| b).collect();
+        context(&probs.rows, &v.rows, &batch, &self.slots(v), &heads(config))
+    }
+
+    fn slots(&self, keys: &Placed) -> Slots {
+        Slots::new(&keys.places, self.tokens.length)
+    }
+}
+
+fn matrix_of(site: Site, config: &Config) -> String {
+    match site.kind {
+        Kind::Logits if config.tie_word_embeddings => "model.embed_tokens.weight".into(),
+        _ => format!("{site}.weight"),
+    }
+}
+
+fn heads(config: &Config) -> Heads {
+    Heads::grouped(config.num_attention_heads, config.num_key_value_heads, config.head_dim)
+}
+
+/// Do both hold the same rows of the same width?
+fn together(a: &Placed, b: &Placed) -> bool {
+    a.places == b.places && a.rows.width == b.rows.width
+}

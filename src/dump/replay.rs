@@ -1,0 +1,262 @@
+//! Replay: every operation computed again from the port's own recorded inputs. What does not follow from
+//! them is that operation's own fault, however wrong they are themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use candle_core::DType;
+
+use super::form::Held;
+use super::judged::judge_of;
+use super::operation::{Machine, Placed};
+use super::orders::{ORDERS, Rough};
+use super::truth::{finding, judged_as};
+use super::{Against, Dump, naming};
+use crate::Result;
+use crate::compare::{Noise, Scale};
+use crate::judge::rows::{Said, Wanted, hold};
+use crate::judge::{Finding, Status, Verdict};
+use crate::oracle::Rows;
+use crate::probe::{Kind, Site};
+
+/// An operation that does not follow from its inputs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Guilt {
+    /// Where that shows.
+    pub site: Site,
+    /// The operations since what was recorded before it, itself last: one of these.
+    pub among: Vec<Site>,
+}
+
+/// What stands at a site: recorded, or computed since what was.
+pub(super) struct Value {
+    pub placed: Placed,
+    /// The same in each order of summation; none where it was recorded.
+    runs: Vec<Placed>,
+    /// The operations since what was recorded.
+    since: BTreeSet<Site>,
+}
+
+/// What the oracle makes of a site's inputs.
+pub(super) struct Theory {
+    pub placed: Placed,
+    /// What honest arithmetic errs by, one a row.
+    pub noise: Vec<Noise>,
+}
+
+/// A site that failed, until the layer is whole and it can be looked into.
+pub(super) struct Red {
+    pub held: Held,
+    pub theory: Theory,
+    pub place: usize,
+}
+
+/// All findings, and the first operation that is at fault.
+pub(super) struct Replayed {
+    pub findings: Vec<Finding>,
+    pub guilty: Option<Guilt>,
+    /// Sites that were recorded and could not be computed again.
+    pub unjudged: Vec<Site>,
+}
+
+/// Replays what `held` gives of each site, `layers` of them.
+pub(super) fn replay(
+    dump: &Dump,
+    against: &Against<'_>,
+    layers: usize,
+    held: &dyn Fn(Site) -> Result<Option<Held>>,
+) -> Result<Replayed> {
+    let machine = Machine::new(dump, against);
+    let rough = Rough { machine: &machine, dtype: judged_as(dump.dtype) };
+    let mut this = Replay {
+        dump,
+        against,
+        layers,
+        machine: &machine,
+        rough,
+        values: BTreeMap::new(),
+        theories: BTreeMap::new(),
+    };
+    let mut replayed = Replayed { findings: vec![], guilty: None, unjudged: vec![] };
+    let mut reds: Vec<Red> = Vec::new();
+    let last = dump.sites().max();
+    for site in sites(layers).take_while(|&site| Some(site) <= last) {
+        let recorded = held(site)?;
+        this.step(site, recorded, &mut replayed, &mut reds)?;
+        if site.kind == Kind::Block || !site.kind.in_layer() {
+            naming::explain(&this, std::mem::take(&mut reds), &mut replayed.findings);
+            this.forget(site);
+        }
+    }
+    Ok(replayed)
+}
+
+/// Every site of a model, in forward order.
+fn sites(layers: usize) -> impl Iterator<Item = Site> {
+    let inside =
+        |n: usize| Kind::ALL.iter().filter(|kind| kind.in_layer()).map(move |&kind| Site::layer(n, kind));
+    let ends = [Kind::FinalNorm, Kind::Logits].map(Site::model);
+    std::iter::once(Site::model(Kind::Embed)).chain((0..layers).flat_map(inside)).chain(ends)
+}
+
+pub(super) struct Replay<'a> {
+    pub dump: &'a Dump,
+    pub against: &'a Against<'a>,
+    pub layers: usize,
+    pub machine: &'a Machine<'a>,
+    rough: Rough<'a>,
+    pub values: BTreeMap<Site, Value>,
+    /// Of the projections of this layer, which are mistaken for each other.
+    pub theories: BTreeMap<Site, Placed>,
+}
+
+impl Replay<'_> {
+    fn step(
+        &mut self,
+        site: Site,
+        recorded: Option<Held>,
+        replayed: &mut Replayed,
+        reds: &mut Vec<Red>,
+    ) -> Result<()> {
+        let places = &self.machine.tokens.places;
+        let of = recorded
+            .as_ref()
+            .map(|held| places.iter().copied().filter(|&p| held.holds(p)).collect::<Vec<_>>());
+        let computed = self.compute(site, of.as_deref())?;
+        let Some(held) = recorded else {
+            if let Some(value) = computed {
+                self.values.insert(site, value);
+            }
+            return Ok(());
+        };
+        let places = of.unwrap_or_default();
+        match computed {
+            None => replayed.unjudged.push(site),
+            Some(value) => {
+                let theory = self.theory(site.kind, &value);
+                let verdict = self.verdict(&held, &theory)?;
+                let drive = match value.since.len() {
+                    1 => "replay".to_owned(),
+                    n => format!("replay of {n} operations"),
+                };
+                let found = finding(site, "", &drive, verdict);
+                let failed = found.status() == Status::Failed;
+                if failed && replayed.guilty.is_none() {
+                    replayed.guilty = Some(Guilt { site, among: value.since.iter().copied().collect() });
+                }
+                if site.kind.is_product() {
+                    self.theories.insert(site, theory.placed.clone());
+                }
+                if failed {
+                    let place = replayed.findings.len();
+                    reds.push(Red { held: held.clone(), theory, place });
+                }
+                replayed.findings.push(found);
+            }
+        }
+        let placed = Placed { rows: held.rows(&places)?, places };
+        self.values.insert(site, Value { placed, runs: vec![], since: BTreeSet::new() });
+        Ok(())
+    }
+
+    /// What follows at `site` from what stands at its inputs, at `places` if only some are wanted.
+    fn compute(&self, site: Site, places: Option<&[(usize, usize)]>) -> Result<Option<Value>> {
+        let inputs = site.inputs(self.layers);
+        let Some(inputs) = inputs.iter().map(|input| self.values.get(input)).collect::<Option<Vec<_>>>()
+        else {
+            return Ok(None);
+        };
+        // The head is the largest matrix: only for the rows that are asked for.
+        let cut = |placed: &Placed| match places.filter(|_| site.kind == Kind::Logits) {
+            Some(places) => placed.only(places),
+            None => placed.clone(),
+        };
+        let exact: Vec<Placed> = inputs.iter().map(|value| cut(&value.placed)).collect();
+        let Some(placed) = self.machine.compute(site, &exact.iter().collect::<Vec<_>>())? else {
+            return Ok(None);
+        };
+        let runs: Vec<Vec<Placed>> = (0..ORDERS)
+            .map(|n| inputs.iter().map(|value| cut(value.runs.get(n).unwrap_or(&value.placed))).collect())
+            .collect();
+        let runs: Vec<Vec<&Placed>> = runs.iter().map(|run| run.iter().collect()).collect();
+        let Some(runs) = self.rough.compute(site, &runs)? else { return Ok(None) };
+        let mut since: BTreeSet<Site> = inputs.iter().flat_map(|value| value.since.iter().copied()).collect();
+        since.insert(site);
+        Ok(Some(Value { placed, runs, since }))
+    }
+
+    /// With the noise that the runs show: the largest of all rows, as no row alone is measured well; for
+    /// rotated rows the largest up to their position, with which it grows.
+    fn theory(&self, kind: Kind, value: &Value) -> Theory {
+        let places = &value.placed.places;
+        let measured: Vec<Noise> = (0..places.len())
+            .map(|r| {
+                let truth = value.placed.rows.row(r);
+                value.runs.iter().map(|run| error(truth, run.rows.row(r))).fold(NONE, Noise::or_larger)
+            })
+            .collect();
+        let rotated = matches!(kind, Kind::QRope | Kind::KRope);
+        let positions = self.machine.at(places).positions;
+        let most = |r: usize| {
+            let counts = |&other: &usize| !rotated || positions[other] <= positions[r];
+            (0..places.len()).filter(counts).map(|other| measured[other]).fold(NONE, Noise::or_larger)
+        };
+        let noise = match rotated {
+            true => (0..places.len()).map(most).collect(),
+            false => vec![most(0); places.len()],
+        };
+        Theory { placed: value.placed.clone(), noise }
+    }
+
+    fn verdict(&self, held: &Held, theory: &Theory) -> Result<Said> {
+        let shape = held.shape();
+        let width = shape.heads.unwrap_or(1) * shape.width;
+        if theory.placed.rows.width != width {
+            return Ok(Verdict::Shape { got: vec![width], want: vec![theory.placed.rows.width] }.into());
+        }
+        let wanted: Vec<Wanted<'_>> = (0..theory.placed.places.len())
+            .filter(|&r| held.holds(theory.placed.places[r]))
+            .map(|r| Wanted {
+                place: theory.placed.places[r],
+                query: theory.placed.places[r].1 - held.first,
+                want: theory.placed.rows.row(r),
+                noise: Some(theory.noise[r]),
+            })
+            .collect();
+        let (_, factor) = judge_of(held.site.kind);
+        let terms = self.against.terms(self.dump.dtype, factor);
+        let columns = held.layout.columns(shape.width);
+        hold(&held.tensor, shape, &wanted, &terms, columns.as_deref())
+    }
+
+    /// What no later layer is computed from.
+    fn forget(&mut self, site: Site) {
+        self.theories.clear();
+        self.values.retain(|&other, _| other == site);
+    }
+}
+
+const NONE: Noise = Noise { max: 0.0, rms: 0.0 };
+
+/// How far a row is from truth, as a share of its scale.
+fn error(truth: &[f64], row: &[f64]) -> Noise {
+    let scale = Scale::of(truth.iter().copied());
+    let apart = Scale::of(truth.iter().zip(row).map(|(a, b)| a - b));
+    let share = |error: f64, scale: f64| if error == 0.0 { 0.0 } else { error / scale };
+    Noise { max: share(apart.max, scale.max), rms: share(apart.rms, scale.rms) }
+}
+
+impl Placed {
+    /// The rows that stand at `places`, as far as it has them.
+    pub(super) fn only(&self, places: &[(usize, usize)]) -> Self {
+        let kept: Vec<usize> = (0..self.places.len()).filter(|&r| places.contains(&self.places[r])).collect();
+        Self {
+            rows: Rows::new(self.rows.width, kept.iter().flat_map(|&r| self.rows.row(r).to_vec()).collect()),
+            places: kept.iter().map(|&r| self.places[r]).collect(),
+        }
+    }
+}
+
+/// The dtype by which suspects round what they are fed.
+pub(super) fn fed_as(dump: &Dump) -> DType {
+    judged_as(dump.dtype)
+}

@@ -1,0 +1,95 @@
+//! A dump against stored truth: every site that both hold, its values having gone their own way.
+
+use candle_core::DType;
+
+use super::form::{Held, Misfit};
+use super::{Against, Dump};
+use crate::Result;
+use crate::compare::{Noise, ulp};
+use crate::judge::rows::{Said, Terms, Wanted, hold};
+use crate::judge::{Finding, Verdict};
+use crate::probe::{Arithmetic, Site};
+use crate::reference::{Feed, Place, Reference};
+
+/// What a port that computes in `dtype` is judged by: noise was not measured in float64, and a float64 port
+/// errs by less than a float32 one.
+pub(super) fn judged_as(dtype: DType) -> DType {
+    if dtype == DType::F64 { DType::F32 } else { dtype }
+}
+
+/// How honest computations err at a site of the case.
+pub(super) fn noise_of(
+    case: &Reference,
+    against: &Against<'_>,
+    feed: Feed,
+    dtype: DType,
+    site: Site,
+    place: Place,
+) -> Option<Noise> {
+    case.noise_on(against.arithmetic, feed, site, place, judged_as(dtype))
+}
+
+impl Against<'_> {
+    /// The factor's terms for a dump that computes in `dtype`.
+    pub(super) fn terms(&self, dtype: DType, factor: f64) -> Terms {
+        let dtype = judged_as(dtype);
+        Terms { factor, dtype, fine: dtype == DType::F32 && self.arithmetic == Arithmetic::Dense }
+    }
+}
+
+/// A verdict about one site of a dump.
+pub(super) fn finding(site: Site, case: &str, drive: &str, said: Said) -> Finding {
+    let Said { verdict, incomparable, shares } = said;
+    let about = Finding::new(site.to_string(), verdict);
+    Finding {
+        site: Some(site),
+        case: case.to_owned(),
+        drive: drive.to_owned(),
+        incomparable,
+        shares,
+        ..about
+    }
+}
+
+/// The verdict on a tensor that is not what it should be, before any of its values is looked at.
+pub(super) fn misfit(why: Misfit) -> Verdict {
+    match why {
+        Misfit::Known(how) => Verdict::Broken(how),
+        Misfit::Shape { got, want } => Verdict::Shape { got, want },
+    }
+}
+
+/// Is it of less precision than the port computes in?
+pub(super) fn lower(dump: &Dump, held: &Held) -> Option<Verdict> {
+    let (got, want) = (held.tensor.dtype(), dump.dtype);
+    (ulp(got) > ulp(want)).then(|| Verdict::LowerPrecision { got: got.as_str(), want: want.as_str() })
+}
+
+/// `held` against what truth stores of it under feed `own`; nothing where truth has none of its rows.
+pub(super) fn judge(dump: &Dump, held: &Held, against: &Against<'_>, factor: f64) -> Result<Option<Finding>> {
+    let (Some(case), site) = (against.case, held.site) else { return Ok(None) };
+    let Some(truth) = case.truth_on(against.arithmetic, Feed::Own, site) else { return Ok(None) };
+    let stored = truth.places.iter().copied().enumerate();
+    let wanted: Vec<Wanted<'_>> = stored
+        .filter(|&(_, place)| held.holds(place))
+        .map(|(r, place)| Wanted {
+            place,
+            query: place.1 - held.first,
+            want: truth.row(r),
+            noise: noise_of(case, against, Feed::Own, dump.dtype, site, place),
+        })
+        .collect();
+    if wanted.is_empty() {
+        return Ok(None);
+    }
+    let row: usize = truth.row_shape.iter().product();
+    let shape = held.shape();
+    let said = if shape.heads.unwrap_or(1) * shape.width != row {
+        let got = [shape.heads.unwrap_or(1), shape.width].to_vec();
+        Verdict::Shape { got, want: truth.row_shape.clone() }.into()
+    } else {
+        let columns = held.layout.columns(shape.width);
+        hold(&held.tensor, shape, &wanted, &against.terms(dump.dtype, factor), columns.as_deref())?
+    };
+    Ok(Some(finding(site, &case.manifest.case, "own values", said)))
+}
