@@ -16,7 +16,7 @@ use super::expect::Expectations;
 use super::paint::Out;
 use super::progress::Progress;
 use super::reports::Reports;
-use super::run::{ending, told, troubles};
+use super::told::{ending, told, troubles};
 use super::{Common, Ending, dump_report};
 
 #[derive(Args, Debug)]
