@@ -105,7 +105,7 @@ fn find<'a>(ports: &[Box<dyn Port>], cases: &'a [Reference], outcomes: &'a [Outc
             case: cases.iter().find(|case| case.manifest.case == finding.case)?,
         })
     };
-    let all = outcomes.iter().flat_map(|outcome| outcome.failures().filter_map(move |f| Some((outcome, f))));
+    let all = outcomes.iter().flat_map(|outcome| outcome.failures().map(move |f| (outcome, f)));
     all.filter_map(|(outcome, finding)| red(outcome, finding)).min_by_key(|red| red.site)
 }
 
