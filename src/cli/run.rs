@@ -13,7 +13,7 @@ use super::again::Flags;
 use super::bundle::Bundling;
 use super::dumped::{Asked, Dumped};
 use super::expect::Expectations;
-use super::paint::{self, Out};
+use super::paint::Out;
 use super::progress::Progress;
 use super::reports::{self, Facts, Reports};
 use super::settings::Settings;
