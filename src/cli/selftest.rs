@@ -1,23 +1,26 @@
 //! `selftest`: plants every mistake of the catalogue into a model and demands that it is caught.
 
 use clap::Args;
-use rbees_check::model::Attention;
+use rbees_check::model::{self, Attention};
 use rbees_check::plants::{self, Standing};
 use rbees_check::selftest::{self, Bench, Tally};
 use rbees_check::{Error, Result, models};
 
 use super::paint::{self, Out};
 use super::progress::Progress;
-use super::{Dtype, Ending, Path, nearest, threads};
+use super::{Dtype, Ending, Matmul, Path, nearest, threads};
 
 #[derive(Args, Debug)]
 pub struct Selftest {
-    /// The sound model: tiny-llama, tiny-llama2 or smollm2-135m
+    /// The sound model: tiny-llama, tiny-llama2, tiny-llama:q8_0 or smollm2-135m
     #[arg(long, value_name = "NAME", default_value = "tiny-llama")]
     model: String,
     /// What the model computes in
     #[arg(long, value_name = "TYPE", value_enum, default_value = "f32")]
     dtype: Dtype,
+    /// What it multiplies with: its weights as floats, or in the blocks of a quantised file
+    #[arg(long, value_name = "PATH", value_enum, default_value = "dense")]
+    matmul: Matmul,
     /// Plant this mistake only; repeatable
     #[arg(long, value_name = "MISTAKE")]
     only: Vec<String>,
@@ -35,9 +38,9 @@ impl Selftest {
         threads::limit(self.threads)?;
         let progress = Progress::start("reading the model and its references");
         let model = models::open(&self.model)?;
-        let mut bench = Bench::new(&model, self.dtype.into())?;
-        let dtype = bench.dtype();
-        let title = format!("{} · {} · cpu, {}\n", model.name, model.weights.config(), dtype.as_str());
+        let mut bench = Bench::new(&model, self.dtype.into(), self.matmul.into())?;
+        let (dtype, matmul) = (bench.dtype().as_str(), model::Matmul::from(self.matmul).name());
+        let title = format!("{} · {} · cpu, {dtype}, {matmul}\n", model.name, model.weights.config());
         progress.aside(|| out.line(format!("{title}\n{}", paint::heading(&selftest::matrix()))))?;
 
         let mut tally = Tally::default();
@@ -55,8 +58,8 @@ impl Selftest {
                     Some(bench.catch_on(plant, &on)?)
                 }
             };
-            tally.count(result.as_ref(), dtype);
-            progress.aside(|| out.line(selftest::line(&row, result.as_ref(), dtype)))?;
+            tally.count(result.as_ref());
+            progress.aside(|| out.line(selftest::line(&row, result.as_ref())))?;
         }
         drop(progress);
         out.line(format!("\n{tally}"))?;
@@ -99,10 +102,10 @@ mod tests {
             let declared = Plant { name, red: &["01"], ..*plants::find("norm-eps").unwrap() };
             let plant: &'static Plant = Box::leak(Box::new(declared));
             let model = models::open("tiny-llama").unwrap();
-            let mut bench = Bench::by(&model, DType::F32, &["short"]).unwrap();
+            let mut bench = Bench::by(&model, DType::F32, model::Matmul::Dense, &["short"]).unwrap();
             let stage = [checkpoints::find("01").unwrap()];
             let caught = bench.catch_by(plant, plant.paths, &["short".to_owned()], &stage).unwrap();
-            tally.count(Some(&caught), DType::F32);
+            tally.count(Some(&caught));
             assert_eq!(ending(&tally), expected);
         }
     }

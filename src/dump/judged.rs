@@ -91,6 +91,7 @@ impl Dump {
     ) -> Result<Judged> {
         let layers = self.layers(against)?;
         let coverage = self.coverage(layers);
+        let alone = self.alone()?;
         let mut found = Found::default();
         let mut left_truth = None;
         for site in self.sites() {
@@ -107,11 +108,17 @@ impl Dump {
                 found.add(judges, finding(site, "", "recorded", verdict.into()));
                 continue;
             }
-            if let Some(finding) = truth::judge(self, &held, against, whole().1)? {
+            let ((judges, factor), feed) = match alone {
+                Some(given) if given == site => (judge_of(site.kind), Feed::Site),
+                // What it was fed is truth, and nobody's work.
+                Some(_) => continue,
+                None => (whole(), Feed::Own),
+            };
+            if let Some(finding) = truth::judge(self, &held, against, feed, factor)? {
                 if finding.status() == Status::Failed && left_truth.is_none() {
                     left_truth = Some(site);
                 }
-                found.add(whole().0, finding);
+                found.add(judges, finding);
             }
         }
         let held = |site: Site| Ok(self.held(site, against.config)?.and_then(std::result::Result::ok));

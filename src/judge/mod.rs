@@ -9,6 +9,7 @@ mod noise;
 mod pieces;
 pub(crate) mod rows;
 mod sampling;
+mod single;
 mod sites;
 mod tokens;
 mod unjudged;
@@ -17,6 +18,7 @@ mod watch;
 
 pub(crate) use self::explain::corrected;
 pub use crate::port::{LlamaPort, Port, Traits};
+pub(crate) use single::single;
 pub(crate) use sites::judge as judge_sites;
 pub use unjudged::laws_alone;
 pub use verdict::{Finding, Outcome, Status, Verdict};

@@ -16,7 +16,7 @@ use candle_core::{DType, Device};
 use crate::checkpoints::{self, Checkpoint};
 use crate::judge::{self, ModelFacts, Outcome, Subject};
 use crate::mistakes::{self, Mistake};
-use crate::model::{Attention, Llama};
+use crate::model::{Attention, Llama, Matmul, Path};
 use crate::models::Model;
 use crate::plants::{self, Plant, Planted, Setting, Sound, Standing};
 use crate::reference::{Prompt, Reference};
@@ -47,31 +47,33 @@ pub struct Row {
 }
 
 impl<'a> Bench<'a> {
-    /// `model` on the CPU in `dtype`, with every case of its references.
+    /// `model` on the CPU in `dtype`, multiplying by `matmul`, with every case of its references.
     ///
     /// # Errors
     /// It has no references, or cannot be loaded.
-    pub fn new(model: &'a Model, dtype: DType) -> Result<Self> {
+    pub fn new(model: &'a Model, dtype: DType, matmul: Matmul) -> Result<Self> {
         let cases = model.fixture.iter().flat_map(|fixture| &fixture.cases);
-        Self::by(model, dtype, &cases.map(String::as_str).collect::<Vec<_>>())
+        Self::by(model, dtype, matmul, &cases.map(String::as_str).collect::<Vec<_>>())
     }
 
     /// As [`Bench::new`], with these cases only.
     ///
     /// # Errors
     /// As [`Bench::new`], and for an unknown case.
-    pub fn by(model: &'a Model, dtype: DType, cases: &[&str]) -> Result<Self> {
+    pub fn by(model: &'a Model, dtype: DType, matmul: Matmul, cases: &[&str]) -> Result<Self> {
         let Some(fixture) = &model.fixture else {
             let hint =
                 "plants are made in models that have references: tiny-llama, tiny-llama2, smollm2-135m";
             return Err(Error::input(format!("{}: no references", model.name), hint));
         };
-        let llama = Llama::load(&model.weights, &Device::Cpu, dtype, Attention::Plain)?;
+        let llama =
+            Llama::load(&model.weights, &Device::Cpu, dtype, Path { attention: Attention::Plain, matmul })?;
         let cases = cases.iter().map(|case| fixture.case(case)).collect::<Result<_>>()?;
         let subject = Subject::new(model, &[], &Device::Cpu, dtype, &[] as &[Attention])?;
         let mut facts = subject.model;
         if let Some(facts) = &mut facts {
             few(&mut facts.greedy.prompts);
+            facts.greedy.quantized.values_mut().for_each(few);
         }
         Ok(Self { model, llama, cases, facts })
     }
@@ -173,7 +175,7 @@ impl<'a> Bench<'a> {
             let planted = (plant.make)(&Sound { model: self.model, llama: &llama })?;
             paths.push(OnPath::new(plant, path, self.judge(planted, cases, checkpoints)?));
         }
-        Ok(Caught { plant, paths })
+        Ok(Caught { plant, dtype: self.dtype(), matmul: self.llama.path.matmul, paths })
     }
 
     /// Runs `checkpoints`, each alone: in a run of all of them generation would wait for the others.

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use candle_core::DType;
-
 use super::Caught;
 
 /// What became of all that was planted.
@@ -25,9 +23,9 @@ pub struct Tally {
 
 impl Tally {
     /// Counts one row; none where nothing was made of it.
-    pub fn count(&mut self, caught: Option<&Caught>, dtype: DType) {
+    pub fn count(&mut self, caught: Option<&Caught>) {
         let Some(caught) = caught else { return };
-        let as_declared = caught.faults(dtype).is_empty();
+        let as_declared = caught.faults().is_empty();
         if caught.honest() {
             self.honest += 1;
             self.green += usize::from(as_declared);
@@ -36,7 +34,7 @@ impl Tally {
         self.planted += 1;
         self.caught += usize::from(as_declared);
         self.named += usize::from(caught.named());
-        self.misnamed += usize::from(!caught.misnamed(dtype).is_empty());
+        self.misnamed += usize::from(!caught.misnamed().is_empty());
     }
 
     /// Rows of which something was made.

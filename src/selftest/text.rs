@@ -1,7 +1,5 @@
 //! The self-test as text: a matrix of mistakes and checkpoints, and a line for the end.
 
-use candle_core::DType;
-
 use super::{Caught, OnPath, Row};
 use crate::checkpoints;
 use crate::plants::Standing;
@@ -13,7 +11,7 @@ pub fn matrix() -> String {
 }
 
 /// `1  rope-pairing … ·   ·   ·   X   …   1e5      rope-pairing`, or why it is not here.
-pub fn line(row: &Row, caught: Option<&Caught>, dtype: DType) -> String {
+pub fn line(row: &Row, caught: Option<&Caught>) -> String {
     let number = row.mistake.map_or(String::new(), |mistake| mistake.number.to_string());
     let head = format!("{number:>3}  {:<19}", row.name);
     match (&row.standing, caught) {
@@ -24,15 +22,15 @@ pub fn line(row: &Row, caught: Option<&Caught>, dtype: DType) -> String {
                 .iter()
                 .map(|checkpoint| format!(" {:<3}", cell(caught, checkpoint.id)))
                 .collect();
-            if let Some((why, share)) = caught.unseen(dtype) {
+            if let Some((why, share)) = caught.unseen() {
                 return format!(
                     "{head} unseen in {}, at {:.0}% of budget: {why}",
-                    dtype.as_str(),
+                    caught.dtype.as_str(),
                     share * 100.0
                 );
             }
-            let mut faults = caught.faults(dtype);
-            faults.extend(caught.misnamed(dtype));
+            let mut faults = caught.faults();
+            faults.extend(caught.misnamed());
             let wrong: String = faults.iter().map(|fault| format!("\n{:24} {fault}", "")).collect();
             format!("{head}{cells}  {:<8} {}{wrong}", margin(caught), named(caught)).trim_end().to_owned()
         }
