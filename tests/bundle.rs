@@ -9,10 +9,11 @@ use std::path::Path;
 
 use candle_core::{DType, Device};
 use program::{home, rbees_in, stderr, wrong_theta};
-use rbees_check::judge::{self, Finding, Outcome, Status, Subject};
+use rbees_check::judge::{self, Finding, LlamaPort, Outcome, Status, Subject};
 use rbees_check::model::{Attention, Llama};
 use rbees_check::plants::{self, Sound};
 use rbees_check::report::json::{self, Report, Verdict};
+use rbees_check::weights::Config;
 use rbees_check::{bundle, checkpoints, models};
 use rstest::rstest;
 use serde_json::Value;
@@ -90,6 +91,24 @@ fn a_wrong_theta_shows_again_without_the_model(#[case] args: &[&str]) {
     let (now, then) = again(&bytes);
     same(&now, &then);
     assert_eq!(then.suspects.unwrap().named[0].mistake, "rope-theta");
+}
+
+/// The rows of q and k in a GGUF file lie otherwise: a bundle has them in the reference's order.
+#[test]
+fn a_model_from_gguf_shows_again_as_any_other() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tiny-llama/gguf/tiny-llama-f16.gguf");
+    let mut model = models::open(file).unwrap();
+    model.fixture = Some(models::references("tiny-llama").unwrap());
+    let (cases, paths) = (["short".to_owned()], [Attention::Plain]);
+    let mut subject = Subject::new(&model, &cases, &Device::Cpu, DType::F32, &paths).unwrap();
+    let mut wrong = model.weights.clone();
+    wrong.set_config(Config { rope_theta: 10_000.0, ..wrong.config().clone() });
+    let llama = Llama::load(&wrong, &Device::Cpu, DType::F32, Attention::Plain).unwrap();
+    subject.ports = vec![Box::new(LlamaPort::new(llama))];
+    let outcome = judge::run(&mut subject, checkpoints::find("1B").unwrap()).unwrap();
+    let bundle = bundle::first_red(&mut subject, &[outcome], "").unwrap().unwrap();
+    let (now, then) = again(&bundle.zip().unwrap());
+    same(&now, &then);
 }
 
 /// tiny-llama with a plant in it, judged by one checkpoint.

@@ -3,6 +3,7 @@
 mod again;
 mod bundle;
 mod device;
+mod dump_known;
 mod dump_report;
 mod dumped;
 mod expect;

@@ -1,5 +1,6 @@
 //! Drives a model through checkpoints → verdicts.
 
+mod convention;
 mod explain;
 mod facts;
 mod greedy;
@@ -54,7 +55,7 @@ pub struct Subject<'a> {
 
 impl<'a> Subject<'a> {
     /// The project's own Llama on these weights, on each of `paths`, with `cases` of the model's
-    /// references.
+    /// references, and the facts of the model as a whole where these hold some.
     ///
     /// # Errors
     /// The model has no references, no such case, or references that no checkpoint claims; the
@@ -74,12 +75,14 @@ impl<'a> Subject<'a> {
         })?;
         let cases = cases.iter().map(|case| fixture.case(case)).collect::<Result<Vec<_>>>()?;
         let mut subject = Self::of_cases(model, cases, device, dtype, paths)?;
-        subject.model = Some(ModelFacts {
-            facts: fixture.facts()?,
-            tokens: fixture.tokens()?,
-            greedy: fixture.greedy()?,
-            sampling: fixture.sampling()?,
-        });
+        if fixture.has_facts()? {
+            subject.model = Some(ModelFacts {
+                facts: fixture.facts()?,
+                tokens: fixture.tokens()?,
+                greedy: fixture.greedy()?,
+                sampling: fixture.sampling()?,
+            });
+        }
         Ok(subject)
     }
 
@@ -217,7 +220,13 @@ fn sites(subject: &mut Subject<'_>, views: &[View], factor: &Factor, outcome: &m
             for view in views.iter().filter(|view| subject.feed.is_none_or(|feed| feed == view.feed)) {
                 // Under another feed a site's inputs are the port's own: nothing stands still to reason from.
                 let around = Some(&weights).filter(|_| view.feed == Feed::Site);
-                outcome.findings.extend(sites::judge(&mut **port, case, view, factor.times, around)?);
+                let mut findings = sites::judge(&mut **port, case, view, factor.times, around)?;
+                if view.feed == Feed::Site && findings.iter().any(convention::may_be) {
+                    let said =
+                        convention::settle(&mut **port, case, view, factor.times, &weights, &mut findings)?;
+                    outcome.notes.extend(said.filter(|note| !outcome.notes.contains(note)));
+                }
+                outcome.findings.append(&mut findings);
             }
             let traits = port.traits();
             let hidden: Vec<&str> = views
