@@ -2,13 +2,14 @@
 
 use candle_core::Tensor;
 
+use super::blocks::{self, Blocks};
 use super::{Against, Dump};
 use crate::Result;
 use crate::oracle::{
     Heads, Matrix, Pairing, Rows, Slots, Tokens, context, frequency, gated, linear, residual, rms_norm,
     rotate, scores, silu, softmax, vector,
 };
-use crate::probe::{Kind, Site};
+use crate::probe::{Arithmetic, Kind, Site};
 use crate::reference::Place;
 use crate::weights::{Config, Weights};
 
@@ -24,6 +25,7 @@ pub(super) struct Placed {
 pub(super) struct Machine<'a> {
     weights: Option<&'a Weights>,
     pub config: Option<&'a Config>,
+    arithmetic: Arithmetic,
     /// Every token of the pass.
     pub tokens: Tokens,
 }
@@ -37,7 +39,8 @@ impl<'a> Machine<'a> {
             length: dump.length(),
             places,
         };
-        Self { weights: against.weights, config: against.config, tokens }
+        let Against { weights, config, arithmetic, .. } = *against;
+        Self { weights, config, arithmetic, tokens }
     }
 
     /// The tokens that stand at `places`.
@@ -100,13 +103,21 @@ impl<'a> Machine<'a> {
         weights.canonical(&matrix_of(site, weights.config())).map(Some)
     }
 
+    /// The blocks that are multiplied with at `site`, where activations are rounded.
+    pub(super) fn blocks(&self, site: Site) -> Result<Option<Blocks>> {
+        self.weights.map_or(Ok(None), |weights| Blocks::of(weights, site, self.arithmetic))
+    }
+
     fn product(&self, site: Site, x: &Placed) -> Result<Option<Rows>> {
         let Some(weights) = self.weights else { return Ok(None) };
         let matrix = Matrix::read(weights, &matrix_of(site, weights.config()))?;
-        match matrix.shape().1 == x.rows.width {
-            true => linear(&x.rows, &matrix).map(Some),
-            false => Ok(None),
+        if matrix.shape().1 != x.rows.width {
+            return Ok(None);
         }
+        Ok(Some(match self.blocks(site)? {
+            None => linear(&x.rows, &matrix)?,
+            Some(blocks) => blocks::linear(&blocks, &x.rows, &matrix)?,
+        }))
     }
 
     fn rotated(&self, config: &Config, x: &Placed) -> Rows {
@@ -131,7 +142,8 @@ impl<'a> Machine<'a> {
     }
 }
 
-fn matrix_of(site: Site, config: &Config) -> String {
+/// The name of the matrix that is multiplied with at `site`.
+pub(super) fn matrix_of(site: Site, config: &Config) -> String {
     match site.kind {
         Kind::Logits if config.tie_word_embeddings => "model.embed_tokens.weight".into(),
         _ => format!("{site}.weight"),

@@ -90,12 +90,7 @@ impl Dump {
     }
 
     /// What an honest run in its dtype is from truth: as the case measured it, or as is measured here.
-    fn allowed<'n>(
-        &'n self,
-        against: &'n Against<'n>,
-        layers: usize,
-        last: Site,
-    ) -> Result<Allowed<'n>> {
+    fn allowed<'n>(&'n self, against: &'n Against<'n>, layers: usize, last: Site) -> Result<Allowed<'n>> {
         if let Some(case) = against.case {
             return Ok(Box::new(move |site, place| {
                 noise_of(case, against, Feed::Own, self.dtype, site, place)
