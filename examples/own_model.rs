@@ -1,25 +1,20 @@
-//! Judges a model of one's own: `cargo run --example own_model`. All checkpoints pass.
+//! Judges a forward pass of one's own: `cargo run --example own_model`. All of it is right.
 
 mod llama;
 
-use std::path::Path;
+use rbees_check::{Check, Reference};
 
-use candle_core::{DType, Device};
-use rbees_check::judge::{self, Status, Subject};
-use rbees_check::model::Attention;
-use rbees_check::{Result, checkpoints, models, report};
-
-/// The project's own Llama is not judged.
-const NO_PATH: [Attention; 0] = [];
-
-fn main() -> Result<()> {
-    let port = llama::Llama::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny-llama"))?;
-    let model = models::open("tiny-llama")?; // its references, and what is not the port's: tokens, sampling
-    let cases = ["single", "short", "batch-left", "long"].map(String::from);
-    let mut subject = Subject::new(&model, &cases, &Device::Cpu, DType::F32, &NO_PATH)?;
-    subject.ports = vec![Box::new(port)];
-    let outcomes =
-        judge::run_all(&mut subject, &checkpoints::ALL, |outcome| println!("{}", report::line(outcome)))?;
-    assert!(outcomes.iter().all(|outcome| outcome.status() == Status::Passed));
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let model = llama::Llama::open("fixtures/tiny-llama".as_ref())?;
+    for case in ["single", "short", "batch-left", "long"] {
+        let reference = Reference::open(format!("fixtures/tiny-llama/{case}"))?;
+        let tokens = reference.tokens();
+        let checked = Check::against(&reference).run(|probe| {
+            let (ids, positions, mask) = (&tokens.ids, &tokens.positions, &tokens.mask);
+            model.forward(ids, positions, mask, &mut vec![], &mut |name, tensor| Ok(probe.tap(name, tensor)?))
+        })?;
+        println!("{}\n", checked.report());
+        checked.assert_complete();
+    }
     Ok(())
 }

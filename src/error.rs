@@ -41,3 +41,13 @@ impl Error {
         }
     }
 }
+
+/// So that `?` takes this error out of functions that speak Candle, as a port's own do.
+impl From<Error> for candle_core::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Candle(error) => error,
+            input => Self::wrap(input),
+        }
+    }
+}

@@ -92,6 +92,21 @@ fn a_wrong_theta_is_red_at_the_rotation_and_nowhere_else_before_it() {
     assert_snapshot!("wrong-theta", told(&args).replace(path, "<folder>"));
 }
 
+#[test]
+fn a_red_run_says_how_to_repeat_it_with_every_flag_that_it_had() {
+    let folder = home();
+    let path = folder.path().join("a model");
+    wrong_theta(&path);
+    let path = path.to_str().unwrap();
+    let args =
+        ["--dtype", "f16", "--case", "short", "--feed", "site", "--attention", "plain", "--matmul", "dense"];
+    let told = told(&[&["run", "1B", "--model", path, "--references", "tiny-llama"], &args[..]].concat());
+    let again = told.lines().find_map(|line| line.trim_start().strip_prefix("again      ")).unwrap();
+    let flags = "--dtype f16 --case short --feed site --attention plain --matmul dense";
+    let line = format!("rbees-check run 01B --model '{path}' --references tiny-llama {flags} -v");
+    assert!(again.starts_with(&line), "{again}");
+}
+
 #[cfg(not(feature = "cuda"))]
 #[test]
 fn a_build_without_cuda_says_so() {
@@ -101,7 +116,9 @@ fn a_build_without_cuda_says_so() {
 #[test]
 fn a_folder_is_a_case_and_what_it_cannot_judge_is_skipped_in_sight() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tiny-llama/single");
-    assert_snapshot!("case-from-a-folder", told(&["run", "00", "01", "08", "09", "--case", folder]));
+    let run = |flag: &str| told(&["run", "00", "01", "08", "09", flag, folder]);
+    assert_snapshot!("case-from-a-folder", run("--case"));
+    assert_eq!(run("--references"), run("--case"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use candle_core::{DType, Tensor};
 use libtest_mimic::{Arguments, Failed, Trial};
-use rbees_check::model::{Input, Side};
+use rbees_check::model::{Input, Matmul, Side};
 use rbees_check::models::{self, Model};
 use rbees_check::plants::{self, Plant, Sound};
 use rbees_check::port::{LlamaPort, Port};
@@ -85,7 +85,7 @@ fn differ(a: &Tensor, b: &Tensor, honest: bool) -> rbees_check::Result<bool> {
 fn alters(plant: &'static Plant) -> Result<(), Failed> {
     for (name, dtype, cases) in PLACES {
         let model = models::open(name)?;
-        let bench = Bench::by(&model, dtype, cases)?;
+        let bench = Bench::by(&model, dtype, Matmul::Dense, cases)?;
         if bench.can_show(plant).is_ok() {
             return alters_in(plant, &model, &bench);
         }

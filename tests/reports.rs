@@ -123,10 +123,34 @@ fn the_schema_refuses(#[case] place: &str, #[case] value: Value) {
 }
 
 #[test]
-fn the_schema_has_room_for_suspects() {
-    let mut report = PASSING.1.clone();
-    report["checkpoints"][0]["findings"][0]["suspects"] = json!({ "best": "rms-eps", "residual": 3e-7 });
-    assert_eq!(complaints(&report), [""; 0]);
+fn a_report_carries_the_suspects_of_the_first_red_site_of_a_kind() {
+    let (_, report, _) = &*FAILING;
+    let first = findings(report).find(|finding| finding["verdict"]["kind"] == "differs").unwrap();
+    let suspects = &first["suspects"];
+    let [named] = &suspects["named"].as_array().unwrap()[..] else { panic!("{suspects}") };
+    assert_eq!(named["mistake"], "rope-theta");
+    assert!(named["says"].as_str().unwrap().contains("10000"), "{named}");
+    let residual = |of: &Value| of["residual"].as_f64().unwrap();
+    assert!(residual(named) < 1.0, "a mistake that is named reproduces the tensor within its budget");
+    assert!(residual(&suspects["runner_up"]) > 100.0, "{suspects}");
+    let site = |f: &Value| f["site"].as_str().unwrap_or_default().to_owned();
+    let asked: Vec<String> =
+        findings(report).filter(|f| f["case"] == "short" && f.get("suspects").is_some()).map(site).collect();
+    assert!(asked.iter().all(|site| site.starts_with("model.layers.0.")), "{asked:?}");
+}
+
+#[rstest]
+#[case::no_residual("/named/0/residual", json!(null))]
+#[case::an_index_for_a_name("/named/0/mistake", json!(7))]
+#[case::a_runner_up_without_its_distance("/runner_up", json!({"mistake": "norm-eps"}))]
+#[case::none_named("/named", json!(null))]
+fn the_schema_refuses_suspects_with(#[case] place: &str, #[case] value: Value) {
+    let mut report = FAILING.1.clone();
+    let checkpoints = report["checkpoints"].as_array_mut().unwrap().iter_mut();
+    let mut all = checkpoints.flat_map(|checkpoint| checkpoint["findings"].as_array_mut().unwrap());
+    let red = all.find(|finding| finding["verdict"]["kind"] == "differs").unwrap();
+    *red["suspects"].pointer_mut(place).unwrap() = value;
+    assert!(!complaints(&report).is_empty());
 }
 
 #[rstest]

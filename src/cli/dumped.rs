@@ -6,16 +6,17 @@ use clap::Args;
 use rbees_check::checkpoints::Checkpoint;
 use rbees_check::dump::{Against, Coverage, Dump, Guilt, Judged, NameMap, Pair};
 use rbees_check::probe::Arithmetic;
-use rbees_check::report::{self, json::Report};
+use rbees_check::report::{self, html, json::Report};
 use rbees_check::weights::Config;
 use rbees_check::{Error, Result};
 
+use super::again::Flags;
 use super::dump_known::{Known, case};
 use super::expect::Expectations;
 use super::paint::Out;
 use super::progress::Progress;
 use super::reports::Reports;
-use super::run::{ending, told, troubles};
+use super::told::{ending, told, troubles};
 use super::{Common, Ending, dump_report};
 
 #[derive(Args, Debug)]
@@ -53,12 +54,11 @@ impl Dumped {
     }
 
     /// The flags that read the same dump again.
-    pub fn flags(&self) -> String {
-        let named = |flag: &str, file: &Option<PathBuf>| {
-            file.as_ref().map_or(String::new(), |file| format!(" --{flag} {}", file.display()))
-        };
-        let against = named("against", &self.against);
-        format!("{}{against}{}", named("dump", &self.dump), named("map", &self.map))
+    pub fn flags(&self, flags: &mut Flags) {
+        let named = [("dump", &self.dump), ("against", &self.against), ("map", &self.map)];
+        named.into_iter().for_each(|(flag, file)| {
+            file.iter().for_each(|file| flags.text(flag, &file.display().to_string()));
+        });
     }
 
     /// Reads the dump, finds what it is to be held against, judges and tells.
@@ -115,7 +115,14 @@ impl Dumped {
             let stale = std::mem::take(&mut expected.stale);
             let facts = dump_report::Facts { dump: &dump, name: &known.name, against: &against };
             let report = dump_report::report(&facts, &outcomes, stale, ending)?;
-            asked.reports.write(&report)?;
+            let ids: Vec<&str> = asked.checkpoints.iter().map(|checkpoint| checkpoint.id).collect();
+            let command = format!("rbees-check run {}{}", ids.join(" "), asked.flags);
+            asked.reports.write(&html::Run {
+                report: &report,
+                outcomes: &outcomes,
+                command: &command,
+                flags: asked.flags,
+            })?;
             out.text(&asked.reports.since(earlier, &report))?;
         }
         out.line(summary)?;

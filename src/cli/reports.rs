@@ -9,7 +9,7 @@ use rbees_check::judge::{Outcome, Subject};
 use rbees_check::models::Model;
 use rbees_check::reference::SecondOracle;
 use rbees_check::report::json::{self, Report, StaleExpectation};
-use rbees_check::report::{baseline, junit};
+use rbees_check::report::{baseline, html, junit};
 use rbees_check::{Error, Result};
 use sha2::{Digest, Sha256};
 
@@ -18,8 +18,8 @@ use super::{Ending, files, verdicts};
 
 #[derive(Args, Debug)]
 pub struct Reports {
-    /// Write a report, whatever the outcome: json=FILE or junit=FILE; repeatable; with `-` it goes to
-    /// standard output, and the text to standard error
+    /// Write a report, whatever the outcome: html=FILE, json=FILE or junit=FILE; repeatable; with `-`
+    /// it goes to standard output, and the text to standard error
     #[arg(long = "report", value_name = "FORM=FILE")]
     targets: Vec<Target>,
     /// Say what has changed since this JSON report; what is newly red fails the run as ever
@@ -36,6 +36,7 @@ struct Target {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Form {
+    Html,
     Json,
     Junit,
 }
@@ -44,11 +45,12 @@ impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (form, file) = text.split_once('=').ok_or("a report is json=FILE or junit=FILE")?;
+        let (form, file) = text.split_once('=').ok_or("a report is html=FILE, json=FILE or junit=FILE")?;
         let form = match form {
+            "html" => Form::Html,
             "json" => Form::Json,
             "junit" => Form::Junit,
-            other => return Err(format!("`{other}` is no form: json or junit")),
+            other => return Err(format!("`{other}` is no form: html, json or junit")),
         };
         if file.is_empty() {
             return Err("no file is named".into());
@@ -107,12 +109,14 @@ impl Reports {
     ///
     /// # Errors
     /// The first that cannot be written.
-    pub fn write(&self, report: &Report) -> Result<()> {
+    pub fn write(&self, run: &html::Run<'_>) -> Result<()> {
+        let report = run.report;
         for Target { form, file } in &self.targets {
             let text = match form {
                 Form::Json => serde_json::to_string_pretty(report).map_err(|error| {
                     Error::input(format!("JSON: {error}"), "this is a bug: please report it")
                 })?,
+                Form::Html => html::page(run)?,
                 Form::Junit => junit::document(report)?,
             };
             match file.as_os_str() == OsStr::new("-") {

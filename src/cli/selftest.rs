@@ -1,25 +1,32 @@
 //! `selftest`: plants every mistake of the catalogue into a model and demands that it is caught.
 
 use clap::Args;
+use rbees_check::model::{self, Attention};
 use rbees_check::plants::{self, Standing};
-use rbees_check::selftest::{self, Bench};
+use rbees_check::selftest::{self, Bench, Tally};
 use rbees_check::{Error, Result, models};
 
 use super::paint::{self, Out};
 use super::progress::Progress;
-use super::{Dtype, Ending, nearest, threads};
+use super::{Dtype, Ending, Matmul, Path, nearest, threads};
 
 #[derive(Args, Debug)]
 pub struct Selftest {
-    /// The sound model: tiny-llama, tiny-llama2 or smollm2-135m
+    /// The sound model: tiny-llama, tiny-llama2, tiny-llama:q8_0 or smollm2-135m
     #[arg(long, value_name = "NAME", default_value = "tiny-llama")]
     model: String,
     /// What the model computes in
     #[arg(long, value_name = "TYPE", value_enum, default_value = "f32")]
     dtype: Dtype,
+    /// What it multiplies with: its weights as floats, or in the blocks of a quantised file
+    #[arg(long, value_name = "PATH", value_enum, default_value = "dense")]
+    matmul: Matmul,
     /// Plant this mistake only; repeatable
     #[arg(long, value_name = "MISTAKE")]
     only: Vec<String>,
+    /// Plant on this path only [default: both]
+    #[arg(long, value_name = "PATH", value_enum)]
+    attention: Option<Path>,
     /// Threads to compute with; all cores by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -31,12 +38,12 @@ impl Selftest {
         threads::limit(self.threads)?;
         let progress = Progress::start("reading the model and its references");
         let model = models::open(&self.model)?;
-        let mut bench = Bench::new(&model, self.dtype.into())?;
-        let dtype = bench.dtype();
-        let title = format!("{} · {} · cpu, {}\n", model.name, model.weights.config(), dtype.as_str());
+        let mut bench = Bench::new(&model, self.dtype.into(), self.matmul.into())?;
+        let (dtype, matmul) = (bench.dtype().as_str(), model::Matmul::from(self.matmul).name());
+        let title = format!("{} · {} · cpu, {dtype}, {matmul}\n", model.name, model.weights.config());
         progress.aside(|| out.line(format!("{title}\n{}", paint::heading(&selftest::matrix()))))?;
 
-        let (mut planted, mut caught, mut named) = (0, 0, 0);
+        let mut tally = Tally::default();
         let asked =
             |name: &str| self.only.is_empty() || self.only.iter().any(|only| only.eq_ignore_ascii_case(name));
         for row in bench.rows().into_iter().filter(|row| asked(row.name)) {
@@ -44,23 +51,27 @@ impl Selftest {
                 Standing::NotHere(_) => None,
                 Standing::Planted(plant) => {
                     progress.now(plant.name);
-                    Some(bench.catch(plant)?)
+                    let on: Vec<Attention> = match self.attention {
+                        Some(path) => vec![path.into()],
+                        None => plant.paths.into(),
+                    };
+                    Some(bench.catch_on(plant, &on)?)
                 }
             };
-            if let Some(result) = &result {
-                planted += 1;
-                caught += usize::from(result.faults(dtype).is_empty());
-                named += usize::from(result.named());
-            }
-            progress.aside(|| out.line(selftest::line(&row, result.as_ref(), dtype)))?;
+            tally.count(result.as_ref());
+            progress.aside(|| out.line(selftest::line(&row, result.as_ref())))?;
         }
         drop(progress);
-        out.line(format!("\n{}", selftest::summary(planted, caught, named)))?;
-        Ok(match (planted, planted == caught) {
-            (0, _) => Ending::NotJudged,
-            (_, true) => Ending::Passed,
-            (_, false) => Ending::Failed,
-        })
+        out.line(format!("\n{tally}"))?;
+        Ok(ending(&tally))
+    }
+}
+
+fn ending(tally: &Tally) -> Ending {
+    match (tally.ran(), tally.holds()) {
+        (0, _) => Ending::NotJudged,
+        (_, true) => Ending::Passed,
+        (_, false) => Ending::Failed,
     }
 }
 
@@ -73,4 +84,29 @@ fn known(name: &str) -> Result<()> {
     let hint = nearest(name, all())
         .map_or("`rbees-check list` names them all".into(), |meant| format!("did you mean `{meant}`?"));
     Err(Error::input(format!("--only {name}: no such mistake"), hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::DType;
+    use rbees_check::checkpoints;
+    use rbees_check::plants::Plant;
+
+    use super::*;
+
+    #[test]
+    fn one_mistake_that_is_not_named_ends_in_failure() {
+        assert_eq!(ending(&Tally::default()), Ending::NotJudged);
+        let mut tally = Tally::default();
+        for (name, expected) in [("norm-eps", Ending::Passed), ("norm-plus-one", Ending::Failed)] {
+            let declared = Plant { name, red: &["01"], ..*plants::find("norm-eps").unwrap() };
+            let plant: &'static Plant = Box::leak(Box::new(declared));
+            let model = models::open("tiny-llama").unwrap();
+            let mut bench = Bench::by(&model, DType::F32, model::Matmul::Dense, &["short"]).unwrap();
+            let stage = [checkpoints::find("01").unwrap()];
+            let caught = bench.catch_by(plant, plant.paths, &["short".to_owned()], &stage).unwrap();
+            tally.count(Some(&caught));
+            assert_eq!(ending(&tally), expected);
+        }
+    }
 }

@@ -5,9 +5,11 @@
 
 mod along;
 mod budget;
+mod shares;
 
 pub use along::{Along, Axis};
 pub use budget::{Budget, Noise, Scale, ulp};
+pub use shares::Shares;
 
 use candle_core::{CpuStorage, DType, Storage, Tensor};
 
@@ -23,6 +25,8 @@ pub struct Shape {
     /// Heads, where they are an axis of their own: the tensor is then `[batch, heads, queries, width]`,
     /// otherwise `[batch, queries, width]`.
     pub heads: Option<usize>,
+    /// Heads that the last axis holds one behind another, as a context does; 1 where it holds none.
+    pub merged: usize,
     /// The last axis.
     pub width: usize,
     /// Is the last axis one of key positions? Then entries of −inf are *barred*.
@@ -87,6 +91,8 @@ pub struct Difference {
     pub first: Option<Element>,
     /// Where along each axis it differs.
     pub along: Along,
+    /// How much of its budget each row and head used.
+    pub shares: Shares,
 }
 
 impl Difference {
@@ -156,7 +162,8 @@ struct Pass<'a> {
 impl<'a> Pass<'a> {
     fn new(shape: &'a Shape, barred_below: f64) -> Self {
         let along = Along { over_keys: shape.over_keys, ..Along::default() };
-        let difference = Difference { along, ..Difference::default() };
+        let shares = Shares { heads: shape.heads.unwrap_or(shape.merged), ..Shares::default() };
+        let difference = Difference { along, shares, ..Difference::default() };
         Self { shape, barred_below, difference, worst: -1.0 }
     }
 
@@ -164,7 +171,7 @@ impl<'a> Pass<'a> {
         let heads = self.shape.heads.unwrap_or(1);
         let stored = row.want.len() / heads;
         let (mut squares, mut finite) = (0f64, 0usize);
-        let mut any = false;
+        let mut largest = vec![0f64; self.difference.shares.heads];
         for head in 0..heads {
             for column in 0..self.shape.width {
                 let want = row.want[head * stored + column];
@@ -181,14 +188,17 @@ impl<'a> Pass<'a> {
                         f64::INFINITY
                     }
                 };
-                any |= ratio > 1.0;
+                let part = head + column * self.shape.merged / self.shape.width;
+                largest[part] = largest[part].max(ratio);
                 self.element(row, head, column, got, want, ratio);
             }
         }
         let rms = share((squares / finite.max(1) as f64).sqrt(), row.budget.rms);
         self.difference.ratio = self.difference.ratio.max(rms);
-        self.difference.along.batch.see(row.batch, any || rms > 1.0);
-        self.difference.along.position.see(row.position, any || rms > 1.0);
+        let differs = rms > 1.0 || largest.iter().any(|&ratio| ratio > 1.0);
+        self.difference.along.batch.see(row.batch, differs);
+        self.difference.along.position.see(row.position, differs);
+        self.difference.shares.see((row.batch, row.position), &largest, rms);
     }
 
     fn unbarred(&self, got: f64) -> f64 {

@@ -21,7 +21,7 @@ fn rows<'a>(want: &'a [f64], batch: usize, queries: usize, budget: Budget) -> Ve
 
 /// `got` of [1, 2, 3] against `want`, under a budget of 0.1.
 fn plain(got: [f32; 6], want: [f64; 6]) -> Difference {
-    let shape = Shape { batch: 1, queries: 2, heads: None, width: 3, over_keys: false };
+    let shape = Shape { batch: 1, queries: 2, heads: None, merged: 1, width: 3, over_keys: false };
     let got = Tensor::new(&[[&got[..3], &got[3..]].map(|r| [r[0], r[1], r[2]])], &Device::Cpu).unwrap();
     compare(&got, &shape, &rows(&want, 1, 2, BUDGET), None).unwrap()
 }
@@ -47,7 +47,7 @@ fn the_worst_and_the_first_differing_element_are_named_by_their_indices() {
 
 #[test]
 fn many_small_errors_fail_by_their_root_mean_square_alone() {
-    let shape = Shape { batch: 1, queries: 1, heads: None, width: 6, over_keys: false };
+    let shape = Shape { batch: 1, queries: 1, heads: None, merged: 1, width: 6, over_keys: false };
     let got = Tensor::new(&[[[1.05f32, 2.05, 3.05, 4.05, 5.05, 6.05]]], &Device::Cpu).unwrap();
     let tight = Budget { max: 0.1, rms: 0.01 };
     let difference = compare(&got, &shape, &rows(&WANT, 1, 1, tight), None).unwrap();
@@ -57,7 +57,7 @@ fn many_small_errors_fail_by_their_root_mean_square_alone() {
 
 #[test]
 fn having_compared_nothing_is_not_agreement() {
-    let shape = Shape { batch: 1, queries: 1, heads: None, width: 1, over_keys: false };
+    let shape = Shape { batch: 1, queries: 1, heads: None, merged: 1, width: 1, over_keys: false };
     let got = Tensor::new(&[[[1f32]]], &Device::Cpu).unwrap();
     assert!(!compare(&got, &shape, &[], None).unwrap().agrees());
 }
@@ -80,7 +80,7 @@ fn a_non_finite_entry_agrees_only_with_its_like(#[case] got: f32, #[case] want: 
 #[case::the_most_negative_number(f32::MIN, true)]
 #[case::a_large_finite_score(-1e4, false)]
 fn a_barred_score_must_be_barred_on_both_sides(#[case] got: f32, #[case] agrees: bool) {
-    let shape = Shape { batch: 1, queries: 1, heads: Some(1), width: 2, over_keys: true };
+    let shape = Shape { batch: 1, queries: 1, heads: Some(1), merged: 1, width: 2, over_keys: true };
     let got = Tensor::new(&[[[[0.5f32, got]]]], &Device::Cpu).unwrap();
     let want = [0.5, f64::NEG_INFINITY];
     assert_eq!(compare(&got, &shape, &rows(&want, 1, 1, BUDGET), None).unwrap().agrees(), agrees);
@@ -89,7 +89,7 @@ fn a_barred_score_must_be_barred_on_both_sides(#[case] got: f32, #[case] agrees:
 #[test]
 fn heads_are_an_axis_and_only_the_wrong_one_is_named() {
     // [1, 2 heads, 2 positions, 2]; truth is stored row by row, [position][head][column].
-    let shape = Shape { batch: 1, queries: 2, heads: Some(2), width: 2, over_keys: false };
+    let shape = Shape { batch: 1, queries: 2, heads: Some(2), merged: 1, width: 2, over_keys: false };
     let got = Tensor::new(&[[[[0f32, 1.], [2., 3.]], [[4., 5.], [6., 9.]]]], &Device::Cpu).unwrap();
     let want = [0., 1., 4., 5., 2., 3., 6., 7.];
     let difference = compare(&got, &shape, &rows(&want, 1, 2, BUDGET), None).unwrap();
@@ -99,7 +99,7 @@ fn heads_are_an_axis_and_only_the_wrong_one_is_named() {
 
 #[test]
 fn a_window_that_sees_fewer_keys_is_held_against_the_first_of_them() {
-    let shape = Shape { batch: 1, queries: 1, heads: Some(2), width: 2, over_keys: true };
+    let shape = Shape { batch: 1, queries: 1, heads: Some(2), merged: 1, width: 2, over_keys: true };
     let got = Tensor::new(&[[[[1f32, 2.]], [[4., 5.]]]], &Device::Cpu).unwrap();
     let want = [1., 2., 99., 4., 5., 99.];
     assert!(compare(&got, &shape, &rows(&want, 1, 1, BUDGET), None).unwrap().agrees());
@@ -107,7 +107,7 @@ fn a_window_that_sees_fewer_keys_is_held_against_the_first_of_them() {
 
 #[test]
 fn a_declared_layout_is_undone_column_by_column() {
-    let shape = Shape { batch: 1, queries: 1, heads: None, width: 4, over_keys: false };
+    let shape = Shape { batch: 1, queries: 1, heads: None, merged: 1, width: 4, over_keys: false };
     let got = Tensor::new(&[[[0f32, 2., 1., 3.]]], &Device::Cpu).unwrap();
     let want = [0., 1., 2., 3.];
     let rows = rows(&want, 1, 1, BUDGET);
@@ -121,7 +121,7 @@ fn a_declared_layout_is_undone_column_by_column() {
 #[case(DType::BF16)]
 #[case(DType::F16)]
 fn every_float_dtype_is_read_where_it_lies_strided_or_not(#[case] dtype: DType) {
-    let shape = Shape { batch: 1, queries: 2, heads: None, width: 3, over_keys: false };
+    let shape = Shape { batch: 1, queries: 2, heads: None, merged: 1, width: 3, over_keys: false };
     let got = Tensor::new(&[[1f32, 4.], [2., 5.], [3., 6.]], &Device::Cpu).unwrap();
     let got = got.t().unwrap().unsqueeze(0).unwrap().to_dtype(dtype).unwrap();
     assert!(compare(&got, &shape, &rows(&WANT, 1, 2, BUDGET), None).unwrap().agrees());
@@ -138,4 +138,22 @@ proptest! {
         prop_assert_eq!(difference.agrees(), error <= 0.1);
         prop_assert_eq!(difference.differing, usize::from(error > 0.1));
     }
+}
+
+#[test]
+fn heads_are_told_apart_as_an_axis_and_merged_into_the_last_one() {
+    let want = [1.0, 1.0, 1.0, 1.0];
+    let budget = Budget { max: 0.5, rms: 10.0 };
+    let row = Row { batch: 0, query: 0, position: 7, want: &want, budget };
+    let shares = |heads, merged, dims: &[usize]| {
+        let width = if heads == Some(2) { 2 } else { 4 };
+        let shape = Shape { batch: 1, queries: 1, heads, merged, width, over_keys: false };
+        let got = Tensor::new(&[1f32, 1.0, 1.25, 3.0], &Device::Cpu).unwrap().reshape(dims).unwrap();
+        compare(&got, &shape, &[row], None).unwrap().shares
+    };
+    let both = Shares { heads: 2, places: vec![(0, 7)], of_row: vec![4.0], of_head: vec![0.0, 4.0] };
+    assert_eq!(shares(Some(2), 1, &[1, 2, 1, 2]), both);
+    assert_eq!(shares(None, 2, &[1, 1, 4]), both);
+    let one = Shares { heads: 1, of_head: vec![4.0], ..both };
+    assert_eq!(shares(None, 1, &[1, 1, 4]), one);
 }

@@ -4,10 +4,9 @@
 use candle_core::Device;
 use half::f16;
 
-use super::operation::matrix_of;
 use crate::Result;
 use crate::oracle::{Matrix, Rows};
-use crate::probe::{Arithmetic, Site};
+use crate::probe::Arithmetic;
 use crate::weights::{RopeLayout, Weights};
 
 /// Where honest kernels differ: how a value half-way between two steps falls, and how a block's sum is
@@ -32,14 +31,13 @@ pub(super) struct Blocks {
 const WITH_MINIMUM: [(&str, usize); 2] = [("Q4_1", 20), ("Q5_1", 24)];
 
 impl Blocks {
-    /// Those of the matrix at `site`; none where it is stored in floats, or the arithmetic is dense.
+    /// Those of the matrix `name`; none where it is stored in floats, or the arithmetic is dense.
     ///
     /// # Errors
     /// The blocks cannot be read.
-    pub(super) fn of(weights: &Weights, site: Site, arithmetic: Arithmetic) -> Result<Option<Self>> {
-        let name = matrix_of(site, weights.config());
-        let (stored, _) = weights.stored(&name).unwrap_or_default();
-        let shape = weights.shape(&name).unwrap_or_default().to_vec();
+    pub(super) fn of(weights: &Weights, name: &str, arithmetic: Arithmetic) -> Result<Option<Self>> {
+        let (stored, _) = weights.stored(name).unwrap_or_default();
+        let shape = weights.shape(name).unwrap_or_default().to_vec();
         let floats = matches!(stored.as_str(), "F32" | "F16" | "BF16" | "F64");
         let (&[out, inner], false) = (&shape[..], floats || arithmetic == Arithmetic::Dense) else {
             return Ok(None);
@@ -51,7 +49,7 @@ impl Blocks {
             _ => 32,
         };
         let bytes = WITH_MINIMUM.iter().find(|(kind, _)| *kind == stored).map(|&(_, bytes)| bytes);
-        let minima = bytes.map(|bytes| minima(weights, &name, out, bytes)).transpose()?;
+        let minima = bytes.map(|bytes| minima(weights, name, out, bytes)).transpose()?;
         Ok(Some(Self { width, minima }))
     }
 

@@ -128,6 +128,7 @@ pub(super) fn canonical(
                     queries: want.length - first,
                     heads: want.heads,
                     width: want.width,
+                    merged: 1,
                     over_keys: site.kind.over_keys(),
                 };
                 return Ok(Ok(Held { site, tensor: turned, first, layout, shape }));

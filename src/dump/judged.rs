@@ -131,7 +131,7 @@ impl Dump {
         if complete {
             let missing = coverage.missing.iter().map(|&site| (site, Verdict::NeverReached));
             for (site, verdict) in missing.chain(unjudged.iter().map(|&site| (site, Verdict::Incomparable))) {
-                found.add(judge_of(site.kind).0, finding(site, "", "recorded", (verdict, 0)));
+                found.add(judge_of(site.kind).0, finding(site, "", "recorded", verdict.into()));
             }
         }
         let drowned = found.set_aside(self.dtype.as_str());
@@ -172,7 +172,7 @@ impl Dump {
                 None => None,
             };
             if let Some(verdict) = verdict {
-                found.add(judge_of(site.kind).0, finding(site, "", "recorded", (verdict, 0)));
+                found.add(judge_of(site.kind).0, finding(site, "", "recorded", verdict.into()));
             }
         }
         let mut replayed =

@@ -7,7 +7,7 @@ use super::truth::{finding, noise_of};
 use super::{Against, Dump};
 use crate::checkpoints::Checkpoint;
 use crate::compare::{Noise, ulp};
-use crate::judge::rows::{Wanted, hold};
+use crate::judge::rows::{Said, Wanted, hold};
 use crate::judge::{Outcome, Status, Verdict};
 use crate::probe::Site;
 use crate::reference::{Feed, Place};
@@ -112,11 +112,11 @@ impl Dump {
         (other, want): (&Dump, &Held),
         against: &Against<'_>,
         noise: &dyn Fn(Place) -> Option<Noise>,
-    ) -> Result<(Verdict, usize)> {
+    ) -> Result<Said> {
         let dims = |held: &Held| (held.shape().heads, held.shape().width);
         if dims(held) != dims(want) {
             let (got, want) = (held.tensor.dims().to_vec(), want.tensor.dims().to_vec());
-            return Ok((Verdict::Shape { got, want }, 0));
+            return Ok(Verdict::Shape { got, want }.into());
         }
         let places: Vec<Place> =
             self.places().into_iter().filter(|&p| held.holds(p) && want.holds(p)).collect();

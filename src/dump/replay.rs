@@ -13,7 +13,7 @@ use super::truth::{finding, judged_as};
 use super::{Against, Dump, naming};
 use crate::Result;
 use crate::compare::{Noise, Scale};
-use crate::judge::rows::{Wanted, hold};
+use crate::judge::rows::{Said, Wanted, hold};
 use crate::judge::{Finding, Status, Verdict};
 use crate::oracle::Rows;
 use crate::probe::{Kind, Site};
@@ -226,11 +226,11 @@ impl<'a> Replay<'a> {
         Theory { placed: value.placed.clone(), noise }
     }
 
-    fn verdict(&self, held: &Held, theory: &Theory) -> Result<(Verdict, usize)> {
+    fn verdict(&self, held: &Held, theory: &Theory) -> Result<Said> {
         let shape = held.shape();
         let width = shape.heads.unwrap_or(1) * shape.width;
         if theory.placed.rows.width != width {
-            return Ok((Verdict::Shape { got: vec![width], want: vec![theory.placed.rows.width] }, 0));
+            return Ok(Verdict::Shape { got: vec![width], want: vec![theory.placed.rows.width] }.into());
         }
         let wanted: Vec<Wanted<'_>> = (0..theory.placed.places.len())
             .filter(|&r| held.holds(theory.placed.places[r]))

@@ -6,7 +6,7 @@ use super::form::{Held, Misfit};
 use super::{Against, Dump};
 use crate::Result;
 use crate::compare::{Noise, ulp};
-use crate::judge::rows::{Terms, Wanted, hold};
+use crate::judge::rows::{Said, Terms, Wanted, hold};
 use crate::judge::{Finding, Verdict};
 use crate::probe::{Arithmetic, Site};
 use crate::reference::{Feed, Place, Reference};
@@ -38,14 +38,17 @@ impl Against<'_> {
 }
 
 /// A verdict about one site of a dump.
-pub(super) fn finding(
-    site: Site,
-    case: &str,
-    drive: &str,
-    (verdict, incomparable): (Verdict, usize),
-) -> Finding {
+pub(super) fn finding(site: Site, case: &str, drive: &str, said: Said) -> Finding {
+    let Said { verdict, incomparable, shares } = said;
     let about = Finding::new(site.to_string(), verdict);
-    Finding { site: Some(site), case: case.to_owned(), drive: drive.to_owned(), incomparable, ..about }
+    Finding {
+        site: Some(site),
+        case: case.to_owned(),
+        drive: drive.to_owned(),
+        incomparable,
+        shares,
+        ..about
+    }
 }
 
 /// The verdict on a tensor that is not what it should be, before any of its values is looked at.
@@ -83,7 +86,7 @@ pub(super) fn judge(dump: &Dump, held: &Held, against: &Against<'_>, factor: f64
     let shape = held.shape();
     let said = if shape.heads.unwrap_or(1) * shape.width != row {
         let got = [shape.heads.unwrap_or(1), shape.width].to_vec();
-        (Verdict::Shape { got, want: truth.row_shape.clone() }, 0)
+        Verdict::Shape { got, want: truth.row_shape.clone() }.into()
     } else {
         let columns = held.layout.columns(shape.width);
         hold(&held.tensor, shape, &wanted, &against.terms(dump.dtype, factor), columns.as_deref())?

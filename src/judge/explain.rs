@@ -6,12 +6,12 @@ use candle_core::{DType, Device, Tensor};
 
 use super::Subject;
 use super::verdict::{Finding, Verdict};
-use super::watch::{Window, inside, shape};
+use super::watch::{Pads, Window, inside, shape};
 use crate::Result;
 use crate::compare::{Noise, Scale};
 use crate::oracle::{Rows, Tokens};
 use crate::port::Traits;
-use crate::probe::{Kind, Site};
+use crate::probe::Site;
 use crate::reference::{Place, Reference, Truth};
 use crate::suspects::{self, Diagnosis, Evidence, Stored};
 use crate::weights::{Config, Weights};
@@ -21,6 +21,25 @@ pub(super) struct Kept {
     pub site: Site,
     pub tensor: Tensor,
     pub window: Window,
+}
+
+/// What one drive has shown.
+#[derive(Default)]
+pub(super) struct Seen {
+    /// What was wrong of each site first.
+    pub kept: BTreeMap<Site, Kept>,
+    /// The port's own keys and values of padding.
+    pub pads: Pads,
+}
+
+impl Seen {
+    /// Adds what a later call of the drive has shown.
+    pub fn add(&mut self, kept: BTreeMap<Site, Kept>, pads: Pads) {
+        kept.into_iter().for_each(|(site, red)| {
+            self.kept.entry(site).or_insert(red);
+        });
+        pads.into_iter().for_each(|(site, rows)| self.pads.entry(site).or_default().extend(rows));
+    }
 }
 
 /// What a red site is explained from.
@@ -57,21 +76,22 @@ pub(crate) fn corrected(weights: &Weights, theirs: &crate::reference::Config) ->
     weights
 }
 
-/// Explains the first red site of each kind. `truth` is what the findings were held against.
+/// Explains each red site: two layers may have two mistakes. `truth` is what the findings were held against.
 pub(super) fn explain<'t>(
     around: &Around<'_>,
-    kept: &BTreeMap<Kind, Kept>,
+    seen: &Seen,
     truth: &dyn Fn(Site) -> Option<&'t Truth>,
     noise: &dyn Fn(Site, Place) -> Option<Noise>,
     factor: f64,
     findings: &mut [Finding],
 ) {
-    for red in kept.values() {
+    for red in seen.kept.values() {
         let first = Site { layer: red.site.layer.map(|_| 0), ..red.site };
         let first_agrees =
             findings.iter().any(|f| f.site == Some(first) && matches!(f.verdict, Verdict::Pass(_)));
         let Some(finding) = findings.iter_mut().find(|f| f.site == Some(red.site)) else { continue };
-        let looked = truth(red.site).map(|want| diagnose(around, red, want, noise, factor, first_agrees));
+        let looked = truth(red.site)
+            .map(|want| diagnose(around, (red, &seen.pads), want, noise, factor, first_agrees));
         // What the oracle cannot be run on explains nothing.
         finding.explained = looked.and_then(Result::ok).flatten();
     }
@@ -79,7 +99,7 @@ pub(super) fn explain<'t>(
 
 fn diagnose(
     around: &Around<'_>,
-    red: &Kept,
+    (red, pads): (&Kept, &Pads),
     want: &Truth,
     noise: &dyn Fn(Site, Place) -> Option<Noise>,
     factor: f64,
@@ -97,7 +117,8 @@ fn diagnose(
     let stored = |site: Site| {
         let truth = case.truth(site)?;
         let width = truth.row_shape.iter().product();
-        Some(Stored { rows: Rows::new(width, truth.values.clone()), places: truth.places.to_vec() })
+        let stored = Stored { rows: Rows::new(width, truth.values.clone()), places: truth.places.to_vec() };
+        Some(pads.get(&site).map_or(stored.clone(), |pads| with_pads(&stored, pads)))
     };
     let manifest = &case.manifest;
     let tokens = |places: Vec<Place>| Tokens {
@@ -123,6 +144,17 @@ fn diagnose(
         first_layer_agrees,
     };
     suspects::diagnose(&evidence).map(Some)
+}
+
+/// Truth, and at padded places the port's own rows: those that are numbers, for from others nothing
+/// follows.
+fn with_pads(stored: &Stored, pads: &[(Place, Vec<f64>)]) -> Stored {
+    let finite = |(_, row): &&(Place, Vec<f64>)| row.iter().all(|v| v.is_finite());
+    let truth = stored.places.iter().copied().zip(stored.rows.iter().map(<[f64]>::to_vec));
+    let mut rows: Vec<(Place, Vec<f64>)> = truth.chain(pads.iter().filter(finite).cloned()).collect();
+    rows.sort_by_key(|(place, _)| *place);
+    let (places, rows): (Vec<Place>, Vec<Vec<f64>>) = rows.into_iter().unzip();
+    Stored { rows: Rows::new(stored.rows.width, rows.concat()), places }
 }
 
 /// The port's tensor at the judged rows, in the reference's order; what is barred is −inf.

@@ -1,5 +1,6 @@
 //! Drives a model through checkpoints → verdicts.
 
+mod convention;
 mod explain;
 mod facts;
 mod greedy;
@@ -9,6 +10,7 @@ mod noise;
 mod pieces;
 pub(crate) mod rows;
 mod sampling;
+mod single;
 mod sites;
 mod tokens;
 mod unjudged;
@@ -17,8 +19,11 @@ mod watch;
 
 pub(crate) use self::explain::corrected;
 pub use crate::port::{LlamaPort, Port, Traits};
+pub(crate) use single::single;
+pub(crate) use sites::judge as judge_sites;
 pub use unjudged::laws_alone;
 pub use verdict::{Finding, Outcome, Status, Verdict};
+pub(crate) use watch::feed as enter_truth;
 
 use candle_core::{DType, Device};
 
@@ -50,7 +55,7 @@ pub struct Subject<'a> {
 
 impl<'a> Subject<'a> {
     /// The project's own Llama on these weights, on each of `paths`, with `cases` of the model's
-    /// references.
+    /// references, and the facts of the model as a whole where these hold some.
     ///
     /// # Errors
     /// The model has no references, no such case, or references that no checkpoint claims; the
@@ -70,12 +75,14 @@ impl<'a> Subject<'a> {
         })?;
         let cases = cases.iter().map(|case| fixture.case(case)).collect::<Result<Vec<_>>>()?;
         let mut subject = Self::of_cases(model, cases, device, dtype, paths)?;
-        subject.model = Some(ModelFacts {
-            facts: fixture.facts()?,
-            tokens: fixture.tokens()?,
-            greedy: fixture.greedy()?,
-            sampling: fixture.sampling()?,
-        });
+        if fixture.has_facts()? {
+            subject.model = Some(ModelFacts {
+                facts: fixture.facts()?,
+                tokens: fixture.tokens()?,
+                greedy: fixture.greedy()?,
+                sampling: fixture.sampling()?,
+            });
+        }
         Ok(subject)
     }
 
@@ -160,6 +167,10 @@ pub fn run(subject: &mut Subject<'_>, checkpoint: &'static Checkpoint) -> Result
                 }
                 outcome.findings.push(laws::context_ends(&mut **port));
             }
+            set_aside(&mut outcome, "the rest of its layer is judged", |silent, other| {
+                let layer = |f: &Finding| f.site.and_then(|site| site.layer);
+                (&silent.case, &silent.drive, layer(silent)) == (&other.case, &other.drive, layer(other))
+            });
         }
         How::Sampling => {
             if let Some(model) = facts(subject, &mut outcome) {
@@ -207,7 +218,15 @@ fn sites(subject: &mut Subject<'_>, views: &[View], factor: &Factor, outcome: &m
     for case in &subject.cases {
         for port in &mut subject.ports {
             for view in views.iter().filter(|view| subject.feed.is_none_or(|feed| feed == view.feed)) {
-                outcome.findings.extend(sites::judge(&mut **port, case, view, factor.times, &weights)?);
+                // Under another feed a site's inputs are the port's own: nothing stands still to reason from.
+                let around = Some(&weights).filter(|_| view.feed == Feed::Site);
+                let mut findings = sites::judge(&mut **port, case, view, factor.times, around)?;
+                if view.feed == Feed::Site && findings.iter().any(convention::may_be) {
+                    let said =
+                        convention::settle(&mut **port, case, view, factor.times, &weights, &mut findings)?;
+                    outcome.notes.extend(said.filter(|note| !outcome.notes.contains(note)));
+                }
+                outcome.findings.append(&mut findings);
             }
             let traits = port.traits();
             let hidden: Vec<&str> = views
@@ -224,24 +243,25 @@ fn sites(subject: &mut Subject<'_>, views: &[View], factor: &Factor, outcome: &m
             outcome.notes.extend(far.filter(|note| !outcome.notes.contains(note)));
         }
     }
-    set_aside(outcome);
+    set_aside(outcome, "judged in another case", |silent, other| {
+        (&silent.about, &silent.drive) == (&other.about, &other.drive)
+    });
     Ok(())
 }
 
-/// Where noise covers a site of one case whole and leaves rows of another to judge, the other speaks for
-/// both. It is said.
-fn set_aside(outcome: &mut Outcome) {
-    let same = |a: &Finding, b: &Finding| a.about == b.about && a.drive == b.drive;
+/// Where noise covers a site whole, and another finding was judged that `speaks` for it, it is taken out
+/// and said to be.
+fn set_aside(outcome: &mut Outcome, why: &str, speaks: impl Fn(&Finding, &Finding) -> bool) {
     let silent = |f: &Finding| f.verdict == Verdict::Incomparable;
     let (spoken, all): (Vec<Finding>, Vec<Finding>) = (
         outcome.findings.iter().filter(|f| !silent(f)).cloned().collect(),
         std::mem::take(&mut outcome.findings),
     );
     for finding in all {
-        if silent(&finding) && spoken.iter().any(|other| same(other, &finding)) {
+        if silent(&finding) && spoken.iter().any(|other| speaks(&finding, other)) {
             let Finding { about, case, drive, incomparable, .. } = &finding;
             outcome.notes.push(format!(
-                "{about} ({case}; {drive}): all {incomparable} rows are no larger than their noise, judged in another case"
+                "{about} ({case}; {drive}): all {incomparable} rows are no larger than their noise, {why}"
             ));
         } else {
             outcome.findings.push(finding);

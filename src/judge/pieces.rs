@@ -65,24 +65,25 @@ pub(super) fn replay(
     port.begin();
     let mut worst: BTreeMap<Site, Verdict> = BTreeMap::new();
     let mut incomparable: BTreeMap<Site, usize> = BTreeMap::new();
-    let mut kept = BTreeMap::new();
+    let mut seen = explain::Seen::default();
     for window in windows {
         let mut watch = Watch {
             // Only rows that are fit to be judged were recorded.
             expect: Expect { truth: &truth, judges: &|_, _| true, noise: held.noise, factor: held.factor },
             fed: held.fed,
             traits: &traits,
+            batch: whole.input.batch(),
             window: window.clone(),
             verdicts: BTreeMap::new(),
             incomparable: BTreeMap::new(),
+            shares: BTreeMap::new(),
             kept: BTreeMap::new(),
+            pads: Default::default(),
         };
         if let Err(error) = port.forward(&whole.input.slice(window.clone()), &mut watch) {
             return Ok(vec![stopped(error, whole.name, drive)]);
         }
-        watch.kept.into_iter().for_each(|(kind, red)| {
-            kept.entry(kind).or_insert(red);
-        });
+        seen.add(watch.kept, watch.pads);
         watch
             .incomparable
             .into_iter()
@@ -93,18 +94,15 @@ pub(super) fn replay(
         }
     }
     let finding = |&site: &Site| Finding {
-        about: site.to_string(),
         site: Some(site),
         case: whole.name.to_owned(),
         drive: drive.to_owned(),
-        verdict: worst.remove(&site).unwrap_or(Verdict::NeverReached),
         incomparable: incomparable.get(&site).copied().unwrap_or(0),
-        expected: None,
-        explained: None,
+        ..Finding::new(site.to_string(), worst.remove(&site).unwrap_or(Verdict::NeverReached))
     };
     let mut findings: Vec<Finding> = prefill.keys().map(finding).collect();
     if let Some(around) = &held.around {
-        explain::explain(around, &kept, &truth, held.noise, held.factor, &mut findings);
+        explain::explain(around, &seen, &truth, held.noise, held.factor, &mut findings);
     }
     Ok(findings)
 }

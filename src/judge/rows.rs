@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor};
 
 use super::verdict::Verdict;
 use crate::Result;
-use crate::compare::{Budget, Noise, Row, Scale, Shape, compare};
+use crate::compare::{Budget, Noise, Row, Scale, Shape, Shares, compare};
 use crate::reference::Place;
 
 /// What one row should be.
@@ -29,15 +29,31 @@ pub(crate) struct Terms {
     pub fine: bool,
 }
 
-/// The verdict, and how many rows could not be judged, their budget being past their scale. The tensor
-/// has `shape.dims()`.
+/// What became of a tensor's rows.
+pub(crate) struct Said {
+    /// Of all of them.
+    pub verdict: Verdict,
+    /// How many could not be judged, their budget being past their scale.
+    pub incomparable: usize,
+    /// What each used of its budget, if any was compared.
+    pub shares: Option<Shares>,
+}
+
+impl From<Verdict> for Said {
+    /// Without a look at any row.
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict, incomparable: 0, shares: None }
+    }
+}
+
+/// Holds `got`, which has `shape.dims()`, to what it should be.
 pub(crate) fn hold(
     got: &Tensor,
     shape: &Shape,
     wanted: &[Wanted<'_>],
     terms: &Terms,
     columns: Option<&[usize]>,
-) -> Result<(Verdict, usize)> {
+) -> Result<Said> {
     let (mut rows, mut too_wide) = (Vec::with_capacity(wanted.len()), 0);
     for &Wanted { place, query, want, noise } in wanted {
         let scale = Scale::of(want.iter().copied());
@@ -48,15 +64,16 @@ pub(crate) fn hold(
         }
     }
     if too_wide > 0 && terms.fine {
-        return Ok((Verdict::TooWide { rows: too_wide }, 0));
+        return Ok(Verdict::TooWide { rows: too_wide }.into());
     }
     if rows.is_empty() {
-        return Ok((Verdict::Incomparable, too_wide));
+        return Ok(Said { incomparable: too_wide, ..Verdict::Incomparable.into() });
     }
-    let difference = compare(got, shape, &rows, columns)?;
+    let mut difference = compare(got, shape, &rows, columns)?;
+    let shares = Some(std::mem::take(&mut difference.shares));
     let verdict = match difference.agrees() {
         true => Verdict::Pass(difference.ratio),
         false => Verdict::Differs(difference.into()),
     };
-    Ok((verdict, too_wide))
+    Ok(Said { verdict, incomparable: too_wide, shares })
 }

@@ -13,17 +13,31 @@ use crate::probe::{Arithmetic, Kind, Site};
 use crate::reference::{Feed, Place, Reference};
 use crate::weights::Weights;
 
-/// Runs `case` once through `port` under the view's feed and judges the view's kinds.
-pub(super) fn judge(
+/// Runs `case` once through `port` under the view's feed and judges the view's kinds. With the model's
+/// weights what is red is looked into: every kind where truth enters at every site; elsewhere the first
+/// alone, since what is behind it is computed from it.
+pub(crate) fn judge(
     port: &mut dyn Port,
     case: &Reference,
     view: &View,
     factor: f64,
-    weights: &Weights,
+    weights: Option<&Weights>,
 ) -> Result<Vec<Finding>> {
     let traits = port.traits();
+    judge_as(port, &traits, case, view, factor, weights)
+}
+
+/// As [`judge`], of a port of these traits.
+pub(super) fn judge_as(
+    port: &mut dyn Port,
+    traits: &Traits,
+    case: &Reference,
+    view: &View,
+    factor: f64,
+    weights: Option<&Weights>,
+) -> Result<Vec<Finding>> {
     let truth = |site: Site| {
-        let judged = claims(view, case, site, &traits);
+        let judged = claims(view, case, site, traits);
         judged.then(|| case.truth_on(traits.arithmetic, view.feed, site)).flatten()
     };
     let judges = |site, place| view.feed != Feed::Site || clean(case, site, place, traits.layers);
@@ -31,34 +45,38 @@ pub(super) fn judge(
     let mut watch = Watch {
         expect: Expect { truth: &truth, judges: &judges, noise: &noise, factor },
         fed: Some((case, view.feed)),
-        traits: &traits,
+        traits,
+        batch: case.batch(),
         window: 0..case.length(),
         verdicts: Default::default(),
         incomparable: Default::default(),
+        shares: Default::default(),
         kept: Default::default(),
+        pads: Default::default(),
     };
     port.begin();
     let drive = format!("{}, feed {}", traits.path, view.feed.name());
     if let Err(error) = port.forward(&input(case), &mut watch) {
         return Ok(vec![stopped(error, &case.manifest.case, &drive)]);
     }
-    let (mut verdicts, incomparable, kept) = (watch.verdicts, watch.incomparable, watch.kept);
+    let Watch { mut verdicts, incomparable, mut shares, mut kept, pads, .. } = watch;
     let finding = |site: Site| Finding {
-        about: site.to_string(),
         site: Some(site),
         case: case.manifest.case.clone(),
         drive: drive.clone(),
-        verdict: verdicts.remove(&site).unwrap_or(Verdict::NeverReached),
         incomparable: incomparable.get(&site).copied().unwrap_or(0),
-        expected: None,
-        explained: None,
+        shares: shares.remove(&site),
+        ..Finding::new(site.to_string(), verdicts.remove(&site).unwrap_or(Verdict::NeverReached))
     };
     let mut findings: Vec<Finding> =
         case.sites().filter(|&site| truth(site).is_some()).map(finding).collect();
-    // Under another feed a site's inputs are the port's own: nothing stands still to reason from.
-    if view.feed == Feed::Site {
-        let around = Around { weights, case, traits: &traits };
-        explain::explain(&around, &kept, &truth, &noise, factor, &mut findings);
+    if let Some(weights) = weights {
+        if view.feed != Feed::Site {
+            let first = kept.keys().min().copied();
+            kept.retain(|site, _| Some(*site) == first);
+        }
+        let around = Around { weights, case, traits };
+        explain::explain(&around, &explain::Seen { kept, pads }, &truth, &noise, factor, &mut findings);
     }
     Ok(findings)
 }
@@ -66,7 +84,7 @@ pub(super) fn judge(
 /// Is `site` of `case` judged in this view? Fed at every site, an operation can be judged alone only
 /// where the case also stores what it is computed from; fed at blocks, only where it stores the
 /// block's input.
-pub(super) fn claims(view: &View, case: &Reference, site: Site, traits: &Traits) -> bool {
+pub(crate) fn claims(view: &View, case: &Reference, site: Site, traits: &Traits) -> bool {
     let Some(truth) = case.truth_on(traits.arithmetic, view.feed, site) else { return false };
     view.kinds.contains(&site.kind)
         && traits.shows(site.kind)
@@ -115,7 +133,7 @@ pub(super) fn clean(case: &Reference, site: Site, place: Place, layers: usize) -
 }
 
 /// The whole of a case as one prefill.
-pub(super) fn input(case: &Reference) -> Input {
+pub(crate) fn input(case: &Reference) -> Input {
     let mut real = vec![vec![false; case.length()]; case.batch()];
     case.places().iter().for_each(|&(batch, position)| real[batch][position] = true);
     Input { ids: case.manifest.ids.clone(), positions: case.manifest.position_ids.clone(), real }

@@ -10,13 +10,13 @@ use super::explain::Kept;
 use super::rows::{Terms, Wanted, hold};
 use super::verdict::Verdict;
 use crate::Result;
-use crate::compare::{Noise, Shape};
+use crate::compare::{Noise, Shape, Shares};
 use crate::port::Traits;
 use crate::probe::{Arithmetic, Kind, Probe, Site};
 use crate::reference::{Feed, Place, Reference, Truth};
 
 /// The part of a case that one forward covers: these positions, of every batch row.
-pub(super) type Window = Range<usize>;
+pub(crate) type Window = Range<usize>;
 
 /// What a watched forward is held against.
 pub(super) struct Expect<'a> {
@@ -31,21 +31,30 @@ pub(super) struct Expect<'a> {
 }
 
 /// Feeding: the case whose truth replaces the model's values, and where it does.
-pub(super) type Fed<'a> = (&'a Reference, Feed);
+pub(crate) type Fed<'a> = (&'a Reference, Feed);
 
 /// Looks at one forward over `window`.
 pub(super) struct Watch<'a> {
     pub expect: Expect<'a>,
     pub fed: Option<Fed<'a>>,
     pub traits: &'a Traits,
+    /// Rows of the batch that is run.
+    pub batch: usize,
     pub window: Window,
     /// What became of each site that was handed over and is expected.
     pub verdicts: BTreeMap<Site, Verdict>,
     /// How many rows of a site could not be judged, their budget being past their scale.
     pub incomparable: BTreeMap<Site, usize>,
-    /// The first wrong tensor of each kind, as it was handed over.
-    pub kept: BTreeMap<Kind, Kept>,
+    /// How much of its budget each row of a site used.
+    pub shares: BTreeMap<Site, Shares>,
+    /// What was wrong, as it was handed over.
+    pub kept: BTreeMap<Site, Kept>,
+    /// The port's own keys and values of padding, which no truth is stored of.
+    pub pads: Pads,
 }
+
+/// Rows at padded places, in the reference's order of columns.
+pub(super) type Pads = BTreeMap<Site, Vec<(Place, Vec<f64>)>>;
 
 impl Probe for Watch<'_> {
     fn wants(&self, _: Kind) -> bool {
@@ -58,16 +67,36 @@ impl Probe for Watch<'_> {
             if let Some(verdict) = self.judge(site, &tensor, truth, columns.as_deref())? {
                 if matches!(verdict, Verdict::Differs(_)) {
                     let (tensor, window) = (tensor.clone(), self.window.clone());
-                    self.kept.entry(site.kind).or_insert(Kept { site, tensor, window });
+                    self.kept.entry(site).or_insert(Kept { site, tensor, window });
                 }
                 self.verdicts.insert(site, verdict);
             }
         }
+        self.keep_pads(site, &tensor)?;
         feed(self.fed, self.traits, &self.window, site, tensor)
     }
 }
 
 impl Watch<'_> {
+    /// Only what a query could look at: keys and values.
+    fn keep_pads(&mut self, site: Site, tensor: &Tensor) -> Result<()> {
+        let Some((case, _)) = self.fed.filter(|_| matches!(site.kind, Kind::KRope | Kind::VProj)) else {
+            return Ok(());
+        };
+        let all = (0..case.batch()).flat_map(|b| self.window.clone().map(move |slot| (b, slot)));
+        let padded: Vec<Place> = all.filter(|place| case.places().binary_search(place).is_err()).collect();
+        if padded.is_empty() {
+            return Ok(());
+        }
+        let Some((rows, _)) = rows_at(tensor, site.kind, self.traits, self.window.start, &padded)? else {
+            return Ok(());
+        };
+        let width = rows.len() / padded.len();
+        let rows = rows.chunks_exact(width).map(<[f64]>::to_vec);
+        self.pads.entry(site).or_default().extend(padded.into_iter().zip(rows));
+        Ok(())
+    }
+
     /// Shape, then dtype, then values; `None` if truth holds no row of this window.
     fn judge(
         &mut self,
@@ -81,7 +110,8 @@ impl Watch<'_> {
         if places.is_empty() {
             return Ok(None);
         }
-        let shape = shape(site.kind, truth, &self.window, got.dims().first().copied().unwrap_or(0));
+        let shape = shape(site.kind, truth, &self.window, self.batch);
+        let shape = Shape { merged: self.merged(site), ..shape };
         if got.dims() != shape.dims() {
             return Ok(Some(Verdict::Shape { got: got.dims().to_vec(), want: shape.dims() }));
         }
@@ -100,11 +130,23 @@ impl Watch<'_> {
             .collect();
         let fine = self.traits.dtype == DType::F32 && self.traits.arithmetic == Arithmetic::Dense;
         let terms = Terms { factor: self.expect.factor, dtype: self.traits.dtype, fine };
-        let (verdict, incomparable) = hold(got, &shape, &wanted, &terms, columns)?;
-        if incomparable > 0 {
-            self.incomparable.insert(site, incomparable);
+        let said = hold(got, &shape, &wanted, &terms, columns)?;
+        if said.incomparable > 0 {
+            self.incomparable.insert(site, said.incomparable);
         }
-        Ok(Some(verdict))
+        self.shares.extend(said.shares.map(|shares| (site, shares)));
+        Ok(Some(said.verdict))
+    }
+
+    /// Heads that lie one behind another in the last axis of `site`: as many as are an axis once rotated.
+    fn merged(&self, site: Site) -> usize {
+        let rotated = match site.kind {
+            Kind::QProj | Kind::Context => Kind::QRope,
+            Kind::KProj | Kind::VProj => Kind::KRope,
+            _ => return 1,
+        };
+        let truth = self.fed.and_then(|(case, _)| case.truth(Site { kind: rotated, ..site }));
+        truth.map_or(1, |truth| truth.row_shape[0])
     }
 }
 
@@ -119,11 +161,11 @@ pub(super) fn shape(kind: Kind, truth: &Truth, window: &Window, batch: usize) ->
     let stored = truth.row_shape.last().copied().unwrap_or(0);
     // A window that ends before the sequence does has seen only the keys up to its end.
     let width = if kind.over_keys() { window.end.min(stored) } else { stored };
-    Shape { batch, queries: window.len(), heads, width, over_keys: kind.over_keys() }
+    Shape { batch, queries: window.len(), heads, merged: 1, width, over_keys: kind.over_keys() }
 }
 
 /// Gives back `tensor` with its stored rows replaced by truth, where the feed says so.
-fn feed(
+pub(crate) fn feed(
     fed: Option<Fed<'_>>,
     traits: &Traits,
     window: &Window,
@@ -131,8 +173,8 @@ fn feed(
     tensor: Tensor,
 ) -> Result<Tensor> {
     let truth = fed.and_then(|(case, feed)| case.truth(site).filter(|_| feed.replaces(site.kind)));
-    let Some(truth) = truth else { return Ok(tensor) };
-    let shape = shape(site.kind, truth, window, tensor.dims()[0]);
+    let (Some(truth), Some((case, _))) = (truth, fed) else { return Ok(tensor) };
+    let shape = shape(site.kind, truth, window, case.batch());
     if tensor.dims() != shape.dims() {
         return Ok(tensor); // judged by its shape already
     }
@@ -171,27 +213,39 @@ impl Probe for Record<'_> {
     }
 
     fn tap(&mut self, site: Site, tensor: Tensor) -> Result<Tensor> {
-        let dims = tensor.dims().to_vec();
-        let (heads, queries, width) = match (site.kind.by_head(), &dims[..]) {
-            (true, &[_, heads, queries, width]) => (heads, queries, width),
-            (false, &[_, queries, width]) => (1, queries, width),
-            _ => return Ok(tensor), // the judged forward tells the wrong shape
-        };
-        let values: Vec<f64> =
-            tensor.to_dtype(DType::F64)?.flatten_all()?.to_device(&Device::Cpu)?.to_vec1()?;
-        let columns = self.traits.layout(site.kind).columns(width);
         let places = (self.places)(site);
-        let mut rows = Vec::with_capacity(places.len() * heads * width);
-        for &(batch, position) in places.iter() {
-            for head in 0..heads {
-                let start = ((batch * heads + head) * queries + position) * width;
-                rows.extend(
-                    (0..width).map(|j| values[start + columns.as_ref().map_or(j, |columns| columns[j])]),
-                );
-            }
-        }
-        let row_shape = if site.kind.by_head() { vec![heads, width] } else { vec![width] };
+        // The judged forward tells a wrong shape.
+        let Some((rows, row_shape)) = rows_at(&tensor, site.kind, self.traits, 0, &places)? else {
+            return Ok(tensor);
+        };
         self.truth.insert(site, Truth { places, row_shape, values: rows });
         feed(self.fed, self.traits, &self.window, site, tensor)
     }
+}
+
+/// The rows of `tensor` at these places, one after the other, and the shape of each: heads side by side,
+/// columns in the reference's order. None where it does not have the axes of its kind.
+fn rows_at(
+    tensor: &Tensor,
+    kind: Kind,
+    traits: &Traits,
+    start: usize,
+    places: &[Place],
+) -> Result<Option<(Vec<f64>, Vec<usize>)>> {
+    let (heads, queries, width) = match (kind.by_head(), tensor.dims()) {
+        (true, &[_, heads, queries, width]) => (heads, queries, width),
+        (false, &[_, queries, width]) => (1, queries, width),
+        _ => return Ok(None),
+    };
+    let values: Vec<f64> = tensor.to_dtype(DType::F64)?.flatten_all()?.to_device(&Device::Cpu)?.to_vec1()?;
+    let columns = traits.layout(kind).columns(width);
+    let mut rows = Vec::with_capacity(places.len() * heads * width);
+    for &(batch, slot) in places {
+        for head in 0..heads {
+            // [batch, heads, queries, width], heads 1 where they are no axis
+            let run = &values[((batch * heads + head) * queries + slot - start) * width..][..width];
+            rows.extend((0..width).map(|j| run[columns.as_ref().map_or(j, |columns| columns[j])]));
+        }
+    }
+    Ok(Some((rows, if kind.by_head() { vec![heads, width] } else { vec![width] })))
 }

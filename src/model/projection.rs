@@ -54,6 +54,20 @@ impl Projection {
         }
     }
 
+    /// The matrix as floats, `[out, in]`: blocks are widened.
+    ///
+    /// # Errors
+    /// The device cannot widen blocks.
+    pub fn widened(&self) -> Result<Tensor> {
+        match self {
+            Self::Dense(linear) => Ok(linear.weight().clone()),
+            Self::Quantized(QMatMul::QTensor(weight)) => Ok(weight.dequantize(&weight.device())?),
+            Self::Quantized(QMatMul::Tensor(weight) | QMatMul::TensorF16(weight)) => {
+                Ok(weight.to_dtype(DType::F32)?)
+            }
+        }
+    }
+
     /// Is it in blocks of Q8_0, whose kernels differ in how they round activations?
     pub fn is_eight_bit(&self) -> bool {
         matches!(self, Self::Quantized(QMatMul::QTensor(weight)) if weight.dtype() == GgmlDType::Q8_0)

@@ -4,7 +4,7 @@
 use candle_core::{DType, Tensor};
 
 use super::around::{Around, Fault};
-use super::making::{demand, matrix};
+use super::making::demand;
 use super::remake::{Seen, remade};
 use super::{PLANT, Plant};
 use crate::Result;
@@ -55,7 +55,7 @@ fn fused(x: &[f32], w: &[f32]) -> f32 {
 fn resummed(llama: Llama, dot: Dot, when: fn(&Seen) -> bool) -> impl crate::port::Port {
     let first = llama.layers[0].clone();
     remade(llama, move |seen, site, _| match product(&first, seen, site) {
-        Some((x, layer)) if when(seen) => resum(x, matrix(layer)?, dot).map(Some),
+        Some((x, layer)) if when(seen) => resum(x, &layer.widened()?, dot).map(Some),
         _ => Ok(None),
     })
 }

@@ -2,7 +2,6 @@
 
 use candle_core::{D, DType, Tensor};
 
-use super::making::matrix;
 use super::remake::{Seen, remade};
 use super::{PLANT, Plant};
 use crate::Result;
@@ -113,7 +112,7 @@ pub const PLANTS: &[Plant] = &[
                     else {
                         return Ok(None);
                     };
-                    overflowing(x, matrix(&down[usize::from(layer)])?).map(Some)
+                    overflowing(x, &down[usize::from(layer)].widened()?).map(Some)
                 })
             })
         },

@@ -1,14 +1,14 @@
 //! From a sound model to one with a mistake in it.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
 
-use crate::model::{Attention, Llama, Projection};
+use crate::Result;
+use crate::model::{Attention, Llama};
 use crate::models::Model;
 use crate::port::{LlamaPort, Port};
 use crate::reference::Reference;
 use crate::tokenizer::Tokenizer;
 use crate::weights::{Config, Weights};
-use crate::{Error, Result};
 
 /// A sound model, about to be altered.
 pub struct Sound<'a> {
@@ -76,7 +76,7 @@ impl Sound<'_> {
         alter(&mut files)?;
         files.weights.set_config(files.config.clone());
         let (device, dtype): (&Device, DType) = (self.llama.device(), self.llama.dtype());
-        let llama = Llama::load(&files.weights, device, dtype, self.path())?;
+        let llama = Llama::load(&files.weights, device, dtype, self.llama.path)?;
         Ok(Planted { files, port: Box::new(LlamaPort::new(llama)) })
     }
 }
@@ -92,14 +92,6 @@ impl Setting<'_> {
     pub fn batch(&self) -> Result<(), String> {
         demand(self.cases.iter().any(|case| case.batch() > 1), "no case is a batch")
     }
-}
-
-/// The matrix of a layer, `[out, in]`.
-///
-/// # Errors
-/// It is kept in blocks: plants are made in dense models.
-pub(super) fn matrix(layer: &Projection) -> Result<&Tensor> {
-    layer.floats().ok_or_else(|| Error::input("a plant in quantised weights", "plant it in dense ones"))
 }
 
 /// An error with these words unless `holds`.

@@ -5,7 +5,7 @@ use candle_nn::Linear;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::making::{demand, matrix};
+use super::making::demand;
 use super::{PLANT, Plant};
 use crate::Result;
 use crate::model::Llama;
@@ -52,7 +52,7 @@ pub const PLANTS: &[Plant] = &[
             sound.altered(|llama| {
                 for block in &mut llama.layers {
                     let q = &mut block.self_attn.q_proj;
-                    *q = Linear::new(matrix(q)?.t()?.contiguous()?, None).into();
+                    *q = Linear::new(q.widened()?.t()?.contiguous()?, None).into();
                 }
                 Ok(())
             })
@@ -103,7 +103,7 @@ fn split_wrongly(weights: &mut Weights, config: &Config, layer: usize) -> Result
 
 /// Uniform, of the spread that layers begin with: 1/√hidden.
 fn randomise_lm_head(llama: &mut Llama) -> Result<()> {
-    let (vocab, hidden) = matrix(&llama.lm_head)?.dims2()?;
+    let (vocab, hidden) = llama.lm_head.widened()?.dims2()?;
     let (mut rng, spread) = (StdRng::seed_from_u64(0), 1.0 / (hidden as f32).sqrt());
     let values: Vec<f32> = (0..vocab * hidden).map(|_| rng.random_range(-spread..spread)).collect();
     let weight = Tensor::from_vec(values, (vocab, hidden), llama.device())?.to_dtype(llama.dtype())?;

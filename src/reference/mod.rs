@@ -2,9 +2,11 @@
 //!
 //! Facts only. How many times the noise is allowed, and why, stands with the checkpoint.
 
+mod batch;
 mod facts;
 mod manifest;
 mod npz;
+mod reduced;
 mod source;
 
 use std::collections::BTreeMap;
@@ -13,10 +15,12 @@ use std::sync::Arc;
 use candle_core::DType;
 use sha2::{Digest, Sha256};
 
+pub use batch::Batch;
 pub use facts::{
     Chat, Config, Encode, Facts, Fixture, Greedy, Message, Processors, Prompt, Sampling, SamplingCase, Tokens,
 };
 pub use manifest::{Manifest, Pending, Place, SecondOracle, SiteEntry};
+pub(crate) use npz::Writer as Archive;
 pub use source::Source;
 
 use crate::compare::{Noise, Scale};
@@ -95,6 +99,7 @@ pub struct Reference {
     noise: BTreeMap<Site, SiteNoise>,
     quantized: BTreeMap<Arithmetic, Quantized>,
     places: Arc<[Place]>,
+    tokens: Batch,
 }
 
 /// Truth and noise on a quantised arithmetic.
@@ -138,7 +143,9 @@ impl Reference {
             let noise = shelf.noise(arrays(&format!("{name}-noise.npz"))?, &truth)?;
             quantized.insert(arithmetic, Quantized { truth: own, noise });
         }
-        Ok(Self { truth, noise, quantized, places: places["all"].clone(), manifest })
+        let places = places["all"].clone();
+        let tokens = Batch::new(&manifest, &places)?;
+        Ok(Self { truth, noise, quantized, places, tokens, manifest })
     }
 
     /// Is there truth on this arithmetic?

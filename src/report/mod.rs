@@ -1,9 +1,13 @@
 //! Verdicts → what a person reads, and what a program reads.
 
 pub mod baseline;
+mod detail;
+#[cfg(feature = "cli")]
+pub mod html;
 pub mod json;
 #[cfg(feature = "cli")]
 pub mod junit;
 mod text;
 
-pub use text::{detail, finding, first_wrong, line, summary, verbose};
+pub use detail::{detail, trouble};
+pub use text::{finding, first_wrong, line, summary, verbose};

@@ -6,7 +6,8 @@ use candle_core::DType;
 
 use super::named::{Named, name};
 use crate::judge::{Outcome, Status, Verdict};
-use crate::model::Attention;
+use crate::mistakes;
+use crate::model::{Attention, Matmul};
 use crate::plants::Plant;
 
 /// How many budgets a mistake must be off at its best site in f32: nearer ones would be luck.
@@ -16,6 +17,10 @@ const MARGIN: f64 = 10.0;
 pub struct Caught {
     /// The plant.
     pub plant: &'static Plant,
+    /// What the model computes in.
+    pub dtype: DType,
+    /// What it multiplies with.
+    pub matmul: Matmul,
     /// Once for each path on which it was made.
     pub paths: Vec<OnPath>,
 }
@@ -36,7 +41,7 @@ pub struct OnPath {
     /// The largest share of a budget among what passed at the plant's own stages.
     pub share: f64,
     /// What the judge took it for.
-    pub named: Option<Named>,
+    pub named: Named,
 }
 
 impl OnPath {
@@ -69,13 +74,13 @@ impl OnPath {
     /// In f32 the red checkpoints are exactly the declared ones, and the first wrong site is the one
     /// that the plant alters. In half precision much of it drowns in noise: what is red must be
     /// declared, and something must be red.
-    fn fault(&self, plant: &Plant, dtype: DType) -> Option<String> {
+    fn fault(&self, plant: &Plant, dtype: DType, fine: bool) -> Option<String> {
         let declared: BTreeSet<&str> = plant.red.iter().copied().collect();
         let first = plant.first_on(self.path).filter(|_| !declared.is_empty());
         let may = plant.may.0;
         let red: BTreeSet<&str> = self.red.iter().copied().filter(|id| !may.contains(id)).collect();
         let path = self.path;
-        if dtype != DType::F32 {
+        if !fine {
             let nothing = declared.is_empty() || plant.unseen_in(dtype).is_some();
             let caught = red.is_subset(&declared) && (nothing || !red.is_empty());
             return (!caught).then(|| format!("{path:?}: {red:?} are red, declared {declared:?}"));
@@ -91,11 +96,16 @@ impl OnPath {
 }
 
 impl Caught {
+    /// Are no more than the last bits of float32 uncertain?
+    fn is_fine(&self) -> bool {
+        self.dtype == DType::F32 && self.matmul == Matmul::Dense
+    }
+
     /// What is not as declared, path by path. In f32 a mistake must also be far past its budget.
-    pub fn faults(&self, dtype: DType) -> Vec<String> {
+    pub fn faults(&self) -> Vec<String> {
         let mut faults: Vec<String> =
-            self.paths.iter().filter_map(|on| on.fault(self.plant, dtype)).collect();
-        if let Some(margin) = self.margin().filter(|margin| dtype == DType::F32 && *margin < MARGIN) {
+            self.paths.iter().filter_map(|on| on.fault(self.plant, self.dtype, self.is_fine())).collect();
+        if let Some(margin) = self.margin().filter(|margin| self.is_fine() && *margin < MARGIN) {
             faults.push(format!("only {margin:.1} budgets off, at least {MARGIN} demanded"));
         }
         faults
@@ -107,14 +117,34 @@ impl Caught {
     }
 
     /// Why nothing is red, where that is declared, and how much of a budget it takes.
-    pub fn unseen(&self, dtype: DType) -> Option<(&'static str, f64)> {
+    pub fn unseen(&self) -> Option<(&'static str, f64)> {
         let green = self.paths.iter().all(|on| on.red.is_empty());
         let share = self.paths.iter().map(|on| on.share).fold(0.0, f64::max);
-        self.plant.unseen_in(dtype).filter(|_| green).map(|why| (why, share))
+        self.plant.unseen_in(self.dtype).filter(|_| green).map(|why| (why, share))
+    }
+
+    /// Is it one of the rows that are no mistakes?
+    pub fn honest(&self) -> bool {
+        self.plant.red.is_empty()
     }
 
     /// Was it named on every path, as the likeliest of all suspects?
     pub fn named(&self) -> bool {
-        !self.paths.is_empty() && self.paths.iter().all(|on| on.named.as_ref().is_some_and(|n| n.rank == 1))
+        !self.paths.is_empty() && self.paths.iter().all(|on| on.named.rank == Some(1))
+    }
+
+    /// What the judge named in its place, path by path. In f32 all of them must be named; in half
+    /// precision a tensor may say too little to name anything, but nothing else may be named.
+    pub fn misnamed(&self) -> Vec<String> {
+        if self.honest() || mistakes::find(self.plant.name).is_none() || self.unseen().is_some() {
+            return vec![];
+        }
+        let silent = |on: &OnPath| !self.is_fine() && on.named.names.is_empty();
+        let wrong = self.paths.iter().filter(|on| on.named.rank != Some(1) && !silent(on));
+        let said = |on: &OnPath| match &on.named.names[..] {
+            [] => format!("{:?}: not named", on.path),
+            names => format!("{:?}: named {}", on.path, names.join(", ")),
+        };
+        wrong.map(said).collect()
     }
 }

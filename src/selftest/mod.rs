@@ -3,25 +3,30 @@
 
 mod caught;
 mod named;
+mod tally;
 mod text;
 
 pub use caught::{Caught, OnPath};
 pub use named::Named;
-pub use text::{line, matrix, summary};
+pub use tally::Tally;
+pub use text::{line, matrix};
 
 use candle_core::{DType, Device};
 
 use crate::checkpoints::{self, Checkpoint};
 use crate::judge::{self, ModelFacts, Outcome, Subject};
 use crate::mistakes::{self, Mistake};
-use crate::model::{Attention, Llama};
+use crate::model::{Attention, Llama, Matmul, Path};
 use crate::models::Model;
 use crate::plants::{self, Plant, Planted, Setting, Sound, Standing};
-use crate::reference::Reference;
+use crate::reference::{Prompt, Reference};
 use crate::{Error, Result};
 
 /// Positions up to which a case is short: longer ones are judged only for plants that need them.
 const SHORT: usize = 64;
+
+/// Greedy steps that are enough to see whether a text changes: prompts beyond them say the same again.
+const STEPS: usize = 40;
 
 /// A sound model and all that it is judged by.
 pub struct Bench<'a> {
@@ -42,29 +47,35 @@ pub struct Row {
 }
 
 impl<'a> Bench<'a> {
-    /// `model` on the CPU in `dtype`, with every case of its references.
+    /// `model` on the CPU in `dtype`, multiplying by `matmul`, with every case of its references.
     ///
     /// # Errors
     /// It has no references, or cannot be loaded.
-    pub fn new(model: &'a Model, dtype: DType) -> Result<Self> {
+    pub fn new(model: &'a Model, dtype: DType, matmul: Matmul) -> Result<Self> {
         let cases = model.fixture.iter().flat_map(|fixture| &fixture.cases);
-        Self::by(model, dtype, &cases.map(String::as_str).collect::<Vec<_>>())
+        Self::by(model, dtype, matmul, &cases.map(String::as_str).collect::<Vec<_>>())
     }
 
     /// As [`Bench::new`], with these cases only.
     ///
     /// # Errors
     /// As [`Bench::new`], and for an unknown case.
-    pub fn by(model: &'a Model, dtype: DType, cases: &[&str]) -> Result<Self> {
+    pub fn by(model: &'a Model, dtype: DType, matmul: Matmul, cases: &[&str]) -> Result<Self> {
         let Some(fixture) = &model.fixture else {
             let hint =
                 "plants are made in models that have references: tiny-llama, tiny-llama2, smollm2-135m";
             return Err(Error::input(format!("{}: no references", model.name), hint));
         };
-        let llama = Llama::load(&model.weights, &Device::Cpu, dtype, Attention::Plain)?;
+        let llama =
+            Llama::load(&model.weights, &Device::Cpu, dtype, Path { attention: Attention::Plain, matmul })?;
         let cases = cases.iter().map(|case| fixture.case(case)).collect::<Result<_>>()?;
         let subject = Subject::new(model, &[], &Device::Cpu, dtype, &[] as &[Attention])?;
-        Ok(Self { model, llama, cases, facts: subject.model })
+        let mut facts = subject.model;
+        if let Some(facts) = &mut facts {
+            few(&mut facts.greedy.prompts);
+            facts.greedy.quantized.values_mut().for_each(few);
+        }
+        Ok(Self { model, llama, cases, facts })
     }
 
     /// What it computes in.
@@ -122,11 +133,29 @@ impl<'a> Bench<'a> {
     /// # Errors
     /// The plant cannot be made, or the harness cannot go on.
     pub fn catch(&mut self, plant: &'static Plant) -> Result<Caught> {
-        let reaches = |case: &&Reference| plant.reach > SHORT && case.length() >= plant.reach;
-        let far = self.cases.iter().filter(reaches).min_by_key(|case| case.length());
-        let near = self.cases.iter().filter(|case| case.length() <= SHORT);
-        let chosen: Vec<String> = near.chain(far).map(|case| case.manifest.case.clone()).collect();
-        self.catch_by(plant, plant.paths, &chosen, &checkpoints::ALL)
+        self.catch_on(plant, plant.paths)
+    }
+
+    /// As [`Bench::catch`], on these paths.
+    ///
+    /// # Errors
+    /// As [`Bench::catch`].
+    pub fn catch_on(&mut self, plant: &'static Plant, on: &[Attention]) -> Result<Caught> {
+        let chosen = self.reached(plant);
+        self.catch_by(plant, on, &chosen, &checkpoints::ALL)
+    }
+
+    /// The cases that `plant` is judged by: the shortest text, the shortest batch, and where it shows only
+    /// far on, the shortest case that goes so far. Others would say the same again.
+    pub fn reached(&self, plant: &Plant) -> Vec<String> {
+        let shortest = |fits: &dyn Fn(&Reference) -> bool| {
+            self.cases.iter().filter(|case| fits(case)).min_by_key(|case| case.length())
+        };
+        let near = |case: &Reference| (2..=SHORT).contains(&case.length());
+        let text = shortest(&|case| near(case) && case.batch() == 1);
+        let batch = shortest(&|case| near(case) && case.batch() > 1);
+        let far = shortest(&|case| plant.reach > SHORT && case.length() >= plant.reach);
+        [text, batch, far].into_iter().flatten().map(|case| case.manifest.case.clone()).collect()
     }
 
     /// As [`Bench::catch`], on these paths, by these cases and checkpoints.
@@ -146,7 +175,7 @@ impl<'a> Bench<'a> {
             let planted = (plant.make)(&Sound { model: self.model, llama: &llama })?;
             paths.push(OnPath::new(plant, path, self.judge(planted, cases, checkpoints)?));
         }
-        Ok(Caught { plant, paths })
+        Ok(Caught { plant, dtype: self.dtype(), matmul: self.llama.path.matmul, paths })
     }
 
     /// Runs `checkpoints`, each alone: in a run of all of them generation would wait for the others.
@@ -174,4 +203,15 @@ impl<'a> Bench<'a> {
         self.facts = subject.model;
         outcomes
     }
+}
+
+/// Keeps the prompts of fewest steps, as many as make up [`STEPS`].
+fn few(prompts: &mut Vec<Prompt>) {
+    prompts.sort_by_key(|prompt| prompt.tokens.len());
+    let mut steps = 0;
+    prompts.retain(|prompt| {
+        let wanted = steps < STEPS;
+        steps += prompt.tokens.len();
+        wanted
+    });
 }

@@ -1,8 +1,6 @@
 //! The self-test as text: a matrix of mistakes and checkpoints, and a line for the end.
 
-use candle_core::DType;
-
-use super::{Caught, Row};
+use super::{Caught, OnPath, Row};
 use crate::checkpoints;
 use crate::plants::Standing;
 
@@ -13,7 +11,7 @@ pub fn matrix() -> String {
 }
 
 /// `1  rope-pairing … ·   ·   ·   X   …   1e5      rope-pairing`, or why it is not here.
-pub fn line(row: &Row, caught: Option<&Caught>, dtype: DType) -> String {
+pub fn line(row: &Row, caught: Option<&Caught>) -> String {
     let number = row.mistake.map_or(String::new(), |mistake| mistake.number.to_string());
     let head = format!("{number:>3}  {:<19}", row.name);
     match (&row.standing, caught) {
@@ -24,14 +22,15 @@ pub fn line(row: &Row, caught: Option<&Caught>, dtype: DType) -> String {
                 .iter()
                 .map(|checkpoint| format!(" {:<3}", cell(caught, checkpoint.id)))
                 .collect();
-            if let Some((why, share)) = caught.unseen(dtype) {
+            if let Some((why, share)) = caught.unseen() {
                 return format!(
                     "{head} unseen in {}, at {:.0}% of budget: {why}",
-                    dtype.as_str(),
+                    caught.dtype.as_str(),
                     share * 100.0
                 );
             }
-            let faults = caught.faults(dtype);
+            let mut faults = caught.faults();
+            faults.extend(caught.misnamed());
             let wrong: String = faults.iter().map(|fault| format!("\n{:24} {fault}", "")).collect();
             format!("{head}{cells}  {:<8} {}{wrong}", margin(caught), named(caught)).trim_end().to_owned()
         }
@@ -62,16 +61,15 @@ fn margin(caught: &Caught) -> String {
     }
 }
 
+/// The path on which least is said for it.
 fn named(caught: &Caught) -> String {
-    let Some(named) = caught.paths.first().and_then(|on| on.named.as_ref()) else { return "-".to_owned() };
-    let next = named
-        .runner_up
-        .as_ref()
-        .map_or(String::new(), |(name, residual)| format!(", next {name} {residual:.0e}"));
-    format!("rank {}, residual {:.0e}{next}", named.rank, named.residual)
-}
-
-/// The last line.
-pub fn summary(planted: usize, caught: usize, named: usize) -> String {
-    format!("planted: {planted}  caught: {caught}  named: {named}")
+    let least = |on: &&OnPath| on.named.rank.unwrap_or(usize::MAX);
+    let Some(named) = caught.paths.iter().rev().max_by_key(least).map(|on| &on.named) else {
+        return "-".to_owned();
+    };
+    let Some(rank) = named.rank else { return "-".to_owned() };
+    let alike: String = named.alike.iter().map(|name| format!(", with {name}")).collect();
+    let next =
+        named.runner_up.map_or(String::new(), |(name, residual)| format!(", next {name} {residual:.0e}"));
+    format!("rank {rank}, residual {:.0e}{alike}{next}", named.residual)
 }

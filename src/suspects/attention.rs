@@ -2,6 +2,8 @@
 
 use super::attention_solve as solve;
 use super::fit::ANY;
+use super::masks::{self, Leaks, Sees};
+use super::misread::{self, Misread};
 use super::search::{Turned, Twist, search};
 use super::{Diagnosis, Evidence};
 use crate::Result;
@@ -16,58 +18,17 @@ pub(super) struct Attend {
     /// Query heads on value heads.
     pub values: Heads,
     /// Who sees whom.
-    sees: Sees,
+    pub sees: Sees,
     /// What a barred score is in the sum of the softmax: 0, or e^0 for padding, or for all.
-    leaks: Leaks,
+    pub leaks: Leaks,
     /// How keys and values are read.
-    misread: Option<Misread>,
-}
-
-/// Which slots a query sees, of those that hold a token unless said otherwise.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Sees {
-    Past,
-    All {
-        pads: bool,
-    },
-    Future {
-        own: bool,
-    },
-    /// As if this call were the first.
-    FromZero,
-    /// As the batch's first row.
-    AsRow0,
-    /// The past without the token itself.
-    Before,
-    /// The last so many.
-    Last(usize),
-    /// The past, and padding, whose scores are as they come, or 0.
-    Pads {
-        zero: bool,
-    },
-}
-
-/// Memory read without its strides.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Misread {
-    /// `[seq, heads, head_dim]` as `[heads, seq, head_dim]`.
-    Heads,
-    /// A cache of `length` slots a head, zeros where nothing was written, as one of as many as are full.
-    Buffer { length: usize },
-}
-
-/// Barred scores that a softmax counts as 0.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Leaks {
-    None,
-    Pads,
-    All,
+    pub misread: Option<Misread>,
 }
 
 const TWISTS: [Twist<Attend>; 5] = [
-    Twist { mistake: "mask-missing", fingerprint: |_| false, turn: masks, pairs: true },
-    Twist { mistake: "pads-visible", fingerprint: |_| false, turn: leaks, pairs: false },
-    Twist { mistake: "storage-offset", fingerprint: |_| false, turn: misread, pairs: false },
+    Twist { mistake: "mask-missing", fingerprint: |_| false, turn: masks::masks, pairs: true },
+    Twist { mistake: "pads-visible", fingerprint: |_| false, turn: masks::leaks, pairs: false },
+    Twist { mistake: "storage-offset", fingerprint: |_| false, turn: misread::misread, pairs: false },
     Twist { mistake: "head-map", fingerprint: |_| false, turn: head_map, pairs: true },
     Twist { mistake: "attention-scale", fingerprint: |_| false, turn: scale, pairs: true },
 ];
@@ -85,12 +46,12 @@ pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
 }
 
 /// Is the site computed from queries and keys here?
-fn from_queries(e: &Evidence<'_>) -> bool {
+pub(super) fn from_queries(e: &Evidence<'_>) -> bool {
     e.site.kind == Kind::Scores || fused(e)
 }
 
 /// A fused kernel: from queries, keys and values to their context.
-fn fused(e: &Evidence<'_>) -> bool {
+pub(super) fn fused(e: &Evidence<'_>) -> bool {
     e.site.kind == Kind::Context && e.hides.contains(&Kind::Probs)
 }
 
@@ -104,12 +65,12 @@ fn compute(e: &Evidence<'_>, choice: &Attend) -> Option<Rows> {
         Kind::Scores => masked(e, choice),
         Kind::Probs => Some(probs(e, &e.fed(e.beside(Kind::Scores))?, choice.leaks)),
         _ => {
-            let (v, slots) = e.cached(Kind::VProj)?;
-            let v = choice
-                .misread
-                .map_or(Some(v.clone()), |how| solve::misread(e, &v, choice.values.head_dim, how))?;
+            let (mut v, slots) = cached(e, Kind::VProj, choice, choice.values.head_dim)?;
+            if choice.leaks != Leaks::None {
+                without_pads(e, &mut v, &slots);
+            }
             let probs = match fused(e) {
-                true => probs(e, &masked(e, choice)?, choice.leaks),
+                true => probs(e, &masked(e, choice).filter(known)?, choice.leaks),
                 false => e.fed(e.beside(Kind::Probs))?,
             };
             Some(context(&probs, &v, &batch, &slots, &choice.values))
@@ -117,55 +78,50 @@ fn compute(e: &Evidence<'_>, choice: &Attend) -> Option<Rows> {
     }
 }
 
+fn known(scores: &Rows) -> bool {
+    !scores.values.contains(&ANY)
+}
+
+/// Keys or values as they are read.
+fn cached(e: &Evidence<'_>, kind: Kind, choice: &Attend, head_dim: usize) -> Option<(Rows, Slots)> {
+    let (rows, slots) = e.cached(kind)?;
+    let rows = match choice.misread {
+        None => rows,
+        Some(how) => misread::read(e, &rows, head_dim, how)?,
+    };
+    Some((rows, slots))
+}
+
+/// What has taken its share of a softmax and is gone behind it has no value.
+fn without_pads(e: &Evidence<'_>, values: &mut Rows, slots: &Slots) {
+    let (real, width) = (e.all.slots(), values.width);
+    for batch in 0..e.all.batch().last().map_or(0, |last| last + 1) {
+        let pads = (0..slots.len()).filter(|&slot| real.at(batch, slot).is_none());
+        for row in pads.filter_map(|slot| slots.at(batch, slot)) {
+            values.values[row * width..][..width].fill(0.0);
+        }
+    }
+}
+
 fn masked(e: &Evidence<'_>, choice: &Attend) -> Option<Rows> {
-    let (k, slots) = e.cached(Kind::KRope)?;
-    let k =
-        choice.misread.map_or(Some(k.clone()), |how| solve::misread(e, &k, choice.heads.head_dim, how))?;
+    let (k, slots) = cached(e, Kind::KRope, choice, choice.heads.head_dim)?;
     let q = e.fed(e.beside(Kind::QRope))?;
-    let places = &e.tokens.places;
-    let sees = |r: usize, batch: usize, slot: usize| choice.sees.sees(e, &slots, places[r], batch, slot);
+    let (places, real, zero) = (&e.tokens.places, e.all.slots(), choice.sees == Sees::Pads { zero: true });
+    let pad = |batch: usize, key: usize| real.at(batch, key).is_none();
+    let sees =
+        |r: usize, batch: usize, key: usize| choice.sees.sees(e, &real, places[r].1, (key, pad(batch, key)));
     let mut scores = scores(&q, &k, &e.tokens.batch(), &slots, &choice.heads, sees);
-    // Padding has keys too, that nobody knows.
+    // Padding has keys too; where they are not known, so are their scores.
     let (width, t) = (scores.width, slots.len());
-    for (r, &(batch, slot)) in places.iter().enumerate() {
+    for (r, &(batch, _)) in places.iter().enumerate() {
         for column in 0..width {
             let key = column % t;
-            if slots.at(batch, key).is_none() && choice.sees.sees_pads(e, &slots, slot, key) {
-                scores.values[r * width + column] = match choice.sees {
-                    Sees::Pads { zero: true } => 0.0,
-                    _ => ANY,
-                };
+            if pad(batch, key) && (zero || slots.at(batch, key).is_none()) && sees(r, batch, key) {
+                scores.values[r * width + column] = if zero { 0.0 } else { ANY };
             }
         }
     }
     Some(scores)
-}
-
-impl Sees {
-    /// Does the query at `place` see the token in `slot`?
-    fn sees(self, e: &Evidence<'_>, slots: &Slots, place: (usize, usize), _: usize, slot: usize) -> bool {
-        let own = place.1;
-        match self {
-            Self::Past | Self::Pads { .. } => slot <= own,
-            Self::All { .. } => true,
-            Self::Future { own: too } => slot > own || (too && slot == own),
-            Self::FromZero => slot + e.window.start <= own,
-            Self::AsRow0 => slot <= own && slots.at(0, slot).is_some(),
-            Self::Before => slot < own,
-            Self::Last(n) => slot <= own && own - slot < n,
-        }
-    }
-
-    /// Does the query in slot `own` see the padding in `key`?
-    fn sees_pads(self, _: &Evidence<'_>, slots: &Slots, own: usize, key: usize) -> bool {
-        match self {
-            Self::Past | Self::FromZero | Self::Before | Self::Last(_) => false,
-            Self::All { pads } => pads,
-            Self::Future { .. } => false,
-            Self::AsRow0 => key <= own && slots.at(0, key).is_some(),
-            Self::Pads { .. } => key <= own,
-        }
-    }
 }
 
 /// Softmax; with leaks, barred entries count e^0 in its sum and are gone behind it.
@@ -189,111 +145,6 @@ fn probs(e: &Evidence<'_>, scores: &Rows, leaks: Leaks) -> Rows {
         if leaks { 0.0 } else { score }
     });
     softmax(&leaky, t)
-}
-
-fn masks(e: &Evidence<'_>, choice: &Attend) -> Result<Vec<Turned<Attend>>> {
-    if !from_queries(e) {
-        return Ok(vec![]);
-    }
-    let turned = |sees, name, says: String, fix: &str| {
-        Turned::new(Attend { sees, ..choice.clone() }, says, fix).named(name)
-    };
-    let causal = "bar key j to query i unless j ≤ i + (keys − queries)";
-    let mut all = vec![
-        turned(
-            Sees::All { pads: false },
-            "mask-missing",
-            "you see the future: no causal mask".into(),
-            causal,
-        ),
-        turned(
-            Sees::All { pads: true },
-            "mask-missing",
-            "you see the future and padding: no mask".into(),
-            causal,
-        ),
-        turned(
-            Sees::Future { own: false },
-            "mask-inverted",
-            "your mask bars the past and shows the future".into(),
-            causal,
-        ),
-        turned(
-            Sees::Future { own: true },
-            "mask-inverted",
-            "your mask bars the past and shows the future".into(),
-            causal,
-        ),
-        turned(
-            Sees::Before,
-            "mask-twice",
-            "a token does not see itself: causality is applied twice".into(),
-            "mask once: either a mask or a causal kernel, with the diagonal kept",
-        ),
-        turned(
-            Sees::AsRow0,
-            "mask-first-row",
-            "the mask of the batch's first row serves all rows".into(),
-            "make the mask [batch, 1, queries, keys], each row with its own padding",
-        ),
-        turned(
-            Sees::Pads { zero: false },
-            "pads-visible",
-            "you see padding".into(),
-            "bar padded keys with −inf before the softmax",
-        ),
-        turned(
-            Sees::Pads { zero: true },
-            "pads-visible",
-            "padded keys have a score of 0, not −inf".into(),
-            "bar padded keys with −inf: a score of 0 is e^0 = 1 in the softmax",
-        ),
-    ];
-    if e.window.start > 0 {
-        let says = format!(
-            "{} tokens are cached, and your mask begins at its upper left corner: query i of the call sees key j ≤ i only",
-            e.window.start
-        );
-        all.push(turned(Sees::FromZero, "mask-square", says, causal));
-    }
-    if let Some(n) = solve::window(e) {
-        let says = format!("a token sees the last {n} only; the config has no window");
-        all.push(turned(Sees::Last(n), "sliding-window", says, "Llama attends to all of the past"));
-    }
-    Ok(all)
-}
-
-fn leaks(e: &Evidence<'_>, choice: &Attend) -> Result<Vec<Turned<Attend>>> {
-    if e.site.kind != Kind::Probs && !fused(e) {
-        return Ok(vec![]);
-    }
-    let fix = "bar with −inf before the softmax: a score of 0 is e^0 = 1 in its sum";
-    let turned = [(Leaks::Pads, "padded keys"), (Leaks::All, "barred keys")].map(|(leaks, what)| {
-        let says = format!("{what} have a score of 0, not −inf: each takes its share of the softmax");
-        Turned::new(Attend { leaks, ..choice.clone() }, says, fix)
-    });
-    Ok(turned.into())
-}
-
-fn misread(e: &Evidence<'_>, choice: &Attend) -> Result<Vec<Turned<Attend>>> {
-    let whole = e.all.places.len() == e.all.length && e.all.batch().iter().all(|&b| b == 0);
-    if e.site.kind == Kind::Probs || !whole {
-        return Ok(vec![]);
-    }
-    let fix = "call `contiguous()` before a kernel that reads plain memory";
-    let turned = |how, says: String| Turned::new(Attend { misread: Some(how), ..choice.clone() }, says, fix);
-    let mut all = vec![turned(
-        Misread::Heads,
-        "keys or values are read as they lie in memory, [seq, heads, head_dim], where [heads, seq, head_dim] was \
-         meant: strides are ignored"
-            .into(),
-    )];
-    for length in (5..14).map(|power| 1 << power).chain([e.config().max_position_embeddings]) {
-        let says = "keys or values are read as if the cache's buffer were no longer than what is in it: strides \
-                    are ignored";
-        all.push(turned(Misread::Buffer { length }, says.into()));
-    }
-    Ok(all)
 }
 
 fn head_map(e: &Evidence<'_>, choice: &Attend) -> Result<Vec<Turned<Attend>>> {

@@ -1,7 +1,6 @@
-//! What can be solved for in an attention: scale, window, head map; and a misread of memory.
+//! What can be solved for in an attention: scale, window, head map.
 
 use super::Evidence;
-use super::attention::Misread;
 use super::fit::{ANY, Estimate};
 use crate::oracle::{Heads, Rows, scores};
 use crate::probe::Kind;
@@ -96,24 +95,4 @@ pub(super) fn map(e: &Evidence<'_>, heads: &Heads) -> Option<Vec<usize>> {
         follow.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(g, _)| g)
     };
     (0..heads.count()).map(best).collect()
-}
-
-/// Keys or values of one sequence, read from memory without its strides.
-pub(super) fn misread(e: &Evidence<'_>, x: &Rows, head_dim: usize, how: Misread) -> Option<Rows> {
-    let (s, heads) = (e.window.end.min(x.len()), x.width / head_dim);
-    let entry = |r: usize, j: usize| {
-        let (head, i) = (j / head_dim, j % head_dim);
-        let n = head * s + r;
-        match how {
-            Misread::Heads => x.values[n * head_dim + i],
-            Misread::Buffer { length } => match (n / length, n % length) {
-                (head, slot) if head < heads && slot < s => x.row(slot)[head * head_dim + i],
-                _ => 0.0,
-            },
-        }
-    };
-    (x.len() == e.all.length).then(|| {
-        // Slots behind the call's end are not looked at.
-        Rows::from_fn(x.len(), x.width, |r, j| if r < s { entry(r, j) } else { 0.0 })
-    })
 }

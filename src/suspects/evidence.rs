@@ -37,13 +37,14 @@ pub struct Evidence<'a> {
     pub factor: f64,
     /// The slots that this call fed; keys are visible up to its end.
     pub window: Range<usize>,
-    /// Truth at any site, with the places that its rows stand at.
+    /// Truth at any site, with the places that its rows stand at. Keys and values of padding, where
+    /// they are known, are the port's own.
     pub truth: &'a dyn Fn(Site) -> Option<Stored>,
     /// Does the same kind of site in layer 0 agree?
     pub first_layer_agrees: bool,
 }
 
-/// Stored truth.
+/// Stored truth, and of keys and values the port's own where the place is padding.
 #[derive(Clone, Debug)]
 pub struct Stored {
     /// Its rows.

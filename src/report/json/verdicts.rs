@@ -1,9 +1,8 @@
-//! One comparison and its verdict, as JSON.
+//! A verdict, as JSON.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Finding, Number};
-use crate::report::text::describe;
+use super::Number;
 use crate::{compare, judge};
 
 /// What became of a site or fact. `kind` says which of these it is; the rest stands beside it.
@@ -81,33 +80,8 @@ pub struct Element {
     pub budget: Number,
 }
 
-impl Finding {
-    /// The same as JSON.
-    pub fn of(finding: &judge::Finding) -> Self {
-        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        let text = match finding.verdict {
-            judge::Verdict::Pass(_) => vec![],
-            _ => describe(&finding.verdict)
-                .into_iter()
-                .map(|(label, said)| format!("{label}: {said}"))
-                .collect(),
-        };
-        Self {
-            about: finding.about.clone(),
-            site: finding.site.map(|site| site.to_string()),
-            case: given(&finding.case),
-            drive: given(&finding.drive),
-            status: finding.status().into(),
-            expected: finding.expected.clone(),
-            incomparable_rows: finding.incomparable,
-            verdict: Verdict::of(&finding.verdict),
-            text,
-        }
-    }
-}
-
 impl Verdict {
-    fn of(verdict: &judge::Verdict) -> Self {
+    pub(super) fn of(verdict: &judge::Verdict) -> Self {
         use judge::Verdict as Judged;
         match verdict {
             Judged::Pass(share) => Self::Pass { share: Number(*share) },

@@ -1,0 +1,107 @@
+//! What a port hands its tensors to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+
+use candle_core::{Device, Tensor};
+
+use super::names::Names;
+use crate::judge::{Traits, enter_truth};
+use crate::probe::{Kind, Probe, Site};
+use crate::reference::{Feed, Reference};
+use crate::{Error, Result};
+
+/// What a port hands its tensors to, by their names. It gives back the tensor that the port goes on
+/// with: truth where it is to be judged on true inputs, otherwise the port's own.
+pub struct Recorder<'a> {
+    case: &'a Reference,
+    names: &'a Names,
+    traits: &'a Traits,
+    feed: Feed,
+    tape: Tape,
+}
+
+/// One forward, written down.
+#[derive(Default)]
+pub(super) struct Tape {
+    /// As handed over, in the reference's order of axes.
+    pub tensors: BTreeMap<Site, Tensor>,
+    /// Kinds that took a tensor back.
+    pub taken: BTreeSet<Kind>,
+    /// A misuse of the recorder: the run cannot be judged, whatever the port makes of it.
+    pub fault: Option<Error>,
+}
+
+impl<'a> Recorder<'a> {
+    pub(super) fn new(case: &'a Reference, names: &'a Names, traits: &'a Traits, feed: Feed) -> Self {
+        Self { case, names, traits, feed, tape: Tape::default() }
+    }
+
+    pub(super) fn into_tape(self) -> Tape {
+        self.tape
+    }
+
+    /// Hands over the tensor at the site `name`, of the shape that [`Kind`] gives for it. Go on with what
+    /// comes back: it has the same shape, dtype and device, is contiguous, and may hold truth instead.
+    ///
+    /// # Errors
+    /// A name that is no site, a site handed over before in this forward. [`Check::run`] returns it.
+    ///
+    /// [`Check::run`]: super::Check::run
+    pub fn tap(&mut self, name: impl Display, tensor: Tensor) -> Result<Tensor> {
+        let (site, given) = self.write_down(name, &tensor)?;
+        self.tape.taken.insert(site.kind);
+        let Some(given) = given else { return Ok(tensor) };
+        let back =
+            enter_truth(Some((self.case, self.feed)), self.traits, &(0..self.case.length()), site, given)?;
+        Ok(self.names.to_port(self.case, site, &back, tensor.dims()).unwrap_or(tensor))
+    }
+
+    /// Hands over numbers at the site `name`, in row-major order, from a port that has no Candle tensors.
+    /// Nothing comes back: what the port computes from them is judged on its own values.
+    ///
+    /// # Errors
+    /// As [`Recorder::tap`]; as many values as the shape does not hold.
+    pub fn tap_raw(&mut self, name: impl Display, shape: &[usize], values: &[f32]) -> Result<()> {
+        let holds = shape.iter().try_fold(1usize, |all, &n| all.checked_mul(n));
+        if holds != Some(values.len()) {
+            let what = format!("{name}: {} values do not fill the shape {shape:?}", values.len());
+            return Err(self.fail(Error::input(what, "give the shape of what is handed over, batch first")));
+        }
+        self.write_down(name, &Tensor::from_slice(values, shape, &Device::Cpu)?).map(drop)
+    }
+
+    /// The site, and the tensor as the reference has it, if its axes are as they were said to be.
+    fn write_down(&mut self, name: impl Display, tensor: &Tensor) -> Result<(Site, Option<Tensor>)> {
+        let name = name.to_string();
+        let site = self.names.site(&name).map_err(|error| self.fail(error))?;
+        let given = self.names.to_reference(self.case, site, tensor);
+        if self.tape.tensors.insert(site, given.clone().unwrap_or_else(|| tensor.clone())).is_some() {
+            let what = format!("{name}: handed over twice");
+            let hint = "run one forward over all tokens of the case, and hand each site over once";
+            return Err(self.fail(Error::input(what, hint)));
+        }
+        Ok((site, given))
+    }
+
+    /// Remembers the first misuse, in case the port keeps it to itself.
+    fn fail(&mut self, error: Error) -> Error {
+        if let Error::Input { what, hint } = &error
+            && self.tape.fault.is_none()
+        {
+            self.tape.fault = Some(Error::input(what, hint));
+        }
+        error
+    }
+}
+
+/// For a port that is generic over its probe.
+impl Probe for Recorder<'_> {
+    fn wants(&self, _: Kind) -> bool {
+        true
+    }
+
+    fn tap(&mut self, site: Site, tensor: Tensor) -> Result<Tensor> {
+        Recorder::tap(self, site, tensor)
+    }
+}

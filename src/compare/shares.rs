@@ -1,0 +1,27 @@
+//! How much of its budget each row of a comparison used, and each head of it.
+
+/// Error / budget by row and by head: where a tensor is good, and how good.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Shares {
+    /// Heads, an axis of their own or merged into the last one; 1 where there are none.
+    pub heads: usize,
+    /// Batch row and position of each compared row, in the order in which they were compared.
+    pub places: Vec<(usize, usize)>,
+    /// The largest error / budget of each row, maximum and root mean square alike, `[rows]`.
+    pub of_row: Vec<f32>,
+    /// The largest error / budget of an element, `[rows, heads]`.
+    pub of_head: Vec<f32>,
+}
+
+impl Shares {
+    pub(super) fn see(&mut self, place: (usize, usize), by_head: &[f64], rms: f64) {
+        self.places.push(place);
+        self.of_row.push(by_head.iter().copied().fold(rms, f64::max) as f32);
+        self.of_head.extend(by_head.iter().map(|&share| share as f32));
+    }
+
+    /// The share of `head` in row `r`.
+    pub fn at(&self, r: usize, head: usize) -> f32 {
+        self.of_head[r * self.heads + head]
+    }
+}
