@@ -19,4 +19,14 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         "a tied lm_head left at its initial values; an absent tensor left at zero",
         "a square matrix transposed: the shape is still right",
     ],
+    suspects: &[
+        "unpermuted-qk",
+        "rope-theta",
+        "rope-scaling",
+        "qkv-split",
+        "bias-dropped",
+        "head-dim",
+        "absent-tensors",
+        "one-eos",
+    ],
 };

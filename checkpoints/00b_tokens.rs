@@ -26,4 +26,5 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         "special tokens of a chat template encoded as plain text",
         "an embedding scaled by √hidden, as another family does",
     ],
+    suspects: &["special-tokens"],
 };

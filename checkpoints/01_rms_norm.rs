@@ -26,4 +26,5 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         "weight applied as 1 + w, or w applied before rounding where the reference rounds first",
         "LayerNorm's mean subtracted",
     ],
+    suspects: &["norm-eps", "norm-plus-one", "norm-low-precision"],
 };

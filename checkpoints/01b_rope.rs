@@ -28,4 +28,5 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         "cos and sin tables rounded to half precision",
         "the sign of sin exchanged",
     ],
+    suspects: &["rope-pairing", "rope-theta", "rope-scaling", "rope-half-tables", "pad-positions"],
 };

@@ -26,4 +26,5 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         "q and k rows permuted for another rotation than the one that follows",
         "a bias that the family has, dropped",
     ],
+    suspects: &["unpermuted-qk", "qkv-split", "bias-dropped", "weight-transposed", "gemm-reduced", "fma"],
 };

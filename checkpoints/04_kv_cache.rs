@@ -26,4 +26,16 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         "a shared counter advanced once a layer",
         "pads of a batch counted as positions",
     ],
+    suspects: &[
+        "decode-position",
+        "shared-counter",
+        "uncached-position",
+        "mask-missing",
+        "mask-square",
+        "cache-kept",
+        "pad-positions",
+        "batch-variance",
+        "f16-overflow",
+        "logit-row",
+    ],
 };

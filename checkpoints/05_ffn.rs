@@ -22,4 +22,5 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         "the activation in half precision",
         "fed with the attention's output instead of its norm",
     ],
+    suspects: &["gate-up-swapped", "act-half", "f16-overflow", "gemm-reduced", "fma"],
 };

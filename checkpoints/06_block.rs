@@ -28,4 +28,5 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         "a residual added twice, or not at all",
         "two layers exchanged",
     ],
+    suspects: &[],
 };

@@ -25,4 +25,5 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         "logits of the wrong row: the one before the last, or a pad's",
         "the final norm forgotten, or applied twice",
     ],
+    suspects: &["lm-head-random", "device-kernel", "logit-row", "batch-variance"],
 };

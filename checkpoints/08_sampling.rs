@@ -19,4 +19,5 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         "min-p against a fixed threshold, and not against the likeliest token",
         "temperature 0 divided by",
     ],
+    suspects: &[],
 };

@@ -22,4 +22,5 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         "a repetition penalty, or a temperature, nobody asked for",
         "BOS missing or doubled: another first token",
     ],
+    suspects: &["one-eos", "sampler-default", "tie-break"],
 };

@@ -60,6 +60,9 @@ pub struct Checkpoint {
     pub how: How,
     /// Where ports trip here, one mistake a line.
     pub trips: &'static [&'static str],
+    /// The mistakes of the catalogue that this stage shows first, by their names there. A stage that runs
+    /// others, 06, turns red with theirs and has none of its own.
+    pub suspects: &'static [&'static str],
 }
 
 /// How a checkpoint is judged. The judge knows how to do each.

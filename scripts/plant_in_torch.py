@@ -16,6 +16,7 @@
 
     uv run scripts/plant_in_torch.py                        fixtures/torch-mistakes: what decides, 10 mistakes and none
     uv run scripts/plant_in_torch.py --whole --out DIR      every stored site under every feed
+    uv run scripts/plant_in_torch.py --dumps DIR            a pass of its own for each, by dump_torch.py, for `run --dump`
 
 (or `python` in a venv with the versions above.) The harness is held to these: none of its own code, and nobody's
 idea of a port, makes the tensors that it must catch. SmolLM2-135M runs its stored case `short` in float32 with
@@ -47,6 +48,7 @@ try:
     from capture.noise import FEEDS, feeds
     from capture.taps import run
     from capture.texts import FRANCE
+    from dump_torch import record
 except ImportError as missing:
     print(f"error: {missing}\nhint: `uv run scripts/plant_in_torch.py`, or install what its head lists", file=sys.stderr)
     sys.exit(2)
@@ -70,7 +72,10 @@ def norm_plus_one(model):
 
 def rope_theta(model):
     """rope's θ is 10000, the default, where the config says 100000"""
-    return [(model.model.rotary_emb.config, "rope_parameters", model.config.rope_parameters | {"rope_theta": 1e4})]
+    rotary = model.model.rotary_emb
+    steps = torch.arange(0, model.config.head_dim, 2) / model.config.head_dim
+    return [(rotary.config, "rope_parameters", model.config.rope_parameters | {"rope_theta": 1e4}),
+            (rotary, "inv_freq", 1e4**-steps)]  # capture/ reads the first, transformers the second
 
 
 def rope_pairing(model):
@@ -201,13 +206,29 @@ def make(model, case, truth, options):
         "mistakes": {name: plant.__doc__ for name, plant in PLANTS.items()}, "provenance": provenance})
 
 
+def dump(model, ids, dtype, options):
+    """One pass under each mistake, recorded as any pass is: DIR/<mistake>.safetensors"""
+    options.dumps.mkdir(parents=True, exist_ok=True)
+    for plant in (none, *PLANTS.values()):
+        with ExitStack() as stack:
+            for where, name, by_what in plant(model.at(dtype)):
+                stack.enter_context(mock.patch.object(where, name, by_what))
+            stack.enter_context(torch.inference_mode())
+            stack.enter_context(record(options.dumps / f"{plant.__name__.replace('_', '-')}.safetensors"))
+            model.at(dtype)(torch.tensor(ids), use_cache=False)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="default fixtures/torch-mistakes")
     parser.add_argument("--whole", action="store_true", help="every stored site under every feed (6 MB a mistake)")
+    parser.add_argument("--dumps", type=Path, metavar="DIR", help="whole passes for `rbees-check run --dump`")
+    parser.add_argument("--dtype", choices=("f32", "bf16"), default="f32", help="of --dumps")
     options = parser.parse_args()
     torch.set_num_threads(1)  # as the references were captured
     model = models.Model("smollm2-135m", models.smollm2_path())
+    if options.dumps:
+        return dump(model, [tokens.ids_of(model, FRANCE)], options.dtype, options)
     case = Case("short", [tokens.ids_of(model, FRANCE)], [FRANCE], layers=[0, 1, 14, 29])
     with np.load(SHORT / "reference.npz") as stored:
         truth = {site: torch.from_numpy(stored[site]) for site in stored.files}

@@ -66,6 +66,7 @@
 //! probe, compare                             the seam, and two tensors under a budget
 //! oracle ─► suspects ─► judge                the float64 Llama, right and under each known mistake
 //! check ─► judge, report                     a forward pass of your own, in a test of your own
+//! judge ─► bundle ─► dump                    one red site as files that show it again
 //! mistakes ─► plants ─► selftest             what ports do wrong, made for real, and caught
 //! ```
 //!
@@ -84,6 +85,7 @@
 //! | [oracle](oracle::forward) | the plain float64 Llama |
 //! | [suspect](suspects::diagnose) | one known porting mistake: what the tensor would be under it |
 
+pub mod bundle;
 pub mod check;
 #[path = "../checkpoints/mod.rs"]
 pub mod checkpoints;

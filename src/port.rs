@@ -51,7 +51,7 @@ impl Traits {
 
     /// How its tensors of this kind lie.
     pub fn layout(&self, kind: Kind) -> Layout {
-        self.layouts.iter().find(|(k, _)| *k == kind).map_or(Layout::Reference, |&(_, layout)| layout)
+        self.layouts.iter().find(|(k, _)| *k == kind).map_or(Layout::Reference, |(_, layout)| layout.clone())
     }
 }
 
@@ -79,9 +79,9 @@ impl Port for LlamaPort {
         let interleaved = Layout::Interleaved { head_dim: config.head_dim };
         let layouts = match config.rope_layout {
             RopeLayout::HalfSplit => vec![],
-            RopeLayout::Interleaved => {
-                [Kind::QProj, Kind::KProj, Kind::QRope, Kind::KRope].map(|kind| (kind, interleaved)).into()
-            }
+            RopeLayout::Interleaved => [Kind::QProj, Kind::KProj, Kind::QRope, Kind::KRope]
+                .map(|kind| (kind, interleaved.clone()))
+                .into(),
         };
         Traits {
             path: self.model.path.name(),

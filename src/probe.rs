@@ -14,6 +14,9 @@ mod site;
 pub use arithmetic::Arithmetic;
 pub use site::{Kind, Site};
 
+use std::fmt;
+use std::sync::Arc;
+
 use candle_core::Tensor;
 
 use crate::Result;
@@ -53,7 +56,7 @@ impl<P: Probe + ?Sized> Probe for &mut P {
 }
 
 /// How the last axis of a site lies in a model, against the reference's order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Layout {
     /// As Hugging Face has it.
     Reference,
@@ -63,16 +66,40 @@ pub enum Layout {
         /// Width of one head.
         head_dim: usize,
     },
+    /// Inside each head, the reference's element j lies at the j-th of these: `[head_dim]`.
+    Permuted(Arc<[usize]>),
+}
+
+impl fmt::Display for Layout {
+    /// `in the reference's order`, `as in GGUF, 2i beside 2i + 1`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Layout::Reference => f.write_str("in the reference's order"),
+            Layout::Interleaved { .. } => f.write_str("as in GGUF, i beside i + head_dim/2"),
+            Layout::Permuted(order) => match (0..order.len()).find(|&j| order[j] != j) {
+                Some(j) => write!(f, "in an order of their own within each head ({j} lies at {})", order[j]),
+                None => f.write_str("in the reference's order"),
+            },
+        }
+    }
 }
 
 impl Layout {
     /// For each of the reference's `width` columns, the column of the model's tensor that holds it;
     /// `None` if they are the same.
-    pub fn columns(self, width: usize) -> Option<Vec<usize>> {
-        let Layout::Interleaved { head_dim } = self else { return None };
-        let half = head_dim / 2;
-        let column = |j: usize| j / head_dim * head_dim + j % half * 2 + j % head_dim / half;
-        Some((0..width).map(column).collect())
+    pub fn columns(&self, width: usize) -> Option<Vec<usize>> {
+        match self {
+            Layout::Reference => None,
+            &Layout::Interleaved { head_dim } => {
+                let half = head_dim / 2;
+                let column = |j: usize| j / head_dim * head_dim + j % half * 2 + j % head_dim / half;
+                Some((0..width).map(column).collect())
+            }
+            Layout::Permuted(order) => {
+                let d = order.len();
+                Some((0..width).map(|j| j / d * d + order[j % d]).collect())
+            }
+        }
     }
 }
 

@@ -140,3 +140,30 @@ fn what_no_model_shows_is_not_counted() {
     tally.count(None);
     assert_eq!((tally.ran(), tally.to_string().as_str()), (0, "planted: 0  caught: 0  named: 0"));
 }
+
+#[test]
+fn every_stage_lists_the_mistakes_that_are_made_at_it() {
+    for checkpoint in checkpoints::ALL {
+        for mistake in mistakes::at(checkpoint.id) {
+            assert!(checkpoint.suspects.contains(&mistake.name), "{}: {}", checkpoint.id, mistake.name);
+        }
+        assert!(checkpoint.suspects.iter().all(|name| mistakes::find(name).is_some()), "{}", checkpoint.id);
+    }
+}
+
+#[test]
+fn every_mistake_is_listed_by_some_stage() {
+    let listed = |name: &str| checkpoints::ALL.iter().any(|checkpoint| checkpoint.suspects.contains(&name));
+    assert!(mistakes::all().all(|mistake| listed(mistake.name)));
+}
+
+#[test]
+fn a_planted_mistake_is_listed_where_it_turns_red_first() {
+    for plant in plants::all().filter(|plant| mistakes::find(plant.name).is_some()) {
+        let Some(first) = checkpoints::ALL.iter().find(|checkpoint| plant.red.contains(&checkpoint.id))
+        else {
+            continue;
+        };
+        assert!(first.suspects.contains(&plant.name), "{}: {}", plant.name, first.id);
+    }
+}

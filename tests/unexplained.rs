@@ -136,6 +136,29 @@ fn mistakes_of_two_operations_are_named_each_at_its_own() {
     assert_eq!(named(&outcomes), ["norm-eps", "rope-pairing"]);
 }
 
+#[test]
+fn two_layers_with_two_mistakes_are_told_both() {
+    let model = tiny();
+    let mut llama = llama(&model, Attention::Plain);
+    llama.layers[0].input_layernorm.eps = 1e-6;
+    let weight = &mut llama.layers[2].input_layernorm.weight;
+    *weight = (&*weight + 1.0).unwrap();
+    let outcomes = judged(&model, sound(llama), &["01"]);
+    assert_eq!(named(&outcomes), ["norm-eps", "norm-plus-one"]);
+}
+
+#[test]
+fn eps_and_exchanged_halves_are_named_each_at_its_own() {
+    let model = tiny();
+    let mut llama = llama(&model, Attention::Plain);
+    for block in &mut llama.layers {
+        block.input_layernorm.eps = 1e-6;
+        std::mem::swap(&mut block.mlp.gate_proj, &mut block.mlp.up_proj);
+    }
+    let outcomes = judged(&model, sound(llama), &["01", "05"]);
+    assert_eq!(named(&outcomes), ["norm-eps", "gate-up-swapped"]);
+}
+
 #[rstest]
 fn a_sound_port_is_accused_of_nothing(#[values(Attention::Plain, Attention::Fused)] path: Attention) {
     let model = tiny();

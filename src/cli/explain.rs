@@ -61,7 +61,7 @@ fn meant(spelling: Option<&str>) -> String {
 }
 
 fn explanation(checkpoint: &Checkpoint) -> String {
-    let Checkpoint { id, name, judges, how, trips } = checkpoint;
+    let Checkpoint { id, name, judges, how, trips, suspects } = checkpoint;
     let mut text = paint::heading(&format!("{id} {name}")) + "\n";
     let mut row = |label: &str, said: &str| text += &wrapped(label, said);
     row("judges", judges);
@@ -100,9 +100,8 @@ fn explanation(checkpoint: &Checkpoint) -> String {
     for (n, trip) in trips.iter().enumerate() {
         row(if n == 0 { "trips" } else { "" }, &format!("- {trip}"));
     }
-    let mistakes: Vec<&str> = mistakes::at(id).map(|mistake| mistake.name).collect();
-    if !mistakes.is_empty() {
-        row("mistakes", &mistakes.join(", "));
+    if !suspects.is_empty() {
+        row("suspects", &suspects.join(", "));
     }
     row("run", &format!("rbees-check run {id}"));
     text

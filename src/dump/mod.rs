@@ -14,6 +14,7 @@ mod naming;
 mod npy;
 mod operation;
 mod orders;
+mod pair;
 mod replay;
 mod truth;
 
@@ -27,6 +28,7 @@ use self::arrays::{AGAIN, Arrays, Entry};
 use self::form::{Axes, Form, Held, Misfit, Want};
 pub use self::judged::{Coverage, Judged};
 pub use self::map::NameMap;
+pub use self::pair::Pair;
 pub use self::replay::Guilt;
 use crate::probe::{Arithmetic, Kind, Layout, Site};
 use crate::reference::{Place, Reference};

@@ -55,7 +55,7 @@ fn diagnose(replay: &Replay<'_>, red: Red, first_layer_agrees: bool) -> Option<s
         site,
         weights,
         dtype: fed_as(replay.dump),
-        layout: red.held.layout,
+        layout: red.held.layout.clone(),
         hides: replay.dump.hides(),
         tokens: replay.machine.at(&places),
         all: replay.machine.tokens.clone(),

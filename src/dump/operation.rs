@@ -59,10 +59,7 @@ impl<'a> Machine<'a> {
     /// A weight that cannot be read, an id that the embedding does not have.
     pub(super) fn compute(&self, site: Site, inputs: &[&Placed]) -> Result<Option<Placed>> {
         let rows = match (site.kind, inputs) {
-            (Kind::Embed, []) => match self.weights {
-                Some(weights) => Some(self.embedding(weights)?),
-                None => None,
-            },
+            (Kind::Embed, []) => self.embedding()?,
             (Kind::InputNorm | Kind::PostNorm | Kind::FinalNorm, [x]) => self.norm(site, x)?,
             (Kind::QRope | Kind::KRope, [x]) => self.config.map(|config| self.rotated(config, x)),
             (Kind::Scores, [q, k]) => self.config.map(|config| self.scores(config, q, k)),
@@ -79,14 +76,22 @@ impl<'a> Machine<'a> {
         Ok(rows.map(|rows| Placed { rows, places }))
     }
 
-    fn embedding(&self, weights: &Weights) -> Result<Rows> {
-        Matrix::read(weights, "model.embed_tokens.weight")?.rows(&self.tokens.ids)
+    /// The weights, if `name` is among them: those of a bundle are a part.
+    fn with(&self, name: &str) -> Option<&'a Weights> {
+        self.weights.filter(|weights| weights.shape(name).is_some())
+    }
+
+    fn embedding(&self) -> Result<Option<Rows>> {
+        const NAME: &str = "model.embed_tokens.weight";
+        let Some(weights) = self.with(NAME) else { return Ok(None) };
+        Matrix::read(weights, NAME)?.rows(&self.tokens.ids).map(Some)
     }
 
     /// The weight of the norm at `site` and its ε.
     pub(super) fn norm_weight(&self, site: Site) -> Result<Option<(Vec<f64>, f64)>> {
-        let Some(weights) = self.weights else { return Ok(None) };
-        Ok(Some((vector(weights, &format!("{site}.weight"))?, weights.config().rms_norm_eps)))
+        let name = format!("{site}.weight");
+        let Some(weights) = self.with(&name) else { return Ok(None) };
+        Ok(Some((vector(weights, &name)?, weights.config().rms_norm_eps)))
     }
 
     fn norm(&self, site: Site, x: &Placed) -> Result<Option<Rows>> {
@@ -94,15 +99,20 @@ impl<'a> Machine<'a> {
         Ok(weight.map(|(weight, eps)| rms_norm(&x.rows, &weight, eps)))
     }
 
+    /// The weights and the name of the matrix that is multiplied with at `site`.
+    fn matrix(&self, site: Site) -> Option<(&'a Weights, String)> {
+        let name = matrix_of(site, self.weights?.config());
+        Some((self.with(&name)?, name))
+    }
+
     /// The matrix that is multiplied with at `site`, `[out, in]` in float32.
     pub(super) fn weight(&self, site: Site) -> Result<Option<Tensor>> {
-        let Some(weights) = self.weights else { return Ok(None) };
-        weights.canonical(&matrix_of(site, weights.config())).map(Some)
+        self.matrix(site).map(|(weights, name)| weights.canonical(&name)).transpose()
     }
 
     fn product(&self, site: Site, x: &Placed) -> Result<Option<Rows>> {
-        let Some(weights) = self.weights else { return Ok(None) };
-        let matrix = Matrix::read(weights, &matrix_of(site, weights.config()))?;
+        let Some((weights, name)) = self.matrix(site) else { return Ok(None) };
+        let matrix = Matrix::read(weights, &name)?;
         match matrix.shape().1 == x.rows.width {
             true => linear(&x.rows, &matrix).map(Some),
             false => Ok(None),

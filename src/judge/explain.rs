@@ -11,7 +11,7 @@ use crate::Result;
 use crate::compare::{Noise, Scale};
 use crate::oracle::{Rows, Tokens};
 use crate::port::Traits;
-use crate::probe::{Kind, Site};
+use crate::probe::Site;
 use crate::reference::{Place, Reference, Truth};
 use crate::suspects::{self, Diagnosis, Evidence, Stored};
 use crate::weights::{Config, Weights};
@@ -26,17 +26,17 @@ pub(super) struct Kept {
 /// What one drive has shown.
 #[derive(Default)]
 pub(super) struct Seen {
-    /// The first wrong tensor of each kind.
-    pub kept: BTreeMap<Kind, Kept>,
+    /// What was wrong of each site first.
+    pub kept: BTreeMap<Site, Kept>,
     /// The port's own keys and values of padding.
     pub pads: Pads,
 }
 
 impl Seen {
     /// Adds what a later call of the drive has shown.
-    pub fn add(&mut self, kept: BTreeMap<Kind, Kept>, pads: Pads) {
-        kept.into_iter().for_each(|(kind, red)| {
-            self.kept.entry(kind).or_insert(red);
+    pub fn add(&mut self, kept: BTreeMap<Site, Kept>, pads: Pads) {
+        kept.into_iter().for_each(|(site, red)| {
+            self.kept.entry(site).or_insert(red);
         });
         pads.into_iter().for_each(|(site, rows)| self.pads.entry(site).or_default().extend(rows));
     }
@@ -76,7 +76,7 @@ pub(crate) fn corrected(weights: &Weights, theirs: &crate::reference::Config) ->
     weights
 }
 
-/// Explains the first red site of each kind. `truth` is what the findings were held against.
+/// Explains each red site: two layers may have two mistakes. `truth` is what the findings were held against.
 pub(super) fn explain<'t>(
     around: &Around<'_>,
     seen: &Seen,

@@ -1,5 +1,6 @@
 //! Drives a model through checkpoints → verdicts.
 
+mod convention;
 mod explain;
 mod facts;
 mod greedy;
@@ -9,6 +10,7 @@ mod noise;
 mod pieces;
 pub(crate) mod rows;
 mod sampling;
+mod single;
 mod sites;
 mod tokens;
 mod unjudged;
@@ -17,6 +19,7 @@ mod watch;
 
 pub(crate) use self::explain::corrected;
 pub use crate::port::{LlamaPort, Port, Traits};
+pub(crate) use single::single;
 pub(crate) use sites::judge as judge_sites;
 pub use unjudged::laws_alone;
 pub use verdict::{Finding, Outcome, Status, Verdict};
@@ -217,7 +220,13 @@ fn sites(subject: &mut Subject<'_>, views: &[View], factor: &Factor, outcome: &m
             for view in views.iter().filter(|view| subject.feed.is_none_or(|feed| feed == view.feed)) {
                 // Under another feed a site's inputs are the port's own: nothing stands still to reason from.
                 let around = Some(&weights).filter(|_| view.feed == Feed::Site);
-                outcome.findings.extend(sites::judge(&mut **port, case, view, factor.times, around)?);
+                let mut findings = sites::judge(&mut **port, case, view, factor.times, around)?;
+                if view.feed == Feed::Site && findings.iter().any(convention::may_be) {
+                    let said =
+                        convention::settle(&mut **port, case, view, factor.times, &weights, &mut findings)?;
+                    outcome.notes.extend(said.filter(|note| !outcome.notes.contains(note)));
+                }
+                outcome.findings.append(&mut findings);
             }
             let traits = port.traits();
             let hidden: Vec<&str> = views

@@ -24,8 +24,20 @@ pub(crate) fn judge(
     weights: Option<&Weights>,
 ) -> Result<Vec<Finding>> {
     let traits = port.traits();
+    judge_as(port, &traits, case, view, factor, weights)
+}
+
+/// As [`judge`], of a port of these traits.
+pub(super) fn judge_as(
+    port: &mut dyn Port,
+    traits: &Traits,
+    case: &Reference,
+    view: &View,
+    factor: f64,
+    weights: Option<&Weights>,
+) -> Result<Vec<Finding>> {
     let truth = |site: Site| {
-        let judged = claims(view, case, site, &traits);
+        let judged = claims(view, case, site, traits);
         judged.then(|| case.truth_on(traits.arithmetic, view.feed, site)).flatten()
     };
     let judges = |site, place| view.feed != Feed::Site || clean(case, site, place, traits.layers);
@@ -33,7 +45,7 @@ pub(crate) fn judge(
     let mut watch = Watch {
         expect: Expect { truth: &truth, judges: &judges, noise: &noise, factor },
         fed: Some((case, view.feed)),
-        traits: &traits,
+        traits,
         batch: case.batch(),
         window: 0..case.length(),
         verdicts: Default::default(),
@@ -60,10 +72,10 @@ pub(crate) fn judge(
         case.sites().filter(|&site| truth(site).is_some()).map(finding).collect();
     if let Some(weights) = weights {
         if view.feed != Feed::Site {
-            let first = kept.values().map(|red| red.site).min();
-            kept.retain(|_, red| Some(red.site) == first);
+            let first = kept.keys().min().copied();
+            kept.retain(|site, _| Some(*site) == first);
         }
-        let around = Around { weights, case, traits: &traits };
+        let around = Around { weights, case, traits };
         explain::explain(&around, &explain::Seen { kept, pads }, &truth, &noise, factor, &mut findings);
     }
     Ok(findings)

@@ -150,8 +150,9 @@ impl Outcome {
         self.findings.iter().filter(|f| share(f) >= 0.0).max_by(|a, b| share(a).total_cmp(&share(b)))
     }
 
-    /// The mistakes that explain what failed, in forward order, each once. Where one kind of site was
-    /// looked into in several cases, a mistake must explain all that could be explained.
+    /// The mistakes that explain what failed, in forward order, each once. Of one kind of site a mistake
+    /// that explains all that could be explained is enough; where there is none, as when two layers have two
+    /// mistakes, each layer's own are named that no mistake before it explains.
     pub fn named(&self) -> Vec<&Named> {
         let mut explained: Vec<(&Finding, &Diagnosis)> = self
             .failures()
@@ -161,11 +162,20 @@ impl Outcome {
         let mut all: Vec<&Named> = Vec::new();
         for (finding, diagnosis) in &explained {
             let kind = |f: &Finding| f.site.map(|site| site.kind);
-            for named in &diagnosis.named {
-                let known = |d: &Diagnosis| d.named.iter().any(|other| other.mistake == named.mistake);
-                let mut alike =
-                    explained.iter().filter(|(f, _)| f.site.is_some() && kind(f) == kind(finding));
-                if alike.all(|(_, d)| known(d)) && !all.iter().any(|other| other.mistake == named.mistake) {
+            let alike = |same: &dyn Fn(&Finding) -> bool| -> Vec<&Diagnosis> {
+                explained.iter().filter(|(f, _)| f.site.is_some() && same(f)).map(|(_, d)| *d).collect()
+            };
+            let (of_kind, of_site) =
+                (alike(&|f| kind(f) == kind(finding)), alike(&|f| f.site == finding.site));
+            let in_all = |ds: &[&Diagnosis], named: &Named| ds.iter().all(|d| has(&d.named, named.mistake));
+            let common = of_kind.first().is_none_or(|d| d.named.iter().any(|named| in_all(&of_kind, named)));
+            let told = all.iter().any(|known| has(&diagnosis.named, known.mistake));
+            if !common && told {
+                continue;
+            }
+            let alike = if common { &of_kind } else { &of_site };
+            for named in diagnosis.named.iter().filter(|named| in_all(alike, named)) {
+                if !all.iter().any(|other| other.mistake == named.mistake) {
                     all.push(named);
                 }
             }
@@ -177,4 +187,8 @@ impl Outcome {
     pub fn failures(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|f| f.status() == Status::Failed)
     }
+}
+
+fn has(named: &[Named], mistake: &str) -> bool {
+    named.iter().any(|other| other.mistake == mistake)
 }

@@ -47,8 +47,8 @@ pub(super) struct Watch<'a> {
     pub incomparable: BTreeMap<Site, usize>,
     /// How much of its budget each row of a site used.
     pub shares: BTreeMap<Site, Shares>,
-    /// The first wrong tensor of each kind, as it was handed over.
-    pub kept: BTreeMap<Kind, Kept>,
+    /// What was wrong, as it was handed over.
+    pub kept: BTreeMap<Site, Kept>,
     /// The port's own keys and values of padding, which no truth is stored of.
     pub pads: Pads,
 }
@@ -67,7 +67,7 @@ impl Probe for Watch<'_> {
             if let Some(verdict) = self.judge(site, &tensor, truth, columns.as_deref())? {
                 if matches!(verdict, Verdict::Differs(_)) {
                     let (tensor, window) = (tensor.clone(), self.window.clone());
-                    self.kept.entry(site.kind).or_insert(Kept { site, tensor, window });
+                    self.kept.entry(site).or_insert(Kept { site, tensor, window });
                 }
                 self.verdicts.insert(site, verdict);
             }

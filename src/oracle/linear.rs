@@ -22,6 +22,16 @@ impl Matrix {
         Ok(Self(tensor.to_dtype(DType::F64)?))
     }
 
+    /// Rows `ids` of the tensor `name`, dequantised, `[ids, in]`.
+    ///
+    /// # Errors
+    /// No such tensor, one that is no matrix, or an id past its last row.
+    pub fn read_rows(weights: &Weights, name: &str, ids: &[u32]) -> Result<Self> {
+        let tensor = weights.canonical(name)?;
+        tensor.dims2()?;
+        Ok(Self(tensor.index_select(&Tensor::new(ids, &Device::Cpu)?, 0)?.to_dtype(DType::F64)?))
+    }
+
     /// `[in, out]`.
     ///
     /// # Errors

@@ -82,7 +82,9 @@ impl Tables {
 
 fn pairing(e: &Evidence<'_>, rope: &Rope) -> Result<Vec<Turned<Rope>>> {
     let d = e.config().head_dim;
-    let (pairs, says, fix) = match e.layout {
+    let (pairs, says, fix) = match &e.layout {
+        // An order that nobody has named: the other pairing of it is as good as any.
+        Layout::Permuted(_) => return Ok(vec![]),
         Layout::Reference => (
             Pairing::Neighbours.pairs(d),
             "you rotate neighbouring elements, 2i with 2i + 1; these weights want halves, i with i + head_dim/2",

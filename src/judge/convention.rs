@@ -1,0 +1,183 @@
+//! Convention or mistake? Rows of q and k in another order within their heads, the same in all of them,
+//! are a convention if the scores come right of it: a score is a sum over the head, in any order.
+//!
+//! A rotation of both leaves scores right too (every position one too high), and is no permutation: it
+//! stays a mistake, for it breaks as soon as a cache or a batch disagrees.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::sites::{self, input};
+use super::verdict::{Finding, Status, Verdict};
+use super::watch::{Expect, Record, Watch};
+use crate::Result;
+use crate::checkpoints::View;
+use crate::compare::Budget;
+use crate::port::{Port, Traits};
+use crate::probe::{Kind, Layout, Site};
+use crate::reference::{Feed, Reference, Truth};
+use crate::weights::Weights;
+
+/// What such an order touches.
+const KINDS: [Kind; 4] = [Kind::QProj, Kind::KProj, Kind::QRope, Kind::KRope];
+
+/// Is it something that a convention could explain?
+pub(super) fn may_be(finding: &Finding) -> bool {
+    let touched = finding.site.is_some_and(|site| KINDS.contains(&site.kind));
+    touched && matches!(finding.verdict, Verdict::Differs(_))
+}
+
+/// Where q and k lie in an order of their own by convention, judges again in that order, and says so.
+pub(super) fn settle(
+    port: &mut dyn Port,
+    case: &Reference,
+    view: &View,
+    factor: f64,
+    weights: &Weights,
+    findings: &mut Vec<Finding>,
+) -> Result<Option<String>> {
+    let Some(layout) = found(port, case, factor, weights.config().head_dim)? else { return Ok(None) };
+    let traits = lying(&port.traits(), &layout);
+    *findings = sites::judge_as(port, &traits, case, view, factor, Some(weights))?;
+    Ok(Some(format!("convention, {}: rows of q and k lie {layout}; scores come right of it", traits.path)))
+}
+
+/// The order in which the port's q and k lie, if it is a convention: what it computes from a block's
+/// true input is, in that order, truth from q_proj to the scores.
+fn found(port: &mut dyn Port, case: &Reference, factor: f64, head_dim: usize) -> Result<Option<Layout>> {
+    let traits = port.traits();
+    if KINDS.iter().any(|&kind| traits.layout(kind) != Layout::Reference) {
+        return Ok(None); // it has said how they lie
+    }
+    let Some(layout) = order(port, &traits, case, factor, head_dim)? else { return Ok(None) };
+    let traits = lying(&traits, &layout);
+    Ok(scores_come_right(port, &traits, case, factor)?.then_some(layout))
+}
+
+/// The port's traits, with q and k in this order.
+fn lying(traits: &Traits, layout: &Layout) -> Traits {
+    Traits { layouts: KINDS.map(|kind| (kind, layout.clone())).into(), ..traits.clone() }
+}
+
+/// The one order of a head's columns in which the port's queries and keys are truth; none if they lie as
+/// truth does.
+fn order(
+    port: &mut dyn Port,
+    traits: &Traits,
+    case: &Reference,
+    factor: f64,
+    head_dim: usize,
+) -> Result<Option<Layout>> {
+    let stored = |site: Site| case.truth(site).map(|truth| truth.places.clone()).unwrap_or_default();
+    let places = |site: Site| {
+        let clean = |&place: &_| sites::clean(case, site, place, traits.layers);
+        stored(site).iter().copied().filter(clean).collect()
+    };
+    let (fed, window) = (Some((case, Feed::Site)), 0..case.length());
+    let mut record = Record { fed, traits, places: &places, window, truth: BTreeMap::new() };
+    port.begin();
+    if port.forward(&input(case), &mut record).is_err() {
+        return Ok(None);
+    }
+    let projections = record
+        .truth
+        .iter()
+        .filter(|(site, got)| matches!(site.kind, Kind::QProj | Kind::KProj) && got.places.len() > 1);
+    let mut order: Option<Vec<usize>> = None;
+    for (&site, got) in projections {
+        let Some(want) = case.truth(site) else { continue };
+        let noise = |place| case.noise_on(traits.arithmetic, Feed::Site, site, place, traits.dtype);
+        let rows: Vec<(&[f64], &[f64], f64)> = (0..got.places.len())
+            .filter_map(|r| {
+                let at = want.places.binary_search(&got.places[r]).ok()?;
+                let budget = Budget::derive(want.scale(at), noise(got.places[r])?, factor, traits.dtype);
+                Some((got.row(r), want.row(at), budget.max))
+            })
+            .collect();
+        let columns = match &order {
+            Some(columns) => Some(columns.clone()).filter(|columns| lies(&rows, columns)),
+            None => (0..head_dim).map(|j| column(&rows, j, head_dim)).collect(),
+        };
+        let Some(columns) = columns else { return Ok(None) };
+        order = Some(columns);
+    }
+    Ok(order.filter(|columns| is_permutation(columns)).and_then(|columns| named(columns, head_dim)))
+}
+
+/// The column of every head that holds column `j` of truth's.
+fn column(rows: &[(&[f64], &[f64], f64)], j: usize, head_dim: usize) -> Option<usize> {
+    let same = |c: usize| {
+        let heads = |width: usize| (0..width).step_by(head_dim);
+        let agrees = |(got, want, budget): &(&[f64], &[f64], f64)| {
+            heads(want.len()).all(|head| (got[head + c] - want[head + j]).abs() <= *budget)
+        };
+        got_as_wide(rows, head_dim) && rows.iter().all(agrees)
+    };
+    // Where two columns are alike, its own place comes first.
+    std::iter::once(j).chain(0..head_dim).find(|&c| same(c))
+}
+
+fn got_as_wide(rows: &[(&[f64], &[f64], f64)], head_dim: usize) -> bool {
+    rows.iter().all(|(got, want, _)| got.len() == want.len() && want.len().is_multiple_of(head_dim))
+}
+
+/// Do all heads lie in this order?
+fn lies(rows: &[(&[f64], &[f64], f64)], columns: &[usize]) -> bool {
+    let d = columns.len();
+    let agrees = |(got, want, budget): &(&[f64], &[f64], f64)| {
+        (0..want.len()).all(|j| (got[j / d * d + columns[j % d]] - want[j]).abs() <= *budget)
+    };
+    got_as_wide(rows, d) && rows.iter().all(agrees)
+}
+
+fn is_permutation(columns: &[usize]) -> bool {
+    let mut sorted = columns.to_vec();
+    sorted.sort_unstable();
+    sorted.into_iter().eq(0..columns.len())
+}
+
+fn named(columns: Vec<usize>, head_dim: usize) -> Option<Layout> {
+    let interleaved = Layout::Interleaved { head_dim };
+    match () {
+        () if columns.iter().copied().eq(0..head_dim) => None,
+        () if interleaved.columns(head_dim).as_ref() == Some(&columns) => Some(interleaved),
+        () => Some(Layout::Permuted(Arc::from(columns))),
+    }
+}
+
+/// From each block's true input on its own values: q, k, their rotations and the scores, or where these are
+/// hidden the context, in this order. All of it must agree.
+fn scores_come_right(port: &mut dyn Port, traits: &Traits, case: &Reference, factor: f64) -> Result<bool> {
+    let product = if traits.shows(Kind::Scores) { Kind::Scores } else { Kind::Context };
+    let begins = |site: Site, place| {
+        let input = site.block_input().and_then(|input| case.truth(input));
+        input.is_some_and(|truth: &Truth| truth.places.binary_search(&place).is_ok())
+    };
+    let noise = |site, place| case.noise_on(traits.arithmetic, Feed::Block, site, place, traits.dtype);
+    let judged = |site: Site| KINDS.contains(&site.kind) || site.kind == product;
+    // Scores look at every key: all of the block's input must be truth.
+    let whole = |site: Site| case.places().iter().all(|&place| begins(site, place));
+    let truth = |site: Site| {
+        let fit = judged(site) && whole(site);
+        fit.then(|| case.truth_on(traits.arithmetic, Feed::Block, site)).flatten()
+    };
+    let mut watch = Watch {
+        expect: Expect { truth: &truth, judges: &|_, _| true, noise: &noise, factor },
+        fed: Some((case, Feed::Block)),
+        traits,
+        batch: case.batch(),
+        window: 0..case.length(),
+        verdicts: Default::default(),
+        incomparable: Default::default(),
+        shares: Default::default(),
+        kept: Default::default(),
+        pads: Default::default(),
+    };
+    port.begin();
+    if port.forward(&input(case), &mut watch).is_err() {
+        return Ok(false);
+    }
+    let seen = |kind: Kind| watch.verdicts.keys().any(|site| site.kind == kind);
+    let pass = |verdict: &Verdict| verdict.status() == Status::Passed;
+    Ok(KINDS.into_iter().chain([product]).all(seen) && watch.verdicts.values().all(pass))
+}

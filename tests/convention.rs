@@ -1,0 +1,155 @@
+//! Two ports may keep the elements of a head in different orders and both be right: unpermuted weights
+//! with the rotation that goes with them are a convention. Either alone is a mistake.
+
+#[allow(dead_code, reason = "each test file alters some of it")]
+mod altered;
+
+use std::collections::BTreeMap;
+
+use altered::{Altered, Instead, judged, llama, named, nothing, sound, tiny};
+use candle_core::{D, Tensor};
+use proptest::prelude::*;
+use rbees_check::Result;
+use rbees_check::judge::{Outcome, Status};
+use rbees_check::model::{Attention, Llama, Projection};
+use rbees_check::probe::{Kind, Site};
+use rbees_check::weights::RopeLayout;
+use rstest::rstest;
+
+const HEAD_DIM: usize = 32;
+
+/// Rows of `projection`, `[heads * 32, in]`, in the order `from(j)` within each head.
+fn reordered(projection: &Projection, from: impl Fn(usize) -> usize) -> Projection {
+    let weight = projection.floats().unwrap();
+    let rows: Vec<u32> =
+        (0..weight.dims()[0]).map(|j| (j / HEAD_DIM * HEAD_DIM + from(j % HEAD_DIM)) as u32).collect();
+    let rows = Tensor::new(rows, weight.device()).unwrap();
+    candle_nn::Linear::new(weight.index_select(&rows, 0).unwrap(), None).into()
+}
+
+/// As GGUF has them: i beside i + 16.
+fn neighbours(j: usize) -> usize {
+    j / 2 + j % 2 * (HEAD_DIM / 2)
+}
+
+fn unpermuted(llama: &mut Llama) {
+    for block in &mut llama.layers {
+        block.self_attn.q_proj = reordered(&block.self_attn.q_proj, neighbours);
+        block.self_attn.k_proj = reordered(&block.self_attn.k_proj, neighbours);
+    }
+}
+
+fn interleaved(llama: &mut Llama) {
+    llama.rope.layout = RopeLayout::Interleaved;
+}
+
+fn both(llama: &mut Llama) {
+    unpermuted(llama);
+    interleaved(llama);
+}
+
+const STAGES: &[&str] = &["01B", "02", "03", "04", "06", "07"];
+
+fn notes(outcomes: &[Outcome]) -> String {
+    outcomes.iter().flat_map(|outcome| &outcome.notes).cloned().collect::<Vec<_>>().join("\n")
+}
+
+#[rstest]
+fn unpermuted_rows_with_the_rotation_that_goes_with_them_are_a_convention(
+    #[values(Attention::Plain, Attention::Fused)] path: Attention,
+) {
+    let model = tiny();
+    let mut llama = llama(&model, path);
+    both(&mut llama);
+    let outcomes = judged(&model, sound(llama), STAGES);
+    for outcome in &outcomes {
+        assert_eq!(outcome.status(), Status::Passed, "{}", outcome.checkpoint.id);
+    }
+    let said = "rows of q and k lie as in GGUF, i beside i + head_dim/2; scores come right of it";
+    assert_eq!(notes(&outcomes[..2]).matches(said).count(), 2, "{}", notes(&outcomes));
+}
+
+#[rstest]
+#[case::weights_alone(unpermuted, "02", "unpermuted-qk")]
+#[case::rotation_alone(interleaved, "01B", "rope-pairing")]
+fn either_alone_is_a_mistake(#[case] alter: fn(&mut Llama), #[case] id: &str, #[case] mistake: &str) {
+    let model = tiny();
+    let mut llama = llama(&model, Attention::Plain);
+    alter(&mut llama);
+    let outcomes = judged(&model, sound(llama), &[id]);
+    assert_eq!(outcomes[0].status(), Status::Failed);
+    assert_eq!((named(&outcomes), notes(&outcomes).as_str()), (vec![mistake], ""));
+}
+
+/// An order that no file has.
+fn scrambled(j: usize) -> usize {
+    (5 * j + 3) % HEAD_DIM
+}
+
+/// The last axis of x, heads of it, in the order `from`.
+fn heads_in(x: &Tensor, from: impl Fn(usize) -> usize) -> Result<Tensor> {
+    let width = x.dim(D::Minus1)?;
+    let order: Vec<u32> = (0..width).map(|j| (j / HEAD_DIM * HEAD_DIM + from(j % HEAD_DIM)) as u32).collect();
+    Ok(x.contiguous()?.index_select(&Tensor::new(order, x.device())?, D::Minus1)?)
+}
+
+/// q, k and their rotations lie scrambled; what is rotated is looked up as it was handed over.
+fn scrambles(site: Site, x: &Tensor, seen: &BTreeMap<Site, Tensor>) -> Result<Option<Tensor>> {
+    let from = match site.kind {
+        Kind::QProj | Kind::KProj => return Ok(Some(heads_in(x, scrambled)?)),
+        Kind::QRope => Kind::QProj,
+        Kind::KRope => Kind::KProj,
+        _ => return Ok(None),
+    };
+    let right = |j: usize| (0..HEAD_DIM).find(|&i| scrambled(i) == j).unwrap();
+    let x = heads_in(&seen[&Site { kind: from, ..site }], right)?; // [b, s, heads * 32]
+    let (b, s, width) = x.dims3()?;
+    let x = x.reshape((b, s, width / HEAD_DIM, HEAD_DIM))?.transpose(1, 2)?.contiguous()?;
+    let angles = (0..s).flat_map(|p| (0..16).map(move |i| p as f64 * 3e4f64.powf(-f64::from(i) / 16.0)));
+    let (sin, cos): (Vec<f32>, Vec<f32>) = angles.map(|a| (a.sin() as f32, a.cos() as f32)).unzip();
+    let table = |values| Tensor::from_vec(values, (s, 16), x.device());
+    let turned = candle_nn::rotary_emb::rope(&x, &table(cos)?, &table(sin)?)?;
+    Ok(Some(heads_in(&turned, scrambled)?))
+}
+
+/// As [`scrambles`], the keys left in order: their products with the queries are another's.
+fn scrambles_queries(site: Site, x: &Tensor, seen: &BTreeMap<Site, Tensor>) -> Result<Option<Tensor>> {
+    match site.kind {
+        Kind::QProj | Kind::QRope => scrambles(site, x, seen),
+        _ => Ok(None),
+    }
+}
+
+#[rstest]
+#[case::of_both(scrambles, Status::Passed)]
+#[case::of_the_queries(scrambles_queries, Status::Failed)]
+fn any_order_that_queries_and_keys_share_is_a_convention(#[case] before: Instead, #[case] status: Status) {
+    let model = tiny();
+    let port = Altered { before, behind: nothing, ..sound(llama(&model, Attention::Plain)) };
+    let outcomes = judged(&model, port, &["01B", "02"]);
+    assert!(outcomes.iter().all(|outcome| outcome.status() == status), "{}", notes(&outcomes));
+    assert_eq!(notes(&outcomes).contains("(0 lies at"), status == Status::Passed, "{}", notes(&outcomes));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rows_in_any_other_order_are_found_one_by_one(
+        order in Just((0..HEAD_DIM).collect::<Vec<_>>()).prop_shuffle(),
+    ) {
+        let first = (0..HEAD_DIM).find(|&j| order[j] != j);
+        prop_assume!(first.is_some());
+        let (first, model) = (first.unwrap(), tiny());
+        let mut llama = llama(&model, Attention::Plain);
+        for block in &mut llama.layers {
+            block.self_attn.q_proj = reordered(&block.self_attn.q_proj, |j| order[j]);
+        }
+        let outcomes = judged(&model, sound(llama), &["02"]);
+        prop_assert_eq!(named(&outcomes), ["unpermuted-qk"]);
+        let says = outcomes[0].named()[0].says.clone();
+        let moved = 6 * (0..HEAD_DIM).filter(|&j| order[j] != j).count();
+        let expected = format!("{moved} of 192 are moved, row {first} is row {}", order[first]);
+        prop_assert!(says.ends_with(&expected), "{says}: {expected}");
+    }
+}
