@@ -2,8 +2,7 @@
 
 mod llama;
 
-use rbees_check::check::Check;
-use rbees_check::reference::Reference;
+use rbees_check::{Check, Reference};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let model = llama::Llama::open("fixtures/tiny-llama".as_ref())?;

@@ -16,6 +16,7 @@
 
     uv run scripts/plant_in_torch.py                        fixtures/torch-mistakes: what decides, 10 mistakes and none
     uv run scripts/plant_in_torch.py --whole --out DIR      every stored site under every feed
+    uv run scripts/plant_in_torch.py --dumps DIR            a pass of its own for each, by dump_torch.py, for `run --dump`
 
 (or `python` in a venv with the versions above.) The harness is held to these: none of its own code, and nobody's
 idea of a port, makes the tensors that it must catch. SmolLM2-135M runs its stored case `short` in float32 with
@@ -26,6 +27,7 @@ a mistake; unless --whole, a mistake holds only what differs bit for bit from `n
 """
 
 import argparse
+import json
 import os
 import sys
 from contextlib import ExitStack
@@ -47,11 +49,13 @@ try:
     from capture.noise import FEEDS, feeds
     from capture.taps import run
     from capture.texts import FRANCE
+    from dump_torch import record
 except ImportError as missing:
     print(f"error: {missing}\nhint: `uv run scripts/plant_in_torch.py`, or install what its head lists", file=sys.stderr)
     sys.exit(2)
 
 SHORT = models.REPOSITORY / "fixtures/smollm2-135m/short"
+TINY = models.REPOSITORY / "fixtures/tiny-llama"
 OUT = models.REPOSITORY / "fixtures/torch-mistakes"
 HONEST = "none"
 
@@ -70,7 +74,10 @@ def norm_plus_one(model):
 
 def rope_theta(model):
     """rope's θ is 10000, the default, where the config says 100000"""
-    return [(model.model.rotary_emb.config, "rope_parameters", model.config.rope_parameters | {"rope_theta": 1e4})]
+    rotary = model.model.rotary_emb
+    steps = torch.arange(0, model.config.head_dim, 2) / model.config.head_dim
+    return [(rotary.config, "rope_parameters", model.config.rope_parameters | {"rope_theta": 1e4}),
+            (rotary, "inv_freq", 1e4**-steps)]  # capture/ reads the first, transformers the second
 
 
 def rope_pairing(model):
@@ -201,13 +208,34 @@ def make(model, case, truth, options):
         "mistakes": {name: plant.__doc__ for name, plant in PLANTS.items()}, "provenance": provenance})
 
 
+def dump(model, ids, options):
+    """One pass under each mistake, recorded as any pass is: DIR/<mistake>.safetensors"""
+    options.dumps.mkdir(parents=True, exist_ok=True)
+    for name, plant in {HONEST: none, **PLANTS}.items():
+        if options.only in (None, name):
+            with ExitStack() as stack:
+                for where, what, by_what in plant(model.stock):
+                    stack.enter_context(mock.patch.object(where, what, by_what))
+                stack.enter_context(torch.inference_mode())
+                stack.enter_context(record(options.dumps / f"{name}.safetensors"))
+                model.stock(torch.tensor(ids), use_cache=False)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="default fixtures/torch-mistakes")
     parser.add_argument("--whole", action="store_true", help="every stored site under every feed (6 MB a mistake)")
+    parser.add_argument("--dumps", type=Path, metavar="DIR", help="whole passes for `rbees-check run --dump`")
+    parser.add_argument("--only", choices=(HONEST, *PLANTS), help="with --dumps: this one")
+    parser.add_argument("--tiny", action="store_true", help="with --dumps: tiny-llama and its case short")
     options = parser.parse_args()
     torch.set_num_threads(1)  # as the references were captured
+    if options.dumps and options.tiny:
+        short = json.loads((TINY / "short/manifest.json").read_text(encoding="utf-8"))
+        return dump(models.Model("tiny-llama", TINY), short["ids"], options)
     model = models.Model("smollm2-135m", models.smollm2_path())
+    if options.dumps:
+        return dump(model, [tokens.ids_of(model, FRANCE)], options)
     case = Case("short", [tokens.ids_of(model, FRANCE)], [FRANCE], layers=[0, 1, 14, 29])
     with np.load(SHORT / "reference.npz") as stored:
         truth = {site: torch.from_numpy(stored[site]) for site in stored.files}

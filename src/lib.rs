@@ -1,39 +1,9 @@
 //! Numbered checkpoints for Llama ports on Candle: which stage is the first that is wrong?
 //!
-//! # The map
-//!
-//! ```text
-//! weights, tokenizer ─► models ─┐            a name → weights, tokenizer, references
-//! model ─► generate             ├─► judge ─► report
-//! reference ─► checkpoints ─────┘            drives a port through a checkpoint → verdicts → text
-//! dump ─► report                             a pass that any port recorded: truth, and replay
-//! probe, compare                             the seam, and two tensors under a budget
-//! oracle ─► suspects ─► judge                the float64 Llama, right and under each known mistake
-//! check ─► judge, report                     a forward pass of your own, in a test of your own
-//! mistakes ─► plants ─► selftest             what ports do wrong, made for real, and caught
-//! ```
-//!
-//! # The words
-//!
-//! | word | means |
-//! | --- | --- |
-//! | [site](probe::Site) | one named tensor of the forward pass, by its Hugging Face module path |
-//! | [probe](probe::Probe) | what a model hands each site to; it returns the one the model goes on with |
-//! | [reference](reference::Reference) | stored truth at the sites of one case, and PyTorch's noise there |
-//! | [feed](reference::Feed) | where truth enters: after every site, at each block's input, nowhere |
-//! | [budget](compare::Budget) | how far from truth a row may be: scale · (factor · noise + 4 ulp) |
-//! | [verdict](judge::Verdict) | what became of one site |
-//! | [checkpoint](checkpoints::Checkpoint) | a numbered stage: its sites, feeds, factor and reason |
-//! | [port](port::Port) | a model that can be judged |
-//! | [oracle](oracle::forward) | the plain float64 Llama |
-//! | [suspect](suspects::diagnose) | one known porting mistake: what the tensor would be under it |
-//!
-//! # In short
-//!
-//! In a test of your own, with a forward pass of your own:
+//! # In a test of your own
 //!
 //! ```
-//! use rbees_check::{check::Check, reference::Reference};
+//! use rbees_check::{Check, Reference};
 //! # use candle_core::{DType, Device, Tensor};
 //! # use rbees_check::{Result, check::Recorder, model::{Attention, Input, Llama}, models, reference::Batch};
 //! # struct Mine(Llama);
@@ -53,12 +23,23 @@
 //! # Ok::<(), rbees_check::Error>(())
 //! ```
 //!
-//! That is [`Reference::open`](reference::Reference::open), [`Check`](check::Check) and
-//! [`Checked`](check::Checked); the probe is a [`Recorder`](check::Recorder), and takes tensors or plain
-//! numbers. [`check`] says the rest, `examples/own_model.rs` is a whole model.
+//! Where the port is wrong, this panics with the first wrong stage, how it is wrong, and which mistake it
+//! was. What you need is little:
 //!
-//! A model with a cache is judged further by implementing [`port::Port`] for it, and putting it into
-//! [`judge::Subject::ports`]: `examples/cached_model.rs`. The project's own is judged like this:
+//! | | |
+//! | --- | --- |
+//! | [`Reference`] | opens a case: what a forward is given, and what it must compute |
+//! | [`Check`] | runs your forward against it; is told names, axes, dtype, weights |
+//! | [`Recorder`](check::Recorder) | the probe: takes a tensor, or plain numbers, by their site's name |
+//! | [`Checked`](check::Checked) | what became of it: `assert`, `assert_complete`, `report`, `outcomes` |
+//! | [`Kind`](probe::Kind) | the sites, by the names that they are tapped under |
+//! | [`Weights`](weights::Weights) | the model's weights, by which mistakes are named |
+//!
+//! [`check`] says how; `examples/own_model.rs` is a whole model. References of your own model are written by
+//! `scripts/capture_reference.py`; those of two tiny models are compiled in, see [`models::fixture`].
+//!
+//! A model with a cache is judged further, by every checkpoint: implement [`port::Port`] for it, and put it
+//! into [`judge::Subject::ports`], as `examples/cached_model.rs` does. The project's own is judged like this:
 //!
 //! ```
 //! use candle_core::{DType, Device};
@@ -71,7 +52,40 @@
 //! assert_eq!(outcome.status(), Status::Passed);
 //! # Ok::<(), rbees_check::Error>(())
 //! ```
+//!
+//! All else is the harness itself. It is public because the program and its tests are crates of their own,
+//! and changes as they need it.
+//!
+//! # The map
+//!
+//! ```text
+//! weights, tokenizer ─► models ─┐            a name → weights, tokenizer, references
+//! model ─► generate             ├─► judge ─► report
+//! reference ─► checkpoints ─────┘            drives a port through a checkpoint → verdicts → text
+//! dump ─► report                             a pass that any port recorded: truth, and replay
+//! probe, compare                             the seam, and two tensors under a budget
+//! oracle ─► suspects ─► judge                the float64 Llama, right and under each known mistake
+//! check ─► judge, report                     a forward pass of your own, in a test of your own
+//! judge ─► bundle ─► dump                    one red site as files that show it again
+//! mistakes ─► plants ─► selftest             what ports do wrong, made for real, and caught
+//! ```
+//!
+//! # The words
+//!
+//! | word | means |
+//! | --- | --- |
+//! | [site](probe::Site) | one named tensor of the forward pass, by its Hugging Face module path |
+//! | [probe](probe::Probe) | what a model hands each site to; it returns the one the model goes on with |
+//! | [reference](reference::Reference) | stored truth at the sites of one case, and PyTorch's noise there |
+//! | [feed](reference::Feed) | where truth enters: after every site, at each block's input, nowhere |
+//! | [budget](compare::Budget) | how far from truth a row may be: scale · (factor · noise + 4 ulp) |
+//! | [verdict](judge::Verdict) | what became of one site |
+//! | [checkpoint](checkpoints::Checkpoint) | a numbered stage: its sites, feeds, factor and reason |
+//! | [port](port::Port) | a model that can be judged |
+//! | [oracle](oracle::forward) | the plain float64 Llama |
+//! | [suspect](suspects::diagnose) | one known porting mistake: what the tensor would be under it |
 
+pub mod bundle;
 pub mod check;
 #[path = "../checkpoints/mod.rs"]
 pub mod checkpoints;
@@ -84,14 +98,18 @@ pub mod mistakes;
 pub mod model;
 pub mod models;
 pub mod oracle;
+#[doc(hidden)]
 pub mod plants;
 pub mod port;
 pub mod probe;
 pub mod reference;
 pub mod report;
+#[doc(hidden)]
 pub mod selftest;
 pub mod suspects;
 pub mod tokenizer;
 pub mod weights;
 
+pub use check::Check;
 pub use error::{Error, Result};
+pub use reference::Reference;

@@ -116,7 +116,9 @@ fn a_build_without_cuda_says_so() {
 #[test]
 fn a_folder_is_a_case_and_what_it_cannot_judge_is_skipped_in_sight() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tiny-llama/single");
-    assert_snapshot!("case-from-a-folder", told(&["run", "00", "01", "08", "09", "--case", folder]));
+    let run = |flag: &str| told(&["run", "00", "01", "08", "09", flag, folder]);
+    assert_snapshot!("case-from-a-folder", run("--case"));
+    assert_eq!(run("--references"), run("--case"));
 }
 
 #[test]

@@ -2,8 +2,7 @@
 //!
 //! ```no_run
 //! # fn forward(_: &rbees_check::reference::Batch, _: &mut rbees_check::check::Recorder) -> rbees_check::Result<()> { Ok(()) }
-//! use rbees_check::check::Check;
-//! use rbees_check::reference::Reference;
+//! use rbees_check::{Check, Reference};
 //!
 //! let reference = Reference::open("fixtures/tiny-llama/short")?;
 //! Check::against(&reference)
@@ -38,7 +37,7 @@
 //!
 //! ```
 //! # use candle_core::{Device, DType, Result, Tensor};
-//! # use rbees_check::{check::Check, reference::Reference};
+//! # use rbees_check::{Check, Reference};
 //! /// In the model: `&mut |_, tensor| Ok(tensor)` in production.
 //! type Tap<'a> = &'a mut dyn FnMut(&str, Tensor) -> Result<Tensor>;
 //! # fn forward(ids: &Tensor, tap: Tap) -> Result<Tensor> {
@@ -75,6 +74,7 @@ use names::Names;
 use runs::Run;
 
 /// One forward pass of a port, to be held against a reference.
+#[must_use = "nothing is judged before `run`"]
 pub struct Check<'a> {
     case: &'a Reference,
     weights: Option<&'a Weights>,

@@ -41,8 +41,8 @@ impl<'a> Recorder<'a> {
         self.tape
     }
 
-    /// Hands over the tensor at the site `name`. Go on with what comes back: it has the same shape,
-    /// dtype and device, and may hold truth instead.
+    /// Hands over the tensor at the site `name`, of the shape that [`Kind`] gives for it. Go on with what
+    /// comes back: it has the same shape, dtype and device, is contiguous, and may hold truth instead.
     ///
     /// # Errors
     /// A name that is no site, a site handed over before in this forward. [`Check::run`] returns it.

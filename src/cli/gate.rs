@@ -9,8 +9,9 @@ use rbees_check::reference::Fixture;
 use rbees_check::{Error, Result};
 
 use super::progress::Progress;
+use super::told::told;
 use super::verdicts::Key;
-use super::{device, run, say};
+use super::{device, say};
 
 /// The path that wants to speak.
 pub struct Path<'a> {
@@ -50,7 +51,7 @@ fn by_references(path: &Path<'_>, fixture: &Fixture, verbose: u8) -> Result<Gate
     let outcomes = judge::run_all(&mut subject, &checkpoints::ALL, |outcome| {
         progress.now(&format!("judging before the first text: {} passed", outcome.checkpoint.id));
         if verbose > 0 {
-            progress.aside(|| say(run::told(outcome, verbose - 1).trim_end()));
+            progress.aside(|| say(told(outcome, verbose - 1).trim_end()));
         }
     })?;
     drop(progress);

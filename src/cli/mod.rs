@@ -1,7 +1,9 @@
 //! The command line: one file a verb, and what they share.
 
 mod again;
+mod bundle;
 mod device;
+mod dump_known;
 mod dump_report;
 mod dumped;
 mod expect;
@@ -21,6 +23,7 @@ mod settings;
 mod speech;
 mod threads;
 mod token_lines;
+mod told;
 mod verdicts;
 
 use std::io::Write;

@@ -10,12 +10,14 @@ use rbees_check::report::{self, html};
 use rbees_check::{Error, Result};
 
 use super::again::Flags;
+use super::bundle::Bundling;
 use super::dumped::{Asked, Dumped};
 use super::expect::Expectations;
-use super::paint::{self, Out};
+use super::paint::Out;
 use super::progress::Progress;
 use super::reports::{self, Facts, Reports};
 use super::settings::Settings;
+use super::told::{ending, told, troubles};
 use super::{Common, DEFAULT_MODEL, Ending, Matmul, Path, device, explain, interrupt, say, speech, threads};
 
 #[derive(Args, Debug)]
@@ -41,6 +43,8 @@ pub struct Run {
     dumped: Dumped,
     #[command(flatten)]
     reports: Reports,
+    #[command(flatten)]
+    bundling: Bundling,
 }
 
 /// Where truth enters a forward pass.
@@ -69,6 +73,7 @@ impl Run {
         let flags = self.flags();
         let mut expected = self.settle(Settings::find()?);
         let earlier = self.reports.ready()?;
+        self.bundling.ready()?;
         if self.dumped.is_meant() {
             let Self { common, cases, dumped, reports, .. } = &self;
             let blocks = self.matmul.is_some_and(|matmul| matmul == Matmul::Quantized);
@@ -104,6 +109,7 @@ impl Run {
             })?;
             out.text(&self.reports.since(earlier.as_ref(), &report))?;
         }
+        self.bundling.write(&mut subject, &outcomes, &flags)?;
         let all_passed = outcomes.iter().all(|outcome| outcome.status() == Status::Passed);
         if all_passed && outcomes.len() == checkpoints::ALL.len() {
             drop(subject);
@@ -231,21 +237,6 @@ fn matmuls_named(matmuls: &[model::Matmul]) -> String {
     matmuls.iter().map(|matmul| matmul.name()).collect::<Vec<_>>().join(" and ")
 }
 
-/// Everything that is not as it should be, in paragraphs. `flags` run it again.
-pub fn troubles(outcomes: &[Outcome], expected: &Expectations, flags: &str, out: &mut Out) -> Result<()> {
-    for (outcome, detail) in outcomes.iter().filter_map(|o| Some((o, report::detail(o, flags)?))) {
-        out.line(paint::status(&detail, outcome.status()))?;
-    }
-    if let Some(first) = report::first_wrong(outcomes) {
-        out.line(format!("{first}\n"))?;
-    }
-    for stale in &expected.stale {
-        out.line(format!("stale: {stale}; take the expectation away\n"))?;
-    }
-    expected.notes.iter().for_each(|note| say(&format!("note: {note}")));
-    Ok(())
-}
-
 /// A case of the model's by its name, or any by its folder.
 pub fn read(model: &Model, case: &str) -> Result<Reference> {
     match &model.fixture {
@@ -265,29 +256,5 @@ pub fn read(model: &Model, case: &str) -> Result<Reference> {
             format!("--case {case}: no manifest.json there"),
             "give the folder of a captured case",
         )),
-    }
-}
-
-/// The line of a checkpoint, and as much of what stands behind it as is wanted.
-pub fn told(outcome: &Outcome, verbose: u8) -> String {
-    let mut text = format!("  {}\n", paint::status(&report::line(outcome), outcome.status()));
-    if verbose > 0 {
-        text += &report::verbose(outcome);
-    }
-    if verbose > 1 {
-        text.extend(outcome.findings.iter().map(|finding| format!("      {}\n", report::finding(finding))));
-    }
-    text
-}
-
-/// The worst of it. Where nothing passed nothing was judged, whatever was skipped.
-pub fn ending(outcomes: &[Outcome], stale: usize) -> Ending {
-    let any = |status| outcomes.iter().any(|outcome| outcome.status() == status);
-    if any(Status::Failed) || stale > 0 {
-        Ending::Failed
-    } else if any(Status::NotJudged) || !(any(Status::Passed) || any(Status::Expected)) {
-        Ending::NotJudged
-    } else {
-        Ending::Passed
     }
 }

@@ -78,12 +78,12 @@ impl Arrays {
         };
         if path.is_dir() {
             empty.folder()
+        } else if !path.exists() {
+            Err(Error::file(path, "no such file", "give what a recorder wrote: RBEES_DUMP says where"))
         } else if ends("safetensors") {
             empty.safetensors()
         } else if ends("npz") {
             empty.npz()
-        } else if !path.exists() {
-            Err(Error::file(path, "no such file", "give what a recorder wrote: RBEES_DUMP says where"))
         } else {
             let hint = "a dump is a .safetensors file, an .npz file, or a directory of .npy files";
             Err(Error::file(path, "not a dump by its name", hint))
@@ -110,6 +110,9 @@ impl Arrays {
         let bytes = Shared(Arc::new(self.map(&self.origin)?));
         let size = bytes.0.len() as u64;
         let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|e| self.fault(e))?;
+        if archive.has_duplicate_names() {
+            return Err(self.fault("a name is there twice"));
+        }
         for index in 0..archive.len() {
             let mut member = archive.by_index(index).map_err(|e| self.fault(e))?;
             let name = member.name().map_err(|e| self.fault(e))?.into_owned();

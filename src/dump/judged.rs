@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::form::Held;
+use super::replay::{self, Guilt, Replayed};
 use super::truth::{self, finding, lower, misfit};
-use super::{Against, Dump, Guilt, replay};
+use super::{Against, Dump};
 use crate::checkpoints::{self, Checkpoint, How};
 use crate::judge::{Finding, Outcome, Status, Verdict};
 use crate::probe::{Kind, Site};
@@ -21,17 +23,47 @@ pub struct Judged {
     pub left_truth: Option<Site>,
     /// The first operation that does not follow from its own inputs.
     pub guilty: Option<Guilt>,
-    /// Sites that were recorded and could not be computed again: their inputs, or weights, are missing.
-    pub unreplayed: Vec<Site>,
+    /// Sites that were recorded, and that nothing could be held against.
+    pub unjudged: Vec<Site>,
 }
 
 /// Findings by checkpoint.
 #[derive(Default)]
-struct Found(BTreeMap<&'static str, Vec<Finding>>);
+pub(super) struct Found(BTreeMap<&'static str, Vec<Finding>>);
 
 impl Found {
-    fn add(&mut self, checkpoint: &Checkpoint, finding: Finding) {
+    pub(super) fn add(&mut self, checkpoint: &Checkpoint, finding: Finding) {
         self.0.entry(checkpoint.id).or_default().push(finding);
+    }
+
+    /// Over a whole pass rounding may grow as large as the rows themselves. Replay speaks for such sites; how
+    /// many there are is said.
+    fn set_aside(&mut self, dtype: &str) -> Option<String> {
+        let silent = |f: &Finding| f.verdict == Verdict::Incomparable;
+        let spoken: BTreeSet<Site> =
+            self.0.values().flatten().filter(|f| !silent(f)).filter_map(|f| f.site).collect();
+        let of_passes = self.0.get_mut(whole().0.id)?;
+        let before = of_passes.len();
+        of_passes.retain(|f| !(silent(f) && f.site.is_some_and(|site| spoken.contains(&site))));
+        match before - of_passes.len() {
+            0 => None,
+            1 => Some(format!(
+                "1 site is no larger than {dtype}'s noise over a whole pass: judged by replay alone"
+            )),
+            n => Some(format!(
+                "{n} sites are no larger than {dtype}'s noise over a whole pass: judged by replay alone"
+            )),
+        }
+    }
+
+    /// One a checkpoint; those about which nothing was found are skipped, and say why.
+    pub(super) fn outcomes(mut self, checkpoints: &[&'static Checkpoint]) -> Vec<Outcome> {
+        let outcome = |&checkpoint: &&'static Checkpoint| {
+            let findings = self.0.remove(checkpoint.id).unwrap_or_default();
+            let skipped = findings.is_empty().then(|| why_skipped(checkpoint));
+            Outcome { checkpoint, findings, skipped, notes: vec![] }
+        };
+        checkpoints.iter().map(outcome).collect()
     }
 }
 
@@ -57,7 +89,7 @@ pub(super) fn judge_of(kind: Kind) -> (&'static Checkpoint, f64) {
 }
 
 /// The checkpoint of whole passes.
-fn whole() -> (&'static Checkpoint, f64) {
+pub(super) fn whole() -> (&'static Checkpoint, f64) {
     judge_of(Kind::Logits)
 }
 
@@ -79,7 +111,7 @@ impl Dump {
     }
 
     /// Judges it by `against`, as far as these checkpoints look at sites. With `complete` a site that is not
-    /// there is never reached, and no longer only said not to be judged.
+    /// there, or that nothing could be held against, is a failure, and no longer only said.
     ///
     /// # Errors
     /// A site of a layer that the model does not have; a dump that cannot be read to its end.
@@ -92,59 +124,92 @@ impl Dump {
         let layers = self.layers(against)?;
         let coverage = self.coverage(layers);
         let mut found = Found::default();
-        let mut left_truth = None;
-        for site in self.sites() {
-            let (judges, _) = judge_of(site.kind);
-            let held = match self.held(site, against.config)? {
-                None => continue,
-                Some(Err(why)) => {
-                    found.add(judges, finding(site, "", "recorded", misfit(why).into()));
-                    continue;
-                }
-                Some(Ok(held)) => held,
-            };
-            if let Some(verdict) = lower(self, &held) {
-                found.add(judges, finding(site, "", "recorded", verdict.into()));
-                continue;
-            }
-            if let Some(finding) = truth::judge(self, &held, against, whole().1)? {
-                if finding.status() == Status::Failed && left_truth.is_none() {
-                    left_truth = Some(site);
-                }
-                found.add(whole().0, finding);
-            }
-        }
-        let held = |site: Site| Ok(self.held(site, against.config)?.and_then(std::result::Result::ok));
-        let replayed = replay::replay(self, against, layers, &held)?;
-        for finding in replayed.findings {
-            if let Some(site) = finding.site {
-                found.add(judge_of(site.kind).0, finding);
-            }
-        }
+        let left_truth = self.by_truth(against, &mut found)?;
+        let replayed = self.by_replay(against, "replay", &mut found)?;
+        let seen = |site: &Site| found.0.values().flatten().any(|finding| finding.site == Some(*site));
+        let unjudged: Vec<Site> = replayed.unjudged.into_iter().filter(|site| !seen(site)).collect();
         if complete {
-            for &site in &coverage.missing {
-                let never = finding(site, "", "recorded", Verdict::NeverReached.into());
-                found.add(judge_of(site.kind).0, never);
+            let missing = coverage.missing.iter().map(|&site| (site, Verdict::NeverReached));
+            for (site, verdict) in missing.chain(unjudged.iter().map(|&site| (site, Verdict::Incomparable))) {
+                found.add(judge_of(site.kind).0, finding(site, "", "recorded", verdict.into()));
             }
         }
-        let outcomes = checkpoints.iter().map(|&checkpoint| {
-            let findings = found.0.remove(checkpoint.id).unwrap_or_default();
-            let skipped = findings.is_empty().then(|| why_skipped(checkpoint));
-            Outcome { checkpoint, findings, skipped, notes: vec![] }
-        });
-        Ok(Judged {
-            outcomes: outcomes.collect(),
-            coverage,
-            left_truth,
-            guilty: replayed.guilty,
-            unreplayed: replayed.unjudged,
-        })
+        let drowned = found.set_aside(self.dtype.as_str());
+        let (mut outcomes, guilty) = (found.outcomes(checkpoints), replayed.guilty);
+        for outcome in outcomes.iter_mut().filter(|outcome| outcome.checkpoint == whole().0) {
+            outcome.notes.extend(drowned.clone());
+        }
+        Ok(Judged { outcomes, coverage, left_truth, guilty, unjudged })
+    }
+
+    /// Every site against stored truth; gives the first that has left it.
+    fn by_truth(&self, against: &Against<'_>, found: &mut Found) -> Result<Option<Site>> {
+        let alone = self.alone()?;
+        let mut left = None;
+        for site in self.sites() {
+            let ((checkpoint, factor), feed) = match alone {
+                Some(given) if given == site => (judge_of(site.kind), Feed::Site),
+                // What it was fed is truth, and nobody's work.
+                Some(_) => continue,
+                None => (whole(), Feed::Own),
+            };
+            let Some(held) = self.fit(site, against)? else { continue };
+            if let Some(finding) = truth::judge(self, &held, against, feed, factor)? {
+                if finding.status() == Status::Failed && left.is_none() {
+                    left = Some(site);
+                }
+                found.add(checkpoint, finding);
+            }
+        }
+        Ok(left)
+    }
+
+    /// What is wrong with tensors before their values are looked at, then every operation again.
+    pub(super) fn by_replay(
+        &self,
+        against: &Against<'_>,
+        drive: &str,
+        found: &mut Found,
+    ) -> Result<Replayed> {
+        for site in self.sites() {
+            let verdict = match self.held(site, against.config)? {
+                Some(Err(why)) => Some(misfit(why)),
+                Some(Ok(held)) => lower(self, &held),
+                None => None,
+            };
+            if let Some(verdict) = verdict {
+                found.add(judge_of(site.kind).0, finding(site, "", "recorded", verdict.into()));
+            }
+        }
+        let mut replayed =
+            replay::replay(self, against, self.layers(against)?, &|site| self.fit(site, against))?;
+        for finding in std::mem::take(&mut replayed.findings) {
+            let Some(site) = finding.site else { continue };
+            let drive = finding.drive.replacen("replay", drive, 1);
+            found.add(judge_of(site.kind).0, Finding { drive, ..finding });
+        }
+        Ok(replayed)
+    }
+
+    /// The tensor at `site`, where it is what it should be but for its values.
+    pub(super) fn fit(&self, site: Site, against: &Against<'_>) -> Result<Option<Held>> {
+        let held = self.held(site, against.config)?.and_then(std::result::Result::ok);
+        Ok(held.filter(|held| lower(self, held).is_none()))
     }
 
     /// The layers of the model, or as many as the dump has where nobody knows.
-    fn layers(&self, against: &Against<'_>) -> Result<usize> {
+    pub(super) fn layers(&self, against: &Against<'_>) -> Result<usize> {
+        let vocabulary = against.config.map(|config| config.vocab_size);
         let seen = self.sites().filter_map(|site| site.layer).max().map_or(0, |layer| usize::from(layer) + 1);
         match against.config.map(|config| config.num_hidden_layers) {
+            _ if against.config.is_some_and(|config| self.length() > config.max_position_embeddings) => {
+                let what = format!("it has {} positions, more than this model's context", self.length());
+                Err(Error::file(&self.name, what, "is it a dump of this model? --model names another"))
+            }
+            _ if self.ids.iter().flatten().any(|&id| vocabulary.is_some_and(|size| id as usize >= size)) => {
+                let what = "it has token ids past the end of this model's vocabulary";
+                Err(Error::file(&self.name, what, "is it a dump of this model? --model names another"))
+            }
             Some(layers) if seen > layers => {
                 let what = format!("it has a layer {}, the model ends at {}", seen - 1, layers - 1);
                 Err(Error::file(&self.name, what, "is it a dump of this model? --model names another"))

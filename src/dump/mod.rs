@@ -6,6 +6,7 @@
 
 mod against;
 mod arrays;
+mod blocks;
 mod form;
 mod judged;
 mod map;
@@ -14,6 +15,7 @@ mod naming;
 mod npy;
 mod operation;
 mod orders;
+mod pair;
 mod replay;
 mod truth;
 
@@ -27,6 +29,7 @@ use self::arrays::{AGAIN, Arrays, Entry};
 use self::form::{Axes, Form, Held, Misfit, Want};
 pub use self::judged::{Coverage, Judged};
 pub use self::map::NameMap;
+pub use self::pair::Pair;
 pub use self::replay::Guilt;
 use crate::probe::{Arithmetic, Kind, Layout, Site};
 use crate::reference::{Place, Reference};
@@ -207,6 +210,12 @@ impl Dump {
                     .fault(format!("arithmetic `{said}` is none of dense, quantized-32, quantized-256"))
             }),
         }
+    }
+
+    /// The one site that was computed, where the others are what it was fed: truth.
+    fn alone(&self) -> Result<Option<Site>> {
+        let site = self.metadata.get("alone").map(|name| name.parse());
+        site.transpose().map_err(|error: Error| self.arrays.fault(format!("alone: {error}")))
     }
 
     /// Kinds that its attention never makes a tensor of: those of every attention but the eager one, as far

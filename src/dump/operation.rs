@@ -2,13 +2,14 @@
 
 use candle_core::Tensor;
 
+use super::blocks::{self, Blocks};
 use super::{Against, Dump};
 use crate::Result;
 use crate::oracle::{
     Heads, Matrix, Pairing, Rows, Slots, Tokens, context, frequency, gated, linear, residual, rms_norm,
     rotate, scores, silu, softmax, vector,
 };
-use crate::probe::{Kind, Site};
+use crate::probe::{Arithmetic, Kind, Site};
 use crate::reference::Place;
 use crate::weights::{Config, Weights};
 
@@ -24,6 +25,7 @@ pub(super) struct Placed {
 pub(super) struct Machine<'a> {
     weights: Option<&'a Weights>,
     pub config: Option<&'a Config>,
+    arithmetic: Arithmetic,
     /// Every token of the pass.
     pub tokens: Tokens,
 }
@@ -37,7 +39,8 @@ impl<'a> Machine<'a> {
             length: dump.length(),
             places,
         };
-        Self { weights: against.weights, config: against.config, tokens }
+        let Against { weights, config, arithmetic, .. } = *against;
+        Self { weights, config, arithmetic, tokens }
     }
 
     /// The tokens that stand at `places`.
@@ -59,10 +62,7 @@ impl<'a> Machine<'a> {
     /// A weight that cannot be read, an id that the embedding does not have.
     pub(super) fn compute(&self, site: Site, inputs: &[&Placed]) -> Result<Option<Placed>> {
         let rows = match (site.kind, inputs) {
-            (Kind::Embed, []) => match self.weights {
-                Some(weights) => Some(self.embedding(weights)?),
-                None => None,
-            },
+            (Kind::Embed, []) => self.embedding()?,
             (Kind::InputNorm | Kind::PostNorm | Kind::FinalNorm, [x]) => self.norm(site, x)?,
             (Kind::QRope | Kind::KRope, [x]) => self.config.map(|config| self.rotated(config, x)),
             (Kind::Scores, [q, k]) => self.config.map(|config| self.scores(config, q, k)),
@@ -79,14 +79,22 @@ impl<'a> Machine<'a> {
         Ok(rows.map(|rows| Placed { rows, places }))
     }
 
-    fn embedding(&self, weights: &Weights) -> Result<Rows> {
-        Matrix::read(weights, "model.embed_tokens.weight")?.rows(&self.tokens.ids)
+    /// The weights, if `name` is among them: those of a bundle are a part.
+    fn with(&self, name: &str) -> Option<&'a Weights> {
+        self.weights.filter(|weights| weights.shape(name).is_some())
+    }
+
+    fn embedding(&self) -> Result<Option<Rows>> {
+        const NAME: &str = "model.embed_tokens.weight";
+        let Some(weights) = self.with(NAME) else { return Ok(None) };
+        Matrix::read(weights, NAME)?.rows(&self.tokens.ids).map(Some)
     }
 
     /// The weight of the norm at `site` and its ε.
     pub(super) fn norm_weight(&self, site: Site) -> Result<Option<(Vec<f64>, f64)>> {
-        let Some(weights) = self.weights else { return Ok(None) };
-        Ok(Some((vector(weights, &format!("{site}.weight"))?, weights.config().rms_norm_eps)))
+        let name = format!("{site}.weight");
+        let Some(weights) = self.with(&name) else { return Ok(None) };
+        Ok(Some((vector(weights, &name)?, weights.config().rms_norm_eps)))
     }
 
     fn norm(&self, site: Site, x: &Placed) -> Result<Option<Rows>> {
@@ -94,19 +102,32 @@ impl<'a> Machine<'a> {
         Ok(weight.map(|(weight, eps)| rms_norm(&x.rows, &weight, eps)))
     }
 
+    /// The weights and the name of the matrix that is multiplied with at `site`.
+    fn matrix(&self, site: Site) -> Option<(&'a Weights, String)> {
+        let name = matrix_of(site, self.weights?.config());
+        Some((self.with(&name)?, name))
+    }
+
     /// The matrix that is multiplied with at `site`, `[out, in]` in float32.
     pub(super) fn weight(&self, site: Site) -> Result<Option<Tensor>> {
-        let Some(weights) = self.weights else { return Ok(None) };
-        weights.canonical(&matrix_of(site, weights.config())).map(Some)
+        self.matrix(site).map(|(weights, name)| weights.canonical(&name)).transpose()
+    }
+
+    /// The blocks that are multiplied with at `site`, where activations are rounded.
+    pub(super) fn blocks(&self, site: Site) -> Result<Option<Blocks>> {
+        self.matrix(site).map_or(Ok(None), |(weights, name)| Blocks::of(weights, &name, self.arithmetic))
     }
 
     fn product(&self, site: Site, x: &Placed) -> Result<Option<Rows>> {
-        let Some(weights) = self.weights else { return Ok(None) };
-        let matrix = Matrix::read(weights, &matrix_of(site, weights.config()))?;
-        match matrix.shape().1 == x.rows.width {
-            true => linear(&x.rows, &matrix).map(Some),
-            false => Ok(None),
+        let Some((weights, name)) = self.matrix(site) else { return Ok(None) };
+        let matrix = Matrix::read(weights, &name)?;
+        if matrix.shape().1 != x.rows.width {
+            return Ok(None);
         }
+        Ok(Some(match self.blocks(site)? {
+            None => linear(&x.rows, &matrix)?,
+            Some(blocks) => blocks::linear(&blocks, &x.rows, &matrix)?,
+        }))
     }
 
     fn rotated(&self, config: &Config, x: &Placed) -> Rows {
@@ -131,6 +152,7 @@ impl<'a> Machine<'a> {
     }
 }
 
+/// The name of the matrix that is multiplied with at `site`.
 fn matrix_of(site: Site, config: &Config) -> String {
     match site.kind {
         Kind::Logits if config.tie_word_embeddings => "model.embed_tokens.weight".into(),

@@ -66,19 +66,13 @@ pub(super) fn replay(
     held: &dyn Fn(Site) -> Result<Option<Held>>,
 ) -> Result<Replayed> {
     let machine = Machine::new(dump, against);
-    let rough = Rough { machine: &machine, dtype: judged_as(dump.dtype) };
-    let mut this = Replay {
-        dump,
-        against,
-        layers,
-        machine: &machine,
-        rough,
-        values: BTreeMap::new(),
-        theories: BTreeMap::new(),
-    };
+    let mut this = Replay::new(dump, against, layers, &machine);
     let mut replayed = Replayed { findings: vec![], guilty: None, unjudged: vec![] };
     let mut reds: Vec<Red> = Vec::new();
-    let last = dump.sites().max();
+    // A dump may end within a layer: what stands behind may be what was mistaken for it.
+    let whole =
+        |site: Site| Site { kind: if site.kind.in_layer() { Kind::Block } else { site.kind }, ..site };
+    let last = dump.sites().max().map(whole);
     for site in sites(layers).take_while(|&site| Some(site) <= last) {
         let recorded = held(site)?;
         this.step(site, recorded, &mut replayed, &mut reds)?;
@@ -88,6 +82,28 @@ pub(super) fn replay(
         }
     }
     Ok(replayed)
+}
+
+/// What honest arithmetic errs by at each site and token of a whole pass over the dump's prompt, in its
+/// dtype: nothing of what was recorded is used. None where weights are missing.
+pub(super) fn own_noise(
+    dump: &Dump,
+    against: &Against<'_>,
+    layers: usize,
+    last: Site,
+) -> Result<BTreeMap<Site, Vec<Noise>>> {
+    let machine = Machine::new(dump, against);
+    let mut this = Replay::new(dump, against, layers, &machine);
+    let mut noise = BTreeMap::new();
+    for site in sites(layers).take_while(|&site| site <= last) {
+        let Some(value) = this.compute(site, None)? else { continue };
+        noise.insert(site, this.theory(site.kind, &value).noise);
+        this.values.insert(site, value);
+        if site.kind == Kind::Block {
+            this.forget(site);
+        }
+    }
+    Ok(noise)
 }
 
 /// Every site of a model, in forward order.
@@ -109,7 +125,13 @@ pub(super) struct Replay<'a> {
     pub theories: BTreeMap<Site, Placed>,
 }
 
-impl Replay<'_> {
+impl<'a> Replay<'a> {
+    fn new(dump: &'a Dump, against: &'a Against<'a>, layers: usize, machine: &'a Machine<'a>) -> Self {
+        let rough = Rough { machine, dtype: judged_as(dump.dtype) };
+        let (values, theories) = (BTreeMap::new(), BTreeMap::new());
+        Self { dump, against, layers, machine, rough, values, theories }
+    }
+
     fn step(
         &mut self,
         site: Site,

@@ -10,6 +10,7 @@ mod noise;
 mod pieces;
 pub(crate) mod rows;
 mod sampling;
+mod single;
 mod sites;
 mod tokens;
 mod unjudged;
@@ -18,6 +19,7 @@ mod watch;
 
 pub(crate) use self::explain::corrected;
 pub use crate::port::{LlamaPort, Port, Traits};
+pub(crate) use single::single;
 pub(crate) use sites::judge as judge_sites;
 pub use unjudged::laws_alone;
 pub use verdict::{Finding, Outcome, Status, Verdict};
@@ -53,7 +55,7 @@ pub struct Subject<'a> {
 
 impl<'a> Subject<'a> {
     /// The project's own Llama on these weights, on each of `paths`, with `cases` of the model's
-    /// references.
+    /// references, and the facts of the model as a whole where these hold some.
     ///
     /// # Errors
     /// The model has no references, no such case, or references that no checkpoint claims; the
@@ -73,12 +75,14 @@ impl<'a> Subject<'a> {
         })?;
         let cases = cases.iter().map(|case| fixture.case(case)).collect::<Result<Vec<_>>>()?;
         let mut subject = Self::of_cases(model, cases, device, dtype, paths)?;
-        subject.model = Some(ModelFacts {
-            facts: fixture.facts()?,
-            tokens: fixture.tokens()?,
-            greedy: fixture.greedy()?,
-            sampling: fixture.sampling()?,
-        });
+        if fixture.has_facts()? {
+            subject.model = Some(ModelFacts {
+                facts: fixture.facts()?,
+                tokens: fixture.tokens()?,
+                greedy: fixture.greedy()?,
+                sampling: fixture.sampling()?,
+            });
+        }
         Ok(subject)
     }
 

@@ -72,8 +72,8 @@ pub(super) fn judge_as(
         case.sites().filter(|&site| truth(site).is_some()).map(finding).collect();
     if let Some(weights) = weights {
         if view.feed != Feed::Site {
-            let first = kept.values().map(|red| red.site).min();
-            kept.retain(|_, red| Some(red.site) == first);
+            let first = kept.keys().min().copied();
+            kept.retain(|site, _| Some(*site) == first);
         }
         let around = Around { weights, case, traits };
         explain::explain(&around, &explain::Seen { kept, pads }, &truth, &noise, factor, &mut findings);

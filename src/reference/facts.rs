@@ -10,12 +10,15 @@ use super::{Reference, npz};
 use crate::probe::Arithmetic;
 use crate::{Error, Result};
 
+/// The name of a case that is no folder below its source.
+const ITSELF: &str = ".";
+
 /// All references of one model.
 #[derive(Clone, Debug)]
 pub struct Fixture {
     /// Where the files lie.
     pub source: Source,
-    /// Names of the cases, alphabetical.
+    /// Names of the cases, alphabetical; `.` where the source is one itself.
     pub cases: Vec<String>,
 }
 
@@ -25,7 +28,10 @@ impl Fixture {
     /// # Errors
     /// No case in it: a fixture without cases proves nothing.
     pub fn open(source: Source) -> Result<Self> {
-        let cases = source.cases()?;
+        let cases = match source.read("manifest.json")? {
+            Some(_) => vec![ITSELF.to_owned()],
+            None => source.cases()?,
+        };
         if cases.is_empty() {
             return Err(Error::input(format!("{}: no cases", source.name_of("")), REGENERATE));
         }
@@ -38,7 +44,20 @@ impl Fixture {
             let hint = format!("it has {}", self.cases.join(", "));
             return Err(Error::input(format!("{}: no case `{name}`", self.source.name_of("")), hint));
         }
-        Reference::read(&self.source, name)
+        Reference::read(&self.source, if name == ITSELF { "" } else { name })
+    }
+
+    /// Does it hold facts of the model as a whole? One of their files is enough to demand them all.
+    ///
+    /// # Errors
+    /// A file that is there and cannot be read.
+    pub fn has_facts(&self) -> Result<bool> {
+        for file in ["facts.json", "tokens.json", "greedy.json", "sampling.json"] {
+            if self.source.read(file)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Config and tensors.

@@ -6,6 +6,7 @@ mod batch;
 mod facts;
 mod manifest;
 mod npz;
+mod reduced;
 mod source;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ pub use facts::{
     Chat, Config, Encode, Facts, Fixture, Greedy, Message, Processors, Prompt, Sampling, SamplingCase, Tokens,
 };
 pub use manifest::{Manifest, Pending, Place, SecondOracle, SiteEntry};
+pub(crate) use npz::Writer as Archive;
 pub use source::Source;
 
 use crate::compare::{Noise, Scale};

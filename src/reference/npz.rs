@@ -1,11 +1,12 @@
-//! Arrays of an `.npz` archive, read one by one under the caller's expectations.
+//! Arrays of an `.npz` archive, read one by one under the caller's expectations, or written.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::io::{Cursor, Read};
+use std::io::{self, Cursor, Read, Write};
 
-use npyz::{NpyFile, Order};
-use zip::ZipArchive;
+use npyz::{AutoSerialize, NpyFile, Order, WriteOptions, WriterBuilder};
+use zip::write::SimpleFileOptions;
+use zip::{ZipArchive, ZipWriter};
 
 use super::source::REGENERATE;
 use crate::{Error, Result};
@@ -83,5 +84,41 @@ impl Archive {
     /// An error that names this archive.
     pub(super) fn fault(&self, what: String) -> Error {
         Error::input(format!("{}: {what}", self.origin), REGENERATE)
+    }
+}
+
+/// An archive that is being written. The same files give the same bytes: it holds no time.
+pub(crate) struct Writer(ZipWriter<Cursor<Vec<u8>>>);
+
+impl Writer {
+    pub(crate) fn new() -> Self {
+        Self(ZipWriter::new(Cursor::new(Vec::new())))
+    }
+
+    /// An array of `shape`, as the member `NAME.npy`.
+    pub(crate) fn array<T: AutoSerialize>(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        values: impl IntoIterator<Item = T>,
+    ) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        let shape: Vec<u64> = shape.iter().map(|&n| n as u64).collect();
+        let options = WriteOptions::new().default_dtype().shape(&shape);
+        let mut array = options.writer(&mut bytes).begin_nd()?;
+        array.extend(values)?;
+        array.finish()?;
+        self.file(&format!("{name}.npy"), &bytes)
+    }
+
+    /// A member as it is.
+    pub(crate) fn file(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let large = u32::try_from(bytes.len()).is_err();
+        self.0.start_file(name, SimpleFileOptions::default().large_file(large))?;
+        self.0.write_all(bytes)
+    }
+
+    pub(crate) fn finish(self) -> io::Result<Vec<u8>> {
+        Ok(self.0.finish()?.into_inner())
     }
 }

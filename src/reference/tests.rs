@@ -96,3 +96,14 @@ fn a_case_that_keeps_less_stores_the_same_in_fewer_rows() {
     assert_eq!([kept.row(0), kept.row(1)], [whole.row(8), whole.row(9)]);
     assert_eq!(less.sites().collect::<Vec<_>>(), [q_rope]);
 }
+
+#[rstest]
+#[case("tiny-llama", "short", true)]
+#[case("tiny-llama/short", ".", false)] // a captured case alone is a fixture of one
+fn a_fixture_is_a_folder_of_cases_or_a_case(#[case] path: &str, #[case] holds: &str, #[case] facts: bool) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(path);
+    let fixture = Fixture::open(Source::Folder(folder)).unwrap();
+    assert!(fixture.cases.iter().any(|case| case == holds));
+    assert_eq!(fixture.case(holds).unwrap().manifest.case, "short");
+    assert_eq!(fixture.has_facts().unwrap(), facts);
+}

@@ -25,6 +25,9 @@ use self::safetensors::Shards;
 pub(crate) use self::safetensors::ends_are_inside;
 use crate::{Error, Result};
 
+/// The key of a `config.json` whose tensors are a part of a model: the site that they are for.
+pub const PART: &str = "rbees_check_part";
+
 /// A model's tensors and configuration. Tensors stay on disk until asked for; a clone shares them.
 #[derive(Clone, Debug)]
 pub struct Weights {
@@ -64,6 +67,29 @@ impl Weights {
         let file = Gguf::open(path)?;
         let config = config::from_gguf(&file)?;
         Self::checked(path, config, Source::Gguf(file), Vec::new())
+    }
+
+    /// Opens a directory that holds a part of a model, as its `config.json` says by the key [`PART`]. Tensors
+    /// that are not there are missed when they are asked for.
+    ///
+    /// # Errors
+    /// As [`Weights::open`] but for missing tensors; a `config.json` that speaks of no part.
+    pub fn open_part(path: &Path) -> Result<Self> {
+        let (file, hint) = (path.join("config.json"), "give the directory that a bundle was unpacked into");
+        let text = read_text(&file)?;
+        let config: serde_json::Value =
+            serde_json::from_str(&text).map_err(|error| Error::file(&file, error, hint))?;
+        if config.get(PART).is_none() {
+            return Err(Error::file(&file, format!("it has no {PART}"), hint));
+        }
+        let config = config::from_json(&text, None, &file.to_string_lossy())?;
+        let source = Arc::new(Source::Shards(Shards::open(path)?));
+        let texts = vec![("config.json".to_owned(), text)];
+        let this = Self { origin: path.to_owned(), config, source, texts, replaced: BTreeMap::new() };
+        match this.lint().into_iter().find(|clause| !clause.ends_with(" is missing")) {
+            None => Ok(this),
+            Some(clause) => Err(Error::file(path, clause, hint)),
+        }
     }
 
     /// Weights that are compiled into the program; `name` stands for their path in messages.

@@ -32,7 +32,8 @@ fn worst<'a, K: Ord>(
 /// Every kind of site in every layer, in forward order; nothing where no site was judged.
 pub fn sites(outcomes: &[Outcome]) -> Option<Heat> {
     let all = worst(outcomes.iter().flat_map(|outcome| &outcome.findings), Some);
-    let layers = all.keys().filter_map(|site| Some(usize::from(site.layer?) + 1)).max().unwrap_or(1);
+    // A large model's references store some of its layers.
+    let layers: BTreeSet<u16> = all.keys().filter_map(|site| site.layer).collect();
     let cell = |site: Site| {
         let (share, finding) = all.get(&site)?;
         Some(Cell::of(*share, &place(finding)))
@@ -43,16 +44,16 @@ pub fn sites(outcomes: &[Outcome]) -> Option<Heat> {
     let row = |site: &Site| HeatRow {
         label: name(site.kind).into(),
         cells: match site.layer {
-            None => vec![cell(*site).map(|cell| Cell { span: layers, ..cell })],
-            Some(_) => (0..layers).map(|layer| cell(Site::layer(layer, site.kind))).collect(),
+            None => vec![cell(*site).map(|cell| Cell { span: layers.len().max(1), ..cell })],
+            Some(_) => layers.iter().map(|&layer| cell(Site { layer: Some(layer), ..*site })).collect(),
         },
     };
     let heat = Heat {
         caption: "The worst share of its budget of every site, over all cases and paths".into(),
         across: "layer",
-        columns: (0..layers).map(|layer| layer.to_string()).collect(),
+        columns: layers.iter().map(u16::to_string).collect(),
         rows: kinds.iter().map(row).collect(),
-        small: layers > ROOMY,
+        small: layers.len() > ROOMY,
     };
     (!heat.rows.is_empty()).then_some(heat)
 }

@@ -1,0 +1,70 @@
+//! The part of a model that one operation needs.
+
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use serde_json::json;
+
+use crate::probe::{Kind, Site};
+use crate::weights::{Config, PART, Weights};
+use crate::{Error, Result};
+
+/// The weights that `site` is computed with, and those of its layer that ports mistake for them.
+pub(super) fn of(site: Site, config: &Config) -> Vec<String> {
+    let in_layer = |names: &[&str]| {
+        let of = |name: &&str| site.layer.map(|layer| format!("model.layers.{layer}.{name}.weight"));
+        names.iter().filter_map(of).collect::<Vec<_>>()
+    };
+    match site.kind {
+        Kind::Embed => vec!["model.embed_tokens.weight".into()],
+        Kind::Logits if config.tie_word_embeddings => vec!["model.embed_tokens.weight".into()],
+        Kind::Logits => vec!["lm_head.weight".into()],
+        Kind::FinalNorm => vec!["model.norm.weight".into()],
+        Kind::InputNorm | Kind::PostNorm => in_layer(&["input_layernorm", "post_attention_layernorm"]),
+        Kind::QProj | Kind::KProj | Kind::VProj | Kind::OProj => {
+            in_layer(&["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"])
+        }
+        Kind::Gate | Kind::Up | Kind::Down => in_layer(&["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]),
+        Kind::QRope | Kind::KRope | Kind::Scores | Kind::Probs | Kind::Context => vec![],
+        Kind::PostNormInput | Kind::Act | Kind::Block => vec![],
+    }
+}
+
+/// A `config.json` that says that the tensors beside it are a part.
+pub(super) fn config(config: &Config, site: Site) -> Vec<u8> {
+    let ends = (!config.eos_token_ids.is_empty()).then_some(&config.eos_token_ids);
+    let text = json!({
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_hidden_layers": config.num_hidden_layers,
+        "num_attention_heads": config.num_attention_heads,
+        "num_key_value_heads": config.num_key_value_heads,
+        "head_dim": config.head_dim,
+        "vocab_size": config.vocab_size,
+        "max_position_embeddings": config.max_position_embeddings,
+        "rms_norm_eps": config.rms_norm_eps,
+        "rope_theta": config.rope_theta,
+        "tie_word_embeddings": config.tie_word_embeddings,
+        "bos_token_id": config.bos_token_id,
+        "eos_token_id": ends,
+        (PART): site.to_string(),
+    });
+    format!("{text:#}\n").into_bytes()
+}
+
+/// Tensors by these names, in f32 and Hugging Face's order of rows.
+pub(super) fn safetensors(weights: &Weights, names: &[String]) -> Result<Vec<u8>> {
+    let mut tensors = Vec::new();
+    for name in names {
+        let tensor = weights.canonical(name)?;
+        let values: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        tensors.push((name.clone(), tensor.dims().to_vec(), bytes));
+    }
+    let failed = |error| Error::input(format!("bundle: {error}"), "this is a bug: please report it");
+    let views = tensors.iter().map(|(name, shape, bytes)| {
+        Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(failed)?))
+    });
+    safetensors::serialize(views.collect::<Result<Vec<_>>>()?, None).map_err(failed)
+}

@@ -1,0 +1,107 @@
+//! What a dump is judged by: the model that was recorded, or as much as is known of it, and its truth.
+
+use std::path::Path;
+
+use rbees_check::dump::{self, Dump};
+use rbees_check::models::{self, Model};
+use rbees_check::reference::{Fixture, Reference, Source};
+use rbees_check::weights::{Config, Weights};
+use rbees_check::{Error, Result};
+
+use super::Common;
+
+/// What is known of the model that was recorded.
+pub struct Known {
+    pub name: String,
+    pub weights: Option<Weights>,
+    /// Why there are none.
+    pub without: Option<String>,
+    pub config: Option<Config>,
+    fixture: Option<Fixture>,
+}
+
+impl Known {
+    /// The model, or what is known of it without its weights.
+    ///
+    /// # Errors
+    /// No such model, and no references either.
+    pub fn of(common: &Common, cases: &[String]) -> Result<Self> {
+        let (name, references) = (common.model(), common.references.as_deref());
+        let error = match common.open() {
+            Ok(model) => return Self::with_weights(&model),
+            Err(error) => error,
+        };
+        // Stored truth can be compared with what nobody here could have computed.
+        let fixture = references.map_or_else(|| models::fixture(name), models::references);
+        if let Ok(part) = Weights::open_part(Path::new(name)) {
+            let (name, config) = (name.to_owned(), Some(part.config().clone()));
+            return Ok(Self { name, weights: Some(part), without: None, config, fixture: fixture.ok() });
+        }
+        let folder = |case: &String| Path::new(case).join("manifest.json").is_file();
+        let fixture = match fixture {
+            Ok(fixture) => Some(fixture),
+            Err(_) if cases.iter().any(folder) => None,
+            Err(_) => return Err(error),
+        };
+        let facts = fixture.as_ref().and_then(|fixture| fixture.facts().ok());
+        Ok(Self {
+            name: name.to_owned(),
+            weights: None,
+            without: Some(error.to_string()),
+            config: facts.map(|facts| dump::config_without_weights(&facts.config)),
+            fixture,
+        })
+    }
+
+    fn with_weights(model: &Model) -> Result<Self> {
+        let weights = dump::right_weights(model)?;
+        Ok(Self {
+            name: model.name.clone(),
+            config: Some(weights.config().clone()),
+            weights: Some(weights),
+            without: None,
+            fixture: model.fixture.clone(),
+        })
+    }
+}
+
+/// The case of the dump's own prompt, and what is to be said of it.
+///
+/// # Errors
+/// `asked` names another prompt's case, or none that is there.
+pub fn case(dump: &mut Dump, known: &Known, asked: &[String]) -> Result<(Option<Reference>, String)> {
+    let stored = known.fixture.iter().flat_map(|f| f.cases.iter().map(move |case| f.case(case)));
+    let found = match asked {
+        [] => dump.find_case(stored)?,
+        [name] => {
+            let case = named(known, name)?;
+            match dump.other_prompt(&case) {
+                Some(how) => return Err(dump.of_another_prompt(name, &how)),
+                None => Ok(case),
+            }
+        }
+        _ => return Err(Error::input("--case: a dump is of one prompt", "give one case, or none")),
+    };
+    Ok(match found {
+        Ok(case) => {
+            let moved = dump.takes_positions_of(&case).map_or(String::new(), |moved| format!("; {moved}"));
+            let said = format!("case {}, which has these token ids{moved}", case.manifest.case);
+            (Some(case), said)
+        }
+        Err(nearest) => (None, format!("none is stored for these token ids ({nearest})")),
+    })
+}
+
+/// A case of the model's references, or a folder.
+fn named(known: &Known, name: &str) -> Result<Reference> {
+    match &known.fixture {
+        Some(fixture) if fixture.cases.iter().any(|case| case == name) => fixture.case(name),
+        _ if Path::new(name).join("manifest.json").is_file() => {
+            Reference::read(&Source::Folder(name.into()), "")
+        }
+        Some(fixture) => fixture.case(name),
+        None => {
+            Err(Error::input(format!("--case {name}: no manifest.json there"), "give the folder of a case"))
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Two runs against each other: where do they part, and whose operation is it?
+
+use super::form::Held;
+use super::judged::{Coverage, Found, whole};
+use super::replay::{Guilt, own_noise};
+use super::truth::{finding, noise_of};
+use super::{Against, Dump};
+use crate::checkpoints::Checkpoint;
+use crate::compare::{Noise, ulp};
+use crate::judge::rows::{Said, Wanted, hold};
+use crate::judge::{Outcome, Status, Verdict};
+use crate::probe::Site;
+use crate::reference::{Feed, Place};
+use crate::{Error, Result};
+
+/// What became of two dumps.
+#[derive(Debug)]
+pub struct Pair {
+    /// One a checkpoint, in their order.
+    pub outcomes: Vec<Outcome>,
+    /// Sites that both hold, of those that a pass has.
+    pub coverage: Coverage,
+    /// The first site at which they are farther apart than two honest runs.
+    pub part: Option<Site>,
+    /// Each one's first operation that does not follow from its own inputs.
+    pub guilty: [Option<Guilt>; 2],
+}
+
+/// What honest runs err by at a site and place.
+type Allowed<'n> = Box<dyn Fn(Site, Place) -> Option<Noise> + 'n>;
+
+impl Dump {
+    /// Holds it against `other`, a run of the same prompt. How far apart two honest runs are is the sum of
+    /// what each may be from truth; neither is truth.
+    ///
+    /// # Errors
+    /// Another prompt, no site in common, or neither weights nor a case that say how honest runs err.
+    pub fn judge_against(
+        &self,
+        other: &Dump,
+        against: &Against<'_>,
+        checkpoints: &[&'static Checkpoint],
+    ) -> Result<Pair> {
+        self.same_prompt(other)?;
+        let layers = self.layers(against)?.max(other.layers(against)?);
+        let mut coverage = self.coverage(layers);
+        let apart = |site: &Site| !other.sites.contains_key(site) && self.sites.contains_key(site);
+        let only_here: Vec<Site> = self.sites().filter(apart).collect();
+        coverage.held -= only_here.iter().filter(|site| !coverage.missing.contains(site)).count();
+        coverage.missing.extend(only_here);
+        coverage.missing.sort();
+        let Some(last) = self.sites().filter(|site| other.sites.contains_key(site)).max() else {
+            let hint = "record the same sites of both";
+            return Err(Error::file(&self.name, format!("no site in common with {}", other.name), hint));
+        };
+        let mut found = Found::default();
+        let replayed = self.by_replay(against, "replay", &mut found)?;
+        let theirs = other.by_replay(against, &format!("replay of {}", other.name), &mut found)?;
+        let noise = [self.allowed(against, layers, last)?, other.allowed(against, layers, last)?];
+        let mut part = None;
+        for site in self.sites() {
+            let (Some(held), Some(want)) = (self.fit(site, against)?, other.fit(site, against)?) else {
+                continue;
+            };
+            let allowed = |place| Some(sum(noise[0](site, place)?, noise[1](site, place)?));
+            let verdict = self.apart(&held, (other, &want), against, &allowed)?;
+            let finding = finding(site, "", &format!("against {}", other.name), verdict);
+            if finding.status() == Status::Failed && part.is_none() {
+                part = Some(site);
+            }
+            found.add(whole().0, finding);
+        }
+        let outcomes = found.outcomes(checkpoints);
+        Ok(Pair { outcomes, coverage, part, guilty: [replayed.guilty, theirs.guilty] })
+    }
+
+    fn same_prompt(&self, other: &Dump) -> Result<()> {
+        let differs = |&(b, s): &Place| other.ids.get(b).and_then(|row| row.get(s)) != Some(&self.ids[b][s]);
+        let first = self.places().into_iter().find(differs);
+        let same = self.length() == other.length() && self.places() == other.places();
+        match first {
+            None if same => Ok(()),
+            first => {
+                let at =
+                    first.map_or(String::new(), |(b, s)| format!(": they part at position {s} of row {b}"));
+                let hint = "record both on the same token ids: --ids of the recorders";
+                Err(Error::file(&self.name, format!("of another prompt than {}{at}", other.name), hint))
+            }
+        }
+    }
+
+    /// What an honest run in its dtype is from truth: as the case measured it, or as is measured here.
+    fn allowed<'n>(&'n self, against: &'n Against<'n>, layers: usize, last: Site) -> Result<Allowed<'n>> {
+        if let Some(case) = against.case {
+            return Ok(Box::new(move |site, place| {
+                noise_of(case, against, Feed::Own, self.dtype, site, place)
+            }));
+        }
+        if against.weights.is_none() {
+            let what =
+                "nothing says how far apart two honest runs are: neither weights nor a case of this prompt";
+            return Err(Error::file(&self.name, what, "give --model the weights that were run"));
+        }
+        let (measured, places) = (own_noise(self, against, layers, last)?, self.places());
+        Ok(Box::new(move |site, place| measured.get(&site)?.get(places.binary_search(&place).ok()?).copied()))
+    }
+
+    /// One tensor against the other's.
+    fn apart(
+        &self,
+        held: &Held,
+        (other, want): (&Dump, &Held),
+        against: &Against<'_>,
+        noise: &dyn Fn(Place) -> Option<Noise>,
+    ) -> Result<Said> {
+        let dims = |held: &Held| (held.shape().heads, held.shape().width);
+        if dims(held) != dims(want) {
+            let (got, want) = (held.tensor.dims().to_vec(), want.tensor.dims().to_vec());
+            return Ok(Verdict::Shape { got, want }.into());
+        }
+        let places: Vec<Place> =
+            self.places().into_iter().filter(|&p| held.holds(p) && want.holds(p)).collect();
+        let rows = want.rows(&places)?;
+        let wanted: Vec<Wanted<'_>> = places
+            .iter()
+            .enumerate()
+            .map(|(r, &place)| Wanted {
+                place,
+                query: place.1 - held.first,
+                want: rows.row(r),
+                noise: noise(place),
+            })
+            .collect();
+        let coarser = if ulp(other.dtype) > ulp(self.dtype) { other.dtype } else { self.dtype };
+        let columns = held.layout.columns(held.shape().width);
+        hold(&held.tensor, held.shape(), &wanted, &against.terms(coarser, whole().1), columns.as_deref())
+    }
+}
+
+fn sum(a: Noise, b: Noise) -> Noise {
+    Noise { max: a.max + b.max, rms: a.rms + b.rms }
+}

@@ -1,0 +1,108 @@
+//! A case made small: truth and noise of a few sites, as files that [`Reference::read`] reads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use serde_json::json;
+
+use super::{Archive, Reference, SecondOracle, SiteNoise, Truth, hash};
+use crate::probe::Site;
+
+/// The name of a file, and what is in it.
+pub(crate) type File = (String, Vec<u8>);
+
+impl Reference {
+    /// The files of a case that stores of this one no more than `sites`, on dense arithmetic. `why` goes into
+    /// its provenance.
+    pub(crate) fn reduced(&self, sites: &BTreeSet<Site>, why: &str) -> io::Result<Vec<File>> {
+        let stored: BTreeMap<Site, &Truth> =
+            sites.iter().filter_map(|&site| Some((site, self.truth(site)?))).collect();
+        let (mut truth, mut noise) = (Archive::new(), Archive::new());
+        for (site, stored) in &stored {
+            let shape = [&[stored.places.len()][..], &stored.row_shape].concat();
+            truth.array(&site.to_string(), &shape, stored.values.iter().copied())?;
+        }
+        for (site, SiteNoise { values, places }) in self.noise.iter().filter(|(s, _)| stored.contains_key(s))
+        {
+            let shape = [self.manifest.noise_dtypes.len(), self.manifest.noise_feeds.len(), 2, *places];
+            // They were read from float32.
+            noise.array(&site.to_string(), &shape, values.iter().map(|&value| value as f32))?;
+        }
+        let manifest = serde_json::to_vec_pretty(&self.manifest_of(&stored, why))?;
+        Ok(vec![
+            ("manifest.json".into(), manifest),
+            ("reference.npz".into(), truth.finish()?),
+            ("noise.npz".into(), noise.finish()?),
+        ])
+    }
+
+    fn manifest_of(&self, stored: &BTreeMap<Site, &Truth>, why: &str) -> serde_json::Value {
+        let whole = &self.manifest;
+        let mut rows: BTreeMap<String, &[(usize, usize)]> = BTreeMap::new();
+        rows.insert("all".into(), self.places());
+        let mut sites = BTreeMap::new();
+        for (site, truth) in stored {
+            let site = site.to_string();
+            let name = whole.sites.get(&site).map_or("all", |entry| entry.rows.as_str());
+            rows.insert(name.into(), &truth.places);
+            let shape = [&[truth.places.len()][..], &truth.row_shape].concat();
+            sites.insert(site, json!({ "rows": name, "shape": shape, "sha256": hash(&truth.values) }));
+        }
+        let mut provenance = whole.provenance.clone();
+        provenance.insert("reduced".into(), why.into());
+        json!({
+            "format": whole.format,
+            "model": whole.model,
+            "case": whole.case,
+            "ids": whole.ids,
+            "padding": whole.padding,
+            "lengths": whole.lengths,
+            "position_ids": whole.position_ids,
+            "rows": rows,
+            "sites": sites,
+            "noise_dtypes": whole.noise_dtypes,
+            "noise_feeds": whole.noise_feeds,
+            "second_oracle": match &whole.second_oracle {
+                SecondOracle::Agrees { within } => json!({ "within": within }),
+                SecondOracle::Pending(_) => json!("pending"),
+            },
+            "provenance": provenance,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference::Source;
+
+    #[test]
+    fn a_reduced_case_reads_back_as_what_it_kept_and_nothing_else() {
+        let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tiny-llama");
+        let whole = Reference::read(&Source::Folder(fixture.into()), "batch-left").unwrap();
+        let sites: BTreeSet<Site> = ["model.layers.1.self_attn.q_rope", "model.layers.1.self_attn.q_proj"]
+            .map(|site| site.parse().unwrap())
+            .into();
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes) in whole.reduced(&sites, "for a test").unwrap() {
+            std::fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        let small = Reference::read(&Source::Folder(folder.path().into()), "").unwrap();
+        assert_eq!(small.sites().collect::<BTreeSet<_>>(), sites);
+        assert_eq!(small.places(), whole.places());
+        assert_eq!(small.manifest.provenance["reduced"], "for a test");
+        for &site in &sites {
+            let (own, theirs) = (small.truth(site).unwrap(), whole.truth(site).unwrap());
+            assert_eq!((&own.places, &own.row_shape), (&theirs.places, &theirs.row_shape));
+            assert!(own.values == theirs.values);
+            for &place in whole.places().iter() {
+                let noise = |case: &Reference| {
+                    let dense = crate::probe::Arithmetic::Dense;
+                    case.noise_on(dense, crate::reference::Feed::Site, site, place, candle_core::DType::BF16)
+                };
+                assert!(noise(&small).is_some());
+                assert_eq!(noise(&small), noise(&whole));
+            }
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! `run --dump`: what a port recorded is judged, and what is wrong with a recording is told apart.
+
+mod program;
+mod recorded;
+
+use std::path::Path;
+use std::process::Output;
+
+use candle_core::{DType, Device, IndexOp, Tensor};
+use program::{home, rbees_in, reported, stderr, stdout};
+use recorded::{Arrays, ids, pass, short, write, write_folder, write_npz};
+use rstest::rstest;
+use tempfile::tempdir;
+
+/// `run --dump FILE` and more arguments.
+fn judged(dump: &Path, more: &[&str]) -> Output {
+    let args = [&["run", "--dump", dump.to_str().unwrap()], more].concat();
+    rbees_in(Path::new("/"), &home(), &args).output().unwrap()
+}
+
+/// The same of arrays; all that is said, and the exit code.
+fn told(arrays: &Arrays, more: &[&str]) -> (String, i32) {
+    let folder = tempdir().unwrap();
+    said(judged(&write(folder.path(), arrays), more))
+}
+
+fn said(output: Output) -> (String, i32) {
+    (stdout(&output) + &stderr(&output), output.status.code().unwrap())
+}
+
+/// The checkpoints that failed.
+fn red(text: &str) -> Vec<&str> {
+    text.lines().filter_map(|line| line.strip_prefix("  FAIL  ")?.split_whitespace().next()).collect()
+}
+
+const ACT: &str = "model.layers.1.mlp.act";
+
+#[rstest]
+#[case::safetensors(write)]
+#[case::npz(write_npz)]
+#[case::a_directory(write_folder)]
+fn a_sound_pass_is_green_in_every_form(#[case] form: fn(&Path, &Arrays) -> std::path::PathBuf) {
+    let folder = tempdir().unwrap();
+    let (text, code) = said(judged(&form(folder.path(), &short()), &[]));
+    assert_eq!((red(&text), code), (vec![], 0), "{text}");
+    assert!(text.contains("truth: case short") && text.contains("coverage: 71 of 71 sites\n"), "{text}");
+    assert!(text.ends_with("checkpoints: 8 passed, 0 failed, 4 skipped\n"), "{text}");
+}
+
+#[test]
+fn a_prompt_that_no_case_has_is_judged_by_replay_alone_and_that_is_said() {
+    let (text, code) = told(&pass(&[5, 99, 7, 300, 12, 8], |_| {}), &["--require-all"]);
+    assert_eq!((red(&text), code), (vec![], 0), "{text}");
+    assert!(
+        text.contains("truth: none is stored for these token ids (") && text.contains("position 0"),
+        "{text}"
+    );
+    assert!(text.contains("coverage: 71 of 71 sites\n"), "{text}");
+}
+
+#[rstest]
+#[case::theta(|config: &mut rbees_check::weights::Config| config.rope_theta = 1e4, "01B", "model.layers.0.self_attn.q_rope", "rope-theta")]
+#[case::eps(|config: &mut rbees_check::weights::Config| config.rms_norm_eps = 1e-6, "01", "model.layers.0.input_layernorm", "norm-eps")]
+fn one_mistake_is_one_operation_however_many_values_are_wrong(
+    #[case] altered: fn(&mut rbees_check::weights::Config),
+    #[case] checkpoint: &str,
+    #[case] site: &str,
+    #[case] mistake: &str,
+    #[values(true, false)] with_truth: bool,
+) {
+    let prompt = if with_truth { ids("short") } else { vec![5, 99, 7, 300, 12, 8] };
+    let (text, code) = told(&pass(&prompt, altered), &[]);
+    let want = if with_truth { vec![checkpoint, "07"] } else { vec![checkpoint] };
+    assert_eq!((red(&text), code), (want, 1), "{text}");
+    assert!(text.contains(&format!("   suspect    {mistake}: ")), "{text}");
+    assert!(text.contains(&format!("computed wrongly from its own inputs: {site}\n")), "{text}");
+    assert_eq!(text.contains(&format!("values leave truth at {site}\n")), with_truth, "{text}");
+}
+
+#[test]
+fn a_mistake_made_in_pytorch_and_recorded_there_is_named() {
+    let dump =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/dumps/tiny-llama-rope-pairing.safetensors");
+    let (text, code) = said(judged(&dump, &[]));
+    assert_eq!((red(&text), code), (vec!["01B", "07"], 1), "{text}");
+    assert!(text.contains("   suspect    rope-pairing: you rotate neighbouring elements"), "{text}");
+    let site = "model.layers.0.self_attn.q_rope\n";
+    assert!(
+        text.contains(&format!("values leave truth at {site}computed wrongly from its own inputs: {site}")),
+        "{text}"
+    );
+    assert!(text.contains("coverage: 18 of 71 sites"), "{text}");
+}
+
+fn with(name: &str, alter: impl Fn(&Tensor) -> Tensor) -> Arrays {
+    let mut arrays = short();
+    let tensor = alter(&arrays[name]).contiguous().unwrap();
+    arrays.insert(name.into(), tensor);
+    arrays
+}
+
+/// The tensor with its entry [0, 3, 5] made another.
+fn poked(tensor: &Tensor, value: f32) -> Tensor {
+    let mut values: Vec<f32> = tensor.flatten_all().unwrap().to_vec1().unwrap();
+    values[3 * tensor.dims()[2] + 5] = value;
+    Tensor::from_vec(values, tensor.shape(), &Device::Cpu).unwrap()
+}
+
+fn without(name: &str) -> Arrays {
+    let mut arrays = short();
+    arrays.remove(name).unwrap();
+    arrays
+}
+
+fn misspelt() -> Arrays {
+    let mut arrays = short();
+    let tensor = arrays.remove(ACT).unwrap();
+    arrays.insert("model.layers.1.mpl.act".into(), tensor);
+    arrays
+}
+
+#[rstest]
+#[case::missing(without(ACT), &["--require-all"], 1, "FAIL 05 ffn · model.layers.1.mlp.act (recorded)\n   reached    never: the port did not hand it over")]
+#[case::missing_and_allowed(without(ACT), &[], 0, "coverage: 70 of 71 sites; not recorded, so not judged: model.layers.1.mlp.act\n")]
+#[case::transposed(with(ACT, |t| t.t().unwrap()), &[], 1, "wrong      transposed: [1, 256, 13], want [1, 13, 256]")]
+#[case::heads_last(with("model.layers.1.self_attn.q_rope", |t| t.transpose(1, 2).unwrap()), &[], 1, "positions stand before heads: [1, 13, 6, 32], want [1, 6, 13, 32]")]
+#[case::truncated(with(ACT, |t| t.i((.., ..10)).unwrap()), &[], 1, "wrong      truncated: 10 of 13 positions")]
+#[case::another_width(with(ACT, |t| t.i((.., .., ..200)).unwrap()), &[], 1, "shape      got [1, 13, 200], want [1, 13, 256]")]
+#[case::nan(with(ACT, |t| poked(t, f32::NAN)), &[], 1, "not finite 1 elements are NaN")]
+#[case::half(with(ACT, |t| t.to_dtype(DType::F16).unwrap()), &[], 1, "precision  a f16 tensor in a f32 run")]
+#[case::misspelt(misspelt(), &[], 2, "`model.layers.1.mpl.act` is no site\nhint: did you mean `model.layers.1.mlp.act`?")]
+#[case::another_prompt(pass(&[5, 99, 7, 300], |_| {}), &["--case", "short"], 2, "of another prompt than case short: position 0 of row 0 is token 5, and ")]
+#[case::another_model(short(), &["--model", "tiny-llama2"], 2, "it has a layer 3, the model ends at 2")]
+fn what_is_wrong_with_a_recording_is_told_apart(
+    #[case] arrays: Arrays,
+    #[case] more: &[&str],
+    #[case] code: i32,
+    #[case] line: &str,
+) {
+    let (text, got) = told(&arrays, more);
+    assert!(text.contains(line), "{text}");
+    assert_eq!(got, code, "{text}");
+}
+
+#[rstest]
+#[case::columns(|t: &Tensor| { let order: Vec<u32> = (0..256).map(|j| j ^ 1).collect(); t.index_select(&Tensor::new(order, &Device::Cpu).unwrap(), 2).unwrap() })]
+#[case::positions(|t: &Tensor| { let order: Vec<u32> = (0..13).rev().collect(); t.index_select(&Tensor::new(order, &Device::Cpu).unwrap(), 1).unwrap() })]
+fn the_right_values_in_another_order_are_wrong(#[case] permute: fn(&Tensor) -> Tensor) {
+    let (text, code) = told(&with(ACT, permute), &[]);
+    assert_eq!((red(&text), code), (vec!["05", "07"], 1), "{text}");
+    assert!(text.contains("computed wrongly from its own inputs: model.layers.1.mlp.act\n"), "{text}");
+}
+
+#[test]
+fn what_nothing_can_be_held_against_is_no_pass() {
+    // A model that cannot be run here, and a prompt that no case has: a product needs weights.
+    let folder = tempdir().unwrap();
+    std::fs::write(folder.path().join("config.json"), r#"{"model_type": "other"}"#).unwrap();
+    let other = pass(&[5, 99, 7, 300], |_| {});
+    let only = |names: &[&str]| -> Arrays {
+        names.iter().map(|&name| (name.to_owned(), other[name].clone())).collect()
+    };
+    let more = ["--model", folder.path().to_str().unwrap(), "--references", "tiny-llama"];
+    let (text, code) = told(&only(&["input_ids", "model.norm"]), &more);
+    assert_eq!((code, red(&text)), (2, vec![]), "{text}");
+    assert!(text.contains("recorded, and held against nothing: model.norm\n"), "{text}");
+    // What needs no weights is replayed.
+    let names = ["input_ids", ACT, "model.layers.1.mlp.gate_proj", "model.layers.1.mlp.up_proj"];
+    let (text, code) = told(&only(&names), &more);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("  PASS  05  ffn          1 site "), "{text}");
+    assert!(text.contains("replay: operations without weights only: "), "{text}");
+}
+
+#[test]
+fn a_model_that_is_not_known_is_compared_with_its_reference_all_the_same() {
+    let folder = tempdir().unwrap();
+    std::fs::write(folder.path().join("config.json"), r#"{"model_type": "other"}"#).unwrap();
+    let more = ["--model", folder.path().to_str().unwrap(), "--references", "tiny-llama"];
+    let (text, code) = told(&pass(&ids("short"), |config| config.rope_theta = 1e4), &more);
+    assert_eq!((red(&text), code), (vec!["01B", "07"], 1), "{text}");
+    assert!(!text.contains("suspect"), "{text}");
+}
+
+#[test]
+fn a_few_sites_are_replayed_through_all_that_lies_between_them() {
+    let all = pass(&ids("short"), |config| config.rope_theta = 1e4);
+    let few = |names: &[&str]| -> Arrays {
+        names.iter().map(|&name| (name.to_owned(), all[name].clone())).collect()
+    };
+    let (text, code) = told(&few(&["input_ids", "model.layers.0", "model.layers.1", "lm_head"]), &[]);
+    assert_eq!((red(&text), code), (vec!["06", "07"], 1), "{text}");
+    let among = "by one of 18 operations, model.embed_tokens to model.layers.0\n";
+    assert!(
+        text.contains(&format!("computed wrongly from its own inputs: model.layers.0, {among}")),
+        "{text}"
+    );
+}
+
+#[test]
+fn two_runs_are_held_against_each_other() {
+    let (folder, other) = (tempdir().unwrap(), tempdir().unwrap());
+    let prompt = [5, 99, 7, 300, 12, 8];
+    let sound = write(folder.path(), &pass(&prompt, |_| {}));
+    let wrong = write(other.path(), &pass(&prompt, |config| config.rope_theta = 1e4));
+    let (text, code) = said(judged(&sound, &["--against", sound.to_str().unwrap()]));
+    assert_eq!((red(&text), code), (vec![], 0), "{text}");
+    let (text, code) = said(judged(&sound, &["--against", wrong.to_str().unwrap()]));
+    assert_eq!((red(&text), code), (vec!["01B", "07"], 1), "{text}");
+    let site = "model.layers.0.self_attn.q_rope";
+    assert!(text.contains(&format!("the two part at {site}\n")), "{text}");
+    let guilty = format!("{} computes wrongly from its own inputs: {site}\n", wrong.display());
+    assert!(text.contains(&guilty), "{text}");
+    assert!(!text.contains(&format!("{} computes wrongly", sound.display())), "{text}");
+}
+
+#[test]
+fn two_runs_of_other_prompts_are_not() {
+    let (folder, other) = (tempdir().unwrap(), tempdir().unwrap());
+    let one = write(folder.path(), &pass(&[5, 99, 7], |_| {}));
+    let two = write(other.path(), &pass(&[5, 98, 7], |_| {}));
+    let (text, code) = said(judged(&one, &["--against", two.to_str().unwrap()]));
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("they part at position 1 of row 0"), "{text}");
+}
+
+#[test]
+fn a_judged_dump_is_reported_as_any_run_is() {
+    let folder = tempdir().unwrap();
+    let dump = write(folder.path(), &pass(&ids("short"), |config| config.rope_theta = 1e4));
+    let (code, json, xml) = reported(folder.path(), &["--dump", dump.to_str().unwrap()]);
+    assert_eq!((code, &json["exit_code"]), (1, &serde_json::json!(1)));
+    let schema = include_str!("../docs/report.schema.json");
+    let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
+    assert!(jsonschema::is_valid(&schema, &json));
+    assert!(json["summary"]["failed"] == 2 && xml.contains("q_rope"), "{}", json["summary"]);
+}

@@ -1,0 +1,245 @@
+//! What ports call their tensors, and how they lay them down; and files that are not what they say.
+
+mod program;
+mod recorded;
+
+use std::fs;
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use program::{home, rbees_in, stderr, stdout};
+use recorded::{Arrays, short, write, write_npz};
+use rstest::rstest;
+use tempfile::tempdir;
+
+fn told(dump: &Path, more: &[&str]) -> (String, i32) {
+    let args = [&["run", "--dump", dump.to_str().unwrap()], more].concat();
+    let output = rbees_in(Path::new("/"), &home(), &args).output().unwrap();
+    (stdout(&output) + &stderr(&output), output.status.code().unwrap())
+}
+
+fn is_whole_and_green((text, code): (String, i32), sites: &str) {
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains(&format!("coverage: {sites} sites")), "{text}");
+}
+
+/// The arrays under other names; those that `name` does not know are left out.
+fn renamed(name: impl Fn(&str) -> Option<String>) -> Arrays {
+    let all = short().into_iter();
+    all.filter_map(|(site, tensor)| Some((if site == "input_ids" { site } else { name(&site)? }, tensor)))
+        .collect()
+}
+
+/// `model.layers.2.mlp.act` → 2 and `mlp.act`.
+fn split(site: &str) -> Option<(&str, &str)> {
+    let rest = site.strip_prefix("model.layers.")?;
+    Some(rest.split_once('.').unwrap_or((rest, "")))
+}
+
+fn one_of<'a>(table: &[(&str, &'a str)], kind: &str) -> Option<&'a str> {
+    table.iter().find(|(known, _)| *known == kind).map(|(_, name)| *name)
+}
+
+#[test]
+fn candles_own_llama_calls_them_so() {
+    const KINDS: [(&str, &str); 10] = [
+        ("input_layernorm", ".rms_1"),
+        ("self_attn.q_proj", ".attn.q_proj"),
+        ("self_attn.k_proj", ".attn.k_proj"),
+        ("self_attn.v_proj", ".attn.v_proj"),
+        ("self_attn.o_proj", ".attn"),
+        ("post_attention_layernorm", ".rms_2"),
+        ("mlp.gate_proj", ".mlp.c_fc1"),
+        ("mlp.up_proj", ".mlp.c_fc2"),
+        ("mlp.down_proj", ".mlp"),
+        ("", ""),
+    ];
+    const ENDS: [(&str, &str); 3] =
+        [("model.embed_tokens", "wte"), ("model.norm", "ln_f"), ("lm_head", "logits")];
+    let arrays = renamed(|site| match split(site) {
+        Some((layer, kind)) => Some(format!("blocks.{layer}{}", one_of(&KINDS, kind)?)),
+        None => one_of(&ENDS, site).map(str::to_owned),
+    });
+    let folder = tempdir().unwrap();
+    is_whole_and_green(told(&write(folder.path(), &arrays), &[]), "43 of 71");
+}
+
+/// llama.cpp's name of a kind, with ggml's operation where one name occurs twice.
+const GGML: [(&str, &str, &str); 17] = [
+    ("input_layernorm", "attn_norm", ""),
+    ("self_attn.q_proj", "Qcur", " (MUL_MAT)"),
+    ("self_attn.k_proj", "Kcur", " (MUL_MAT)"),
+    ("self_attn.v_proj", "Vcur", " (MUL_MAT)"),
+    ("self_attn.q_rope", "Qcur", " (ROPE)"),
+    ("self_attn.k_rope", "Kcur", " (ROPE)"),
+    ("self_attn.probs", "kq_soft_max", ""),
+    ("self_attn.context", "kqv_out", ""),
+    ("self_attn.o_proj", "attn_out", ""),
+    ("post_attention_layernorm.input", "ffn_inp", ""),
+    ("post_attention_layernorm", "ffn_norm", ""),
+    ("mlp.gate_proj", "ffn_gate", ""),
+    ("mlp.up_proj", "ffn_up", ""),
+    ("mlp.act", "ffn_swiglu", ""),
+    ("mlp.down_proj", "ffn_out", ""),
+    ("", "l_out", ""),
+    ("lm_head", "result_output", ""),
+];
+
+/// As ggml has it: four dimensions, positions before heads, q and k in neighbouring pairs.
+fn as_ggml(site: &str, tensor: &Tensor, reversed: bool) -> Tensor {
+    let heads = site.ends_with("_rope");
+    let tensor = if heads { tensor.transpose(1, 2).unwrap().contiguous().unwrap() } else { tensor.clone() };
+    let turned = heads || site.ends_with("q_proj") || site.ends_with("k_proj");
+    let width = tensor.dims().last().copied().unwrap();
+    let pairs: Vec<u32> = (0..width as u32).map(|j| j / 32 * 32 + j % 2 * 16 + j % 32 / 2).collect();
+    let tensor = match turned {
+        true => tensor.index_select(&Tensor::new(pairs, &Device::Cpu).unwrap(), tensor.rank() - 1).unwrap(),
+        false => tensor,
+    };
+    let mut dims = [vec![1; 4 - tensor.rank()], tensor.dims().to_vec()].concat();
+    if reversed {
+        dims.reverse();
+    }
+    tensor.reshape(dims).unwrap()
+}
+
+#[rstest]
+fn llama_cpp_calls_them_so_and_lays_them_so(
+    #[values(false, true)] reversed: bool,
+    #[values(false, true)] ops: bool,
+) {
+    let mut arrays = Arrays::new();
+    for (site, tensor) in short() {
+        let named = |kind: &str| GGML.iter().find(|(known, ..)| *known == kind);
+        let name = match split(&site) {
+            None if site == "input_ids" => Some(site.clone()),
+            None => named(&site).map(|(_, name, _)| (*name).to_owned()),
+            // Without its operation a name stands for one tensor: the rotated one.
+            Some((_, "self_attn.q_proj" | "self_attn.k_proj")) if !ops => None,
+            Some((layer, kind)) => {
+                named(kind).map(|(_, name, op)| format!("{name}-{layer}{}", if ops { op } else { "" }))
+            }
+        };
+        let Some(name) = name else { continue };
+        let tensor = if site == "input_ids" { tensor } else { as_ggml(&site, &tensor, reversed) };
+        arrays.insert(name, tensor);
+    }
+    let folder = tempdir().unwrap();
+    let (sites, dump) = (if ops { "65 of 71" } else { "57 of 71" }, write(folder.path(), &arrays));
+    is_whole_and_green(told(&dump, &[]), sites);
+}
+
+#[test]
+fn names_of_ones_own_are_said_in_a_file() {
+    let mut arrays = renamed(|site| match split(site) {
+        Some((layer, kind)) => Some(format!("stage/{layer}/{}", kind.replace('.', "_"))),
+        None => Some(site.to_owned()),
+    });
+    let first = arrays["stage/0/self_attn_q_rope"].transpose(1, 2).unwrap().contiguous().unwrap();
+    arrays.retain(|name, _| !name.ends_with("q_rope"));
+    arrays.insert("stage/0/self_attn_q_rope".into(), first);
+    arrays.insert("scratch".into(), arrays["lm_head"].clone());
+    let folder = tempdir().unwrap();
+    let dump = write(folder.path(), &arrays);
+    let (text, code) = told(&dump, &[]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains(" is no site\nhint: name it in a file: `--map names.toml`"), "{text}");
+    let kinds = short().into_keys().filter_map(|site| Some(split(&site)?.1.to_owned()));
+    let mut lines: Vec<String> = kinds
+        .map(|kind| {
+            let site = if kind.is_empty() { String::new() } else { format!(".{kind}") };
+            format!("\"stage/{{N}}/{}\" = \"model.layers.{{N}}{site}\"", kind.replace('.', "_"))
+        })
+        .collect();
+    lines.sort();
+    lines.dedup();
+    let map = folder.path().join("names.toml");
+    let layout = "[layout]\n\"self_attn.q_rope\" = \"seq-first\"\n";
+    fs::write(&map, format!("[names]\nscratch = \"\"\n{}\n{layout}", lines.join("\n"))).unwrap();
+    is_whole_and_green(told(&dump, &["--map", map.to_str().unwrap()]), "68 of 71");
+}
+
+#[rstest]
+#[case("[names]\na = \"model.layers.0.mpl\"", "`model.layers.0.mpl` is not a site")]
+#[case("[names]\na = \"model.layers.{N}.mlp.act\"", "{N} on one side only")]
+#[case("[layout]\n\"mlp.act\" = \"sideways\"", "mlp.act: `sideways` is no layout")]
+#[case("[layout]\nact = \"reversed\"", "`act` is no kind of site")]
+#[case("[nmaes]", "unknown field `nmaes`")]
+fn a_map_that_says_nonsense_is_refused(#[case] map: &str, #[case] why: &str) {
+    let folder = tempdir().unwrap();
+    let (dump, file) = (write(folder.path(), &short()), folder.path().join("names.toml"));
+    fs::write(&file, map).unwrap();
+    let (text, code) = told(&dump, &["--map", file.to_str().unwrap()]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.starts_with(&format!("error: {}: ", file.display())) && text.contains(why), "{text}");
+}
+
+#[test]
+fn two_names_of_one_site_are_refused() {
+    let mut arrays = short();
+    arrays.insert("model.layers.0.mlp".into(), arrays["model.layers.0.mlp.down_proj"].clone());
+    let folder = tempdir().unwrap();
+    let (text, code) = told(&write(folder.path(), &arrays), &[]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("are both model.layers.0.mlp.down_proj\nhint: leave one out"), "{text}");
+}
+
+/// An `.npy` file of this header and so many bytes of zeros.
+fn npy(dict: &str, zeros: usize) -> Vec<u8> {
+    let length = (dict.len() as u16).to_le_bytes();
+    [b"\x93NUMPY\x01\x00", &length[..], dict.as_bytes(), &vec![0; zeros]].concat()
+}
+
+const IDS: &str = "{'descr': '<i8', 'fortran_order': False, 'shape': (1, 2), }\n";
+
+#[rstest]
+#[case::more_than_there_is("(1, 2, 128)", 8, "is said to be [1, 2, 128] of F32, and holds 8 bytes")]
+#[case::overflowing("(4611686018427387904, 4, 4)", 8, "is said to be [4611686018427387904, 4, 4] of F32")]
+#[case::empty("(1, 0, 128)", 0, "model.norm is empty: [1, 0, 128]")]
+#[case::past_all_numbers("(99999999999999999999,)", 8, "its shape is not of whole numbers")]
+fn a_header_that_promises_what_is_not_there_is_refused(
+    #[case] shape: &str,
+    #[case] zeros: usize,
+    #[case] why: &str,
+) {
+    let folder = tempdir().unwrap();
+    fs::write(folder.path().join("input_ids.npy"), npy(IDS, 16)).unwrap();
+    let dict = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n");
+    fs::write(folder.path().join("model.norm.npy"), npy(&dict, zeros)).unwrap();
+    let (text, code) = told(folder.path(), &[]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains(why), "{text}");
+}
+
+#[rstest]
+#[case::safetensors(write)]
+#[case::npz(write_npz)]
+fn a_file_that_is_cut_off_is_refused_in_two_lines(#[case] form: fn(&Path, &Arrays) -> std::path::PathBuf) {
+    let folder = tempdir().unwrap();
+    let dump = form(folder.path(), &short());
+    let bytes = fs::read(&dump).unwrap();
+    for kept in [0, 7, 100, bytes.len() / 2, bytes.len() - 1] {
+        fs::write(&dump, &bytes[..kept]).unwrap();
+        let (text, code) = told(&dump, &[]);
+        assert_eq!(code, 2, "{kept}: {text}");
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            matches!(&lines[..], [error, hint] if error.starts_with("error: /") && hint.starts_with("hint: ")),
+            "{text}"
+        );
+    }
+}
+
+#[rstest]
+#[case("model.safetensors.index.json", "not a dump by its name")]
+#[case("nowhere.npz", "no such file")]
+fn what_is_no_dump_is_said_to_be_none(#[case] name: &str, #[case] why: &str) {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join(name);
+    if !name.starts_with("nowhere") {
+        fs::write(&file, "{}").unwrap();
+    }
+    let (text, code) = told(&file, &[]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains(why), "{text}");
+}

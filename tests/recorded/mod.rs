@@ -1,0 +1,113 @@
+//! A pass of tiny-llama, recorded as a port would record it, to be altered and judged.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor, safetensors};
+use npyz::WriterBuilder;
+use rbees_check::Result;
+use rbees_check::model::{Attention, Input, Llama};
+use rbees_check::models;
+use rbees_check::probe::{Kind, Probe, Site};
+use rbees_check::weights::Config;
+use zip::write::SimpleFileOptions;
+
+/// Arrays by their names.
+pub type Arrays = HashMap<String, Tensor>;
+
+/// The token ids of a case of tiny-llama.
+pub fn ids(case: &str) -> Vec<u32> {
+    models::fixture("tiny-llama").unwrap().case(case).unwrap().manifest.ids[0].clone()
+}
+
+/// A whole f32 pass over `ids`, by a Llama of another config if `altered` makes one.
+pub fn pass(ids: &[u32], altered: impl Fn(&mut Config)) -> Arrays {
+    let mut weights = models::open("tiny-llama").unwrap().weights;
+    let mut config = weights.config().clone();
+    altered(&mut config);
+    weights.set_config(config);
+    let llama = Llama::load(&weights, &Device::Cpu, DType::F32, Attention::Plain).unwrap();
+    let mut recorded = Recorded::default();
+    llama.forward(&Input::single(ids, 0), &mut llama.new_cache(), &mut recorded).unwrap();
+    with_ids(recorded.0, ids)
+}
+
+/// The arrays and what went in.
+pub fn with_ids(mut arrays: Arrays, ids: &[u32]) -> Arrays {
+    let row: Vec<i64> = ids.iter().map(|&id| id.into()).collect();
+    arrays.insert("input_ids".into(), Tensor::new(vec![row], &Device::Cpu).unwrap());
+    arrays
+}
+
+/// The pass of case `short`, by a sound Llama.
+pub fn short() -> Arrays {
+    pass(&ids("short"), |_| {})
+}
+
+/// Writes down what it is handed.
+#[derive(Default)]
+pub struct Recorded(pub Arrays);
+
+impl Probe for Recorded {
+    fn wants(&self, _: Kind) -> bool {
+        true
+    }
+
+    fn tap(&mut self, site: Site, tensor: Tensor) -> Result<Tensor> {
+        self.0.insert(site.to_string(), tensor.copy()?.contiguous()?);
+        Ok(tensor)
+    }
+}
+
+/// `dump.safetensors` in `folder`.
+pub fn write(folder: &Path, arrays: &Arrays) -> PathBuf {
+    let file = folder.join("dump.safetensors");
+    safetensors::save(arrays, &file).unwrap();
+    file
+}
+
+/// `dump.npz` in `folder`.
+pub fn write_npz(folder: &Path, arrays: &Arrays) -> PathBuf {
+    let file = folder.join("dump.npz");
+    let mut zip = zip::ZipWriter::new(File::create(&file).unwrap());
+    for (name, tensor) in arrays {
+        zip.start_file(format!("{name}.npy"), SimpleFileOptions::default()).unwrap();
+        zip.write_all(&npy(tensor)).unwrap();
+    }
+    zip.finish().unwrap();
+    file
+}
+
+/// A directory of `.npy` files.
+pub fn write_folder(folder: &Path, arrays: &Arrays) -> PathBuf {
+    let into = folder.join("dump");
+    fs::create_dir(&into).unwrap();
+    for (name, tensor) in arrays {
+        fs::write(into.join(format!("{name}.npy")), npy(tensor)).unwrap();
+    }
+    into
+}
+
+fn npy(tensor: &Tensor) -> Vec<u8> {
+    let shape: Vec<u64> = tensor.dims().iter().map(|&n| n as u64).collect();
+    let mut bytes = Vec::new();
+    let flat = tensor.flatten_all().unwrap();
+    let options = npyz::WriteOptions::new().default_dtype().shape(&shape);
+    match tensor.dtype() {
+        DType::I64 => {
+            let mut writer = options.writer(&mut bytes).begin_nd().unwrap();
+            writer.extend(flat.to_vec1::<i64>().unwrap()).unwrap();
+            writer.finish().unwrap();
+        }
+        _ => {
+            let options = npyz::WriteOptions::new().default_dtype().shape(&shape);
+            let mut writer = options.writer(&mut bytes).begin_nd().unwrap();
+            writer.extend(flat.to_vec1::<f32>().unwrap()).unwrap();
+            writer.finish().unwrap();
+        }
+    }
+    bytes
+}
