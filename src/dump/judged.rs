@@ -144,11 +144,17 @@ impl Dump {
 
     /// Every site against stored truth; gives the first that has left it.
     fn by_truth(&self, against: &Against<'_>, found: &mut Found) -> Result<Option<Site>> {
-        let (checkpoint, factor) = whole();
+        let alone = self.alone()?;
         let mut left = None;
         for site in self.sites() {
+            let ((checkpoint, factor), feed) = match alone {
+                Some(given) if given == site => (judge_of(site.kind), Feed::Site),
+                // What it was fed is truth, and nobody's work.
+                Some(_) => continue,
+                None => (whole(), Feed::Own),
+            };
             let Some(held) = self.fit(site, against)? else { continue };
-            if let Some(finding) = truth::judge(self, &held, against, factor)? {
+            if let Some(finding) = truth::judge(self, &held, against, feed, factor)? {
                 if finding.status() == Status::Failed && left.is_none() {
                     left = Some(site);
                 }

@@ -212,6 +212,12 @@ impl Dump {
         }
     }
 
+    /// The one site that was computed, where the others are what it was fed: truth.
+    fn alone(&self) -> Result<Option<Site>> {
+        let site = self.metadata.get("alone").map(|name| name.parse());
+        site.transpose().map_err(|error: Error| self.arrays.fault(format!("alone: {error}")))
+    }
+
     /// Kinds that its attention never makes a tensor of: those of every attention but the eager one, as far
     /// as the dump has none of them.
     pub fn hides(&self) -> &'static [Kind] {
