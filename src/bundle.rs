@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::judge::{self, Finding, Outcome, Subject, Traits, Verdict};
 use crate::port::Port;
-use crate::probe::{Arithmetic, Kind, Layout, Site};
+use crate::probe::{Arithmetic, Kind, Site};
 use crate::reference::{Archive, Feed, Reference};
 use crate::report::{self, json};
 use crate::{Error, Result};
@@ -55,7 +55,8 @@ pub fn first_red(subject: &mut Subject<'_>, outcomes: &[Outcome], flags: &str) -
     let mut files = BTreeMap::new();
     let unwritten =
         |error: io::Error| Error::input(format!("bundle: {error}"), "this is a bug: please report it");
-    let values = tensors.iter().map(|(&site, tensor)| Ok((site, tensor.dims(), floats(tensor)?)));
+    let values =
+        tensors.iter().map(|(&site, tensor)| Ok((site, tensor.dims(), floats(site, tensor, &traits)?)));
     let values = values.collect::<Result<Vec<_>>>()?;
     files.insert("dump.npz".to_owned(), dump(&red, &traits, values).map_err(unwritten)?);
     let stored: BTreeSet<Site> =
@@ -122,27 +123,26 @@ fn dump(red: &Red<'_>, traits: &Traits, tensors: Vec<(Site, &[usize], Vec<f32>)>
     for (site, shape, values) in tensors {
         zip.array(&site.to_string(), shape, values)?;
     }
-    let layout = match traits.layout(Kind::QRope) {
-        Layout::Reference => "half-split",
-        Layout::Interleaved { .. } => "interleaved",
-        Layout::Permuted(_) => {
-            return Err(io::Error::other("a dump cannot say in which order its q and k lie"));
-        }
-    };
     let about = json!({
         "format": "rbees-dump 1",
         "recorder": format!("rbees-check {}", env!("CARGO_PKG_VERSION")),
         "model": manifest.model,
         "dtype": traits.dtype.as_str(),
         "attention": if traits.shows(Kind::Probs) { "eager" } else { "fused" },
-        "layout": layout,
+        "alone": red.site.to_string(),
     });
     zip.file("metadata.json", about.to_string().as_bytes())?;
     zip.finish()
 }
 
-fn floats(tensor: &Tensor) -> Result<Vec<f32>> {
-    Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+/// The last axis in the reference's order.
+fn floats(site: Site, tensor: &Tensor, traits: &Traits) -> Result<Vec<f32>> {
+    let width = tensor.dims().last().copied().unwrap_or(1).max(1);
+    let values: Vec<f32> = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+    Ok(match traits.layout(site.kind).columns(width) {
+        None => values,
+        Some(columns) => values.chunks_exact(width).flat_map(|row| columns.iter().map(|&j| row[j])).collect(),
+    })
 }
 
 /// A case may have been read from anywhere: its name becomes one of a folder.

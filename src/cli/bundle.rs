@@ -19,8 +19,8 @@ pub struct Bundling {
 impl Bundling {
     /// Before anything is judged: can it be written?
     pub fn ready(&self) -> Result<()> {
-        let path = self.bundle.iter();
-        path.map(|path| files::writable(path).map_err(|error| unwritable(path, &error))).collect()
+        let Some(path) = &self.bundle else { return Ok(()) };
+        files::writable(path).map_err(|error| unwritable(path, &error))
     }
 
     /// Writes it, if it was asked for and something is red.

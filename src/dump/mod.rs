@@ -6,6 +6,7 @@
 
 mod against;
 mod arrays;
+mod blocks;
 mod form;
 mod judged;
 mod map;
@@ -209,6 +210,12 @@ impl Dump {
                     .fault(format!("arithmetic `{said}` is none of dense, quantized-32, quantized-256"))
             }),
         }
+    }
+
+    /// The one site that was computed, where the others are what it was fed: truth.
+    fn alone(&self) -> Result<Option<Site>> {
+        let site = self.metadata.get("alone").map(|name| name.parse());
+        site.transpose().map_err(|error: Error| self.arrays.fault(format!("alone: {error}")))
     }
 
     /// Kinds that its attention never makes a tensor of: those of every attention but the eager one, as far

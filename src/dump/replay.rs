@@ -69,7 +69,10 @@ pub(super) fn replay(
     let mut this = Replay::new(dump, against, layers, &machine);
     let mut replayed = Replayed { findings: vec![], guilty: None, unjudged: vec![] };
     let mut reds: Vec<Red> = Vec::new();
-    let last = dump.sites().max();
+    // A dump may end within a layer: what stands behind may be what was mistaken for it.
+    let whole =
+        |site: Site| Site { kind: if site.kind.in_layer() { Kind::Block } else { site.kind }, ..site };
+    let last = dump.sites().max().map(whole);
     for site in sites(layers).take_while(|&site| Some(site) <= last) {
         let recorded = held(site)?;
         this.step(site, recorded, &mut replayed, &mut reds)?;

@@ -65,10 +65,16 @@ pub(super) fn lower(dump: &Dump, held: &Held) -> Option<Verdict> {
     (ulp(got) > ulp(want)).then(|| Verdict::LowerPrecision { got: got.as_str(), want: want.as_str() })
 }
 
-/// `held` against what truth stores of it under feed `own`; nothing where truth has none of its rows.
-pub(super) fn judge(dump: &Dump, held: &Held, against: &Against<'_>, factor: f64) -> Result<Option<Finding>> {
+/// `held` against what truth stores of it under `feed`; nothing where truth has none of its rows.
+pub(super) fn judge(
+    dump: &Dump,
+    held: &Held,
+    against: &Against<'_>,
+    feed: Feed,
+    factor: f64,
+) -> Result<Option<Finding>> {
     let (Some(case), site) = (against.case, held.site) else { return Ok(None) };
-    let Some(truth) = case.truth_on(against.arithmetic, Feed::Own, site) else { return Ok(None) };
+    let Some(truth) = case.truth_on(against.arithmetic, feed, site) else { return Ok(None) };
     let stored = truth.places.iter().copied().enumerate();
     let wanted: Vec<Wanted<'_>> = stored
         .filter(|&(_, place)| held.holds(place))
@@ -76,7 +82,7 @@ pub(super) fn judge(dump: &Dump, held: &Held, against: &Against<'_>, factor: f64
             place,
             query: place.1 - held.first,
             want: truth.row(r),
-            noise: noise_of(case, against, Feed::Own, dump.dtype, site, place),
+            noise: noise_of(case, against, feed, dump.dtype, site, place),
         })
         .collect();
     if wanted.is_empty() {
@@ -91,5 +97,6 @@ pub(super) fn judge(dump: &Dump, held: &Held, against: &Against<'_>, factor: f64
         let columns = held.layout.columns(shape.width);
         hold(&held.tensor, shape, &wanted, &against.terms(dump.dtype, factor), columns.as_deref())?
     };
-    Ok(Some(finding(site, &case.manifest.case, "own values", said)))
+    let drive = if feed == Feed::Own { "own values" } else { "fed with truth" };
+    Ok(Some(finding(site, &case.manifest.case, drive, said)))
 }

@@ -74,12 +74,12 @@ impl Reference {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models;
     use crate::reference::Source;
 
     #[test]
     fn a_reduced_case_reads_back_as_what_it_kept_and_nothing_else() {
-        let whole = models::fixture("tiny-llama").unwrap().case("batch-left").unwrap();
+        let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tiny-llama");
+        let whole = Reference::read(&Source::Folder(fixture.into()), "batch-left").unwrap();
         let sites: BTreeSet<Site> = ["model.layers.1.self_attn.q_rope", "model.layers.1.self_attn.q_proj"]
             .map(|site| site.parse().unwrap())
             .into();
