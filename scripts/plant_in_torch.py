@@ -27,6 +27,7 @@ a mistake; unless --whole, a mistake holds only what differs bit for bit from `n
 """
 
 import argparse
+import json
 import os
 import sys
 from contextlib import ExitStack
@@ -54,6 +55,7 @@ except ImportError as missing:
     sys.exit(2)
 
 SHORT = models.REPOSITORY / "fixtures/smollm2-135m/short"
+TINY = models.REPOSITORY / "fixtures/tiny-llama"
 OUT = models.REPOSITORY / "fixtures/torch-mistakes"
 HONEST = "none"
 
@@ -206,16 +208,17 @@ def make(model, case, truth, options):
         "mistakes": {name: plant.__doc__ for name, plant in PLANTS.items()}, "provenance": provenance})
 
 
-def dump(model, ids, dtype, options):
+def dump(model, ids, options):
     """One pass under each mistake, recorded as any pass is: DIR/<mistake>.safetensors"""
     options.dumps.mkdir(parents=True, exist_ok=True)
-    for plant in (none, *PLANTS.values()):
-        with ExitStack() as stack:
-            for where, name, by_what in plant(model.at(dtype)):
-                stack.enter_context(mock.patch.object(where, name, by_what))
-            stack.enter_context(torch.inference_mode())
-            stack.enter_context(record(options.dumps / f"{plant.__name__.replace('_', '-')}.safetensors"))
-            model.at(dtype)(torch.tensor(ids), use_cache=False)
+    for name, plant in {HONEST: none, **PLANTS}.items():
+        if options.only in (None, name):
+            with ExitStack() as stack:
+                for where, what, by_what in plant(model.stock):
+                    stack.enter_context(mock.patch.object(where, what, by_what))
+                stack.enter_context(torch.inference_mode())
+                stack.enter_context(record(options.dumps / f"{name}.safetensors"))
+                model.stock(torch.tensor(ids), use_cache=False)
 
 
 def main():
@@ -223,12 +226,16 @@ def main():
     parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="default fixtures/torch-mistakes")
     parser.add_argument("--whole", action="store_true", help="every stored site under every feed (6 MB a mistake)")
     parser.add_argument("--dumps", type=Path, metavar="DIR", help="whole passes for `rbees-check run --dump`")
-    parser.add_argument("--dtype", choices=("f32", "bf16"), default="f32", help="of --dumps")
+    parser.add_argument("--only", choices=(HONEST, *PLANTS), help="with --dumps: this one")
+    parser.add_argument("--tiny", action="store_true", help="with --dumps: tiny-llama and its case short")
     options = parser.parse_args()
     torch.set_num_threads(1)  # as the references were captured
+    if options.dumps and options.tiny:
+        short = json.loads((TINY / "short/manifest.json").read_text(encoding="utf-8"))
+        return dump(models.Model("tiny-llama", TINY), short["ids"], options)
     model = models.Model("smollm2-135m", models.smollm2_path())
     if options.dumps:
-        return dump(model, [tokens.ids_of(model, FRANCE)], options.dtype, options)
+        return dump(model, [tokens.ids_of(model, FRANCE)], options)
     case = Case("short", [tokens.ids_of(model, FRANCE)], [FRANCE], layers=[0, 1, 14, 29])
     with np.load(SHORT / "reference.npz") as stored:
         truth = {site: torch.from_numpy(stored[site]) for site in stored.files}

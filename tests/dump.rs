@@ -77,6 +77,21 @@ fn one_mistake_is_one_operation_however_many_values_are_wrong(
     assert_eq!(text.contains(&format!("values leave truth at {site}\n")), with_truth, "{text}");
 }
 
+#[test]
+fn a_mistake_made_in_pytorch_and_recorded_there_is_named() {
+    let dump =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/dumps/tiny-llama-rope-pairing.safetensors");
+    let (text, code) = said(judged(&dump, &[]));
+    assert_eq!((red(&text), code), (vec!["01B", "07"], 1), "{text}");
+    assert!(text.contains("   suspect    rope-pairing: you rotate neighbouring elements"), "{text}");
+    let site = "model.layers.0.self_attn.q_rope\n";
+    assert!(
+        text.contains(&format!("values leave truth at {site}computed wrongly from its own inputs: {site}")),
+        "{text}"
+    );
+    assert!(text.contains("coverage: 18 of 71 sites"), "{text}");
+}
+
 fn with(name: &str, alter: impl Fn(&Tensor) -> Tensor) -> Arrays {
     let mut arrays = short();
     let tensor = alter(&arrays[name]).contiguous().unwrap();

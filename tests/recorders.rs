@@ -9,6 +9,9 @@ use std::process::{Command, Output};
 
 use candle_core::{DType, Device, Tensor, safetensors};
 use rbees_check::Result;
+use rbees_check::checkpoints;
+use rbees_check::dump::{Against, Dump, NameMap};
+use rbees_check::judge::Status;
 use rbees_check::model::{Attention, Input, Llama};
 use rbees_check::models;
 use rbees_check::probe::{Kind, Probe, Site};
@@ -42,6 +45,18 @@ fn same_as_truth(file: &Path) {
         }
     }
     assert!(dump.is_empty(), "{:?}", dump.keys());
+}
+
+/// Judged as any dump is: whole, and nothing wrong with it.
+fn is_green(file: &Path) {
+    let (model, case) = (models::open("tiny-llama").unwrap(), short());
+    let dump = Dump::open(file, &NameMap::default()).unwrap();
+    let config = Some(model.weights.config());
+    let against = Against { case: Some(&case), weights: Some(&model.weights), config, ..Against::default() };
+    let judged = dump.judge(&against, &checkpoints::ALL, true).unwrap();
+    let wrong: Vec<_> = judged.outcomes.iter().filter(|outcome| outcome.status() > Status::Skipped).collect();
+    assert!(wrong.is_empty() && judged.guilty.is_none(), "{wrong:?}");
+    assert_eq!((judged.coverage.held, judged.unjudged.len()), (71, 0));
 }
 
 /// A plain f32 loop errs by up to 2e-6 of the row's scale here.
@@ -99,6 +114,7 @@ fn a_port_on_candle_is_recorded_where_a_file_is_named() {
     let output = again.env("RBEES_DUMP", &file).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     same_as_truth(&file);
+    is_green(&file);
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
 }
 
@@ -123,6 +139,7 @@ fn a_port_in_cpp_is_recorded_where_a_file_is_named() {
     let recorded = run(Some(&file));
     assert_eq!((recorded.status.success(), &recorded.stdout), (true, &quiet.stdout), "{}", stderr(&recorded));
     same_as_truth(&file);
+    is_green(&file);
     let refused = run(Some(Path::new("/nowhere/dump.safetensors")));
     assert_eq!(refused.status.code(), Some(2));
     assert!(stderr(&refused).contains("/nowhere/dump.safetensors"), "{}", stderr(&refused));

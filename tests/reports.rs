@@ -123,7 +123,7 @@ fn the_schema_refuses(#[case] place: &str, #[case] value: Value) {
 }
 
 #[test]
-fn a_report_carries_the_suspects_of_what_differs_on_true_inputs() {
+fn a_report_carries_the_suspects_of_every_red_site() {
     let (_, report, _) = &*FAILING;
     let first = findings(report).find(|finding| finding["verdict"]["kind"] == "differs").unwrap();
     let suspects = &first["suspects"];
@@ -140,6 +140,8 @@ fn a_report_carries_the_suspects_of_what_differs_on_true_inputs() {
         let on_truth = finding["drive"].as_str().unwrap().ends_with("feed site");
         assert_eq!(asked(finding), on_truth, "{finding}");
     }
+    let fed = |f: &&Value| f["verdict"]["kind"] == "differs" && f["drive"] == "plain, feed site";
+    assert!(findings(report).filter(fed).all(|f| f["suspects"]["named"][0]["mistake"] == "rope-theta"));
 }
 
 #[rstest]

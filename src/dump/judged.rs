@@ -36,6 +36,26 @@ impl Found {
         self.0.entry(checkpoint.id).or_default().push(finding);
     }
 
+    /// Over a whole pass rounding may grow as large as the rows themselves. Replay speaks for such sites; how
+    /// many there are is said.
+    fn set_aside(&mut self, dtype: &str) -> Option<String> {
+        let silent = |f: &Finding| f.verdict == Verdict::Incomparable;
+        let spoken: BTreeSet<Site> =
+            self.0.values().flatten().filter(|f| !silent(f)).filter_map(|f| f.site).collect();
+        let of_passes = self.0.get_mut(whole().0.id)?;
+        let before = of_passes.len();
+        of_passes.retain(|f| !(silent(f) && f.site.is_some_and(|site| spoken.contains(&site))));
+        match before - of_passes.len() {
+            0 => None,
+            1 => Some(format!(
+                "1 site is no larger than {dtype}'s noise over a whole pass: judged by replay alone"
+            )),
+            n => Some(format!(
+                "{n} sites are no larger than {dtype}'s noise over a whole pass: judged by replay alone"
+            )),
+        }
+    }
+
     /// One a checkpoint; those about which nothing was found are skipped, and say why.
     pub(super) fn outcomes(mut self, checkpoints: &[&'static Checkpoint]) -> Vec<Outcome> {
         let outcome = |&checkpoint: &&'static Checkpoint| {
@@ -114,7 +134,11 @@ impl Dump {
                 found.add(judge_of(site.kind).0, finding(site, "", "recorded", verdict.into()));
             }
         }
-        let (outcomes, guilty) = (found.outcomes(checkpoints), replayed.guilty);
+        let drowned = found.set_aside(self.dtype.as_str());
+        let (mut outcomes, guilty) = (found.outcomes(checkpoints), replayed.guilty);
+        for outcome in outcomes.iter_mut().filter(|outcome| outcome.checkpoint == whole().0) {
+            outcome.notes.extend(drowned.clone());
+        }
         Ok(Judged { outcomes, coverage, left_truth, guilty, unjudged })
     }
 

@@ -6,6 +6,7 @@
 
 mod against;
 mod arrays;
+mod blocks;
 mod form;
 mod judged;
 mod map;

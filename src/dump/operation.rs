@@ -2,13 +2,14 @@
 
 use candle_core::Tensor;
 
+use super::blocks::{self, Blocks};
 use super::{Against, Dump};
 use crate::Result;
 use crate::oracle::{
     Heads, Matrix, Pairing, Rows, Slots, Tokens, context, frequency, gated, linear, residual, rms_norm,
     rotate, scores, silu, softmax, vector,
 };
-use crate::probe::{Kind, Site};
+use crate::probe::{Arithmetic, Kind, Site};
 use crate::reference::Place;
 use crate::weights::{Config, Weights};
 
@@ -24,6 +25,7 @@ pub(super) struct Placed {
 pub(super) struct Machine<'a> {
     weights: Option<&'a Weights>,
     pub config: Option<&'a Config>,
+    arithmetic: Arithmetic,
     /// Every token of the pass.
     pub tokens: Tokens,
 }
@@ -37,7 +39,8 @@ impl<'a> Machine<'a> {
             length: dump.length(),
             places,
         };
-        Self { weights: against.weights, config: against.config, tokens }
+        let Against { weights, config, arithmetic, .. } = *against;
+        Self { weights, config, arithmetic, tokens }
     }
 
     /// The tokens that stand at `places`.
@@ -110,13 +113,21 @@ impl<'a> Machine<'a> {
         self.matrix(site).map(|(weights, name)| weights.canonical(&name)).transpose()
     }
 
+    /// The blocks that are multiplied with at `site`, where activations are rounded.
+    pub(super) fn blocks(&self, site: Site) -> Result<Option<Blocks>> {
+        self.matrix(site).map_or(Ok(None), |(weights, name)| Blocks::of(weights, &name, self.arithmetic))
+    }
+
     fn product(&self, site: Site, x: &Placed) -> Result<Option<Rows>> {
         let Some((weights, name)) = self.matrix(site) else { return Ok(None) };
         let matrix = Matrix::read(weights, &name)?;
-        match matrix.shape().1 == x.rows.width {
-            true => linear(&x.rows, &matrix).map(Some),
-            false => Ok(None),
+        if matrix.shape().1 != x.rows.width {
+            return Ok(None);
         }
+        Ok(Some(match self.blocks(site)? {
+            None => linear(&x.rows, &matrix)?,
+            Some(blocks) => blocks::linear(&blocks, &x.rows, &matrix)?,
+        }))
     }
 
     fn rotated(&self, config: &Config, x: &Placed) -> Rows {
@@ -141,6 +152,7 @@ impl<'a> Machine<'a> {
     }
 }
 
+/// The name of the matrix that is multiplied with at `site`.
 fn matrix_of(site: Site, config: &Config) -> String {
     match site.kind {
         Kind::Logits if config.tie_word_embeddings => "model.embed_tokens.weight".into(),

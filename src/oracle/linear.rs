@@ -32,6 +32,16 @@ impl Matrix {
         Ok(Self(tensor.index_select(&Tensor::new(ids, &Device::Cpu)?, 0)?.to_dtype(DType::F64)?))
     }
 
+    /// Row j is what row `order[j]` was; as it is without an order.
+    ///
+    /// # Errors
+    /// A row that there is none of.
+    pub fn in_order(&self, order: Option<&[usize]>) -> Result<Self> {
+        let Some(order) = order else { return Ok(self.clone()) };
+        let order: Vec<u32> = order.iter().map(|&row| row as u32).collect();
+        Ok(Self(self.0.index_select(&Tensor::new(order, &Device::Cpu)?, 0)?))
+    }
+
     /// `[in, out]`.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ use crate::{Error, Result};
 const SHORT: usize = 64;
 
 /// Greedy steps that are enough to see whether a text changes: prompts beyond them say the same again.
-const STEPS: usize = 40;
+const STEPS: usize = 90;
 
 /// A sound model and all that it is judged by.
 pub struct Bench<'a> {

@@ -103,14 +103,25 @@ fn transposed(e: &Evidence<'_>, choice: &Linear) -> Result<Vec<Turned<Linear>>> 
     }
     let (out, width) = choice.weight.shape();
     let fix = "weights are [out, in]: multiply with the transpose, as `candle_nn::Linear` does";
-    let (weight, says) = match out == width {
-        true => (choice.weight.transposed()?, "you multiply with W; it is square, and wants Wᵀ".to_owned()),
+    // The port's own rows are transposed: they may lie in another order than the reference's.
+    let columns = e.layout.columns(out);
+    let own = choice.weight.in_order(columns.as_deref().map(inverse).as_deref())?;
+    let (own, says) = match out == width {
+        true => (own.transposed()?, "you multiply with W; it is square, and wants Wᵀ".to_owned()),
         false => (
-            choice.weight.read_as_transposed()?,
+            own.read_as_transposed()?,
             format!("you read the numbers of a [{out}, {width}] weight as [{width}, {out}]"),
         ),
     };
+    let weight = own.in_order(columns.as_deref())?;
     Ok(vec![Turned::new(Linear { weight, ..choice.clone() }, says, fix)])
+}
+
+/// Where each row came from → where each one goes.
+fn inverse(order: &[usize]) -> Vec<usize> {
+    let mut inverse = vec![0; order.len()];
+    order.iter().enumerate().for_each(|(j, &c)| inverse[c] = j);
+    inverse
 }
 
 /// The same vector added to every token.

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 
 use super::Named;
 use crate::Result;
-use crate::weights::{Weights, sha256_of};
+use crate::probe::Layout;
+use crate::weights::{RopeLayout, Weights, sha256_of};
 
 /// A tensor that the port does not have.
 pub fn absent(name: &str) -> Named {
@@ -117,7 +118,8 @@ fn permuted(tensor: &Tensor, head_dim: usize) -> Result<Vec<Tensor>> {
 /// of a matrix that holds all q, then all k, then all v, or the reverse?
 fn split(weights: &Weights, name: &str, is: &dyn Fn(&Tensor) -> Result<bool>) -> Result<bool> {
     let Some((layer, part)) = name.split_once(".self_attn.") else { return Ok(false) };
-    let read = |part: &str| weights.canonical(&format!("{layer}.self_attn.{part}.weight"));
+    let read =
+        |part: &str| weights.tensor(&format!("{layer}.self_attn.{part}.weight"), DType::F32, &Device::Cpu);
     let (q, k, v) = (read("q_proj")?, read("k_proj")?, read("v_proj")?);
     let (nq, nk) = (q.dim(0)?, k.dim(0)?);
     let d = weights.config().head_dim;
@@ -127,6 +129,18 @@ fn split(weights: &Weights, name: &str, is: &dyn Fn(&Tensor) -> Result<bool>) ->
     }
     let parts = ["q_proj.weight", "k_proj.weight", "v_proj.weight"];
     let Some(which) = parts.iter().position(|p| *p == part) else { return Ok(false) };
+    // Rows of q and k may lie in the file in another order than in the reference.
+    let in_file = match (weights.config().rope_layout, which) {
+        (RopeLayout::Interleaved, 0 | 1) => Layout::Interleaved { head_dim: d },
+        _ => Layout::Reference,
+    };
+    let is = |rows: &Tensor| match in_file.columns(rows.dim(0)?) {
+        None => is(&rows.contiguous()?),
+        Some(order) => {
+            let order: Vec<u32> = order.into_iter().map(|row| row as u32).collect();
+            is(&rows.contiguous()?.index_select(&Tensor::new(order, rows.device())?, 0)?)
+        }
+    };
     // The fused matrix as the port must have seen it, if it split it in one of these ways …
     let per = nq / groups;
     let group = |g: usize| -> Result<Tensor> {

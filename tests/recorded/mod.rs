@@ -30,11 +30,16 @@ pub fn pass(ids: &[u32], altered: impl Fn(&mut Config)) -> Arrays {
     altered(&mut config);
     weights.set_config(config);
     let llama = Llama::load(&weights, &Device::Cpu, DType::F32, Attention::Plain).unwrap();
-    let mut recorded = Recorded(Arrays::new());
+    let mut recorded = Recorded::default();
     llama.forward(&Input::single(ids, 0), &mut llama.new_cache(), &mut recorded).unwrap();
+    with_ids(recorded.0, ids)
+}
+
+/// The arrays and what went in.
+pub fn with_ids(mut arrays: Arrays, ids: &[u32]) -> Arrays {
     let row: Vec<i64> = ids.iter().map(|&id| id.into()).collect();
-    recorded.0.insert("input_ids".into(), Tensor::new(vec![row], &Device::Cpu).unwrap());
-    recorded.0
+    arrays.insert("input_ids".into(), Tensor::new(vec![row], &Device::Cpu).unwrap());
+    arrays
 }
 
 /// The pass of case `short`, by a sound Llama.
@@ -42,7 +47,9 @@ pub fn short() -> Arrays {
     pass(&ids("short"), |_| {})
 }
 
-struct Recorded(Arrays);
+/// Writes down what it is handed.
+#[derive(Default)]
+pub struct Recorded(pub Arrays);
 
 impl Probe for Recorded {
     fn wants(&self, _: Kind) -> bool {
