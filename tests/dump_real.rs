@@ -1,4 +1,4 @@
-//! A pass of the real model by the project's own Llama, recorded and judged as anybody's: in floats, and in
+//! A pass of the real model, and of a quantised tiny one, by the project's own Llama, recorded and judged as anybody's: in floats, and in
 //! the blocks of its file.
 
 mod recorded;
@@ -22,16 +22,20 @@ const HONEST_SHARE: f64 = 0.5;
 fn main() -> ExitCode {
     let args = Arguments::from_args();
     let absent = models::open(MODEL).is_err();
-    let trial = |name: &str, matmul| Trial::test(name, move || sound(matmul)).with_ignored_flag(absent);
+    let trial =
+        |name: &str, matmul| Trial::test(name, move || sound(MODEL, matmul, 513)).with_ignored_flag(absent);
     let trials = vec![
+        Trial::test("tiny_llama_in_blocks_is_green_in_every_layer", || {
+            sound("tiny-llama:q8_0", Matmul::Quantized, 71)
+        }),
         trial("smollm2_in_floats_is_green_in_every_layer", Matmul::Dense),
         trial("smollm2_in_blocks_is_green_in_every_layer", Matmul::Quantized),
     ];
     libtest_mimic::run(&args, trials).exit_code()
 }
 
-fn sound(matmul: Matmul) -> Result<(), Failed> {
-    let model = models::open(MODEL)?;
+fn sound(name: &str, matmul: Matmul, sites: usize) -> Result<(), Failed> {
+    let model = models::open(name)?;
     let case = model.fixture.as_ref().ok_or("no references")?.case("short")?;
     let path = Path { attention: Attention::Plain, matmul };
     let mut port = LlamaPort::new(Llama::load(&model.weights, &Device::Cpu, DType::F32, path)?);
@@ -51,7 +55,7 @@ fn sound(matmul: Matmul) -> Result<(), Failed> {
     let against = Against { case: Some(&case), weights: Some(&weights), config, arithmetic };
     let judged = dump.judge(&against, &checkpoints::ALL, true)?;
 
-    if judged.coverage.held != 513 || judged.coverage.all != 513 {
+    if judged.coverage.held != sites || judged.coverage.all != sites {
         return Err(format!("{:?}", judged.coverage).into());
     }
     for outcome in &judged.outcomes {

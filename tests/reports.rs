@@ -133,6 +133,13 @@ fn a_report_carries_the_suspects_of_every_red_site() {
     let residual = |of: &Value| of["residual"].as_f64().unwrap();
     assert!(residual(named) < 1.0, "a mistake that is named reproduces the tensor within its budget");
     assert!(residual(&suspects["runner_up"]) > 100.0, "{suspects}");
+    // Fed at blocks, a site's inputs are the model's own: nothing stands still to reason from.
+    let asked = |f: &Value| f.get("suspects").is_some();
+    let differs = |f: &&Value| f["verdict"]["kind"] == "differs";
+    for finding in findings(report).filter(differs) {
+        let on_truth = finding["drive"].as_str().unwrap().ends_with("feed site");
+        assert_eq!(asked(finding), on_truth, "{finding}");
+    }
     let fed = |f: &&Value| f["verdict"]["kind"] == "differs" && f["drive"] == "plain, feed site";
     assert!(findings(report).filter(fed).all(|f| f["suspects"]["named"][0]["mistake"] == "rope-theta"));
 }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use candle_core::DType;
+
 use super::form::Held;
 use super::replay::{self, Guilt, Replayed};
 use super::truth::{self, finding, lower, misfit};
@@ -57,11 +59,13 @@ impl Found {
     }
 
     /// One a checkpoint; those about which nothing was found are skipped, and say why.
-    pub(super) fn outcomes(mut self, checkpoints: &[&'static Checkpoint]) -> Vec<Outcome> {
+    pub(super) fn outcomes(mut self, checkpoints: &[&'static Checkpoint], dtype: DType) -> Vec<Outcome> {
+        let aside = self.set_aside(dtype.as_str());
         let outcome = |&checkpoint: &&'static Checkpoint| {
             let findings = self.0.remove(checkpoint.id).unwrap_or_default();
             let skipped = findings.is_empty().then(|| why_skipped(checkpoint));
-            Outcome { checkpoint, findings, skipped, notes: vec![] }
+            let notes = aside.iter().filter(|_| checkpoint == whole().0).cloned().collect();
+            Outcome { checkpoint, findings, skipped, notes }
         };
         checkpoints.iter().map(outcome).collect()
     }
@@ -134,11 +138,7 @@ impl Dump {
                 found.add(judge_of(site.kind).0, finding(site, "", "recorded", verdict.into()));
             }
         }
-        let drowned = found.set_aside(self.dtype.as_str());
-        let (mut outcomes, guilty) = (found.outcomes(checkpoints), replayed.guilty);
-        for outcome in outcomes.iter_mut().filter(|outcome| outcome.checkpoint == whole().0) {
-            outcome.notes.extend(drowned.clone());
-        }
+        let (outcomes, guilty) = (found.outcomes(checkpoints, self.dtype), replayed.guilty);
         Ok(Judged { outcomes, coverage, left_truth, guilty, unjudged })
     }
 

@@ -63,6 +63,9 @@ impl Dump {
                 continue;
             };
             let allowed = |place| Some(sum(noise[0](site, place)?, noise[1](site, place)?));
+            if !self.places().into_iter().any(|place| allowed(place).is_some()) {
+                continue;
+            }
             let verdict = self.apart(&held, (other, &want), against, &allowed)?;
             let finding = finding(site, "", &format!("against {}", other.name), verdict);
             if finding.status() == Status::Failed && part.is_none() {
@@ -70,7 +73,8 @@ impl Dump {
             }
             found.add(whole().0, finding);
         }
-        let outcomes = found.outcomes(checkpoints);
+        let coarser = if ulp(other.dtype) > ulp(self.dtype) { other.dtype } else { self.dtype };
+        let outcomes = found.outcomes(checkpoints, coarser);
         Ok(Pair { outcomes, coverage, part, guilty: [replayed.guilty, theirs.guilty] })
     }
 
@@ -89,20 +93,24 @@ impl Dump {
         }
     }
 
-    /// What an honest run in its dtype is from truth: as the case measured it, or as is measured here.
+    /// What an honest run in its dtype is from truth, as is measured here; without weights as the case
+    /// measured it, where it stores truth: elsewhere its noise is that of the last rows only.
     fn allowed<'n>(&'n self, against: &'n Against<'n>, layers: usize, last: Site) -> Result<Allowed<'n>> {
-        if let Some(case) = against.case {
+        if against.weights.is_some() {
+            let (measured, places) = (own_noise(self, against, layers, last)?, self.places());
             return Ok(Box::new(move |site, place| {
-                noise_of(case, against, Feed::Own, self.dtype, site, place)
+                measured.get(&site)?.get(places.binary_search(&place).ok()?).copied()
             }));
         }
-        if against.weights.is_none() {
+        let Some(case) = against.case else {
             let what =
                 "nothing says how far apart two honest runs are: neither weights nor a case of this prompt";
             return Err(Error::file(&self.name, what, "give --model the weights that were run"));
-        }
-        let (measured, places) = (own_noise(self, against, layers, last)?, self.places());
-        Ok(Box::new(move |site, place| measured.get(&site)?.get(places.binary_search(&place).ok()?).copied()))
+        };
+        Ok(Box::new(move |site, place| {
+            case.truth(site)?.places.binary_search(&place).ok()?;
+            noise_of(case, against, Feed::Own, self.dtype, site, place)
+        }))
     }
 
     /// One tensor against the other's.
@@ -118,8 +126,11 @@ impl Dump {
             let (got, want) = (held.tensor.dims().to_vec(), want.tensor.dims().to_vec());
             return Ok(Verdict::Shape { got, want }.into());
         }
-        let places: Vec<Place> =
-            self.places().into_iter().filter(|&p| held.holds(p) && want.holds(p)).collect();
+        let places: Vec<Place> = self
+            .places()
+            .into_iter()
+            .filter(|&p| held.holds(p) && want.holds(p) && noise(p).is_some())
+            .collect();
         let rows = want.rows(&places)?;
         let wanted: Vec<Wanted<'_>> = places
             .iter()

@@ -15,7 +15,7 @@ const ROWS: [&str; 4] = ["main", "second", "third", "fourth"];
 /// Of each case the worst share at every position. Where a checkpoint is red, the first that is has the
 /// lines, a row of the batch each, and all others one.
 pub fn charts(outcomes: &[Outcome]) -> Vec<Chart> {
-    let red = verdict::first_red(outcomes).map(|(outcome, _)| outcome.checkpoint.id);
+    let red = verdict::first_red(outcomes).map(|(outcome, _)| outcome.checkpoint);
     let mut cases: BTreeMap<&str, Vec<Line>> = BTreeMap::new();
     let findings = || outcomes.iter().flat_map(|o| o.findings.iter().map(move |f| (o.checkpoint.id, f)));
     let mut names: Vec<&str> = Vec::new();
@@ -29,11 +29,11 @@ pub fn charts(outcomes: &[Outcome]) -> Vec<Chart> {
             findings().filter(|(id, f)| f.case == case && chosen(id)).map(|(_, f)| f).collect::<Vec<_>>()
         };
         let mut lines = Vec::new();
-        if let Some(id) = red {
-            lines.push(line("other checkpoints", "others", &of_case(&|other| other != id), None));
+        if let Some(red) = red {
+            lines.push(line("other checkpoints", "others", &of_case(&|other| other != red.id), None));
         }
-        let main = of_case(&|id| red.is_none_or(|red| red == id));
-        lines.extend(by_row(&main));
+        let main = of_case(&|id| red.is_none_or(|red| red.id == id));
+        lines.extend(by_row(&red.map_or(String::new(), |red| format!("{} {}", red.id, red.name)), &main));
         lines.retain(|line| !line.points.is_empty());
         cases.insert(case, lines);
     }
@@ -47,14 +47,17 @@ pub fn charts(outcomes: &[Outcome]) -> Vec<Chart> {
 }
 
 /// A line a row of the batch, or one for all where they are many.
-fn by_row(findings: &[&Finding]) -> Vec<Line> {
+fn by_row(name: &str, findings: &[&Finding]) -> Vec<Line> {
     let places = findings.iter().filter_map(|f| f.shares.as_ref()).flat_map(|shares| &shares.places);
     let rows = places.map(|place| place.0 + 1).max().unwrap_or(0);
+    let of_row = |row: usize| match name {
+        "" => format!("row {row}"),
+        name => format!("{name}, row {row}"),
+    };
     match rows {
         0 => vec![],
-        1 => vec![line("", ROWS[0], findings, None)],
-        2..=4 => (0..rows).map(|row| line(&format!("row {row}"), ROWS[row], findings, Some(row))).collect(),
-        _ => vec![line("all rows of the batch", ROWS[0], findings, None)],
+        2..=4 => (0..rows).map(|row| line(&of_row(row), ROWS[row], findings, Some(row))).collect(),
+        _ => vec![line(name, ROWS[0], findings, None)],
     }
 }
 

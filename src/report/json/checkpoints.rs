@@ -48,7 +48,7 @@ pub struct Finding {
     pub verdict: Verdict,
     /// The same for people, one line each; empty where it passed.
     pub text: Vec<String>,
-    /// What mistakes explain it, where they were asked. Of the red sites of one kind the first is.
+    /// What mistakes explain it, where they were asked: where it is red on true inputs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspects: Option<Suspects>,
 }
