@@ -167,3 +167,25 @@ fn a_planted_mistake_is_listed_where_it_turns_red_first() {
         assert!(first.suspects.contains(&plant.name), "{}: {}", plant.name, first.id);
     }
 }
+
+/// `docs/margins.md` is made by hand, for it takes long: it has every row, and in f32 none under 10.
+#[test]
+fn stored_margins_are_of_all_mistakes_and_far_past_their_budgets() {
+    let text = include_str!("../docs/margins.md");
+    let cells = |line: &'static str| line.split('|').map(str::trim).collect::<Vec<_>>();
+    let table: Vec<Vec<&str>> =
+        text.lines().filter(|line| line.starts_with("| ")).map(cells).filter(|row| row[2] != "---").collect();
+    let (head, rows) = table.split_first().unwrap();
+    assert_eq!(head[3..7], ["f32", "bf16", "f16", "SmolLM2 f32"]);
+    let listed: Vec<&str> = rows.iter().map(|row| row[2]).collect();
+    let others = plants::all().map(|plant| plant.name).filter(|name| mistakes::find(name).is_none());
+    let expected: Vec<&str> = mistakes::all().map(|mistake| mistake.name).chain(others).collect();
+    assert_eq!(listed, expected);
+    for row in rows {
+        for margin in [row[3], row[6]] {
+            let far = ["inf", "exact", "green", "–"].contains(&margin)
+                || margin.parse().is_ok_and(|m: f64| m >= 10.0);
+            assert!(far, "{}: {margin}", row[2]);
+        }
+    }
+}

@@ -73,6 +73,18 @@ pub struct Along {
     pub over_keys: bool,
 }
 
+impl Along {
+    /// The last axis of a head as pairs that are rotated together, i with i + half, where both of each differ
+    /// or neither does.
+    fn pairs(&self) -> Option<Axis> {
+        let Axis { compared, differs } = &self.column;
+        let half = differs.len() / 2;
+        let heads = !self.over_keys && !self.head.compared.is_empty() && half > 0;
+        let alike = heads && differs[..half] == differs[half..];
+        alike.then(|| Axis { compared: compared[..half].into(), differs: differs[..half].into() })
+    }
+}
+
 impl fmt::Display for Along {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let column = if self.over_keys { "key" } else { "channel" };
@@ -80,7 +92,10 @@ impl fmt::Display for Along {
             self.batch.describe("batch row"),
             self.position.describe("position"),
             self.head.describe("head"),
-            self.column.describe(column),
+            match self.pairs() {
+                Some(pairs) => pairs.describe("pair"),
+                None => self.column.describe(column),
+            },
         ]
         .into_iter()
         .flatten()
@@ -110,5 +125,16 @@ mod tests {
         let mut axis = Axis::default();
         (0..n).for_each(|i| axis.see(i, bad.contains(&i)));
         assert_eq!(axis.describe("position").as_deref(), said);
+    }
+
+    #[rstest]
+    #[case::both_of_each(&[1, 2, 3, 5, 6, 7], "head 0 agrees; pair 0 agrees")]
+    #[case::one_pair(&[3, 7], "head 0 agrees; only pair 3")]
+    #[case::one_of_two(&[3], "head 0 agrees; only channel 3")]
+    fn what_turns_together_is_told_together(#[case] bad: &[usize], #[case] said: &str) {
+        let mut along = Along::default();
+        (0..2).for_each(|head| along.head.see(head, head == 1));
+        (0..8).for_each(|i| along.column.see(i, bad.contains(&i)));
+        assert_eq!(along.to_string(), said);
     }
 }
