@@ -157,7 +157,7 @@ fn a_page_gives_every_checkpoint_the_verdict_that_the_data_gives(
     assert_eq!(rows, said);
     let hashes: BTreeSet<&str> =
         document.descendants().filter_map(|node| node.text()).map(str::trim).collect();
-    assert!(hashes.contains(report.model.weights_sha256.as_str()));
+    assert!(hashes.contains(report.model.weights_sha256.as_deref().unwrap()));
     report.references.cases.iter().for_each(|case| assert!(hashes.contains(case.sites_sha256.as_str())));
 }
 

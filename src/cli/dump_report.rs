@@ -4,6 +4,7 @@ use rbees_check::Result;
 use rbees_check::dump::{Against, Dump};
 use rbees_check::judge::Outcome;
 use rbees_check::report::json::{self, Report, StaleExpectation};
+use rbees_check::weights::Weights;
 
 use super::{Ending, reports};
 
@@ -34,7 +35,7 @@ pub fn report(
         model: json::Model {
             name: (*name).to_owned(),
             shape: against.config.map_or_else(String::new, |config| config.to_string()),
-            weights_sha256: against.weights.map_or(Ok(String::new()), |weights| weights.sha256())?,
+            weights_sha256: against.weights.map(Weights::sha256).transpose()?,
         },
         run: json::Run {
             device: "dump".into(),

@@ -166,7 +166,7 @@ pub fn report(
         model: json::Model {
             name: model.name.clone(),
             shape: subject.config.to_string(),
-            weights_sha256: model.weights.sha256()?,
+            weights_sha256: Some(model.weights.sha256()?),
         },
         run: json::Run {
             device: (*device).to_owned(),

@@ -89,7 +89,7 @@ fn settings(then: &Report, now: &Report) -> Vec<(&'static str, String, String)> 
         [
             ("version", tool.version.clone()),
             ("model", model.name.clone()),
-            ("weights", short(&model.weights_sha256)),
+            ("weights", model.weights_sha256.as_deref().map_or_else(|| "none".into(), short)),
             ("device", run.device.clone()),
             ("dtype", run.dtype.clone()),
             ("matmul", run.matmul.clone()),

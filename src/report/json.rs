@@ -90,8 +90,8 @@ pub struct Model {
     pub name: String,
     /// `4 layers, width 128, 6 heads on 2 kv heads`.
     pub shape: String,
-    /// One hash that tells its weights from all others.
-    pub weights_sha256: String,
+    /// One hash that tells its weights from all others; none where a dump was judged without them.
+    pub weights_sha256: Option<String>,
 }
 
 /// What decides the arithmetic and what is looked at.

@@ -30,7 +30,7 @@ fn suite(report: &Report, checkpoint: &Checkpoint) -> TestSuite {
     let (model, run) = (&report.model, &report.run);
     for property in [
         ("model", model.name.as_str()),
-        ("weights_sha256", model.weights_sha256.as_str()),
+        ("weights_sha256", model.weights_sha256.as_deref().unwrap_or("none")),
         ("device", run.device.as_str()),
         ("dtype", run.dtype.as_str()),
         ("matmul", run.matmul.as_str()),
