@@ -15,6 +15,8 @@ pub struct Tally {
     named: usize,
     /// Those in whose place another was named, or, in f32, none.
     misnamed: usize,
+    /// Mistakes made that drown in honest rounding here, as they declare.
+    unseen: usize,
     /// Rows that are no mistakes, made all the same.
     honest: usize,
     /// Those among them that turned nothing red.
@@ -31,6 +33,10 @@ impl Tally {
             self.green += usize::from(as_declared);
             return;
         }
+        if as_declared && caught.unseen().is_some() {
+            self.unseen += 1;
+            return;
+        }
         self.planted += 1;
         self.caught += usize::from(as_declared);
         self.named += usize::from(caught.named());
@@ -39,7 +45,7 @@ impl Tally {
 
     /// Rows of which something was made.
     pub fn ran(&self) -> usize {
-        self.planted + self.honest
+        self.planted + self.unseen + self.honest
     }
 
     /// Was every mistake caught and none misnamed, and is green what should be?
@@ -51,6 +57,10 @@ impl Tally {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { planted, caught, named, .. } = self;
-        write!(f, "planted: {planted}  caught: {caught}  named: {named}")
+        write!(f, "planted: {planted}  caught: {caught}  named: {named}")?;
+        match self.unseen {
+            0 => Ok(()),
+            unseen => write!(f, "  unseen: {unseen}"),
+        }
     }
 }
