@@ -27,7 +27,7 @@ pub const PLANTS: &[Plant] = &[
         does: "sums the first layer's products in another order when there are several rows",
         make: |sound| sound.driven(|llama| resummed(llama, last_to_first, |seen| seen.input.batch() > 1)),
         first: Some("model.layers.0.self_attn.q_proj"),
-        shows: |setting| setting.batch(),
+        shows: |setting| setting.batch().and(setting.dense()),
         ..PLANT
     },
     Plant {
@@ -35,6 +35,7 @@ pub const PLANTS: &[Plant] = &[
         does: "sums the first layer's products by fused multiply-adds",
         make: |sound| sound.driven(|llama| resummed(llama, fused, |_| true)),
         first: Some("model.layers.0.self_attn.q_proj"),
+        shows: |setting| setting.dense(),
         ..PLANT
     },
 ];

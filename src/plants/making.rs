@@ -3,7 +3,7 @@
 use candle_core::{DType, Device};
 
 use crate::Result;
-use crate::model::{Attention, Llama};
+use crate::model::{Attention, Llama, Matmul};
 use crate::models::Model;
 use crate::port::{LlamaPort, Port};
 use crate::reference::Reference;
@@ -44,6 +44,8 @@ pub struct Setting<'a> {
     pub cases: &'a [Reference],
     /// What it computes in.
     pub dtype: DType,
+    /// What it multiplies with.
+    pub matmul: Matmul,
 }
 
 impl Sound<'_> {
@@ -86,6 +88,12 @@ impl Setting<'_> {
     pub fn padded_left(&self) -> Result<(), String> {
         let padded = |case: &Reference| case.manifest.padding.as_deref() == Some("left");
         demand(self.cases.iter().any(padded), "no case is a batch padded on the left")
+    }
+
+    /// Are its products sums of floats? Others round their activations: float sums in their place would be
+    /// another arithmetic.
+    pub fn dense(&self) -> Result<(), String> {
+        demand(self.matmul == Matmul::Dense, "its products are not sums of floats: --matmul dense shows it")
     }
 
     /// Is there a batch?

@@ -97,7 +97,8 @@ impl<'a> Bench<'a> {
     }
 
     fn setting(&self) -> Setting<'_> {
-        Setting { config: &self.llama.config, cases: &self.cases, dtype: self.dtype() }
+        let matmul = self.llama.path.matmul;
+        Setting { config: &self.llama.config, cases: &self.cases, dtype: self.dtype(), matmul }
     }
 
     /// Every row of the catalogue and where it stands here, then the plants without a row.
