@@ -5,19 +5,16 @@ use candle_core::DType;
 use super::{Evidence, Named};
 use crate::compare::ulp;
 
-/// The largest float16, and from where on a number is rounded to infinity.
-const LARGEST: f64 = 65504.0;
-const INFINITE: f64 = 65520.0;
-
 /// Steps of float16 from 0 to its largest number, in the binade of that.
 const STEPS: f64 = 2047.0;
 
 /// Of a product that was scaled to float16 and back, at least so many numbers must lie on its grid.
 const SEEN: usize = 12;
 
-/// What is infinite in the port's tensor is finite in truth, and past 65504; the rest is right. In a port
-/// of another dtype 65504 stands at a scale of its own, which is read off the grid that the finite numbers
-/// lie on.
+/// What is infinite in the port's tensor is finite in truth, and past 65504; the rest is right. What was
+/// scaled to float16 and back has 65504 at a scale of its own: in float32 that is read off the grid that the
+/// finite numbers lie on; half precision rounds the grid away, and it is said from where on values are
+/// infinite.
 pub(super) fn named(e: &Evidence<'_>) -> Option<Named> {
     if e.site.kind.over_keys() {
         return None;
@@ -33,12 +30,11 @@ pub(super) fn named(e: &Evidence<'_>) -> Option<Named> {
         return None;
     }
     let at = match e.dtype {
-        DType::F16 => seen.past_largest().then_some(LARGEST)?,
-        DType::BF16 => seen.smallest_infinite, // too coarse to show the grid
-        _ => grid(e, &seen)?,
+        DType::F16 | DType::BF16 => None, // too coarse to show the grid of another scale
+        _ => Some(grid(e, &seen)?),
     };
     let Seen { infinite, residual, smallest_infinite, .. } = seen;
-    let scale = if at == LARGEST { String::new() } else { format!(", at a scale where 65504 is {at:.5}") };
+    let scale = at.map_or(String::new(), |at| format!(", at a scale where 65504 is {at:.5}"));
     Some(Named {
         mistake: "f16-overflow",
         says: format!(
@@ -80,11 +76,6 @@ impl Seen {
         self.residual = self.residual.max((got - want).abs() / budget.max(rounding));
         self.largest_finite = self.largest_finite.max(want.abs());
         Some(())
-    }
-
-    /// Of a float16 tensor itself.
-    fn past_largest(&self) -> bool {
-        self.smallest_infinite * NEAR >= INFINITE && self.largest_finite <= INFINITE * NEAR
     }
 }
 
