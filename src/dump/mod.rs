@@ -8,6 +8,7 @@ mod against;
 mod arrays;
 mod blocks;
 mod form;
+mod habit;
 mod held;
 mod judged;
 mod map;
@@ -19,6 +20,7 @@ mod operation;
 mod orders;
 mod pair;
 mod replay;
+mod span;
 mod truth;
 
 use std::collections::BTreeMap;

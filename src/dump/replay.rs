@@ -47,6 +47,8 @@ pub(super) struct Theory {
 pub(super) struct Red {
     pub held: Held,
     pub theory: Theory,
+    /// The operations that may have done it, itself last.
+    pub since: BTreeSet<Site>,
     pub place: usize,
 }
 
@@ -170,7 +172,7 @@ impl<'a> Replay<'a> {
                 }
                 if failed {
                     let place = replayed.findings.len();
-                    reds.push(Red { held: held.clone(), theory, place });
+                    reds.push(Red { held: held.clone(), theory, since: value.since, place });
                 }
                 replayed.findings.push(found);
             }
@@ -250,10 +252,13 @@ impl<'a> Replay<'a> {
         hold(&held.tensor, shape, &wanted, &terms, columns.as_deref())
     }
 
-    /// What no later layer is computed from.
+    /// What no later layer is computed from, and no operation that is still to be judged.
     fn forget(&mut self, site: Site) {
         self.theories.clear();
-        self.values.retain(|&other, _| other == site);
+        let open = self.values.get(&site).map(|value| value.since.clone()).unwrap_or_default();
+        let begins = |site: Site| site.inputs(self.layers).into_iter().filter(|input| !open.contains(input));
+        let kept: BTreeSet<Site> = open.iter().flat_map(|&site| begins(site)).chain([site]).collect();
+        self.values.retain(|other, _| kept.contains(other));
     }
 }
 
