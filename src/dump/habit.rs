@@ -135,7 +135,7 @@ pub(super) fn all(e: &Evidence<'_>) -> Vec<Tried> {
 
 /// Another ε.
 pub(super) fn eps(e: &Evidence<'_>, value: f64) -> Tried {
-    let right = e.config().rms_norm_eps;
+    let right = e.config().rms_norm_eps as f32;
     let says = format!("you used ε = {value:e}; the config says {right:e} ({})", e.key("rms_norm_eps"));
     Tried { mistake: "norm-eps", habit: Habit::Eps(value), says }
 }

@@ -21,6 +21,7 @@ mod orders;
 mod pair;
 mod replay;
 mod span;
+mod theory;
 mod truth;
 
 use std::collections::BTreeMap;

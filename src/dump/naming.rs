@@ -74,6 +74,8 @@ fn diagnose(replay: &Replay<'_>, red: Red, first_layer_agrees: bool) -> Option<s
     }
     let spanned = span::diagnose(replay, &evidence, &red.since).ok()?;
     let nearest = |a: &suspects::RunnerUp, b: &suspects::RunnerUp| a.residual.total_cmp(&b.residual);
-    let runner_up = alone.runner_up.into_iter().chain(spanned.runner_up).min_by(nearest);
+    let others = alone.runner_up.into_iter().chain(spanned.runner_up);
+    let unnamed = |next: &suspects::RunnerUp| spanned.named.iter().all(|n| n.mistake != next.mistake);
+    let runner_up = others.filter(unnamed).min_by(nearest);
     Some(suspects::Diagnosis { runner_up, ..spanned })
 }
