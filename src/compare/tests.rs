@@ -54,7 +54,16 @@ fn many_small_errors_fail_by_their_root_mean_square_alone() {
     let difference = compare(&got, &shape, &rows(&WANT, 1, 1, tight), None).unwrap();
     assert_eq!(difference.differing, 0);
     assert_relative_eq!(difference.ratio, 0.05 / 0.01, max_relative = 1e-5); // √(6 · 0.05² / 6) of 0.01
-    assert!(!difference.agrees());
+    assert_eq!((difference.along.position.differing(), difference.agrees()), (vec![0], false));
+}
+
+#[test]
+fn one_large_error_fails_however_small_their_root_mean_square() {
+    let shape = Shape { batch: 1, queries: 1, heads: None, merged: 1, width: 6, over_keys: false };
+    let got = Tensor::new(&[[[1.2f32, 2.0, 3.0, 4.0, 5.0, 6.0]]], &Device::Cpu).unwrap();
+    let wide = Budget { max: 0.1, rms: 1.0 };
+    let difference = compare(&got, &shape, &rows(&WANT, 1, 1, wide), None).unwrap();
+    assert_eq!((difference.along.position.differing(), difference.agrees()), (vec![0], false));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Drives a model through checkpoints → verdicts.
 
+mod claimed;
 mod convention;
 mod explain;
 mod facts;
@@ -12,6 +13,7 @@ pub(crate) mod rows;
 mod sampling;
 mod single;
 mod sites;
+mod subject;
 mod tokens;
 mod unjudged;
 mod verdict;
@@ -19,122 +21,17 @@ mod watch;
 
 pub(crate) use self::explain::corrected;
 pub use crate::port::{LlamaPort, Port, Traits};
+pub use claimed::all_claimed;
 pub(crate) use single::single;
 pub(crate) use sites::judge as judge_sites;
+pub use subject::{ModelFacts, Subject};
 pub use unjudged::laws_alone;
 pub use verdict::{Finding, Outcome, Status, Verdict};
 pub(crate) use watch::feed as enter_truth;
 
-use candle_core::{DType, Device};
-
-use crate::checkpoints::{self, Checkpoint, Factor, How, View};
-use crate::model::{Llama, Path};
-use crate::models::Model;
-use crate::reference::{Facts, Feed, Greedy, Manifest, Reference, Sampling, Tokens};
-use crate::tokenizer::Tokenizer;
-use crate::weights::{Config, Weights};
-use crate::{Error, Result};
-
-/// Everything that is judged, and what it is judged by. A planted mistake changes one of these.
-pub struct Subject<'a> {
-    /// The config that the port was built with.
-    pub config: Config,
-    /// The weights.
-    pub weights: &'a Weights,
-    /// Text ↔ ids.
-    pub tokenizer: &'a Tokenizer,
-    /// The port, once for every path of its arithmetic.
-    pub ports: Vec<Box<dyn Port>>,
-    /// Cases with stored truth.
-    pub cases: Vec<Reference>,
-    /// The facts that belong to the model as a whole, if its references hold them.
-    pub model: Option<ModelFacts>,
-    /// Judge sites under this feed only.
-    pub feed: Option<Feed>,
-}
-
-impl<'a> Subject<'a> {
-    /// The project's own Llama on these weights, on each of `paths`, with `cases` of the model's
-    /// references, and the facts of the model as a whole where these hold some.
-    ///
-    /// # Errors
-    /// The model has no references, no such case, or references that no checkpoint claims; the
-    /// device or dtype cannot run a path.
-    pub fn new(
-        model: &'a Model,
-        cases: &[String],
-        device: &Device,
-        dtype: DType,
-        paths: &[impl Into<Path> + Copy],
-    ) -> Result<Self> {
-        let fixture = model.fixture.as_ref().ok_or_else(|| {
-            Error::input(
-                format!("{}: no references", model.name),
-                "capture them with scripts/capture_reference.py",
-            )
-        })?;
-        let cases = cases.iter().map(|case| fixture.case(case)).collect::<Result<Vec<_>>>()?;
-        let mut subject = Self::of_cases(model, cases, device, dtype, paths)?;
-        if fixture.has_facts()? {
-            subject.model = Some(ModelFacts {
-                facts: fixture.facts()?,
-                tokens: fixture.tokens()?,
-                greedy: fixture.greedy()?,
-                sampling: fixture.sampling()?,
-            });
-        }
-        Ok(subject)
-    }
-
-    /// As [`Subject::new`], with cases from anywhere and no facts of the model as a whole.
-    ///
-    /// # Errors
-    /// As [`Subject::new`].
-    pub fn of_cases(
-        model: &'a Model,
-        cases: Vec<Reference>,
-        device: &Device,
-        dtype: DType,
-        paths: &[impl Into<Path> + Copy],
-    ) -> Result<Self> {
-        let (weights, tokenizer) = (&model.weights, &model.tokenizer);
-        let mut loaded: Vec<Llama> = Vec::new();
-        let mut ports: Vec<Box<dyn Port>> = Vec::new();
-        for path in paths.iter().map(|&path| path.into()) {
-            // Paths that multiply alike share their weights.
-            let llama = match loaded.iter().find(|llama| llama.path.matmul == path.matmul) {
-                Some(llama) => llama.on(path.attention)?,
-                None => Llama::load(weights, device, dtype, path)?,
-            };
-            ports.push(Box::new(LlamaPort::new(llama.clone())));
-            loaded.push(llama);
-        }
-        for (case, port) in cases.iter().flat_map(|case| ports.iter().map(move |port| (case, port))) {
-            all_claimed(case, &port.traits())?;
-        }
-        Ok(Self {
-            config: weights.config().clone(),
-            weights,
-            tokenizer,
-            ports,
-            cases,
-            model: None,
-            feed: None,
-        })
-    }
-}
-
-/// The facts that belong to the model as a whole and to no case.
-pub struct ModelFacts {
-    /// Config and tensors.
-    pub facts: Facts,
-    /// Texts and their ids.
-    pub tokens: Tokens,
-    /// Greedy continuations.
-    pub greedy: Greedy,
-    /// Sampling distributions.
-    pub sampling: Sampling,
-}
+use crate::Result;
+use crate::checkpoints::{Checkpoint, Factor, How, View};
+use crate::reference::Feed;
 
 /// Runs `checkpoint`, all of it.
 ///
@@ -293,48 +190,6 @@ pub fn run_all(
         outcomes.push(outcome);
     }
     Ok(outcomes)
-}
-
-/// Every stored site must be judged by some checkpoint, or feed one that is: a reference that nobody
-/// looks at would let its part of the model pass unseen.
-///
-/// # Errors
-/// Names the first that nobody claims.
-pub fn all_claimed(case: &Reference, traits: &Traits) -> Result<()> {
-    let plain = Traits { hides: &[], ..traits.clone() };
-    let arithmetic = traits.arithmetic;
-    if !case.knows(arithmetic) {
-        let Manifest { model, case, .. } = &case.manifest;
-        let what = format!("{model}/{case}: no truth for {} arithmetic", arithmetic.name());
-        return Err(Error::input(what, "capture it again from the quantised file, or use --matmul dense"));
-    }
-    let views = || checkpoints::ALL.into_iter().flat_map(Checkpoint::views);
-    let judged = |site| views().any(|view| sites::claims(view, case, site, &plain));
-    for site in case.sites() {
-        let feeds = || case.sites().any(|other| other.inputs(traits.layers).contains(&site) && judged(other));
-        let outside = site.layer.is_some_and(|layer| usize::from(layer) >= traits.layers);
-        if outside || !(judged(site) || feeds()) {
-            return Err(Error::input(
-                format!("{}/{}: no checkpoint judges {site}", case.manifest.model, case.manifest.case),
-                "a stored reference that is never judged hides a part of the model: capture it with its inputs",
-            ));
-        }
-    }
-    for (feed, site) in case.sites_on(arithmetic) {
-        if !views().any(|view| view.feed == feed && sites::claims(view, case, site, &plain)) {
-            return Err(Error::input(
-                format!(
-                    "{}/{}: no checkpoint judges {site} under feed {} on {}",
-                    case.manifest.model,
-                    case.manifest.case,
-                    feed.name(),
-                    arithmetic.name()
-                ),
-                "a stored reference that is never judged hides a part of the model: capture it again",
-            ));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

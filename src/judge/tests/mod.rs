@@ -1,6 +1,7 @@
 //! What the judge says of a port that is bent at one place: a sound Llama, tiny, on one short case.
 
 mod facts;
+mod greedy;
 mod laws;
 mod outcomes;
 mod rows;

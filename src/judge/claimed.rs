@@ -1,0 +1,49 @@
+//! Is every stored tensor looked at by somebody?
+
+use super::sites;
+use crate::checkpoints::{self, Checkpoint};
+use crate::port::Traits;
+use crate::reference::{Manifest, Reference};
+use crate::{Error, Result};
+
+/// Every stored site must be judged by some checkpoint, or feed one that is: a reference that nobody
+/// looks at would let its part of the model pass unseen.
+///
+/// # Errors
+/// Names the first that nobody claims.
+pub fn all_claimed(case: &Reference, traits: &Traits) -> Result<()> {
+    let plain = Traits { hides: &[], ..traits.clone() };
+    let arithmetic = traits.arithmetic;
+    if !case.knows(arithmetic) {
+        let Manifest { model, case, .. } = &case.manifest;
+        let what = format!("{model}/{case}: no truth for {} arithmetic", arithmetic.name());
+        return Err(Error::input(what, "capture it again from the quantised file, or use --matmul dense"));
+    }
+    let views = || checkpoints::ALL.into_iter().flat_map(Checkpoint::views);
+    let judged = |site| views().any(|view| sites::claims(view, case, site, &plain));
+    for site in case.sites() {
+        let feeds = || case.sites().any(|other| other.inputs(traits.layers).contains(&site) && judged(other));
+        let outside = site.layer.is_some_and(|layer| usize::from(layer) >= traits.layers);
+        if outside || !(judged(site) || feeds()) {
+            return Err(Error::input(
+                format!("{}/{}: no checkpoint judges {site}", case.manifest.model, case.manifest.case),
+                "a stored reference that is never judged hides a part of the model: capture it with its inputs",
+            ));
+        }
+    }
+    for (feed, site) in case.sites_on(arithmetic) {
+        if !views().any(|view| view.feed == feed && sites::claims(view, case, site, &plain)) {
+            return Err(Error::input(
+                format!(
+                    "{}/{}: no checkpoint judges {site} under feed {} on {}",
+                    case.manifest.model,
+                    case.manifest.case,
+                    feed.name(),
+                    arithmetic.name()
+                ),
+                "a stored reference that is never judged hides a part of the model: capture it again",
+            ));
+        }
+    }
+    Ok(())
+}

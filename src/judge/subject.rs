@@ -1,0 +1,113 @@
+//! What is judged: ports, and the cases and facts that they are held against.
+
+use candle_core::{DType, Device};
+
+use super::all_claimed;
+use crate::model::{Llama, Path};
+use crate::models::Model;
+use crate::port::{LlamaPort, Port};
+use crate::reference::{Facts, Feed, Greedy, Reference, Sampling, Tokens};
+use crate::tokenizer::Tokenizer;
+use crate::weights::{Config, Weights};
+use crate::{Error, Result};
+
+/// Everything that is judged, and what it is judged by. A planted mistake changes one of these.
+pub struct Subject<'a> {
+    /// The config that the port was built with.
+    pub config: Config,
+    /// The weights.
+    pub weights: &'a Weights,
+    /// Text ↔ ids.
+    pub tokenizer: &'a Tokenizer,
+    /// The port, once for every path of its arithmetic.
+    pub ports: Vec<Box<dyn Port>>,
+    /// Cases with stored truth.
+    pub cases: Vec<Reference>,
+    /// The facts that belong to the model as a whole, if its references hold them.
+    pub model: Option<ModelFacts>,
+    /// Judge sites under this feed only.
+    pub feed: Option<Feed>,
+}
+
+impl<'a> Subject<'a> {
+    /// The project's own Llama on these weights, on each of `paths`, with `cases` of the model's
+    /// references, and the facts of the model as a whole where these hold some.
+    ///
+    /// # Errors
+    /// The model has no references, no such case, or references that no checkpoint claims; the
+    /// device or dtype cannot run a path.
+    pub fn new(
+        model: &'a Model,
+        cases: &[String],
+        device: &Device,
+        dtype: DType,
+        paths: &[impl Into<Path> + Copy],
+    ) -> Result<Self> {
+        let fixture = model.fixture.as_ref().ok_or_else(|| {
+            Error::input(
+                format!("{}: no references", model.name),
+                "capture them with scripts/capture_reference.py",
+            )
+        })?;
+        let cases = cases.iter().map(|case| fixture.case(case)).collect::<Result<Vec<_>>>()?;
+        let mut subject = Self::of_cases(model, cases, device, dtype, paths)?;
+        if fixture.has_facts()? {
+            subject.model = Some(ModelFacts {
+                facts: fixture.facts()?,
+                tokens: fixture.tokens()?,
+                greedy: fixture.greedy()?,
+                sampling: fixture.sampling()?,
+            });
+        }
+        Ok(subject)
+    }
+
+    /// As [`Subject::new`], with cases from anywhere and no facts of the model as a whole.
+    ///
+    /// # Errors
+    /// As [`Subject::new`].
+    pub fn of_cases(
+        model: &'a Model,
+        cases: Vec<Reference>,
+        device: &Device,
+        dtype: DType,
+        paths: &[impl Into<Path> + Copy],
+    ) -> Result<Self> {
+        let (weights, tokenizer) = (&model.weights, &model.tokenizer);
+        let mut loaded: Vec<Llama> = Vec::new();
+        let mut ports: Vec<Box<dyn Port>> = Vec::new();
+        for path in paths.iter().map(|&path| path.into()) {
+            // Paths that multiply alike share their weights.
+            let llama = match loaded.iter().find(|llama| llama.path.matmul == path.matmul) {
+                Some(llama) => llama.on(path.attention)?,
+                None => Llama::load(weights, device, dtype, path)?,
+            };
+            ports.push(Box::new(LlamaPort::new(llama.clone())));
+            loaded.push(llama);
+        }
+        for (case, port) in cases.iter().flat_map(|case| ports.iter().map(move |port| (case, port))) {
+            all_claimed(case, &port.traits())?;
+        }
+        Ok(Self {
+            config: weights.config().clone(),
+            weights,
+            tokenizer,
+            ports,
+            cases,
+            model: None,
+            feed: None,
+        })
+    }
+}
+
+/// The facts that belong to the model as a whole and to no case.
+pub struct ModelFacts {
+    /// Config and tensors.
+    pub facts: Facts,
+    /// Texts and their ids.
+    pub tokens: Tokens,
+    /// Greedy continuations.
+    pub greedy: Greedy,
+    /// Sampling distributions.
+    pub sampling: Sampling,
+}

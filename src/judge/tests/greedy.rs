@@ -1,0 +1,86 @@
+use std::collections::BTreeMap;
+
+use rstest::rstest;
+
+use super::*;
+use crate::checkpoints::NearTie;
+use crate::judge::greedy::{Ends, judge};
+use crate::probe::Arithmetic;
+use crate::reference::{Greedy, Prompt};
+
+const RULE: NearTie = NearTie { times: 4.0, percentile: 0.95, decisive: 0.25, because: "" };
+
+/// Says token `says[n]` as the n-th of its sequence, whatever it is fed. The prompt is one token.
+struct Scripted {
+    says: Vec<u32>,
+    at: usize,
+}
+
+impl Port for Scripted {
+    fn traits(&self) -> Traits {
+        let (path, hides, layouts, arithmetic) = ("plain", &[][..], vec![], Arithmetic::Dense);
+        Traits { path, arithmetic, dtype: DType::F32, layers: 1, vocab: 8, context: 64, hides, layouts }
+    }
+
+    fn begin(&mut self) {
+        self.at = 0;
+    }
+
+    fn forward(&mut self, input: &Input, _: &mut dyn Probe) -> Result<Tensor> {
+        self.at += input.len();
+        let token = self.says.get(self.at - 1).copied().unwrap_or(7);
+        let row: Vec<f32> = (0..8).map(|id| if id == token { 1.0 } else { 0.0 }).collect();
+        Ok(Tensor::from_vec(row.repeat(input.len()), (1, input.len(), 8), &Device::Cpu)?)
+    }
+}
+
+/// The reference says 1 2 3 4, and 4 ends it; gaps of `gap`, whose error is 0.1 throughout: a near-tie is under 0.4.
+fn judged(says: &[u32], gap: [f64; 4]) -> (Status, String) {
+    judged_with(says, gap, &[4])
+}
+
+fn judged_with(says: &[u32], gap: [f64; 4], ours: &[u32]) -> (Status, String) {
+    let stored = Greedy {
+        prompts: vec![Prompt {
+            prompt: "a".into(),
+            ids: vec![5],
+            tokens: vec![1, 2, 3, 4],
+            text: String::new(),
+            gap: gap.into(),
+            runner_up: vec![0; 4],
+            gap_error: BTreeMap::from([("f32".into(), vec![0.1; 4])]),
+        }],
+        quantized: BTreeMap::new(),
+    };
+    let mut port = Scripted { says: says.into(), at: 0 };
+    let (findings, notes) = judge(&mut port, &stored, &Ends { ours, theirs: &[4] }, &RULE).unwrap();
+    (findings.iter().map(|f| f.verdict.status()).max().unwrap(), notes.concat())
+}
+
+#[rstest]
+#[case::all_agree(&[1, 2, 3, 4], [1.0; 4], Status::Passed)]
+#[case::wrong_where_it_is_decisive(&[1, 6, 3, 4], [1.0; 4], Status::Failed)]
+#[case::other_side_of_a_near_tie(&[1, 6, 3, 4], [1.0, 0.3, 1.0, 1.0], Status::Passed)]
+#[case::wrong_after_a_near_tie(&[1, 6, 6, 4], [1.0, 0.3, 1.0, 1.0], Status::Failed)]
+#[case::hardly_a_decisive_step(&[1, 2, 3, 4], [0.3; 4], Status::NotJudged)]
+fn a_step_counts_where_its_gap_is_larger_than_noise(
+    #[case] says: &[u32],
+    #[case] gap: [f64; 4],
+    #[case] status: Status,
+) {
+    assert_eq!(judged(says, gap).0, status);
+}
+
+#[rstest]
+#[case::ends_where_the_reference_does(&[4], Status::Passed)]
+#[case::goes_on(&[], Status::Failed)]
+#[case::ends_too_early(&[2, 4], Status::Failed)]
+fn a_text_ends_where_the_references_does(#[case] ours: &[u32], #[case] status: Status) {
+    assert_eq!(judged_with(&[1, 2, 3, 4], [1.0; 4], ours).0, status);
+}
+
+#[test]
+fn decisive_steps_are_counted() {
+    let (_, note) = judged(&[1, 2, 3, 4], [1.0, 0.3, 1.0, 0.5]);
+    assert_eq!(note, "3 of 4 steps decisive on plain");
+}
