@@ -151,6 +151,19 @@ fn the_right_values_in_another_order_are_wrong(#[case] permute: fn(&Tensor) -> T
     assert!(text.contains("computed wrongly from its own inputs: model.layers.1.mlp.act\n"), "{text}");
 }
 
+/// Rows that no right ones are near are not right ones that stand elsewhere.
+#[rstest]
+fn a_product_that_no_mistake_explains_accuses_none(
+    #[values("self_attn.q_proj", "self_attn.v_proj", "mlp.gate_proj")] product: &str,
+) {
+    let site = format!("model.layers.1.{product}");
+    let (text, code) = told(&with(&site, |t| (t * 1.01).unwrap()), &[]);
+    assert_eq!(code, 1, "{text}");
+    let (_, about) = text.split_once(&format!("{site} (replay)\n")).unwrap();
+    let about = about.split_once("\n\n").unwrap().0;
+    assert!(about.contains("suspect    unexplained: ") && about.matches("suspect ").count() == 1, "{text}");
+}
+
 #[test]
 fn what_nothing_can_be_held_against_is_no_pass() {
     // A model that cannot be run here, and a prompt that no case has: a product needs weights.

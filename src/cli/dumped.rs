@@ -195,7 +195,7 @@ fn head(dump: &Dump, other: Option<&Dump>, known: &Known, about_truth: &str, out
 /// `dump.safetensors · 13 tokens, f32, eager, dump_torch.py`.
 fn about(dump: &Dump) -> String {
     let tokens = dump.places().len();
-    let said: Vec<&str> = ["attention", "recorder"]
+    let said: Vec<&str> = ["arithmetic", "attention", "recorder"]
         .iter()
         .filter_map(|key| dump.metadata.get(*key))
         .map(String::as_str)
