@@ -218,6 +218,7 @@ fn two_runs_are_held_against_each_other() {
     let wrong = write(other.path(), &pass(&prompt, |config| config.rope_theta = 1e4));
     let (text, code) = said(judged(&sound, &["--against", sound.to_str().unwrap()]));
     assert_eq!((red(&text), code), (vec![], 0), "{text}");
+    assert!(text.contains("the two part no farther than honest runs\n"), "{text}");
     let (text, code) = said(judged(&sound, &["--against", wrong.to_str().unwrap()]));
     assert_eq!((red(&text), code), (vec!["01B", "07"], 1), "{text}");
     let site = "model.layers.0.self_attn.q_rope";
