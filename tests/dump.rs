@@ -77,6 +77,18 @@ fn one_mistake_is_one_operation_however_many_values_are_wrong(
     assert_eq!(text.contains(&format!("values leave truth at {site}\n")), with_truth, "{text}");
 }
 
+/// bf16 leaves the angles too coarse to solve for θ.
+#[test]
+fn a_usual_theta_is_named_where_none_can_be_solved_for() {
+    let dump = pass(&[5, 99, 7, 300, 12, 8], |config| config.rope_theta = 1e4);
+    let (text, code) = told(&dump, &["--dtype", "bf16"]);
+    assert_eq!((red(&text), code), (vec!["01B"], 1), "{text}");
+    assert!(
+        text.contains("   suspect    rope-theta: you used θ = 10000 or near it; the config says"),
+        "{text}"
+    );
+}
+
 #[test]
 fn a_mistake_made_in_pytorch_and_recorded_there_is_named() {
     let dump =
