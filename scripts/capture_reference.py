@@ -56,7 +56,7 @@ CATALOGUE = {
     "tiny-llama": {  # all layers stored
         "single": dict(prompts=["\n"]),  # one token: position 0, where rope does nothing
         "short": dict(prompts=["<|im_start|>user\nAnd the LORD said, Go<|im_end|>\n"]),
-        "batch-left": dict(prompts=["And the king said,", "And the king", "And the"], pad="left"),  # 5, 3, 2 tokens
+        "batch-left": dict(prompts=["And the king", "And the king said,", "And the"], pad="left"),  # 3, 5, 2: row 0 too is padded
         "long": dict(prompts=[GENESIS], cut=300, tail=8),  # positions past 256
         "far": dict(prompts=[CREATION], cut=700, layers=[0, 3], blocks="before", tail=4),  # rows of keys past 600
     },
@@ -66,7 +66,7 @@ CATALOGUE = {
     },
     "tiny-llama:q8_0": {  # from fixtures/tiny-llama/gguf
         "short": dict(prompts=["<|im_start|>user\nAnd the LORD said, Go<|im_end|>\n"]),
-        "batch-left": dict(prompts=["And the king said,", "And the king", "And the"], pad="left"),
+        "batch-left": dict(prompts=["And the king", "And the king said,", "And the"], pad="left"),
     },
     "smollm2-135m": {  # 30 layers: a few complete, so that the fixture stays small
         "short": dict(prompts=[FRANCE], layers=[0, 1, 14, 29]),

@@ -5,18 +5,18 @@
 //
 //     rbees::tokens(ids.data(), {1, s});                            // i32, u32 or i64
 //     for (int i = 0; i < layers; i++) {
-//         rbees::layer(i);                                          // `self_attn.q_proj` now means this layer's
 //         ...
-//         rbees::tap("self_attn.q_proj", q.data(), {1, s, heads * head_dim});
+//         rbees::tap("self_attn.q_proj", q.data(), {1, s, heads * head_dim});  // this layer's
 //         ...
-//         rbees::tap("", x.data(), {1, s, hidden});                 // the block's output
+//         rbees::tap("", x.data(), {1, s, hidden});                 // the block's output: the next layer begins
 //     }
 //     rbees::tap("lm_head", logits.data(), {1, s, vocab});          // the last site: writes the file
 //
-// Sites, their names and shapes are in docs/dump-format.md; any of them will do. Buffers are in C
-// order: the last axis is contiguous. f16 and bf16 are passed as `rbees::f16(pointer)` and
-// `rbees::bf16(pointer)`. Where `lm_head` is not tapped, call `rbees::finish()` after the forward
-// pass. The first pass is recorded. Not for several threads at once. Little-endian machines only.
+// Sites, their names and shapes are in docs/dump-format.md; any of them will do, the logits alone too.
+// Buffers are in C order: the last axis is contiguous. f16 and bf16 are passed as `rbees::f16(pointer)`
+// and `rbees::bf16(pointer)`. Layers are counted by the ends of their blocks; where these are not
+// tapped, say `rbees::layer(i)`. Where `lm_head` is not, call `rbees::finish()` after the forward pass.
+// The first pass is recorded. Not for several threads at once. Little-endian machines only.
 #pragma once
 
 #include <cstdint>
@@ -54,7 +54,7 @@ struct Tensor {
 
 struct Recorder {
     std::string file;  // empty: nothing is recorded
-    std::string prefix;
+    int layer = 0;
     std::map<std::string, std::string> about{{"format", "rbees-dump 1"}, {"recorder", "tap.hpp"}};
     std::map<std::string, Tensor> tensors;
 
@@ -72,8 +72,8 @@ inline bool on() { return !recorder().file.empty(); }
 
 inline std::string name(const std::string& site) {
     if (site == "lm_head" || site.rfind("model.", 0) == 0) return site;
-    if (recorder().prefix.empty()) throw std::runtime_error("tap `" + site + "` before rbees::layer(i)");
-    return site.empty() ? recorder().prefix : recorder().prefix + "." + site;
+    const std::string block = "model.layers." + std::to_string(recorder().layer);
+    return site.empty() ? block : block + "." + site;
 }
 
 inline size_t elements(const Shape& shape) {
@@ -127,21 +127,6 @@ inline void about(const std::string& key, const std::string& value) {
     if (detail::on()) detail::recorder().about[key] = value;
 }
 
-// The token ids of this pass, [b, s], the first of each row at position `offset`.
-template <typename Id>
-void tokens(const Id* ids, const Shape& shape, int64_t offset = 0) {
-    if (!detail::on()) return;
-    std::vector<int64_t> wide(ids, ids + detail::elements(shape)), positions(wide.size());
-    for (size_t i = 0; i < positions.size(); i++) positions[i] = offset + static_cast<int64_t>(i) % shape.at(1);
-    detail::take("input_ids", {wide.data(), "I64", 8}, shape);
-    detail::take("position_ids", {positions.data(), "I64", 8}, shape);
-}
-
-// From here on, names that do not begin with `model.` or `lm_head` are those of layer `number`.
-inline void layer(int number) {
-    if (detail::on()) detail::recorder().prefix = "model.layers." + std::to_string(number);
-}
-
 // Writes what was recorded, under another name first: nobody ever reads half a dump.
 inline void finish() {
     if (!detail::on()) return;
@@ -162,12 +147,29 @@ inline void finish() {
     detail::recorder().tensors.clear();
 }
 
+// The token ids of this pass, [b, s], the first of each row at position `offset`.
+template <typename Id>
+void tokens(const Id* ids, const Shape& shape, int64_t offset = 0) {
+    if (!detail::on()) return;
+    if (detail::recorder().tensors.count("input_ids")) return finish();  // the first pass is over
+    std::vector<int64_t> wide(ids, ids + detail::elements(shape)), positions(wide.size());
+    for (size_t i = 0; i < positions.size(); i++) positions[i] = offset + static_cast<int64_t>(i) % shape.at(1);
+    detail::take("input_ids", {wide.data(), "I64", 8}, shape);
+    detail::take("position_ids", {positions.data(), "I64", 8}, shape);
+}
+
+// From here on, names that do not begin with `model.` or `lm_head` are those of layer `number`.
+inline void layer(int number) {
+    if (detail::on()) detail::recorder().layer = number;
+}
+
 // The buffer at `site`: `const float*`, `const double*`, `f16(...)` or `bf16(...)`.
 template <typename Data>
 void tap(const std::string& site, Data data, const Shape& shape) {
     if (!detail::on()) return;
     const std::string name = detail::name(site);
     detail::take(name, buffer(data), shape);
+    if (site.empty()) detail::recorder().layer++;
     if (name == "lm_head") finish();
 }
 

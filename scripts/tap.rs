@@ -6,20 +6,19 @@
 //!
 //! ```ignore
 //! tap::tokens(&ids)?;                                   // [s] or [b, s], before the first layer
-//! for (i, layer) in self.layers.iter().enumerate() {
-//!     tap::layer(i);                                    // `self_attn.q_proj` now means this layer's
+//! for layer in &self.layers {
 //!     …
-//!     let q = self.q_proj.forward(&x)?;
-//!     tap::tap("self_attn.q_proj", &q)?;                // or model.layers.0.self_attn.q_proj
+//!     tap::tap("self_attn.q_rope", &q)?;                // this layer's; or model.layers.0.self_attn.q_rope
 //!     …
-//!     tap::tap("", &x)?;                                // the block's output
+//!     tap::tap("", &x)?;                                // the block's output: the next layer begins
 //! }
 //! tap::tap("lm_head", &logits)?;                        // the last site: writes the file
 //! ```
 //!
-//! Sites, their names and shapes are in docs/dump-format.md; any of them will do. Where `lm_head` is
-//! not tapped, call `tap::finish()` after the forward pass. The first pass is recorded; later ones
-//! are not looked at.
+//! Sites, their names and shapes are in docs/dump-format.md; any of them will do, the logits alone
+//! too. Layers are counted by the ends of their blocks; where these are not tapped, say `tap::layer(i)`.
+//! Where `lm_head` is not, call `tap::finish()` after the forward pass. The first pass is recorded:
+//! later ones, which begin with other tokens, are not looked at.
 
 #![allow(dead_code)]
 
@@ -29,11 +28,11 @@ use std::env;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
-use candle_core::{DType, Device, Error, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
 struct Recorder {
     file: PathBuf,
-    layer: Option<usize>,
+    layer: usize,
     tensors: HashMap<String, Tensor>,
     written: bool,
 }
@@ -46,6 +45,9 @@ pub fn tokens(ids: &Tensor) -> Result<()> {
 /// As [`tokens`], where the first of them has position `offset`: something is in the cache already.
 pub fn tokens_at(ids: &Tensor, offset: usize) -> Result<()> {
     let Some(mut recorder) = recorder() else { return Ok(()) };
+    if recorder.tensors.contains_key("input_ids") {
+        return recorder.write(); // the first pass is over
+    }
     let ids = if ids.rank() == 1 { ids.unsqueeze(0)? } else { ids.clone() }; // [b, s]
     let (b, s) = ids.dims2()?;
     let positions: Vec<i64> = (0..b).flat_map(|_| (0..s).map(|i| (offset + i) as i64)).collect();
@@ -56,16 +58,17 @@ pub fn tokens_at(ids: &Tensor, offset: usize) -> Result<()> {
 /// From here on, names that do not begin with `model.` or `lm_head` are those of layer `number`.
 pub fn layer(number: usize) {
     if let Some(mut recorder) = recorder() {
-        recorder.layer = Some(number);
+        recorder.layer = number;
     }
 }
 
 /// The tensor at `site`, with its batch axis. Its dtype is kept.
 pub fn tap(site: &str, tensor: &Tensor) -> Result<()> {
     let Some(mut recorder) = recorder() else { return Ok(()) };
-    let name = recorder.name(site)?;
+    let name = recorder.name(site);
     let last = name == "lm_head";
     recorder.take(name, tensor)?;
+    recorder.layer += usize::from(site.is_empty());
     if last { recorder.write() } else { Ok(()) }
 }
 
@@ -77,7 +80,7 @@ pub fn finish() -> Result<()> {
 /// While there is something to record.
 fn recorder() -> Option<MutexGuard<'static, Recorder>> {
     static RECORDER: OnceLock<Option<Mutex<Recorder>>> = OnceLock::new();
-    let new = |file: PathBuf| Recorder { file, layer: None, tensors: HashMap::new(), written: false };
+    let new = |file: PathBuf| Recorder { file, layer: 0, tensors: HashMap::new(), written: false };
     let started = || env::var_os("RBEES_DUMP").filter(|f| !f.is_empty()).map(|f| Mutex::new(new(f.into())));
     let recorder = RECORDER.get_or_init(started).as_ref()?;
     let recorder = recorder.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -85,16 +88,13 @@ fn recorder() -> Option<MutexGuard<'static, Recorder>> {
 }
 
 impl Recorder {
-    fn name(&self, site: &str) -> Result<String> {
-        if site.starts_with("model.") || site == "lm_head" {
-            return Ok(site.to_owned());
+    fn name(&self, site: &str) -> String {
+        match site {
+            "" => format!("model.layers.{}", self.layer),
+            "lm_head" => site.to_owned(),
+            _ if site.starts_with("model.") => site.to_owned(),
+            _ => format!("model.layers.{}.{site}", self.layer),
         }
-        let layer = self.layer.ok_or_else(|| Error::Msg(format!("tap `{site}` before tap::layer(i)")))?;
-        Ok(if site.is_empty() {
-            format!("model.layers.{layer}")
-        } else {
-            format!("model.layers.{layer}.{site}")
-        })
     }
 
     /// The first tensor of a name counts: what follows belongs to a later pass.

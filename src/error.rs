@@ -15,8 +15,13 @@ pub enum Error {
         hint: String,
     },
     /// A tensor operation failed.
-    #[error("candle: {0}")]
+    #[error("candle: {}", first_line(.0))]
     Candle(#[from] candle_core::Error),
+}
+
+/// Behind it Candle prints the backtrace that `RUST_BACKTRACE` asks for.
+fn first_line(error: &candle_core::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 /// [`std::result::Result`] with this crate's [`Error`].

@@ -133,7 +133,7 @@ fn misspelt() -> Arrays {
 
 #[rstest]
 #[case::missing(without(ACT), &["--require-all"], 1, "FAIL 05 ffn · model.layers.1.mlp.act (recorded)\n   reached    never: the port did not hand it over")]
-#[case::missing_and_allowed(without(ACT), &[], 0, "coverage: 70 of 71 sites; not recorded, so not judged: model.layers.1.mlp.act\n")]
+#[case::missing_and_allowed(without(ACT), &[], 0, "coverage: 70 of 71 sites; not recorded, so not judged alone: model.layers.1.mlp.act\n")]
 #[case::transposed(with(ACT, |t| t.t().unwrap()), &[], 1, "wrong      transposed: [1, 256, 13], want [1, 13, 256]")]
 #[case::heads_last(with("model.layers.1.self_attn.q_rope", |t| t.transpose(1, 2).unwrap()), &[], 1, "positions stand before heads: [1, 13, 6, 32], want [1, 6, 13, 32]")]
 #[case::truncated(with(ACT, |t| t.i((.., ..10)).unwrap()), &[], 1, "wrong      truncated: 10 of 13 positions")]
@@ -215,7 +215,7 @@ fn a_few_sites_are_replayed_through_all_that_lies_between_them() {
     };
     let (text, code) = told(&few(&["input_ids", "model.layers.0", "model.layers.1", "lm_head"]), &[]);
     assert_eq!((red(&text), code), (vec!["06", "07"], 1), "{text}");
-    let among = "by one of 18 operations, model.embed_tokens to model.layers.0\n";
+    let among = "by one of 18 operations, model.embed_tokens to model.layers.0: record";
     assert!(
         text.contains(&format!("computed wrongly from its own inputs: model.layers.0, {among}")),
         "{text}"

@@ -111,12 +111,14 @@ impl Probe for Tapped {
 
     fn tap(&mut self, site: Site, tensor: Tensor) -> Result<Tensor> {
         let name = site.to_string();
-        match site.layer.filter(|_| site.kind == Kind::Act) {
-            None => tap::tap(&name, &tensor)?,
-            Some(layer) => {
-                tap::layer(layer.into());
-                tap::tap("mlp.act", &tensor)?;
+        match (site.kind, site.layer) {
+            (Kind::Act, _) => tap::tap("mlp.act", &tensor)?,
+            (Kind::Block, _) => tap::tap("", &tensor)?,
+            (Kind::Gate, Some(2)) => {
+                tap::layer(2);
+                tap::tap("mlp.gate_proj", &tensor)?;
             }
+            _ => tap::tap(&name, &tensor)?,
         }
         Ok(tensor)
     }

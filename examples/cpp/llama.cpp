@@ -177,7 +177,6 @@ struct Llama {
         rbees::tap("model.embed_tokens", x.data(), {1, s, hidden});
         const auto add = [&x](const Vec& y) { std::transform(x.begin(), x.end(), y.begin(), x.begin(), std::plus<>()); };
         for (int i = 0; i < layers; i++) {
-            rbees::layer(i);
             const std::string here = "model.layers." + std::to_string(i);
             Vec normed = norm(here + ".input_layernorm", x, s);
             rbees::tap("input_layernorm", normed.data(), {1, s, hidden});

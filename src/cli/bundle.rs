@@ -27,7 +27,10 @@ impl Bundling {
     pub fn write(&self, subject: &mut Subject<'_>, outcomes: &[Outcome], flags: &str) -> Result<()> {
         let Some(path) = &self.bundle else { return Ok(()) };
         match bundle::first_red(subject, outcomes, flags)? {
-            None => say(&format!("note: no site differs on clean inputs: {} is not written", path.display())),
+            None => say(&format!(
+                "note: no site differs on clean inputs and dense arithmetic: {} is not written",
+                path.display()
+            )),
             Some(bundle) => {
                 files::write(path, &bundle.zip()?).map_err(|error| unwritable(path, &error))?;
                 say(&format!("bundle: {} of {} · {}", path.display(), bundle.site, bundle.command));

@@ -159,12 +159,12 @@ fn both(pair: &Pair, names: [&str; 2]) -> String {
     text
 }
 
-/// `coverage: 70 of 71 sites; not recorded, so not judged: model.layers.1.mlp.act`.
+/// `coverage: 70 of 71 sites; not recorded, so not judged alone: model.layers.1.mlp.act`.
 fn covered(coverage: &Coverage) -> String {
     let missing = match &coverage.missing[..] {
         [] => String::new(),
-        [one] => format!("; not recorded, so not judged: {one}"),
-        [first, rest @ ..] => format!("; not recorded, so not judged: {first} and {} more", rest.len()),
+        [one] => format!("; not recorded, so not judged alone: {one}"),
+        [first, rest @ ..] => format!("; not recorded, so not judged alone: {first} and {} more", rest.len()),
     };
     format!("coverage: {} of {} sites{missing}\n", coverage.held, coverage.all)
 }
@@ -175,7 +175,8 @@ fn guilty(how: &str, guilt: Option<&Guilt>) -> String {
     match &guilt.among[..] {
         [_] | [] => format!("{how}: {}\n", guilt.site),
         [first, .., last] => {
-            format!("{how}: {}, by one of {} operations, {first} to {last}\n", guilt.site, guilt.among.len())
+            let among = format!("by one of {} operations, {first} to {last}", guilt.among.len());
+            format!("{how}: {}, {among}: record more of them to see which\n", guilt.site)
         }
     }
 }

@@ -10,7 +10,8 @@ pub struct Axis {
 }
 
 impl Axis {
-    pub(super) fn see(&mut self, index: usize, differs: bool) {
+    /// Counts one comparison at `index`.
+    pub fn see(&mut self, index: usize, differs: bool) {
         if index >= self.compared.len() {
             self.compared.resize(index + 1, false);
             self.differs.resize(index + 1, false);
@@ -30,7 +31,7 @@ impl Axis {
     }
 
     /// What a person would say of this axis; nothing where all of it differs.
-    fn describe(&self, name: &str) -> Option<String> {
+    pub fn describe(&self, name: &str) -> Option<String> {
         let (bad, good) = (self.differing(), self.agreeing());
         match (bad.len(), good.len()) {
             (0, _) | (_, 0) => None,

@@ -1,3 +1,4 @@
+use approx::assert_relative_eq;
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 use rstest::rstest;
@@ -52,7 +53,26 @@ fn many_small_errors_fail_by_their_root_mean_square_alone() {
     let tight = Budget { max: 0.1, rms: 0.01 };
     let difference = compare(&got, &shape, &rows(&WANT, 1, 1, tight), None).unwrap();
     assert_eq!(difference.differing, 0);
+    assert_relative_eq!(difference.ratio, 0.05 / 0.01, max_relative = 1e-5); // √(6 · 0.05² / 6) of 0.01
     assert!(!difference.agrees());
+}
+
+#[test]
+fn an_error_of_just_the_budget_is_allowed_everywhere() {
+    let shape = Shape { batch: 1, queries: 1, heads: None, merged: 1, width: 1, over_keys: false };
+    let got = Tensor::new(&[[[1.5f32]]], &Device::Cpu).unwrap();
+    let just = Budget { max: 0.5, rms: 0.5 };
+    let difference = compare(&got, &shape, &rows(&[1.0], 1, 1, just), None).unwrap();
+    assert!(difference.agrees());
+    assert_eq!((difference.ratio, difference.first), (1.0, None));
+    assert_eq!(difference.along.position.agreeing(), [0]);
+    assert_eq!(difference.along.column.agreeing(), [0]);
+}
+
+#[test]
+fn of_two_that_are_equally_wrong_the_first_is_the_worst() {
+    let difference = plain([1.0, 2.5, 3.0, 4.0, 5.5, 6.0], WANT);
+    assert_eq!(difference.worst.unwrap().index, [0, 0, 1]);
 }
 
 #[test]
@@ -84,6 +104,50 @@ fn a_barred_score_must_be_barred_on_both_sides(#[case] got: f32, #[case] agrees:
     let got = Tensor::new(&[[[[0.5f32, got]]]], &Device::Cpu).unwrap();
     let want = [0.5, f64::NEG_INFINITY];
     assert_eq!(compare(&got, &shape, &rows(&want, 1, 1, BUDGET), None).unwrap().agrees(), agrees);
+}
+
+/// The most negative f16 bars in f16. As an f32 score it is large and nothing else.
+#[rstest]
+#[case::the_most_negative_f16(DType::F16, -65504.0, true)]
+#[case::a_large_f16(DType::F16, -32000.0, false)]
+#[case::the_same_number_in_f32(DType::F32, -65504.0, false)]
+#[case::the_same_number_in_bf16(DType::BF16, -65504.0, false)]
+fn what_bars_depends_on_the_dtype(#[case] dtype: DType, #[case] got: f32, #[case] agrees: bool) {
+    let shape = Shape { batch: 1, queries: 1, heads: Some(1), merged: 1, width: 2, over_keys: true };
+    let got = Tensor::new(&[[[[0.5f32, got]]]], &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+    let want = [0.5, f64::NEG_INFINITY];
+    assert_eq!(compare(&got, &shape, &rows(&want, 1, 1, BUDGET), None).unwrap().agrees(), agrees);
+}
+
+/// Whatever the strides and the offset of a view: one wrong value is found at its own index, and no other.
+#[rstest]
+#[case::heads(Some(3))]
+#[case::no_heads(None)]
+fn every_element_is_read_from_its_own_place(#[case] heads: Option<usize>) {
+    let (batch, queries, width) = (2, 2, 4);
+    let shape = Shape { batch, queries, heads, merged: 1, width, over_keys: false };
+    let heads = heads.unwrap_or(1);
+    // Stored with the positions before the heads, behind one row that is not looked at, every second number.
+    let all = Tensor::arange(0f32, ((batch + 1) * queries * heads * width * 2) as f32, &Device::Cpu).unwrap();
+    let all = all.reshape((batch + 1, queries, heads, width, 2)).unwrap().narrow(0, 1, batch).unwrap();
+    let all = all.narrow(4, 1, 1).unwrap().squeeze(4).unwrap();
+    let got = match shape.heads {
+        Some(_) => all.transpose(1, 2).unwrap(), // [b, heads, s, width]
+        None => all.squeeze(2).unwrap(),         // [b, s, width]
+    };
+    let truth: Vec<f64> = all.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+    assert!(compare(&got, &shape, &rows(&truth, batch, queries, BUDGET), None).unwrap().agrees());
+    for wrong in 0..truth.len() {
+        let mut want = truth.clone();
+        want[wrong] += 1.0;
+        let difference = compare(&got, &shape, &rows(&want, batch, queries, BUDGET), None).unwrap();
+        let (row, head, column) = (wrong / (heads * width), wrong / width % heads, wrong % width);
+        let index = match shape.heads {
+            Some(_) => vec![row / queries, head, row % queries, column],
+            None => vec![row / queries, row % queries, column],
+        };
+        assert_eq!((difference.differing, difference.first.unwrap().index), (1, index));
+    }
 }
 
 #[test]

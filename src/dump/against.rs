@@ -82,13 +82,14 @@ impl Dump {
         &self,
         cases: impl Iterator<Item = Result<Reference>>,
     ) -> Result<std::result::Result<Reference, String>> {
-        let mut nearest: Option<(usize, String)> = None;
+        let mut nearest: Option<((bool, usize), String)> = None;
         for case in cases {
             let case = case?;
             let Some(how) = self.other_prompt(&case) else { return Ok(Ok(case)) };
             let along =
                 case.places().iter().take_while(|&&(b, s)| self.id((b, s)) == Some(case.manifest.ids[b][s]));
-            let along = along.count();
+            // A padded batch is no near relation of a single prompt.
+            let along = (case.batch() == self.ids.len(), along.count());
             if nearest.as_ref().is_none_or(|(most, _)| along > *most) {
                 nearest = Some((along, format!("{}: {how}", case.manifest.case)));
             }

@@ -222,7 +222,7 @@ impl Dump {
 
 fn why_skipped(checkpoint: &Checkpoint) -> String {
     match checkpoint.how {
-        How::Tokens(..) | How::Sites(..) => "none of its sites could be judged".into(),
+        How::Tokens(..) | How::Sites(..) => "none of its sites was recorded, or could be judged".into(),
         _ => "not seen in a dump, which is one pass".into(),
     }
 }

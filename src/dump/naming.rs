@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::judged::judge_of;
 use super::replay::{Red, Replay, fed_as};
+use super::span;
 use crate::compare::Scale;
 use crate::judge::{Finding, Verdict};
 use crate::oracle::Rows;
@@ -67,5 +68,14 @@ fn diagnose(replay: &Replay<'_>, red: Red, first_layer_agrees: bool) -> Option<s
         truth: &truth,
         first_layer_agrees,
     };
-    suspects::diagnose(&evidence).ok()
+    let alone = suspects::diagnose(&evidence).ok()?;
+    if red.since.len() == 1 || !alone.named.is_empty() {
+        return Some(alone);
+    }
+    let spanned = span::diagnose(replay, &evidence, &red.since).ok()?;
+    let nearest = |a: &suspects::RunnerUp, b: &suspects::RunnerUp| a.residual.total_cmp(&b.residual);
+    let others = alone.runner_up.into_iter().chain(spanned.runner_up);
+    let unnamed = |next: &suspects::RunnerUp| spanned.named.iter().all(|n| n.mistake != next.mistake);
+    let runner_up = others.filter(unnamed).min_by(nearest);
+    Some(suspects::Diagnosis { runner_up, ..spanned })
 }

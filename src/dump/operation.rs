@@ -3,11 +3,12 @@
 use candle_core::Tensor;
 
 use super::blocks::{self, Blocks};
+use super::habit::Habit;
 use super::{Against, Dump};
 use crate::Result;
 use crate::oracle::{
-    Heads, Matrix, Pairing, Rows, Slots, Tokens, context, frequency, gated, linear, residual, rms_norm,
-    rotate, scores, silu, softmax, vector,
+    Heads, Matrix, Pairing, Rows, Slots, Tokens, context, frequency, gated, linear, mean_square, residual,
+    rms_norm, rotate, scores, silu, softmax, vector,
 };
 use crate::probe::{Arithmetic, Kind, Site};
 use crate::reference::Place;
@@ -22,12 +23,14 @@ pub(super) struct Placed {
 }
 
 /// What operations are computed with.
+#[derive(Clone)]
 pub(super) struct Machine<'a> {
     weights: Option<&'a Weights>,
     pub config: Option<&'a Config>,
     arithmetic: Arithmetic,
     /// Every token of the pass.
     pub tokens: Tokens,
+    habit: Option<Habit>,
 }
 
 impl<'a> Machine<'a> {
@@ -40,7 +43,12 @@ impl<'a> Machine<'a> {
             places,
         };
         let Against { weights, config, arithmetic, .. } = *against;
-        Self { weights, config, arithmetic, tokens }
+        Self { weights, config, arithmetic, tokens, habit: None }
+    }
+
+    /// The same, of a port that does this otherwise than Llama.
+    pub(super) fn with_habit(&self, habit: Habit) -> Self {
+        Self { habit: Some(habit), ..self.clone() }
     }
 
     /// The tokens that stand at `places`.
@@ -71,7 +79,10 @@ impl<'a> Machine<'a> {
             (Kind::PostNormInput | Kind::Block, [x, branch]) => {
                 together(x, branch).then(|| residual(&x.rows, &branch.rows))
             }
-            (Kind::Act, [gate, up]) => together(gate, up).then(|| gated(&gate.rows, &up.rows, silu)),
+            (Kind::Act, [gate, up]) => {
+                let (gate, up) = if self.habit == Some(Habit::Swapped) { (up, gate) } else { (gate, up) };
+                together(gate, up).then(|| gated(&gate.rows, &up.rows, silu))
+            }
             (kind, [x]) if kind.is_product() => self.product(site, x)?,
             _ => None,
         };
@@ -99,7 +110,18 @@ impl<'a> Machine<'a> {
 
     fn norm(&self, site: Site, x: &Placed) -> Result<Option<Rows>> {
         let weight = self.norm_weight(site)?.filter(|(weight, _)| weight.len() == x.rows.width);
-        Ok(weight.map(|(weight, eps)| rms_norm(&x.rows, &weight, eps)))
+        Ok(weight.map(|(mut weight, eps)| match self.habit {
+            Some(Habit::Eps(other)) => rms_norm(&x.rows, &weight, other),
+            Some(Habit::EpsOutside) => {
+                let root: Vec<f64> = x.rows.iter().map(|row| mean_square(row).sqrt() + eps).collect(); // [rows]
+                Rows::from_fn(x.rows.len(), x.rows.width, |r, j| x.rows.row(r)[j] / root[r] * weight[j])
+            }
+            Some(Habit::Plus(more)) => {
+                weight.iter_mut().for_each(|w| *w += more);
+                rms_norm(&x.rows, &weight, eps)
+            }
+            _ => rms_norm(&x.rows, &weight, eps),
+        }))
     }
 
     /// The weights and the name of the matrix that is multiplied with at `site`.
@@ -120,7 +142,7 @@ impl<'a> Machine<'a> {
 
     fn product(&self, site: Site, x: &Placed) -> Result<Option<Rows>> {
         let Some((weights, name)) = self.matrix(site) else { return Ok(None) };
-        let matrix = Matrix::read(weights, &name)?;
+        let matrix = self.as_multiplied(site, Matrix::read(weights, &name)?)?;
         if matrix.shape().1 != x.rows.width {
             return Ok(None);
         }
@@ -130,21 +152,48 @@ impl<'a> Machine<'a> {
         }))
     }
 
+    fn as_multiplied(&self, site: Site, matrix: Matrix) -> Result<Matrix> {
+        match self.habit {
+            Some(Habit::Transposed(kind)) if kind == site.kind => match matrix.shape() {
+                (out, width) if out == width => matrix.transposed(),
+                _ => matrix.read_as_transposed(),
+            },
+            _ => Ok(matrix),
+        }
+    }
+
     fn rotated(&self, config: &Config, x: &Placed) -> Rows {
-        let (d, theta, tokens) = (config.head_dim, config.rope_theta, self.at(&x.places));
-        let turn = |r: usize, i| (tokens.positions[r] as f64 * frequency(theta, i, d)).sin_cos();
-        rotate(&x.rows, &Pairing::Halves.pairs(d), turn)
+        let (d, tokens) = (config.head_dim, self.at(&x.places));
+        let (mut theta, mut shift, mut pairs) = (config.rope_theta, 0.0, Pairing::Halves.pairs(d));
+        match &self.habit {
+            Some(Habit::Theta(other)) => theta = *other,
+            Some(Habit::Shift(by)) => shift = *by,
+            Some(Habit::Pairs(other)) => pairs.clone_from(other),
+            _ => {}
+        }
+        let turn = |r: usize, i| ((tokens.positions[r] as f64 + shift) * frequency(theta, i, d)).sin_cos();
+        rotate(&x.rows, &pairs, turn)
     }
 
     fn scores(&self, config: &Config, q: &Placed, k: &Placed) -> Rows {
         let batch: Vec<usize> = q.places.iter().map(|&(b, _)| b).collect();
-        let causal = |query: usize, _, slot: usize| slot <= q.places[query].1;
-        scores(&q.rows, &k.rows, &batch, &self.slots(k), &heads(config), causal)
+        let future = self.habit == Some(Habit::Future);
+        let seen = |query: usize, _, slot: usize| future || slot <= q.places[query].1;
+        scores(&q.rows, &k.rows, &batch, &self.slots(k), &self.heads(config), seen)
     }
 
     fn context(&self, config: &Config, probs: &Placed, v: &Placed) -> Rows {
         let batch: Vec<usize> = probs.places.iter().map(|&(b, _)| b).collect();
-        context(&probs.rows, &v.rows, &batch, &self.slots(v), &heads(config))
+        context(&probs.rows, &v.rows, &batch, &self.slots(v), &self.heads(config))
+    }
+
+    fn heads(&self, config: &Config) -> Heads {
+        let heads = Heads::grouped(config.num_attention_heads, config.num_key_value_heads, config.head_dim);
+        match &self.habit {
+            Some(Habit::LooksAt(map)) => Heads { looks_at: map.clone(), ..heads },
+            Some(Habit::Scale(scale)) => Heads { scale: *scale, ..heads },
+            _ => heads,
+        }
     }
 
     fn slots(&self, keys: &Placed) -> Slots {
@@ -158,10 +207,6 @@ fn matrix_of(site: Site, config: &Config) -> String {
         Kind::Logits if config.tie_word_embeddings => "model.embed_tokens.weight".into(),
         _ => format!("{site}.weight"),
     }
-}
-
-fn heads(config: &Config) -> Heads {
-    Heads::grouped(config.num_attention_heads, config.num_key_value_heads, config.head_dim)
 }
 
 /// Do both hold the same rows of the same width?

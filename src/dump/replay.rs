@@ -9,10 +9,11 @@ use super::form::Held;
 use super::judged::judge_of;
 use super::operation::{Machine, Placed};
 use super::orders::{ORDERS, Rough};
+use super::theory::Theory;
 use super::truth::{finding, judged_as};
 use super::{Against, Dump, naming};
 use crate::Result;
-use crate::compare::{Noise, Scale};
+use crate::compare::Noise;
 use crate::judge::rows::{Said, Wanted, hold};
 use crate::judge::{Finding, Status, Verdict};
 use crate::oracle::Rows;
@@ -31,22 +32,17 @@ pub struct Guilt {
 pub(super) struct Value {
     pub placed: Placed,
     /// The same in each order of summation; none where it was recorded.
-    runs: Vec<Placed>,
+    pub runs: Vec<Placed>,
     /// The operations since what was recorded.
-    since: BTreeSet<Site>,
-}
-
-/// What the oracle makes of a site's inputs.
-pub(super) struct Theory {
-    pub placed: Placed,
-    /// What honest arithmetic errs by, one a row.
-    pub noise: Vec<Noise>,
+    pub since: BTreeSet<Site>,
 }
 
 /// A site that failed, until the layer is whole and it can be looked into.
 pub(super) struct Red {
     pub held: Held,
     pub theory: Theory,
+    /// The operations that may have done it, itself last.
+    pub since: BTreeSet<Site>,
     pub place: usize,
 }
 
@@ -97,7 +93,7 @@ pub(super) fn own_noise(
     let mut noise = BTreeMap::new();
     for site in sites(layers).take_while(|&site| site <= last) {
         let Some(value) = this.compute(site, None)? else { continue };
-        noise.insert(site, this.theory(site.kind, &value).noise);
+        noise.insert(site, Theory::of(site.kind, &value, &machine).noise);
         this.values.insert(site, value);
         if site.kind == Kind::Block {
             this.forget(site);
@@ -154,7 +150,7 @@ impl<'a> Replay<'a> {
         match computed {
             None => replayed.unjudged.push(site),
             Some(value) => {
-                let theory = self.theory(site.kind, &value);
+                let theory = Theory::of(site.kind, &value, self.machine);
                 let verdict = self.verdict(&held, &theory)?;
                 let drive = match value.since.len() {
                     1 => "replay".to_owned(),
@@ -170,7 +166,7 @@ impl<'a> Replay<'a> {
                 }
                 if failed {
                     let place = replayed.findings.len();
-                    reds.push(Red { held: held.clone(), theory, place });
+                    reds.push(Red { held: held.clone(), theory, since: value.since, place });
                 }
                 replayed.findings.push(found);
             }
@@ -206,29 +202,6 @@ impl<'a> Replay<'a> {
         Ok(Some(Value { placed, runs, since }))
     }
 
-    /// With the noise that the runs show: the largest of all rows, as no row alone is measured well; for
-    /// rotated rows the largest up to their position, with which it grows.
-    fn theory(&self, kind: Kind, value: &Value) -> Theory {
-        let places = &value.placed.places;
-        let measured: Vec<Noise> = (0..places.len())
-            .map(|r| {
-                let truth = value.placed.rows.row(r);
-                value.runs.iter().map(|run| error(truth, run.rows.row(r))).fold(NONE, Noise::or_larger)
-            })
-            .collect();
-        let rotated = matches!(kind, Kind::QRope | Kind::KRope);
-        let positions = self.machine.at(places).positions;
-        let most = |r: usize| {
-            let counts = |&other: &usize| !rotated || positions[other] <= positions[r];
-            (0..places.len()).filter(counts).map(|other| measured[other]).fold(NONE, Noise::or_larger)
-        };
-        let noise = match rotated {
-            true => (0..places.len()).map(most).collect(),
-            false => vec![most(0); places.len()],
-        };
-        Theory { placed: value.placed.clone(), noise }
-    }
-
     fn verdict(&self, held: &Held, theory: &Theory) -> Result<Said> {
         let shape = held.shape();
         let width = shape.heads.unwrap_or(1) * shape.width;
@@ -250,21 +223,14 @@ impl<'a> Replay<'a> {
         hold(&held.tensor, shape, &wanted, &terms, columns.as_deref())
     }
 
-    /// What no later layer is computed from.
+    /// What no later layer is computed from, and no operation that is still to be judged.
     fn forget(&mut self, site: Site) {
         self.theories.clear();
-        self.values.retain(|&other, _| other == site);
+        let open = self.values.get(&site).map(|value| value.since.clone()).unwrap_or_default();
+        let begins = |site: Site| site.inputs(self.layers).into_iter().filter(|input| !open.contains(input));
+        let kept: BTreeSet<Site> = open.iter().flat_map(|&site| begins(site)).chain([site]).collect();
+        self.values.retain(|other, _| kept.contains(other));
     }
-}
-
-const NONE: Noise = Noise { max: 0.0, rms: 0.0 };
-
-/// How far a row is from truth, as a share of its scale.
-fn error(truth: &[f64], row: &[f64]) -> Noise {
-    let scale = Scale::of(truth.iter().copied());
-    let apart = Scale::of(truth.iter().zip(row).map(|(a, b)| a - b));
-    let share = |error: f64, scale: f64| if error == 0.0 { 0.0 } else { error / scale };
-    Noise { max: share(apart.max, scale.max), rms: share(apart.rms, scale.rms) }
 }
 
 impl Placed {

@@ -120,13 +120,13 @@ pub(super) fn same_in_pieces(
 }
 
 /// Uneven pieces: a first one, one of two tokens or more on a cache that is not empty, a rest.
-fn chunks(length: usize) -> Vec<Window> {
+pub(super) fn chunks(length: usize) -> Vec<Window> {
     let (first, second) = (length.div_ceil(3), (2 * length).div_ceil(3));
     [0..first, first..second, second..length].into_iter().filter(|window| !window.is_empty()).collect()
 }
 
 /// Token by token; where a long case begins to be judged late, what is long before it in one piece.
-fn tokens(length: usize, first_judged: usize) -> Vec<Window> {
+pub(super) fn tokens(length: usize, first_judged: usize) -> Vec<Window> {
     let warm = first_judged.saturating_sub(8);
     let before = std::iter::once(0..warm).filter(|window| !window.is_empty());
     before.chain((warm..length).map(|position| position..position + 1)).collect()
@@ -166,7 +166,7 @@ fn rows_alone(port: &mut dyn Port, whole: &Sequence<'_>, held: &Held<'_>) -> Res
 }
 
 /// What batch row `b` has of `truth`, its first token moved from index `first` to 0.
-fn cut_row(truth: &Truth, b: usize, first: usize) -> Truth {
+pub(super) fn cut_row(truth: &Truth, b: usize, first: usize) -> Truth {
     let own = || truth.places.iter().enumerate().filter(|(_, (batch, _))| *batch == b);
     Truth {
         places: own().map(|(_, &(_, position))| (0, position - first)).collect(),

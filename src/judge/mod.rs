@@ -336,3 +336,6 @@ pub fn all_claimed(case: &Reference, traits: &Traits) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,7 +40,7 @@ pub(super) fn shaken(port: &mut dyn Port, input: &Input) -> Result<BTreeMap<Site
 }
 
 /// The largest relative distance of two tensors over their rows.
-fn spread(a: &Tensor, b: &Tensor) -> Result<Noise> {
+pub(super) fn spread(a: &Tensor, b: &Tensor) -> Result<Noise> {
     let width = a.dims().last().copied().unwrap_or(1).max(1);
     let flat = |t: &Tensor| -> Result<Vec<f32>> { Ok(t.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?) };
     let (a, b) = (flat(a)?, flat(b)?);

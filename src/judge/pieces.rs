@@ -114,7 +114,7 @@ pub(super) fn stopped(error: Error, case: &str, drive: &str) -> Finding {
 }
 
 /// The first failure stays; among passes the larger share of the budget.
-fn worse(a: Verdict, b: Verdict) -> Verdict {
+pub(super) fn worse(a: Verdict, b: Verdict) -> Verdict {
     match (&a, &b) {
         (Verdict::Pass(x), Verdict::Pass(y)) => Verdict::Pass(x.max(*y)),
         // A window without a comparable row says nothing against those that have some.

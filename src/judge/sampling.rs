@@ -47,7 +47,7 @@ fn setting(case: &SamplingCase) -> Sampling {
 
 /// The same tokens are kept, and each probability is good to what float32 logits allow: a processed
 /// logit x carries |x| ulps of error, which is the relative error of e^x, and of their sum.
-fn same_distribution(got: &[f64], case: &SamplingCase, logits: &[f32]) -> Verdict {
+pub(super) fn same_distribution(got: &[f64], case: &SamplingCase, logits: &[f32]) -> Verdict {
     let want = &case.probabilities;
     if got.len() != want.len() {
         return Verdict::Shape { got: vec![got.len()], want: vec![want.len()] };

@@ -100,9 +100,9 @@ mod tests {
         let case = Fixture::open(Source::Folder(fixtures("tiny-llama"))).unwrap().case("batch-left").unwrap();
         let Batch { ids, positions, mask } = case.tokens();
         assert_eq!(ids.to_vec2::<u32>().unwrap(), case.manifest.ids);
-        // Rows of 5, 3 and 2 tokens, padded on the left.
-        assert_eq!(mask.to_vec2::<u8>().unwrap(), [[1, 1, 1, 1, 1], [0, 0, 1, 1, 1], [0, 0, 0, 1, 1]]);
-        assert_eq!(positions.to_vec2::<u32>().unwrap()[1][2..], [0, 1, 2]);
+        // Rows of 3, 5 and 2 tokens, padded on the left.
+        assert_eq!(mask.to_vec2::<u8>().unwrap(), [[0, 0, 1, 1, 1], [1, 1, 1, 1, 1], [0, 0, 0, 1, 1]]);
+        assert_eq!(positions.to_vec2::<u32>().unwrap()[0][2..], [0, 1, 2]);
     }
 
     #[rstest]

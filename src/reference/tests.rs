@@ -18,7 +18,7 @@ fn rows_of_truth_are_found_by_their_place() {
     let case = case("batch-left");
     let truth = case.truth(Site::layer(0, Kind::QRope)).unwrap();
     assert_eq!(truth.row_shape, [6, 32]);
-    // Three rows of 5, 3 and 2 tokens, padded left to 5: padding is not stored.
+    // Three rows of 3, 5 and 2 tokens, padded left to 5: padding is not stored.
     let third_row: Vec<Place> = truth.places.iter().copied().filter(|(batch, _)| *batch == 2).collect();
     assert_eq!((truth.places.len(), third_row), (10, vec![(2, 3), (2, 4)]));
     assert_eq!(truth.row(9).len(), 6 * 32);

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::across::across;
 use super::text::{percent, place, word};
 use crate::compare::{Difference, Element};
 use crate::judge::{Finding, Outcome, Status, Verdict};
@@ -30,6 +31,9 @@ pub fn trouble(outcome: &Outcome) -> Option<String> {
     let _ = writeln!(text, "{} {} {} · {}", word(status), checkpoint.id, checkpoint.name, place(first));
     for (label, said) in describe(&first.verdict) {
         let _ = writeln!(text, "   {label:<10} {said}");
+    }
+    if let Some(said) = across(outcome, first) {
+        let _ = writeln!(text, "   {:<10} {said}", "across");
     }
     for (label, said) in suspects(outcome, first) {
         let _ = writeln!(text, "   {label:<10} {said}");

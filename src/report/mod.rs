@@ -1,5 +1,6 @@
 //! Verdicts → what a person reads, and what a program reads.
 
+mod across;
 pub mod baseline;
 mod detail;
 #[cfg(feature = "cli")]

@@ -83,6 +83,9 @@ fn moved(e: &Evidence<'_>, pairs: &[(usize, usize)]) -> Option<Fit> {
     for &(a, b) in pairs {
         let (got, want) = (e.got.row(a), e.want.row(b));
         let budget = e.budget(b, want);
+        if got.iter().any(|g| g.is_nan()) {
+            return None;
+        }
         let error = got.iter().zip(want).map(|(g, w)| (g - w).abs()).fold(0.0, f64::max);
         worst.residual = worst.residual.max(error / budget.max);
     }

@@ -25,7 +25,8 @@ pub mod tensors;
 pub mod tokens;
 
 pub use evidence::{Evidence, Stored, key_in, round};
-pub use fit::{Estimate, Fit};
+pub use fit::{Estimate, Fit, fit};
+pub use search::{Theory, decide};
 
 use crate::Result;
 use crate::probe::Kind;

@@ -162,7 +162,7 @@ fn eps(e: &Evidence<'_>, norm: &Norm) -> Result<Vec<Turned<Norm>>> {
     if let Some(eps) = inside.filter(|eps| !eps.allows(config)) {
         turned.push(Turned::new(
             Norm { eps: Eps::Inside(eps.value), ..norm.clone() },
-            format!("you used ε = {eps}; the config says {config:e} ({})", e.key("rms_norm_eps")),
+            format!("you used ε = {eps}; the config says {:e} ({})", config as f32, e.key("rms_norm_eps")),
             "take ε from the config, and add it to the mean of squares",
         ));
     }

@@ -52,9 +52,16 @@ impl<K> Turned<K> {
 }
 
 /// One theory and how it fits.
-struct Theory {
+pub struct Theory {
     parts: Vec<(&'static str, String, String)>,
     fit: Fit,
+}
+
+impl Theory {
+    /// One mistake alone: its name, what the port does and what to do about it.
+    pub fn new(mistake: &'static str, says: String, fix: String, fit: Fit) -> Self {
+        Self { parts: vec![(mistake, says, fix)], fit }
+    }
 }
 
 /// The residual up to which an honest run comes: under half the budget.
@@ -124,7 +131,7 @@ fn part<K>(twist: &Twist<K>, turned: Turned<K>) -> (&'static str, String, String
 
 /// Named is what lies within budget. Where some fit as well as an honest run does, those that fit
 /// worse are not named; where several fit alike, all are.
-fn decide(mut theories: Vec<Theory>) -> Diagnosis {
+pub fn decide(mut theories: Vec<Theory>) -> Diagnosis {
     theories.sort_by(|a, b| a.fit.residual.total_cmp(&b.fit.residual));
     let best = theories.first().map_or(f64::INFINITY, |theory| theory.fit.residual);
     let limit = if best <= HONEST { HONEST } else { 1.0 };

@@ -1,0 +1,138 @@
+use rstest::rstest;
+
+use super::*;
+use crate::judge::{Finding, Verdict, all_claimed, run_all, set_aside};
+use crate::probe::Arithmetic;
+use crate::reference::Reference;
+use crate::suspects::{Diagnosis, Named};
+
+fn of(verdicts: &[Verdict]) -> Outcome {
+    let findings = verdicts.iter().map(|verdict| Finding::new("made", verdict.clone())).collect();
+    Outcome { checkpoint: checkpoints::find("02").unwrap(), findings, skipped: None, notes: vec![] }
+}
+
+#[rstest]
+#[case::nothing_was_judged(&[], Status::NotJudged)]
+#[case::all_pass(&[Verdict::Pass(0.1), Verdict::Pass(0.2)], Status::Passed)]
+#[case::one_fails(&[Verdict::Pass(0.1), Verdict::NeverReached], Status::Failed)]
+#[case::one_says_nothing(&[Verdict::Pass(0.1), Verdict::Incomparable], Status::NotJudged)]
+#[case::failing_is_worse(&[Verdict::Incomparable, Verdict::Unclaimed], Status::Failed)]
+fn a_checkpoint_is_as_good_as_its_worst_finding(#[case] verdicts: &[Verdict], #[case] status: Status) {
+    assert_eq!(of(verdicts).status(), status);
+}
+
+#[test]
+fn an_expected_failure_is_no_failure_and_a_skip_is_neither() {
+    let mut outcome = of(&[Verdict::NeverReached, Verdict::Pass(0.1)]);
+    outcome.findings.iter_mut().for_each(|f| f.expected = Some("known".into()));
+    assert_eq!((outcome.status(), outcome.failures().count()), (Status::Expected, 0));
+    let skipped = Outcome { skipped: Some("why".into()), ..of(&[Verdict::NeverReached]) };
+    assert_eq!(skipped.status(), Status::Skipped);
+}
+
+#[test]
+fn the_worst_is_the_largest_share_among_what_passed() {
+    let outcome = of(&[Verdict::Pass(0.1), Verdict::NeverReached, Verdict::Pass(0.3), Verdict::Pass(0.2)]);
+    assert_eq!(outcome.worst().map(|f| &f.verdict), Some(&Verdict::Pass(0.3)));
+    assert_eq!(of(&[Verdict::Pass(0.0)]).worst().map(|f| &f.verdict), Some(&Verdict::Pass(0.0)));
+    assert!(of(&[Verdict::NeverReached]).worst().is_none());
+}
+
+/// Failures at these sites, each explained by these mistakes.
+fn explained(sites: &[(&str, &'static str)]) -> Outcome {
+    let mut outcome = of(&[]);
+    for (name, mistakes) in sites {
+        let named = |mistake| Named { mistake, says: "".into(), fix: "".into(), residual: 0.1, flips: 0 };
+        let named = mistakes.split_whitespace().map(named).collect();
+        let explained = Some(Diagnosis { named, runner_up: None });
+        let finding = Finding::new(*name, Verdict::NeverReached);
+        outcome.findings.push(Finding { site: Some(site(name)), explained, ..finding });
+    }
+    outcome
+}
+
+const Q0: &str = "model.layers.0.self_attn.q_rope";
+const Q1: &str = "model.layers.1.self_attn.q_rope";
+const K0: &str = "model.layers.0.self_attn.k_rope";
+
+#[rstest]
+#[case::one_for_all(&[(Q0, "a"), (Q1, "a")], "a")]
+#[case::two_that_explain_equally(&[(Q0, "a b"), (Q1, "b a"), (K0, "c")], "a b c")]
+#[case::of_two_the_common_one(&[(Q0, "a b"), (Q1, "b")], "b")]
+#[case::two_layers_two_mistakes(&[(Q0, "a"), (Q1, "b")], "a b")]
+#[case::what_is_told_is_not_told_again(&[(Q0, "a"), (K0, "a")], "a")]
+#[case::the_unexplained_hides_nothing(&[(Q0, ""), (Q1, "a")], "a")]
+#[case::nothing(&[(Q0, "")], "")]
+fn a_mistake_is_told_once(#[case] sites: &[(&str, &'static str)], #[case] want: &str) {
+    let outcome = explained(sites);
+    let named: Vec<&str> = outcome.named().iter().map(|named| named.mistake).collect();
+    assert_eq!(named.join(" "), want);
+}
+
+#[test]
+fn a_site_covered_by_noise_is_set_aside_where_another_speaks_for_it() {
+    let mut outcome = of(&[Verdict::Incomparable, Verdict::Pass(0.1), Verdict::Incomparable]);
+    outcome.findings[0].case = "far".into();
+    outcome.findings[0].incomparable = 3;
+    outcome.findings[2].about = "alone".into();
+    set_aside(&mut outcome, "judged elsewhere", |silent, other| silent.about == other.about);
+    let left: Vec<&str> = outcome.findings.iter().map(|f| f.about.as_str()).collect();
+    assert_eq!(left, ["made", "alone"]);
+    assert_eq!(outcome.notes, ["made (far; ): all 3 rows are no larger than their noise, judged elsewhere"]);
+    assert_eq!(outcome.status(), Status::NotJudged);
+}
+
+/// Runs 02 and 09 on a port whose q is wrong, or right; what became of each.
+fn with_generation(bend: Bend, expected: bool) -> Vec<(Status, Option<String>)> {
+    let model = tiny();
+    let mut subject = subject(&model, &["single"]);
+    subject.ports = vec![Box::new(Bent { port: LlamaPort::new(llama(&model, Attention::Plain)), bend })];
+    let ids = ["02", "09"].map(|id| checkpoints::find(id).unwrap());
+    let mut seen = vec![];
+    let outcomes = run_all(&mut subject, &ids, |outcome| {
+        seen.push(outcome.checkpoint.id);
+        if expected {
+            outcome.findings.iter_mut().for_each(|f| f.expected = Some("known".into()));
+        }
+    });
+    assert_eq!(seen, ["02", "09"]);
+    outcomes.unwrap().into_iter().map(|o| (o.status(), o.skipped)).collect()
+}
+
+#[test]
+fn generation_waits_for_what_failed_and_was_not_expected_to() {
+    let wrong = || at("model.layers.0.self_attn.q_proj", |q| Ok(Some((q * 2.0)?)));
+    let waits = (Status::Skipped, Some("waits for 02".to_owned()));
+    assert_eq!(with_generation(wrong(), false), [(Status::Failed, None), waits]);
+    assert_eq!(with_generation(wrong(), true)[0].0, Status::Expected);
+    assert_eq!(with_generation(wrong(), true)[1].1, None);
+    assert_eq!(with_generation(unbent(), false), [(Status::Passed, None), (Status::Passed, None)]);
+}
+
+fn short() -> Reference {
+    tiny().fixture.unwrap().case("short").unwrap()
+}
+
+/// Why these references cannot be judged on these traits.
+fn refused(case: &Reference, change: impl FnOnce(&mut Traits)) -> Option<String> {
+    let mut traits = LlamaPort::new(llama(&tiny(), Attention::Fused)).traits();
+    change(&mut traits);
+    all_claimed(case, &traits).err().map(|error| error.to_string())
+}
+
+#[test]
+fn every_stored_site_is_judged_by_someone() {
+    assert_eq!(refused(&short(), |_| ()), None);
+    // A rotation without the projection that it is computed from is judged nowhere.
+    let rotated = short().keeping(|site, _| site.kind == Kind::QRope);
+    assert!(
+        refused(&rotated, |_| ()).unwrap().contains("no checkpoint judges model.layers.0.self_attn.q_rope")
+    );
+    // A projection that is only fed to the rotation is not judged, and yet looked at.
+    let both = short().keeping(|site, _| matches!(site.kind, Kind::QRope | Kind::QProj));
+    assert_eq!(refused(&both, |_| ()), None);
+    let outside = refused(&short(), |traits| traits.layers = 3).unwrap();
+    assert!(outside.contains("no checkpoint judges model.layers.3"), "{outside}");
+    let quantized = refused(&short(), |traits| traits.arithmetic = Arithmetic::Blocks32).unwrap();
+    assert!(quantized.starts_with("tiny-llama/short: no truth for"), "{quantized}");
+}

@@ -1,0 +1,112 @@
+use rstest::rstest;
+
+use super::*;
+use crate::judge::Verdict;
+use crate::judge::sampling::{judge, same_distribution};
+use crate::reference::{Processors, Sampling, SamplingCase};
+
+fn stored() -> Sampling {
+    subject(&tiny(), &[]).model.unwrap().sampling
+}
+
+/// What fails of these distributions, by its name.
+fn wrong_of(stored: &Sampling) -> Vec<String> {
+    let findings = judge(stored).unwrap().into_iter();
+    findings.filter(|f| f.status() != Status::Passed).map(|f| f.about).collect()
+}
+
+#[test]
+fn our_sampling_passes_on_every_distribution_greedy_seeds_and_draws() {
+    let stored = stored();
+    let findings = judge(&stored).unwrap();
+    assert!(findings.iter().all(|f| f.status() == Status::Passed));
+    assert_eq!(findings.len(), stored.cases.len() + 3);
+    let about: Vec<&str> = findings[stored.cases.len()..].iter().map(|f| f.about.as_str()).collect();
+    assert_eq!(about, ["greedy", "seeds", "draws"]);
+}
+
+/// The stored setting is the one that is judged: some distribution shows each of its parts.
+#[rstest]
+#[case::temperature(|p: &mut Processors| p.temperature = p.temperature.map(|t| t * 1.01))]
+#[case::top_k(|p: &mut Processors| p.top_k = p.top_k.map(|k| k + 1))]
+#[case::top_p(|p: &mut Processors| p.top_p = None)]
+#[case::min_p(|p: &mut Processors| p.min_p = None)]
+#[case::repetition_penalty(|p: &mut Processors| p.repetition_penalty = p.repetition_penalty.map(|by| by * 1.1))]
+#[case::logit_bias(|p: &mut Processors| p.sequence_bias.iter_mut().flatten().for_each(|(_, bias)| *bias += 0.1))]
+fn every_processor_is_applied(#[case] change: fn(&mut Processors)) {
+    let sound = stored();
+    let shows = |at: &usize| {
+        let mut stored = sound.clone();
+        change(&mut stored.cases[*at].processors);
+        wrong_of(&stored).contains(&sound.cases[*at].key)
+    };
+    assert!((0..sound.cases.len()).any(|at| shows(&at)));
+}
+
+/// Four tokens, one of them barred, whose logits are at most 4: the budget is 20 ulps of each probability.
+#[rstest]
+#[case::the_same(&[0.5, 0.3, 0.2, 0.0], Status::Passed)]
+#[case::a_rounding_off(&[0.5 * (1.0 + 10.0 * ULP), 0.3, 0.2, 0.0], Status::Passed)]
+#[case::more_than_that(&[0.5 * (1.0 + 40.0 * ULP), 0.3, 0.2, 0.0], Status::Failed)]
+#[case::less_than_that(&[0.5, 0.3, 0.2 * (1.0 - 40.0 * ULP), 0.0], Status::Failed)]
+#[case::a_token_more(&[0.5, 0.3, 0.2, 1e-12], Status::Failed)]
+#[case::a_token_less(&[0.5, 0.5, 0.0, 0.0], Status::Failed)]
+#[case::too_few(&[0.5, 0.3, 0.2], Status::Failed)]
+fn probabilities_are_as_good_as_float32_logits(#[case] got: &[f64], #[case] status: Status) {
+    let case = case(Processors::default(), &[0.5, 0.3, 0.2, 0.0]);
+    assert_eq!(same_distribution(got, &case, &[4.0, -3.0, 2.0, 1.0]).status(), status);
+}
+
+const ULP: f64 = f32::EPSILON as f64;
+
+fn case(processors: Processors, probabilities: &[f64]) -> SamplingCase {
+    let (key, context) = ("made".to_owned(), vec![]);
+    SamplingCase { key, processors, context, probabilities: probabilities.to_vec() }
+}
+
+/// A bias adds to the largest logit, a penalty multiplies it, a temperature divides it; and so the budget.
+#[rstest]
+#[case::plain(Processors::default(), 4.0)]
+#[case::bias(Processors { sequence_bias: Some(vec![([1], -6.0)]), ..Default::default() }, 10.0)]
+#[case::penalty(Processors { repetition_penalty: Some(0.5), ..Default::default() }, 8.0)]
+#[case::temperature(Processors { temperature: Some(0.25), ..Default::default() }, 16.0)]
+#[case::all(
+    Processors {
+        sequence_bias: Some(vec![([1], 4.0)]),
+        repetition_penalty: Some(2.0),
+        temperature: Some(2.0),
+        ..Default::default()
+    },
+    8.0
+)]
+fn the_budget_grows_with_the_largest_processed_logit(#[case] processors: Processors, #[case] largest: f64) {
+    let case = case(processors, &[0.75, 0.25]);
+    let error = 0.5 * 4.0 * (1.0 + largest) * ULP; // half of it
+    let verdict = same_distribution(&[0.75 * (1.0 + error), 0.25], &case, &[-4.0, 1.0]);
+    assert!(matches!(verdict, Verdict::Pass(share) if (share - 0.5).abs() < 1e-3), "{verdict:?}");
+}
+
+#[test]
+fn an_empty_distribution_is_no_agreement() {
+    assert_eq!(same_distribution(&[], &case(Processors::default(), &[]), &[]).status(), Status::Failed);
+}
+
+/// Draws are held to the stored probabilities: of two tokens, to those of a fair coin and to no other.
+#[rstest]
+#[case::fair(&[0.0, 0.0], &[0.5, 0.5], true)]
+#[case::loaded(&[0.3, 0.0], &[0.5, 0.5], false)]
+#[case::rare_ones_together(&[6.0, 0.0, 0.0, 0.0, 6.0], &[0.4975, 5e-4, 5e-4, 4e-3, 0.4975], false)]
+fn draws_follow_the_distribution(#[case] logits: &[f32], #[case] probabilities: &[f64], #[case] fair: bool) {
+    let stored =
+        Sampling { logits: logits.to_vec(), cases: vec![case(Processors::default(), probabilities)] };
+    assert_eq!(!wrong_of(&stored).contains(&"draws".to_owned()), fair);
+}
+
+#[test]
+fn one_certain_token_says_nothing_of_draws() {
+    let stored = Sampling { logits: vec![80.0, 0.0], cases: vec![case(Processors::default(), &[1.0, 0.0])] };
+    let findings = judge(&stored).unwrap();
+    assert_eq!(findings.last().unwrap().verdict, Verdict::Incomparable);
+    // Nor do seeds: every one draws the same.
+    assert!(wrong_of(&stored).contains(&"seeds".to_owned()));
+}

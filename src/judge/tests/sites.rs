@@ -1,0 +1,134 @@
+use rstest::rstest;
+
+use super::*;
+use crate::judge::Verdict;
+use crate::reference::Feed;
+
+const Q: &str = "model.layers.1.self_attn.q_proj";
+
+/// Every stored site of every view is judged: four layers, and what is outside them.
+#[rstest]
+#[case("01", 4 + 4 + 1)]
+#[case("01B", 4 + 4)]
+#[case("02", 3 * 4)]
+#[case("05", 4 * 4)]
+#[case("06", 2 * 4 + 4)]
+#[case("07", 1 + 2)]
+fn a_sound_port_passes_at_every_site(#[case] id: &str, #[case] sites: usize) {
+    let outcome = judged(id, Attention::Plain, unbent());
+    assert_eq!((outcome.status(), outcome.findings.len()), (Status::Passed, sites));
+    assert_eq!(outcome.notes, [] as [&str; 0]);
+    for finding in &outcome.findings {
+        let shares = finding.shares.as_ref().unwrap();
+        assert!(matches!(finding.verdict, Verdict::Pass(share) if share > 0.0 && share < 0.5), "{finding:?}");
+        assert_eq!(shares.of_row.len(), shares.places.len());
+        assert_eq!((finding.case.as_str(), finding.incomparable), ("short", 0));
+    }
+}
+
+#[test]
+fn what_a_path_cannot_show_is_said_and_not_judged() {
+    let outcome = judged("03", Attention::Fused, unbent());
+    assert_eq!((outcome.status(), outcome.findings.len()), (Status::Passed, 2 * 4));
+    assert_eq!(outcome.notes, ["fused cannot show self_attn.scores, self_attn.probs"]);
+    assert_eq!(judged("03", Attention::Plain, unbent()).findings.len(), 4 * 4);
+}
+
+/// Truth comes back from the judge: what is behind a wrong site is right again.
+#[test]
+fn one_wrong_value_is_one_wrong_site() {
+    let outcome = judged("02", Attention::Plain, at(Q, |q| Ok(Some(nudged(&q, 7, 0.5)?))));
+    assert_eq!(wrong(&outcome), [Q]);
+    let Verdict::Differs(difference) = &outcome.failures().next().unwrap().verdict else { panic!() };
+    assert_eq!(
+        (difference.differing, difference.worst.as_ref().unwrap().index.as_slice()),
+        (1, &[0, 0, 7][..])
+    );
+    assert_eq!(outcome.findings.len(), 12);
+}
+
+/// Nothing comes back under the feed of one's own values: all that is behind it is wrong too.
+#[test]
+fn on_its_own_values_a_wrong_site_is_carried_on() {
+    let bend = at("model.layers.0.mlp.down_proj", |down| Ok(Some((down * 1.5)?)));
+    assert_eq!(wrong(&judged("05", Attention::Plain, bend)), ["model.layers.0.mlp.down_proj"]);
+    let bend = at("model.layers.0.mlp.down_proj", |down| Ok(Some((down * 1.5)?)));
+    let outcome = judged("07", Attention::Plain, bend);
+    assert_eq!(wrong(&outcome), ["model.norm", "lm_head"]);
+    assert!(outcome.failures().all(|finding| finding.drive == "plain, feed own"));
+}
+
+#[test]
+fn a_block_is_judged_from_its_true_input() {
+    let bend = at("model.layers.1.mlp.down_proj", |down| Ok(Some((down * 1.5)?)));
+    let outcome = judged("06", Attention::Plain, bend);
+    let drives: Vec<(&str, &str)> =
+        outcome.failures().map(|f| (f.about.as_str(), f.drive.as_str())).collect();
+    assert_eq!(drives, [("model.layers.1", "plain, feed block")]);
+}
+
+#[test]
+fn a_site_that_is_kept_back_was_never_reached() {
+    let outcome = judged("02", Attention::Plain, at(Q, |_| Ok(None)));
+    assert_eq!(wrong(&outcome), [Q]);
+    assert_eq!(outcome.failures().next().unwrap().verdict, Verdict::NeverReached);
+}
+
+#[test]
+fn a_shape_is_wrong_before_any_value_is_looked_at() {
+    let outcome = judged("02", Attention::Plain, at(Q, |q| Ok(Some(q.transpose(1, 2)?))));
+    let verdict = &outcome.failures().next().unwrap().verdict;
+    assert!(matches!(verdict, Verdict::Shape { got, want } if got[1] == want[2] && got[2] == want[1]));
+}
+
+#[test]
+fn a_tensor_of_less_precision_than_the_runs_is_told() {
+    let bend = at(Q, |q| Ok(Some(q.to_dtype(DType::BF16)?)));
+    let verdict = judged("02", Attention::Plain, bend).failures().next().unwrap().verdict.clone();
+    assert_eq!(verdict, Verdict::LowerPrecision { got: "bf16", want: "f32" });
+}
+
+#[test]
+fn a_tensor_of_more_precision_is_welcome() {
+    let bend = at(Q, |q| Ok(Some(q.to_dtype(DType::F64)?)));
+    assert_eq!(judged("02", Attention::Plain, bend).status(), Status::Passed);
+}
+
+#[test]
+fn a_port_that_stops_has_failed_and_says_how() {
+    let stop = |_| Err(Error::input("out of paper", "add some"));
+    let outcome = judged("02", Attention::Plain, at(Q, stop));
+    assert_eq!(wrong(&outcome), ["forward"]);
+    let finding = outcome.failures().next().unwrap();
+    assert!(matches!(&finding.verdict, Verdict::Broken(how) if how.contains("out of paper")));
+    assert_eq!((finding.case.as_str(), finding.drive.as_str()), ("short", "plain, feed site"));
+}
+
+#[test]
+fn another_feed_than_a_checkpoints_is_a_skip_that_is_seen() {
+    let model = tiny();
+    let mut subject = subject(&model, &["short"]);
+    subject.ports = vec![Box::new(LlamaPort::new(llama(&model, Attention::Plain)))];
+    subject.feed = Some(Feed::Own);
+    let mut said = |id| run(&mut subject, checkpoints::find(id).unwrap()).unwrap();
+    assert_eq!(said("02").skipped.as_deref(), Some("judges nothing under feed own"));
+    let whole = said("07");
+    assert_eq!((whole.status(), whole.findings.len()), (Status::Passed, 2));
+    // Texts need no feed: they are judged, and the embedding is not.
+    let texts = said("00B");
+    assert_eq!((texts.status(), texts.skipped), (Status::Passed, None));
+    assert!(texts.findings.iter().all(|f| f.site.is_none()));
+}
+
+#[test]
+fn a_rotation_of_neighbours_alone_is_named() {
+    let model = tiny();
+    let mut llama = llama(&model, Attention::Plain);
+    llama.rope.layout = crate::weights::RopeLayout::Interleaved;
+    let mut subject = subject(&model, &["short"]);
+    subject.ports = vec![Box::new(LlamaPort::new(llama))];
+    let outcome = run(&mut subject, checkpoints::find("01B").unwrap()).unwrap();
+    assert_eq!((outcome.status(), outcome.failures().count()), (Status::Failed, 8));
+    let named: Vec<_> = outcome.named().iter().map(|named| named.mistake).collect();
+    assert_eq!(named, ["rope-pairing"]);
+}

@@ -1,0 +1,148 @@
+//! The shape of an error across comparisons: in which layers, for which lengths, driven how.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::compare::Axis;
+use crate::judge::{Finding, Outcome, Status};
+
+/// What is common to the comparisons that failed and not to those that passed, among those of the same
+/// kind of site as `first`: `only layer 2; only cases longer than 1 token`. Nothing where all failed, or
+/// where neither side has anything to itself.
+pub(super) fn across(outcome: &Outcome, first: &Finding) -> Option<String> {
+    let kind = first.site?.kind;
+    let judged = |f: &&Finding| matches!(f.status(), Status::Passed | Status::Failed | Status::Expected);
+    let of_kind = outcome.findings.iter().filter(|f| f.site.is_some_and(|site| site.kind == kind));
+    let same: Vec<(&Finding, bool)> =
+        of_kind.filter(judged).map(|f| (f, f.status() != Status::Passed)).collect();
+    let mut layers = Axis::default();
+    for (finding, wrong) in &same {
+        if let Some(layer) = finding.site.and_then(|site| site.layer) {
+            layers.see(layer.into(), *wrong);
+        }
+    }
+    let said = [layers.describe("layer"), lengths(&same).or_else(|| cases(&same)), drives(&same)];
+    let said: Vec<String> = said.into_iter().flatten().collect();
+    (!said.is_empty()).then(|| said.join("; "))
+}
+
+/// Longer cases fail and shorter ones pass, or the other way round. A case is as long as the last
+/// position that was compared in it.
+fn lengths(same: &[(&Finding, bool)]) -> Option<String> {
+    let mut cases: BTreeMap<&str, (usize, bool)> = BTreeMap::new();
+    for (finding, wrong) in same {
+        let places = &finding.shares.as_ref()?.places;
+        let length = places.iter().map(|(_, position)| position + 1).max()?;
+        let entry = cases.entry(&finding.case).or_default();
+        *entry = (entry.0.max(length), entry.1 | wrong);
+    }
+    let of = |wrong: bool| cases.values().filter(move |case| case.1 == wrong).map(|case| case.0);
+    let (good, bad) = ((of(false).min()?, of(false).max()?), (of(true).min()?, of(true).max()?));
+    let tokens = |n: usize| format!("{n} token{}", if n == 1 { "" } else { "s" });
+    if bad.0 > good.1 {
+        Some(format!("only cases longer than {}", tokens(good.1)))
+    } else if bad.1 < good.0 {
+        Some(format!("only cases shorter than {}", tokens(good.0)))
+    } else {
+        None
+    }
+}
+
+/// Which cases fail, where some do not; the shorter list of the two.
+fn cases(same: &[(&Finding, bool)]) -> Option<String> {
+    let mut wrong: BTreeMap<&str, bool> = BTreeMap::new();
+    for (finding, differs) in same {
+        *wrong.entry(&finding.case).or_default() |= differs;
+    }
+    let (bad, good): (Vec<_>, Vec<_>) = wrong.iter().partition(|(_, wrong)| **wrong);
+    let list =
+        |side: &[(&&str, &bool)]| side.iter().map(|(name, _)| **name).collect::<Vec<_>>().join(" and ");
+    match (bad.len(), good.len()) {
+        (0, _) | (_, 0) => None,
+        (b, g) if g < b => Some(format!("case {} agrees", list(&good))),
+        _ => Some(format!("only case {}", list(&bad))),
+    }
+}
+
+/// What all drives that fail have in common and none of the others has: `only feed block`, `only token by
+/// token`.
+fn drives(same: &[(&Finding, bool)]) -> Option<String> {
+    let parts = |f: &'_ Finding| f.drive.split(", ").map(str::to_owned).collect::<BTreeSet<_>>();
+    let of = |wrong: bool| same.iter().filter(move |s| s.1 == wrong).map(|s| parts(s.0));
+    of(false).next()?;
+    let common = of(true).reduce(|a, b| &a & &b)?;
+    let own: Vec<String> =
+        common.into_iter().filter(|part| of(false).all(|other| !other.contains(part))).collect();
+    (!own.is_empty()).then(|| format!("only {}", own.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::checkpoints;
+    use crate::compare::{Difference, Shares};
+    use crate::judge::Verdict;
+    use crate::probe::{Kind, Site};
+
+    /// One comparison of q after rope: its layer, its case, how many tokens that has, its drive.
+    fn one(layer: usize, case: &str, tokens: usize, drive: &str, wrong: bool) -> Finding {
+        let site = Site::layer(layer, Kind::QRope);
+        let verdict = if wrong { Verdict::Differs(Difference::default().into()) } else { Verdict::Pass(0.1) };
+        let places = (0..tokens).map(|position| (0, position)).collect();
+        Finding {
+            site: Some(site),
+            case: case.into(),
+            drive: drive.into(),
+            shares: Some(Shares { places, ..Shares::default() }),
+            ..Finding::new(site.to_string(), verdict)
+        }
+    }
+
+    type Judged = (usize, &'static str, usize, &'static str, bool);
+
+    #[rstest]
+    #[case::all_wrong(&[(0, "a", 5, "plain", true), (1, "a", 5, "plain", true)], None)]
+    #[case::one_layer(
+        &[(0, "a", 5, "plain", false), (1, "a", 5, "plain", true), (2, "a", 5, "plain", false)],
+        Some("only layer 1")
+    )]
+    #[case::the_long(
+        &[(0, "a", 5, "plain", false), (0, "b", 9, "plain", true), (0, "c", 12, "plain", true)],
+        Some("only cases longer than 5 tokens")
+    )]
+    #[case::the_short(
+        &[(0, "a", 5, "plain", true), (0, "b", 9, "plain", false)],
+        Some("only cases shorter than 9 tokens")
+    )]
+    #[case::neither_long_nor_short(
+        &[(0, "a", 5, "plain", false), (0, "b", 9, "plain", true), (0, "c", 12, "plain", false)],
+        Some("only case b")
+    )]
+    #[case::one_path(
+        &[(0, "a", 5, "plain", true), (0, "a", 5, "fused", false)],
+        Some("only plain")
+    )]
+    #[case::one_feed(
+        &[(0, "a", 5, "plain, feed block", true), (0, "a", 5, "plain, feed site", false),
+          (0, "a", 5, "fused, feed block", true), (0, "a", 5, "fused, feed site", false)],
+        Some("only feed block")
+    )]
+    #[case::no_drive_is_to_blame(
+        &[(0, "a", 5, "plain", true), (1, "a", 5, "plain", false), (0, "a", 5, "fused", true)],
+        Some("layer 1 agrees")
+    )]
+    #[case::two_axes(
+        &[(0, "a", 1, "plain", false), (0, "b", 9, "plain", true), (1, "a", 1, "plain", false),
+          (1, "b", 9, "plain", false), (2, "b", 9, "plain", false)],
+        Some("only layer 0; only cases longer than 1 token")
+    )]
+    fn what_failed_and_what_did_not(#[case] judged: &[Judged], #[case] said: Option<&str>) {
+        let findings: Vec<Finding> =
+            judged.iter().map(|&(l, c, n, d, wrong)| one(l, c, n, d, wrong)).collect();
+        let first = findings.iter().find(|f| f.status() == Status::Failed).unwrap().clone();
+        let checkpoint = checkpoints::find("01B").unwrap();
+        let outcome = Outcome { checkpoint, findings, skipped: None, notes: vec![] };
+        assert_eq!(across(&outcome, &first).as_deref(), said);
+    }
+}

@@ -1,0 +1,91 @@
+//! Few sites are enough: a mistake is named from what was recorded, however many operations lie before it.
+
+mod program;
+mod recorded;
+
+use std::collections::BTreeSet;
+
+use candle_core::{DType, Device};
+use program::{home, rbees_in, stderr, stdout};
+use rbees_check::model::{Attention, Input, Llama};
+use rbees_check::models;
+use rbees_check::plants::{self, Sound};
+use recorded::{Arrays, Recorded, pass, with_ids, write};
+use rstest::rstest;
+use tempfile::tempdir;
+
+/// No case has these.
+const PROMPT: [u32; 6] = [5, 99, 7, 300, 12, 8];
+
+/// Everything that a port with this plant computes.
+fn planted(model: &str, plant: &str) -> Arrays {
+    let model = models::open(model).unwrap();
+    let llama = Llama::load(&model.weights, &Device::Cpu, DType::F32, Attention::Plain).unwrap();
+    let mut port = (plants::find(plant).unwrap().make)(&Sound { model: &model, llama: &llama }).unwrap().port;
+    let mut recorded = Recorded::default();
+    port.begin();
+    port.forward(&Input::single(&PROMPT, 0), &mut recorded).unwrap();
+    with_ids(recorded.0, &PROMPT)
+}
+
+/// What is said of these sites alone.
+fn told(mut arrays: Arrays, sites: &[&str], model: &str) -> String {
+    let kept: BTreeSet<&str> = sites.iter().copied().chain(["input_ids"]).collect();
+    arrays.retain(|name, _| kept.contains(name.as_str()));
+    assert_eq!(arrays.len(), kept.len());
+    let folder = tempdir().unwrap();
+    let dump = write(folder.path(), &arrays);
+    let args = ["run", "--dump", dump.to_str().unwrap(), "--model", model];
+    let output = rbees_in(folder.path(), &home(), &args).output().unwrap();
+    stdout(&output) + &stderr(&output)
+}
+
+/// The mistakes that are named.
+fn named(text: &str) -> Vec<&str> {
+    text.lines().filter_map(|line| line.strip_prefix("   suspect    ")?.split(':').next()).collect()
+}
+
+#[rstest]
+fn a_mistake_is_named_from_the_logits_alone(
+    #[values(
+        "norm-eps",
+        "norm-plus-one",
+        "rope-theta",
+        "rope-pairing",
+        "head-map",
+        "attention-scale",
+        "mask-missing",
+        "gate-up-swapped"
+    )]
+    plant: &str,
+) {
+    let text = told(planted("tiny-llama", plant), &["lm_head"], "tiny-llama");
+    assert_eq!(named(&text), [plant], "{text}");
+    assert!(text.contains("lm_head, by one of 71 operations, model.embed_tokens to lm_head"), "{text}");
+}
+
+#[test]
+fn a_matrix_that_is_not_transposed_is_named_from_its_block() {
+    let text = told(planted("tiny-llama2", "weight-transposed"), &["model.layers.0"], "tiny-llama2");
+    assert_eq!(named(&text), ["weight-transposed"], "{text}");
+    assert!(text.contains("you multiply with self_attn."), "{text}");
+}
+
+/// The span begins at what was recorded, and not at the embedding, though layers without any lie between.
+#[test]
+fn a_span_may_reach_over_layers() {
+    let arrays = planted("tiny-llama", "rope-pairing");
+    let text = told(arrays, &["model.layers.0.mlp.act", "model.layers.2"], "tiny-llama");
+    assert_eq!(named(&text), ["rope-pairing", "rope-pairing"], "{text}");
+    let text =
+        told(planted("tiny-llama", "rope-pairing"), &["model.layers.1", "model.layers.3"], "tiny-llama");
+    assert_eq!(named(&text), ["rope-pairing"], "{text}");
+}
+
+#[test]
+fn what_nothing_usual_reproduces_is_not_named() {
+    let text = told(pass(&PROMPT, |config| config.rope_theta = 12_345.0), &["lm_head"], "tiny-llama");
+    assert!(text.contains("   suspect    unexplained: no known mistake reproduces it"), "{text}");
+    let text = told(pass(&PROMPT, |_| {}), &["lm_head"], "tiny-llama");
+    assert!(named(&text).is_empty() && text.contains("  PASS  07  model        1 site "), "{text}");
+}
