@@ -12,12 +12,7 @@ const DRAWS: usize = 4000;
 pub(super) fn judge(stored: &reference::Sampling) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for case in &stored.cases {
-        let setting = setting(case);
-        let verdict = match setting.distribution(&stored.logits, &case.context) {
-            Err(error) => Verdict::Broken(error.to_string()),
-            Ok(got) => same_distribution(&got, case, &stored.logits),
-        };
-        findings.push(Finding::new(case.key.as_str(), verdict));
+        findings.push(Finding::new(case.key.as_str(), distribution(case, &stored.logits)));
     }
     // A peaked distribution draws the same whatever the seed: take the flattest.
     let entropy = |case: &SamplingCase| -> f64 {
@@ -29,6 +24,14 @@ pub(super) fn judge(stored: &reference::Sampling) -> Result<Vec<Finding>> {
         findings.push(Finding::new("draws", draws(setting(case), &stored.logits, case)?));
     }
     Ok(findings)
+}
+
+/// Our distribution under a stored setting against the stored one.
+pub(super) fn distribution(case: &SamplingCase, logits: &[f32]) -> Verdict {
+    match setting(case).distribution(logits, &case.context) {
+        Err(error) => Verdict::Broken(error.to_string()),
+        Ok(got) => same_distribution(&got, case, logits),
+    }
 }
 
 /// Our sampling under transformers' setting.
