@@ -1,13 +1,27 @@
 //! Judges a forward pass of one's own: `cargo run --example own_model`. All of it is right.
+//!
+//! With a Hugging Face directory and cases of it (`docs/references.md`), judges the same code on them:
+//! `cargo run --release --example own_model -- MODEL refs/000 refs/001`.
 
 mod llama;
 
 use rbees_check::{Check, Reference};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let model = llama::Llama::open("fixtures/tiny-llama".as_ref())?;
-    for case in ["single", "short", "batch-left", "long"] {
-        let reference = Reference::open(format!("fixtures/tiny-llama/{case}"))?;
+    let given: Vec<String> = std::env::args().skip(1).collect();
+    let (folder, cases) = match &given[..] {
+        [folder, cases @ ..] if !cases.is_empty() => (folder.clone(), cases.to_vec()),
+        _ => {
+            let tiny = "fixtures/tiny-llama";
+            (
+                tiny.into(),
+                ["single", "short", "batch-left", "long"].map(|case| format!("{tiny}/{case}")).into(),
+            )
+        }
+    };
+    let model = llama::Llama::open(folder.as_ref())?;
+    for case in cases {
+        let reference = Reference::open(case)?;
         let tokens = reference.tokens();
         let checked = Check::against(&reference).run(|probe| {
             let (ids, positions, mask) = (&tokens.ids, &tokens.positions, &tokens.mask);

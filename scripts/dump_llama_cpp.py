@@ -14,8 +14,9 @@ scores. Things to know of the values:
 - llama.cpp scales and masks inside its softmax. `scores` are made here of its `kq`, by the scale and
   the mask that it hands to softmax.
 - q and k lie as in the file, rotated in neighbouring pairs: the metadata says `layout: interleaved`.
-- Products of f16 weights round the other side to f16, and products of quantised weights to 8-bit blocks: such
-  dumps are no float32 arithmetic. A .gguf in F32 is.
+- Products of quantised weights round the other side to 8 bits in blocks, and products of f16 and bf16 weights
+  round it to theirs. The metadata says so, by the types of the weights that were multiplied with: `arithmetic`,
+  and `dtype`. A .gguf in F32 is float32 arithmetic throughout.
 """
 
 import argparse
@@ -52,7 +53,8 @@ OUTSIDE = {"inp_embd": "model.embed_tokens", "embd": "model.embed_tokens",
            "result_norm": "model.norm", "result_output": "lm_head"}
 OVER_KEYS = ("self_attn.scores", "self_attn.probs")
 BY_HEAD = ("self_attn.q_rope", "self_attn.k_rope")
-F32, FLASH_ATTENTION_OFF = 0, 0
+F32, F16, BF16 = 0, 1, 30  # ggml's types
+FLASH_ATTENTION_OFF = 0
 
 
 class Tensor(ctypes.Structure):
@@ -65,8 +67,9 @@ Tensor._fields_ = [
     ("src", ctypes.POINTER(Tensor) * 10), ("view_src", ctypes.c_void_p), ("view_offs", ctypes.c_size_t),
     ("data", ctypes.c_void_p), ("name", ctypes.c_char * 64),
 ]
-op_name = lib._lib.ggml_op_name
+op_name, is_quantized = lib._lib.ggml_op_name, lib._lib.ggml_is_quantized
 op_name.restype, op_name.argtypes = ctypes.c_char_p, [ctypes.c_int]
+is_quantized.restype, is_quantized.argtypes = ctypes.c_bool, [ctypes.c_int]
 
 
 def site_of(tensor):
@@ -81,7 +84,7 @@ def site_of(tensor):
 
 def array_of(tensor):
     """A copy as numpy has it: ggml's first dimension is the innermost, numpy's last."""
-    dtype = {0: np.float32, 1: np.float16}.get(tensor.type)
+    dtype = {F32: np.float32, F16: np.float16}.get(tensor.type)
     if dtype is None:
         raise ValueError(f"{tensor.name.decode()} is of ggml's type {tensor.type}, not f32 or f16")
     shape, strides = tuple(tensor.ne)[::-1], tuple(tensor.nb)[::-1]
@@ -103,7 +106,7 @@ class Recorder:
     """The tensors of one pass of `length` tokens, by site."""
 
     def __init__(self, length):
-        self.length, self.tensors, self.trouble = length, {}, None
+        self.length, self.tensors, self.weights, self.trouble = length, {}, set(), None
 
     def seen(self, pointer, ask, _):
         """llama.cpp asks whether we want a tensor, and when it is computed calls again."""
@@ -121,6 +124,8 @@ class Recorder:
 
     def take(self, site, tensor):
         kind, array = site.split(".", 3)[-1], array_of(tensor)
+        if site.endswith(("_proj", "lm_head")) and op_name(tensor.op) == b"MUL_MAT":
+            self.weights.add(tensor.src[0].contents.type)
         if kind == "self_attn.probs":
             scores = site.replace("probs", "scores")
             # [1, heads, s, t]: the cache has more cells than tokens
@@ -183,11 +188,18 @@ def tokenize(vocab, text):
     return list(ids[: max(count, 0)])
 
 
-def write(file, path, ids, tensors):
+def arithmetic_of(weights):
+    """The metadata's words for products with weights of these types."""
+    said = {"dtype": "bf16" if BF16 in weights else "f16" if F16 in weights else "f32"}
+    # Blocks of 32 before Q8_0 and the types with 32 weights in a block, of 256 before K types.
+    return said | ({"arithmetic": "quantized-32"} if any(map(is_quantized, weights)) else {})
+
+
+def write(file, path, ids, recorder):
     length = np.arange(len(ids), dtype=np.int64)
-    tensors = tensors | {"input_ids": np.array([ids], np.int64), "position_ids": length[None]}
-    metadata = {"format": "rbees-dump 1", "recorder": "dump_llama_cpp.py", "model": path.name, "dtype": "f32",
-                "attention": "eager", "layout": "interleaved"}
+    tensors = recorder.tensors | {"input_ids": np.array([ids], np.int64), "position_ids": length[None]}
+    metadata = {"format": "rbees-dump 1", "recorder": "dump_llama_cpp.py", "model": path.name,
+                "attention": "eager", "layout": "interleaved"} | arithmetic_of(recorder.weights)
     partial = file.with_name(f".{file.name}.partial")
     try:
         save_file(tensors, partial, metadata)
@@ -213,7 +225,7 @@ def main():
     ids_of = lambda vocab: options.ids if options.ids is not None else tokenize(vocab, options.prompt)
     try:
         ids, recorder = run(options.model, ids_of, options.threads)
-        write(options.out, options.model, ids, recorder.tensors)
+        write(options.out, options.model, ids, recorder)
     except (OSError, ValueError) as error:
         print(f"error: {options.model}: {error}\nhint: a .gguf of the llama architecture?", file=sys.stderr)
         sys.exit(2)

@@ -77,6 +77,18 @@ fn one_mistake_is_one_operation_however_many_values_are_wrong(
     assert_eq!(text.contains(&format!("values leave truth at {site}\n")), with_truth, "{text}");
 }
 
+/// bf16 leaves the angles too coarse to solve for θ.
+#[test]
+fn a_usual_theta_is_named_where_none_can_be_solved_for() {
+    let dump = pass(&[5, 99, 7, 300, 12, 8], |config| config.rope_theta = 1e4);
+    let (text, code) = told(&dump, &["--dtype", "bf16"]);
+    assert_eq!((red(&text), code), (vec!["01B"], 1), "{text}");
+    assert!(
+        text.contains("   suspect    rope-theta: you used θ = 10000 or near it; the config says"),
+        "{text}"
+    );
+}
+
 #[test]
 fn a_mistake_made_in_pytorch_and_recorded_there_is_named() {
     let dump =
@@ -151,6 +163,19 @@ fn the_right_values_in_another_order_are_wrong(#[case] permute: fn(&Tensor) -> T
     assert!(text.contains("computed wrongly from its own inputs: model.layers.1.mlp.act\n"), "{text}");
 }
 
+/// Rows that no right ones are near are not right ones that stand elsewhere.
+#[rstest]
+fn a_product_that_no_mistake_explains_accuses_none(
+    #[values("self_attn.q_proj", "self_attn.v_proj", "mlp.gate_proj")] product: &str,
+) {
+    let site = format!("model.layers.1.{product}");
+    let (text, code) = told(&with(&site, |t| (t * 1.01).unwrap()), &[]);
+    assert_eq!(code, 1, "{text}");
+    let (_, about) = text.split_once(&format!("{site} (replay)\n")).unwrap();
+    let about = about.split_once("\n\n").unwrap().0;
+    assert!(about.contains("suspect    unexplained: ") && about.matches("suspect ").count() == 1, "{text}");
+}
+
 #[test]
 fn what_nothing_can_be_held_against_is_no_pass() {
     // A model that cannot be run here, and a prompt that no case has: a product needs weights.
@@ -205,6 +230,7 @@ fn two_runs_are_held_against_each_other() {
     let wrong = write(other.path(), &pass(&prompt, |config| config.rope_theta = 1e4));
     let (text, code) = said(judged(&sound, &["--against", sound.to_str().unwrap()]));
     assert_eq!((red(&text), code), (vec![], 0), "{text}");
+    assert!(text.contains("the two part no farther than honest runs\n"), "{text}");
     let (text, code) = said(judged(&sound, &["--against", wrong.to_str().unwrap()]));
     assert_eq!((red(&text), code), (vec!["01B", "07"], 1), "{text}");
     let site = "model.layers.0.self_attn.q_rope";

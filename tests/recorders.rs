@@ -10,12 +10,13 @@ use std::process::{Command, Output};
 use candle_core::{DType, Device, Tensor, safetensors};
 use rbees_check::Result;
 use rbees_check::checkpoints;
-use rbees_check::dump::{Against, Dump, NameMap};
-use rbees_check::judge::Status;
+use rbees_check::dump::{self, Against, Dump, NameMap};
+use rbees_check::judge::{Status, Verdict};
 use rbees_check::model::{Attention, Input, Llama};
 use rbees_check::models;
-use rbees_check::probe::{Kind, Probe, Site};
+use rbees_check::probe::{Arithmetic, Kind, Probe, Site};
 use rbees_check::reference::Reference;
+use rstest::rstest;
 
 fn short() -> Reference {
     models::fixture("tiny-llama").unwrap().case("short").unwrap()
@@ -57,6 +58,34 @@ fn is_green(file: &Path) {
     let wrong: Vec<_> = judged.outcomes.iter().filter(|outcome| outcome.status() > Status::Skipped).collect();
     assert!(wrong.is_empty() && judged.guilty.is_none(), "{wrong:?}");
     assert_eq!((judged.coverage.held, judged.unjudged.len()), (71, 0));
+}
+
+/// What llama.cpp computes on four tokens, in floats and in blocks, is right at the budgets of its arithmetic.
+#[rstest]
+#[case::floats("tiny-llama", "f32", Arithmetic::Dense)]
+#[case::blocks("tiny-llama:q8_0", "q8_0", Arithmetic::Blocks32)]
+fn what_llama_cpp_computed_is_green(#[case] model: &str, #[case] file: &str, #[case] said: Arithmetic) {
+    let model = models::open(model).unwrap();
+    let file = format!("{}/fixtures/dumps/llama-cpp-{file}.safetensors", env!("CARGO_MANIFEST_DIR"));
+    let dump = Dump::open(Path::new(&file), &NameMap::default()).unwrap();
+    let arithmetic = dump.arithmetic().unwrap();
+    assert_eq!(arithmetic, said);
+    let weights = dump::right_weights(&model).unwrap();
+    let config = Some(weights.config());
+    let judge = |arithmetic| {
+        let against = Against { weights: Some(&weights), config, arithmetic, ..Against::default() };
+        dump.judge(&against, &checkpoints::ALL, false).unwrap()
+    };
+    let judged = judge(arithmetic);
+    assert_eq!((judged.coverage.held, judged.unjudged.len(), judged.guilty.is_some()), (21, 0, false));
+    for outcome in &judged.outcomes {
+        let worst = outcome.worst().map(|finding| finding.verdict.clone());
+        let honest = worst.is_none_or(|verdict| matches!(verdict, Verdict::Pass(share) if share < 0.25));
+        assert!(outcome.status() <= Status::Skipped && honest, "{}: {outcome:?}", outcome.checkpoint.id);
+    }
+    // Products of blocks are no products of floats; of a file of floats there are none of blocks.
+    let other = judge(if said == Arithmetic::Dense { Arithmetic::Blocks32 } else { Arithmetic::Dense });
+    assert_eq!(other.guilty.is_some(), said != Arithmetic::Dense);
 }
 
 /// A plain f32 loop errs by up to 2e-6 of the row's scale here.

@@ -21,6 +21,11 @@ pub struct Llama {
     pub theta: f64,
 }
 
+/// Where transformers has written it since version 5, or before.
+fn theta(config: &serde_json::Value) -> Option<f64> {
+    config["rope_parameters"]["rope_theta"].as_f64().or(config["rope_theta"].as_f64())
+}
+
 impl Llama {
     /// In f32 on the CPU, from a Hugging Face directory.
     pub fn open(folder: &Path) -> Result<Self> {
@@ -30,7 +35,7 @@ impl Llama {
         let wide = |(name, tensor): (String, Tensor)| Ok((name, tensor.to_dtype(DType::F32)?));
         let mut llama = Self {
             weights: weights.into_iter().map(wide).collect::<Result<_>>()?,
-            theta: config["rope_theta"].as_f64().unwrap_or(10_000.0),
+            theta: theta(&config).unwrap_or(10_000.0),
             config,
             heads: 0,
             kv_heads: 0,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use rbees_check::checkpoints::Checkpoint;
 use rbees_check::dump::{Against, Coverage, Dump, Guilt, Judged, NameMap, Pair};
+use rbees_check::judge::{Outcome, Status};
 use rbees_check::probe::Arithmetic;
 use rbees_check::report::{self, html, json::Report};
 use rbees_check::weights::Config;
@@ -146,8 +147,11 @@ fn whole(judged: &Judged) -> String {
 /// The same of two.
 fn both(pair: &Pair, names: [&str; 2]) -> String {
     let mut text = covered(&pair.coverage);
-    if let Some(site) = pair.part {
-        text += &format!("the two part at {site}\n");
+    let compared = |outcome: &Outcome| outcome.checkpoint.id == "07" && outcome.status() == Status::Passed;
+    match pair.part {
+        Some(site) => text += &format!("the two part at {site}\n"),
+        None if pair.outcomes.iter().any(compared) => text += "the two part no farther than honest runs\n",
+        None => {}
     }
     for (name, guilt) in names.iter().zip(&pair.guilty) {
         text += &guilty(&format!("{name} computes wrongly from its own inputs"), guilt.as_ref());
@@ -196,7 +200,7 @@ fn head(dump: &Dump, other: Option<&Dump>, known: &Known, about_truth: &str, out
 /// `dump.safetensors · 13 tokens, f32, eager, dump_torch.py`.
 fn about(dump: &Dump) -> String {
     let tokens = dump.places().len();
-    let said: Vec<&str> = ["attention", "recorder"]
+    let said: Vec<&str> = ["arithmetic", "attention", "recorder"]
         .iter()
         .filter_map(|key| dump.metadata.get(*key))
         .map(String::as_str)

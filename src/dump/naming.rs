@@ -47,7 +47,7 @@ fn diagnose(replay: &Replay<'_>, red: Red, first_layer_agrees: bool) -> Option<s
     // What it should be stands beside what went in: projections are mistaken for each other.
     let truth = |other: Site| {
         let placed = match replay.theories.get(&other) {
-            Some(theory) if site.kind.is_product() && other.kind.is_product() && other != site => theory,
+            Some(theory) if site.kind.is_product() && other.kind.is_product() => theory,
             _ => &replay.values.get(&other)?.placed,
         };
         Some(Stored { rows: placed.rows.clone(), places: placed.places.clone() })

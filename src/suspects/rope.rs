@@ -103,16 +103,30 @@ fn pairing(e: &Evidence<'_>, rope: &Rope) -> Result<Vec<Turned<Rope>>> {
     Ok(vec![Turned::new(Rope { pairs, ..rope.clone() }, says, fix)])
 }
 
+/// What ports take where they do not read the config: Llama's own, Llama 3's, Mistral's.
+const DEFAULTS: [f64; 3] = [1e4, 5e5, 1e6];
+
 fn theta(e: &Evidence<'_>, rope: &Rope) -> Result<Vec<Turned<Rope>>> {
-    let d = e.config().head_dim;
+    let (d, own) = (e.config().head_dim, e.config().rope_theta);
     let found = measured(e, rope).and_then(|angles| solve::theta(&angles, &rope.positions));
-    let Some(theta) = found.filter(|theta| !theta.allows(e.config().rope_theta)) else { return Ok(vec![]) };
-    let frequencies = (0..d / 2).map(|i| frequency(theta.value, i, d)).collect();
-    Ok(vec![Turned::new(
-        Rope { frequencies, ..rope.clone() },
-        format!("you used θ = {theta}; the config says {} ({})", e.config().rope_theta, e.key("rope_theta")),
-        "take θ from the config of these weights: no default fits all of them",
-    )])
+    let told: Vec<(f64, String)> = match found.filter(|theta| !theta.allows(own)) {
+        Some(theta) => vec![(theta.value, theta.to_string())],
+        // Half precision leaves angles too coarse to solve for: then it is one of few, or nothing.
+        None if e.dtype != DType::F32 => {
+            let others = DEFAULTS.into_iter().filter(|&theta| theta != own);
+            others.map(|theta| (theta, format!("{theta} or near it"))).collect()
+        }
+        None => vec![],
+    };
+    let turned = |(theta, said): (f64, String)| {
+        let frequencies = (0..d / 2).map(|i| frequency(theta, i, d)).collect();
+        Turned::new(
+            Rope { frequencies, ..rope.clone() },
+            format!("you used θ = {said}; the config says {own} ({})", e.key("rope_theta")),
+            "take θ from the config of these weights: no default fits all of them",
+        )
+    };
+    Ok(told.into_iter().map(turned).collect())
 }
 
 /// Frequencies made for heads of hidden_size / heads.
