@@ -1,0 +1,71 @@
+use rstest::rstest;
+
+use super::*;
+use crate::model::Projection;
+use crate::weights::RopeLayout;
+
+const HEAD_DIM: usize = 32;
+
+/// Rows of every head in the order `from(head, j)`.
+fn reordered(projection: &Projection, from: impl Fn(usize, usize) -> usize) -> Projection {
+    let weight = projection.floats().unwrap();
+    let row = |j: usize| (j / HEAD_DIM * HEAD_DIM + from(j / HEAD_DIM, j % HEAD_DIM)) as u32;
+    let rows: Vec<u32> = (0..weight.dims()[0]).map(row).collect();
+    let rows = Tensor::new(rows, weight.device()).unwrap();
+    candle_nn::Linear::new(weight.index_select(&rows, 0).unwrap(), None).into()
+}
+
+/// As GGUF has them: i beside i + 16.
+fn neighbours(_: usize, j: usize) -> usize {
+    j / 2 + j % 2 * (HEAD_DIM / 2)
+}
+
+/// The first two rows of head 1 alone exchanged.
+fn one_head(head: usize, j: usize) -> usize {
+    if head == 1 && j < 2 { 1 - j } else { j }
+}
+
+/// What `id` says where q's and k's rows are reordered in every layer, and rotated in `layout`.
+fn said(id: &str, from: fn(usize, usize) -> usize, layout: RopeLayout, path: Attention) -> Outcome {
+    let model = tiny();
+    let mut llama = llama(&model, path);
+    for block in &mut llama.layers {
+        block.self_attn.q_proj = reordered(&block.self_attn.q_proj, from);
+        block.self_attn.k_proj = reordered(&block.self_attn.k_proj, from);
+    }
+    llama.rope.layout = layout;
+    let mut subject = subject(&model, &["short"]);
+    subject.ports = vec![Box::new(LlamaPort::new(llama))];
+    run(&mut subject, checkpoints::find(id).unwrap()).unwrap()
+}
+
+#[rstest]
+fn another_order_that_gives_the_same_scores_is_a_convention(
+    #[values("02", "01B")] id: &str,
+    #[values(Attention::Plain, Attention::Fused)] path: Attention,
+) {
+    let outcome = said(id, neighbours, RopeLayout::Interleaved, path);
+    assert_eq!(outcome.status(), Status::Passed, "{:?}", wrong(&outcome));
+    let [note] = outcome.notes.as_slice() else { panic!("{:?}", outcome.notes) };
+    assert!(note.starts_with("convention, ") && note.ends_with("; scores come right of it"), "{note}");
+}
+
+#[test]
+fn where_no_q_or_k_is_judged_nothing_is_said_of_their_order() {
+    let outcome = said("05", neighbours, RopeLayout::Interleaved, Attention::Plain);
+    assert_eq!((outcome.status(), outcome.notes.len()), (Status::Passed, 0));
+}
+
+#[rstest]
+#[case::without_its_rotation("02", neighbours, RopeLayout::HalfSplit)]
+#[case::of_one_head_alone("02", one_head, RopeLayout::HalfSplit)]
+fn any_other_order_is_a_mistake(
+    #[case] id: &str,
+    #[case] from: fn(usize, usize) -> usize,
+    #[case] layout: RopeLayout,
+) {
+    let outcome = said(id, from, layout, Attention::Plain);
+    assert_eq!((outcome.status(), outcome.notes.len()), (Status::Failed, 0));
+    // q and k of four layers; v is as it should be.
+    assert_eq!(outcome.failures().count(), 8);
+}
