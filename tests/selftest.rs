@@ -1,5 +1,5 @@
 //! The self-test: each mistake is shown by some case, at its own stage and by far; the matrix as it is
-//! printed. The whole of it is `rbees-check selftest`, too slow for here.
+//! printed.
 #![cfg(feature = "cli")]
 
 use std::process::Command;
@@ -64,13 +64,15 @@ fn every_plant_is_shown_by_some_case() {
     assert_snapshot!(told_apart("tiny-llama", &["batch-left", "short", "single"]));
 }
 
+/// Every mistake of the catalogue on tiny-llama in f32: what turns red, by how much, and its name. How near
+/// the name's own prediction comes is rounding, and differs from processor to processor.
 #[test]
-fn the_matrix_says_what_turned_red() {
-    let plants = ["rope-pairing", "bias-dropped", "norm-eps", "weight-transposed", "special-tokens", "fma"];
-    let only = plants.iter().flat_map(|plant| ["--only", plant]);
-    let output = Command::new(env!("CARGO_BIN_EXE_rbees-check")).arg("selftest").args(only).output().unwrap();
+fn every_mistake_is_caught_and_named() {
+    let output = Command::new(env!("CARGO_BIN_EXE_rbees-check")).arg("selftest").output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_snapshot!(String::from_utf8(output.stdout).unwrap());
+    insta::with_settings!({ filters => vec![(r"residual \S+?e\S+?(,|\n)", "residual ..$1"), (r"(next \S+) \S+", "$1 ..")] }, {
+        assert_snapshot!(String::from_utf8(output.stdout).unwrap());
+    });
 }
 
 /// What is known to be wrong in f32 is wrong in every other arithmetic too, and is nothing else there. What

@@ -80,7 +80,7 @@ impl Along {
     fn pairs(&self) -> Option<Axis> {
         let Axis { compared, differs } = &self.column;
         let half = differs.len() / 2;
-        let heads = !self.over_keys && !self.head.compared.is_empty() && half > 0;
+        let heads = !self.over_keys && !self.head.compared.is_empty();
         let alike = heads && differs[..half] == differs[half..];
         alike.then(|| Axis { compared: compared[..half].into(), differs: differs[..half].into() })
     }
@@ -128,14 +128,26 @@ mod tests {
         assert_eq!(axis.describe("position").as_deref(), said);
     }
 
+    /// Two heads of eight columns, the second head wrong at these.
+    fn along(over_keys: bool, bad: &[usize]) -> Along {
+        let mut along = Along { over_keys, ..Along::default() };
+        (0..2).for_each(|head| along.head.see(head, head == 1));
+        (0..8).for_each(|i| along.column.see(i, bad.contains(&i)));
+        along
+    }
+
     #[rstest]
     #[case::both_of_each(&[1, 2, 3, 5, 6, 7], "head 0 agrees; pair 0 agrees")]
     #[case::one_pair(&[3, 7], "head 0 agrees; only pair 3")]
     #[case::one_of_two(&[3], "head 0 agrees; only channel 3")]
     fn what_turns_together_is_told_together(#[case] bad: &[usize], #[case] said: &str) {
-        let mut along = Along::default();
-        (0..2).for_each(|head| along.head.see(head, head == 1));
-        (0..8).for_each(|i| along.column.see(i, bad.contains(&i)));
-        assert_eq!(along.to_string(), said);
+        assert_eq!(along(false, bad).to_string(), said);
+    }
+
+    #[test]
+    fn keys_do_not_turn_nor_does_what_has_no_heads() {
+        assert_eq!(along(true, &[3, 7]).to_string(), "head 0 agrees; only keys 3 and 7");
+        let merged = Along { head: Axis::default(), ..along(false, &[3, 7]) };
+        assert_eq!(merged.to_string(), "only channels 3 and 7");
     }
 }

@@ -83,6 +83,8 @@ pub fn ulp(dtype: DType) -> f64 {
 mod tests {
     use super::*;
     use approx::assert_relative_eq;
+    use candle_core::{Device, Tensor};
+    use rstest::rstest;
 
     const SCALE: Scale = Scale { max: 10.0, rms: 2.0 };
 
@@ -91,6 +93,20 @@ mod tests {
         let budget = Budget::derive(SCALE, Noise { max: 1e-6, rms: 1e-7 }, 8.0, DType::F32);
         assert_relative_eq!(budget.max, 10.0 * (8e-6 + 4.0 * 2f64.powi(-23)));
         assert_relative_eq!(budget.rms, 2.0 * (8e-7 + 4.0 * 2f64.powi(-23)));
+    }
+
+    #[rstest]
+    #[case(DType::F64, 2f64.powi(-52))]
+    #[case(DType::F32, 2f64.powi(-23))]
+    #[case(DType::F16, 2f64.powi(-10))]
+    #[case(DType::BF16, 2f64.powi(-7))]
+    fn an_ulp_is_the_step_from_1_to_the_next_number(#[case] dtype: DType, #[case] step: f64) {
+        assert_eq!(ulp(dtype), step);
+        let at = |value: f64| {
+            let rounded = Tensor::new(&[value], &Device::Cpu).and_then(|t| t.to_dtype(dtype));
+            rounded.and_then(|t| t.to_dtype(DType::F64)?.to_vec1::<f64>()).unwrap()[0]
+        };
+        assert_eq!((at(1.0 + step), at(1.0 + step / 4.0)), (1.0 + step, 1.0));
     }
 
     #[test]

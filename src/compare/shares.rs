@@ -25,3 +25,18 @@ impl Shares {
         self.of_head[r * self.heads + head]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_found_by_its_row_and_head() {
+        let mut shares = Shares { heads: 3, ..Shares::default() };
+        shares.see((0, 4), &[0.25, 0.5, 0.75], 0.0);
+        shares.see((1, 4), &[2.0, 4.0, 8.0], 16.0);
+        let of = |r| [0, 1, 2].map(|head| shares.at(r, head));
+        assert_eq!((of(0), of(1)), ([0.25, 0.5, 0.75], [2.0, 4.0, 8.0]));
+        assert_eq!(shares.of_row, [0.75, 16.0]);
+    }
+}

@@ -27,31 +27,41 @@ pub(super) fn may_be(finding: &Finding) -> bool {
     touched && matches!(finding.verdict, Verdict::Differs(_))
 }
 
-/// Where q and k lie in an order of their own by convention, judges again in that order, and says so.
+/// Judges again in the order in which q and k lie by convention, and says so.
 pub(super) fn settle(
     port: &mut dyn Port,
+    layout: &Layout,
     case: &Reference,
     view: &View,
     factor: f64,
     weights: &Weights,
-    findings: &mut Vec<Finding>,
-) -> Result<Option<String>> {
-    let Some(layout) = found(port, case, factor, weights.config().head_dim)? else { return Ok(None) };
-    let traits = lying(&port.traits(), &layout);
-    *findings = sites::judge_as(port, &traits, case, view, factor, Some(weights))?;
-    Ok(Some(format!("convention, {}: rows of q and k lie {layout}; scores come right of it", traits.path)))
+) -> Result<(Vec<Finding>, String)> {
+    let traits = lying(&port.traits(), layout);
+    let findings = sites::judge_as(port, &traits, case, view, factor, Some(weights))?;
+    let said = format!("convention, {}: rows of q and k lie {layout}; scores come right of it", traits.path);
+    Ok((findings, said))
 }
 
 /// The order in which the port's q and k lie, if it is a convention: what it computes from a block's
-/// true input is, in that order, truth from q_proj to the scores.
-fn found(port: &mut dyn Port, case: &Reference, factor: f64, head_dim: usize) -> Result<Option<Layout>> {
+/// true input is, in that order, truth from q_proj to the scores. One case that can show it is enough: of one
+/// token, or of truth for its last tokens alone, nothing can be seen.
+pub(super) fn found(
+    port: &mut dyn Port,
+    cases: &[Reference],
+    factor: f64,
+    head_dim: usize,
+) -> Result<Option<Layout>> {
     let traits = port.traits();
     if KINDS.iter().any(|&kind| traits.layout(kind) != Layout::Reference) {
         return Ok(None); // it has said how they lie
     }
-    let Some(layout) = order(port, &traits, case, factor, head_dim)? else { return Ok(None) };
-    let traits = lying(&traits, &layout);
-    Ok(scores_come_right(port, &traits, case, factor)?.then_some(layout))
+    for case in cases {
+        let Some(layout) = order(port, &traits, case, factor, head_dim)? else { continue };
+        if scores_come_right(port, &lying(&traits, &layout), case, factor)? {
+            return Ok(Some(layout));
+        }
+    }
+    Ok(None)
 }
 
 /// The port's traits, with q and k in this order.

@@ -31,6 +31,7 @@ pub(crate) use watch::feed as enter_truth;
 
 use crate::Result;
 use crate::checkpoints::{Checkpoint, Factor, How, View};
+use crate::probe::Layout;
 use crate::reference::Feed;
 
 /// Runs `checkpoint`, all of it.
@@ -64,10 +65,7 @@ pub fn run(subject: &mut Subject<'_>, checkpoint: &'static Checkpoint) -> Result
                 }
                 outcome.findings.push(laws::context_ends(&mut **port));
             }
-            set_aside(&mut outcome, "the rest of its layer is judged", |silent, other| {
-                let layer = |f: &Finding| f.site.and_then(|site| site.layer);
-                (&silent.case, &silent.drive, layer(silent)) == (&other.case, &other.drive, layer(other))
-            });
+            set_aside(&mut outcome, "the rest of its layer is judged", of_one_layer);
         }
         How::Sampling => {
             if let Some(model) = facts(subject, &mut outcome) {
@@ -112,16 +110,25 @@ fn sites(subject: &mut Subject<'_>, views: &[View], factor: &Factor, outcome: &m
         return Ok(());
     }
     let weights = explain::right(subject);
+    // How each port's q and k lie, once it is asked.
+    let mut orders: Vec<Option<Option<Layout>>> = vec![None; subject.ports.len()];
     for case in &subject.cases {
-        for port in &mut subject.ports {
+        for (port, order) in subject.ports.iter_mut().zip(&mut orders) {
             for view in views.iter().filter(|view| subject.feed.is_none_or(|feed| feed == view.feed)) {
                 // Under another feed a site's inputs are the port's own: nothing stands still to reason from.
                 let around = Some(&weights).filter(|_| view.feed == Feed::Site);
                 let mut findings = sites::judge(&mut **port, case, view, factor.times, around)?;
                 if view.feed == Feed::Site && findings.iter().any(convention::may_be) {
-                    let said =
-                        convention::settle(&mut **port, case, view, factor.times, &weights, &mut findings)?;
-                    outcome.notes.extend(said.filter(|note| !outcome.notes.contains(note)));
+                    let (port, times) = (&mut **port, factor.times);
+                    if order.is_none() {
+                        *order =
+                            Some(convention::found(port, &subject.cases, times, weights.config().head_dim)?);
+                    }
+                    if let Some(Some(layout)) = order {
+                        let (again, said) = convention::settle(port, layout, case, view, times, &weights)?;
+                        findings = again;
+                        outcome.notes.extend(Some(said).filter(|note| !outcome.notes.contains(note)));
+                    }
                 }
                 outcome.findings.append(&mut findings);
             }
@@ -140,10 +147,19 @@ fn sites(subject: &mut Subject<'_>, views: &[View], factor: &Factor, outcome: &m
             outcome.notes.extend(far.filter(|note| !outcome.notes.contains(note)));
         }
     }
-    set_aside(outcome, "judged in another case", |silent, other| {
-        (&silent.about, &silent.drive) == (&other.about, &other.drive)
-    });
+    set_aside(outcome, "judged in another case", of_one_site);
     Ok(())
+}
+
+/// The same layer of one case, driven alike.
+fn of_one_layer(a: &Finding, b: &Finding) -> bool {
+    let layer = |f: &Finding| f.site.and_then(|site| site.layer);
+    (&a.case, &a.drive, layer(a)) == (&b.case, &b.drive, layer(b))
+}
+
+/// The same site of any case, driven alike.
+fn of_one_site(a: &Finding, b: &Finding) -> bool {
+    (&a.about, &a.drive) == (&b.about, &b.drive)
 }
 
 /// Where noise covers a site whole, and another finding was judged that `speaks` for it, it is taken out

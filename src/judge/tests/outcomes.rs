@@ -1,7 +1,7 @@
 use rstest::rstest;
 
 use super::*;
-use crate::judge::{Finding, Verdict, all_claimed, run_all, set_aside};
+use crate::judge::{Finding, Verdict, all_claimed, of_one_layer, of_one_site, run_all, set_aside};
 use crate::probe::Arithmetic;
 use crate::reference::Reference;
 use crate::suspects::{Diagnosis, Named};
@@ -80,6 +80,29 @@ fn a_site_covered_by_noise_is_set_aside_where_another_speaks_for_it() {
     assert_eq!(left, ["made", "alone"]);
     assert_eq!(outcome.notes, ["made (far; ): all 3 rows are no larger than their noise, judged elsewhere"]);
     assert_eq!(outcome.status(), Status::NotJudged);
+}
+
+#[rstest]
+#[case::itself("short", "plain", Q0, true, true)]
+#[case::its_layer("short", "plain", K0, true, false)]
+#[case::another_layer("short", "plain", Q1, false, false)]
+#[case::another_case("long", "plain", Q0, false, true)]
+#[case::another_drive("short", "fused", Q0, false, false)]
+fn what_speaks_for_what(
+    #[case] case: &str,
+    #[case] drive: &str,
+    #[case] at: &str,
+    #[case] layer: bool,
+    #[case] same: bool,
+) {
+    let finding = |case: &str, drive: &str, at: &str| Finding {
+        site: Some(site(at)),
+        case: case.into(),
+        drive: drive.into(),
+        ..Finding::new(at, Verdict::Incomparable)
+    };
+    let (a, b) = (finding("short", "plain", Q0), finding(case, drive, at));
+    assert_eq!((of_one_layer(&a, &b), of_one_site(&a, &b)), (layer, same));
 }
 
 /// Runs 02 and 09 on a port whose q is wrong, or right; what became of each.
