@@ -4,11 +4,12 @@ use rstest::rstest;
 
 use super::*;
 use crate::checkpoints::NearTie;
+use crate::judge::Finding;
 use crate::judge::greedy::{Ends, judge};
 use crate::probe::Arithmetic;
 use crate::reference::{Greedy, Prompt};
 
-const RULE: NearTie = NearTie { times: 4.0, percentile: 0.95, decisive: 0.25, because: "" };
+const RULE: NearTie = NearTie { times: 4.0, percentile: 0.95, decisive: 0.5, because: "" };
 
 /// Says token `says[n]` as the n-th of its sequence, whatever it is fed. The prompt is one token.
 struct Scripted {
@@ -40,6 +41,11 @@ fn judged(says: &[u32], gap: [f64; 4]) -> (Status, String) {
 }
 
 fn judged_with(says: &[u32], gap: [f64; 4], ours: &[u32]) -> (Status, String) {
+    let (findings, notes) = findings(says, gap, ours);
+    (findings.iter().map(|f| f.verdict.status()).max().unwrap(), notes.concat())
+}
+
+fn findings(says: &[u32], gap: [f64; 4], ours: &[u32]) -> (Vec<Finding>, Vec<String>) {
     let stored = Greedy {
         prompts: vec![Prompt {
             prompt: "a".into(),
@@ -53,16 +59,18 @@ fn judged_with(says: &[u32], gap: [f64; 4], ours: &[u32]) -> (Status, String) {
         quantized: BTreeMap::new(),
     };
     let mut port = Scripted { says: says.into(), at: 0 };
-    let (findings, notes) = judge(&mut port, &stored, &Ends { ours, theirs: &[4] }, &RULE).unwrap();
-    (findings.iter().map(|f| f.verdict.status()).max().unwrap(), notes.concat())
+    judge(&mut port, &stored, &Ends { ours, theirs: &[4] }, &RULE).unwrap()
 }
 
 #[rstest]
 #[case::all_agree(&[1, 2, 3, 4], [1.0; 4], Status::Passed)]
 #[case::wrong_where_it_is_decisive(&[1, 6, 3, 4], [1.0; 4], Status::Failed)]
 #[case::other_side_of_a_near_tie(&[1, 6, 3, 4], [1.0, 0.3, 1.0, 1.0], Status::Passed)]
+#[case::a_gap_of_just_the_noise_is_one(&[1, 6, 3, 4], [1.0, 0.4, 1.0, 1.0], Status::Passed)]
 #[case::wrong_after_a_near_tie(&[1, 6, 6, 4], [1.0, 0.3, 1.0, 1.0], Status::Failed)]
-#[case::hardly_a_decisive_step(&[1, 2, 3, 4], [0.3; 4], Status::NotJudged)]
+#[case::half_are_decisive(&[1, 2, 3, 4], [1.0, 1.0, 0.3, 0.3], Status::Passed)]
+#[case::a_quarter_are(&[1, 2, 3, 4], [1.0, 0.3, 0.3, 0.3], Status::NotJudged)]
+#[case::none_is(&[1, 2, 3, 4], [0.3; 4], Status::NotJudged)]
 fn a_step_counts_where_its_gap_is_larger_than_noise(
     #[case] says: &[u32],
     #[case] gap: [f64; 4],
@@ -80,7 +88,14 @@ fn a_text_ends_where_the_references_does(#[case] ours: &[u32], #[case] status: S
 }
 
 #[test]
+fn a_text_that_does_not_end_is_explained() {
+    let (findings, _) = findings(&[1, 2, 3, 4], [1.0; 4], &[]);
+    assert_eq!(findings[0].explained.as_ref().unwrap().named[0].mistake, "one-eos");
+}
+
+#[test]
 fn decisive_steps_are_counted() {
-    let (_, note) = judged(&[1, 2, 3, 4], [1.0, 0.3, 1.0, 0.5]);
+    // Of a dense port nothing is said of where it leaves the dense text.
+    let (_, note) = judged(&[1, 6, 3, 4], [1.0, 0.3, 1.0, 0.5]);
     assert_eq!(note, "3 of 4 steps decisive on plain");
 }

@@ -154,6 +154,9 @@ fn every_stored_site_is_judged_by_someone() {
     // A projection that is only fed to the rotation is not judged, and yet looked at.
     let both = short().keeping(|site, _| matches!(site.kind, Kind::QRope | Kind::QProj));
     assert_eq!(refused(&both, |_| ()), None);
+    // Beside what is judged, one that nobody looks at.
+    let third = short().keeping(|site, _| matches!(site.kind, Kind::QRope | Kind::QProj | Kind::Down));
+    assert!(refused(&third, |_| ()).unwrap().contains("no checkpoint judges model.layers.0.mlp.down_proj"));
     let outside = refused(&short(), |traits| traits.layers = 3).unwrap();
     assert!(outside.contains("no checkpoint judges model.layers.3"), "{outside}");
     let quantized = refused(&short(), |traits| traits.arithmetic = Arithmetic::Blocks32).unwrap();
