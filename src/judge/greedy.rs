@@ -65,7 +65,7 @@ pub(super) fn judge(
 }
 
 /// The gap under which two tokens are as good as each other.
-fn near_tie(prompts: &[Prompt], traits: &Traits, rule: &NearTie) -> Option<f64> {
+pub(super) fn near_tie(prompts: &[Prompt], traits: &Traits, rule: &NearTie) -> Option<f64> {
     let dtype = traits.dtype.as_str();
     let mut errors: Vec<f64> =
         prompts.iter().flat_map(|p| p.gap_error.get(dtype).into_iter().flatten().copied()).collect();

@@ -57,7 +57,8 @@ fn another_order_that_gives_the_same_scores_is_a_convention(
     let outcome = said(id, neighbours, RopeLayout::Interleaved, path);
     assert_eq!(outcome.status(), Status::Passed, "{:?}", wrong(&outcome));
     let [note] = outcome.notes.as_slice() else { panic!("{:?}", outcome.notes) };
-    assert!(note.starts_with("convention, ") && note.ends_with("; scores come right of it"), "{note}");
+    let how = "rows of q and k lie as in GGUF, i beside i + head_dim/2; scores come right of it";
+    assert!(note.starts_with("convention, ") && note.ends_with(how), "{note}");
 }
 
 /// Seen in one case, it is known in those that cannot show it: of one token, of the last rows alone.

@@ -4,8 +4,8 @@ use rstest::rstest;
 
 use super::*;
 use crate::checkpoints::NearTie;
-use crate::judge::Finding;
-use crate::judge::greedy::{Ends, judge};
+use crate::judge::greedy::{Ends, judge, near_tie};
+use crate::judge::{Finding, Verdict};
 use crate::probe::Arithmetic;
 use crate::reference::{Greedy, Prompt};
 
@@ -66,6 +66,7 @@ fn findings(says: &[u32], gap: [f64; 4], ours: &[u32]) -> (Vec<Finding>, Vec<Str
 #[case::all_agree(&[1, 2, 3, 4], [1.0; 4], Status::Passed)]
 #[case::wrong_where_it_is_decisive(&[1, 6, 3, 4], [1.0; 4], Status::Failed)]
 #[case::other_side_of_a_near_tie(&[1, 6, 3, 4], [1.0, 0.3, 1.0, 1.0], Status::Passed)]
+#[case::other_side_at_the_last_token(&[1, 2, 3, 6], [1.0, 1.0, 1.0, 0.3], Status::Passed)]
 #[case::a_gap_of_just_the_noise_is_one(&[1, 6, 3, 4], [1.0, 0.4, 1.0, 1.0], Status::Passed)]
 #[case::wrong_after_a_near_tie(&[1, 6, 6, 4], [1.0, 0.3, 1.0, 1.0], Status::Failed)]
 #[case::half_are_decisive(&[1, 2, 3, 4], [1.0, 1.0, 0.3, 0.3], Status::Passed)]
@@ -85,6 +86,32 @@ fn a_step_counts_where_its_gap_is_larger_than_noise(
 #[case::ends_too_early(&[2, 4], Status::Failed)]
 fn a_text_ends_where_the_references_does(#[case] ours: &[u32], #[case] status: Status) {
     assert_eq!(judged_with(&[1, 2, 3, 4], [1.0; 4], ours).0, status);
+}
+
+/// Behind a near-tie steps are counted on from the prompt, not from where it began again.
+#[test]
+fn a_wrong_token_is_told_by_its_step_and_its_gap() {
+    let (findings, _) = findings(&[6, 2, 6, 4], [0.3, 1.0, 1.5, 1.0], &[4]);
+    let how = "token 2 is 6, want 3, which leads by 1.500".to_owned();
+    assert_eq!(findings[0].verdict, Verdict::Broken(how));
+}
+
+/// Four times the 95th percentile: of errors of 1 to 21, the twentieth.
+#[test]
+fn a_near_tie_is_measured_over_all_steps_of_its_dtype() {
+    let prompt = |errors: Vec<f64>| Prompt {
+        prompt: String::new(),
+        ids: vec![],
+        tokens: vec![],
+        text: String::new(),
+        gap: vec![],
+        runner_up: vec![],
+        gap_error: BTreeMap::from([("f32".into(), errors), ("bf16".into(), vec![99.0])]),
+    };
+    let prompts = [prompt((11..=21).map(f64::from).collect()), prompt((1..=10).map(f64::from).collect())];
+    let traits = Scripted { says: vec![], at: 0 }.traits();
+    assert_eq!(near_tie(&prompts, &traits, &RULE), Some(4.0 * 20.0));
+    assert_eq!(near_tie(&[], &traits, &RULE), None);
 }
 
 #[test]
