@@ -11,9 +11,8 @@ use candle_core::{D, Tensor};
 use proptest::prelude::*;
 use rbees_check::Result;
 use rbees_check::judge::{Outcome, Status};
-use rbees_check::model::{Attention, Llama, Projection};
+use rbees_check::model::{Attention, Projection};
 use rbees_check::probe::{Kind, Site};
-use rbees_check::weights::RopeLayout;
 use rstest::rstest;
 
 const HEAD_DIM: usize = 32;
@@ -27,58 +26,8 @@ fn reordered(projection: &Projection, from: impl Fn(usize) -> usize) -> Projecti
     candle_nn::Linear::new(weight.index_select(&rows, 0).unwrap(), None).into()
 }
 
-/// As GGUF has them: i beside i + 16.
-fn neighbours(j: usize) -> usize {
-    j / 2 + j % 2 * (HEAD_DIM / 2)
-}
-
-fn unpermuted(llama: &mut Llama) {
-    for block in &mut llama.layers {
-        block.self_attn.q_proj = reordered(&block.self_attn.q_proj, neighbours);
-        block.self_attn.k_proj = reordered(&block.self_attn.k_proj, neighbours);
-    }
-}
-
-fn interleaved(llama: &mut Llama) {
-    llama.rope.layout = RopeLayout::Interleaved;
-}
-
-fn both(llama: &mut Llama) {
-    unpermuted(llama);
-    interleaved(llama);
-}
-
-const STAGES: &[&str] = &["01B", "02", "03", "04", "06", "07"];
-
 fn notes(outcomes: &[Outcome]) -> String {
     outcomes.iter().flat_map(|outcome| &outcome.notes).cloned().collect::<Vec<_>>().join("\n")
-}
-
-#[rstest]
-fn unpermuted_rows_with_the_rotation_that_goes_with_them_are_a_convention(
-    #[values(Attention::Plain, Attention::Fused)] path: Attention,
-) {
-    let model = tiny();
-    let mut llama = llama(&model, path);
-    both(&mut llama);
-    let outcomes = judged(&model, sound(llama), STAGES);
-    for outcome in &outcomes {
-        assert_eq!(outcome.status(), Status::Passed, "{}", outcome.checkpoint.id);
-    }
-    let said = "rows of q and k lie as in GGUF, i beside i + head_dim/2; scores come right of it";
-    assert_eq!(notes(&outcomes[..2]).matches(said).count(), 2, "{}", notes(&outcomes));
-}
-
-#[rstest]
-#[case::weights_alone(unpermuted, "02", "unpermuted-qk")]
-#[case::rotation_alone(interleaved, "01B", "rope-pairing")]
-fn either_alone_is_a_mistake(#[case] alter: fn(&mut Llama), #[case] id: &str, #[case] mistake: &str) {
-    let model = tiny();
-    let mut llama = llama(&model, Attention::Plain);
-    alter(&mut llama);
-    let outcomes = judged(&model, sound(llama), &[id]);
-    assert_eq!(outcomes[0].status(), Status::Failed);
-    assert_eq!((named(&outcomes), notes(&outcomes).as_str()), (vec![mistake], ""));
 }
 
 /// An order that no file has.

@@ -27,30 +27,42 @@ pub(super) fn may_be(finding: &Finding) -> bool {
     touched && matches!(finding.verdict, Verdict::Differs(_))
 }
 
-/// Judges again in the order in which q and k lie by convention, and says so.
-pub(super) fn settle(
-    port: &mut dyn Port,
-    layout: &Layout,
-    case: &Reference,
-    view: &View,
-    factor: f64,
-    weights: &Weights,
-) -> Result<(Vec<Finding>, String)> {
-    let traits = lying(&port.traits(), layout);
-    let findings = sites::judge_as(port, &traits, case, view, factor, Some(weights))?;
-    let said = format!("convention, {}: rows of q and k lie {layout}; scores come right of it", traits.path);
-    Ok((findings, said))
+/// The order in which a port's q and k lie: looked for when something is red that it could explain, and known
+/// from then on in every case.
+#[derive(Clone, Default)]
+pub(super) enum Order {
+    #[default]
+    Unasked,
+    Known(Option<Layout>),
+}
+
+impl Order {
+    /// Where q and k lie in an order of their own by convention, which any of `cases` may show: what is judged in
+    /// that order, and a line that says so.
+    pub fn settle(
+        &mut self,
+        port: &mut dyn Port,
+        cases: &[Reference],
+        (case, view): (&Reference, &View),
+        factor: f64,
+        weights: &Weights,
+    ) -> Result<Option<(Vec<Finding>, String)>> {
+        if let Self::Unasked = self {
+            *self = Self::Known(found(port, cases, factor, weights.config().head_dim)?);
+        }
+        let Self::Known(Some(layout)) = self else { return Ok(None) };
+        let traits = lying(&port.traits(), layout);
+        let findings = sites::judge_as(port, &traits, case, view, factor, Some(weights))?;
+        let said =
+            format!("convention, {}: rows of q and k lie {layout}; scores come right of it", traits.path);
+        Ok(Some((findings, said)))
+    }
 }
 
 /// The order in which the port's q and k lie, if it is a convention: what it computes from a block's
 /// true input is, in that order, truth from q_proj to the scores. One case that can show it is enough: of one
 /// token, or of truth for its last tokens alone, nothing can be seen.
-pub(super) fn found(
-    port: &mut dyn Port,
-    cases: &[Reference],
-    factor: f64,
-    head_dim: usize,
-) -> Result<Option<Layout>> {
+fn found(port: &mut dyn Port, cases: &[Reference], factor: f64, head_dim: usize) -> Result<Option<Layout>> {
     let traits = port.traits();
     if KINDS.iter().any(|&kind| traits.layout(kind) != Layout::Reference) {
         return Ok(None); // it has said how they lie

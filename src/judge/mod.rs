@@ -31,7 +31,6 @@ pub(crate) use watch::feed as enter_truth;
 
 use crate::Result;
 use crate::checkpoints::{Checkpoint, Factor, How, View};
-use crate::probe::Layout;
 use crate::reference::Feed;
 
 /// Runs `checkpoint`, all of it.
@@ -110,25 +109,20 @@ fn sites(subject: &mut Subject<'_>, views: &[View], factor: &Factor, outcome: &m
         return Ok(());
     }
     let weights = explain::right(subject);
-    // How each port's q and k lie, once it is asked.
-    let mut orders: Vec<Option<Option<Layout>>> = vec![None; subject.ports.len()];
+    let mut orders = vec![convention::Order::default(); subject.ports.len()];
     for case in &subject.cases {
         for (port, order) in subject.ports.iter_mut().zip(&mut orders) {
             for view in views.iter().filter(|view| subject.feed.is_none_or(|feed| feed == view.feed)) {
                 // Under another feed a site's inputs are the port's own: nothing stands still to reason from.
                 let around = Some(&weights).filter(|_| view.feed == Feed::Site);
                 let mut findings = sites::judge(&mut **port, case, view, factor.times, around)?;
-                if view.feed == Feed::Site && findings.iter().any(convention::may_be) {
-                    let (port, times) = (&mut **port, factor.times);
-                    if order.is_none() {
-                        *order =
-                            Some(convention::found(port, &subject.cases, times, weights.config().head_dim)?);
-                    }
-                    if let Some(Some(layout)) = order {
-                        let (again, said) = convention::settle(port, layout, case, view, times, &weights)?;
-                        findings = again;
-                        outcome.notes.extend(Some(said).filter(|note| !outcome.notes.contains(note)));
-                    }
+                if view.feed == Feed::Site
+                    && findings.iter().any(convention::may_be)
+                    && let Some((again, said)) =
+                        order.settle(&mut **port, &subject.cases, (case, view), factor.times, &weights)?
+                {
+                    findings = again;
+                    outcome.notes.extend(Some(said).filter(|note| !outcome.notes.contains(note)));
                 }
                 outcome.findings.append(&mut findings);
             }

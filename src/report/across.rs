@@ -20,47 +20,41 @@ pub(super) fn across(outcome: &Outcome, first: &Finding) -> Option<String> {
             layers.see(layer.into(), *wrong);
         }
     }
-    let said = [layers.describe("layer"), lengths(&same).or_else(|| cases(&same)), drives(&same)];
+    let said = [layers.describe("layer"), cases(&same), drives(&same)];
     let said: Vec<String> = said.into_iter().flatten().collect();
     (!said.is_empty()).then(|| said.join("; "))
 }
 
-/// Longer cases fail and shorter ones pass, or the other way round. A case is as long as the last
-/// position that was compared in it.
-fn lengths(same: &[(&Finding, bool)]) -> Option<String> {
+/// Which cases fail, where some do not: by their length, where longer ones fail and shorter ones pass or the other
+/// way round, else by name. A case is as long as the last position that was compared in it.
+fn cases(same: &[(&Finding, bool)]) -> Option<String> {
     let mut cases: BTreeMap<&str, (usize, bool)> = BTreeMap::new();
     for (finding, wrong) in same {
-        let places = &finding.shares.as_ref()?.places;
-        let length = places.iter().map(|(_, position)| position + 1).max()?;
-        let entry = cases.entry(&finding.case).or_default();
-        *entry = (entry.0.max(length), entry.1 | wrong);
+        let places = finding.shares.iter().flat_map(|shares| &shares.places);
+        let length = places.map(|(_, position)| position + 1).max().unwrap_or(0);
+        let (longest, differs) = cases.entry(&finding.case).or_default();
+        (*longest, *differs) = ((*longest).max(length), *differs | wrong);
     }
-    let of = |wrong: bool| cases.values().filter(move |case| case.1 == wrong).map(|case| case.0);
-    let (good, bad) = ((of(false).min()?, of(false).max()?), (of(true).min()?, of(true).max()?));
+    let of = |wrong: bool| cases.iter().filter(move |(_, case)| case.1 == wrong);
+    let lengths = |wrong: bool| of(wrong).map(|(_, case)| case.0);
+    let names = |wrong: bool| of(wrong).map(|(name, _)| *name).collect::<Vec<_>>();
     let tokens = |n: usize| format!("{n} token{}", if n == 1 { "" } else { "s" });
-    if bad.0 > good.1 {
-        Some(format!("only cases longer than {}", tokens(good.1)))
-    } else if bad.1 < good.0 {
-        Some(format!("only cases shorter than {}", tokens(good.0)))
-    } else {
-        None
-    }
-}
-
-/// Which cases fail, where some do not; the shorter list of the two.
-fn cases(same: &[(&Finding, bool)]) -> Option<String> {
-    let mut wrong: BTreeMap<&str, bool> = BTreeMap::new();
-    for (finding, differs) in same {
-        *wrong.entry(&finding.case).or_default() |= differs;
-    }
-    let (bad, good): (Vec<_>, Vec<_>) = wrong.iter().partition(|(_, wrong)| **wrong);
-    let list =
-        |side: &[(&&str, &bool)]| side.iter().map(|(name, _)| **name).collect::<Vec<_>>().join(" and ");
-    match (bad.len(), good.len()) {
-        (0, _) | (_, 0) => None,
-        (b, g) if g < b => Some(format!("case {} agrees", list(&good))),
-        _ => Some(format!("only case {}", list(&bad))),
-    }
+    let (shortest_bad, longest_bad) = (lengths(true).min()?, lengths(true).max()?);
+    let (shortest_good, longest_good) = (lengths(false).min()?, lengths(false).max()?);
+    Some(match (names(true), names(false)) {
+        // Without a compared row, as of a wrong shape, a case has no length.
+        _ if shortest_bad > longest_good && longest_good > 0 => {
+            format!("only cases longer than {}", tokens(longest_good))
+        }
+        _ if longest_bad < shortest_good && shortest_bad > 0 => {
+            format!("only cases shorter than {}", tokens(shortest_good))
+        }
+        (bad, good) if good.len() < bad.len() => match good.as_slice() {
+            [one] => format!("case {one} agrees"),
+            several => format!("cases {} agree", several.join(", ")),
+        },
+        (bad, _) => format!("only {} {}", if bad.len() == 1 { "case" } else { "cases" }, bad.join(", ")),
+    })
 }
 
 /// What all drives that fail have in common and none of the others has: `only feed block`, `only token by
@@ -118,6 +112,19 @@ mod tests {
     #[case::neither_long_nor_short(
         &[(0, "a", 5, "plain", false), (0, "b", 9, "plain", true), (0, "c", 12, "plain", false)],
         Some("only case b")
+    )]
+    #[case::one_is_right(
+        &[(0, "a", 5, "plain", true), (0, "b", 9, "plain", false), (0, "c", 12, "plain", true)],
+        Some("case b agrees")
+    )]
+    #[case::two_of_four(
+        &[(0, "a", 5, "plain", true), (0, "b", 9, "plain", false), (0, "c", 12, "plain", true),
+          (0, "d", 14, "plain", false)],
+        Some("only cases a, c")
+    )]
+    #[case::of_unknown_length(
+        &[(0, "a", 0, "plain", true), (0, "b", 9, "plain", false)],
+        Some("only case a")
     )]
     #[case::one_path(
         &[(0, "a", 5, "plain", true), (0, "a", 5, "fused", false)],

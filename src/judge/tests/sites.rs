@@ -119,16 +119,3 @@ fn another_feed_than_a_checkpoints_is_a_skip_that_is_seen() {
     assert_eq!((texts.status(), texts.skipped), (Status::Passed, None));
     assert!(texts.findings.iter().all(|f| f.site.is_none()));
 }
-
-#[test]
-fn a_rotation_of_neighbours_alone_is_named() {
-    let model = tiny();
-    let mut llama = llama(&model, Attention::Plain);
-    llama.rope.layout = crate::weights::RopeLayout::Interleaved;
-    let mut subject = subject(&model, &["short"]);
-    subject.ports = vec![Box::new(LlamaPort::new(llama))];
-    let outcome = run(&mut subject, checkpoints::find("01B").unwrap()).unwrap();
-    assert_eq!((outcome.status(), outcome.failures().count()), (Status::Failed, 8));
-    let named: Vec<_> = outcome.named().iter().map(|named| named.mistake).collect();
-    assert_eq!(named, ["rope-pairing"]);
-}
