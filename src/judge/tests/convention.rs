@@ -1,7 +1,9 @@
 use rstest::rstest;
 
 use super::*;
+use crate::judge::convention::named;
 use crate::model::Projection;
+use crate::probe::Layout;
 use crate::weights::RopeLayout;
 
 const HEAD_DIM: usize = 32;
@@ -37,17 +39,39 @@ fn said_of(
     layout: RopeLayout,
     path: Attention,
 ) -> Outcome {
+    bent(cases, id, Order { from, layers: &[0, 1, 2, 3], layout }, path, unbent())
+}
+
+/// Where q's and k's rows lie otherwise, and how they are rotated.
+#[derive(Clone, Copy)]
+struct Order {
+    from: fn(usize, usize) -> usize,
+    layers: &'static [usize],
+    layout: RopeLayout,
+}
+
+/// As [`said_of`], of a port with these layers reordered and bent besides.
+fn bent(
+    cases: &[&str],
+    id: &str,
+    Order { from, layers, layout }: Order,
+    path: Attention,
+    bend: Bend,
+) -> Outcome {
     let model = tiny();
     let mut llama = llama(&model, path);
-    for block in &mut llama.layers {
-        block.self_attn.q_proj = reordered(&block.self_attn.q_proj, from);
-        block.self_attn.k_proj = reordered(&block.self_attn.k_proj, from);
+    for &layer in layers {
+        let attention = &mut llama.layers[layer].self_attn;
+        attention.q_proj = reordered(&attention.q_proj, from);
+        attention.k_proj = reordered(&attention.k_proj, from);
     }
     llama.rope.layout = layout;
     let mut subject = subject(&model, cases);
-    subject.ports = vec![Box::new(LlamaPort::new(llama))];
+    subject.ports = vec![Box::new(Bent { port: LlamaPort::new(llama), bend })];
     run(&mut subject, checkpoints::find(id).unwrap()).unwrap()
 }
+
+const CONVENTION: Order = Order { from: neighbours, layers: &[0, 1, 2, 3], layout: RopeLayout::Interleaved };
 
 /// Right everywhere, and said where q or k are looked at.
 #[rstest]
@@ -93,6 +117,51 @@ fn any_other_order_is_a_mistake(
     assert_eq!(outcome.notes, [] as [&str; 0]);
     let named: Vec<&str> = outcome.named().iter().map(|named| named.mistake).collect();
     assert_eq!(named, mistakes);
+}
+
+/// An order of some layers alone gives scores that are right in none or in some.
+#[rstest]
+#[case::the_first(&[0])]
+#[case::a_later_one(&[2])]
+fn an_order_of_one_layer_is_a_mistake(#[case] layers: &'static [usize]) {
+    let order = Order { from: neighbours, layers, layout: RopeLayout::HalfSplit };
+    let outcome = bent(&["short"], "02", order, Attention::Plain, unbent());
+    assert_eq!((outcome.failures().count(), outcome.notes.len()), (2, 0), "{:?}", wrong(&outcome));
+}
+
+/// What is wrong behind the scores has its own checkpoint.
+#[test]
+fn a_mistake_elsewhere_hides_no_convention() {
+    let bend = at("model.layers.0.mlp.down_proj", |down| Ok(Some((down * 1.5)?)));
+    let outcome = bent(&["short"], "02", CONVENTION, Attention::Plain, bend);
+    assert_eq!((outcome.status(), outcome.notes.len()), (Status::Passed, 1), "{:?}", wrong(&outcome));
+}
+
+/// Scores must have been seen to come right: of a port that keeps them to itself nothing is believed.
+#[test]
+fn without_its_scores_an_order_is_a_mistake() {
+    let bend = |site: Site, tensor| Ok(Some(tensor).filter(|_| site.kind != Kind::Scores));
+    let outcome = bent(&["short"], "02", CONVENTION, Attention::Plain, Box::new(bend));
+    assert_eq!((outcome.failures().count(), outcome.notes.len()), (8, 0), "{:?}", wrong(&outcome));
+}
+
+/// Where q and k lie as they should in one case, what is wrong in another is no order.
+#[test]
+fn a_mistake_of_one_case_is_no_convention() {
+    let bend =
+        at("model.layers.1.self_attn.q_proj", |q| Ok(Some(if q.dims()[0] > 1 { (q * 1.5)? } else { q })));
+    let sound = Order { layers: &[], layout: RopeLayout::HalfSplit, ..CONVENTION };
+    let outcome = bent(&["short", "batch-left"], "02", sound, Attention::Plain, bend);
+    assert_eq!((outcome.failures().count(), outcome.notes.len()), (1, 0), "{:?}", outcome.notes);
+}
+
+#[rstest]
+#[case::of_truth(&[0, 1, 2, 3], None)]
+#[case::of_gguf(&[0, 2, 1, 3], Some(Layout::Interleaved { head_dim: 4 }))]
+#[case::its_own(&[1, 0, 2, 3], Some(Layout::Permuted([1, 0, 2, 3].into())))]
+#[case::none_one_stands_twice(&[0, 0, 1, 2], None)]
+fn an_order_has_each_column_once_and_a_name(#[case] columns: &[usize], #[case] want: Option<Layout>) {
+    assert_eq!(named(columns.to_vec()), want);
 }
 
 /// Looking for an order in tensors that are no order of anything is no reason to stop.

@@ -11,7 +11,8 @@ use crate::reference::{Greedy, Prompt};
 
 const RULE: NearTie = NearTie { times: 4.0, percentile: 0.95, decisive: 0.5, because: "" };
 
-/// Says token `says[n]` as the n-th of its sequence, whatever it is fed. The prompt is one token.
+/// Says token `says[n]` as the n-th of its sequence, whatever it is fed. The prompt is one token. Its logits
+/// as the model hands them over prefer the prompt's token 5, by a twentieth.
 struct Scripted {
     says: Vec<u32>,
     at: usize,
@@ -27,11 +28,28 @@ impl Port for Scripted {
         self.at = 0;
     }
 
-    fn forward(&mut self, input: &Input, _: &mut dyn Probe) -> Result<Tensor> {
+    fn forward(&mut self, input: &Input, probe: &mut dyn Probe) -> Result<Tensor> {
         self.at += input.len();
         let token = self.says.get(self.at - 1).copied().unwrap_or(7);
-        let row: Vec<f32> = (0..8).map(|id| if id == token { 1.0 } else { 0.0 }).collect();
-        Ok(Tensor::from_vec(row.repeat(input.len()), (1, input.len(), 8), &Device::Cpu)?)
+        let rows = |five: f32| {
+            let row = (0..8).map(|id| {
+                if id == token {
+                    1.0
+                } else if id == 5 {
+                    five
+                } else {
+                    0.0
+                }
+            });
+            let rows = row.collect::<Vec<f32>>().repeat(input.len());
+            Tensor::from_vec(rows, (1, input.len(), 8), &Device::Cpu)
+        };
+        assert!(!probe.wants(Kind::FinalNorm), "nobody here looks at it");
+        if probe.wants(Kind::Logits) {
+            probe.tap(Site::model(Kind::Logits), rows(1.05)?)?;
+            probe.tap(Site::model(Kind::FinalNorm), rows(0.0)?)?;
+        }
+        Ok(rows(0.0)?)
     }
 }
 
@@ -118,6 +136,19 @@ fn a_near_tie_is_measured_over_all_steps_of_its_dtype() {
 fn a_text_that_does_not_end_is_explained() {
     let (findings, _) = findings(&[1, 2, 3, 4], [1.0; 4], &[]);
     assert_eq!(findings[0].explained.as_ref().unwrap().named[0].mistake, "one-eos");
+}
+
+/// Token 6 is not the largest of its own logits: the prompt's token is, without a penalty on what stands already.
+#[test]
+fn a_token_chosen_against_its_logits_is_a_samplers() {
+    let (findings, _) = findings(&[1, 6, 3, 4], [1.0; 4], &[4]);
+    let named = &findings[0].explained.as_ref().unwrap().named[0];
+    assert_eq!(
+        (named.mistake, named.says.contains("penalty of 1.1")),
+        ("sampler-default", true),
+        "{}",
+        named.says
+    );
 }
 
 #[test]

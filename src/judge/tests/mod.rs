@@ -1,9 +1,11 @@
 //! What the judge says of a port that is bent at one place: a sound Llama, tiny, on one short case.
 
 mod convention;
+mod explain;
 mod facts;
 mod greedy;
 mod laws;
+mod left_over;
 mod outcomes;
 mod quantized;
 mod rows;

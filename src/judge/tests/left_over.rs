@@ -1,0 +1,165 @@
+use rstest::rstest;
+
+use super::laws::{COUNTER, Counter, sequence};
+use super::*;
+use crate::judge::Verdict;
+use crate::judge::laws::a_b_a;
+use crate::judge::left_over::seen;
+
+#[test]
+fn what_stays_from_the_text_before_breaks_a_b_a() {
+    let said = |mut port: Counter| a_b_a(&mut port, &sequence(&[1, 2])).unwrap().verdict;
+    assert_eq!(said(COUNTER), Verdict::Pass(0.0));
+    let kept = said(Counter { forgets: false, ..COUNTER });
+    assert_eq!(kept, Verdict::Broken("logit 0 is 2 and then 6".into()));
+    let full = said(Counter { holds: 1, ..COUNTER });
+    assert!(matches!(full, Verdict::Broken(how) if how.contains("the port stops: full")));
+}
+
+/// Gives so many rows of logits in its n-th run, and writes down what it read.
+struct Shrinking {
+    rows: &'static [usize],
+    read: Vec<Vec<u32>>,
+}
+
+impl Port for Shrinking {
+    fn traits(&self) -> Traits {
+        COUNTER.traits()
+    }
+
+    fn begin(&mut self) {}
+
+    fn forward(&mut self, input: &Input, _: &mut dyn Probe) -> Result<Tensor> {
+        self.read.push(input.ids[0].clone());
+        let rows = self.rows[(self.read.len() - 1).min(self.rows.len() - 1)];
+        Ok(Tensor::zeros((1, rows, 8), DType::F32, &Device::Cpu)?)
+    }
+}
+
+#[rstest]
+#[case::the_same(&[2], Verdict::Pass(0.0))]
+#[case::fewer_the_second_time(&[2, 2, 1], Verdict::Broken("logits of another shape the second time".into()))]
+#[case::more(&[2, 2, 3], Verdict::Broken("logits of another shape the second time".into()))]
+#[case::none_ever(&[0], Verdict::Broken("logits of another shape the second time".into()))]
+fn a_b_a_compares_something(#[case] rows: &'static [usize], #[case] want: Verdict) {
+    let mut port = Shrinking { rows, read: vec![] };
+    let finding = a_b_a(&mut port, &sequence(&[0, 1, 3, 7])).unwrap();
+    assert_eq!((finding.verdict, finding.about.as_str()), (want, "A, B, A"));
+    assert_eq!((finding.case.as_str(), finding.drive.as_str()), ("made", "plain"));
+    // B is another text of the same model, at every place.
+    assert_eq!((&port.read[0], &port.read[2]), (&vec![0, 1, 3, 7], &port.read[0]));
+    assert!(port.read[0].iter().zip(&port.read[1]).all(|(a, b)| a != b && *b < 8), "{:?}", port.read[1]);
+}
+
+/// Hands over layer 0 of a text whose tokens have the values 1 2 | 3 4 in two heads of keys; four heads look at
+/// them. The first place is padding and holds what no real token does.
+#[derive(Clone)]
+struct Layer {
+    /// Of the first token, four heads wide.
+    context: [f32; 8],
+    /// Keys that its scores are over; none on a path that makes no scores.
+    keys: Option<usize>,
+    /// Stops before its context is known.
+    stops: bool,
+}
+
+const OWN: [f32; 8] = [1.0, 2.0, 1.0, 2.0, 3.0, 4.0, 3.0, 4.0];
+const SOUND: Layer = Layer { context: OWN, keys: Some(3), stops: false };
+
+impl Port for Layer {
+    fn traits(&self) -> Traits {
+        unreachable!("nobody asks")
+    }
+
+    fn begin(&mut self) {}
+
+    fn forward(&mut self, input: &Input, probe: &mut dyn Probe) -> Result<Tensor> {
+        let s = input.len();
+        let rows = |pad: f32, real: &[f32]| {
+            let values: Vec<f32> = std::iter::repeat_n(pad, real.len()).chain(real.repeat(s - 1)).collect();
+            Tensor::from_vec(values, (1, s, real.len()), &Device::Cpu)
+        };
+        probe.tap(Site::layer(0, Kind::VProj), rows(9.0, &[1.0, 2.0, 3.0, 4.0])?)?;
+        probe.tap(Site::layer(0, Kind::KRope), Tensor::zeros((1, 2, s, 2), DType::F32, &Device::Cpu)?)?;
+        if let Some(keys) = self.keys {
+            let scores = Tensor::zeros((1, 4, s, keys), DType::F32, &Device::Cpu)?;
+            probe.tap(Site::layer(0, Kind::Scores), scores)?;
+        }
+        if self.stops {
+            return Err(Error::input("no more", ""));
+        }
+        probe.tap(Site::layer(0, Kind::Context), rows(7.0, &self.context)?)?;
+        // Other layers see more: of them nothing follows.
+        probe.tap(Site::layer(1, Kind::VProj), rows(0.0, &[50.0; 4])?)?;
+        probe.tap(Site::layer(1, Kind::KRope), Tensor::zeros((1, 2, s, 4), DType::F32, &Device::Cpu)?)?;
+        probe.tap(Site::layer(1, Kind::Scores), Tensor::zeros((1, 4, s, 9), DType::F32, &Device::Cpu)?)?;
+        probe.tap(Site::layer(1, Kind::Context), rows(0.0, &[60.0; 8])?)
+    }
+}
+
+/// The first token of an empty cache sees itself alone: each head's context is one of its own values.
+#[rstest]
+#[case::itself_alone(SOUND, false)]
+#[case::on_a_path_without_scores(Layer { keys: None, ..SOUND }, false)]
+#[case::a_rounding_off(Layer { context: [1.0, 2.0, 1.0, 2.07, 3.0, 4.0, 3.0, 4.0], ..SOUND }, false)]
+#[case::one_head_sees_more(Layer { context: [1.0, 2.0, 1.0, 2.1, 3.0, 4.0, 3.0, 4.0], ..SOUND }, true)]
+#[case::or_less(Layer { context: [1.0, 2.0, 1.0, 2.0, 3.0, 4.0, 3.0, 3.9], ..SOUND }, true)]
+#[case::all_see_more(Layer { context: [5.0; 8], ..SOUND }, true)]
+#[case::over_more_keys_than_its_own(Layer { keys: Some(6), ..SOUND }, true)]
+#[case::over_fewer_in_a_window(Layer { keys: Some(2), ..SOUND }, false)]
+#[case::it_stops_and_had_more_keys(Layer { keys: Some(6), stops: true, ..SOUND }, true)]
+#[case::it_stops_before_anything_is_known(Layer { keys: None, stops: true, ..SOUND }, false)]
+fn a_first_token_that_sees_more_than_itself_sees_the_past(#[case] mut port: Layer, #[case] want: bool) {
+    let mut text = Input::single(&[0, 5, 6], 0);
+    text.real[0][0] = false;
+    assert_eq!(seen(&mut port, &text, &Input::single(&[1, 2], 0)), want);
+}
+
+/// Begins nothing anew.
+struct Keeping(LlamaPort);
+
+impl Port for Keeping {
+    fn traits(&self) -> Traits {
+        self.0.traits()
+    }
+
+    fn begin(&mut self) {}
+
+    fn forward(&mut self, input: &Input, probe: &mut dyn Probe) -> Result<Tensor> {
+        self.0.forward(input, probe)
+    }
+}
+
+/// And a port that is only never the same is not said to see the past.
+struct Drifting(LlamaPort, f64);
+
+impl Port for Drifting {
+    fn traits(&self) -> Traits {
+        self.0.traits()
+    }
+
+    fn begin(&mut self) {
+        self.0.begin();
+    }
+
+    fn forward(&mut self, input: &Input, probe: &mut dyn Probe) -> Result<Tensor> {
+        self.1 += 1.0;
+        Ok((self.0.forward(input, probe)? * self.1)?)
+    }
+}
+
+#[rstest]
+fn what_breaks_a_b_a_is_named_where_it_is_the_cache(
+    #[values(Attention::Plain, Attention::Fused)] path: Attention,
+) {
+    let model = tiny();
+    let port = || LlamaPort::new(llama(&model, path));
+    let named = |port: &mut dyn Port| {
+        let finding = a_b_a(port, &sequence(&[1, 70, 3])).unwrap();
+        let Some(explained) = finding.explained else { return vec!["not looked into"] };
+        explained.named.iter().map(|named| named.mistake).collect()
+    };
+    assert_eq!(named(&mut Keeping(port())), ["cache-kept"]);
+    assert_eq!(named(&mut Drifting(port(), 0.0)), [] as [&str; 0]);
+    assert_eq!(named(&mut port()), ["not looked into"]);
+}
