@@ -19,7 +19,7 @@ pub(super) fn judge(stored: &reference::Sampling) -> Result<Vec<Finding>> {
         case.probabilities.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum()
     };
     if let Some(case) = stored.cases.iter().max_by(|a, b| entropy(a).total_cmp(&entropy(b))) {
-        findings.push(Finding::new("greedy", greedy(&stored.logits)));
+        findings.push(Finding::new("greedy", greedy(&stored.logits)?));
         findings.push(Finding::new("seeds", seeds(setting(case), &stored.logits, case)?));
         findings.push(Finding::new("draws", draws(setting(case), &stored.logits, case)?));
     }
@@ -80,13 +80,17 @@ pub(super) fn same_distribution(got: &[f64], case: &SamplingCase, logits: &[f32]
 }
 
 /// Temperature 0 takes the largest logit.
-fn greedy(logits: &[f32]) -> Verdict {
-    let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+fn greedy(logits: &[f32]) -> Result<Verdict> {
     let setting = Sampling { temperature: 0.0, ..Sampling::default() };
-    match Sampler::new(setting).and_then(|mut sampler| sampler.sample(logits, &[])) {
-        Ok(token) if Some(token as usize) == best => Verdict::Pass(0.0),
-        Ok(token) => Verdict::Broken(format!("takes {token}, the largest logit is {best:?}")),
-        Err(error) => Verdict::Broken(error.to_string()),
+    Ok(largest(Sampler::new(setting)?.sample(logits, &[])?, logits))
+}
+
+/// Has no token a larger logit?
+pub(super) fn largest(token: u32, logits: &[f32]) -> Verdict {
+    let beats = |&other: &usize| logits.get(token as usize).is_none_or(|logit| logits[other] > *logit);
+    match (0..logits.len()).find(beats) {
+        None => Verdict::Pass(0.0),
+        Some(other) => Verdict::Broken(format!("takes {token}, the logit of {other} is larger")),
     }
 }
 
@@ -95,21 +99,20 @@ fn draw(setting: Sampling, logits: &[f32], context: &[u32], n: usize) -> Result<
     (0..n).map(|_| sampler.sample(logits, context)).collect()
 }
 
-/// One seed draws the same twice, another draws differently.
 fn seeds(setting: Sampling, logits: &[f32], case: &SamplingCase) -> Result<Verdict> {
-    let once = draw(setting.clone(), logits, &case.context, 64)?;
-    let again = draw(setting.clone(), logits, &case.context, 64)?;
-    let other = draw(Sampling { seed: setting.seed + 1, ..setting }, logits, &case.context, 64)?;
-    Ok(match (once == again, once == other) {
+    let of = |seed| draw(Sampling { seed, ..setting.clone() }, logits, &case.context, 64);
+    Ok(seeded(&of(setting.seed)?, &of(setting.seed)?, &of(setting.seed + 1)?))
+}
+
+/// One seed draws the same twice, another draws differently.
+pub(super) fn seeded(once: &[u32], again: &[u32], other: &[u32]) -> Verdict {
+    match (once == again, once == other) {
         (false, _) => Verdict::Broken("one seed draws two sequences".into()),
         (_, true) => Verdict::Broken("two seeds draw the same sequence".into()),
         _ => Verdict::Pass(0.0),
-    })
+    }
 }
 
-/// Pearson's chi-squared over the tokens expected at least five times, the rest taken as one. It may
-/// exceed its mean by six of its standard deviations; the seed is fixed, so the verdict is the same
-/// every time.
 fn draws(setting: Sampling, logits: &[f32], case: &SamplingCase) -> Result<Verdict> {
     let mut counts = vec![0usize; case.probabilities.len()];
     for token in draw(setting, logits, &case.context, DRAWS)? {
@@ -118,33 +121,38 @@ fn draws(setting: Sampling, logits: &[f32], case: &SamplingCase) -> Result<Verdi
             None => return Ok(Verdict::Broken(format!("token {token} is outside the vocabulary"))),
         }
     }
-    let (mut statistic, mut cells) = (0f64, 0f64);
-    let (mut rest_seen, mut rest_expected) = (0f64, 0f64);
-    for (&count, &p) in counts.iter().zip(&case.probabilities) {
-        let (seen, expected) = (count as f64, p * DRAWS as f64);
-        if expected >= 5.0 {
-            statistic += (seen - expected).powi(2) / expected;
-            cells += 1.0;
-        } else {
-            rest_seen += seen;
-            rest_expected += expected;
-        }
+    Ok(as_likely(&counts, &case.probabilities))
+}
+
+/// Pearson's chi-squared over the tokens expected at least five times; the rest are taken as one, or where
+/// that is too rare itself, into the commonest of those. It may exceed its mean by six of its standard deviations; the seed is fixed, so the
+/// verdict is the same every time.
+pub(super) fn as_likely(counts: &[usize], probabilities: &[f64]) -> Verdict {
+    let never = |&t: &usize| counts[t] > 0 && probabilities[t] == 0.0;
+    if let Some(token) = (0..counts.len()).find(never) {
+        return Verdict::Broken(format!("token {token} is drawn, whose probability is 0"));
     }
-    if rest_expected >= 5.0 {
-        statistic += (rest_seen - rest_expected).powi(2) / rest_expected;
-        cells += 1.0;
+    let draws = counts.iter().sum::<usize>() as f64;
+    let expected = |(&count, &p): (&usize, &f64)| (count as f64, p * draws);
+    let (mut cells, rare): (Vec<_>, Vec<_>) =
+        counts.iter().zip(probabilities).map(expected).partition(|(_, expected)| *expected >= 5.0);
+    let rest = rare.iter().fold((0.0, 0.0), |rest, cell| (rest.0 + cell.0, rest.1 + cell.1));
+    match cells.iter_mut().max_by(|a, b| a.1.total_cmp(&b.1)) {
+        Some(cell) if rest.1 < 5.0 => *cell = (cell.0 + rest.0, cell.1 + rest.1),
+        _ => cells.push(rest),
     }
-    let freedom = cells - 1.0;
-    if freedom < 1.0 {
-        return Ok(Verdict::Incomparable);
+    let statistic: f64 = cells.iter().map(|(seen, expected)| (seen - expected).powi(2) / expected).sum();
+    if cells.len() < 2 {
+        return Verdict::Incomparable;
     }
+    let freedom = (cells.len() - 1) as f64;
     let budget = 6.0 * (2.0 * freedom).sqrt();
     let excess = (statistic - freedom).max(0.0);
-    Ok(match excess <= budget {
+    match excess <= budget {
         true => Verdict::Pass(excess / budget),
         false => Verdict::Broken(format!(
-            "chi-squared of {DRAWS} draws is {statistic:.1}, at most {:.1} expected",
+            "chi-squared of {draws} draws is {statistic:.1}, at most {:.1} expected",
             freedom + budget
         )),
-    })
+    }
 }

@@ -2,7 +2,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::judge::Verdict;
-use crate::judge::sampling::{distribution, judge, same_distribution};
+use crate::judge::sampling::{as_likely, distribution, judge, largest, same_distribution, seeded};
 use crate::reference::{Processors, Sampling, SamplingCase};
 
 fn stored() -> Sampling {
@@ -100,6 +100,70 @@ fn draws_follow_the_distribution(#[case] logits: &[f32], #[case] probabilities: 
     let stored =
         Sampling { logits: logits.to_vec(), cases: vec![case(Processors::default(), probabilities)] };
     assert_eq!(!wrong_of(&stored).contains(&"draws".to_owned()), fair);
+}
+
+/// 4000 draws. Excess over the mean in shares of six standard deviations: of one degree of freedom, (χ² − 1) of 6√2.
+#[rstest]
+#[case::as_expected(&[2000, 2000], &[0.5, 0.5], Some(0.0))]
+#[case::less_than_its_mean(&[2010, 1990], &[0.5, 0.5], Some(0.0))]
+#[case::a_little_off(&[2080, 1920], &[0.5, 0.5], Some(5.4 / 72f64.sqrt()))]
+#[case::at_the_budget(&[2097, 1903], &[0.5, 0.5], Some(8.409 / 72f64.sqrt()))]
+#[case::past_it(&[2098, 1902], &[0.5, 0.5], None)]
+#[case::of_three(&[1040, 980, 1980], &[0.25, 0.25, 0.5], Some(0.2 / 144f64.sqrt()))]
+#[case::rare_ones_are_one(&[3992, 1, 3, 4], &[0.998, 0.0005, 0.0005, 0.001], Some(0.0))]
+#[case::rare_ones_too_often(&[3972, 10, 10, 8], &[0.998, 0.0005, 0.0005, 0.001], None)]
+#[case::too_rare_to_be_one(
+    &[2076, 1921, 3],
+    &[0.499, 0.5, 0.001],
+    Some((6400.0 / 1996.0 + 6400.0 / 2004.0 - 1.0) / 72f64.sqrt())
+)]
+#[case::five_are_enough(&[3995, 5], &[0.99875, 0.00125], Some(0.0))]
+#[case::a_token_that_cannot_be(&[2000, 1999, 1], &[0.5, 0.5, 0.0], None)]
+fn counts_are_as_likely_as_their_probabilities_allow(
+    #[case] counts: &[usize],
+    #[case] probabilities: &[f64],
+    #[case] share: Option<f64>,
+) {
+    match (as_likely(counts, probabilities), share) {
+        (Verdict::Pass(got), Some(want)) => approx::assert_abs_diff_eq!(got, want, epsilon = 1e-9),
+        (Verdict::Broken(_), None) => (),
+        (got, want) => panic!("{got:?}, want {want:?}"),
+    }
+}
+
+#[rstest]
+#[case::it_is(2, true)]
+#[case::as_large_as_another(0, true)]
+#[case::another_is_larger(1, false)]
+#[case::outside_the_vocabulary(3, false)]
+fn greedy_takes_a_largest_logit(#[case] token: u32, #[case] right: bool) {
+    assert_eq!(largest(token, &[4.0, -5.0, 4.0]).status() == Status::Passed, right);
+}
+
+#[rstest]
+#[case::seeds_matter_and_decide(&[1, 2], &[1, 2], &[2, 1], true)]
+#[case::one_seed_draws_twice(&[1, 2], &[2, 2], &[2, 1], false)]
+#[case::a_seed_is_not_read(&[1, 2], &[1, 2], &[1, 2], false)]
+fn a_seed_decides_what_is_drawn(
+    #[case] once: &[u32],
+    #[case] again: &[u32],
+    #[case] other: &[u32],
+    #[case] right: bool,
+) {
+    assert_eq!(seeded(once, again, other).status() == Status::Passed, right);
+}
+
+/// A certain token draws alike whatever the seed, wherever it stands: only the flattest case can tell.
+#[rstest]
+fn the_flattest_distribution_is_drawn_from(#[values(0, 1, 2)] first: usize) {
+    let at = |temperature: f64| {
+        let odds = (2.0 / temperature).exp();
+        let setting = Processors { temperature: Some(temperature), ..Default::default() };
+        case(setting, &[odds / (1.0 + odds), 1.0 / (1.0 + odds)])
+    };
+    let mut cases = vec![at(0.05), at(4.0), at(0.1)];
+    cases.rotate_left(first);
+    assert_eq!(wrong_of(&Sampling { logits: vec![2.0, 0.0], cases }), [] as [&str; 0]);
 }
 
 #[test]
