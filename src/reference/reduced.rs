@@ -5,7 +5,8 @@ use std::io;
 
 use serde_json::json;
 
-use super::{Archive, Reference, SecondOracle, SiteNoise, Truth, hash};
+use super::read::hash;
+use super::{Archive, Reference, SecondOracle, SiteNoise, Truth};
 use crate::probe::Site;
 
 /// The name of a file, and what is in it.
