@@ -8,6 +8,7 @@ mod config;
 pub mod gguf;
 mod identity;
 mod mapped;
+mod open;
 mod safetensors;
 
 use std::collections::BTreeMap;
@@ -46,94 +47,6 @@ enum Source {
 }
 
 impl Weights {
-    /// Opens a `.gguf` file or a directory with `config.json` and safetensors.
-    ///
-    /// # Errors
-    /// When it is neither, is damaged, is no Llama, has numbers that contradict each other, or
-    /// lacks a tensor that its configuration demands.
-    pub fn open(path: &Path) -> Result<Self> {
-        if path.is_dir() {
-            let texts =
-                ["config.json", "generation_config.json"].map(|name| (name.to_owned(), path.join(name)));
-            let needed = |(name, file): &(String, PathBuf)| name == "config.json" || file.is_file();
-            let texts = texts.into_iter().filter(needed);
-            let texts =
-                texts.map(|(name, file)| Ok((name, read_text(&file)?))).collect::<Result<Vec<_>>>()?;
-            return Self::assemble(path, texts, || Shards::open(path));
-        }
-        if path.extension().is_some_and(|end| end == "safetensors") {
-            return Err(Error::file(path, "is only a part of a model", "pass the directory that holds it"));
-        }
-        let file = Gguf::open(path)?;
-        let config = config::from_gguf(&file)?;
-        Self::checked(path, config, Source::Gguf(file), Vec::new())
-    }
-
-    /// Opens a directory that holds a part of a model, as its `config.json` says by the key [`PART`]. Tensors
-    /// that are not there are missed when they are asked for.
-    ///
-    /// # Errors
-    /// As [`Weights::open`] but for missing tensors; a `config.json` that speaks of no part.
-    pub fn open_part(path: &Path) -> Result<Self> {
-        let (file, hint) = (path.join("config.json"), "give the directory that a bundle was unpacked into");
-        let text = read_text(&file)?;
-        let config: serde_json::Value =
-            serde_json::from_str(&text).map_err(|error| Error::file(&file, error, hint))?;
-        if config.get(PART).is_none() {
-            return Err(Error::file(&file, format!("it has no {PART}"), hint));
-        }
-        let config = config::from_json(&text, None, &file.to_string_lossy())?;
-        let source = Arc::new(Source::Shards(Shards::open(path)?));
-        let texts = vec![("config.json".to_owned(), text)];
-        let this = Self { origin: path.to_owned(), config, source, texts, replaced: BTreeMap::new() };
-        match this.lint().into_iter().find(|clause| !clause.ends_with(" is missing")) {
-            None => Ok(this),
-            Some(clause) => Err(Error::file(path, clause, hint)),
-        }
-    }
-
-    /// Weights that are compiled into the program; `name` stands for their path in messages.
-    ///
-    /// # Errors
-    /// As [`Weights::open`].
-    pub fn from_parts(
-        name: &str,
-        config_json: &str,
-        generation_config: Option<&str>,
-        safetensors: &'static [u8],
-    ) -> Result<Self> {
-        let generation = generation_config.map(|text| ("generation_config.json".to_owned(), text.to_owned()));
-        let texts =
-            [("config.json".to_owned(), config_json.to_owned())].into_iter().chain(generation).collect();
-        Self::assemble(Path::new(name), texts, || Shards::from_static(name, safetensors))
-    }
-
-    fn assemble(
-        origin: &Path,
-        texts: Vec<(String, String)>,
-        shards: impl FnOnce() -> Result<Shards>,
-    ) -> Result<Self> {
-        let generation = texts.get(1).map(|(_, text)| text.as_str());
-        let file = origin.join("config.json");
-        let config = config::from_json(&texts[0].1, generation, &file.to_string_lossy())?;
-        Self::checked(origin, config, Source::Shards(shards()?), texts)
-    }
-
-    fn checked(origin: &Path, config: Config, source: Source, texts: Vec<(String, String)>) -> Result<Self> {
-        let (origin, source) = (origin.to_owned(), Arc::new(source));
-        let this = Self { origin, config, source, texts, replaced: BTreeMap::new() };
-        let wrong = this.lint();
-        match wrong.as_slice() {
-            [] => Ok(this),
-            [first, rest @ ..] => {
-                let more =
-                    if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
-                let hint = "configuration and tensors do not belong together, or the file is damaged: fetch it again";
-                Err(Error::file(&this.origin, format!("{first}{more}"), hint))
-            }
-        }
-    }
-
     /// What contradicts itself, a clause each: numbers of the configuration, then tensors that it
     /// demands and that are missing or have another shape. Empty for everything that `open` opens.
     pub fn lint(&self) -> Vec<String> {
@@ -291,11 +204,6 @@ impl Weights {
         let types: Vec<String> = types.iter().map(|(dtype, count)| format!("{count} {dtype}")).collect();
         format!("{} · {}", self.config, types.join(", "))
     }
-}
-
-fn read_text(path: &Path) -> Result<String> {
-    let hint = "a model is a .gguf file, or a directory with config.json and model.safetensors";
-    std::fs::read_to_string(path).map_err(|e| Error::file(path, e, hint))
 }
 
 fn no_such_tensor(origin: &Path, name: &str) -> Error {

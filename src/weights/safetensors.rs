@@ -61,7 +61,7 @@ impl Shards {
             ));
         }
         let again = "fetch the model directory again";
-        let text = super::read_text(&path)?;
+        let text = super::open::read_text(&path)?;
         let index: Index = serde_json::from_str(&text).map_err(|e| Error::file(&path, e, again))?;
         let files: BTreeSet<&String> = index.weight_map.values().collect();
         let mut shards = Vec::new();

@@ -5,8 +5,9 @@ use std::rc::Rc;
 use rstest::rstest;
 
 use super::*;
-use crate::judge::laws::{chunks, context_ends, cut_row, tokens};
-use crate::judge::pieces::{Sequence, Window, worse};
+use crate::compare::Noise;
+use crate::judge::laws::{chunks, context_ends, cut_row, same_in_pieces, tokens};
+use crate::judge::pieces::{Held, Sequence, Window, worse};
 use crate::judge::{Verdict, laws_alone};
 use crate::model::Matmul;
 use crate::reference::Truth;
@@ -149,6 +150,24 @@ fn a_sound_llama_keeps_them_and_every_site_is_compared_both_ways() {
     let sites = 1 + 4 * 17 + 2;
     let compared = findings.iter().filter(|f| f.site.is_some()).count();
     assert_eq!((compared, findings.len()), (2 * sites, 2 * sites + 2));
+}
+
+/// Of five rows the first three are no larger than their noise, in whatever windows they come.
+#[test]
+fn rows_that_cannot_be_compared_are_counted_over_all_windows() {
+    let model = tiny();
+    let llama = Llama::load(&model.weights, &Device::Cpu, DType::BF16, Attention::Plain).unwrap();
+    let noise = |_, (_, position)| {
+        let of_scale = if position < 3 { 1.0 } else { 0.01 };
+        Some(Noise { max: of_scale, rms: of_scale })
+    };
+    let held = Held { fed: None, judges: &|_, _| true, noise: &noise, factor: 16.0, around: None };
+    let findings = same_in_pieces(&mut LlamaPort::new(llama), &sequence(&[1, 70, 3, 200, 5]), &held).unwrap();
+    assert_eq!(findings.len(), 2 * (1 + 4 * 17 + 2));
+    for finding in findings {
+        assert_eq!((finding.status(), finding.incomparable), (Status::Passed, 3), "{finding:?}");
+        assert_eq!(finding.case, "made");
+    }
 }
 
 /// What 04 says of tiny-llama in these numbers on one case, once its sites have gone through `bend`.
