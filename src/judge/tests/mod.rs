@@ -11,6 +11,7 @@ mod outcomes;
 mod quantized;
 mod rows;
 mod sampling;
+mod single;
 mod sites;
 
 use candle_core::{DType, Device, Tensor};

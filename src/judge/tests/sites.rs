@@ -1,8 +1,10 @@
 use rstest::rstest;
 
 use super::*;
-use crate::judge::Verdict;
-use crate::reference::Feed;
+use crate::checkpoints::View;
+use crate::judge::sites::judge;
+use crate::judge::{Finding, Verdict};
+use crate::reference::{Feed, Place};
 
 const Q: &str = "model.layers.1.self_attn.q_proj";
 
@@ -23,6 +25,7 @@ fn a_sound_port_passes_at_every_site(#[case] id: &str, #[case] sites: usize) {
         assert!(matches!(finding.verdict, Verdict::Pass(share) if share > 0.0 && share < 0.5), "{finding:?}");
         assert_eq!(shares.of_row.len(), shares.places.len());
         assert_eq!((finding.case.as_str(), finding.incomparable), ("short", 0));
+        assert_eq!(finding.site, Some(site(&finding.about)));
     }
 }
 
@@ -102,6 +105,54 @@ fn a_port_that_stops_has_failed_and_says_how() {
     let finding = outcome.failures().next().unwrap();
     assert!(matches!(&finding.verdict, Verdict::Broken(how) if how.contains("out of paper")));
     assert_eq!((finding.case.as_str(), finding.drive.as_str()), ("short", "plain, feed site"));
+}
+
+/// Where the case lacks an operation's input, the port goes on with its own: there it is not judged.
+#[test]
+fn a_row_is_judged_where_its_inputs_are_truth() {
+    let model = tiny();
+    let mut subject = subject(&model, &["short"]);
+    let lacks = |site: Site, (_, position): Place| site.to_string() != Q || position >= 5;
+    subject.cases = subject.cases.into_iter().map(|case| case.keeping(lacks)).collect();
+    let bend = at(Q, |q| Ok(Some((q * 2.0)?)));
+    subject.ports = vec![Box::new(Bent { port: LlamaPort::new(llama(&model, Attention::Plain)), bend })];
+    let rotated = run(&mut subject, checkpoints::find("01B").unwrap()).unwrap();
+    assert_eq!((rotated.status(), rotated.findings.len()), (Status::Passed, 8), "{:?}", wrong(&rotated));
+    let of_q = rotated.findings.iter().find(|f| f.about == "model.layers.1.self_attn.q_rope").unwrap();
+    let places = of_q.shares.as_ref().unwrap().places.iter().map(|(_, position)| *position);
+    assert_eq!(places.collect::<Vec<_>>(), (5..13).collect::<Vec<_>>());
+}
+
+/// A port in bf16 whose layers 1 and 2 turn their queries the wrong way, judged at every q_rope.
+fn turned(feed: Feed, factor: f64) -> Vec<Finding> {
+    let model = tiny();
+    let bend = |site: Site, tensor: Tensor| {
+        let turns = matches!(site.layer, Some(1 | 2)) && site.kind == Kind::QProj;
+        Ok(Some(if turns { tensor.neg()? } else { tensor }))
+    };
+    let llama = Llama::load(&model.weights, &Device::Cpu, DType::BF16, Attention::Plain).unwrap();
+    let mut port = Bent { port: LlamaPort::new(llama), bend: Box::new(bend) };
+    let case = model.fixture.as_ref().unwrap().case("short").unwrap();
+    let view = View { feed, kinds: &[Kind::QProj] };
+    judge(&mut port, &case, &view, factor, Some(&model.weights)).unwrap()
+}
+
+/// Truth at every site makes each of them its own question; on the port's own values all that is red is computed
+/// from what was red first.
+#[rstest]
+#[case(Feed::Site, &[1, 2])]
+#[case(Feed::Own, &[1])]
+fn what_is_red_is_looked_into_where_something_can_be_learned(#[case] feed: Feed, #[case] layers: &[u16]) {
+    let findings = turned(feed, 8.0);
+    let looked = findings.iter().filter(|f| f.explained.is_some());
+    assert_eq!(looked.map(|f| f.site.unwrap().layer.unwrap()).collect::<Vec<_>>(), layers);
+}
+
+#[test]
+fn rows_that_cannot_be_judged_are_counted_and_say_nothing() {
+    for finding in turned(Feed::Site, 1e6) {
+        assert_eq!((finding.status(), finding.incomparable), (Status::NotJudged, 13), "{finding:?}");
+    }
 }
 
 #[test]
