@@ -113,3 +113,22 @@ fn other_ids_and_other_texts_are_wrong_and_say_where_they_part() {
     assert!(the(&outcome).about.starts_with("chat "));
     assert!(matches!(&the(&outcome).verdict, Verdict::Broken(how) if how.contains("they part at 1: ")));
 }
+
+/// Where the ids tell what was done, encoding has a name for it; what decodes another way has none.
+#[test]
+fn other_ids_are_explained() {
+    let outcome = said("00B", |model| model.tokens.encode[3].ids.insert(0, 0));
+    let explained = |f: &Finding| Some(f.explained.as_ref()?.named[0].says.clone());
+    let said: Vec<Option<String>> = outcome.failures().map(explained).collect();
+    assert_eq!(said, [Some("BOS (0) is missing".to_owned()), None]);
+}
+
+#[test]
+fn a_long_text_is_named_by_how_it_begins() {
+    let outcome = said("00B", |_| ());
+    let about: Vec<&str> = outcome.findings.iter().map(|f| f.about.as_str()).collect();
+    for name in ["\"\"", "\"The capital of France is\"", "\"And God said, Let there …\""] {
+        assert!(about.contains(&format!("encode {name}").as_str()), "{name}");
+        assert!(about.contains(&format!("decode {name}").as_str()), "{name}");
+    }
+}

@@ -53,6 +53,7 @@ fn explained(sites: &[(&str, &'static str)]) -> Outcome {
 
 const Q0: &str = "model.layers.0.self_attn.q_rope";
 const Q1: &str = "model.layers.1.self_attn.q_rope";
+const Q2: &str = "model.layers.2.self_attn.q_rope";
 const K0: &str = "model.layers.0.self_attn.k_rope";
 
 #[rstest]
@@ -60,6 +61,8 @@ const K0: &str = "model.layers.0.self_attn.k_rope";
 #[case::two_that_explain_equally(&[(Q0, "a b"), (Q1, "b a"), (K0, "c")], "a b c")]
 #[case::of_two_the_common_one(&[(Q0, "a b"), (Q1, "b")], "b")]
 #[case::two_layers_two_mistakes(&[(Q0, "a"), (Q1, "b")], "a b")]
+#[case::a_third_that_one_of_them_explains(&[(Q0, "a"), (Q1, "b"), (Q2, "a c")], "a b")]
+#[case::another_kind_with_two_of_its_own(&[(Q0, "a"), (K0, "a c")], "a c")]
 #[case::what_is_told_is_not_told_again(&[(Q0, "a"), (K0, "a")], "a")]
 #[case::the_unexplained_hides_nothing(&[(Q0, ""), (Q1, "a")], "a")]
 #[case::nothing(&[(Q0, "")], "")]

@@ -107,20 +107,38 @@ fn a_port_that_stops_has_failed_and_says_how() {
     assert_eq!((finding.case.as_str(), finding.drive.as_str()), ("short", "plain, feed site"));
 }
 
+/// What `id` says of a port that is bent so, where of the case only these rows are stored.
+fn keeping(id: &str, keep: impl Fn(Site, Place) -> bool, bend: Bend) -> Outcome {
+    let model = tiny();
+    let mut subject = subject(&model, &["short"]);
+    subject.cases = subject.cases.into_iter().map(|case| case.keeping(&keep)).collect();
+    subject.ports = vec![Box::new(Bent { port: LlamaPort::new(llama(&model, Attention::Plain)), bend })];
+    run(&mut subject, checkpoints::find(id).unwrap()).unwrap()
+}
+
 /// Where the case lacks an operation's input, the port goes on with its own: there it is not judged.
 #[test]
 fn a_row_is_judged_where_its_inputs_are_truth() {
-    let model = tiny();
-    let mut subject = subject(&model, &["short"]);
     let lacks = |site: Site, (_, position): Place| site.to_string() != Q || position >= 5;
-    subject.cases = subject.cases.into_iter().map(|case| case.keeping(lacks)).collect();
-    let bend = at(Q, |q| Ok(Some((q * 2.0)?)));
-    subject.ports = vec![Box::new(Bent { port: LlamaPort::new(llama(&model, Attention::Plain)), bend })];
-    let rotated = run(&mut subject, checkpoints::find("01B").unwrap()).unwrap();
+    let rotated = keeping("01B", lacks, at(Q, |q| Ok(Some((q * 2.0)?))));
     assert_eq!((rotated.status(), rotated.findings.len()), (Status::Passed, 8), "{:?}", wrong(&rotated));
     let of_q = rotated.findings.iter().find(|f| f.about == "model.layers.1.self_attn.q_rope").unwrap();
     let places = of_q.shares.as_ref().unwrap().places.iter().map(|(_, position)| *position);
     assert_eq!(places.collect::<Vec<_>>(), (5..13).collect::<Vec<_>>());
+}
+
+/// Scores look at every key, a context at every value: where one of these is not stored, no row of it is judged.
+#[test]
+fn what_looks_at_every_row_is_judged_where_every_row_is_truth() {
+    let lacks = |site: Site, (_, position): Place| {
+        let lacking = ["model.layers.1.self_attn.k_rope", "model.layers.2.self_attn.v_proj"];
+        position != 3 || !lacking.contains(&site.to_string().as_str())
+    };
+    let outcome = keeping("03", lacks, unbent());
+    let judged: Vec<&str> = outcome.findings.iter().map(|f| f.about.as_str()).collect();
+    assert_eq!((outcome.status(), judged.len()), (Status::Passed, 4 * 4 - 2));
+    assert!(!judged.contains(&"model.layers.1.self_attn.scores"));
+    assert!(!judged.contains(&"model.layers.2.self_attn.context"));
 }
 
 /// A port in bf16 whose layers 1 and 2 turn their queries the wrong way, judged at every q_rope.
