@@ -131,9 +131,7 @@ impl Watch<'_> {
         let fine = self.traits.dtype == DType::F32 && self.traits.arithmetic == Arithmetic::Dense;
         let terms = Terms { factor: self.expect.factor, dtype: self.traits.dtype, fine };
         let said = hold(got, &shape, &wanted, &terms, columns)?;
-        if said.incomparable > 0 {
-            self.incomparable.insert(site, said.incomparable);
-        }
+        self.incomparable.insert(site, said.incomparable);
         self.shares.extend(said.shares.map(|shares| (site, shares)));
         Ok(Some(said.verdict))
     }

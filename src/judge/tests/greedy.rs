@@ -16,12 +16,21 @@ const RULE: NearTie = NearTie { times: 4.0, percentile: 0.95, decisive: 0.5, bec
 struct Scripted {
     says: Vec<u32>,
     at: usize,
+    arithmetic: Arithmetic,
+    context: usize,
+}
+
+impl Scripted {
+    fn new(says: &[u32]) -> Self {
+        Self { says: says.into(), at: 0, arithmetic: Arithmetic::Dense, context: 64 }
+    }
 }
 
 impl Port for Scripted {
     fn traits(&self) -> Traits {
-        let (path, hides, layouts, arithmetic) = ("plain", &[][..], vec![], Arithmetic::Dense);
-        Traits { path, arithmetic, dtype: DType::F32, layers: 1, vocab: 8, context: 64, hides, layouts }
+        let (path, hides, layouts) = ("plain", &[][..], vec![]);
+        let &Self { arithmetic, context, .. } = self;
+        Traits { path, arithmetic, dtype: DType::F32, layers: 1, vocab: 8, context, hides, layouts }
     }
 
     fn begin(&mut self) {
@@ -29,6 +38,7 @@ impl Port for Scripted {
     }
 
     fn forward(&mut self, input: &Input, probe: &mut dyn Probe) -> Result<Tensor> {
+        assert_eq!(input.positions[0][0], self.at, "positions are counted on");
         self.at += input.len();
         let token = self.says.get(self.at - 1).copied().unwrap_or(7);
         let rows = |five: f32| {
@@ -64,20 +74,52 @@ fn judged_with(says: &[u32], gap: [f64; 4], ours: &[u32]) -> (Status, String) {
 }
 
 fn findings(says: &[u32], gap: [f64; 4], ours: &[u32]) -> (Vec<Finding>, Vec<String>) {
+    let stored = Greedy { prompts: vec![prompt(&[1, 2, 3, 4], gap)], quantized: BTreeMap::new() };
+    judge(&mut Scripted::new(says), &stored, &Ends { ours, theirs: &[4] }, &RULE).unwrap()
+}
+
+fn prompt(tokens: &[u32], gap: [f64; 4]) -> Prompt {
+    Prompt {
+        prompt: "a".into(),
+        ids: vec![5],
+        tokens: tokens.into(),
+        text: String::new(),
+        gap: gap.into(),
+        runner_up: vec![0; 4],
+        gap_error: BTreeMap::from([("f32".into(), vec![0.1; 4])]),
+    }
+}
+
+/// Dense truth says 1 2 3 4, quantised truth 1 2 6 4: a quantised port is held to its own, and told by the dense.
+#[rstest]
+#[case::as_quantised_truth(&[1, 2, 6, 4], Some("\"a\" leaves the dense text at step 2: there dense leads by 0.300, plain by 1.000"))]
+#[case::as_dense(&[1, 2, 3, 4], None)]
+fn a_quantised_text_is_told_where_it_leaves_the_dense_one(#[case] says: &[u32], #[case] note: Option<&str>) {
     let stored = Greedy {
-        prompts: vec![Prompt {
-            prompt: "a".into(),
-            ids: vec![5],
-            tokens: vec![1, 2, 3, 4],
-            text: String::new(),
-            gap: gap.into(),
-            runner_up: vec![0; 4],
-            gap_error: BTreeMap::from([("f32".into(), vec![0.1; 4])]),
-        }],
-        quantized: BTreeMap::new(),
+        prompts: vec![prompt(&[1, 2, 3, 4], [1.0, 1.0, 0.3, 1.0])],
+        quantized: BTreeMap::from([(
+            Arithmetic::Blocks32,
+            vec![prompt(&[1, 2, 6, 4], [1.0, 1.0, 0.2, 1.0])],
+        )]),
     };
-    let mut port = Scripted { says: says.into(), at: 0 };
-    judge(&mut port, &stored, &Ends { ours, theirs: &[4] }, &RULE).unwrap()
+    let mut port = Scripted { arithmetic: Arithmetic::Blocks32, ..Scripted::new(says) };
+    let (findings, notes) = judge(&mut port, &stored, &Ends { ours: &[4], theirs: &[4] }, &RULE).unwrap();
+    assert!(findings.iter().all(|f| f.status() == Status::Passed), "{findings:?}");
+    assert_eq!(findings[0].drive, "plain");
+    let want = ["3 of 4 steps decisive on plain"].into_iter().chain(note).collect::<Vec<_>>();
+    assert_eq!(notes, want);
+}
+
+/// A context of four holds the prompt and three tokens; the fourth is drawn from it, a fifth cannot be fed.
+#[rstest]
+#[case(4, Verdict::Pass(0.0))]
+#[case(3, Verdict::Broken("stops after 3 tokens of 4".into()))]
+#[case(2, Verdict::Broken("stops after 2 tokens of 4".into()))]
+fn a_text_ends_with_its_context(#[case] context: usize, #[case] want: Verdict) {
+    let stored = Greedy { prompts: vec![prompt(&[1, 2, 3, 4], [1.0; 4])], quantized: BTreeMap::new() };
+    let mut port = Scripted { context, ..Scripted::new(&[1, 2, 3, 4]) };
+    let (findings, _) = judge(&mut port, &stored, &Ends { ours: &[4], theirs: &[4] }, &RULE).unwrap();
+    assert_eq!(findings[0].verdict, want);
 }
 
 #[rstest]
@@ -127,7 +169,7 @@ fn a_near_tie_is_measured_over_all_steps_of_its_dtype() {
         gap_error: BTreeMap::from([("f32".into(), errors), ("bf16".into(), vec![99.0])]),
     };
     let prompts = [prompt((11..=21).map(f64::from).collect()), prompt((1..=10).map(f64::from).collect())];
-    let traits = Scripted { says: vec![], at: 0 }.traits();
+    let traits = Scripted::new(&[]).traits();
     assert_eq!(near_tie(&prompts, &traits, &RULE), Some(4.0 * 20.0));
     assert_eq!(near_tie(&[], &traits, &RULE), None);
 }

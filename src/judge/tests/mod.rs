@@ -13,6 +13,7 @@ mod rows;
 mod sampling;
 mod single;
 mod sites;
+mod watch;
 
 use candle_core::{DType, Device, Tensor};
 
