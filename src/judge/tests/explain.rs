@@ -1,8 +1,15 @@
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use rstest::rstest;
 
 use super::*;
-use crate::judge::corrected;
-use crate::judge::explain::{Kept, Seen};
+use crate::judge::explain::{Around, Kept, Seen, explain};
+use crate::judge::sites::input;
+use crate::judge::{Finding, Verdict, corrected};
+use crate::plants::{self, Sound};
+use crate::reference::{Feed, Truth};
 
 /// As transformers reads it: what was parsed from the file may be the very mistake.
 #[test]
@@ -49,4 +56,110 @@ fn what_was_wrong_first_is_kept() {
     let windows: Vec<usize> = seen.kept.values().map(|kept| kept.window.start).collect();
     assert_eq!(windows, [0, 2]);
     assert_eq!(seen.pads[&k], [((0, 0), vec![0.0]), ((0, 1), vec![1.0])]);
+}
+
+/// What is named where this mistake is planted.
+fn named(plant: &str, id: &str, case: &str) -> Vec<&'static str> {
+    let model = tiny();
+    let llama = llama(&model, Attention::Plain);
+    let planted = (plants::find(plant).unwrap().make)(&Sound { model: &model, llama: &llama }).unwrap();
+    let mut subject = subject(&model, &[case]);
+    subject.ports = vec![planted.port];
+    let outcome = run(&mut subject, checkpoints::find(id).unwrap()).unwrap();
+    outcome.named().iter().map(|named| named.mistake).collect()
+}
+
+/// One position for all layers, or one that each layer moves on: only whether the first layer agrees tells.
+#[rstest]
+#[case("decode-position")]
+#[case("shared-counter")]
+fn a_position_is_explained_by_what_the_first_layer_does(#[case] plant: &str) {
+    assert_eq!(named(plant, "04", "short")[0], plant);
+}
+
+/// Scores of a fifth too much, and what is barred as low as the dtype goes, or −inf.
+fn too_large(layer: usize, lowest: f32) -> Bend {
+    let place = Site::layer(layer, Kind::Scores);
+    Box::new(move |site, tensor| {
+        if site != place {
+            return Ok(Some(tensor));
+        }
+        let values: Vec<f32> = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        let bent = |v: f32| if v == f32::NEG_INFINITY { lowest } else { v * 1.2 };
+        let values: Vec<f32> = values.into_iter().map(bent).collect();
+        Ok(Some(Tensor::from_vec(values, tensor.shape(), &Device::Cpu)?.to_dtype(tensor.dtype())?))
+    })
+}
+
+/// −inf and the lowest number both bar a key; of what is left the mistake is seen, in every row of a batch.
+#[rstest]
+#[case(DType::F32, f32::NEG_INFINITY)]
+#[case(DType::F32, f32::MIN)]
+#[case(DType::F16, f32::NEG_INFINITY)]
+#[case(DType::F16, -65504.0)]
+#[case(DType::BF16, f32::NEG_INFINITY)]
+fn barred_keys_are_no_numbers(
+    #[case] dtype: DType,
+    #[case] lowest: f32,
+    #[values("short", "batch-left")] case: &str,
+) {
+    let model = tiny();
+    let llama = Llama::load(&model.weights, &Device::Cpu, dtype, Attention::Plain).unwrap();
+    let mut subject = subject(&model, &[case]);
+    subject.ports = vec![Box::new(Bent { port: LlamaPort::new(llama), bend: too_large(1, lowest) })];
+    let outcome = run(&mut subject, checkpoints::find("03").unwrap()).unwrap();
+    assert_eq!(wrong(&outcome), ["model.layers.1.self_attn.scores"]);
+    let named: Vec<&str> = outcome.named().iter().map(|named| named.mistake).collect();
+    assert_eq!(named[0], "attention-scale");
+}
+
+/// Asks for every site and leaves it as it is.
+struct Listening;
+
+impl Probe for Listening {
+    fn wants(&self, _: Kind) -> bool {
+        true
+    }
+
+    fn tap(&mut self, _: Site, tensor: Tensor) -> Result<Tensor> {
+        Ok(tensor)
+    }
+}
+
+/// Without a scale it has no budget: nothing reproduces it, and nothing is to be made of it.
+#[test]
+fn a_row_of_zeros_is_not_explained_and_hides_nothing() {
+    let (model, red) = (tiny(), site("model.layers.1.self_attn.scores"));
+    let case = model.fixture.as_ref().unwrap().case("short").unwrap();
+    let handed: Rc<RefCell<Option<Tensor>>> = Rc::default();
+    let (keep, wrong) = (handed.clone(), too_large(1, f32::NEG_INFINITY));
+    let bend = move |site, tensor| {
+        let bent = wrong(site, tensor)?;
+        if site == red {
+            keep.replace(bent.clone());
+        }
+        Ok(bent)
+    };
+    let mut port = Bent { port: LlamaPort::new(llama(&model, Attention::Plain)), bend: Box::new(bend) };
+    let traits = port.traits();
+    port.begin();
+    port.forward(&input(&case), &mut Listening).unwrap();
+
+    // Row 5 of truth and of the port are zeros.
+    let tensor = handed.take().unwrap(); // [1, heads, queries, keys]
+    let (_, heads, queries, keys) = tensor.dims4().unwrap();
+    let mut values: Vec<f32> = tensor.flatten_all().unwrap().to_vec1().unwrap();
+    (0..heads).for_each(|head| values[(head * queries + 5) * keys..][..keys].fill(0.0));
+    let tensor = Tensor::from_vec(values, tensor.shape(), &Device::Cpu).unwrap();
+    let mut truth: Truth = case.truth(red).unwrap().clone();
+    truth.values[5 * heads * keys..6 * heads * keys].fill(0.0);
+
+    let mut seen = Seen::default();
+    seen.kept.insert(red, Kept { site: red, tensor, window: 0..case.length() });
+    let around = Around { weights: &model.weights, case: &case, traits: &traits };
+    let noise = |site, place| case.noise_on(traits.arithmetic, Feed::Site, site, place, traits.dtype);
+    let verdict = Verdict::Differs(Default::default());
+    let mut findings = [Finding { site: Some(red), ..Finding::new(red.to_string(), verdict) }];
+    explain(&around, &seen, &|_| Some(&truth), &noise, 8.0, &mut findings);
+    assert_eq!(findings[0].explained.as_ref().unwrap().named[0].mistake, "attention-scale");
 }

@@ -118,6 +118,7 @@ fn draws_follow_the_distribution(#[case] logits: &[f32], #[case] probabilities: 
     Some((6400.0 / 1996.0 + 6400.0 / 2004.0 - 1.0) / 72f64.sqrt())
 )]
 #[case::five_are_enough(&[3995, 5], &[0.99875, 0.00125], Some(0.0))]
+#[case::five_together_are(&[3995, 3, 2], &[0.99875, 0.000625, 0.000625], Some(0.0))]
 #[case::a_token_that_cannot_be(&[2000, 1999, 1], &[0.5, 0.5, 0.0], None)]
 fn counts_are_as_likely_as_their_probabilities_allow(
     #[case] counts: &[usize],
