@@ -50,6 +50,17 @@ fn one_wrong_value_is_one_wrong_site() {
     assert_eq!(outcome.findings.len(), 12);
 }
 
+/// In every row of a batch and in every head.
+#[test]
+fn truth_comes_back_to_every_row() {
+    let model = tiny();
+    let mut subject = subject(&model, &["batch-left"]);
+    let bend = at("model.layers.1.self_attn.q_rope", |q| Ok(Some((q * 2.0)?)));
+    subject.ports = vec![Box::new(Bent { port: LlamaPort::new(llama(&model, Attention::Plain)), bend })];
+    let outcome = run(&mut subject, checkpoints::find("03").unwrap()).unwrap();
+    assert_eq!((outcome.status(), outcome.findings.len()), (Status::Passed, 4 * 4), "{:?}", wrong(&outcome));
+}
+
 /// Nothing comes back under the feed of one's own values: all that is behind it is wrong too.
 #[test]
 fn on_its_own_values_a_wrong_site_is_carried_on() {
