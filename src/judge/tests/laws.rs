@@ -229,17 +229,30 @@ fn a_whole_of_one_piece_is_not_held_against_itself() {
     assert_eq!(judged, ["in chunks, plain, feed own", "token by token, plain, feed own"]);
 }
 
-/// A port's own sensitivity is asked for only where something differs: it costs nine runs and all of them again.
-#[test]
-fn a_port_that_keeps_the_laws_is_not_shaken() {
+/// How often a port is run with a probe to be judged by 04.
+fn runs(case: &str, dtype: DType) -> usize {
     let runs = Rc::new(Cell::new(0));
     let count = runs.clone();
     let bend = at("model.embed_tokens", move |tensor| {
         count.set(count.get() + 1);
         Ok(Some(tensor))
     });
-    kept("tiny-llama", "short", DType::F32, Matmul::Dense, bend);
+    kept("tiny-llama", case, dtype, Matmul::Dense, bend);
+    runs.get()
+}
+
+/// A port's own sensitivity is asked for only where something differs: it costs nine runs and all of them again.
+#[test]
+fn a_port_that_keeps_the_laws_is_not_shaken() {
     let length = 13;
     // Fed and on its own: once whole, in three chunks, token by token. A, B, A and the context ask for no site.
-    assert_eq!(runs.get(), 2 * (1 + 3 + length));
+    assert_eq!(runs("short", DType::F32), 2 * (1 + 3 + length));
+}
+
+/// Of 300 tokens all keys and values are stored, and the last eight rows of all else. Where a block begins from
+/// truth only these are judged, and eight before them decoded: the rest goes in one piece.
+#[test]
+fn only_rows_whose_block_begins_from_truth_are_judged() {
+    let (site_by_site, from_blocks) = (1 + 3 + 300, 1 + 3 + 1 + 8 + 8);
+    assert_eq!(runs("long", DType::BF16), site_by_site + from_blocks);
 }

@@ -154,18 +154,18 @@ fn a_seed_decides_what_is_drawn(
     assert_eq!(seeded(once, again, other).status() == Status::Passed, right);
 }
 
-/// A certain token draws alike whatever the seed, wherever it stands: only the flattest case can tell.
+/// A certain token draws alike whatever the seed, wherever it stands: only the flattest case can tell. A barred
+/// token makes it no less flat.
 #[rstest]
-fn the_flattest_distribution_is_drawn_from(#[values(0, 1, 2, 3)] first: usize) {
+fn the_flattest_distribution_is_drawn_from(#[values(0, 1, 2)] first: usize) {
     let at = |temperature: f64| {
         let odds = (2.0 / temperature).exp();
-        let setting = Processors { temperature: Some(temperature), ..Default::default() };
-        case(setting, &[odds / (1.0 + odds), 1.0 / (1.0 + odds)])
+        let setting = Processors { temperature: Some(temperature), top_k: Some(2), ..Default::default() };
+        case(setting, &[odds / (1.0 + odds), 1.0 / (1.0 + odds), 0.0])
     };
-    let one = Processors { top_k: Some(1), ..Default::default() };
-    let mut cases = vec![at(0.05), at(4.0), case(one, &[1.0, 0.0]), at(0.1)];
+    let mut cases = vec![at(0.05), at(4.0), at(0.1)];
     cases.rotate_left(first);
-    assert_eq!(wrong_of(&Sampling { logits: vec![2.0, 0.0], cases }), [] as [&str; 0]);
+    assert_eq!(wrong_of(&Sampling { logits: vec![2.0, 0.0, -9.0], cases }), [] as [&str; 0]);
 }
 
 #[test]
