@@ -133,7 +133,7 @@ pub(super) fn tokens(length: usize, first_judged: usize) -> Vec<Window> {
 }
 
 /// Each row of a batch alone, without its padding, gives what it gave in the batch.
-fn rows_alone(port: &mut dyn Port, whole: &Sequence<'_>, held: &Held<'_>) -> Result<Vec<Finding>> {
+pub(super) fn rows_alone(port: &mut dyn Port, whole: &Sequence<'_>, held: &Held<'_>) -> Result<Vec<Finding>> {
     if whole.input.batch() < 2 {
         return Ok(vec![]);
     }

@@ -1,6 +1,7 @@
 //! What the judge says of a port that is bent at one place: a sound Llama, tiny, on one short case.
 
 mod convention;
+mod drives;
 mod explain;
 mod facts;
 mod greedy;

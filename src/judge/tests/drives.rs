@@ -1,0 +1,120 @@
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use rstest::rstest;
+
+use super::laws::COUNTER;
+use super::*;
+use crate::compare::Noise;
+use crate::judge::laws::rows_alone;
+use crate::judge::laws_alone;
+use crate::judge::pieces::{Held, Sequence};
+use crate::model::Matmul;
+
+/// What 04 says of tiny-llama in these numbers on one case, once its sites have gone through `bend`.
+fn kept(model: &str, case: &str, dtype: DType, matmul: Matmul, bend: Bend) -> Outcome {
+    let model = models::open(model).unwrap();
+    let path = Path { attention: Attention::Plain, matmul };
+    let mut subject = subject(&model, &[case]);
+    let llama = Llama::load(&model.weights, &Device::Cpu, dtype, path).unwrap();
+    subject.ports = vec![Box::new(Bent { port: LlamaPort::new(llama), bend })];
+    run(&mut subject, checkpoints::find("04").unwrap()).unwrap()
+}
+
+/// How many sites each drive was judged at.
+fn drives(outcome: &Outcome) -> Vec<(&str, usize)> {
+    let mut count: BTreeMap<&str, usize> = BTreeMap::new();
+    outcome.findings.iter().for_each(|f| *count.entry(&f.drive).or_default() += 1);
+    count.into_iter().collect()
+}
+
+/// On its own values where sums are fine; elsewhere each block begins from truth. Every site is compared, in
+/// batch rows all but scores and probs, whose keys are the batch's.
+#[rstest]
+#[case::fine("tiny-llama", "short", DType::F32, Matmul::Dense, "own", &[])]
+#[case::half("tiny-llama", "short", DType::BF16, Matmul::Dense, "block", &[])]
+#[case::quantized("tiny-llama:q8_0", "short", DType::F32, Matmul::Quantized, "block", &[])]
+#[case::truth_of_the_last_rows("tiny-llama", "long", DType::F32, Matmul::Dense, "own", &[])]
+#[case::those_in_half("tiny-llama", "long", DType::BF16, Matmul::Dense, "block", &[])]
+#[case::batch("tiny-llama", "batch-left", DType::F32, Matmul::Dense, "own", &[0, 1, 2])]
+#[case::batch_in_half("tiny-llama", "batch-left", DType::BF16, Matmul::Dense, "block", &[0, 1, 2])]
+fn every_law_is_tried_at_every_site_and_not_broken_by_a_mistake_elsewhere(
+    #[case] model: &str,
+    #[case] case: &str,
+    #[case] dtype: DType,
+    #[case] matmul: Matmul,
+    #[case] feed: &str,
+    #[case] rows: &[usize],
+) {
+    let bend = at("model.layers.0.mlp.down_proj", |down| Ok(Some((down * 1.5)?)));
+    let outcome = kept(model, case, dtype, matmul, bend);
+    assert_eq!(outcome.status(), Status::Passed, "{:?}", wrong(&outcome));
+    let path = Path { attention: Attention::Plain, matmul }.name();
+    let sites = 1 + 4 * 17 + 2;
+    let mut want: Vec<(String, usize)> = vec![(path.into(), 2)];
+    for pieces in ["in chunks", "token by token"] {
+        want.extend(["site", feed].map(|feed| (format!("{pieces}, {path}, feed {feed}"), sites)));
+    }
+    want.extend(rows.iter().map(|row| (format!("row {row} alone, {path}"), sites - 2 * 4)));
+    want.sort();
+    assert_eq!(drives(&outcome), want.iter().map(|(drive, n)| (drive.as_str(), *n)).collect::<Vec<_>>());
+}
+
+/// One token is already the whole; two are two pieces.
+#[test]
+fn a_whole_of_one_piece_is_not_held_against_itself() {
+    let outcome = kept("tiny-llama", "single", DType::F32, Matmul::Dense, unbent());
+    assert_eq!(drives(&outcome), [("plain", 2)]);
+    let findings = laws_alone(&mut { COUNTER }, &[1, 2], 16.0).unwrap();
+    let judged: Vec<&str> = findings.iter().filter(|f| f.site.is_some()).map(|f| f.drive.as_str()).collect();
+    assert_eq!(judged, ["in chunks, plain, feed own", "token by token, plain, feed own"]);
+}
+
+/// Two rows are a batch; one is not.
+#[rstest]
+#[case(&[[1, 70, 3]], &[])]
+#[case(&[[1, 70, 3], [200, 5, 9]], &["row 0 alone, plain", "row 1 alone, plain"])]
+fn each_row_of_a_batch_is_run_alone(#[case] rows: &[[u32; 3]], #[case] want: &[&str]) {
+    let model = tiny();
+    let ids: Vec<Vec<u32>> = rows.iter().map(|row| row.to_vec()).collect();
+    let input =
+        Input { positions: vec![vec![0, 1, 2]; ids.len()], real: vec![vec![true; 3]; ids.len()], ids };
+    let places = (0..rows.len()).flat_map(|b| [0, 1, 2].map(|position| (b, position))).collect();
+    let noise = |_, _| Some(Noise { max: 1e-6, rms: 1e-6 });
+    let held = Held { fed: None, judges: &|_, _| true, noise: &noise, factor: 16.0, around: None };
+    let mut port = LlamaPort::new(llama(&model, Attention::Plain));
+    let findings = rows_alone(&mut port, &Sequence { name: "made", input, places }, &held).unwrap();
+    assert!(findings.iter().all(|f| f.status() == Status::Passed), "{findings:?}");
+    // Scores and probabilities are over the batch's keys.
+    let sites = |drive: &&str| findings.iter().filter(|f| f.drive == *drive).count();
+    assert_eq!((findings.len(), want.iter().map(sites).sum::<usize>()), (63 * want.len(), 63 * want.len()));
+}
+
+/// How often a port is run with a probe to be judged by 04.
+fn runs(case: &str, dtype: DType) -> usize {
+    let runs = Rc::new(Cell::new(0));
+    let count = runs.clone();
+    let bend = at("model.embed_tokens", move |tensor| {
+        count.set(count.get() + 1);
+        Ok(Some(tensor))
+    });
+    kept("tiny-llama", case, dtype, Matmul::Dense, bend);
+    runs.get()
+}
+
+/// A port's own sensitivity is asked for only where something differs: it costs nine runs and all of them again.
+#[test]
+fn a_port_that_keeps_the_laws_is_not_shaken() {
+    let length = 13;
+    // Fed and on its own: once whole, in three chunks, token by token. A, B, A and the context ask for no site.
+    assert_eq!(runs("short", DType::F32), 2 * (1 + 3 + length));
+}
+
+/// Of 300 tokens all keys and values are stored, and the last eight rows of all else. Where a block begins from
+/// truth only these are judged, and eight before them decoded: the rest goes in one piece.
+#[test]
+fn only_rows_whose_block_begins_from_truth_are_judged() {
+    let (site_by_site, from_blocks) = (1 + 3 + 300, 1 + 3 + 1 + 8 + 8);
+    assert_eq!(runs("long", DType::BF16), site_by_site + from_blocks);
+}
