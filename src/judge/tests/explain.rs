@@ -8,7 +8,7 @@ use super::*;
 use crate::judge::explain::{Around, Kept, Seen, explain};
 use crate::judge::sites::input;
 use crate::judge::{Finding, Verdict, corrected};
-use crate::plants::{self, Sound};
+use crate::model::Rope;
 use crate::reference::{Feed, Truth};
 
 /// As transformers reads it: what was parsed from the file may be the very mistake.
@@ -58,23 +58,25 @@ fn what_was_wrong_first_is_kept() {
     assert_eq!(seen.pads[&k], [((0, 0), vec![0.0]), ((0, 1), vec![1.0])]);
 }
 
-/// What is named where this mistake is planted.
-fn named(plant: &str, id: &str, case: &str) -> Vec<&'static str> {
-    let model = tiny();
-    let llama = llama(&model, Attention::Plain);
-    let planted = (plants::find(plant).unwrap().make)(&Sound { model: &model, llama: &llama }).unwrap();
-    let mut subject = subject(&model, &[case]);
-    subject.ports = vec![planted.port];
-    let outcome = run(&mut subject, checkpoints::find(id).unwrap()).unwrap();
-    outcome.named().iter().map(|named| named.mistake).collect()
+/// In chunks of four, behind the first, layers from this one on turn every token by one position more.
+fn turned(from: u16) -> Bend {
+    let rope = Rope::new(tiny().weights.config());
+    Box::new(move |site, tensor| {
+        let turned = matches!(site.kind, Kind::QRope | Kind::KRope) && site.layer >= Some(from);
+        if !turned || tensor.dims()[2] != 4 {
+            return Ok(Some(tensor));
+        }
+        Ok(Some(rope.at(&[vec![1; 4]], &Device::Cpu)?.apply(&tensor.contiguous()?)?))
+    })
 }
 
 /// One position for all layers, or one that each layer moves on: only whether the first layer agrees tells.
 #[rstest]
-#[case("decode-position")]
-#[case("shared-counter")]
-fn a_position_is_explained_by_what_the_first_layer_does(#[case] plant: &str) {
-    assert_eq!(named(plant, "04", "short")[0], plant);
+#[case(0, "decode-position")]
+#[case(1, "shared-counter")]
+fn a_position_is_explained_by_what_the_first_layer_does(#[case] from: u16, #[case] mistake: &str) {
+    let outcome = judged("04", Attention::Plain, turned(from));
+    assert_eq!(outcome.named()[0].mistake, mistake);
 }
 
 /// Scores of a fifth too much, and what is barred as low as the dtype goes, or −inf.
