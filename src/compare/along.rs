@@ -66,9 +66,9 @@ pub struct Along {
     pub batch: Axis,
     /// Positions in the (padded) sequence.
     pub position: Axis,
-    /// Heads, where the site has them.
+    /// Heads, where the site has them, an axis of their own or merged into the last one.
     pub head: Axis,
-    /// The last axis: channels, or key positions for scores and probabilities.
+    /// The last axis, each head's alone: channels, or key positions for scores and probabilities.
     pub column: Axis,
     /// Is the last axis one of key positions?
     pub over_keys: bool,

@@ -5,43 +5,17 @@
 
 mod along;
 mod budget;
+mod shape;
 mod shares;
 
 pub use along::{Along, Axis};
 pub use budget::{Budget, Noise, Scale, ulp};
+pub use shape::Shape;
 pub use shares::Shares;
 
 use candle_core::{CpuStorage, DType, Storage, Tensor};
 
 use crate::Result;
-
-/// How a site lies in memory, as the model hands it over and as truth is stored.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Shape {
-    /// Rows of the batch.
-    pub batch: usize,
-    /// Query positions.
-    pub queries: usize,
-    /// Heads, where they are an axis of their own: the tensor is then `[batch, heads, queries, width]`,
-    /// otherwise `[batch, queries, width]`.
-    pub heads: Option<usize>,
-    /// Heads that the last axis holds one behind another, as a context does; 1 where it holds none.
-    pub merged: usize,
-    /// The last axis.
-    pub width: usize,
-    /// Is the last axis one of key positions? Then entries of −inf are *barred*.
-    pub over_keys: bool,
-}
-
-impl Shape {
-    /// The dimensions that the tensor must have.
-    pub fn dims(&self) -> Vec<usize> {
-        match self.heads {
-            Some(heads) => vec![self.batch, heads, self.queries, self.width],
-            None => vec![self.batch, self.queries, self.width],
-        }
-    }
-}
 
 /// One row of truth: everything that one position of one batch row has at a site.
 #[derive(Clone, Copy, Debug)]
@@ -188,8 +162,13 @@ impl<'a> Pass<'a> {
                         f64::INFINITY
                     }
                 };
-                let part = head + column * self.shape.merged / self.shape.width;
+                let (part, channel) = self.shape.place(head, column);
                 largest[part] = largest[part].max(ratio);
+                let along = &mut self.difference.along;
+                along.column.see(channel, ratio > 1.0);
+                if self.shape.has_heads() {
+                    along.head.see(part, ratio > 1.0);
+                }
                 self.element(row, head, column, got, want, ratio);
             }
         }
@@ -211,10 +190,6 @@ impl<'a> Pass<'a> {
         difference.elements += 1;
         difference.differing += usize::from(differs);
         difference.ratio = difference.ratio.max(ratio);
-        difference.along.column.see(column, differs);
-        if self.shape.heads.is_some() {
-            difference.along.head.see(head, differs);
-        }
         let is_worst = ratio > self.worst;
         let is_first = differs && difference.first.is_none();
         if is_worst || is_first {

@@ -218,15 +218,17 @@ fn heads_are_told_apart_as_an_axis_and_merged_into_the_last_one() {
     let want = [1.0, 1.0, 1.0, 1.0];
     let budget = Budget { max: 0.5, rms: 10.0 };
     let row = Row { batch: 0, query: 0, position: 7, want: &want, budget };
-    let shares = |heads, merged, dims: &[usize]| {
+    let seen = |heads, merged, dims: &[usize]| {
         let width = if heads == Some(2) { 2 } else { 4 };
         let shape = Shape { batch: 1, queries: 1, heads, merged, width, over_keys: false };
         let got = Tensor::new(&[1f32, 1.0, 1.25, 3.0], &Device::Cpu).unwrap().reshape(dims).unwrap();
-        compare(&got, &shape, &[row], None).unwrap().shares
+        let difference = compare(&got, &shape, &[row], None).unwrap();
+        (difference.shares, difference.along.to_string())
     };
     let both = Shares { heads: 2, places: vec![(0, 7)], of_row: vec![4.0], of_head: vec![0.0, 4.0] };
-    assert_eq!(shares(Some(2), 1, &[1, 2, 1, 2]), both);
-    assert_eq!(shares(None, 2, &[1, 1, 4]), both);
+    let said = "head 0 agrees; channel 0 agrees".to_owned();
+    assert_eq!(seen(Some(2), 1, &[1, 2, 1, 2]), (both.clone(), said.clone()));
+    assert_eq!(seen(None, 2, &[1, 1, 4]), (both.clone(), said));
     let one = Shares { heads: 1, of_head: vec![4.0], ..both };
-    assert_eq!(shares(None, 1, &[1, 1, 4]), one);
+    assert_eq!(seen(None, 1, &[1, 1, 4]), (one, "only channel 3".to_owned()));
 }

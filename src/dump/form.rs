@@ -40,6 +40,8 @@ pub(super) struct Want {
     pub length: usize,
     /// Where heads are an axis.
     pub heads: Option<usize>,
+    /// Heads that the last axis holds one behind another; 1 where it holds none, or they are not known.
+    pub merged: usize,
     /// The last axis.
     pub width: usize,
 }
@@ -48,17 +50,17 @@ impl Want {
     /// What a model of this config makes.
     pub(super) fn of(kind: Kind, config: &Config, batch: usize, length: usize) -> Self {
         let (heads, kv_heads, d) = (config.num_attention_heads, config.num_key_value_heads, config.head_dim);
-        let (heads, width) = match kind {
-            Kind::QRope => (Some(heads), d),
-            Kind::KRope => (Some(kv_heads), d),
-            Kind::Scores | Kind::Probs => (Some(heads), length),
-            Kind::QProj | Kind::Context => (None, config.query_width()),
-            Kind::KProj | Kind::VProj => (None, config.key_width()),
-            Kind::Gate | Kind::Up | Kind::Act => (None, config.intermediate_size),
-            Kind::Logits => (None, config.vocab_size),
-            _ => (None, config.hidden_size),
+        let (heads, merged, width) = match kind {
+            Kind::QRope => (Some(heads), 1, d),
+            Kind::KRope => (Some(kv_heads), 1, d),
+            Kind::Scores | Kind::Probs => (Some(heads), 1, length),
+            Kind::QProj | Kind::Context => (None, heads, config.query_width()),
+            Kind::KProj | Kind::VProj => (None, kv_heads, config.key_width()),
+            Kind::Gate | Kind::Up | Kind::Act => (None, 1, config.intermediate_size),
+            Kind::Logits => (None, 1, config.vocab_size),
+            _ => (None, 1, config.hidden_size),
         };
-        Self { batch, length, heads, width }
+        Self { batch, length, heads, merged, width }
     }
 
     /// `[b, heads, s, width]` or `[b, s, width]`.
@@ -128,7 +130,7 @@ pub(super) fn canonical(
                     queries: want.length - first,
                     heads: want.heads,
                     width: want.width,
-                    merged: 1,
+                    merged: want.merged,
                     over_keys: site.kind.over_keys(),
                 };
                 return Ok(Ok(Held { site, tensor: turned, first, layout, shape }));

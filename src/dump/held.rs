@@ -35,7 +35,7 @@ impl Dump {
     fn as_it_is(&self, kind: Kind, shape: &[usize]) -> Want {
         let width = if kind.over_keys() { self.length() } else { shape.last().copied().unwrap_or(1) };
         let heads = kind.by_head().then(|| shape.len().checked_sub(3).map_or(1, |axis| shape[axis]));
-        Want { batch: self.ids.len(), length: self.length(), heads, width }
+        Want { batch: self.ids.len(), length: self.length(), heads, merged: 1, width }
     }
 
     fn layout(&self, kind: Kind, form: Form, head_dim: Option<usize>) -> Layout {

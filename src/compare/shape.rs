@@ -1,0 +1,71 @@
+//! How a compared tensor lies, and where its heads are in it.
+
+/// How a site lies in memory, as the model hands it over and as truth is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shape {
+    /// Rows of the batch.
+    pub batch: usize,
+    /// Query positions.
+    pub queries: usize,
+    /// Heads, where they are an axis of their own: the tensor is then `[batch, heads, queries, width]`,
+    /// otherwise `[batch, queries, width]`.
+    pub heads: Option<usize>,
+    /// Heads that the last axis holds one behind another, as a context does; 1 where it holds none.
+    pub merged: usize,
+    /// The last axis.
+    pub width: usize,
+    /// Is the last axis one of key positions? Then entries of −inf are *barred*.
+    pub over_keys: bool,
+}
+
+impl Shape {
+    /// The dimensions that the tensor must have.
+    pub fn dims(&self) -> Vec<usize> {
+        match self.heads {
+            Some(heads) => vec![self.batch, heads, self.queries, self.width],
+            None => vec![self.batch, self.queries, self.width],
+        }
+    }
+
+    /// Does it hold heads, as an axis or merged?
+    pub(super) fn has_heads(&self) -> bool {
+        self.heads.is_some() || self.merged > 1
+    }
+
+    /// The head that an element lies in, and its column there; `head` is its place on the axis of heads, else 0.
+    pub(super) fn place(&self, head: usize, column: usize) -> (usize, usize) {
+        let part = column * self.merged / self.width;
+        (head + part, column - part * self.width / self.merged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::no_heads(None, 1, 6, vec![2, 3, 6], false, (0, 5))]
+    #[case::an_axis_of_them(Some(4), 1, 6, vec![2, 4, 3, 6], true, (0, 5))]
+    #[case::merged(None, 3, 6, vec![2, 3, 6], true, (2, 1))]
+    #[case::one_axis_of_one(Some(1), 1, 6, vec![2, 1, 3, 6], true, (0, 5))]
+    fn heads_are_an_axis_or_parts_of_the_last_one(
+        #[case] heads: Option<usize>,
+        #[case] merged: usize,
+        #[case] width: usize,
+        #[case] dims: Vec<usize>,
+        #[case] has_heads: bool,
+        #[case] last: (usize, usize),
+    ) {
+        let shape = Shape { batch: 2, queries: 3, heads, merged, width, over_keys: false };
+        assert_eq!((shape.dims(), shape.has_heads()), (dims, has_heads));
+        assert_eq!((shape.place(0, 0), shape.place(0, width - 1)), ((0, 0), last));
+    }
+
+    #[test]
+    fn the_axis_of_heads_counts_first() {
+        let shape = Shape { batch: 1, queries: 1, heads: Some(4), merged: 1, width: 6, over_keys: true };
+        assert_eq!(shape.place(3, 5), (3, 5));
+    }
+}
