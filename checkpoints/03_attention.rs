@@ -41,6 +41,7 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         "storage-offset",
         "missing-barrier",
         "pads-visible",
+        "softmax-half",
         "cache-kept",
     ],
 };

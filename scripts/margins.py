@@ -8,7 +8,7 @@
 import re
 import sys
 
-ROW = re.compile(r"^ {0,2}(?P<number>\d*) +(?P<name>[a-z][a-z0-9-]+) +(?P<rest>\S.*)$")
+ROW = re.compile(r"^ {0,2}(?P<number>\d+) +(?P<name>[a-z][a-z0-9-]+) +(?P<rest>\S.*)$")
 RESULT = re.compile(r"(?P<margin>1e-?\d+|inf|exact|green)\s+(?P<named>rank \d+|-)")
 
 
@@ -36,7 +36,7 @@ def rows(paths):
 def main():
     runs = [(title, *rows(path)) for title, _, path in (arg.rpartition("=") for arg in sys.argv[1:])]
     names = {name: row[0] for _, found, _ in runs for name, row in found.items()}
-    ordered = sorted(names, key=lambda name: int(names[name] or 99))
+    ordered = sorted(names, key=lambda name: int(names[name]))
     print("# By how much each mistake shows\n")
     print("The worst error of each planted mistake at its best site, in budgets, to a power of ten: 1 is what an")
     print("honest run may reach, 10 what is demanded in f32. `inf`: a value is not finite, or a barred one is")

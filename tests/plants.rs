@@ -39,7 +39,7 @@ fn drive(port: &mut dyn Port, vocab: usize, plant: &Plant) -> rbees_check::Resul
     let long = Input::single(&ids, 0);
     let pieces = vec![(&whole, 0..4), (&whole, 4..8), (&whole, 8..9)];
     let mut sequences = vec![vec![(&whole, 0..9)], pieces, vec![(&whole, 0..9)], vec![(&batch, 0..5)]];
-    sequences.extend((plant.reach > 0).then(|| vec![(&long, 0..300)]));
+    sequences.extend(((plant.reach)(DType::F32) > 0).then(|| vec![(&long, 0..300)]));
     let (mut taps, mut logits) = (Vec::new(), Vec::new());
     for windows in sequences {
         port.begin();

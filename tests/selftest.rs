@@ -16,7 +16,7 @@ use rstest::rstest;
 
 /// The checkpoints in whose own stage the mistake is made.
 fn stages(plant: &Plant) -> Vec<&'static Checkpoint> {
-    let at = mistakes::find(plant.name).map_or(plant.red, |mistake| mistake.at);
+    let at = mistakes::find(plant.name).unwrap().at;
     checkpoints::ALL.into_iter().filter(|c| at.contains(&c.id) && plant.red.contains(&c.id)).collect()
 }
 
@@ -100,6 +100,19 @@ fn mistakes_stay_red_in_other_arithmetic(
     }
 }
 
+/// In bf16 a sum of 700 probabilities loses some of them, as Candle's own softmax does.
+#[test]
+fn a_softmax_summed_in_bf16_is_named_where_texts_are_long() {
+    let model = models::open("tiny-llama").unwrap();
+    let mut bench = Bench::by(&model, DType::BF16, Matmul::Dense, &["short", "far"]).unwrap();
+    let plant = plants::find("softmax-half").unwrap();
+    let stage = [checkpoints::find("03").unwrap()];
+    let mut by = |case: &str| bench.catch_by(plant, plant.paths, &[case.into()], &stage).unwrap();
+    let (short, far) = (by("short"), by("far"));
+    assert!(short.paths.iter().all(|on| on.red.is_empty()));
+    assert!(far.paths.iter().all(|on| on.red.contains("03")) && far.named());
+}
+
 #[test]
 fn an_unknown_mistake_is_answered_with_the_one_that_was_meant() {
     let output = Command::new(env!("CARGO_BIN_EXE_rbees-check"))
@@ -161,7 +174,7 @@ fn every_mistake_is_listed_by_some_stage() {
 
 #[test]
 fn a_planted_mistake_is_listed_where_it_turns_red_first() {
-    for plant in plants::all().filter(|plant| mistakes::find(plant.name).is_some()) {
+    for plant in plants::all() {
         let Some(first) = checkpoints::ALL.iter().find(|checkpoint| plant.red.contains(&checkpoint.id))
         else {
             continue;
@@ -180,8 +193,7 @@ fn stored_margins_are_of_all_mistakes_and_far_past_their_budgets() {
     let (head, rows) = table.split_first().unwrap();
     assert_eq!(head[3..7], ["f32", "bf16", "f16", "SmolLM2 f32"]);
     let listed: Vec<&str> = rows.iter().map(|row| row[2]).collect();
-    let others = plants::all().map(|plant| plant.name).filter(|name| mistakes::find(name).is_none());
-    let expected: Vec<&str> = mistakes::all().map(|mistake| mistake.name).chain(others).collect();
+    let expected: Vec<&str> = mistakes::all().map(|mistake| mistake.name).collect();
     assert_eq!(listed, expected);
     for row in rows {
         for margin in [row[3], row[6]] {

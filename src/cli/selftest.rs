@@ -2,9 +2,9 @@
 
 use clap::Args;
 use rbees_check::model::{self, Attention};
-use rbees_check::plants::{self, Standing};
+use rbees_check::plants::Standing;
 use rbees_check::selftest::{self, Bench, Tally};
-use rbees_check::{Error, Result, models};
+use rbees_check::{Error, Result, mistakes, models};
 
 use super::paint::{self, Out};
 use super::progress::Progress;
@@ -46,7 +46,7 @@ impl Selftest {
         let mut tally = Tally::default();
         let asked =
             |name: &str| self.only.is_empty() || self.only.iter().any(|only| only.eq_ignore_ascii_case(name));
-        for row in bench.rows().into_iter().filter(|row| asked(row.name)) {
+        for row in bench.rows().into_iter().filter(|row| asked(row.mistake.name)) {
             let result = match row.standing {
                 Standing::NotHere(_) => None,
                 Standing::Planted(plant) => {
@@ -75,13 +75,12 @@ fn ending(tally: &Tally) -> Ending {
     }
 }
 
-/// Can it be planted at all?
+/// Is it in the catalogue?
 fn known(name: &str) -> Result<()> {
-    let all = || plants::all().map(|plant| plant.name);
-    if plants::find(name).is_some() || rbees_check::mistakes::find(name).is_some() {
+    if mistakes::find(name).is_some() {
         return Ok(());
     }
-    let hint = nearest(name, all())
+    let hint = nearest(name, mistakes::all().map(|mistake| mistake.name))
         .map_or("`rbees-check list` names them all".into(), |meant| format!("did you mean `{meant}`?"));
     Err(Error::input(format!("--only {name}: no such mistake"), hint))
 }
@@ -90,7 +89,7 @@ fn known(name: &str) -> Result<()> {
 mod tests {
     use candle_core::DType;
     use rbees_check::checkpoints;
-    use rbees_check::plants::Plant;
+    use rbees_check::plants::{self, Plant};
 
     use super::*;
 

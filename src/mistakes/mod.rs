@@ -8,6 +8,7 @@ mod attention;
 mod driving;
 mod kernels;
 mod layers;
+mod precision;
 mod rotation;
 
 /// One row of the catalogue.
@@ -45,7 +46,9 @@ pub enum Kind {
 
 /// Every row, in order.
 pub fn all() -> impl Iterator<Item = &'static Mistake> {
-    [rotation::ROWS, attention::ROWS, layers::ROWS, kernels::ROWS, driving::ROWS].into_iter().flatten()
+    [rotation::ROWS, attention::ROWS, layers::ROWS, kernels::ROWS, driving::ROWS, precision::ROWS]
+        .into_iter()
+        .flatten()
 }
 
 /// The row that `name` means, upper or lower case.
@@ -65,14 +68,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_numbered_from_1_to_42() {
-        assert!(all().map(|mistake| mistake.number).eq(1..=42));
+    fn rows_are_numbered_from_1_to_43() {
+        assert!(all().map(|mistake| mistake.number).eq(1..=43));
     }
 
     #[test]
     fn names_are_words_joined_by_hyphens_and_each_its_own() {
         let names: BTreeSet<&str> = all().map(|mistake| mistake.name).collect();
-        assert_eq!(names.len(), 42);
+        assert_eq!(names.len(), 43);
         let plain =
             |name: &&str| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
         assert!(names.iter().all(plain));

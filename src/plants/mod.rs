@@ -32,7 +32,7 @@ use crate::model::Attention;
 
 /// A mistake made for real, and what must be seen of it.
 pub struct Plant {
-    /// The mistake's name in the catalogue, or one of its own beside it.
+    /// The mistake's name in the catalogue.
     pub name: &'static str,
     /// What is done to a sound model.
     pub does: &'static str,
@@ -48,8 +48,8 @@ pub struct Plant {
     pub unseen: &'static [(DType, &'static str)],
     /// The first site that it alters, on plain attention; none if it alters no tensor.
     pub first: Option<&'static str>,
-    /// Positions that a case must have before it shows.
-    pub reach: usize,
+    /// Positions that a case must have before it shows in this dtype.
+    pub reach: fn(DType) -> usize,
     /// Can this model and its cases show it? If not, what they lack.
     pub shows: fn(&Setting<'_>) -> Result<(), String>,
 }
@@ -67,7 +67,7 @@ const PLANT: Plant = Plant {
     may: (&[], ""),
     unseen: &[],
     first: None,
-    reach: 0,
+    reach: |_| 0,
     shows: |_| Ok(()),
 };
 
@@ -85,7 +85,7 @@ impl Plant {
     }
 }
 
-/// Every plant, in the order of the catalogue; those without a row of their own come last.
+/// Every plant, in the order of the catalogue.
 pub fn all() -> impl Iterator<Item = &'static Plant> {
     let families = [
         rotation::PLANTS,
@@ -98,7 +98,7 @@ pub fn all() -> impl Iterator<Item = &'static Plant> {
         softmax::PLANTS,
     ];
     let mut plants: Vec<&Plant> = families.into_iter().flatten().collect();
-    plants.sort_by_key(|plant| crate::mistakes::find(plant.name).map_or(u8::MAX, |mistake| mistake.number));
+    plants.sort_by_key(|plant| crate::mistakes::find(plant.name).map(|mistake| mistake.number));
     plants.into_iter()
 }
 

@@ -38,10 +38,8 @@ pub struct Bench<'a> {
 
 /// One line of the self-test.
 pub struct Row {
-    /// The row of the catalogue, if it is one.
-    pub mistake: Option<&'static Mistake>,
-    /// The name of the mistake, or of the plant that has no row.
-    pub name: &'static str,
+    /// The row of the catalogue.
+    pub mistake: &'static Mistake,
     /// Where it stands on this model.
     pub standing: Standing,
 }
@@ -101,24 +99,12 @@ impl<'a> Bench<'a> {
         Setting { config: &self.llama.config, cases: &self.cases, dtype: self.dtype(), matmul }
     }
 
-    /// Every row of the catalogue and where it stands here, then the plants without a row.
+    /// Every row of the catalogue and where it stands here.
     pub fn rows(&self) -> Vec<Row> {
         let setting = self.setting();
-        let of_catalogue = mistakes::all().map(|mistake| Row {
-            mistake: Some(mistake),
-            name: mistake.name,
-            standing: plants::standing(mistake, &setting),
-        });
-        let others = plants::all().filter(|plant| mistakes::find(plant.name).is_none());
-        let others = others.map(|plant| Row {
-            mistake: None,
-            name: plant.name,
-            standing: match (plant.shows)(&setting) {
-                Ok(()) => Standing::Planted(plant),
-                Err(why) => Standing::NotHere(why),
-            },
-        });
-        of_catalogue.chain(others).collect()
+        mistakes::all()
+            .map(|mistake| Row { mistake, standing: plants::standing(mistake, &setting) })
+            .collect()
     }
 
     /// The sound model on `path`.
@@ -155,7 +141,8 @@ impl<'a> Bench<'a> {
         let near = |case: &Reference| (2..=SHORT).contains(&case.length());
         let text = shortest(&|case| near(case) && case.batch() == 1);
         let batch = shortest(&|case| near(case) && case.batch() > 1);
-        let far = shortest(&|case| plant.reach > SHORT && case.length() >= plant.reach);
+        let reach = (plant.reach)(self.dtype());
+        let far = shortest(&|case| reach > SHORT && case.length() >= reach);
         [text, batch, far].into_iter().flatten().map(|case| case.manifest.case.clone()).collect()
     }
 

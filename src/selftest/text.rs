@@ -12,8 +12,7 @@ pub fn matrix() -> String {
 
 /// `1  rope-pairing … ·   ·   ·   X   …   1e5      rope-pairing`, or why it is not here.
 pub fn line(row: &Row, caught: Option<&Caught>) -> String {
-    let number = row.mistake.map_or(String::new(), |mistake| mistake.number.to_string());
-    let head = format!("{number:>3}  {:<19}", row.name);
+    let head = format!("{:>3}  {:<19}", row.mistake.number, row.mistake.name);
     match (&row.standing, caught) {
         (Standing::NotHere(why), _) => format!("{head} not here: {why}"),
         (Standing::Planted(_), None) => format!("{head} not run"),

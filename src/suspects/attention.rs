@@ -5,6 +5,7 @@ use super::fit::ANY;
 use super::masks::{self, Leaks, Sees};
 use super::misread::{self, Misread};
 use super::search::{Turned, Twist, search};
+use super::soft::{self, Soft};
 use super::{Diagnosis, Evidence};
 use crate::Result;
 use crate::oracle::{Heads, Rows, Slots, context, scores, softmax};
@@ -21,13 +22,16 @@ pub(super) struct Attend {
     pub sees: Sees,
     /// What a barred score is in the sum of the softmax: 0, or e^0 for padding, or for all.
     pub leaks: Leaks,
+    /// What the softmax computes in.
+    pub soft: Option<Soft>,
     /// How keys and values are read.
     pub misread: Option<Misread>,
 }
 
-const TWISTS: [Twist<Attend>; 5] = [
+const TWISTS: [Twist<Attend>; 6] = [
     Twist { mistake: "mask-missing", fingerprint: |_| false, turn: masks::masks, pairs: true },
     Twist { mistake: "pads-visible", fingerprint: |_| false, turn: masks::leaks, pairs: false },
+    Twist { mistake: "softmax-half", fingerprint: soft::sums_are_off, turn: soft::half, pairs: false },
     Twist { mistake: "storage-offset", fingerprint: |_| false, turn: misread::misread, pairs: false },
     Twist { mistake: "head-map", fingerprint: |_| false, turn: head_map, pairs: true },
     Twist { mistake: "attention-scale", fingerprint: |_| false, turn: scale, pairs: true },
@@ -41,7 +45,8 @@ pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
         return Ok(Diagnosis::default());
     }
     let heads = Heads::grouped(n, kv, d);
-    let honest = Attend { values: heads.clone(), heads, sees: Sees::Past, leaks: Leaks::None, misread: None };
+    let values = heads.clone();
+    let honest = Attend { values, heads, sees: Sees::Past, leaks: Leaks::None, soft: None, misread: None };
     search(e, &honest, run, &TWISTS)
 }
 
@@ -63,14 +68,14 @@ fn compute(e: &Evidence<'_>, choice: &Attend) -> Option<Rows> {
     let batch = e.tokens.batch();
     match e.site.kind {
         Kind::Scores => masked(e, choice),
-        Kind::Probs => Some(probs(e, &e.fed(e.beside(Kind::Scores))?, choice.leaks)),
+        Kind::Probs => Some(probs(e, &e.fed(e.beside(Kind::Scores))?, choice)),
         _ => {
             let (mut v, slots) = cached(e, Kind::VProj, choice, choice.values.head_dim)?;
             if choice.leaks != Leaks::None {
                 without_pads(e, &mut v, &slots);
             }
             let probs = match fused(e) {
-                true => probs(e, &masked(e, choice).filter(known)?, choice.leaks),
+                true => probs(e, &masked(e, choice).filter(known)?, choice),
                 false => e.fed(e.beside(Kind::Probs))?,
             };
             Some(context(&probs, &v, &batch, &slots, &choice.values))
@@ -125,8 +130,11 @@ fn masked(e: &Evidence<'_>, choice: &Attend) -> Option<Rows> {
 }
 
 /// Softmax; with leaks, barred entries count e^0 in its sum and are gone behind it.
-fn probs(e: &Evidence<'_>, scores: &Rows, leaks: Leaks) -> Rows {
+fn probs(e: &Evidence<'_>, scores: &Rows, &Attend { leaks, soft, .. }: &Attend) -> Rows {
     let t = scores.width / e.config().num_attention_heads;
+    if let Some(soft) = soft {
+        return soft.max(scores, t);
+    }
     if leaks == Leaks::None {
         let mut probs = softmax(scores, t);
         // What sees nothing is 0 / 0 to a plain softmax.

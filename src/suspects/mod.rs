@@ -21,6 +21,7 @@ mod rope;
 mod rope_solve;
 mod rows_elsewhere;
 mod search;
+mod soft;
 pub mod tensors;
 pub mod tokens;
 

@@ -1,0 +1,92 @@
+//! The softmax in half precision.
+
+use candle_core::DType;
+
+use super::attention::{Attend, fused};
+use super::search::Turned;
+use super::{Evidence, round};
+use crate::Result;
+use crate::oracle::Rows;
+use crate::probe::Kind;
+
+/// A softmax whose every step is rounded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Soft {
+    /// What it is rounded to.
+    dtype: DType,
+    /// Is the sum rounded after each term, one behind the other, or once?
+    terms: bool,
+}
+
+impl Soft {
+    /// e^(x − max) / Σ e^(x − max) along each run of `slots` entries, `[queries, heads * slots]` → the same.
+    pub fn max(self, scores: &Rows, slots: usize) -> Rows {
+        let round = |v: f64| round(v, self.dtype);
+        let mut probs = scores.clone();
+        for run in probs.values.chunks_exact_mut(slots) {
+            run.iter_mut().for_each(|x| *x = round(*x));
+            let largest = run.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            run.iter_mut().for_each(|x| *x = round(round(*x - largest).exp()));
+            let sum = match self.terms {
+                true => run.iter().fold(0.0, |sum, x| round(sum + x)),
+                false => round(run.iter().sum::<f64>()),
+            };
+            run.iter_mut().for_each(|x| *x = round(*x / sum));
+        }
+        probs
+    }
+}
+
+/// Does a run of finite probabilities sum to something else than 1?
+pub(super) fn sums_are_off(e: &Evidence<'_>) -> bool {
+    let slots = e.got.width / e.config().num_attention_heads;
+    let off = |sum: f64| sum.is_finite() && (sum - 1.0).abs() > 1e-3;
+    e.site.kind == Kind::Probs && e.got.values.chunks_exact(slots.max(1)).any(|run| off(run.iter().sum()))
+}
+
+/// Every way of doing it in half precision.
+pub(super) fn half(e: &Evidence<'_>, choice: &Attend) -> Result<Vec<Turned<Attend>>> {
+    if e.site.kind != Kind::Probs && !fused(e) {
+        return Ok(vec![]);
+    }
+    let fix = "go to f32 before the softmax, and back behind it";
+    let mut turned = Vec::new();
+    for dtype in [DType::BF16, DType::F16] {
+        for terms in [true, false] {
+            let how = if terms { "sum the softmax term by term" } else { "compute the softmax" };
+            let says = format!("you {how} in {}: its probabilities do not sum to 1", dtype.as_str());
+            let knobs = Attend { soft: Some(Soft { dtype, terms }), ..choice.clone() };
+            turned.push(Turned::new(knobs, says, fix).rounding(dtype));
+        }
+    }
+    Ok(turned)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    /// Equal scores: the sum stops growing where adding 1 no longer changes it.
+    #[rstest]
+    #[case::bf16_counts_to_256(DType::BF16, 512, true, 2.0)]
+    #[case::f16_counts_to_2048(DType::F16, 4096, true, 2.0)]
+    #[case::so_far_it_counts(DType::F16, 2048, true, 1.0)]
+    #[case::rounded_once(DType::BF16, 512, false, 1.0)]
+    fn probabilities_sum_to(
+        #[case] dtype: DType,
+        #[case] slots: usize,
+        #[case] terms: bool,
+        #[case] sum: f64,
+    ) {
+        let probs = Soft { dtype, terms }.max(&Rows::new(2 * slots, vec![3.0; 2 * slots]), slots);
+        assert_eq!(probs.values.iter().sum::<f64>(), 2.0 * sum);
+    }
+
+    #[test]
+    fn what_is_barred_has_no_probability() {
+        let scores = Rows::new(3, vec![0.0, f64::NEG_INFINITY, 0.0]);
+        assert_eq!(Soft { dtype: DType::BF16, terms: true }.max(&scores, 3).values, [0.5, 0.0, 0.5]);
+    }
+}
