@@ -19,13 +19,17 @@ const PROMPT: [u32; 6] = [5, 99, 7, 300, 12, 8];
 
 /// Everything that a port with this plant computes.
 fn planted(model: &str, plant: &str) -> Arrays {
+    planted_in(DType::F32, model, plant, &PROMPT)
+}
+
+fn planted_in(dtype: DType, model: &str, plant: &str, prompt: &[u32]) -> Arrays {
     let model = models::open(model).unwrap();
-    let llama = Llama::load(&model.weights, &Device::Cpu, DType::F32, Attention::Plain).unwrap();
+    let llama = Llama::load(&model.weights, &Device::Cpu, dtype, Attention::Plain).unwrap();
     let mut port = (plants::find(plant).unwrap().make)(&Sound { model: &model, llama: &llama }).unwrap().port;
     let mut recorded = Recorded::default();
     port.begin();
-    port.forward(&Input::single(&PROMPT, 0), &mut recorded).unwrap();
-    with_ids(recorded.0, &PROMPT)
+    port.forward(&Input::single(prompt, 0), &mut recorded).unwrap();
+    with_ids(recorded.0, prompt)
 }
 
 /// What is said of these sites alone.
@@ -62,6 +66,23 @@ fn a_mistake_is_named_from_the_logits_alone(
     let text = told(planted("tiny-llama", plant), &["lm_head"], "tiny-llama");
     assert_eq!(named(&text), [plant], "{text}");
     assert!(text.contains("lm_head, by one of 71 operations, model.embed_tokens to lm_head"), "{text}");
+}
+
+/// Candle's own softmax on bf16 scores, between rotated queries and keys and their context.
+#[test]
+fn a_softmax_summed_in_bf16_is_named_from_queries_keys_and_context() {
+    let prompt: Vec<u32> = (0..600).map(|i| (i * 7 + 3) % 512).collect();
+    let arrays = planted_in(DType::BF16, "tiny-llama", "softmax-half", &prompt);
+    let sites = [
+        "model.layers.0.self_attn.q_rope",
+        "model.layers.0.self_attn.k_rope",
+        "model.layers.0.self_attn.context",
+        "model.layers.0",
+        "lm_head",
+    ];
+    let text = told(arrays, &sites, "tiny-llama");
+    assert_eq!(named(&text), ["softmax-half"], "{text}");
+    assert!(text.contains("you sum the softmax term by term in bf16"), "{text}");
 }
 
 #[test]

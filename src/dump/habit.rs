@@ -1,10 +1,12 @@
 //! What a port does otherwise than Llama wherever it can: the mistakes that are tried where several
 //! operations lie between what was recorded, and none of them is seen alone.
 
+use candle_core::DType;
+
 use crate::mistakes;
 use crate::oracle::Pairing;
 use crate::probe::Kind;
-use crate::suspects::Evidence;
+use crate::suspects::{Evidence, HalfSoftmax};
 
 /// One thing done otherwise, in every operation that does it.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +29,8 @@ pub(super) enum Habit {
     Scale(f64),
     /// Every token sees the future too.
     Future,
+    /// The softmax is summed in half precision.
+    Softmax(HalfSoftmax),
     /// silu(up) · gate.
     Swapped,
     /// The weights of this kind of site, transposed or read so.
@@ -52,6 +56,7 @@ impl Habit {
             Self::Theta(_) | Self::Pairs(_) | Self::Shift(_) => matches!(kind, Kind::QRope | Kind::KRope),
             Self::LooksAt(_) => matches!(kind, Kind::Scores | Kind::Context),
             Self::Scale(_) | Self::Future => kind == Kind::Scores,
+            Self::Softmax(_) => kind == Kind::Probs,
             Self::Swapped => kind == Kind::Act,
             Self::Transposed(other) => kind == *other,
         }
@@ -121,6 +126,13 @@ pub(super) fn all(e: &Evidence<'_>) -> Vec<Tried> {
     }
     let says = "you see the future: no causal mask";
     all.push(tried("mask-missing", Habit::Future, says.into()));
+    for dtype in [DType::BF16, DType::F16] {
+        let says = format!(
+            "you sum the softmax term by term in {}: its probabilities do not sum to 1",
+            dtype.as_str()
+        );
+        all.push(tried("softmax-half", Habit::Softmax(HalfSoftmax { dtype, terms: true }), says));
+    }
     all.push(tried(
         "gate-up-swapped",
         Habit::Swapped,

@@ -74,7 +74,10 @@ impl<'a> Machine<'a> {
             (Kind::InputNorm | Kind::PostNorm | Kind::FinalNorm, [x]) => self.norm(site, x)?,
             (Kind::QRope | Kind::KRope, [x]) => self.config.map(|config| self.rotated(config, x)),
             (Kind::Scores, [q, k]) => self.config.map(|config| self.scores(config, q, k)),
-            (Kind::Probs, [x]) => Some(softmax(&x.rows, self.tokens.length)),
+            (Kind::Probs, [x]) => Some(match self.habit {
+                Some(Habit::Softmax(half)) => half.of(&x.rows, self.tokens.length),
+                _ => softmax(&x.rows, self.tokens.length),
+            }),
             (Kind::Context, [probs, v]) => self.config.map(|config| self.context(config, probs, v)),
             (Kind::PostNormInput | Kind::Block, [x, branch]) => {
                 together(x, branch).then(|| residual(&x.rows, &branch.rows))

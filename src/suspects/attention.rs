@@ -5,7 +5,7 @@ use super::fit::ANY;
 use super::masks::{self, Leaks, Sees};
 use super::misread::{self, Misread};
 use super::search::{Turned, Twist, search};
-use super::soft::{self, Soft};
+use super::soft::{self, HalfSoftmax};
 use super::{Diagnosis, Evidence};
 use crate::Result;
 use crate::oracle::{Heads, Rows, Slots, context, scores, softmax};
@@ -23,7 +23,7 @@ pub(super) struct Attend {
     /// What a barred score is in the sum of the softmax: 0, or e^0 for padding, or for all.
     pub leaks: Leaks,
     /// What the softmax computes in.
-    pub soft: Option<Soft>,
+    pub soft: Option<HalfSoftmax>,
     /// How keys and values are read.
     pub misread: Option<Misread>,
 }
@@ -133,7 +133,7 @@ fn masked(e: &Evidence<'_>, choice: &Attend) -> Option<Rows> {
 fn probs(e: &Evidence<'_>, scores: &Rows, &Attend { leaks, soft, .. }: &Attend) -> Rows {
     let t = scores.width / e.config().num_attention_heads;
     if let Some(soft) = soft {
-        return soft.max(scores, t);
+        return soft.of(scores, t);
     }
     if leaks == Leaks::None {
         let mut probs = softmax(scores, t);

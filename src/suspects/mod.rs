@@ -28,6 +28,7 @@ pub mod tokens;
 pub use evidence::{Evidence, Stored, key_in, round};
 pub use fit::{Estimate, Fit, fit};
 pub use search::{Theory, decide};
+pub use soft::HalfSoftmax;
 
 use crate::Result;
 use crate::probe::Kind;

@@ -11,16 +11,16 @@ use crate::probe::Kind;
 
 /// A softmax whose every step is rounded.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Soft {
+pub struct HalfSoftmax {
     /// What it is rounded to.
-    dtype: DType,
+    pub dtype: DType,
     /// Is the sum rounded after each term, one behind the other, or once?
-    terms: bool,
+    pub terms: bool,
 }
 
-impl Soft {
+impl HalfSoftmax {
     /// e^(x − max) / Σ e^(x − max) along each run of `slots` entries, `[queries, heads * slots]` → the same.
-    pub fn max(self, scores: &Rows, slots: usize) -> Rows {
+    pub fn of(self, scores: &Rows, slots: usize) -> Rows {
         let round = |v: f64| round(v, self.dtype);
         let mut probs = scores.clone();
         for run in probs.values.chunks_exact_mut(slots) {
@@ -55,7 +55,7 @@ pub(super) fn half(e: &Evidence<'_>, choice: &Attend) -> Result<Vec<Turned<Atten
         for terms in [true, false] {
             let how = if terms { "sum the softmax term by term" } else { "compute the softmax" };
             let says = format!("you {how} in {}: its probabilities do not sum to 1", dtype.as_str());
-            let knobs = Attend { soft: Some(Soft { dtype, terms }), ..choice.clone() };
+            let knobs = Attend { soft: Some(HalfSoftmax { dtype, terms }), ..choice.clone() };
             turned.push(Turned::new(knobs, says, fix).rounding(dtype));
         }
     }
@@ -80,13 +80,13 @@ mod tests {
         #[case] terms: bool,
         #[case] sum: f64,
     ) {
-        let probs = Soft { dtype, terms }.max(&Rows::new(2 * slots, vec![3.0; 2 * slots]), slots);
+        let probs = HalfSoftmax { dtype, terms }.of(&Rows::new(2 * slots, vec![3.0; 2 * slots]), slots);
         assert_eq!(probs.values.iter().sum::<f64>(), 2.0 * sum);
     }
 
     #[test]
     fn what_is_barred_has_no_probability() {
         let scores = Rows::new(3, vec![0.0, f64::NEG_INFINITY, 0.0]);
-        assert_eq!(Soft { dtype: DType::BF16, terms: true }.max(&scores, 3).values, [0.5, 0.0, 0.5]);
+        assert_eq!(HalfSoftmax { dtype: DType::BF16, terms: true }.of(&scores, 3).values, [0.5, 0.0, 0.5]);
     }
 }
