@@ -164,12 +164,8 @@ impl<'a> Pass<'a> {
                 };
                 let (part, channel) = self.shape.place(head, column);
                 largest[part] = largest[part].max(ratio);
-                let along = &mut self.difference.along;
-                along.column.see(channel, ratio > 1.0);
-                if self.shape.has_heads() {
-                    along.head.see(part, ratio > 1.0);
-                }
-                self.element(row, head, column, got, want, ratio);
+                self.count(part, channel, ratio > 1.0);
+                self.keep(row, head, column, got, want, ratio);
             }
         }
         let rms = share((squares / finite.max(1) as f64).sqrt(), row.budget.rms);
@@ -184,14 +180,23 @@ impl<'a> Pass<'a> {
         if self.shape.over_keys && got <= self.barred_below { f64::NEG_INFINITY } else { got }
     }
 
-    fn element(&mut self, row: &Row<'_>, head: usize, column: usize, got: f64, want: f64, ratio: f64) {
-        let differs = ratio > 1.0;
+    /// One more element, in head `part` if there are heads.
+    fn count(&mut self, part: usize, channel: usize, differs: bool) {
         let difference = &mut self.difference;
         difference.elements += 1;
         difference.differing += usize::from(differs);
+        difference.along.column.see(channel, differs);
+        if self.shape.has_heads() {
+            difference.along.head.see(part, differs);
+        }
+    }
+
+    /// Keeps the element, which was just counted, if it is the worst so far, or the first that differs.
+    fn keep(&mut self, row: &Row<'_>, head: usize, column: usize, got: f64, want: f64, ratio: f64) {
+        let difference = &mut self.difference;
         difference.ratio = difference.ratio.max(ratio);
         let is_worst = ratio > self.worst;
-        let is_first = differs && difference.first.is_none();
+        let is_first = difference.differing > 0 && difference.first.is_none();
         if is_worst || is_first {
             let index = match self.shape.heads {
                 Some(_) => vec![row.batch, head, row.position, column],
