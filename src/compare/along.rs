@@ -72,6 +72,8 @@ pub struct Along {
     pub column: Axis,
     /// Is the last axis one of key positions?
     pub over_keys: bool,
+    /// Do elements i and i + half of the last axis turn together, as in rotated queries and keys?
+    pub paired: bool,
 }
 
 impl Along {
@@ -80,8 +82,7 @@ impl Along {
     fn pairs(&self) -> Option<Axis> {
         let Axis { compared, differs } = &self.column;
         let half = differs.len() / 2;
-        let heads = !self.over_keys && !self.head.compared.is_empty();
-        let alike = heads && differs[..half] == differs[half..];
+        let alike = self.paired && differs[..half] == differs[half..];
         alike.then(|| Axis { compared: compared[..half].into(), differs: differs[..half].into() })
     }
 }
@@ -130,7 +131,7 @@ mod tests {
 
     /// Two heads of eight columns, the second head wrong at these.
     fn along(over_keys: bool, bad: &[usize]) -> Along {
-        let mut along = Along { over_keys, ..Along::default() };
+        let mut along = Along { over_keys, paired: !over_keys, ..Along::default() };
         (0..2).for_each(|head| along.head.see(head, head == 1));
         (0..8).for_each(|i| along.column.see(i, bad.contains(&i)));
         along
@@ -145,9 +146,9 @@ mod tests {
     }
 
     #[test]
-    fn keys_do_not_turn_nor_does_what_has_no_heads() {
+    fn keys_do_not_turn_nor_does_what_is_not_rotated() {
         assert_eq!(along(true, &[3, 7]).to_string(), "head 0 agrees; only keys 3 and 7");
-        let merged = Along { head: Axis::default(), ..along(false, &[3, 7]) };
-        assert_eq!(merged.to_string(), "only channels 3 and 7");
+        let merged = Along { paired: false, ..along(false, &[3, 7]) };
+        assert_eq!(merged.to_string(), "head 0 agrees; only channels 3 and 7");
     }
 }

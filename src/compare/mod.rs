@@ -135,7 +135,7 @@ struct Pass<'a> {
 
 impl<'a> Pass<'a> {
     fn new(shape: &'a Shape, barred_below: f64) -> Self {
-        let along = Along { over_keys: shape.over_keys, ..Along::default() };
+        let along = Along { over_keys: shape.over_keys, paired: shape.is_rotated(), ..Along::default() };
         let shares = Shares { heads: shape.heads.unwrap_or(shape.merged), ..Shares::default() };
         let difference = Difference { along, shares, ..Difference::default() };
         Self { shape, barred_below, difference, worst: -1.0 }

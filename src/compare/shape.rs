@@ -32,6 +32,11 @@ impl Shape {
         self.heads.is_some() || self.merged > 1
     }
 
+    /// Queries and keys have heads as an axis once they are rotated, and nothing else but what is over keys has.
+    pub(super) fn is_rotated(&self) -> bool {
+        self.heads.is_some() && !self.over_keys
+    }
+
     /// The head that an element lies in, and its column there; `head` is its place on the axis of heads, else 0.
     pub(super) fn place(&self, head: usize, column: usize) -> (usize, usize) {
         let part = column * self.merged / self.width;

@@ -232,3 +232,23 @@ fn heads_are_told_apart_as_an_axis_and_merged_into_the_last_one() {
     let one = Shares { heads: 1, of_head: vec![4.0], ..both };
     assert_eq!(seen(None, 1, &[1, 1, 4]), (one, "only channel 3".to_owned()));
 }
+
+/// Elements 1 and 3 of the second head's four differ.
+#[rstest]
+#[case::rotated(Some(2), 1, false, "head 0 agrees; pair 0 agrees")]
+#[case::merged(None, 2, false, "head 0 agrees; channels 0 and 2 agree")]
+#[case::over_keys(Some(2), 1, true, "head 0 agrees; keys 0 and 2 agree")]
+fn pairs_are_told_where_they_turn(
+    #[case] heads: Option<usize>,
+    #[case] merged: usize,
+    #[case] over_keys: bool,
+    #[case] said: &str,
+) {
+    let want = [1.0; 8];
+    let row = Row { batch: 0, query: 0, position: 0, want: &want, budget: Budget { max: 0.5, rms: 10.0 } };
+    let width = if heads.is_some() { 4 } else { 8 };
+    let shape = Shape { batch: 1, queries: 1, heads, merged, width, over_keys };
+    let got = Tensor::new(&[1f32, 1.0, 1.0, 1.0, 1.0, 3.0, 1.0, 3.0], &Device::Cpu).unwrap();
+    let got = got.reshape(shape.dims()).unwrap();
+    assert_eq!(compare(&got, &shape, &[row], None).unwrap().along.to_string(), said);
+}

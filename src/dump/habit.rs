@@ -127,11 +127,8 @@ pub(super) fn all(e: &Evidence<'_>) -> Vec<Tried> {
     let says = "you see the future: no causal mask";
     all.push(tried("mask-missing", Habit::Future, says.into()));
     for dtype in [DType::BF16, DType::F16] {
-        let says = format!(
-            "you sum the softmax term by term in {}: its probabilities do not sum to 1",
-            dtype.as_str()
-        );
-        all.push(tried("softmax-half", Habit::Softmax(HalfSoftmax { dtype, terms: true }), says));
+        let half = HalfSoftmax { dtype, terms: true };
+        all.push(tried("softmax-half", Habit::Softmax(half), half.says()));
     }
     all.push(tried(
         "gate-up-swapped",

@@ -35,13 +35,12 @@ impl HalfSoftmax {
         }
         probs
     }
-}
 
-/// Does a run of finite probabilities sum to something else than 1?
-pub(super) fn sums_are_off(e: &Evidence<'_>) -> bool {
-    let slots = e.got.width / e.config().num_attention_heads;
-    let off = |sum: f64| sum.is_finite() && (sum - 1.0).abs() > 1e-3;
-    e.site.kind == Kind::Probs && e.got.values.chunks_exact(slots.max(1)).any(|run| off(run.iter().sum()))
+    /// What a port does that computes so, in the second person.
+    pub fn says(self) -> String {
+        let how = if self.terms { "sum the softmax term by term" } else { "compute the softmax" };
+        format!("you {how} in {}: its probabilities do not sum to 1", self.dtype.as_str())
+    }
 }
 
 /// Every way of doing it in half precision.
@@ -53,10 +52,9 @@ pub(super) fn half(e: &Evidence<'_>, choice: &Attend) -> Result<Vec<Turned<Atten
     let mut turned = Vec::new();
     for dtype in [DType::BF16, DType::F16] {
         for terms in [true, false] {
-            let how = if terms { "sum the softmax term by term" } else { "compute the softmax" };
-            let says = format!("you {how} in {}: its probabilities do not sum to 1", dtype.as_str());
-            let knobs = Attend { soft: Some(HalfSoftmax { dtype, terms }), ..choice.clone() };
-            turned.push(Turned::new(knobs, says, fix).rounding(dtype));
+            let soft = HalfSoftmax { dtype, terms };
+            let knobs = Attend { soft: Some(soft), ..choice.clone() };
+            turned.push(Turned::new(knobs, soft.says(), fix).rounding(dtype));
         }
     }
     Ok(turned)
