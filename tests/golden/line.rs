@@ -1,0 +1,88 @@
+//! A finding as one line: what was decided, and no sentence.
+
+use candle_core::DType;
+use rbees_check::judge::Outcome;
+use rbees_check::report::json;
+use serde_json::Value;
+
+use super::Out;
+
+/// A line a checkpoint, a line a finding below it.
+pub fn outcomes(head: &str, outcomes: &[Outcome], out: Out<'_>) -> std::io::Result<()> {
+    let checkpoints: Vec<json::Checkpoint> = outcomes.iter().map(json::Checkpoint::of).collect();
+    let first = outcomes.iter().flat_map(Outcome::failures).filter_map(|finding| finding.site).min();
+    let first = first.map_or("-".to_owned(), |site| site.to_string());
+    writeln!(out, "{head} first {first}")?;
+    for (checkpoint, outcome) in checkpoints.iter().zip(outcomes) {
+        let named: Vec<&str> = outcome.named().iter().map(|named| named.mistake).collect();
+        writeln!(out, "{head} {} {:?} named {named:?}", checkpoint.id, checkpoint.status)?;
+    }
+    checkpoints.iter().try_for_each(|checkpoint| findings(head, checkpoint, out))
+}
+
+/// A line a finding of a checkpoint in a report.
+pub fn findings(head: &str, checkpoint: &json::Checkpoint, out: Out<'_>) -> std::io::Result<()> {
+    let mut lines: Vec<String> = checkpoint.findings.iter().map(finding).collect();
+    lines.sort();
+    lines.iter().try_for_each(|line| writeln!(out, "{head} {} {line}", checkpoint.id))
+}
+
+fn finding(finding: &json::Finding) -> String {
+    let (case, drive) = (finding.case.as_deref().unwrap_or("-"), finding.drive.as_deref().unwrap_or("-"));
+    let mut verdict = serde_json::to_value(&finding.verdict).expect("a verdict is JSON");
+    // How a law does not hold is a sentence: its numbers are kept.
+    if let Some(how) = verdict.get_mut("how") {
+        let said = how.as_str().map(numbers).unwrap_or_default();
+        *how = Value::from(said);
+    }
+    let mut line =
+        format!("{:?} {case} [{drive}] {verdict} incomparable {}", finding.about, finding.incomparable_rows);
+    if let Some(suspects) = &finding.suspects {
+        for named in &suspects.named {
+            let said = numbers(&named.says);
+            line += &format!(
+                " named {} {said:?} residual {:?} flips {}",
+                named.mistake, named.residual.0, named.flips
+            );
+        }
+        if let Some(next) = &suspects.runner_up {
+            line += &format!(" next {} {:?}", next.mistake, next.residual.0);
+        }
+    }
+    line
+}
+
+/// The numbers of a sentence, in their order.
+fn numbers(said: &str) -> Vec<String> {
+    let part = |c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | 'e' | '+');
+    said.split(|c: char| !part(c))
+        .map(|word| word.trim_matches(['.', '-', '+', 'e']))
+        .map(str::to_owned)
+        .filter(|word| word.parse::<f64>().is_ok())
+        .collect()
+}
+
+/// The same without what honest rounding decides: numbers with a fraction to two digits, shares under 1 left out.
+pub fn coarse(text: &str) -> String {
+    let mut coarse = String::new();
+    for line in text.lines() {
+        // The worst element and a share of a budget are the rounding of this processor.
+        let line = line.split(" incomparable ").collect::<Vec<_>>();
+        let head = line[0].split(" {\"").next().unwrap_or_default();
+        let kind = line[0].split("\"kind\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or("");
+        let named: Vec<&str> = line
+            .get(1)
+            .into_iter()
+            .flat_map(|rest| rest.split(" named ").skip(1))
+            .map(|named| named.split(" residual ").next().unwrap_or_default())
+            .collect();
+        coarse += format!("{head} {kind} {}", named.join(" named ")).trim_end();
+        coarse.push('\n');
+    }
+    coarse
+}
+
+/// `f32`.
+pub fn dtype(dtype: DType) -> &'static str {
+    dtype.as_str()
+}
