@@ -15,7 +15,7 @@
 """Captures references: what PyTorch computes at every site of a Llama in float64, and how far it is off in f32.
 
     uv run scripts/capture_reference.py --all                  every fixture of this repository
-    uv run scripts/capture_reference.py tiny-llama short       one case (or: facts, tokens, greedy, sampling)
+    uv run scripts/capture_reference.py tiny-llama short       one case (or: tokens, greedy, sampling, facts)
     uv run scripts/capture_reference.py MODEL --prompt TEXT --out DIR
                                                                your own: a Hugging Face directory or a .gguf
     uv run scripts/capture_reference.py --prove                are the patches transformers' own arithmetic?
@@ -43,7 +43,7 @@ except ImportError as missing:
     print(f"error: {missing}\nhint: `uv run scripts/capture_reference.py`, or pip install what its head lists", file=sys.stderr)
     sys.exit(2)
 
-from capture import generation, models, tokens
+from capture import facts, generation, models, tokens
 from capture.cases import Case
 from capture.files import Trouble, write_json, write_npz
 from capture.noise import DTYPES, measure
@@ -73,7 +73,7 @@ CATALOGUE = {
         "chat": dict(messages=CHAT, layers=[0, 29], blocks="before", tail=4, tail_of="lm_head"),
     },
 }
-PARTS = ("facts", "tokens", "greedy", "sampling")
+PARTS = ("tokens", "greedy", "sampling", "facts")  # the last has hashes of the others
 
 
 def say(*what):
@@ -122,7 +122,7 @@ def capture_fixture(model, part):
     directory = fixtures(model.name)
     provenance = model.provenance(f"python scripts/capture_reference.py {model.name} {part}")
     if part == "facts":
-        write_json(directory / "facts.json", models.facts(model, provenance))
+        write_json(directory / "facts.json", facts.facts(model, directory, provenance))
     elif part == "tokens":
         write_json(directory / "tokens.json", tokens.table(model, TOKENS, CHATS, provenance))
     elif part == "greedy":
@@ -139,6 +139,8 @@ def capture_fixture(model, part):
         truth = truth_of(model, case)
         noise, quantized = measure(model, [case], [truth])[0], quantized_of(model, [case], [truth])[0]
         write_case(model, case, directory / part, provenance, truth, noise, quantized)
+    if part in ("tokens", "greedy", "sampling"):
+        facts.refresh(directory)
 
 
 def capture_fixtures(names, parts):
@@ -215,7 +217,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("model", nargs="?", help="a fixture's name, a Hugging Face directory, or a .gguf file")
-    add("parts", nargs="*", help="of a fixture: cases, or facts, tokens, greedy, sampling; none means all")
+    add("parts", nargs="*", help="of a fixture: cases, or tokens, greedy, sampling, facts; none means all")
     add("--all", action="store_true", help="every fixture")
     add("--prove", action="store_true", help="compare the patched functions with transformers' own (default tiny-llama)")
     add("--out", type=Path, metavar="DIR", help="where your own case goes")

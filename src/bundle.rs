@@ -9,10 +9,11 @@ use std::io;
 use candle_core::{DType, Device, Tensor};
 use serde_json::json;
 
+use crate::arrays::Npz;
 use crate::judge::{self, Finding, Outcome, Subject, Traits, Verdict};
 use crate::port::Port;
 use crate::probe::{Arithmetic, Kind, Site};
-use crate::reference::{Archive, Feed, Reference};
+use crate::reference::{Feed, Reference};
 use crate::report::{self, json};
 use crate::{Error, Result};
 
@@ -83,7 +84,7 @@ impl Bundle {
     /// # Errors
     /// More than a zip file can hold.
     pub fn zip(&self) -> Result<Vec<u8>> {
-        let mut zip = Archive::new();
+        let mut zip = Npz::new();
         let written = self.files.iter().try_for_each(|(name, bytes)| zip.file(name, bytes));
         let zipped = written.and_then(|()| zip.finish());
         zipped.map_err(|error| Error::input(format!("bundle: {error}"), "leave --bundle out"))
@@ -116,7 +117,7 @@ fn dump(red: &Red<'_>, traits: &Traits, tensors: Vec<(Site, &[usize], Vec<f32>)>
     let shape = [red.case.batch(), red.case.length()];
     let mut mask = vec![0i64; shape[0] * shape[1]];
     red.case.places().iter().for_each(|&(batch, slot)| mask[batch * shape[1] + slot] = 1);
-    let mut zip = Archive::new();
+    let mut zip = Npz::new();
     zip.array("input_ids", &shape, manifest.ids.iter().flatten().map(|&id| i64::from(id)))?;
     zip.array("position_ids", &shape, manifest.position_ids.iter().flatten().map(|&p| p as i64))?;
     zip.array("attention_mask", &shape, mask)?;

@@ -85,6 +85,7 @@
 //! | [oracle](oracle::forward) | the plain float64 Llama |
 //! | [suspect](suspects::diagnose) | one known porting mistake: what the tensor would be under it |
 
+mod arrays;
 pub mod bundle;
 pub mod check;
 #[path = "../checkpoints/mod.rs"]

@@ -6,7 +6,8 @@
     reference.py   truth: one float64 pass, every site recorded
     noise.py       how far from truth does PyTorch itself land?
     prove.py       are the patched functions still transformers' own?
-    models.py      weights from a directory or a GGUF file, and their facts
+    models.py      weights from a directory or a GGUF file
+    facts.py       config, tensors and files of a model, by their hashes
     tokens.py      text <-> ids
     generation.py  greedy text and sampling distributions
     files.py       bytes on disk: the same every time

@@ -27,6 +27,15 @@ def sha256_array(array, dtype):
     return hashlib.sha256(np.ascontiguousarray(array, dtype=np.dtype(dtype).newbyteorder("<")).tobytes()).hexdigest()
 
 
+def described(arrays, dtype, rows_of=None):
+    """{name: shape and hash} of arrays; `rows_of` a name says which rows its array holds, where it holds rows."""
+    return {
+        name: ({"rows": rows_of(name)} if rows_of else {})
+        | {"shape": list(array.shape), "sha256": sha256_array(array, dtype)}
+        for name, array in arrays.items()
+    }
+
+
 def round_to_40_bits(array):
     """Round each float64 to 40 significant bits, nearest even.
 

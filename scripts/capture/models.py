@@ -1,4 +1,4 @@
-"""Weights from a Hugging Face directory or a GGUF file, and their facts."""
+"""Weights from a Hugging Face directory or a GGUF file."""
 
 import copy
 import hashlib
@@ -7,14 +7,13 @@ import platform
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
 import transformers
 from gguf import GGUFReader
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from . import tokens
-from .files import Trouble, sha256_array, sha256_file
+from .files import Trouble, sha256_file
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # transformers 5 refuses heads that do not divide the width, though with head_dim given (as in Mistral-Nemo,
@@ -106,59 +105,6 @@ def smollm2_path():
     if not path.is_file():
         raise Trouble(f"no weights at {path}", "run scripts/fetch_smollm2.sh")
     return path
-
-
-def facts(model, provenance):
-    """The config and every tensor's hash, as transformers reads them."""
-    config = model.config
-    tensors = {name: value.numpy() for name, value in model.stock.state_dict().items()}
-    if config.tie_word_embeddings:
-        del tensors["lm_head.weight"]  # the same tensor as model.embed_tokens.weight
-    (_agrees_with_gguf if model.is_gguf else _agrees_with_safetensors)(model, tensors)
-    return {
-        "format": 1, "model": model.name,
-        "config": {
-            "hidden_size": config.hidden_size, "intermediate_size": config.intermediate_size,
-            "num_hidden_layers": config.num_hidden_layers, "num_attention_heads": config.num_attention_heads,
-            "num_key_value_heads": config.num_key_value_heads, "head_dim": config.head_dim,
-            "vocab_size": config.vocab_size, "max_position_embeddings": config.max_position_embeddings,
-            "rms_norm_eps": config.rms_norm_eps, "rope_theta": config.rope_parameters["rope_theta"],
-            "tie_word_embeddings": config.tie_word_embeddings, "bos_token_id": config.bos_token_id,
-            "eos_token_ids": model.eos_token_ids,
-        },
-        "tensors": {name: {"shape": list(tensors[name].shape), "sha256": sha256_array(tensors[name], "f4")}
-                    for name in sorted(tensors)},
-        "provenance": provenance,
-    }
-
-
-def _agrees_with_safetensors(model, tensors):
-    """A second reader of the same file must see the same bits."""
-    from safetensors.numpy import load_file
-
-    for shard in model.path.glob("*.safetensors"):
-        for name, value in load_file(shard).items():
-            if name in tensors and not np.array_equal(tensors[name], value.astype(np.float32)):
-                raise Trouble(f"{name}: transformers and safetensors read different values", "do not trust this capture")
-
-
-def _agrees_with_gguf(model, tensors):
-    """gguf.quants must dequantise to the same bits, after undoing the permutation of q and k.
-
-    llama.cpp stores the rows of q and k so that rope rotates neighbours; Hugging Face rotates halves.
-    """
-    from gguf.quants import dequantize
-
-    heads = {"attn_q": model.config.num_attention_heads, "attn_k": model.config.num_key_value_heads}
-    mine = {t.name: t for t in GGUFReader(model.path).tensors}
-    for name, value in tensors.items():
-        stored = mine[gguf_name(name)]
-        want = dequantize(stored.data, stored.tensor_type).reshape(value.shape).astype(np.float32)
-        if n := heads.get(gguf_name(name).split(".")[-2]):
-            rows, width = want.shape
-            want = want.reshape(n, rows // n // 2, 2, width).swapaxes(1, 2).reshape(rows, width)
-        if not np.array_equal(value, want):
-            raise Trouble(f"{name}: transformers and gguf.quants read different values", "do not trust this capture")
 
 
 def gguf_name(name):

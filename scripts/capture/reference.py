@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from .arithmetic import Stock
-from .files import Trouble, round_to_40_bits, sha256_array, write_json, write_npz
+from .files import Trouble, described, round_to_40_bits, write_json, write_npz
 from .noise import DTYPES, FEEDS, feeds, measure_around
 from .quantized import keep, noisy, true_order
 from .taps import run
@@ -54,27 +54,22 @@ def quantized_of(model, cases, truths, dtypes=DTYPES, variants=8):
     return found
 
 
-def described(case, stored):
-    """{name: rows, shape, hash} of arrays that are stored."""
-    return {
-        name: {"rows": case.which_rows(name.rsplit("/", 1)[-1]), "shape": list(rows.shape), "sha256": sha256_array(rows, "f8")}
-        for name, rows in stored.items()
-    }
-
-
 def write_case(model, case, directory, provenance, truth, noise, quantized):
-    """reference.npz, noise.npz, the same for each quantised arithmetic and, last, manifest.json."""
+    """reference.npz, noise.npz, the same for each quantised arithmetic and, last, manifest.json with all their hashes."""
     stored = {s: np.ascontiguousarray(only(case, case.which_rows(s), rows)) for s, rows in truth.items() if case.stores(s)}
     source = {"prompts": case.prompts} if case.messages is None else {"messages": case.messages, "prompts": case.prompts}
+    rows_of = lambda name: case.which_rows(name.rsplit("/", 1)[-1])
+    noises = {"dense": noise, **{name: around for name, (_, around) in quantized.items()}}
     manifest = {
-        "format": 1, "model": model.name, "case": case.name, **source,
+        "format": 2, "model": model.name, "case": case.name, **source,
         "ids": case.input_ids.tolist(), "padding": case.pad, "lengths": case.lengths,
-        "position_ids": case.position_ids.tolist(), "rows": case.rows, "sites": described(case, stored),
-        "noise_dtypes": list(DTYPES), "noise_feeds": list(FEEDS), "second_oracle": "pending",
-        "provenance": provenance,
+        "position_ids": case.position_ids.tolist(), "rows": case.rows, "sites": described(stored, "f8", rows_of),
+        "noise_dtypes": list(DTYPES), "noise_feeds": list(FEEDS),
+        "noise": {name: described(arrays, "f4") for name, arrays in noises.items()},
+        "second_oracle": "pending", "provenance": provenance,
     }
     if quantized:
-        manifest["quantized"] = {name: described(case, kept) for name, (kept, _) in quantized.items()}
+        manifest["quantized"] = {name: described(kept, "f8", rows_of) for name, (kept, _) in quantized.items()}
     write_npz(directory / "reference.npz", stored)
     write_npz(directory / "noise.npz", noise)
     for name, (kept, around) in quantized.items():

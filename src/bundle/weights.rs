@@ -1,9 +1,8 @@
 //! The part of a model that one operation needs.
 
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
 use serde_json::json;
 
+use crate::arrays;
 use crate::probe::{Kind, Site};
 use crate::weights::{Config, PART, Weights};
 use crate::{Error, Result};
@@ -55,16 +54,11 @@ pub(super) fn config(config: &Config, site: Site) -> Vec<u8> {
 
 /// Tensors by these names, in f32 and Hugging Face's order of rows.
 pub(super) fn safetensors(weights: &Weights, names: &[String]) -> Result<Vec<u8>> {
-    let mut tensors = Vec::new();
-    for name in names {
+    let tensor = |name: &String| {
         let tensor = weights.canonical(name)?;
-        let values: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        tensors.push((name.clone(), tensor.dims().to_vec(), bytes));
-    }
+        Ok((name.clone(), tensor.dims().to_vec(), tensor.flatten_all()?.to_vec1()?))
+    };
+    let tensors = names.iter().map(tensor).collect::<Result<Vec<_>>>()?;
     let failed = |error| Error::input(format!("bundle: {error}"), "this is a bug: please report it");
-    let views = tensors.iter().map(|(name, shape, bytes)| {
-        Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(failed)?))
-    });
-    safetensors::serialize(views.collect::<Result<Vec<_>>>()?, None).map_err(failed)
+    arrays::safetensors(&tensors).map_err(failed)
 }

@@ -1,11 +1,12 @@
 //! One recorded tensor as it is held against something: read, and its axes in order.
 
 use candle_core::{DType, Device, Tensor};
+use safetensors::Dtype;
 
 use super::Dump;
-use super::arrays::Entry;
 use super::form::{self, Axes, Form, Held, Misfit, Want};
 use crate::Result;
+use crate::arrays::Entry;
 use crate::probe::{Kind, Layout, Site};
 use crate::weights::Config;
 
@@ -17,9 +18,7 @@ impl Dump {
         config: Option<&Config>,
     ) -> Result<Option<std::result::Result<Held, Misfit>>> {
         let Some((name, form)) = self.sites.get(&site) else { return Ok(None) };
-        let Some((_, entry)) = self.arrays.entries().find(|(known, _)| known == name) else {
-            return Ok(None);
-        };
+        let Some(entry) = self.arrays.entry(name) else { return Ok(None) };
         let dtype = float(entry).unwrap_or(DType::F32);
         let values = self.arrays.values(entry)?;
         let tensor = Tensor::from_raw_buffer(&values, dtype, &entry.shape, &Device::Cpu)?;
@@ -51,11 +50,11 @@ impl Dump {
 
 /// The float type of an array.
 pub(super) fn float(entry: &Entry) -> Option<DType> {
-    match entry.dtype.as_str() {
-        "F64" => Some(DType::F64),
-        "F32" => Some(DType::F32),
-        "F16" => Some(DType::F16),
-        "BF16" => Some(DType::BF16),
+    match entry.dtype {
+        Dtype::F64 => Some(DType::F64),
+        Dtype::F32 => Some(DType::F32),
+        Dtype::F16 => Some(DType::F16),
+        Dtype::BF16 => Some(DType::BF16),
         _ => None,
     }
 }

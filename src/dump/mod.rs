@@ -5,7 +5,6 @@
 //! guilty, the first that does not follow from what went into it.
 
 mod against;
-mod arrays;
 mod blocks;
 mod form;
 mod habit;
@@ -14,7 +13,6 @@ mod judged;
 mod map;
 mod names;
 mod naming;
-mod npy;
 mod open;
 mod operation;
 mod orders;
@@ -29,12 +27,12 @@ use std::collections::BTreeMap;
 use candle_core::DType;
 
 pub use self::against::{config_without_weights, right_weights};
-use self::arrays::Arrays;
 use self::form::Form;
 pub use self::judged::{Coverage, Judged};
 pub use self::map::NameMap;
 pub use self::pair::Pair;
 pub use self::replay::Guilt;
+use crate::arrays::Arrays;
 use crate::probe::{Arithmetic, Kind, Site};
 use crate::reference::{Place, Reference};
 use crate::weights::{Config, Weights};

@@ -1,14 +1,15 @@
 //! A file → a dump: every name in it understood, and the ids that went in.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::Path;
 
 use candle_core::DType;
 
-use super::arrays::{AGAIN, Arrays};
 use super::form::Form;
 use super::held::float;
 use super::{Dump, NameMap, names};
+use crate::arrays::Arrays;
 use crate::{Error, Result};
 
 /// The metadata that this reader knows.
@@ -21,7 +22,7 @@ impl Dump {
     /// # Errors
     /// A file that is damaged or no dump; a name that nobody knows, two for one site; no ids, or no site.
     pub fn open(path: &Path, map: &NameMap) -> Result<Self> {
-        let arrays = Arrays::open(path)?;
+        let arrays = open(path)?;
         let metadata = arrays.metadata.clone();
         if let Some(other) = metadata.get("format").filter(|format| *format != FORMAT) {
             return Err(arrays.fault(format!("its format is `{other}`; this version reads `{FORMAT}`")));
@@ -78,7 +79,7 @@ impl Dump {
             };
             let Some((site, form)) = named else { return Err(self.unknown(name)) };
             if float(entry).is_none() {
-                return Err(self.arrays.fault(format!("{name} is of type {}, not of floats", entry.dtype)));
+                return Err(self.arrays.fault(format!("{name} is of type {:?}, not of floats", entry.dtype)));
             }
             let form = map.form(site.kind).unwrap_or(form);
             if let Some((other, _)) = self.sites.insert(site, (name.to_owned(), form)) {
@@ -114,39 +115,40 @@ impl Dump {
             return named(said).ok_or_else(|| self.arrays.fault(format!("dtype `{said}` is not known")));
         }
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        for (name, entry) in self.arrays.entries() {
-            if self.sites.values().any(|(site, _)| site == name) {
-                *counts.entry(entry.dtype.to_lowercase()).or_default() += 1;
-            }
+        for dtype in self.sites.values().filter_map(|(name, _)| float(self.arrays.entry(name)?)) {
+            *counts.entry(dtype.as_str().to_owned()).or_default() += 1;
         }
         let most = counts.into_iter().max_by_key(|(_, count)| *count);
         Ok(most.and_then(|(name, _)| named(&name)).unwrap_or(DType::F32))
     }
 }
 
+/// What to do about a dump that cannot be read.
+const AGAIN: &str = "record it again; docs/dump-format.md says what a dump holds";
+
+/// The arrays of what `path` is, by its kind and its name.
+fn open(path: &Path) -> Result<Arrays> {
+    let known = |end: &OsStr| ["safetensors", "npz"].iter().any(|known| end.eq_ignore_ascii_case(known));
+    if !path.exists() {
+        return Err(Error::file(path, "no such file", "give what a recorder wrote: RBEES_DUMP says where"));
+    }
+    if !path.is_dir() && !path.extension().is_some_and(known) {
+        let hint = "a dump is a .safetensors file, an .npz file, or a directory of .npy files";
+        return Err(Error::file(path, "not a dump by its name", hint));
+    }
+    Arrays::open(path, AGAIN)
+}
+
 /// The integers of `[b, s]` or `[s]` under this name.
 fn matrix(arrays: &Arrays, name: &str) -> Result<Option<Vec<Vec<i64>>>> {
-    let Some((_, entry)) = arrays.entries().find(|(known, _)| *known == name) else { return Ok(None) };
+    let Some(entry) = arrays.entry(name) else { return Ok(None) };
     let width = match entry.shape[..] {
         [s] | [_, s] => s,
         _ => return Err(arrays.fault(format!("{name} is {:?}, not [b, s]", entry.shape))),
     };
-    let bytes = arrays.values(entry)?;
-    let numbers: Vec<i64> = match entry.dtype.as_str() {
-        "I64" => {
-            bytes.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap_or_default())).collect()
-        }
-        "I32" => bytes
-            .chunks_exact(4)
-            .map(|b| i32::from_le_bytes(b.try_into().unwrap_or_default()).into())
-            .collect(),
-        "U32" => bytes
-            .chunks_exact(4)
-            .map(|b| u32::from_le_bytes(b.try_into().unwrap_or_default()).into())
-            .collect(),
-        "U8" | "BOOL" => bytes.iter().map(|&b| b.into()).collect(),
-        other => return Err(arrays.fault(format!("{name} is of type {other}, not of whole numbers"))),
-    };
+    let numbers = entry.integers(&arrays.values(entry)?);
+    let numbers = numbers
+        .ok_or_else(|| arrays.fault(format!("{name} is of type {:?}, not of whole numbers", entry.dtype)))?;
     Ok(Some(numbers.chunks_exact(width).map(<[i64]>::to_vec).collect()))
 }
 

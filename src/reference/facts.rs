@@ -1,103 +1,19 @@
 //! Facts of a model that belong to no single case: its config and tensors as PyTorch reads them,
 //! token ids, greedy continuations, sampling distributions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::source::{REGENERATE, Source};
-use super::{Reference, npz};
 use crate::probe::Arithmetic;
-use crate::{Error, Result};
-
-/// The name of a case that is no folder below its source.
-const ITSELF: &str = ".";
-
-/// All references of one model.
-#[derive(Clone, Debug)]
-pub struct Fixture {
-    /// Where the files lie.
-    pub source: Source,
-    /// Names of the cases, alphabetical; `.` where the source is one itself.
-    pub cases: Vec<String>,
-}
-
-impl Fixture {
-    /// The references in `source`.
-    ///
-    /// # Errors
-    /// No case in it: a fixture without cases proves nothing.
-    pub fn open(source: Source) -> Result<Self> {
-        let cases = match source.read("manifest.json")? {
-            Some(_) => vec![ITSELF.to_owned()],
-            None => source.cases()?,
-        };
-        if cases.is_empty() {
-            return Err(Error::input(format!("{}: no cases", source.name_of("")), REGENERATE));
-        }
-        Ok(Self { source, cases })
-    }
-
-    /// Case `name`.
-    pub fn case(&self, name: &str) -> Result<Reference> {
-        if !self.cases.iter().any(|case| case == name) {
-            let hint = format!("it has {}", self.cases.join(", "));
-            return Err(Error::input(format!("{}: no case `{name}`", self.source.name_of("")), hint));
-        }
-        Reference::read(&self.source, if name == ITSELF { "" } else { name })
-    }
-
-    /// Does it hold facts of the model as a whole? One of their files is enough to demand them all.
-    ///
-    /// # Errors
-    /// A file that is there and cannot be read.
-    pub fn has_facts(&self) -> Result<bool> {
-        for file in ["facts.json", "tokens.json", "greedy.json", "sampling.json"] {
-            if self.source.read(file)?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Config and tensors.
-    pub fn facts(&self) -> Result<Facts> {
-        self.source.json("facts.json")
-    }
-
-    /// Token ids of texts.
-    pub fn tokens(&self) -> Result<Tokens> {
-        self.source.json("tokens.json")
-    }
-
-    /// Greedy continuations.
-    pub fn greedy(&self) -> Result<Greedy> {
-        self.source.json("greedy.json")
-    }
-
-    /// Sampling distributions.
-    pub fn sampling(&self) -> Result<Sampling> {
-        #[derive(Deserialize)]
-        struct File {
-            cases: Vec<SamplingCase>,
-        }
-        let file: File = self.source.json("sampling.json")?;
-        let name = self.source.name_of("sampling.npz");
-        let mut arrays = npz::Archive::open(self.source.demand("sampling.npz")?, name)?;
-        let logits: Vec<f32> = arrays.f32("logits")?.into_iter().map(|v| v as f32).collect();
-        let mut cases = Vec::new();
-        for mut case in file.cases {
-            case.probabilities = arrays.f64(&case.key, &[logits.len()])?;
-            cases.push(case);
-        }
-        arrays.all_read()?;
-        Ok(Sampling { logits, cases })
-    }
-}
 
 /// `facts.json`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Facts {
+    /// Version of the format: this reader knows 2. Format 1 did not list the other files.
+    pub format: u32,
+    /// The other files of the model, by their names: SHA-256 of their bytes.
+    pub files: BTreeMap<String, String>,
     /// The config, as transformers understands it.
     pub config: Config,
     /// Every tensor by its Hugging Face name.
@@ -135,6 +51,8 @@ pub struct TensorFact {
 /// `tokens.json`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Tokens {
+    /// Version of the format: this reader knows 1.
+    pub format: u32,
     /// Texts and their ids.
     pub encode: Vec<Encode>,
     /// Chats and what the model's template makes of them.
@@ -180,6 +98,8 @@ pub struct Message {
 /// `greedy.json`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Greedy {
+    /// Version of the format: this reader knows 1.
+    pub format: u32,
     /// Prompts and how the float64 model goes on.
     pub prompts: Vec<Prompt>,
     /// The same prompts on quantised arithmetics.
@@ -187,7 +107,32 @@ pub struct Greedy {
     pub quantized: BTreeMap<Arithmetic, Vec<Prompt>>,
 }
 
+impl Facts {
+    pub(super) const FORMAT: u32 = 2;
+
+    /// What is wrong with it, in words.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.tensors.is_empty().then(|| "it lists no tensor".into())
+    }
+}
+
+impl Tokens {
+    pub(super) fn fault(&self) -> Option<String> {
+        self.encode.is_empty().then(|| "it holds no text: `encode` is empty".into())
+    }
+}
+
 impl Greedy {
+    pub(super) fn fault(&self) -> Option<String> {
+        if self.prompts.is_empty() {
+            return Some("it holds no prompt: `prompts` is empty".into());
+        }
+        if let Some((name, _)) = self.quantized.iter().find(|(_, all)| all.len() != self.prompts.len()) {
+            return Some(format!("on {} arithmetic it has other prompts than on dense", name.name()));
+        }
+        self.prompts.iter().chain(self.quantized.values().flatten()).find_map(Prompt::fault)
+    }
+
     /// The prompts and their continuations on `arithmetic`.
     pub fn on(&self, arithmetic: Arithmetic) -> Option<&[Prompt]> {
         match arithmetic {
@@ -214,6 +159,42 @@ pub struct Prompt {
     pub runner_up: Vec<u32>,
     /// Error of that gap in PyTorch, by dtype.
     pub gap_error: BTreeMap<String, Vec<f64>>,
+}
+
+impl Prompt {
+    pub(super) fn fault(&self) -> Option<String> {
+        let Self { prompt, ids, tokens, text: _, gap, runner_up, gap_error } = self;
+        let steps = tokens.len();
+        let lists = [("gap", gap.len()), ("runner_up", runner_up.len())].into_iter();
+        let errors = gap_error.iter().map(|(dtype, errors)| (dtype.as_str(), errors.len()));
+        if ids.is_empty() || tokens.is_empty() {
+            return Some(format!(
+                "prompt {prompt:?} has no {}",
+                if ids.is_empty() { "ids" } else { "tokens" }
+            ));
+        }
+        let mut all = lists.chain(errors);
+        let (list, n) = all.find(|(_, n)| *n != steps)?;
+        Some(format!("prompt {prompt:?} has {steps} tokens, and {n} entries in `{list}`"))
+    }
+}
+
+/// `sampling.json`.
+#[derive(Deserialize)]
+pub(super) struct SamplingFile {
+    pub format: u32,
+    pub cases: Vec<SamplingCase>,
+}
+
+impl SamplingFile {
+    pub(super) fn fault(&self) -> Option<String> {
+        let keys: BTreeSet<&str> = self.cases.iter().map(|case| case.key.as_str()).collect();
+        match keys.len() {
+            0 => Some("it holds no case: `cases` is empty".into()),
+            n if n != self.cases.len() => Some("two cases have one key".into()),
+            _ => None,
+        }
+    }
 }
 
 /// `sampling.json` and `sampling.npz`.

@@ -12,7 +12,7 @@ pub type Place = (usize, usize);
 /// A case as written by `scripts/capture_reference.py`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Manifest {
-    /// Version of the format: this reader knows 1.
+    /// Version of the format: [`FORMAT`].
     pub format: u32,
     /// The model.
     pub model: String,
@@ -37,6 +37,8 @@ pub struct Manifest {
     pub noise_dtypes: Vec<String>,
     /// The second axis of the noise arrays.
     pub noise_feeds: Vec<String>,
+    /// The noise arrays on each arithmetic, by their sites.
+    pub noise: BTreeMap<Arithmetic, BTreeMap<String, ArrayEntry>>,
     /// What a second, independent float64 oracle says of this truth.
     pub second_oracle: SecondOracle,
     /// Hashes, versions, the command.
@@ -75,6 +77,18 @@ pub struct SiteEntry {
     pub sha256: String,
 }
 
+/// A stored array of noise.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ArrayEntry {
+    /// `[dtypes, feeds, 2]`, or `[dtypes, feeds, 2, places]` where the noise of each place is stored.
+    pub shape: Vec<usize>,
+    /// SHA-256 of the float32 little-endian bytes.
+    pub sha256: String,
+}
+
+/// The version of the format that is read and written. Format 1 did not hash the noise.
+pub const FORMAT: u32 = 2;
+
 impl Manifest {
     /// Does what it says of itself fit together? The first thing that does not, in words.
     pub(super) fn fault(&self) -> Option<String> {
@@ -82,8 +96,8 @@ impl Manifest {
         let square = |n: usize, m: &dyn Fn(usize) -> usize| n == batch && (0..n).all(|b| m(b) == length);
         let inside = |&(b, s): &Place| b < batch && s < length;
         let twice = |places: &[Place]| places.windows(2).any(|pair| pair[0] >= pair[1]);
-        if self.format != 1 {
-            Some(format!("format {} is not known", self.format))
+        if self.format != FORMAT {
+            Some(format!("its format is {}; this version reads format {FORMAT}", self.format))
         } else if batch == 0 || length == 0 {
             Some("no tokens".into())
         } else if !square(self.ids.len(), &|b| self.ids[b].len())
@@ -100,6 +114,8 @@ impl Manifest {
             Some("rows `all` are not the real places".into())
         } else if self.sites.is_empty() || self.quantized.values().any(BTreeMap::is_empty) {
             Some("no sites: an empty case proves nothing".into())
+        } else if let Some(fault) = self.fault_of_noise() {
+            Some(fault)
         } else {
             self.sites
                 .iter()
@@ -107,5 +123,32 @@ impl Manifest {
                 .find(|(_, entry)| self.rows.get(&entry.rows).map(Vec::len) != entry.shape.first().copied())
                 .map(|(site, _)| format!("{site}: its shape and its rows disagree"))
         }
+    }
+
+    /// Every arithmetic has noise, one array of the right shape for each site and no other.
+    fn fault_of_noise(&self) -> Option<String> {
+        let heads = [self.noise_dtypes.len(), self.noise_feeds.len(), 2];
+        let places = self.rows.get("all").map_or(0, Vec::len);
+        let fits = |entry: &ArrayEntry| match entry.shape.strip_prefix(&heads) {
+            Some([]) => true,
+            Some([n]) => *n == places,
+            _ => false,
+        };
+        let arithmetics = || [Arithmetic::Dense].into_iter().chain(self.quantized.keys().copied());
+        if heads.contains(&0) {
+            return Some("noise of no dtype or no feed".into());
+        }
+        if !self.noise.keys().copied().eq(arithmetics()) {
+            return Some("the arithmetics of `noise` are not those of the truth".into());
+        }
+        for (arithmetic, entries) in &self.noise {
+            if let Some(site) = self.sites.keys().find(|&site| !entries.contains_key(site)) {
+                return Some(format!("no noise for {site} on {} arithmetic", arithmetic.name()));
+            }
+            if let Some((site, entry)) = entries.iter().find(|(_, entry)| !fits(entry)) {
+                return Some(format!("the noise of {site} has the shape {:?}", entry.shape));
+            }
+        }
+        None
     }
 }

@@ -5,8 +5,9 @@
 mod batch;
 mod facts;
 mod feed;
+mod fixture;
 mod manifest;
-mod npz;
+mod noise;
 mod read;
 mod reduced;
 mod source;
@@ -18,11 +19,12 @@ use candle_core::DType;
 
 pub use batch::Batch;
 pub use facts::{
-    Chat, Config, Encode, Facts, Fixture, Greedy, Message, Processors, Prompt, Sampling, SamplingCase, Tokens,
+    Chat, Config, Encode, Facts, Greedy, Message, Processors, Prompt, Sampling, SamplingCase, Tokens,
 };
 pub use feed::Feed;
-pub use manifest::{Manifest, Pending, Place, SecondOracle, SiteEntry};
-pub(crate) use npz::Writer as Archive;
+pub use fixture::Fixture;
+pub use manifest::{ArrayEntry, Manifest, Pending, Place, SecondOracle, SiteEntry};
+use noise::SiteNoise;
 pub use source::Source;
 
 use crate::compare::{Noise, Scale};
@@ -50,13 +52,6 @@ impl Truth {
     pub fn scale(&self, r: usize) -> Scale {
         Scale::of(self.row(r).iter().copied())
     }
-}
-
-/// Noise at one site, `[dtype, feed, max|rms]`, for rope sites also one a place.
-#[derive(Clone, Debug)]
-struct SiteNoise {
-    values: Vec<f64>,
-    places: usize,
 }
 
 /// One case: a model, its prompts, truth, and noise.
@@ -146,24 +141,7 @@ impl Reference {
             Arithmetic::Dense => self.noise.get(&site)?,
             quantized => self.quantized.get(&quantized)?.noise.get(&site)?,
         };
-        let name = match dtype {
-            DType::F32 => "f32",
-            DType::BF16 => "bf16",
-            DType::F16 => "f16",
-            _ => return None,
-        };
-        let dtype = self.manifest.noise_dtypes.iter().position(|d| d == name)?;
-        let column = self.manifest.noise_feeds.iter().position(|f| f == feed.name())?;
-        let place = match noise.places {
-            1 => 0,
-            _ => self.places.binary_search(&place).ok().filter(|&p| p < noise.places)?,
-        };
-        let at = |which: usize| {
-            let index = (dtype * self.manifest.noise_feeds.len() + column) * 2 + which;
-            noise.values[index * noise.places + place]
-        };
-        let noise = Noise { max: at(0), rms: at(1) };
-        (!noise.max.is_nan() && !noise.rms.is_nan()).then_some(noise)
+        noise.at(&self.manifest, dtype, feed, self.places.binary_search(&place).ok())
     }
 
     /// Keys of the sequence: its padded length.

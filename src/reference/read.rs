@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use safetensors::Dtype;
 use sha2::{Digest, Sha256};
 
 use super::source::REGENERATE;
-use super::{Batch, Feed, Manifest, Place, Quantized, Reference, SiteEntry, SiteNoise, Source, Truth, npz};
-use crate::probe::Site;
+use super::{
+    ArrayEntry, Batch, Feed, Manifest, Place, Quantized, Reference, SiteEntry, SiteNoise, Source, Truth,
+};
+use crate::arrays::Arrays;
+use crate::probe::{Arithmetic, Site};
 use crate::{Error, Result};
 
 impl Reference {
@@ -16,7 +20,7 @@ impl Reference {
     ///
     /// # Errors
     /// A missing file, an array that the manifest does not list or that differs from it, a listed
-    /// array that is missing, a site that no Llama has.
+    /// array that is missing, a site that no Llama has, noise that cannot have been measured.
     pub fn read(source: &Source, case: &str) -> Result<Self> {
         let file = |name: &str| if case.is_empty() { name.to_owned() } else { format!("{case}/{name}") };
         let manifest: Manifest = source.json(&file("manifest.json"))?;
@@ -27,74 +31,88 @@ impl Reference {
         let places: BTreeMap<&str, Arc<[Place]>> =
             manifest.rows.iter().map(|(name, rows)| (name.as_str(), rows.as_slice().into())).collect();
 
-        let arrays =
-            |name: &str| npz::Archive::open(source.demand(&file(name))?, source.name_of(&file(name)));
-        let shelf = Shelf { manifest: &manifest, places: &places };
-        let stored = shelf.truth(arrays("reference.npz")?, &manifest.sites)?;
-        let truth =
+        let arrays = |name: &str| source.arrays(&file(name));
+        let stored = truth(&arrays("reference.npz")?, &manifest.sites, &places)?;
+        let plain =
             stored.into_iter().map(|(name, truth)| Ok((name.parse()?, truth))).collect::<Result<_>>()?;
-        let noise = shelf.noise(arrays("noise.npz")?, &truth)?;
+        let noise_of = |file: &str, arithmetic| noise(&arrays(file)?, &manifest, arithmetic);
+        let plain_noise = noise_of("noise.npz", Arithmetic::Dense)?;
         let mut quantized = BTreeMap::new();
         for (&arithmetic, entries) in &manifest.quantized {
             let name = arithmetic.name();
-            let stored = shelf.truth(arrays(&format!("{name}.npz"))?, entries)?;
+            let stored = truth(&arrays(&format!("{name}.npz"))?, entries, &places)?;
             let own = stored.into_iter().map(|(name, truth)| Ok((under(&name)?, truth)));
             let own = own.collect::<Result<_>>()?;
-            let noise = shelf.noise(arrays(&format!("{name}-noise.npz"))?, &truth)?;
+            let noise = noise_of(&format!("{name}-noise.npz"), arithmetic)?;
             quantized.insert(arithmetic, Quantized { truth: own, noise });
         }
         let places = places["all"].clone();
         let tokens = Batch::new(&manifest, &places)?;
-        Ok(Self { truth, noise, quantized, places, tokens, manifest })
+        Ok(Self { truth: plain, noise: plain_noise, quantized, places, tokens, manifest })
     }
 }
 
-/// What the arrays of a case are held to while they are read.
-struct Shelf<'a> {
-    manifest: &'a Manifest,
-    places: &'a BTreeMap<&'a str, Arc<[Place]>>,
+/// Every array that `entries` list, and no other, each of the shape and hash it should have.
+fn truth(
+    arrays: &Arrays,
+    entries: &BTreeMap<String, SiteEntry>,
+    places: &BTreeMap<&str, Arc<[Place]>>,
+) -> Result<BTreeMap<String, Truth>> {
+    no_other(arrays, |name| entries.contains_key(name))?;
+    let read = |(name, entry): (&String, &SiteEntry)| {
+        let values = listed(arrays, name, Dtype::F64, &entry.shape, &entry.sha256)?;
+        let places = places[entry.rows.as_str()].clone();
+        Ok((name.clone(), Truth { places, row_shape: entry.shape[1..].to_vec(), values }))
+    };
+    entries.iter().map(read).collect()
 }
 
-impl Shelf<'_> {
-    /// Every array that `entries` list, and no other, each of the shape and hash it should have.
-    fn truth(
-        &self,
-        mut arrays: npz::Archive,
-        entries: &BTreeMap<String, SiteEntry>,
-    ) -> Result<BTreeMap<String, Truth>> {
-        let mut truth = BTreeMap::new();
-        for (name, entry) in entries {
-            let values = arrays.f64(name, &entry.shape)?;
-            if hash(&values) != entry.sha256 {
-                return Err(arrays.fault(format!("{name} is not what the manifest says it is (SHA-256)")));
-            }
-            let places = self.places[entry.rows.as_str()].clone();
-            truth.insert(name.clone(), Truth { places, row_shape: entry.shape[1..].to_vec(), values });
+/// The noise of every site on `arithmetic`.
+fn noise(arrays: &Arrays, manifest: &Manifest, arithmetic: Arithmetic) -> Result<BTreeMap<Site, SiteNoise>> {
+    let entries = &manifest.noise[&arithmetic];
+    no_other(arrays, |name| entries.contains_key(name))?;
+    let read = |(name, entry): (&String, &ArrayEntry)| {
+        let values = listed(arrays, name, Dtype::F32, &entry.shape, &entry.sha256)?;
+        let noise = SiteNoise { values, places: entry.shape.get(3).copied().unwrap_or(1) };
+        match noise.implausible(manifest).filter(|_| arithmetic == Arithmetic::Dense) {
+            Some(why) => Err(arrays.fault(format!("{name}: {why}"))),
+            None => Ok((name.parse()?, noise)),
         }
-        arrays.all_read()?;
-        Ok(truth)
-    }
+    };
+    entries.iter().map(read).collect()
+}
 
-    /// The noise of every site, those of `truth` among them.
-    fn noise(
-        &self,
-        mut arrays: npz::Archive,
-        truth: &BTreeMap<Site, Truth>,
-    ) -> Result<BTreeMap<Site, SiteNoise>> {
-        let pairs = self.manifest.noise_dtypes.len() * self.manifest.noise_feeds.len() * 2;
-        let mut noise = BTreeMap::new();
-        for name in arrays.unread() {
-            let values = arrays.f32(&name)?;
-            if pairs == 0 || values.is_empty() || values.len() % pairs != 0 {
-                return Err(arrays.fault(format!("{name} has a wrong shape")));
-            }
-            let places = values.len() / pairs;
-            noise.insert(name.parse()?, SiteNoise { values, places });
-        }
-        match truth.keys().find(|&site| !noise.contains_key(site)) {
-            Some(site) => Err(arrays.fault(format!("no noise for {site}"))),
-            None => Ok(noise),
-        }
+/// The values of the array `name`, which the manifest lists with this type, shape and hash.
+fn listed(arrays: &Arrays, name: &str, dtype: Dtype, shape: &[usize], sha256: &str) -> Result<Vec<f64>> {
+    let (values, bytes) = typed(arrays, name, dtype, shape)?;
+    match hex(&bytes) == sha256 {
+        true => Ok(values),
+        false => Err(arrays.fault(format!("{name} is not what the manifest says it is (SHA-256)"))),
+    }
+}
+
+/// The values of the array `name`, which must have this type and shape, and their bytes in the file.
+pub(super) fn typed<'a>(
+    arrays: &'a Arrays,
+    name: &str,
+    dtype: Dtype,
+    shape: &[usize],
+) -> Result<(Vec<f64>, std::borrow::Cow<'a, [u8]>)> {
+    let entry = arrays.entry(name).ok_or_else(|| arrays.fault(format!("{name} is missing")))?;
+    if entry.dtype != dtype || entry.shape != shape {
+        let (got, of) = (&entry.shape, entry.dtype);
+        return Err(arrays.fault(format!("{name} is {got:?} of {of:?}; it should be {shape:?} of {dtype:?}")));
+    }
+    let bytes = arrays.values(entry)?;
+    let values = entry.floats(&bytes).ok_or_else(|| arrays.fault(format!("{name} is of type {dtype:?}")))?;
+    Ok((values, bytes))
+}
+
+/// An array that is not listed is a fault of the file.
+pub(super) fn no_other(arrays: &Arrays, listed: impl Fn(&str) -> bool) -> Result<()> {
+    match arrays.entries().find(|(name, _)| !listed(name)) {
+        None => Ok(()),
+        Some((name, _)) => Err(arrays.fault(format!("{name} is not in the manifest"))),
     }
 }
 
@@ -106,8 +124,7 @@ fn under(name: &str) -> Result<(Feed, Site)> {
     Ok((feed, site.parse()?))
 }
 
-pub(super) fn hash(values: &[f64]) -> String {
-    let mut sha = Sha256::new();
-    values.iter().for_each(|v| sha.update(v.to_le_bytes()));
-    format!("{:x}", sha.finalize())
+/// SHA-256 in lower-case hex digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(bytes))
 }

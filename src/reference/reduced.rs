@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::read::hash;
-use super::{Archive, Reference, SecondOracle, SiteNoise, Truth};
+use super::manifest::FORMAT;
+use super::read::hex;
+use super::{Reference, SecondOracle, SiteNoise, Truth};
+use crate::arrays::Npz;
 use crate::probe::Site;
 
 /// The name of a file, and what is in it.
@@ -18,18 +20,23 @@ impl Reference {
     pub(crate) fn reduced(&self, sites: &BTreeSet<Site>, why: &str) -> io::Result<Vec<File>> {
         let stored: BTreeMap<Site, &Truth> =
             sites.iter().filter_map(|&site| Some((site, self.truth(site)?))).collect();
-        let (mut truth, mut noise) = (Archive::new(), Archive::new());
+        let (mut truth, mut noise) = (Npz::new(), Npz::new());
         for (site, stored) in &stored {
             let shape = [&[stored.places.len()][..], &stored.row_shape].concat();
             truth.array(&site.to_string(), &shape, stored.values.iter().copied())?;
         }
+        let mut noise_entries = BTreeMap::new();
         for (site, SiteNoise { values, places }) in self.noise.iter().filter(|(s, _)| stored.contains_key(s))
         {
-            let shape = [self.manifest.noise_dtypes.len(), self.manifest.noise_feeds.len(), 2, *places];
+            let mut shape = vec![self.manifest.noise_dtypes.len(), self.manifest.noise_feeds.len(), 2];
+            shape.extend((*places > 1).then_some(*places));
             // They were read from float32.
-            noise.array(&site.to_string(), &shape, values.iter().map(|&value| value as f32))?;
+            let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+            let sha256 = hex(&values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>());
+            noise.array(&site.to_string(), &shape, values)?;
+            noise_entries.insert(site.to_string(), json!({ "shape": shape, "sha256": sha256 }));
         }
-        let manifest = serde_json::to_vec_pretty(&self.manifest_of(&stored, why))?;
+        let manifest = serde_json::to_vec_pretty(&self.manifest_of(&stored, noise_entries, why))?;
         Ok(vec![
             ("manifest.json".into(), manifest),
             ("reference.npz".into(), truth.finish()?),
@@ -37,7 +44,12 @@ impl Reference {
         ])
     }
 
-    fn manifest_of(&self, stored: &BTreeMap<Site, &Truth>, why: &str) -> serde_json::Value {
+    fn manifest_of(
+        &self,
+        stored: &BTreeMap<Site, &Truth>,
+        noise: BTreeMap<String, Value>,
+        why: &str,
+    ) -> Value {
         let whole = &self.manifest;
         let mut rows: BTreeMap<String, &[(usize, usize)]> = BTreeMap::new();
         rows.insert("all".into(), self.places());
@@ -47,12 +59,13 @@ impl Reference {
             let name = whole.sites.get(&site).map_or("all", |entry| entry.rows.as_str());
             rows.insert(name.into(), &truth.places);
             let shape = [&[truth.places.len()][..], &truth.row_shape].concat();
-            sites.insert(site, json!({ "rows": name, "shape": shape, "sha256": hash(&truth.values) }));
+            let bytes: Vec<u8> = truth.values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            sites.insert(site, json!({ "rows": name, "shape": shape, "sha256": hex(&bytes) }));
         }
         let mut provenance = whole.provenance.clone();
         provenance.insert("reduced".into(), why.into());
         json!({
-            "format": whole.format,
+            "format": FORMAT,
             "model": whole.model,
             "case": whole.case,
             "ids": whole.ids,
@@ -63,6 +76,7 @@ impl Reference {
             "sites": sites,
             "noise_dtypes": whole.noise_dtypes,
             "noise_feeds": whole.noise_feeds,
+            "noise": { "dense": noise },
             "second_oracle": match &whole.second_oracle {
                 SecondOracle::Agrees { within } => json!({ "within": within }),
                 SecondOracle::Pending(_) => json!("pending"),

@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 use std::path::PathBuf;
 
+use serde::de::DeserializeOwned;
+
+use crate::arrays::{Arrays, Bytes};
 use crate::{Error, Result};
 
 /// A folder of fixture files.
@@ -35,9 +38,19 @@ impl Source {
     }
 
     /// The JSON file at `path`, which must be there.
-    pub fn json<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T> {
-        serde_json::from_slice(&self.demand(path)?)
+    pub fn json<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.parse(path, &self.demand(path)?)
+    }
+
+    /// `bytes` as the JSON that the file at `path` must be.
+    pub(super) fn parse<T: DeserializeOwned>(&self, path: &str, bytes: &[u8]) -> Result<T> {
+        serde_json::from_slice(bytes)
             .map_err(|error| Error::input(format!("{}: {error}", self.name_of(path)), REGENERATE))
+    }
+
+    /// The `.npz` archive at `path`, which must be there.
+    pub(crate) fn arrays(&self, path: &str) -> Result<Arrays> {
+        Arrays::npz(Bytes::from(self.demand(path)?), self.name_of(path), REGENERATE)
     }
 
     /// The folders directly below this one that hold a `manifest.json`, in alphabetical order.

@@ -19,7 +19,7 @@ use serde_json::Value as Json;
 
 use self::cursor::Problem;
 use self::header::{Entry, Header};
-use super::mapped::Bytes;
+use crate::arrays::Bytes;
 use crate::{Error, Result};
 
 /// An opened GGUF file. Also opens files without tensors (vocabularies).

@@ -7,7 +7,6 @@
 mod config;
 pub mod gguf;
 mod identity;
-mod mapped;
 mod open;
 mod safetensors;
 
@@ -21,9 +20,7 @@ use candle_core::{DType, Device, Tensor};
 pub use self::config::{Config, RopeLayout};
 use self::gguf::Gguf;
 pub use self::identity::sha256_of;
-pub(crate) use self::mapped::Bytes;
 use self::safetensors::Shards;
-pub(crate) use self::safetensors::ends_are_inside;
 use crate::{Error, Result};
 
 /// The key of a `config.json` whose tensors are a part of a model: the site that they are for.

@@ -74,7 +74,7 @@ fn judged_with(says: &[u32], gap: [f64; 4], ours: &[u32]) -> (Status, String) {
 }
 
 fn findings(says: &[u32], gap: [f64; 4], ours: &[u32]) -> (Vec<Finding>, Vec<String>) {
-    let stored = Greedy { prompts: vec![prompt(&[1, 2, 3, 4], gap)], quantized: BTreeMap::new() };
+    let stored = Greedy { format: 1, prompts: vec![prompt(&[1, 2, 3, 4], gap)], quantized: BTreeMap::new() };
     judge(&mut Scripted::new(says), &stored, &Ends { ours, theirs: &[4] }, &RULE).unwrap()
 }
 
@@ -96,6 +96,7 @@ fn prompt(tokens: &[u32], gap: [f64; 4]) -> Prompt {
 #[case::as_dense(&[1, 2, 3, 4], None)]
 fn a_quantised_text_is_told_where_it_leaves_the_dense_one(#[case] says: &[u32], #[case] note: Option<&str>) {
     let stored = Greedy {
+        format: 1,
         prompts: vec![prompt(&[1, 2, 3, 4], [1.0, 1.0, 0.3, 1.0])],
         quantized: BTreeMap::from([(
             Arithmetic::Blocks32,
@@ -116,7 +117,7 @@ fn a_quantised_text_is_told_where_it_leaves_the_dense_one(#[case] says: &[u32], 
 #[case(3, Verdict::Broken("stops after 3 tokens of 4".into()))]
 #[case(2, Verdict::Broken("stops after 2 tokens of 4".into()))]
 fn a_text_ends_with_its_context(#[case] context: usize, #[case] want: Verdict) {
-    let stored = Greedy { prompts: vec![prompt(&[1, 2, 3, 4], [1.0; 4])], quantized: BTreeMap::new() };
+    let stored = Greedy { format: 1, prompts: vec![prompt(&[1, 2, 3, 4], [1.0; 4])], quantized: BTreeMap::new() };
     let mut port = Scripted { context, ..Scripted::new(&[1, 2, 3, 4]) };
     let (findings, _) = judge(&mut port, &stored, &Ends { ours: &[4], theirs: &[4] }, &RULE).unwrap();
     assert_eq!(findings[0].verdict, want);

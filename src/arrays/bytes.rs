@@ -1,18 +1,21 @@
-//! The bytes of a file, mapped and not read: a tensor costs memory only once it is asked for.
+//! The bytes of a file, mapped and not read: an array costs memory only once it is asked for.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::ops::Deref;
 use std::path::Path;
 
 use crate::{Error, Result};
 
-/// Bytes that stay where they are: a mapped file, or something compiled into the binary.
+/// Bytes that stay where they are.
 #[derive(Debug)]
 pub(crate) enum Bytes {
     /// A file, mapped read-only. Starts on a page boundary.
     Mapped(memmap2::Mmap),
     /// Bytes of the program itself. Aligned to nothing in particular.
     Static(&'static [u8]),
+    /// A file that was read.
+    Owned(Vec<u8>),
 }
 
 impl Bytes {
@@ -22,24 +25,30 @@ impl Bytes {
     /// When it cannot be opened or mapped, is not a regular file, or is empty.
     pub(crate) fn map(path: &Path) -> Result<Self> {
         let failed = |e: std::io::Error| Error::file(path, e, "check the path and its permissions");
-        let file = File::open(path).map_err(failed)?;
-        let facts = file.metadata().map_err(failed)?;
+        // Asked before it is opened: to open a pipe waits for a writer.
+        let facts = std::fs::metadata(path).map_err(failed)?;
         if !facts.is_file() {
-            return Err(Error::file(
-                path,
-                "is not a regular file",
-                "pass a model file, not a pipe or device",
-            ));
+            return Err(Error::file(path, "is not a regular file", "pass a file, not a pipe or device"));
         }
         if facts.len() == 0 {
-            return Err(Error::file(path, "is empty", "fetch the file again"));
+            return Err(Error::file(path, "is empty", "fetch or write the file again"));
         }
+        let file = File::open(path).map_err(failed)?;
         // SAFETY: the map is read-only and private to this value, and lives as long as every slice
         // taken from it. What no program can rule out is that another one shortens the file
         // meanwhile: that ends this process with SIGBUS, it does not corrupt memory.
         #[allow(unsafe_code)]
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(failed)?;
         Ok(Self::Mapped(map))
+    }
+}
+
+impl From<Cow<'static, [u8]>> for Bytes {
+    fn from(bytes: Cow<'static, [u8]>) -> Self {
+        match bytes {
+            Cow::Borrowed(bytes) => Self::Static(bytes),
+            Cow::Owned(bytes) => Self::Owned(bytes),
+        }
     }
 }
 
@@ -50,6 +59,7 @@ impl Deref for Bytes {
         match self {
             Self::Mapped(map) => map,
             Self::Static(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
         }
     }
 }

@@ -1,0 +1,175 @@
+//! The header of an `.npy` file. Read here because other readers multiply out a shape that they trust.
+
+use py_literal::Value;
+use safetensors::Dtype;
+
+/// More than any header of an honest file: numpy itself refuses a longer one.
+pub(super) const LONGEST: usize = 10_000;
+
+/// Brackets inside brackets: a structured type needs three, a parser without a limit overflows its stack.
+const DEEPEST: usize = 4;
+
+/// What a header says.
+#[derive(Debug, PartialEq)]
+pub(super) struct Header {
+    /// The type of its numbers.
+    pub dtype: Dtype,
+    /// Its dimensions.
+    pub shape: Vec<usize>,
+    /// Bytes up to the first value.
+    pub length: usize,
+}
+
+/// Reads a header at the beginning of `bytes`.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub(super) fn header(bytes: &[u8]) -> Result<Header, String> {
+    let (start, length) = match bytes {
+        [0x93, b'N', b'U', b'M', b'P', b'Y', 1, _, a, b, ..] => (10, u16::from_le_bytes([*a, *b]) as usize),
+        [0x93, b'N', b'U', b'M', b'P', b'Y', 2 | 3, _, a, b, c, d, ..] => {
+            (12, u32::from_le_bytes([*a, *b, *c, *d]) as usize)
+        }
+        _ => return Err("not an .npy array".into()),
+    };
+    if length > LONGEST {
+        return Err(format!("its header claims {length} bytes"));
+    }
+    let text = bytes.get(start..).and_then(|rest| rest.get(..length)).ok_or("its header is cut off")?;
+    let text = std::str::from_utf8(text).map_err(|_| "its header is not text")?;
+    let Fields { descr, fortran_order, shape } = fields(text)?;
+    let dtype = match descr.as_string().map(String::as_str) {
+        Some("<f8") => Dtype::F64,
+        Some("<f4") => Dtype::F32,
+        Some("<f2") => Dtype::F16,
+        Some("<i8") => Dtype::I64,
+        Some("<i4") => Dtype::I32,
+        Some("<u4") => Dtype::U32,
+        Some("|u1") => Dtype::U8,
+        Some("|b1") => Dtype::BOOL,
+        Some(other) => {
+            return Err(format!("numbers of type {other:?}: write little-endian f64, f32 or f16"));
+        }
+        None => return Err("its numbers are no plain type".into()),
+    };
+    match fortran_order {
+        Value::Boolean(false) => {}
+        Value::Boolean(true) => return Err("in Fortran order: write np.ascontiguousarray(…)".into()),
+        _ => return Err("its fortran_order is neither True nor False".into()),
+    }
+    let sizes = shape.as_tuple().ok_or("its shape is not a tuple")?;
+    let size = |value: &Value| value.as_integer().and_then(|n| usize::try_from(n).ok());
+    let shape: Option<Vec<usize>> = sizes.iter().map(size).collect();
+    let shape = shape.ok_or("its shape is not of whole numbers")?;
+    Ok(Header { dtype, shape, length: start + length })
+}
+
+/// The three entries of a header's dictionary.
+struct Fields {
+    descr: Value,
+    fortran_order: Value,
+    shape: Value,
+}
+
+/// Each of them is there once, and nothing else is.
+fn fields(text: &str) -> Result<Fields, String> {
+    let mut depth = 0usize;
+    for c in text.chars() {
+        match c {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEEPEST {
+            return Err("its header has too many brackets inside each other".into());
+        }
+    }
+    let Ok(Value::Dict(entries)) = text.trim().parse::<Value>() else {
+        return Err("its header is not a Python dictionary".into());
+    };
+    let [mut descr, mut fortran_order, mut shape] = [None, None, None];
+    for (key, value) in entries {
+        let Value::String(key) = key else { return Err("its header has a key that is not a text".into()) };
+        let field = match key.as_str() {
+            "descr" => &mut descr,
+            "fortran_order" => &mut fortran_order,
+            "shape" => &mut shape,
+            other => return Err(format!("its header has a key {other:?}")),
+        };
+        if field.replace(value).is_some() {
+            return Err(format!("its header has {key} twice"));
+        }
+    }
+    Ok(Fields {
+        descr: descr.ok_or("its header has no descr")?,
+        fortran_order: fortran_order.ok_or("its header has no fortran_order")?,
+        shape: shape.ok_or("its header has no shape")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn npy(dict: &str) -> Vec<u8> {
+        let length = (dict.len() as u16).to_le_bytes();
+        [b"\x93NUMPY\x01\x00", &length[..], dict.as_bytes()].concat()
+    }
+
+    #[rstest]
+    #[case::as_numpy_writes_it("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }   \n")]
+    #[case::in_another_order("{'shape': (2, 3), 'descr': '<f4', 'fortran_order': False}")]
+    fn a_header_says_type_shape_and_where_values_begin(#[case] dict: &str) {
+        let bytes = npy(dict);
+        let want = Header { dtype: Dtype::F32, shape: vec![2, 3], length: bytes.len() };
+        assert_eq!(header(&bytes), Ok(want));
+    }
+
+    #[rstest]
+    #[case(
+        "{'descr': '>f4', 'fortran_order': False, 'shape': (2,)}",
+        "numbers of type \">f4\": write little-endian f64, f32 or f16"
+    )]
+    #[case(
+        "{'descr': '<f4', 'fortran_order': True, 'shape': (2,)}",
+        "in Fortran order: write np.ascontiguousarray(…)"
+    )]
+    #[case::a_number_for_a_flag(
+        "{'descr': '<f4', 'fortran_order': 1, 'shape': (2,)}",
+        "its fortran_order is neither True nor False"
+    )]
+    #[case::a_text_for_a_flag(
+        "{'descr': '<f4', 'fortran_order': 'True', 'shape': (2,)}",
+        "its fortran_order is neither True nor False"
+    )]
+    #[case("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}", "its shape is not of whole numbers")]
+    #[case("{'descr': '<f4', 'fortran_order': False, 'shape': 3}", "its shape is not a tuple")]
+    #[case(
+        "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,)}",
+        "its numbers are no plain type"
+    )]
+    #[case::twice(
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), 'shape': (3,)}",
+        "its header has shape twice"
+    )]
+    #[case::one_more(
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), 'name': 'x'}",
+        "its header has a key \"name\""
+    )]
+    #[case("{}", "its header has no descr")]
+    #[case("import os", "its header is not a Python dictionary")]
+    #[case::deep("((((((((((", "its header has too many brackets inside each other")]
+    fn what_cannot_be_read_is_said(#[case] dict: &str, #[case] why: &str) {
+        assert_eq!(header(&npy(dict)), Err(why.to_owned()));
+    }
+
+    #[test]
+    fn a_header_longer_than_the_file_is_cut_off_and_one_too_long_is_refused() {
+        assert_eq!(header(b"\x93NUMPY\x01\x00\xff\x00{"), Err("its header is cut off".into()));
+        let huge = b"\x93NUMPY\x02\x00\xff\xff\xff\xff{";
+        assert_eq!(header(huge), Err("its header claims 4294967295 bytes".into()));
+        assert_eq!(header(b"PK"), Err("not an .npy array".into()));
+    }
+}

@@ -1,0 +1,246 @@
+//! The named arrays of a `.safetensors` file, an `.npz` archive, or a directory of `.npy` files.
+//!
+//! Only headers are read at first. A header is a claim: what it says is held against the size of the file
+//! before anything is allocated.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use safetensors::Dtype;
+
+use super::bytes::Bytes;
+use super::npz::Members;
+use super::{npy, safetensors as header};
+use crate::{Error, Result};
+
+/// Arrays by name. Their values stay in the file until asked for.
+#[derive(Debug)]
+pub(crate) struct Arrays {
+    /// The file, as messages call it.
+    origin: String,
+    /// What to do about a file that cannot be used.
+    hint: &'static str,
+    entries: BTreeMap<String, Entry>,
+    members: Option<Members>,
+    /// Its metadata, all texts.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// One array: what its header says, and where its values lie.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// The type of its numbers, one of [`width`].
+    pub dtype: Dtype,
+    /// Its dimensions, none of them 0.
+    pub shape: Vec<usize>,
+    values: Values,
+}
+
+#[derive(Debug)]
+enum Values {
+    /// Inside a file.
+    Inside(Arc<Bytes>, Range<usize>),
+    /// Behind so many bytes of header in a member of the archive.
+    Member(usize, usize),
+}
+
+/// Where metadata stands in archives and directories.
+const METADATA: &str = "metadata.json";
+
+/// Bytes of metadata: a few texts.
+const LONGEST_METADATA: usize = 1 << 20;
+
+impl Arrays {
+    /// Opens what `path` is, by its kind and its name. `hint` says what to do where that cannot be used.
+    ///
+    /// # Errors
+    /// It is none of the three, cannot be read, or says of itself what cannot be.
+    pub(crate) fn open(path: &Path, hint: &'static str) -> Result<Self> {
+        let ends = |end: &str| path.extension().is_some_and(|own| own.eq_ignore_ascii_case(end));
+        if path.is_dir() {
+            return Self::folder(path, hint);
+        }
+        if !path.exists() {
+            return Err(Error::file(path, "no such file", hint));
+        }
+        let origin = path.display().to_string();
+        if ends("safetensors") {
+            Self::safetensors(Bytes::map(path)?, origin, hint)
+        } else if ends("npz") {
+            Self::npz(Bytes::map(path)?, origin, hint)
+        } else {
+            let hint = "arrays are a .safetensors file, an .npz file, or a directory of .npy files";
+            Err(Error::file(path, "not a file of arrays by its name", hint))
+        }
+    }
+
+    fn empty(origin: String, hint: &'static str) -> Self {
+        Self { origin, hint, entries: BTreeMap::new(), members: None, metadata: BTreeMap::new() }
+    }
+
+    fn safetensors(bytes: Bytes, origin: String, hint: &'static str) -> Result<Self> {
+        let (mut this, bytes) = (Self::empty(origin, hint), Arc::new(bytes));
+        let (data, header) = header::header(&bytes).map_err(|e| this.fault(e))?;
+        for (name, info) in header.tensors() {
+            let (start, end) = info.data_offsets;
+            let values = Values::Inside(bytes.clone(), data + start..data + end);
+            this.insert(name, Entry { dtype: info.dtype, shape: info.shape.clone(), values }, end - start)?;
+        }
+        this.metadata.extend(header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
+        Ok(this)
+    }
+
+    /// The arrays of an `.npz` archive; `origin` is what messages call it.
+    ///
+    /// # Errors
+    /// It is none, or says of itself what cannot be.
+    pub(crate) fn npz(bytes: Bytes, origin: String, hint: &'static str) -> Result<Self> {
+        let mut this = Self::empty(origin, hint);
+        let mut members = Members::open(bytes).map_err(|e| this.fault(e))?;
+        for member in members.all().map_err(|e| this.fault(e))? {
+            let name = member.name;
+            if name == METADATA {
+                this.set_metadata(member.size, || members.whole(member.index))?;
+                continue;
+            }
+            let stem = this.stem(&name)?;
+            let head = members.beginning(member.index, npy::LONGEST).map_err(|e| this.fault(e))?;
+            let header = npy::header(&head).map_err(|why| this.fault(format!("{name}: {why}")))?;
+            let held = member.size.saturating_sub(header.length);
+            let values = Values::Member(member.index, header.length);
+            this.insert(stem, Entry { dtype: header.dtype, shape: header.shape, values }, held)?;
+        }
+        Ok(Self { members: Some(members), ..this })
+    }
+
+    fn folder(path: &Path, hint: &'static str) -> Result<Self> {
+        let mut this = Self::empty(path.display().to_string(), hint);
+        let unreadable = |e: std::io::Error| Error::file(path, e, "check its permissions");
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(unreadable)? {
+            files.push(entry.map_err(unreadable)?.path());
+        }
+        files.sort();
+        for file in files {
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.starts_with('.') {
+                continue;
+            }
+            let bytes = Bytes::map(&file)?;
+            if name == METADATA {
+                this.set_metadata(bytes.len(), || Ok(bytes.to_vec()))?;
+                continue;
+            }
+            let stem = this.stem(&name)?;
+            let header = npy::header(&bytes).map_err(|why| this.fault(format!("{name}: {why}")))?;
+            let held = bytes.len() - header.length;
+            let values = Values::Inside(Arc::new(bytes), header.length..header.length + held);
+            this.insert(stem, Entry { dtype: header.dtype, shape: header.shape, values }, held)?;
+        }
+        Ok(this)
+    }
+
+    /// The name of the array in the file `name`.
+    fn stem(&self, name: &str) -> Result<String> {
+        let stem = name.strip_suffix(".npy").map(str::to_owned);
+        stem.ok_or_else(|| self.fault(format!("{name} is not an array: its name does not end in .npy")))
+    }
+
+    /// Takes an array of `held` bytes, if that is what its header promises.
+    fn insert(&mut self, name: String, entry: Entry, held: usize) -> Result<()> {
+        let count = entry.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+        let Some(width) = width(entry.dtype) else {
+            let hint = "floats are f64, f32, f16 or bf16; ids are i64, i32 or u32";
+            return Err(Error::input(format!("{}: {name} is of type {:?}", self.origin, entry.dtype), hint));
+        };
+        if count == Some(0) {
+            return Err(self.fault(format!("{name} is empty: {:?}", entry.shape)));
+        }
+        if count.and_then(|n| n.checked_mul(width)) != Some(held) {
+            let Entry { shape, dtype, .. } = &entry;
+            return Err(
+                self.fault(format!("{name} is said to be {shape:?} of {dtype:?}, and holds {held} bytes"))
+            );
+        }
+        match self.entries.insert(name.clone(), entry) {
+            Some(_) => Err(self.fault(format!("{name} is there twice"))),
+            None => Ok(()),
+        }
+    }
+
+    fn set_metadata(&mut self, size: usize, text: impl FnOnce() -> Result<Vec<u8>, String>) -> Result<()> {
+        if size > LONGEST_METADATA {
+            return Err(self.fault(format!("{METADATA} has {size} bytes: more than {LONGEST_METADATA}")));
+        }
+        let text = text().map_err(|e| self.fault(format!("{METADATA}: {e}")))?;
+        let read = serde_json::from_slice(&text);
+        self.metadata = read.map_err(|e| self.fault(format!("{METADATA}: {e}")))?;
+        Ok(())
+    }
+
+    /// Every array and what its header says.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.entries.iter().map(|(name, entry)| (name.as_str(), entry))
+    }
+
+    /// What the header of the array `name` says.
+    pub(crate) fn entry(&self, name: &str) -> Option<&Entry> {
+        self.entries.get(name)
+    }
+
+    /// The values of `entry`, little-endian, as many bytes as its shape and type make.
+    ///
+    /// # Errors
+    /// A compressed member that is damaged, or holds more or less than it claims.
+    pub(crate) fn values<'a>(&'a self, entry: &'a Entry) -> Result<Cow<'a, [u8]>> {
+        let (index, header) = match &entry.values {
+            Values::Inside(bytes, range) => return Ok(Cow::Borrowed(&bytes[range.clone()])),
+            &Values::Member(index, header) => (index, header),
+        };
+        let members = self.members.as_ref().ok_or_else(|| self.fault("no archive"))?;
+        let mut bytes = members.whole(index).map_err(|e| self.fault(e))?;
+        bytes.drain(..header);
+        Ok(Cow::Owned(bytes))
+    }
+
+    /// An error that names this file.
+    pub(crate) fn fault(&self, what: impl std::fmt::Display) -> Error {
+        Error::input(format!("{}: {what}", self.origin), self.hint)
+    }
+}
+
+impl Entry {
+    /// The whole numbers that `bytes` are, as [`Arrays::values`] gives them; none where they are floats.
+    pub(crate) fn integers(&self, bytes: &[u8]) -> Option<Vec<i64>> {
+        Some(match self.dtype {
+            Dtype::I64 => bytes.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b)).collect(),
+            Dtype::I32 => bytes.as_chunks().0.iter().map(|&b| i32::from_le_bytes(b).into()).collect(),
+            Dtype::U32 => bytes.as_chunks().0.iter().map(|&b| u32::from_le_bytes(b).into()).collect(),
+            Dtype::U8 | Dtype::BOOL => bytes.iter().map(|&b| b.into()).collect(),
+            _ => return None,
+        })
+    }
+
+    /// The float64 or float32 numbers that `bytes` are, widened; none where they are others.
+    pub(crate) fn floats(&self, bytes: &[u8]) -> Option<Vec<f64>> {
+        Some(match self.dtype {
+            Dtype::F64 => bytes.as_chunks().0.iter().map(|&b| f64::from_le_bytes(b)).collect(),
+            Dtype::F32 => bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b).into()).collect(),
+            _ => return None,
+        })
+    }
+}
+
+/// Bytes of one number, of the types that are read.
+fn width(dtype: Dtype) -> Option<usize> {
+    match dtype {
+        Dtype::F64 | Dtype::I64 => Some(8),
+        Dtype::F32 | Dtype::I32 | Dtype::U32 => Some(4),
+        Dtype::F16 | Dtype::BF16 => Some(2),
+        Dtype::U8 | Dtype::BOOL => Some(1),
+        _ => None,
+    }
+}
