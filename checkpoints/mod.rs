@@ -119,7 +119,15 @@ impl Checkpoint {
         match &self.how {
             How::Tokens(view, _) => std::slice::from_ref(view),
             How::Sites(views, _) => views,
-            _ => &[],
+            How::Weights | How::Laws(_) | How::Sampling | How::Greedy(_) => &[],
+        }
+    }
+
+    /// How many times the measured noise it allows at a site; none where it judges no numbers of sites.
+    pub fn factor(&self) -> Option<f64> {
+        match &self.how {
+            How::Tokens(_, factor) | How::Sites(_, factor) | How::Laws(factor) => Some(factor.times),
+            How::Weights | How::Sampling | How::Greedy(_) => None,
         }
     }
 
@@ -127,6 +135,14 @@ impl Checkpoint {
     pub fn constant_name(&self) -> String {
         format!("CHECKPOINT_{}_{}", self.id, self.name.to_uppercase())
     }
+}
+
+/// The checkpoint that judges a kind of site on clean inputs, and how many times it allows the noise.
+pub fn judge_of(kind: Kind) -> (&'static Checkpoint, f64) {
+    let judges = |view: &View| view.feed == Feed::Site && view.kinds.contains(&kind);
+    let found = ALL.into_iter().find(|checkpoint| checkpoint.views().iter().any(judges));
+    let found = found.and_then(|checkpoint| Some((checkpoint, checkpoint.factor()?)));
+    found.expect("every kind of site is judged by a checkpoint: a test says so")
 }
 
 /// The checkpoint that `text` means: `3`, `03`, `attention`, `1b`, `01B`, `CHECKPOINT_01B_ROPE`.

@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::json;
 
 use crate::arrays::Npz;
-use crate::judge::{self, Finding, Outcome, Subject, Traits, Verdict};
+use crate::judge::{self, Drive, Finding, Outcome, Subject, Traits, Verdict};
 use crate::port::Port;
 use crate::probe::{Arithmetic, Kind, Site};
 use crate::reference::{Feed, Reference};
@@ -43,12 +43,9 @@ struct Red<'a> {
 /// # Errors
 /// The port refuses the pass that it made before; a weight cannot be read.
 pub fn first_red(subject: &mut Subject<'_>, outcomes: &[Outcome], flags: &str) -> Result<Option<Bundle>> {
-    let Subject { ports, cases, weights, model, .. } = subject;
+    let right = subject.right_weights();
+    let Subject { ports, cases, .. } = subject;
     let Some(red) = find(ports, cases, outcomes) else { return Ok(None) };
-    let right = match model {
-        Some(model) => judge::corrected(weights, &model.facts.config),
-        None => (*weights).clone(),
-    };
     let port = &mut ports[red.port];
     let tensors = judge::single(&mut **port, red.case, red.site)?;
     let traits = port.traits();
@@ -96,7 +93,7 @@ fn find<'a>(ports: &[Box<dyn Port>], cases: &'a [Reference], outcomes: &'a [Outc
     let traits: Vec<Traits> = ports.iter().map(|port| port.traits()).collect();
     let red = |outcome: &'a Outcome, finding: &'a Finding| {
         let clean = |traits: &Traits| {
-            let drive = format!("{}, feed {}", traits.path, Feed::Site.name());
+            let drive = Drive::Prefill(traits.path, Feed::Site);
             traits.arithmetic == Arithmetic::Dense && finding.drive == drive
         };
         Some(Red {

@@ -4,9 +4,11 @@
 //! is fetched once; any other is a path.
 
 mod embedded;
+mod right;
 
 use std::path::{Path, PathBuf};
 
+pub use self::right::{config_without_weights, corrected, right_weights};
 use crate::reference::{Fixture, Source};
 use crate::tokenizer::Tokenizer;
 #[cfg(feature = "cli")]

@@ -220,7 +220,7 @@ fn a_fused_attention_is_complete_without_scores_and_probabilities() {
     let checked = with(&case, fused).unwrap();
     checked.assert_complete();
     let drives = checked.outcomes().iter().flat_map(|o| &o.findings).filter(|f| f.about.ends_with("context"));
-    assert!(drives.map(|f| &f.drive).all(|drive| drive == "your port, feed site"));
+    assert!(drives.map(|f| &f.drive).all(|drive| drive.to_string() == "your port, feed site"));
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn what_a_port_keeps_to_itself_is_judged_with_the_next_on_the_blocks_true_input(
     checked.assert();
     assert!(largest_share(&checked) < 0.5, "{}", checked.report());
     let drives = checked.outcomes().iter().flat_map(|o| &o.findings).filter(|f| f.about.ends_with("q_proj"));
-    assert!(drives.map(|f| &f.drive).all(|drive| drive == "your port, feed block"));
+    assert!(drives.map(|f| &f.drive).all(|drive| drive.to_string() == "your port, feed block"));
 }
 
 #[test]

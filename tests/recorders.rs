@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 use candle_core::{DType, Device, Tensor, safetensors};
 use rbees_check::Result;
 use rbees_check::checkpoints;
-use rbees_check::dump::{self, Against, Dump, NameMap};
+use rbees_check::dump::{Against, Dump, NameMap};
 use rbees_check::judge::{Status, Verdict};
 use rbees_check::model::{Attention, Input, Llama};
 use rbees_check::models;
@@ -70,7 +70,7 @@ fn what_llama_cpp_computed_is_green(#[case] model: &str, #[case] file: &str, #[c
     let dump = Dump::open(Path::new(&file), &NameMap::default()).unwrap();
     let arithmetic = dump.arithmetic().unwrap();
     assert_eq!(arithmetic, said);
-    let weights = dump::right_weights(&model).unwrap();
+    let weights = models::right_weights(&model).unwrap();
     let config = Some(weights.config());
     let judge = |arithmetic| {
         let against = Against { weights: Some(&weights), config, arithmetic, ..Against::default() };

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::hints;
+use super::kinds::short;
 use crate::judge::{Outcome, Status, Traits};
 use crate::probe::Kind;
 use crate::reference::Reference;
@@ -114,7 +114,7 @@ impl Checked {
         let fused =
             |kind: &Kind| matches!(kind, Kind::Scores | Kind::Probs) && !self.absent.contains(&Kind::Context);
         let absent: Vec<&str> =
-            self.absent.iter().filter(|kind| !fused(kind)).map(|&kind| hints::short(kind)).collect();
+            self.absent.iter().filter(|kind| !fused(kind)).map(|&kind| short(kind)).collect();
         assert!(absent.is_empty(), "{}\n\nnever handed over: {}", self.report(), absent.join(", "));
     }
 }

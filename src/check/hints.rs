@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::axes::Axes;
-use super::judged::{INTERLEAVED, Judging, factor};
+use super::judging::Judging;
+use super::kinds::{INTERLEAVED, short};
 use crate::Result;
 use crate::judge::{Outcome, Status, Traits, Verdict};
 use crate::probe::{Kind, Layout, Site};
@@ -33,7 +34,7 @@ pub(super) fn of(judging: &Judging<'_>, outcomes: &[Outcome], unnamed: bool) -> 
             }
             Verdict::Differs(_) => {
                 let new = INTERLEAVED.contains(&site.kind) && !side_by_side.contains(&site.kind);
-                if new && interleaved(judging, site.kind, factor(outcome.checkpoint))? {
+                if new && interleaved(judging, site.kind, outcome.checkpoint.factor().unwrap_or(0.0))? {
                     side_by_side.push(site.kind);
                 }
             }
@@ -78,12 +79,4 @@ fn interleaved(judging: &Judging<'_>, kind: Kind, factor: f64) -> Result<bool> {
     let traits = Traits { layouts, ..judging.traits.clone() };
     let findings = Judging { traits: &traits, ..*judging }.look(kind, Feed::Own, factor, None)?;
     Ok(!findings.is_empty() && findings.iter().all(|finding| finding.status() == Status::Passed))
-}
-
-/// The last parts of a site's name, for a list of kinds.
-pub(super) fn short(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Block => "model.layers.N",
-        kind => kind.name(),
-    }
 }

@@ -56,6 +56,8 @@ mod axes;
 mod checked;
 mod hints;
 mod judged;
+mod judging;
+mod kinds;
 mod names;
 mod recorder;
 mod runs;
@@ -182,7 +184,7 @@ impl<'a> Check<'a> {
         let layouts = match (self.interleaved, head_dim) {
             (false, _) | (true, None) => vec![],
             (true, Some(head_dim)) => {
-                judged::INTERLEAVED.map(|kind| (kind, Layout::Interleaved { head_dim })).into()
+                kinds::INTERLEAVED.map(|kind| (kind, Layout::Interleaved { head_dim })).into()
             }
         };
         let last = self.case.sites().filter_map(|Site { layer, .. }| layer).max();

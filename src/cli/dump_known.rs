@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rbees_check::dump::{self, Dump};
+use rbees_check::dump::Dump;
 use rbees_check::models::{self, Model};
 use rbees_check::reference::{Fixture, Reference, Source};
 use rbees_check::weights::{Config, Weights};
@@ -48,13 +48,13 @@ impl Known {
             name: name.to_owned(),
             weights: None,
             without: Some(error.to_string()),
-            config: facts.map(|facts| dump::config_without_weights(&facts.config)),
+            config: facts.map(|facts| models::config_without_weights(&facts.config)),
             fixture,
         })
     }
 
     fn with_weights(model: &Model) -> Result<Self> {
-        let weights = dump::right_weights(model)?;
+        let weights = models::right_weights(model)?;
         Ok(Self {
             name: model.name.clone(),
             config: Some(weights.config().clone()),

@@ -1,44 +1,8 @@
 //! What a dump is held against: the case of its token ids, the model's weights, its config.
 
 use super::Dump;
-use crate::judge::corrected;
-use crate::models::Model;
-use crate::reference::{self, Place, Reference};
-use crate::weights::{Config, RopeLayout, Weights};
+use crate::reference::{Place, Reference};
 use crate::{Error, Result};
-
-/// The weights of `model`, with the config that transformers reads from it where that is stored.
-///
-/// # Errors
-/// References whose facts are damaged.
-pub fn right_weights(model: &Model) -> Result<Weights> {
-    let facts = model.fixture.as_ref().map(reference::Fixture::facts);
-    // References without facts, of a case alone, say nothing of the config.
-    Ok(match facts.and_then(Result::ok) {
-        Some(facts) => corrected(&model.weights, &facts.config),
-        None => model.weights.clone(),
-    })
-}
-
-/// The config of a model whose weights are not here, as transformers reads it.
-pub fn config_without_weights(theirs: &reference::Config) -> Config {
-    Config {
-        hidden_size: theirs.hidden_size,
-        intermediate_size: theirs.intermediate_size,
-        num_hidden_layers: theirs.num_hidden_layers,
-        num_attention_heads: theirs.num_attention_heads,
-        num_key_value_heads: theirs.num_key_value_heads,
-        head_dim: theirs.head_dim,
-        vocab_size: theirs.vocab_size,
-        max_position_embeddings: theirs.max_position_embeddings,
-        rms_norm_eps: theirs.rms_norm_eps,
-        rope_theta: theirs.rope_theta,
-        tie_word_embeddings: theirs.tie_word_embeddings,
-        bos_token_id: theirs.bos_token_id,
-        eos_token_ids: theirs.eos_token_ids.clone(),
-        rope_layout: RopeLayout::HalfSplit,
-    }
-}
 
 impl Dump {
     /// How its prompt is not that of `case`, in words; nothing where it is the same.

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use candle_core::DType;
 
 use super::form::Held;
-use super::replay::{self, Guilt, Replayed};
+use super::replayed::{self, Guilt, Replayed};
 use super::truth::{self, finding, lower, misfit};
 use super::{Against, Dump};
-use crate::checkpoints::{self, Checkpoint, How};
-use crate::judge::{Finding, Outcome, Status, Verdict};
+use crate::checkpoints::{Checkpoint, How, judge_of};
+use crate::judge::{Drive, Finding, Outcome, Status, Verdict};
 use crate::probe::{Kind, Site};
 use crate::reference::Feed;
 use crate::{Error, Result};
@@ -65,7 +65,9 @@ impl Found {
             let findings = self.0.remove(checkpoint.id).unwrap_or_default();
             let skipped = findings.is_empty().then(|| why_skipped(checkpoint));
             let notes = aside.iter().filter(|_| checkpoint == whole().0).cloned().collect();
-            Outcome { checkpoint, findings, skipped, notes }
+            let mut outcome = Outcome { checkpoint, findings, skipped, notes };
+            outcome.note_unexplained();
+            outcome
         };
         checkpoints.iter().map(outcome).collect()
     }
@@ -80,16 +82,6 @@ pub struct Coverage {
     pub all: usize,
     /// Those that are not there, in forward order.
     pub missing: Vec<Site>,
-}
-
-/// The checkpoint that judges a kind of site on clean inputs, and how many times it allows the noise.
-pub(super) fn judge_of(kind: Kind) -> (&'static Checkpoint, f64) {
-    let judges = |c: &&Checkpoint| c.views().iter().any(|v| v.feed == Feed::Site && v.kinds.contains(&kind));
-    let found = checkpoints::ALL.into_iter().find(judges).map(|checkpoint| match &checkpoint.how {
-        How::Tokens(_, factor) | How::Sites(_, factor) | How::Laws(factor) => (checkpoint, factor.times),
-        _ => (checkpoint, 1.0),
-    });
-    found.expect("every kind of site is judged by a checkpoint: a test of theirs says so")
 }
 
 /// The checkpoint of whole passes.
@@ -129,13 +121,13 @@ impl Dump {
         let coverage = self.coverage(layers);
         let mut found = Found::default();
         let left_truth = self.by_truth(against, &mut found)?;
-        let replayed = self.by_replay(against, "replay", &mut found)?;
+        let replayed = self.by_replay(against, None, &mut found)?;
         let seen = |site: &Site| found.0.values().flatten().any(|finding| finding.site == Some(*site));
         let unjudged: Vec<Site> = replayed.unjudged.into_iter().filter(|site| !seen(site)).collect();
         if complete {
             let missing = coverage.missing.iter().map(|&site| (site, Verdict::NeverReached));
             for (site, verdict) in missing.chain(unjudged.iter().map(|&site| (site, Verdict::Incomparable))) {
-                found.add(judge_of(site.kind).0, finding(site, "", "recorded", verdict.into()));
+                found.add(judge_of(site.kind).0, finding(site, "", Drive::Recorded, verdict.into()));
             }
         }
         let (outcomes, guilty) = (found.outcomes(checkpoints, self.dtype), replayed.guilty);
@@ -164,11 +156,12 @@ impl Dump {
         Ok(left)
     }
 
-    /// What is wrong with tensors before their values are looked at, then every operation again.
+    /// What is wrong with tensors before their values are looked at, then every operation again. `of` is this
+    /// recording's name where there are two.
     pub(super) fn by_replay(
         &self,
         against: &Against<'_>,
-        drive: &str,
+        of: Option<&str>,
         found: &mut Found,
     ) -> Result<Replayed> {
         for site in self.sites() {
@@ -178,15 +171,13 @@ impl Dump {
                 None => None,
             };
             if let Some(verdict) = verdict {
-                found.add(judge_of(site.kind).0, finding(site, "", "recorded", verdict.into()));
+                found.add(judge_of(site.kind).0, finding(site, "", Drive::Recorded, verdict.into()));
             }
         }
-        let mut replayed =
-            replay::replay(self, against, self.layers(against)?, &|site| self.fit(site, against))?;
+        let mut replayed = replayed::replay(self, against, self.layers(against)?, of)?;
         for finding in std::mem::take(&mut replayed.findings) {
             let Some(site) = finding.site else { continue };
-            let drive = finding.drive.replacen("replay", drive, 1);
-            found.add(judge_of(site.kind).0, Finding { drive, ..finding });
+            found.add(judge_of(site.kind).0, finding);
         }
         Ok(replayed)
     }

@@ -18,20 +18,21 @@ mod operation;
 mod orders;
 mod pair;
 mod replay;
+mod replayed;
 mod span;
 mod theory;
 mod truth;
+mod value;
 
 use std::collections::BTreeMap;
 
 use candle_core::DType;
 
-pub use self::against::{config_without_weights, right_weights};
 use self::form::Form;
 pub use self::judged::{Coverage, Judged};
 pub use self::map::NameMap;
 pub use self::pair::Pair;
-pub use self::replay::Guilt;
+pub use self::replayed::Guilt;
 use crate::arrays::Arrays;
 use crate::probe::{Arithmetic, Kind, Site};
 use crate::reference::{Place, Reference};

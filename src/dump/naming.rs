@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::judged::judge_of;
-use super::replay::{Red, Replay, fed_as};
+use super::replay::{Red, Replay};
 use super::span;
+use super::truth::judged_as;
+use crate::Result;
+use crate::checkpoints::judge_of;
 use crate::compare::Scale;
 use crate::judge::{Finding, Verdict};
 use crate::oracle::Rows;
@@ -27,20 +29,22 @@ pub(super) fn explain(replay: &Replay<'_>, reds: Vec<Red>, findings: &mut [Findi
         let agrees = |f: &Finding| f.site == Some(Site { layer: site.layer.map(|_| 0), ..site });
         let first_layer_agrees = findings.iter().any(|f| agrees(f) && matches!(f.verdict, Verdict::Pass(_)));
         let place = red.place;
-        // What the oracle cannot be run on explains nothing.
-        findings[place].explained = diagnose(replay, red, first_layer_agrees);
+        match diagnose(replay, red, first_layer_agrees) {
+            Ok(explained) => findings[place].explained = explained,
+            Err(error) => findings[place].unexplained = Some(error.to_string()),
+        }
     }
 }
 
-fn diagnose(replay: &Replay<'_>, red: Red, first_layer_agrees: bool) -> Option<suspects::Diagnosis> {
-    let (weights, site) = (replay.against.weights?, red.held.site);
+fn diagnose(replay: &Replay<'_>, red: Red, first_layer_agrees: bool) -> Result<Option<suspects::Diagnosis>> {
+    let (Some(weights), site) = (replay.against.weights, red.held.site) else { return Ok(None) };
     let theory = &red.theory;
     let judged: Vec<usize> = (0..theory.placed.places.len())
         .filter(|&r| red.held.holds(theory.placed.places[r]) && theory.noise[r].max < 1.0)
         .filter(|&r| Scale::of(theory.placed.rows.row(r).iter().copied()) != Scale { max: 0.0, rms: 0.0 })
         .collect();
     if judged.is_empty() {
-        return None;
+        return Ok(None);
     }
     let places: Vec<_> = judged.iter().map(|&r| theory.placed.places[r]).collect();
     let want = judged.iter().flat_map(|&r| theory.placed.rows.row(r).to_vec()).collect();
@@ -55,12 +59,12 @@ fn diagnose(replay: &Replay<'_>, red: Red, first_layer_agrees: bool) -> Option<s
     let evidence = Evidence {
         site,
         weights,
-        dtype: fed_as(replay.dump),
+        dtype: judged_as(replay.dump.dtype),
         layout: red.held.layout.clone(),
         hides: replay.dump.hides(),
         tokens: replay.machine.at(&places),
         all: replay.machine.tokens.clone(),
-        got: red.held.rows(&places).ok()?,
+        got: red.held.rows(&places)?,
         want: Rows::new(theory.placed.rows.width, want),
         noise: judged.iter().map(|&r| theory.noise[r]).collect(),
         factor: judge_of(site.kind).1,
@@ -68,14 +72,14 @@ fn diagnose(replay: &Replay<'_>, red: Red, first_layer_agrees: bool) -> Option<s
         truth: &truth,
         first_layer_agrees,
     };
-    let alone = suspects::diagnose(&evidence).ok()?;
+    let alone = suspects::diagnose(&evidence)?;
     if red.since.len() == 1 || !alone.named.is_empty() {
-        return Some(alone);
+        return Ok(Some(alone));
     }
-    let spanned = span::diagnose(replay, &evidence, &red.since).ok()?;
+    let spanned = span::diagnose(replay, &evidence, &red.since)?;
     let nearest = |a: &suspects::RunnerUp, b: &suspects::RunnerUp| a.residual.total_cmp(&b.residual);
     let others = alone.runner_up.into_iter().chain(spanned.runner_up);
     let unnamed = |next: &suspects::RunnerUp| spanned.named.iter().all(|n| n.mistake != next.mistake);
     let runner_up = others.filter(unnamed).min_by(nearest);
-    Some(suspects::Diagnosis { runner_up, ..spanned })
+    Ok(Some(suspects::Diagnosis { runner_up, ..spanned }))
 }

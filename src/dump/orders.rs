@@ -222,7 +222,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::dump::replay::own_noise;
+    use crate::dump::replayed::own_noise;
     use crate::dump::{Against, Dump, NameMap};
     use crate::models;
     use crate::probe::Arithmetic;

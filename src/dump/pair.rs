@@ -2,13 +2,13 @@
 
 use super::form::Held;
 use super::judged::{Coverage, Found, whole};
-use super::replay::{Guilt, own_noise};
+use super::replayed::{Guilt, own_noise};
 use super::truth::{finding, noise_of};
 use super::{Against, Dump};
 use crate::checkpoints::Checkpoint;
 use crate::compare::{Noise, ulp};
 use crate::judge::rows::{Said, Wanted, hold};
-use crate::judge::{Outcome, Status, Verdict};
+use crate::judge::{Drive, Outcome, Status, Verdict};
 use crate::probe::Site;
 use crate::reference::{Feed, Place};
 use crate::{Error, Result};
@@ -54,8 +54,8 @@ impl Dump {
             return Err(Error::file(&self.name, format!("no site in common with {}", other.name), hint));
         };
         let mut found = Found::default();
-        let replayed = self.by_replay(against, "replay", &mut found)?;
-        let theirs = other.by_replay(against, &format!("replay of {}", other.name), &mut found)?;
+        let replayed = self.by_replay(against, None, &mut found)?;
+        let theirs = other.by_replay(against, Some(&other.name), &mut found)?;
         let noise = [self.allowed(against, layers, last)?, other.allowed(against, layers, last)?];
         let mut part = None;
         for site in self.sites() {
@@ -67,7 +67,7 @@ impl Dump {
                 continue;
             }
             let verdict = self.apart(&held, (other, &want), against, &allowed)?;
-            let finding = finding(site, "", &format!("against {}", other.name), verdict);
+            let finding = finding(site, "", Drive::Against(other.name.clone()), verdict);
             if finding.status() == Status::Failed && part.is_none() {
                 part = Some(site);
             }

@@ -1,7 +1,7 @@
 //! What an operation should have given, and by how much honest arithmetic misses that on the same inputs.
 
 use super::operation::{Machine, Placed};
-use super::replay::Value;
+use super::value::Value;
 use crate::compare::{Noise, Scale};
 use crate::probe::Kind;
 

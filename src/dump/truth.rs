@@ -7,7 +7,7 @@ use super::{Against, Dump};
 use crate::Result;
 use crate::compare::{Noise, ulp};
 use crate::judge::rows::{Said, Terms, Wanted, hold};
-use crate::judge::{Finding, Verdict};
+use crate::judge::{Drive, Finding, Verdict};
 use crate::probe::{Arithmetic, Site};
 use crate::reference::{Feed, Place, Reference};
 
@@ -38,17 +38,10 @@ impl Against<'_> {
 }
 
 /// A verdict about one site of a dump.
-pub(super) fn finding(site: Site, case: &str, drive: &str, said: Said) -> Finding {
+pub(super) fn finding(site: Site, case: &str, drive: Drive, said: Said) -> Finding {
     let Said { verdict, incomparable, shares } = said;
     let about = Finding::new(site.to_string(), verdict);
-    Finding {
-        site: Some(site),
-        case: case.to_owned(),
-        drive: drive.to_owned(),
-        incomparable,
-        shares,
-        ..about
-    }
+    Finding { site: Some(site), case: case.to_owned(), drive, incomparable, shares, ..about }
 }
 
 /// The verdict on a tensor that is not what it should be, before any of its values is looked at.
@@ -97,6 +90,5 @@ pub(super) fn judge(
         let columns = held.layout.columns(shape.width);
         hold(&held.tensor, shape, &wanted, &against.terms(dump.dtype, factor), columns.as_deref())?
     };
-    let drive = if feed == Feed::Own { "own values" } else { "fed with truth" };
-    Ok(Some(finding(site, &case.manifest.case, drive, said)))
+    Ok(Some(finding(site, &case.manifest.case, Drive::RecordedAgainstTruth(feed), said)))
 }

@@ -1,6 +1,6 @@
 //! Is every stored tensor looked at by somebody?
 
-use super::sites;
+use super::claims::claims;
 use crate::checkpoints::{self, Checkpoint};
 use crate::port::Traits;
 use crate::reference::{Manifest, Reference};
@@ -20,7 +20,7 @@ pub fn all_claimed(case: &Reference, traits: &Traits) -> Result<()> {
         return Err(Error::input(what, "capture it again from the quantised file, or use --matmul dense"));
     }
     let views = || checkpoints::ALL.into_iter().flat_map(Checkpoint::views);
-    let judged = |site| views().any(|view| sites::claims(view, case, site, &plain));
+    let judged = |site| views().any(|view| claims(view, case, site, &plain));
     for site in case.sites() {
         let feeds = || case.sites().any(|other| other.inputs(traits.layers).contains(&site) && judged(other));
         let outside = site.layer.is_some_and(|layer| usize::from(layer) >= traits.layers);
@@ -32,7 +32,7 @@ pub fn all_claimed(case: &Reference, traits: &Traits) -> Result<()> {
         }
     }
     for (feed, site) in case.sites_on(arithmetic) {
-        if !views().any(|view| view.feed == feed && sites::claims(view, case, site, &plain)) {
+        if !views().any(|view| view.feed == feed && claims(view, case, site, &plain)) {
             return Err(Error::input(
                 format!(
                     "{}/{}: no checkpoint judges {site} under feed {} on {}",

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::sites::{self, input};
+use super::claims::{clean, input};
+use super::sites;
 use super::verdict::{Finding, Status, Verdict};
 use super::watch::{Expect, Record, Watch};
 use crate::Result;
@@ -92,7 +93,7 @@ fn order(
 ) -> Result<Option<Layout>> {
     let stored = |site: Site| case.truth(site).map(|truth| truth.places.clone()).unwrap_or_default();
     let places = |site: Site| {
-        let clean = |&place: &_| sites::clean(case, site, place, traits.layers);
+        let clean = |&place: &_| clean(case, site, place, traits.layers);
         stored(site).iter().copied().filter(clean).collect()
     };
     let (fed, window) = (Some((case, Feed::Site)), 0..case.length());
@@ -158,18 +159,9 @@ fn scores_come_right(port: &mut dyn Port, traits: &Traits, case: &Reference, fac
         let fit = judged(site) && whole(site);
         fit.then(|| case.truth_on(traits.arithmetic, Feed::Block, site)).flatten()
     };
-    let mut watch = Watch {
-        expect: Expect { truth: &truth, judges: &|_, _| true, noise: &noise, factor },
-        fed: Some((case, Feed::Block)),
-        traits,
-        batch: case.batch(),
-        window: 0..case.length(),
-        verdicts: Default::default(),
-        incomparable: Default::default(),
-        shares: Default::default(),
-        kept: Default::default(),
-        pads: Default::default(),
-    };
+    let expect = Expect { truth: &truth, judges: &|_, _| true, noise: &noise, factor };
+    let (fed, window) = (Some((case, Feed::Block)), 0..case.length());
+    let mut watch = Watch::new(expect, fed, traits, case.batch(), window);
     port.begin();
     if port.forward(&input(case), &mut watch).is_err() {
         return Ok(false);

@@ -1,12 +1,11 @@
 //! Red sites → what mistake it was.
 
-use std::collections::BTreeMap;
+use candle_core::{DType, Device};
 
-use candle_core::{DType, Device, Tensor};
-
-use super::Subject;
+use super::claims::clean;
+use super::seen::{Kept, Pads, Seen};
 use super::verdict::{Finding, Verdict};
-use super::watch::{Pads, Window, inside, shape};
+use super::window::{inside, shape};
 use crate::Result;
 use crate::compare::{Noise, Scale};
 use crate::oracle::{Rows, Tokens};
@@ -14,33 +13,7 @@ use crate::port::Traits;
 use crate::probe::Site;
 use crate::reference::{Place, Reference, Truth};
 use crate::suspects::{self, Diagnosis, Evidence, Stored};
-use crate::weights::{Config, Weights};
-
-/// A tensor that differs, as it was handed over.
-pub(super) struct Kept {
-    pub site: Site,
-    pub tensor: Tensor,
-    pub window: Window,
-}
-
-/// What one drive has shown.
-#[derive(Default)]
-pub(super) struct Seen {
-    /// What was wrong of each site first.
-    pub kept: BTreeMap<Site, Kept>,
-    /// The port's own keys and values of padding.
-    pub pads: Pads,
-}
-
-impl Seen {
-    /// Adds what a later call of the drive has shown.
-    pub fn add(&mut self, kept: BTreeMap<Site, Kept>, pads: Pads) {
-        kept.into_iter().for_each(|(site, red)| {
-            self.kept.entry(site).or_insert(red);
-        });
-        pads.into_iter().for_each(|(site, rows)| self.pads.entry(site).or_default().extend(rows));
-    }
-}
+use crate::weights::Weights;
 
 /// What a red site is explained from.
 #[derive(Clone, Copy)]
@@ -48,32 +21,6 @@ pub(super) struct Around<'a> {
     pub weights: &'a Weights,
     pub case: &'a Reference,
     pub traits: &'a Traits,
-}
-
-/// The subject's weights with the config that transformers reads, where that is known: the config
-/// as parsed may be the very mistake.
-pub(super) fn right(subject: &Subject<'_>) -> Weights {
-    let theirs = subject.model.as_ref().map(|model| &model.facts.config);
-    theirs.map_or_else(|| subject.weights.clone(), |theirs| corrected(subject.weights, theirs))
-}
-
-/// The weights with the config that transformers reads.
-pub(crate) fn corrected(weights: &Weights, theirs: &crate::reference::Config) -> Weights {
-    let mut weights = weights.clone();
-    let config = Config {
-        hidden_size: theirs.hidden_size,
-        intermediate_size: theirs.intermediate_size,
-        num_hidden_layers: theirs.num_hidden_layers,
-        num_attention_heads: theirs.num_attention_heads,
-        num_key_value_heads: theirs.num_key_value_heads,
-        head_dim: theirs.head_dim,
-        rms_norm_eps: theirs.rms_norm_eps,
-        rope_theta: theirs.rope_theta,
-        tie_word_embeddings: theirs.tie_word_embeddings,
-        ..weights.config().clone()
-    };
-    weights.set_config(config);
-    weights
 }
 
 /// Explains each red site: two layers may have two mistakes. `truth` is what the findings were held against.
@@ -90,10 +37,11 @@ pub(super) fn explain<'t>(
         let first_agrees =
             findings.iter().any(|f| f.site == Some(first) && matches!(f.verdict, Verdict::Pass(_)));
         let Some(finding) = findings.iter_mut().find(|f| f.site == Some(red.site)) else { continue };
-        let looked = truth(red.site)
-            .map(|want| diagnose(around, (red, &seen.pads), want, noise, factor, first_agrees));
-        // What the oracle cannot be run on explains nothing.
-        finding.explained = looked.and_then(Result::ok).flatten();
+        let Some(want) = truth(red.site) else { continue };
+        match diagnose(around, (red, &seen.pads), want, noise, factor, first_agrees) {
+            Ok(explained) => finding.explained = explained,
+            Err(error) => finding.unexplained = Some(error.to_string()),
+        }
     }
 }
 
@@ -107,7 +55,7 @@ fn diagnose(
 ) -> Result<Option<Diagnosis>> {
     let Around { weights, case, traits } = around;
     let judged: Vec<(usize, Place, Noise)> = inside(want, &red.window)
-        .filter(|&(_, place)| super::sites::clean(case, red.site, place, traits.layers))
+        .filter(|&(_, place)| clean(case, red.site, place, traits.layers))
         .filter_map(|(r, place)| Some((r, place, noise(red.site, place)?)))
         .filter(|&(r, _, noise)| noise.max < 1.0 && want.scale(r) != Scale { max: 0.0, rms: 0.0 })
         .collect();

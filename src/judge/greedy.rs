@@ -2,6 +2,7 @@
 
 use candle_core::{DType, IndexOp, Tensor};
 
+use super::drive::Drive;
 use super::verdict::{Finding, Verdict};
 use crate::checkpoints::NearTie;
 use crate::generate::{Decoder, Finish, Generation, Sampling};
@@ -211,6 +212,6 @@ impl Decoder for Driven<'_> {
     }
 }
 
-fn finding(about: String, path: &str, verdict: Verdict) -> Finding {
-    Finding { drive: path.to_owned(), ..Finding::new(about, verdict) }
+fn finding(about: String, path: &'static str, verdict: Verdict) -> Finding {
+    Finding { drive: Drive::Path(path), ..Finding::new(about, verdict) }
 }

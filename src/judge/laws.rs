@@ -6,12 +6,14 @@
 
 use candle_core::{DType, Tensor};
 
+use super::claims::{clean, input};
+use super::drive::{Drive, Pieces};
 use super::explain::Around;
 use super::left_over;
 use super::noise;
-use super::pieces::{Held, Sequence, Window, record, replay};
-use super::sites;
+use super::pieces::{Held, Sequence, record, replay};
 use super::verdict::{Finding, Status, Verdict};
+use super::window::Window;
 use crate::Result;
 use crate::compare::Noise;
 use crate::model::Input;
@@ -29,11 +31,10 @@ pub(super) fn judge(
     weights: &Weights,
 ) -> Result<Vec<Finding>> {
     let traits = port.traits();
-    let whole =
-        Sequence { name: &case.manifest.case, input: sites::input(case), places: case.places().clone() };
+    let whole = Sequence { name: &case.manifest.case, input: input(case), places: case.places().clone() };
     let fed = Held {
         fed: Some((case, Feed::Site)),
-        judges: &|site, place| sites::clean(case, site, place, traits.layers),
+        judges: &|site, place| clean(case, site, place, traits.layers),
         noise: &|site, place| case.noise_on(traits.arithmetic, Feed::Site, site, place, traits.dtype),
         factor,
         around: Some(Around { weights, case, traits: &traits }),
@@ -106,15 +107,15 @@ pub(super) fn same_in_pieces(
     }
     let judged = prefill.values().flat_map(|truth| truth.places.iter()).map(|&(_, position)| position);
     let windows =
-        [("in chunks", chunks(length)), ("token by token", tokens(length, judged.min().unwrap_or(0)))];
+        [(Pieces::Chunks, chunks(length)), (Pieces::Tokens, tokens(length, judged.min().unwrap_or(0)))];
     let mut findings = Vec::new();
-    for (name, windows) in windows {
+    for (pieces, windows) in windows {
         if windows.len() < 2 {
             continue; // one token is already the whole
         }
         let feed = held.fed.map_or(Feed::Own, |(_, feed)| feed);
-        let drive = format!("{name}, {}, feed {}", port.traits().path, feed.name());
-        findings.extend(replay(port, whole, &windows, &prefill, held, &drive)?);
+        let drive = Drive::InPieces(pieces, port.traits().path, feed);
+        findings.extend(replay(port, whole, &windows, &prefill, held, drive)?);
     }
     Ok(findings)
 }
@@ -152,14 +153,14 @@ pub(super) fn rows_alone(port: &mut dyn Port, whole: &Sequence<'_>, held: &Held<
         let expected = expected.map(|(&site, truth)| (site, cut_row(truth, b, first))).collect();
         let noise = |site, (_, position): Place| (held.noise)(site, (b, position + first));
         let shifted = Held { noise: &noise, ..*held };
-        let drive = format!("row {b} alone, {}", port.traits().path);
+        let drive = Drive::RowAlone(b, port.traits().path);
         findings.extend(replay(
             port,
             &alone,
             std::slice::from_ref(&(0..length)),
             &expected,
             &shifted,
-            &drive,
+            drive,
         )?);
     }
     Ok(findings)
@@ -245,6 +246,6 @@ fn all_finite(logits: &Tensor) -> Result<bool> {
 }
 
 fn law(name: &str, case: &str, traits: &Traits, verdict: Verdict) -> Finding {
-    let (case, drive) = (case.to_owned(), traits.path.to_owned());
+    let (case, drive) = (case.to_owned(), Drive::Path(traits.path));
     Finding { case, drive, ..Finding::new(name, verdict) }
 }

@@ -1,7 +1,9 @@
 //! Drives a model through checkpoints → verdicts.
 
 mod claimed;
+mod claims;
 mod convention;
+mod drive;
 mod explain;
 mod facts;
 mod greedy;
@@ -11,6 +13,7 @@ mod noise;
 mod pieces;
 pub(crate) mod rows;
 mod sampling;
+mod seen;
 mod single;
 mod sites;
 mod subject;
@@ -18,10 +21,11 @@ mod tokens;
 mod unjudged;
 mod verdict;
 mod watch;
+mod window;
 
-pub(crate) use self::explain::corrected;
 pub use crate::port::{LlamaPort, Port, Traits};
 pub use claimed::all_claimed;
+pub use drive::{Drive, Pieces};
 pub(crate) use single::single;
 pub(crate) use sites::judge as judge_sites;
 pub use subject::{ModelFacts, Subject};
@@ -57,7 +61,7 @@ pub fn run(subject: &mut Subject<'_>, checkpoint: &'static Checkpoint) -> Result
         }
         How::Sites(views, factor) => sites(subject, views, factor, &mut outcome)?,
         How::Laws(factor) => {
-            let weights = explain::right(subject);
+            let weights = subject.right_weights();
             for port in &mut subject.ports {
                 for case in &subject.cases {
                     outcome.findings.extend(laws::judge(&mut **port, case, factor.times, &weights)?);
@@ -86,6 +90,7 @@ pub fn run(subject: &mut Subject<'_>, checkpoint: &'static Checkpoint) -> Result
             }
         }
     }
+    outcome.note_unexplained();
     Ok(outcome)
 }
 
@@ -108,7 +113,7 @@ fn sites(subject: &mut Subject<'_>, views: &[View], factor: &Factor, outcome: &m
         outcome.skipped = Some(format!("judges nothing under feed {}", feed.name()));
         return Ok(());
     }
-    let weights = explain::right(subject);
+    let weights = subject.right_weights();
     let mut orders = vec![convention::Order::default(); subject.ports.len()];
     for case in &subject.cases {
         for (port, order) in subject.ports.iter_mut().zip(&mut orders) {
@@ -137,7 +142,7 @@ fn sites(subject: &mut Subject<'_>, views: &[View], factor: &Factor, outcome: &m
             if !hidden.is_empty() && !outcome.notes.contains(&note) {
                 outcome.notes.push(note);
             }
-            let far = sites::distance(case, traits.arithmetic, views);
+            let far = claims::distance(case, traits.arithmetic, views);
             outcome.notes.extend(far.filter(|note| !outcome.notes.contains(note)));
         }
     }

@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::drive::Drive;
 use super::explain::{self, Around};
+use super::seen::Seen;
 use super::verdict::{Finding, Verdict};
 use super::watch::{Expect, Fed, Record, Watch};
+use super::window::Window;
+use crate::Result;
 use crate::compare::Noise;
 use crate::model::Input;
 use crate::port::Port;
 use crate::probe::Site;
 use crate::reference::{Place, Truth};
-use crate::{Error, Result};
-
-pub(super) use super::watch::Window;
 
 /// Tokens to run, and the places where they stand.
 pub(super) struct Sequence<'a> {
@@ -58,32 +59,22 @@ pub(super) fn replay(
     windows: &[Window],
     prefill: &BTreeMap<Site, Truth>,
     held: &Held<'_>,
-    drive: &str,
+    drive: Drive,
 ) -> Result<Vec<Finding>> {
     let traits = port.traits();
     let truth = |site: Site| prefill.get(&site);
     port.begin();
     let mut worst: BTreeMap<Site, Verdict> = BTreeMap::new();
     let mut incomparable: BTreeMap<Site, usize> = BTreeMap::new();
-    let mut seen = explain::Seen::default();
+    let mut seen = Seen::default();
     for window in windows {
-        let mut watch = Watch {
-            // Only rows that are fit to be judged were recorded.
-            expect: Expect { truth: &truth, judges: &|_, _| true, noise: held.noise, factor: held.factor },
-            fed: held.fed,
-            traits: &traits,
-            batch: whole.input.batch(),
-            window: window.clone(),
-            verdicts: BTreeMap::new(),
-            incomparable: BTreeMap::new(),
-            shares: BTreeMap::new(),
-            kept: BTreeMap::new(),
-            pads: Default::default(),
-        };
+        // Only rows that are fit to be judged were recorded.
+        let expect = Expect { truth: &truth, judges: &|_, _| true, noise: held.noise, factor: held.factor };
+        let mut watch = Watch::new(expect, held.fed, &traits, whole.input.batch(), window.clone());
         if let Err(error) = port.forward(&whole.input.slice(window.clone()), &mut watch) {
-            return Ok(vec![stopped(error, whole.name, drive)]);
+            return Ok(vec![Finding::stopped(error, whole.name, drive)]);
         }
-        seen.add(watch.kept, watch.pads);
+        seen.add(watch.seen);
         watch
             .incomparable
             .into_iter()
@@ -96,7 +87,7 @@ pub(super) fn replay(
     let finding = |&site: &Site| Finding {
         site: Some(site),
         case: whole.name.to_owned(),
-        drive: drive.to_owned(),
+        drive: drive.clone(),
         incomparable: incomparable.get(&site).copied().unwrap_or(0),
         ..Finding::new(site.to_string(), worst.remove(&site).unwrap_or(Verdict::NeverReached))
     };
@@ -105,12 +96,6 @@ pub(super) fn replay(
         explain::explain(around, &seen, &truth, held.noise, held.factor, &mut findings);
     }
     Ok(findings)
-}
-
-/// A port that stops where it should compute has failed: that is a verdict.
-pub(super) fn stopped(error: Error, case: &str, drive: &str) -> Finding {
-    let verdict = Verdict::Broken(format!("the port stops: {error}"));
-    Finding { case: case.into(), drive: drive.into(), ..Finding::new("forward", verdict) }
 }
 
 /// The first failure stays; among passes the larger share of the budget.

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::Tensor;
 
-use super::sites::input;
-use super::watch::{Window, feed};
+use super::claims::input;
+use super::watch::feed;
+use super::window::Window;
 use crate::Result;
 use crate::port::{Port, Traits};
 use crate::probe::{Kind, Probe, Site};

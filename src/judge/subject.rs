@@ -2,9 +2,9 @@
 
 use candle_core::{DType, Device};
 
-use super::all_claimed;
+use super::claimed::all_claimed;
 use crate::model::{Llama, Path};
-use crate::models::Model;
+use crate::models::{self, Model};
 use crate::port::{LlamaPort, Port};
 use crate::reference::{Facts, Feed, Greedy, Reference, Sampling, Tokens};
 use crate::tokenizer::Tokenizer;
@@ -97,6 +97,13 @@ impl<'a> Subject<'a> {
             model: None,
             feed: None,
         })
+    }
+
+    /// The weights with the config that transformers reads, where that is known: the config as parsed may be the
+    /// very mistake.
+    pub(crate) fn right_weights(&self) -> Weights {
+        let theirs = self.model.as_ref().map(|model| &model.facts.config);
+        theirs.map_or_else(|| self.weights.clone(), |theirs| models::corrected(self.weights, theirs))
     }
 }
 

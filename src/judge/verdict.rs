@@ -1,5 +1,8 @@
 //! What became of a site, and of a checkpoint.
 
+use std::fmt::Display;
+
+use super::drive::Drive;
 use crate::checkpoints::Checkpoint;
 use crate::compare::{Difference, Shares};
 use crate::probe::Site;
@@ -76,8 +79,8 @@ pub struct Finding {
     pub site: Option<Site>,
     /// The case, empty where the model as a whole is judged.
     pub case: String,
-    /// How the model was driven: `plain prefill, feed site`.
-    pub drive: String,
+    /// How the model was driven.
+    pub drive: Drive,
     /// What became of it.
     pub verdict: Verdict,
     /// Rows left out because noise in this dtype is as large as the row itself.
@@ -86,6 +89,8 @@ pub struct Finding {
     pub expected: Option<String>,
     /// What is thought of it, if it was looked into.
     pub explained: Option<Diagnosis>,
+    /// Why it could not be looked into, where that was tried.
+    pub unexplained: Option<String>,
     /// How much of its budget each row used, where a tensor was compared in one piece.
     pub shares: Option<Shares>,
 }
@@ -93,16 +98,16 @@ pub struct Finding {
 impl Finding {
     /// About a fact of the model as a whole.
     pub fn new(about: impl Into<String>, verdict: Verdict) -> Self {
-        let (case, drive) = (String::new(), String::new());
         Self {
             about: about.into(),
             site: None,
-            case,
-            drive,
+            case: String::new(),
+            drive: Drive::Nothing,
             verdict,
             incomparable: 0,
             expected: None,
             explained: None,
+            unexplained: None,
             shares: None,
         }
     }
@@ -113,6 +118,12 @@ impl Finding {
             Status::Failed if self.expected.is_some() => Status::Expected,
             status => status,
         }
+    }
+
+    /// A port that stops where it should compute has failed: that is a verdict.
+    pub(crate) fn stopped(error: impl Display, case: &str, drive: Drive) -> Self {
+        let verdict = Verdict::Broken(format!("the port stops: {error}"));
+        Self { case: case.to_owned(), drive, ..Self::new("forward", verdict) }
     }
 
     /// As [`Finding::new`], with the mistake that explains it, if one does.
@@ -136,6 +147,21 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Adds a note for each failure that could not be looked into, once for each reason.
+    pub(crate) fn note_unexplained(&mut self) {
+        let mut reasons: Vec<(&str, &str)> = Vec::new();
+        for finding in &self.findings {
+            if let Some(reason) = &finding.unexplained
+                && reasons.iter().all(|(_, known)| known != reason)
+            {
+                reasons.push((&finding.about, reason));
+            }
+        }
+        let notes = reasons.into_iter().map(|(about, why)| format!("{about} could not be explained: {why}"));
+        let notes: Vec<String> = notes.collect();
+        self.notes.extend(notes);
+    }
+
     /// The worst of its findings. Without any, nothing was judged, and that is no pass.
     pub fn status(&self) -> Status {
         if self.skipped.is_some() {

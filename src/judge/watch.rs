@@ -1,22 +1,19 @@
 //! The judge's probe: it compares each site with truth, then hands truth on where the feed says so.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::explain::Kept;
 use super::rows::{Terms, Wanted, hold};
+use super::seen::{Kept, Seen};
 use super::verdict::Verdict;
+use super::window::{Window, inside, shape};
 use crate::Result;
 use crate::compare::{Noise, Shape, Shares};
 use crate::port::Traits;
 use crate::probe::{Arithmetic, Kind, Probe, Site};
 use crate::reference::{Feed, Place, Reference, Truth};
-
-/// The part of a case that one forward covers: these positions, of every batch row.
-pub(crate) type Window = Range<usize>;
 
 /// What a watched forward is held against.
 pub(super) struct Expect<'a> {
@@ -47,14 +44,9 @@ pub(super) struct Watch<'a> {
     pub incomparable: BTreeMap<Site, usize>,
     /// How much of its budget each row of a site used.
     pub shares: BTreeMap<Site, Shares>,
-    /// What was wrong, as it was handed over.
-    pub kept: BTreeMap<Site, Kept>,
-    /// The port's own keys and values of padding, which no truth is stored of.
-    pub pads: Pads,
+    /// What red sites are explained from.
+    pub seen: Seen,
 }
-
-/// Rows at padded places, in the reference's order of columns.
-pub(super) type Pads = BTreeMap<Site, Vec<(Place, Vec<f64>)>>;
 
 impl Probe for Watch<'_> {
     fn wants(&self, _: Kind) -> bool {
@@ -67,7 +59,7 @@ impl Probe for Watch<'_> {
             if let Some(verdict) = self.judge(site, &tensor, truth, columns.as_deref())? {
                 if matches!(verdict, Verdict::Differs(_)) {
                     let (tensor, window) = (tensor.clone(), self.window.clone());
-                    self.kept.entry(site).or_insert(Kept { site, tensor, window });
+                    self.seen.kept.entry(site).or_insert(Kept { site, tensor, window });
                 }
                 self.verdicts.insert(site, verdict);
             }
@@ -77,7 +69,19 @@ impl Probe for Watch<'_> {
     }
 }
 
-impl Watch<'_> {
+impl<'a> Watch<'a> {
+    /// Nothing has been handed over yet.
+    pub fn new(
+        expect: Expect<'a>,
+        fed: Option<Fed<'a>>,
+        traits: &'a Traits,
+        batch: usize,
+        window: Window,
+    ) -> Self {
+        let (verdicts, incomparable, shares) = Default::default();
+        Self { expect, fed, traits, batch, window, verdicts, incomparable, shares, seen: Seen::default() }
+    }
+
     /// Only what a query could look at: keys and values.
     fn keep_pads(&mut self, site: Site, tensor: &Tensor) -> Result<()> {
         let Some((case, _)) = self.fed.filter(|_| matches!(site.kind, Kind::KRope | Kind::VProj)) else {
@@ -93,7 +97,7 @@ impl Watch<'_> {
         };
         let width = rows.len() / padded.len();
         let rows = rows.chunks_exact(width).map(<[f64]>::to_vec);
-        self.pads.entry(site).or_default().extend(padded.into_iter().zip(rows));
+        self.seen.pads.entry(site).or_default().extend(padded.into_iter().zip(rows));
         Ok(())
     }
 
@@ -146,20 +150,6 @@ impl Watch<'_> {
         let truth = self.fed.and_then(|(case, _)| case.truth(Site { kind: rotated, ..site }));
         truth.map_or(1, |truth| truth.row_shape[0])
     }
-}
-
-/// The stored rows that lie in the window.
-pub(super) fn inside<'a>(truth: &'a Truth, window: &'a Window) -> impl Iterator<Item = (usize, Place)> + 'a {
-    truth.places.iter().copied().enumerate().filter(|(_, (_, position))| window.contains(position))
-}
-
-/// What the model must hand over in this window.
-pub(super) fn shape(kind: Kind, truth: &Truth, window: &Window, batch: usize) -> Shape {
-    let heads = kind.by_head().then(|| truth.row_shape[0]);
-    let stored = truth.row_shape.last().copied().unwrap_or(0);
-    // A window that ends before the sequence does has seen only the keys up to its end.
-    let width = if kind.over_keys() { window.end.min(stored) } else { stored };
-    Shape { batch, queries: window.len(), heads, merged: 1, width, over_keys: kind.over_keys() }
 }
 
 /// Gives back `tensor` with its stored rows replaced by truth, where the feed says so.

@@ -60,7 +60,7 @@ fn cases(same: &[(&Finding, bool)]) -> Option<String> {
 /// What all drives that fail have in common and none of the others has: `only feed block`, `only token by
 /// token`.
 fn drives(same: &[(&Finding, bool)]) -> Option<String> {
-    let parts = |f: &'_ Finding| f.drive.split(", ").map(str::to_owned).collect::<BTreeSet<_>>();
+    let parts = |f: &'_ Finding| f.drive.parts().into_iter().collect::<BTreeSet<_>>();
     let of = |wrong: bool| same.iter().filter(move |s| s.1 == wrong).map(|s| parts(s.0));
     of(false).next()?;
     let common = of(true).reduce(|a, b| &a & &b)?;
@@ -76,77 +76,81 @@ mod tests {
     use super::*;
     use crate::checkpoints;
     use crate::compare::{Difference, Shares};
-    use crate::judge::Verdict;
+    use crate::judge::{Drive, Verdict};
     use crate::probe::{Kind, Site};
+    use crate::reference::Feed;
 
     /// One comparison of q after rope: its layer, its case, how many tokens that has, its drive.
-    fn one(layer: usize, case: &str, tokens: usize, drive: &str, wrong: bool) -> Finding {
+    fn one(layer: usize, case: &str, tokens: usize, drive: Drive, wrong: bool) -> Finding {
         let site = Site::layer(layer, Kind::QRope);
         let verdict = if wrong { Verdict::Differs(Difference::default().into()) } else { Verdict::Pass(0.1) };
         let places = (0..tokens).map(|position| (0, position)).collect();
         Finding {
             site: Some(site),
             case: case.into(),
-            drive: drive.into(),
+            drive,
             shares: Some(Shares { places, ..Shares::default() }),
             ..Finding::new(site.to_string(), verdict)
         }
     }
 
-    type Judged = (usize, &'static str, usize, &'static str, bool);
+    type Judged = (usize, &'static str, usize, Drive, bool);
+
+    const PLAIN: Drive = Drive::Path("plain");
+    const FUSED: Drive = Drive::Path("fused");
 
     #[rstest]
-    #[case::all_wrong(&[(0, "a", 5, "plain", true), (1, "a", 5, "plain", true)], None)]
+    #[case::all_wrong(&[(0, "a", 5, PLAIN, true), (1, "a", 5, PLAIN, true)], None)]
     #[case::one_layer(
-        &[(0, "a", 5, "plain", false), (1, "a", 5, "plain", true), (2, "a", 5, "plain", false)],
+        &[(0, "a", 5, PLAIN, false), (1, "a", 5, PLAIN, true), (2, "a", 5, PLAIN, false)],
         Some("only layer 1")
     )]
     #[case::the_long(
-        &[(0, "a", 5, "plain", false), (0, "b", 9, "plain", true), (0, "c", 12, "plain", true)],
+        &[(0, "a", 5, PLAIN, false), (0, "b", 9, PLAIN, true), (0, "c", 12, PLAIN, true)],
         Some("only cases longer than 5 tokens")
     )]
     #[case::the_short(
-        &[(0, "a", 5, "plain", true), (0, "b", 9, "plain", false)],
+        &[(0, "a", 5, PLAIN, true), (0, "b", 9, PLAIN, false)],
         Some("only cases shorter than 9 tokens")
     )]
     #[case::neither_long_nor_short(
-        &[(0, "a", 5, "plain", false), (0, "b", 9, "plain", true), (0, "c", 12, "plain", false)],
+        &[(0, "a", 5, PLAIN, false), (0, "b", 9, PLAIN, true), (0, "c", 12, PLAIN, false)],
         Some("only case b")
     )]
     #[case::one_is_right(
-        &[(0, "a", 5, "plain", true), (0, "b", 9, "plain", false), (0, "c", 12, "plain", true)],
+        &[(0, "a", 5, PLAIN, true), (0, "b", 9, PLAIN, false), (0, "c", 12, PLAIN, true)],
         Some("case b agrees")
     )]
     #[case::two_of_four(
-        &[(0, "a", 5, "plain", true), (0, "b", 9, "plain", false), (0, "c", 12, "plain", true),
-          (0, "d", 14, "plain", false)],
+        &[(0, "a", 5, PLAIN, true), (0, "b", 9, PLAIN, false), (0, "c", 12, PLAIN, true),
+          (0, "d", 14, PLAIN, false)],
         Some("only cases a, c")
     )]
     #[case::of_unknown_length(
-        &[(0, "a", 0, "plain", true), (0, "b", 9, "plain", false)],
+        &[(0, "a", 0, PLAIN, true), (0, "b", 9, PLAIN, false)],
         Some("only case a")
     )]
     #[case::one_path(
-        &[(0, "a", 5, "plain", true), (0, "a", 5, "fused", false)],
+        &[(0, "a", 5, PLAIN, true), (0, "a", 5, FUSED, false)],
         Some("only plain")
     )]
     #[case::one_feed(
-        &[(0, "a", 5, "plain, feed block", true), (0, "a", 5, "plain, feed site", false),
-          (0, "a", 5, "fused, feed block", true), (0, "a", 5, "fused, feed site", false)],
+        &[(0, "a", 5, Drive::Prefill("plain", Feed::Block), true), (0, "a", 5, Drive::Prefill("plain", Feed::Site), false),
+          (0, "a", 5, Drive::Prefill("fused", Feed::Block), true), (0, "a", 5, Drive::Prefill("fused", Feed::Site), false)],
         Some("only feed block")
     )]
     #[case::no_drive_is_to_blame(
-        &[(0, "a", 5, "plain", true), (1, "a", 5, "plain", false), (0, "a", 5, "fused", true)],
+        &[(0, "a", 5, PLAIN, true), (1, "a", 5, PLAIN, false), (0, "a", 5, FUSED, true)],
         Some("layer 1 agrees")
     )]
     #[case::two_axes(
-        &[(0, "a", 1, "plain", false), (0, "b", 9, "plain", true), (1, "a", 1, "plain", false),
-          (1, "b", 9, "plain", false), (2, "b", 9, "plain", false)],
+        &[(0, "a", 1, PLAIN, false), (0, "b", 9, PLAIN, true), (1, "a", 1, PLAIN, false),
+          (1, "b", 9, PLAIN, false), (2, "b", 9, PLAIN, false)],
         Some("only layer 0; only cases longer than 1 token")
     )]
     fn what_failed_and_what_did_not(#[case] judged: &[Judged], #[case] said: Option<&str>) {
         let findings: Vec<Finding> =
-            judged.iter().map(|&(l, c, n, d, wrong)| one(l, c, n, d, wrong)).collect();
+            judged.iter().map(|(l, c, n, d, wrong)| one(*l, c, *n, d.clone(), *wrong)).collect();
         let first = findings.iter().find(|f| f.status() == Status::Failed).unwrap().clone();
         let checkpoint = checkpoints::find("01B").unwrap();
         let outcome = Outcome { checkpoint, findings, skipped: None, notes: vec![] };

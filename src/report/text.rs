@@ -116,7 +116,8 @@ pub fn verbose(outcome: &Outcome) -> String {
 
 /// `model.layers.0.self_attn.q_rope (short; plain, feed site)`.
 pub(super) fn place(finding: &Finding) -> String {
-    let drive = [finding.case.as_str(), finding.drive.as_str()].into_iter().filter(|s| !s.is_empty());
+    let drive = finding.drive.to_string();
+    let drive = [finding.case.as_str(), drive.as_str()].into_iter().filter(|s| !s.is_empty());
     match drive.collect::<Vec<_>>().join("; ").as_str() {
         "" => finding.about.clone(),
         drive => format!("{} ({drive})", finding.about),

@@ -5,9 +5,10 @@ use std::rc::Rc;
 use rstest::rstest;
 
 use super::*;
-use crate::judge::explain::{Around, Kept, Seen, explain};
-use crate::judge::sites::input;
-use crate::judge::{Finding, Verdict, corrected};
+use crate::judge::claims::input;
+use crate::judge::explain::{Around, explain};
+use crate::judge::seen::{Kept, Seen};
+use crate::judge::{Finding, Verdict};
 use crate::model::Rope;
 use crate::reference::{Feed, Truth};
 
@@ -25,7 +26,7 @@ fn a_red_site_is_explained_on_the_config_that_transformers_reads() {
     theirs.rms_norm_eps *= 2.0;
     theirs.rope_theta *= 2.0;
     theirs.tie_word_embeddings ^= true;
-    let (weights, ours) = (corrected(&model.weights, &theirs), model.weights.config());
+    let (weights, ours) = (models::corrected(&model.weights, &theirs), model.weights.config());
     let config = weights.config();
     assert_eq!(
         (config.hidden_size, config.intermediate_size),
@@ -50,9 +51,9 @@ fn what_was_wrong_first_is_kept() {
     };
     let pad = |slot: usize| BTreeMap::from([(k, vec![((0, slot), vec![slot as f64])])]);
     let mut seen = Seen::default();
-    seen.add(red(q, 0), pad(0));
-    seen.add(red(q, 1), pad(1));
-    seen.add(red(k, 2), BTreeMap::new());
+    seen.add(Seen { kept: red(q, 0), pads: pad(0) });
+    seen.add(Seen { kept: red(q, 1), pads: pad(1) });
+    seen.add(Seen { kept: red(k, 2), pads: BTreeMap::new() });
     let windows: Vec<usize> = seen.kept.values().map(|kept| kept.window.start).collect();
     assert_eq!(windows, [0, 2]);
     assert_eq!(seen.pads[&k], [((0, 0), vec![0.0]), ((0, 1), vec![1.0])]);

@@ -106,7 +106,7 @@ fn a_quantised_text_is_told_where_it_leaves_the_dense_one(#[case] says: &[u32], 
     let mut port = Scripted { arithmetic: Arithmetic::Blocks32, ..Scripted::new(says) };
     let (findings, notes) = judge(&mut port, &stored, &Ends { ours: &[4], theirs: &[4] }, &RULE).unwrap();
     assert!(findings.iter().all(|f| f.status() == Status::Passed), "{findings:?}");
-    assert_eq!(findings[0].drive, "plain");
+    assert_eq!(findings[0].drive.to_string(), "plain");
     let want = ["3 of 4 steps decisive on plain"].into_iter().chain(note).collect::<Vec<_>>();
     assert_eq!(notes, want);
 }
@@ -117,7 +117,8 @@ fn a_quantised_text_is_told_where_it_leaves_the_dense_one(#[case] says: &[u32], 
 #[case(3, Verdict::Broken("stops after 3 tokens of 4".into()))]
 #[case(2, Verdict::Broken("stops after 2 tokens of 4".into()))]
 fn a_text_ends_with_its_context(#[case] context: usize, #[case] want: Verdict) {
-    let stored = Greedy { format: 1, prompts: vec![prompt(&[1, 2, 3, 4], [1.0; 4])], quantized: BTreeMap::new() };
+    let stored =
+        Greedy { format: 1, prompts: vec![prompt(&[1, 2, 3, 4], [1.0; 4])], quantized: BTreeMap::new() };
     let mut port = Scripted { context, ..Scripted::new(&[1, 2, 3, 4]) };
     let (findings, _) = judge(&mut port, &stored, &Ends { ours: &[4], theirs: &[4] }, &RULE).unwrap();
     assert_eq!(findings[0].verdict, want);

@@ -3,7 +3,8 @@ use rstest::rstest;
 use super::*;
 use crate::compare::Noise;
 use crate::judge::laws::{chunks, context_ends, cut_row, same_in_pieces, tokens};
-use crate::judge::pieces::{Held, Sequence, Window, worse};
+use crate::judge::pieces::{Held, Sequence, worse};
+use crate::judge::window::Window;
 use crate::judge::{Verdict, laws_alone};
 use crate::reference::Truth;
 
@@ -131,9 +132,9 @@ fn a_context_holds_what_it_says_and_no_more(#[case] mut port: Counter, #[case] w
 fn what_depends_on_the_pieces_breaks_the_law_of_pieces() {
     let findings = laws_alone(&mut { COUNTER }, &[1, 2, 3, 4, 5], 16.0).unwrap();
     let wrong = findings.iter().filter(|f| f.status() != Status::Passed);
-    let said: Vec<(&str, &str)> = wrong.map(|f| (f.about.as_str(), f.drive.as_str())).collect();
+    let said: Vec<(&str, String)> = wrong.map(|f| (f.about.as_str(), f.drive.to_string())).collect();
     let drives = ["in chunks, plain, feed own", "token by token, plain, feed own"];
-    assert_eq!(said, drives.map(|drive| ("lm_head", drive)));
+    assert_eq!(said, drives.map(|drive| ("lm_head", drive.to_owned())));
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn a_b_a_compares_something(#[case] rows: &'static [usize], #[case] want: Verdic
     let mut port = Shrinking { rows, read: vec![] };
     let finding = a_b_a(&mut port, &sequence(&[0, 1, 3, 7])).unwrap();
     assert_eq!((finding.verdict, finding.about.as_str()), (want, "A, B, A"));
-    assert_eq!((finding.case.as_str(), finding.drive.as_str()), ("made", "plain"));
+    assert_eq!((finding.case.as_str(), finding.drive.to_string().as_str()), ("made", "plain"));
     // B is another text of the same model, at every place.
     assert_eq!((&port.read[0], &port.read[2]), (&vec![0, 1, 3, 7], &port.read[0]));
     assert!(port.read[0].iter().zip(&port.read[1]).all(|(a, b)| a != b && *b < 8), "{:?}", port.read[1]);

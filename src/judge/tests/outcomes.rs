@@ -1,6 +1,7 @@
 use rstest::rstest;
 
 use super::*;
+use crate::judge::Drive;
 use crate::judge::{Finding, Verdict, all_claimed, of_one_layer, of_one_site, run_all, set_aside};
 use crate::probe::Arithmetic;
 use crate::reference::Reference;
@@ -93,18 +94,18 @@ fn a_site_covered_by_noise_is_set_aside_where_another_speaks_for_it() {
 #[case::another_drive("short", "fused", Q0, false, false)]
 fn what_speaks_for_what(
     #[case] case: &str,
-    #[case] drive: &str,
+    #[case] path: &'static str,
     #[case] at: &str,
     #[case] layer: bool,
     #[case] same: bool,
 ) {
-    let finding = |case: &str, drive: &str, at: &str| Finding {
+    let finding = |case: &str, path: &'static str, at: &str| Finding {
         site: Some(site(at)),
         case: case.into(),
-        drive: drive.into(),
+        drive: Drive::Path(path),
         ..Finding::new(at, Verdict::Incomparable)
     };
-    let (a, b) = (finding("short", "plain", Q0), finding(case, drive, at));
+    let (a, b) = (finding("short", "plain", Q0), finding(case, path, at));
     assert_eq!((of_one_layer(&a, &b), of_one_site(&a, &b)), (layer, same));
 }
 

@@ -166,7 +166,7 @@ impl Finding {
             about: finding.about.clone(),
             site: finding.site.map(|site| site.to_string()),
             case: given(&finding.case),
-            drive: given(&finding.drive),
+            drive: given(&finding.drive.to_string()),
             status: finding.status().into(),
             expected: finding.expected.clone(),
             incomparable_rows: finding.incomparable,

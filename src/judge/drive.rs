@@ -1,0 +1,102 @@
+//! How a port was driven to what is judged.
+
+use std::fmt;
+
+use crate::reference::Feed;
+
+/// How a port was driven, or where a recording's tensor comes from. Findings of one drive are compared with each
+/// other.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Drive {
+    /// Nothing was run: a fact of the model.
+    #[default]
+    Nothing,
+    /// On this path, as a law or a text needs it.
+    Path(&'static str),
+    /// One prefill on this path.
+    Prefill(&'static str, Feed),
+    /// The same sequence in pieces, on one cache.
+    InPieces(Pieces, &'static str, Feed),
+    /// This row of a batch without the others.
+    RowAlone(usize, &'static str),
+    /// A recorded tensor, before its values are looked at.
+    Recorded,
+    /// A recorded tensor against stored truth: of a whole pass, or of one operation that was fed with truth.
+    RecordedAgainstTruth(Feed),
+    /// A recorded tensor against what follows from the recorded tensors before it.
+    Replay {
+        /// The recording, where there are two.
+        of: Option<String>,
+        /// The operations from those tensors to this one.
+        operations: usize,
+    },
+    /// A recorded tensor against another recording's, of this name.
+    Against(String),
+}
+
+/// The pieces of a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Pieces {
+    /// Several tokens at a time.
+    Chunks,
+    /// One token at a time.
+    Tokens,
+}
+
+impl Drive {
+    /// Its parts, as they are printed: `in chunks`, `plain`, `feed site`.
+    pub fn parts(&self) -> Vec<String> {
+        let feed = |feed: &Feed| format!("feed {}", feed.name());
+        match self {
+            Self::Nothing => vec![],
+            Self::Path(path) => vec![(*path).to_owned()],
+            Self::Prefill(path, fed) => vec![(*path).to_owned(), feed(fed)],
+            Self::InPieces(pieces, path, fed) => {
+                let pieces = match pieces {
+                    Pieces::Chunks => "in chunks",
+                    Pieces::Tokens => "token by token",
+                };
+                vec![pieces.to_owned(), (*path).to_owned(), feed(fed)]
+            }
+            Self::RowAlone(row, path) => vec![format!("row {row} alone"), (*path).to_owned()],
+            Self::Recorded => vec!["recorded".to_owned()],
+            Self::RecordedAgainstTruth(Feed::Own) => vec!["own values".to_owned()],
+            Self::RecordedAgainstTruth(Feed::Site | Feed::Block) => vec!["fed with truth".to_owned()],
+            Self::Replay { of, operations } => {
+                let of = of.as_ref().map_or(String::new(), |name| format!(" of {name}"));
+                let operations = match operations {
+                    1 => String::new(),
+                    n => format!(" of {n} operations"),
+                };
+                vec![format!("replay{of}{operations}")]
+            }
+            Self::Against(other) => vec![format!("against {other}")],
+        }
+    }
+}
+
+impl fmt::Display for Drive {
+    /// `in chunks, plain, feed site`; nothing for a fact.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.parts().join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(Drive::Nothing, "")]
+    #[case(Drive::Prefill("plain", Feed::Site), "plain, feed site")]
+    #[case(Drive::InPieces(Pieces::Tokens, "fused", Feed::Own), "token by token, fused, feed own")]
+    #[case(Drive::RowAlone(2, "plain"), "row 2 alone, plain")]
+    #[case(Drive::RecordedAgainstTruth(Feed::Own), "own values")]
+    #[case(Drive::Replay { of: None, operations: 1 }, "replay")]
+    #[case(Drive::Replay { of: Some("b.npz".into()), operations: 3 }, "replay of b.npz of 3 operations")]
+    fn a_drive_is_printed_as_its_parts(#[case] drive: Drive, #[case] text: &str) {
+        assert_eq!(drive.to_string(), text);
+    }
+}

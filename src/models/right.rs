@@ -1,0 +1,56 @@
+//! The config by which a model is judged: the one that transformers reads, for the config as parsed here may be
+//! the very mistake.
+
+use super::Model;
+use crate::Result;
+use crate::reference;
+use crate::weights::{Config, RopeLayout, Weights};
+
+/// The weights of `model`, with the config that transformers reads from it where that is stored.
+///
+/// # Errors
+/// References whose facts are damaged.
+pub fn right_weights(model: &Model) -> Result<Weights> {
+    match &model.fixture {
+        Some(fixture) if fixture.has_facts()? => Ok(corrected(&model.weights, &fixture.facts()?.config)),
+        // References of a case alone say nothing of the config.
+        Some(_) | None => Ok(model.weights.clone()),
+    }
+}
+
+/// The weights with the config that transformers reads. What says how the file is laid out, how long a context
+/// is and where a text ends stays the file's own.
+pub fn corrected(weights: &Weights, theirs: &reference::Config) -> Weights {
+    let own = weights.config();
+    let config = Config {
+        vocab_size: own.vocab_size,
+        max_position_embeddings: own.max_position_embeddings,
+        bos_token_id: own.bos_token_id,
+        eos_token_ids: own.eos_token_ids.clone(),
+        rope_layout: own.rope_layout,
+        ..config_without_weights(theirs)
+    };
+    let mut weights = weights.clone();
+    weights.set_config(config);
+    weights
+}
+
+/// The config of a model whose weights are not here, as transformers reads it.
+pub fn config_without_weights(theirs: &reference::Config) -> Config {
+    Config {
+        hidden_size: theirs.hidden_size,
+        intermediate_size: theirs.intermediate_size,
+        num_hidden_layers: theirs.num_hidden_layers,
+        num_attention_heads: theirs.num_attention_heads,
+        num_key_value_heads: theirs.num_key_value_heads,
+        head_dim: theirs.head_dim,
+        vocab_size: theirs.vocab_size,
+        max_position_embeddings: theirs.max_position_embeddings,
+        rms_norm_eps: theirs.rms_norm_eps,
+        rope_theta: theirs.rope_theta,
+        tie_word_embeddings: theirs.tie_word_embeddings,
+        bos_token_id: theirs.bos_token_id,
+        eos_token_ids: theirs.eos_token_ids.clone(),
+        rope_layout: RopeLayout::HalfSplit,
+    }
+}
