@@ -103,6 +103,7 @@ pub mod oracle;
 pub mod plants;
 pub mod port;
 pub mod probe;
+pub mod recording;
 pub mod reference;
 pub mod report;
 #[doc(hidden)]

@@ -8,10 +8,11 @@ use std::process::ExitCode;
 use candle_core::{DType, Device};
 use libtest_mimic::{Arguments, Failed, Trial};
 use rbees_check::checkpoints;
-use rbees_check::dump::{Against, Dump, NameMap};
+use rbees_check::dump::Against;
 use rbees_check::judge::{LlamaPort, Port, Status, Verdict};
 use rbees_check::model::{Attention, Input, Llama, Matmul, Path};
 use rbees_check::models;
+use rbees_check::recording::{NameMap, Recording};
 use recorded::{Recorded, with_ids, write};
 
 const MODEL: &str = "smollm2-135m";
@@ -49,7 +50,7 @@ fn sound(name: &str, matmul: Matmul, sites: usize) -> Result<(), Failed> {
     let layout = "[layout]\n\"self_attn.q_proj\" = \"interleaved\"\n\"self_attn.k_proj\" = \"interleaved\"\n\
                   \"self_attn.q_rope\" = \"interleaved\"\n\"self_attn.k_rope\" = \"interleaved\"\n";
     let map: NameMap = toml::from_str(layout)?;
-    let dump = Dump::open(&file, &map)?;
+    let dump = Recording::open(&file, &map.vocabulary()?)?;
     let weights = models::right_weights(&model)?;
     let config = Some(weights.config());
     let against = Against { case: Some(&case), weights: Some(&weights), config, arithmetic };

@@ -10,11 +10,12 @@ use std::process::{Command, Output};
 use candle_core::{DType, Device, Tensor, safetensors};
 use rbees_check::Result;
 use rbees_check::checkpoints;
-use rbees_check::dump::{Against, Dump, NameMap};
+use rbees_check::dump::Against;
 use rbees_check::judge::{Status, Verdict};
 use rbees_check::model::{Attention, Input, Llama};
 use rbees_check::models;
 use rbees_check::probe::{Arithmetic, Kind, Probe, Site};
+use rbees_check::recording::{Recording, Vocabulary};
 use rbees_check::reference::Reference;
 use rstest::rstest;
 
@@ -51,7 +52,7 @@ fn same_as_truth(file: &Path) {
 /// Judged as any dump is: whole, and nothing wrong with it.
 fn is_green(file: &Path) {
     let (model, case) = (models::open("tiny-llama").unwrap(), short());
-    let dump = Dump::open(file, &NameMap::default()).unwrap();
+    let dump = Recording::open(file, &Vocabulary::default()).unwrap();
     let config = Some(model.weights.config());
     let against = Against { case: Some(&case), weights: Some(&model.weights), config, ..Against::default() };
     let judged = dump.judge(&against, &checkpoints::ALL, true).unwrap();
@@ -67,7 +68,7 @@ fn is_green(file: &Path) {
 fn what_llama_cpp_computed_is_green(#[case] model: &str, #[case] file: &str, #[case] said: Arithmetic) {
     let model = models::open(model).unwrap();
     let file = format!("{}/fixtures/dumps/llama-cpp-{file}.safetensors", env!("CARGO_MANIFEST_DIR"));
-    let dump = Dump::open(Path::new(&file), &NameMap::default()).unwrap();
+    let dump = Recording::open(Path::new(&file), &Vocabulary::default()).unwrap();
     let arithmetic = dump.arithmetic().unwrap();
     assert_eq!(arithmetic, said);
     let weights = models::right_weights(&model).unwrap();

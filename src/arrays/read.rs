@@ -206,6 +206,11 @@ impl Arrays {
         Ok(Cow::Owned(bytes))
     }
 
+    /// The file, as messages call it.
+    pub(crate) fn origin(&self) -> &str {
+        &self.origin
+    }
+
     /// An error that names this file.
     pub(crate) fn fault(&self, what: impl std::fmt::Display) -> Error {
         Error::input(format!("{}: {what}", self.origin), self.hint)

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::axes::Axes;
 use super::judging::Judging;
 use super::kinds::{INTERLEAVED, short};
 use crate::Result;
 use crate::judge::{Outcome, Status, Traits, Verdict};
 use crate::probe::{Kind, Layout, Site};
+use crate::recording::Axes;
 use crate::reference::Feed;
 
 /// Axes that ports are known to have.
@@ -59,7 +59,7 @@ pub(super) fn of(judging: &Judging<'_>, outcomes: &[Outcome], unnamed: bool) -> 
 fn axes(judging: &Judging<'_>, site: Site, want: &[usize]) -> Option<String> {
     let kind = site.kind;
     let heads = judging.case.truth(site).map(|truth| truth.row_shape[0]).filter(|_| kind.by_head());
-    let tensor = judging.runs.own.tape.tensors.get(&site)?;
+    let tensor = judging.runs.own.tape.recording.handed(site)?;
     let fits = |text: &&&str| {
         let axes = Axes::parse(kind, text).ok();
         axes.and_then(|axes| axes.to_reference(kind, tensor, heads)).is_some_and(|there| there.dims() == want)

@@ -18,7 +18,7 @@ pub(super) fn judge(
     runs: Runs,
     weights: Option<&Weights>,
 ) -> Result<Checked> {
-    let layers = runs.own.tape.tensors.keys().filter_map(|site| site.layer).max();
+    let layers = runs.own.tape.recording.sites().filter_map(|site| site.layer).max();
     traits.layers = traits.layers.max(layers.map_or(0, |layer| usize::from(layer) + 1));
     if !runs.own.shows(Kind::Probs) {
         traits.hides = &[Kind::Scores, Kind::Probs];

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::kinds::short;
-use super::runs::{Replay, Runs};
+use super::runs::Runs;
 use crate::Result;
 use crate::checkpoints::{self, Checkpoint, View};
 use crate::judge::{Drive, Finding, Outcome, Status, Traits, Verdict, judge_sites};
 use crate::probe::{Kind, Site};
+use crate::recording::Played;
 use crate::reference::{Feed, Reference};
 use crate::weights::Weights;
 
@@ -58,7 +59,7 @@ impl Judging<'_> {
             Feed::Site => self.runs.site.as_ref(),
         };
         let run = run.unwrap_or(&self.runs.own);
-        let mut replay = Replay { tape: &run.tape, traits: self.traits };
+        let mut replay = Played::new(&run.tape.recording, None, self.traits.clone());
         let mut findings = judge_sites(&mut replay, self.case, &View { feed, kinds }, factor, weights)?;
         if run.stopped.is_some() {
             // What stopped the port is a finding of its own: see `ends`.
@@ -93,10 +94,8 @@ impl Judging<'_> {
             matches!(kind, Kind::Scores | Kind::Probs) && !self.runs.own.shows(kind) && self.reaches(kind)
         };
         kind.inputs().iter().all(|input| match input {
-            Kind::Block => {
-                [Kind::Block, Kind::Embed].iter().all(|kind| self.runs.own.tape.taken.contains(kind))
-            }
-            input => self.runs.own.tape.taken.contains(input) || fused(input),
+            Kind::Block => [Kind::Block, Kind::Embed].iter().all(|&kind| self.runs.own.takes(kind)),
+            input => self.runs.own.takes(*input) || fused(input),
         })
     }
 

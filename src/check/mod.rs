@@ -52,15 +52,14 @@
 //! # Ok::<(), rbees_check::Error>(())
 //! ```
 
-mod axes;
 mod checked;
 mod hints;
 mod judged;
 mod judging;
 mod kinds;
-mod names;
 mod recorder;
 mod runs;
+mod turned;
 
 pub use checked::Checked;
 pub use recorder::Recorder;
@@ -69,10 +68,10 @@ use candle_core::DType;
 
 use crate::judge::{Traits, all_claimed};
 use crate::probe::{Arithmetic, Kind, Layout, Site};
+use crate::recording::Vocabulary;
 use crate::reference::{Feed, Reference};
 use crate::weights::Weights;
 use crate::{Error, Result};
-use names::Names;
 use runs::Run;
 
 /// One forward pass of a port, to be held against a reference.
@@ -83,7 +82,7 @@ pub struct Check<'a> {
     dtype: DType,
     arithmetic: Arithmetic,
     interleaved: bool,
-    names: Names,
+    vocabulary: Vocabulary,
     fault: Option<Error>,
 }
 
@@ -96,7 +95,7 @@ impl<'a> Check<'a> {
             dtype: DType::F32,
             arithmetic: Arithmetic::Dense,
             interleaved: false,
-            names: Names::default(),
+            vocabulary: Vocabulary::default(),
             fault: None,
         }
     }
@@ -130,7 +129,7 @@ impl<'a> Check<'a> {
     /// What the port calls sites of `kind`, `{}` standing for the layer: `rename("blk.{}.attn_q",
     /// Kind::QProj)`.
     pub fn rename(mut self, theirs: &str, kind: Kind) -> Self {
-        let renamed = self.names.rename(theirs, kind);
+        let renamed = self.vocabulary.rename(theirs, kind);
         self.settle(renamed)
     }
 
@@ -139,7 +138,7 @@ impl<'a> Check<'a> {
     /// `"b s w"` where they are not split; `axes(Kind::Context, "b h s d")` before they are merged;
     /// `"b s h d"` of a projection, split already. A batch of one needs no axis: `"s h d"`.
     pub fn axes(mut self, kind: Kind, axes: &str) -> Self {
-        let named = self.names.axes(kind, axes);
+        let named = self.vocabulary.axes(kind, axes);
         self.settle(named)
     }
 
@@ -165,7 +164,7 @@ impl<'a> Check<'a> {
         let traits = self.traits()?;
         all_claimed(self.case, &traits)?;
         let mut run = |feed: Feed| {
-            let mut recorder = Recorder::new(self.case, &self.names, &traits, feed);
+            let mut recorder = Recorder::new(self.case, &self.vocabulary, &traits, feed);
             let error = forward(&mut recorder).err().map(Into::into);
             Run::new(recorder.into_tape(), error)
         };

@@ -1,13 +1,13 @@
 //! What a port hands its tensors to.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use candle_core::{Device, Tensor};
 
-use super::names::Names;
-use crate::judge::{Traits, enter_truth};
+use super::turned::{site_of, to_port, to_reference};
+use crate::judge::{Traits, case_input, enter_truth};
 use crate::probe::{Kind, Probe, Site};
+use crate::recording::{Recording, Vocabulary};
 use crate::reference::{Feed, Reference};
 use crate::{Error, Result};
 
@@ -15,26 +15,29 @@ use crate::{Error, Result};
 /// with: truth where it is to be judged on true inputs, otherwise the port's own.
 pub struct Recorder<'a> {
     case: &'a Reference,
-    names: &'a Names,
+    vocabulary: &'a Vocabulary,
     traits: &'a Traits,
     feed: Feed,
     tape: Tape,
 }
 
 /// One forward, written down.
-#[derive(Default)]
 pub(super) struct Tape {
-    /// As handed over, in the reference's order of axes.
-    pub tensors: BTreeMap<Site, Tensor>,
-    /// Kinds that took a tensor back.
-    pub taken: BTreeSet<Kind>,
+    /// What was handed over, in the reference's order of axes, and what came back.
+    pub recording: Recording,
     /// A misuse of the recorder: the run cannot be judged, whatever the port makes of it.
     pub fault: Option<Error>,
 }
 
 impl<'a> Recorder<'a> {
-    pub(super) fn new(case: &'a Reference, names: &'a Names, traits: &'a Traits, feed: Feed) -> Self {
-        Self { case, names, traits, feed, tape: Tape::default() }
+    pub(super) fn new(
+        case: &'a Reference,
+        vocabulary: &'a Vocabulary,
+        traits: &'a Traits,
+        feed: Feed,
+    ) -> Self {
+        let recording = Recording::in_memory(traits.path, case_input(case), traits.dtype);
+        Self { case, vocabulary, traits, feed, tape: Tape { recording, fault: None } }
     }
 
     pub(super) fn into_tape(self) -> Tape {
@@ -50,11 +53,14 @@ impl<'a> Recorder<'a> {
     /// [`Check::run`]: super::Check::run
     pub fn tap(&mut self, name: impl Display, tensor: Tensor) -> Result<Tensor> {
         let (site, given) = self.write_down(name, &tensor)?;
-        self.tape.taken.insert(site.kind);
-        let Some(given) = given else { return Ok(tensor) };
-        let back =
-            enter_truth(Some((self.case, self.feed)), self.traits, &(0..self.case.length()), site, given)?;
-        Ok(self.names.to_port(self.case, site, &back, tensor.dims()).unwrap_or(tensor))
+        let Some(given) = given else {
+            self.tape.recording.continue_with(site, tensor.clone());
+            return Ok(tensor);
+        };
+        let window = 0..self.case.length();
+        let back = enter_truth(Some((self.case, self.feed)), self.traits, &window, site, given)?;
+        self.tape.recording.continue_with(site, back.clone());
+        Ok(to_port(self.vocabulary, self.case, site, &back, tensor.dims()).unwrap_or(tensor))
     }
 
     /// Hands over numbers at the site `name`, in row-major order, from a port that has no Candle tensors.
@@ -74,9 +80,10 @@ impl<'a> Recorder<'a> {
     /// The site, and the tensor as the reference has it, if its axes are as they were said to be.
     fn write_down(&mut self, name: impl Display, tensor: &Tensor) -> Result<(Site, Option<Tensor>)> {
         let name = name.to_string();
-        let site = self.names.site(&name).map_err(|error| self.fail(error))?;
-        let given = self.names.to_reference(self.case, site, tensor);
-        if self.tape.tensors.insert(site, given.clone().unwrap_or_else(|| tensor.clone())).is_some() {
+        let site = site_of(self.vocabulary, &name).map_err(|error| self.fail(error))?;
+        let given = to_reference(self.vocabulary, self.case, site, tensor);
+        let handed = given.clone().unwrap_or_else(|| tensor.clone());
+        if !self.tape.recording.hand_over(site, handed) {
             let what = format!("{name}: handed over twice");
             let hint = "run one forward over all tokens of the case, and hand each site over once";
             return Err(self.fail(Error::input(what, hint)));

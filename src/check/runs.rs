@@ -3,9 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::recorder::Tape;
-use crate::judge::{Port, Traits};
-use crate::model::Input;
-use crate::probe::{Kind, Probe, Site};
+use crate::probe::{Kind, Site};
 use crate::reference::Feed;
 use crate::{Error, Result};
 
@@ -29,9 +27,14 @@ impl Run {
         Self { tape, stopped: error.map(|error| first_line(error.to_string())) }
     }
 
+    /// Did the port take back what it continued with at a site of this kind?
+    pub fn takes(&self, kind: Kind) -> bool {
+        self.tape.recording.took_back(kind)
+    }
+
     /// Was any site of this kind handed over?
     pub fn shows(&self, kind: Kind) -> bool {
-        self.tape.tensors.keys().any(|site| site.kind == kind)
+        self.tape.recording.shows(kind)
     }
 }
 
@@ -43,8 +46,7 @@ pub(super) fn all(run: &mut dyn FnMut(Feed) -> Run) -> Result<Runs> {
     };
     let own = run(Feed::Own)?;
     let mut runs = Runs { own, block: None, site: None };
-    let taken = runs.own.tape.taken.clone();
-    if runs.own.stopped.is_some() || taken.is_empty() {
+    if runs.own.stopped.is_some() || Kind::ALL.iter().all(|&kind| !runs.own.takes(kind)) {
         return Ok(runs);
     }
     let site = run(Feed::Site)?;
@@ -55,7 +57,7 @@ pub(super) fn all(run: &mut dyn FnMut(Feed) -> Run) -> Result<Runs> {
         return Ok(runs);
     }
     runs.site = Some(site);
-    if taken.contains(&Kind::Embed) && taken.contains(&Kind::Block) {
+    if runs.own.takes(Kind::Embed) && runs.own.takes(Kind::Block) {
         runs.block = Some(run(Feed::Block)?);
     }
     Ok(runs)
@@ -63,17 +65,21 @@ pub(super) fn all(run: &mut dyn FnMut(Feed) -> Run) -> Result<Runs> {
 
 /// A cache that was not emptied shows as more keys, or as other shapes, in the second run.
 fn same_sequence(first: &Tape, second: &Tape) -> Result<()> {
-    let grown = |(site, tensor): &(&Site, &Tensor)| {
-        second.tensors.get(site).is_some_and(|again| again.dims() != tensor.dims())
-    };
-    match first.tensors.iter().find(grown) {
-        None => Ok(()),
-        Some((site, tensor)) => {
-            let again = second.tensors[site].dims();
+    for (site, tensor) in handed(first) {
+        let again = second.recording.handed(site).map_or(tensor.dims(), Tensor::dims);
+        if again != tensor.dims() {
             let what = format!("{site}: {:?} in one run and {again:?} in the next", tensor.dims());
-            Err(Error::input(what, "the closure is run more than once: empty the cache at its beginning"))
+            let hint = "the closure is run more than once: empty the cache at its beginning";
+            return Err(Error::input(what, hint));
         }
     }
+    Ok(())
+}
+
+/// What was handed over, in forward order.
+fn handed(tape: &Tape) -> impl Iterator<Item = (Site, &Tensor)> {
+    let recording = &tape.recording;
+    recording.sites().filter_map(|site| Some((site, recording.handed(site)?)))
 }
 
 fn same_values(own: &Tape, fed: &Tape) -> Result<bool> {
@@ -81,34 +87,12 @@ fn same_values(own: &Tape, fed: &Tape) -> Result<bool> {
         Ok(tensor.to_dtype(DType::F64)?.flatten_all()?.to_device(&Device::Cpu)?.to_vec1()?)
     };
     let bits = |values: Vec<f64>| values.into_iter().map(f64::to_bits).collect::<Vec<_>>();
-    for (site, tensor) in &own.tensors {
-        if let Some(again) = fed.tensors.get(site)
+    for (site, tensor) in handed(own) {
+        if let Some(again) = fed.recording.handed(site)
             && bits(values(tensor)?) != bits(values(again)?)
         {
             return Ok(false);
         }
     }
     Ok(true)
-}
-
-/// Hands over what was written down, once more.
-pub(super) struct Replay<'a> {
-    pub tape: &'a Tape,
-    pub traits: &'a Traits,
-}
-
-impl Port for Replay<'_> {
-    fn traits(&self) -> Traits {
-        self.traits.clone()
-    }
-
-    fn begin(&mut self) {}
-
-    fn forward(&mut self, _: &Input, probe: &mut dyn Probe) -> Result<Tensor> {
-        for (&site, tensor) in &self.tape.tensors {
-            probe.tap(site, tensor.clone())?;
-        }
-        // The judge compares what is tapped; what comes back counts for generation only.
-        Ok(Tensor::zeros((1, 1, 1), DType::F32, &Device::Cpu)?)
-    }
 }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use rbees_check::dump::Dump;
 use rbees_check::models::{self, Model};
+use rbees_check::recording::Recording;
 use rbees_check::reference::{Fixture, Reference, Source};
 use rbees_check::weights::{Config, Weights};
 use rbees_check::{Error, Result};
@@ -69,7 +69,7 @@ impl Known {
 ///
 /// # Errors
 /// `asked` names another prompt's case, or none that is there.
-pub fn case(dump: &mut Dump, known: &Known, asked: &[String]) -> Result<(Option<Reference>, String)> {
+pub fn case(dump: &mut Recording, known: &Known, asked: &[String]) -> Result<(Option<Reference>, String)> {
     let stored = known.fixture.iter().flat_map(|f| f.cases.iter().map(move |case| f.case(case)));
     let found = match asked {
         [] => dump.find_case(stored)?,

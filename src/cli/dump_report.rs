@@ -1,8 +1,9 @@
 //! A judged dump as it is written down: the same form as any other run.
 
 use rbees_check::Result;
-use rbees_check::dump::{Against, Dump};
+use rbees_check::dump::Against;
 use rbees_check::judge::Outcome;
+use rbees_check::recording::Recording;
 use rbees_check::report::json::{self, Report, StaleExpectation};
 use rbees_check::weights::Weights;
 
@@ -10,7 +11,7 @@ use super::{Ending, reports};
 
 /// What a report says beside the verdicts.
 pub struct Facts<'a> {
-    pub dump: &'a Dump,
+    pub dump: &'a Recording,
     /// The model's name.
     pub name: &'a str,
     pub against: &'a Against<'a>,

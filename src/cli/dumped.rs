@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use rbees_check::checkpoints::Checkpoint;
-use rbees_check::dump::{Against, Coverage, Dump, Guilt, Judged, NameMap, Pair};
+use rbees_check::dump::{Against, Coverage, Guilt, Judged, Pair};
 use rbees_check::judge::{Outcome, Status};
 use rbees_check::probe::Arithmetic;
+use rbees_check::recording::{NameMap, Recording, Vocabulary};
 use rbees_check::report::{self, html, json::Report};
 use rbees_check::weights::Config;
 use rbees_check::{Error, Result};
@@ -72,8 +73,8 @@ impl Dumped {
     ) -> Result<Ending> {
         let mut aside = Out::aside();
         let out = if asked.reports.on_stdout() { &mut aside } else { out };
-        let map = self.map.as_deref().map_or(Ok(NameMap::default()), names)?;
-        let mut dump = Dump::open(self.dump.as_deref().unwrap_or(Path::new("")), &map)?;
+        let vocabulary = self.map.as_deref().map_or(Ok(Vocabulary::default()), names)?;
+        let mut dump = Recording::open(self.dump.as_deref().unwrap_or(Path::new("")), &vocabulary)?;
         if let Some(dtype) = asked.common.dtype {
             dump.dtype = dtype.into();
         }
@@ -87,7 +88,7 @@ impl Dumped {
             config: known.config.as_ref(),
             arithmetic,
         };
-        let other = self.against.as_deref().map(|file| Dump::open(file, &map)).transpose()?;
+        let other = self.against.as_deref().map(|file| Recording::open(file, &vocabulary)).transpose()?;
         progress.aside(|| head(&dump, other.as_ref(), &known, &about_truth, out))?;
         progress.now("judging");
         let (mut outcomes, close) = match &other {
@@ -182,7 +183,13 @@ fn guilty(how: &str, guilt: Option<&Guilt>) -> String {
 }
 
 /// What was recorded, and what it is judged by.
-fn head(dump: &Dump, other: Option<&Dump>, known: &Known, about_truth: &str, out: &mut Out) -> Result<()> {
+fn head(
+    dump: &Recording,
+    other: Option<&Recording>,
+    known: &Known,
+    about_truth: &str,
+    out: &mut Out,
+) -> Result<()> {
     out.line(about(dump))?;
     other.map_or(Ok(()), |other| out.line(format!("against {}", about(other))))?;
     let shape = known.config.as_ref().map_or("its shape is not known".to_owned(), Config::to_string);
@@ -198,7 +205,7 @@ fn head(dump: &Dump, other: Option<&Dump>, known: &Known, about_truth: &str, out
 }
 
 /// `dump.safetensors · 13 tokens, f32, eager, dump_torch.py`.
-fn about(dump: &Dump) -> String {
+fn about(dump: &Recording) -> String {
     let tokens = dump.places().len();
     let said: Vec<&str> = ["arithmetic", "attention", "recorder"]
         .iter()
@@ -211,12 +218,11 @@ fn about(dump: &Dump) -> String {
 }
 
 /// The file of `--map`.
-fn names(path: &Path) -> Result<NameMap> {
+fn names(path: &Path) -> Result<Vocabulary> {
     const HINT: &str =
         "[names] \"blk.{N}.q\" = \"model.layers.{N}.self_attn.q_proj\"; docs/dump-format.md says more";
     let text = std::fs::read_to_string(path).map_err(|error| Error::file(path, error, HINT))?;
     let map: NameMap = toml::from_str(&text).map_err(|error| Error::file(path, error.message(), HINT))?;
     let named = |error: Error| Error::file(path, &error, error.hint().unwrap_or(HINT));
-    map.check().map_err(named)?;
-    Ok(map)
+    map.vocabulary().map_err(named)
 }

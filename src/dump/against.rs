@@ -1,14 +1,14 @@
 //! What a dump is held against: the case of its token ids, the model's weights, its config.
 
-use super::Dump;
+use crate::recording::Recording;
 use crate::reference::{Place, Reference};
 use crate::{Error, Result};
 
-impl Dump {
+impl Recording {
     /// How its prompt is not that of `case`, in words; nothing where it is the same.
     pub fn other_prompt(&self, case: &Reference) -> Option<String> {
         let ids = &case.manifest.ids;
-        let (own, theirs) = ([self.ids.len(), self.length()], [case.batch(), case.length()]);
+        let (own, theirs) = ([self.input.ids.len(), self.length()], [case.batch(), case.length()]);
         let first = case.places().iter().find(|&&(b, s)| self.id((b, s)) != Some(ids[b][s]));
         let at = |&(b, s): &Place| match self.id((b, s)) {
             Some(id) => format!("position {s} of row {b} is token {id}, and {} there", ids[b][s]),
@@ -23,18 +23,18 @@ impl Dump {
     }
 
     fn id(&self, (batch, slot): Place) -> Option<u32> {
-        self.ids.get(batch)?.get(slot).copied()
+        self.input.ids.get(batch)?.get(slot).copied()
     }
 
     /// Goes on with the positions of `case`, whose prompt it is; says where its own were others.
     pub fn takes_positions_of(&mut self, case: &Reference) -> Option<String> {
         let theirs = &case.manifest.position_ids;
-        let other = case.places().iter().find(|&&(b, s)| self.positions[b][s] != theirs[b][s]);
+        let other = case.places().iter().find(|&&(b, s)| self.input.positions[b][s] != theirs[b][s]);
         let told = other.map(|&(b, s)| {
-            let (own, theirs) = (self.positions[b][s], theirs[b][s]);
+            let (own, theirs) = (self.input.positions[b][s], theirs[b][s]);
             format!("position_ids: token {s} of row {b} stands at {own}; in this case at {theirs}, by which it is judged")
         });
-        self.positions = theirs.clone();
+        self.input.positions = theirs.clone();
         told
     }
 
@@ -53,7 +53,7 @@ impl Dump {
             let along =
                 case.places().iter().take_while(|&&(b, s)| self.id((b, s)) == Some(case.manifest.ids[b][s]));
             // A padded batch is no near relation of a single prompt.
-            let along = (case.batch() == self.ids.len(), along.count());
+            let along = (case.batch() == self.input.ids.len(), along.count());
             if nearest.as_ref().is_none_or(|(most, _)| along > *most) {
                 nearest = Some((along, format!("{}: {how}", case.manifest.case)));
             }

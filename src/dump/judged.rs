@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::DType;
 
-use super::form::Held;
+use super::Against;
 use super::replayed::{self, Guilt, Replayed};
 use super::truth::{self, finding, lower, misfit};
-use super::{Against, Dump};
 use crate::checkpoints::{Checkpoint, How, judge_of};
 use crate::judge::{Drive, Finding, Outcome, Status, Verdict};
 use crate::probe::{Kind, Site};
+use crate::recording::{Held, Lookup, Recording};
 use crate::reference::Feed;
 use crate::{Error, Result};
 
@@ -89,7 +89,7 @@ pub(super) fn whole() -> (&'static Checkpoint, f64) {
     judge_of(Kind::Logits)
 }
 
-impl Dump {
+impl Recording {
     /// How much of a model of `layers` layers it holds.
     pub fn coverage(&self, layers: usize) -> Coverage {
         let shown = |kind: &&Kind| !self.hides().contains(kind);
@@ -166,9 +166,9 @@ impl Dump {
     ) -> Result<Replayed> {
         for site in self.sites() {
             let verdict = match self.held(site, against.config)? {
-                Some(Err(why)) => Some(misfit(why)),
-                Some(Ok(held)) => lower(self, &held),
-                None => None,
+                Lookup::Misfit(why) => Some(misfit(why)),
+                Lookup::Held(held) => lower(self, &held),
+                Lookup::Absent => None,
             };
             if let Some(verdict) = verdict {
                 found.add(judge_of(site.kind).0, finding(site, "", Drive::Recorded, verdict.into()));
@@ -184,8 +184,10 @@ impl Dump {
 
     /// The tensor at `site`, where it is what it should be but for its values.
     pub(super) fn fit(&self, site: Site, against: &Against<'_>) -> Result<Option<Held>> {
-        let held = self.held(site, against.config)?.and_then(std::result::Result::ok);
-        Ok(held.filter(|held| lower(self, held).is_none()))
+        match self.held(site, against.config)? {
+            Lookup::Held(held) if lower(self, &held).is_none() => Ok(Some(held)),
+            Lookup::Held(_) | Lookup::Misfit(_) | Lookup::Absent => Ok(None),
+        }
     }
 
     /// The layers of the model, or as many as the dump has where nobody knows.
@@ -197,7 +199,13 @@ impl Dump {
                 let what = format!("it has {} positions, more than this model's context", self.length());
                 Err(Error::file(&self.name, what, "is it a dump of this model? --model names another"))
             }
-            _ if self.ids.iter().flatten().any(|&id| vocabulary.is_some_and(|size| id as usize >= size)) => {
+            _ if self
+                .input
+                .ids
+                .iter()
+                .flatten()
+                .any(|&id| vocabulary.is_some_and(|size| id as usize >= size)) =>
+            {
                 let what = "it has token ids past the end of this model's vocabulary";
                 Err(Error::file(&self.name, what, "is it a dump of this model? --model names another"))
             }

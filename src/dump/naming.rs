@@ -64,7 +64,7 @@ fn diagnose(replay: &Replay<'_>, red: Red, first_layer_agrees: bool) -> Result<O
         hides: replay.dump.hides(),
         tokens: replay.machine.at(&places),
         all: replay.machine.tokens.clone(),
-        got: red.held.rows(&places)?,
+        got: Rows::new(red.held.width(), red.held.rows(&places)?),
         want: Rows::new(theory.placed.rows.width, want),
         noise: judged.iter().map(|&r| theory.noise[r]).collect(),
         factor: judge_of(site.kind).1,

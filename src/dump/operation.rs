@@ -2,15 +2,16 @@
 
 use candle_core::Tensor;
 
+use super::Against;
 use super::blocks::{self, Blocks};
 use super::habit::Habit;
-use super::{Against, Dump};
 use crate::Result;
 use crate::oracle::{
     Heads, Matrix, Pairing, Rows, Slots, Tokens, context, frequency, gated, linear, mean_square, residual,
     rms_norm, rotate, scores, silu, softmax, vector,
 };
 use crate::probe::{Arithmetic, Kind, Site};
+use crate::recording::Recording;
 use crate::reference::Place;
 use crate::weights::{Config, Weights};
 
@@ -34,11 +35,11 @@ pub(super) struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    pub(super) fn new(dump: &Dump, against: &Against<'a>) -> Self {
+    pub(super) fn new(dump: &Recording, against: &Against<'a>) -> Self {
         let places = dump.places();
         let tokens = Tokens {
-            ids: places.iter().map(|&(b, s)| dump.ids[b][s]).collect(),
-            positions: places.iter().map(|&(b, s)| dump.positions[b][s]).collect(),
+            ids: places.iter().map(|&(b, s)| dump.input.ids[b][s]).collect(),
+            positions: places.iter().map(|&(b, s)| dump.input.positions[b][s]).collect(),
             length: dump.length(),
             places,
         };

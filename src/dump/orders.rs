@@ -222,14 +222,15 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::dump::Against;
     use crate::dump::replayed::own_noise;
-    use crate::dump::{Against, Dump, NameMap};
     use crate::models;
     use crate::probe::Arithmetic;
+    use crate::recording::{Recording, Vocabulary};
     use crate::reference::Feed;
 
     /// A dump of nothing but the ids of a case: what is measured needs no more.
-    fn prompt_of(case: &str) -> Dump {
+    fn prompt_of(case: &str) -> Recording {
         let ids = models::fixture("tiny-llama").unwrap().case(case).unwrap().manifest.ids[0].clone();
         let ids: Vec<i64> = ids.into_iter().map(i64::from).collect();
         let width = Tensor::zeros((1, ids.len(), 128), DType::F32, &Device::Cpu).unwrap();
@@ -240,7 +241,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ids.safetensors");
         candle_core::safetensors::save(&arrays, &file).unwrap();
-        Dump::open(&file, &NameMap::default()).unwrap()
+        Recording::open(&file, &Vocabulary::default()).unwrap()
     }
 
     /// What is measured here on a whole pass is what PyTorch's own runs were measured to err by: neither
@@ -252,7 +253,8 @@ mod tests {
     fn noise_that_is_measured_here_is_noise_as_it_was_captured(#[case] dtype: DType) {
         let model = models::open("tiny-llama").unwrap();
         let case = models::fixture("tiny-llama").unwrap().case("short").unwrap();
-        let dump = Dump { dtype, ..prompt_of("short") };
+        let mut dump = prompt_of("short");
+        dump.dtype = dtype;
         let against = Against {
             case: None,
             weights: Some(&model.weights),

@@ -1,15 +1,16 @@
 //! Two runs against each other: where do they part, and whose operation is it?
 
-use super::form::Held;
+use super::Against;
 use super::judged::{Coverage, Found, whole};
 use super::replayed::{Guilt, own_noise};
 use super::truth::{finding, noise_of};
-use super::{Against, Dump};
 use crate::checkpoints::Checkpoint;
 use crate::compare::{Noise, ulp};
 use crate::judge::rows::{Said, Wanted, hold};
 use crate::judge::{Drive, Outcome, Status, Verdict};
+use crate::oracle::Rows;
 use crate::probe::Site;
+use crate::recording::{Held, Recording};
 use crate::reference::{Feed, Place};
 use crate::{Error, Result};
 
@@ -29,7 +30,7 @@ pub struct Pair {
 /// What honest runs err by at a site and place.
 type Allowed<'n> = Box<dyn Fn(Site, Place) -> Option<Noise> + 'n>;
 
-impl Dump {
+impl Recording {
     /// Holds it against `other`, a run of the same prompt. How far apart two honest runs are is the sum of
     /// what each may be from truth; neither is truth.
     ///
@@ -37,19 +38,19 @@ impl Dump {
     /// Another prompt, no site in common, or neither weights nor a case that say how honest runs err.
     pub fn judge_against(
         &self,
-        other: &Dump,
+        other: &Recording,
         against: &Against<'_>,
         checkpoints: &[&'static Checkpoint],
     ) -> Result<Pair> {
         self.same_prompt(other)?;
         let layers = self.layers(against)?.max(other.layers(against)?);
         let mut coverage = self.coverage(layers);
-        let apart = |site: &Site| !other.sites.contains_key(site) && self.sites.contains_key(site);
+        let apart = |site: &Site| !other.has(*site) && self.has(*site);
         let only_here: Vec<Site> = self.sites().filter(apart).collect();
         coverage.held -= only_here.iter().filter(|site| !coverage.missing.contains(site)).count();
         coverage.missing.extend(only_here);
         coverage.missing.sort();
-        let Some(last) = self.sites().filter(|site| other.sites.contains_key(site)).max() else {
+        let Some(last) = self.sites().filter(|site| other.has(*site)).max() else {
             let hint = "record the same sites of both";
             return Err(Error::file(&self.name, format!("no site in common with {}", other.name), hint));
         };
@@ -78,8 +79,10 @@ impl Dump {
         Ok(Pair { outcomes, coverage, part, guilty: [replayed.guilty, theirs.guilty] })
     }
 
-    fn same_prompt(&self, other: &Dump) -> Result<()> {
-        let differs = |&(b, s): &Place| other.ids.get(b).and_then(|row| row.get(s)) != Some(&self.ids[b][s]);
+    fn same_prompt(&self, other: &Recording) -> Result<()> {
+        let differs = |&(b, s): &Place| {
+            other.input.ids.get(b).and_then(|row| row.get(s)) != Some(&self.input.ids[b][s])
+        };
         let first = self.places().into_iter().find(differs);
         let same = self.length() == other.length() && self.places() == other.places();
         match first {
@@ -117,7 +120,7 @@ impl Dump {
     fn apart(
         &self,
         held: &Held,
-        (other, want): (&Dump, &Held),
+        (other, want): (&Recording, &Held),
         against: &Against<'_>,
         noise: &dyn Fn(Place) -> Option<Noise>,
     ) -> Result<Said> {
@@ -131,7 +134,7 @@ impl Dump {
             .into_iter()
             .filter(|&p| held.holds(p) && want.holds(p) && noise(p).is_some())
             .collect();
-        let rows = want.rows(&places)?;
+        let rows = Rows::new(want.width(), want.rows(&places)?);
         let wanted: Vec<Wanted<'_>> = places
             .iter()
             .enumerate()

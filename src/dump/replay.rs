@@ -3,18 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::form::Held;
+use super::Against;
 use super::operation::{Machine, Placed};
 use super::orders::{ORDERS, Rough};
 use super::theory::Theory;
 use super::truth::judged_as;
 use super::value::Value;
-use super::{Against, Dump};
 use crate::Result;
 use crate::checkpoints::judge_of;
 use crate::judge::Verdict;
 use crate::judge::rows::{Said, Wanted, hold};
 use crate::probe::{Kind, Site};
+use crate::recording::{Held, Recording};
 
 /// A site that failed, until the layer is whole and it can be looked into.
 pub(super) struct Red {
@@ -26,7 +26,7 @@ pub(super) struct Red {
 }
 
 pub(super) struct Replay<'a> {
-    pub dump: &'a Dump,
+    pub dump: &'a Recording,
     pub against: &'a Against<'a>,
     pub layers: usize,
     pub machine: &'a Machine<'a>,
@@ -37,7 +37,12 @@ pub(super) struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    pub fn new(dump: &'a Dump, against: &'a Against<'a>, layers: usize, machine: &'a Machine<'a>) -> Self {
+    pub fn new(
+        dump: &'a Recording,
+        against: &'a Against<'a>,
+        layers: usize,
+        machine: &'a Machine<'a>,
+    ) -> Self {
         let rough = Rough { machine, dtype: judged_as(dump.dtype) };
         let (values, theories) = (BTreeMap::new(), BTreeMap::new());
         Self { dump, against, layers, machine, rough, values, theories }

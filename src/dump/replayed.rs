@@ -7,11 +7,13 @@ use super::replay::{Red, Replay};
 use super::theory::Theory;
 use super::truth::finding;
 use super::value::Value;
-use super::{Against, Dump, naming};
+use super::{Against, naming};
 use crate::Result;
 use crate::compare::Noise;
 use crate::judge::{Drive, Finding, Status};
+use crate::oracle::Rows;
 use crate::probe::{Kind, Site};
+use crate::recording::Recording;
 
 /// An operation that does not follow from its inputs.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +34,7 @@ pub(super) struct Replayed {
 
 /// Replays every site of `layers` layers. `of` is the recording's name where there are two.
 pub(super) fn replay(
-    dump: &Dump,
+    dump: &Recording,
     against: &Against<'_>,
     layers: usize,
     of: Option<&str>,
@@ -58,7 +60,7 @@ pub(super) fn replay(
 /// What honest arithmetic errs by at each site and token of a whole pass over the dump's prompt, in its
 /// dtype: nothing of what was recorded is used. None where weights are missing.
 pub(super) fn own_noise(
-    dump: &Dump,
+    dump: &Recording,
     against: &Against<'_>,
     layers: usize,
     last: Site,
@@ -126,7 +128,7 @@ fn step(
             replayed.findings.push(found);
         }
     }
-    let placed = Placed { rows: held.rows(&places)?, places };
+    let placed = Placed { rows: Rows::new(held.width(), held.rows(&places)?), places };
     this.values.insert(site, Value { placed, runs: vec![], since: BTreeSet::new() });
     Ok(())
 }

@@ -2,13 +2,13 @@
 
 use candle_core::DType;
 
-use super::form::{Held, Misfit};
-use super::{Against, Dump};
+use super::Against;
 use crate::Result;
 use crate::compare::{Noise, ulp};
 use crate::judge::rows::{Said, Terms, Wanted, hold};
 use crate::judge::{Drive, Finding, Verdict};
 use crate::probe::{Arithmetic, Site};
+use crate::recording::{Held, Misfit, Recording};
 use crate::reference::{Feed, Place, Reference};
 
 /// What a port that computes in `dtype` is judged by: noise was not measured in float64, and a float64 port
@@ -53,14 +53,14 @@ pub(super) fn misfit(why: Misfit) -> Verdict {
 }
 
 /// Is it of less precision than the port computes in?
-pub(super) fn lower(dump: &Dump, held: &Held) -> Option<Verdict> {
+pub(super) fn lower(dump: &Recording, held: &Held) -> Option<Verdict> {
     let (got, want) = (held.tensor.dtype(), dump.dtype);
     (ulp(got) > ulp(want)).then(|| Verdict::LowerPrecision { got: got.as_str(), want: want.as_str() })
 }
 
 /// `held` against what truth stores of it under `feed`; nothing where truth has none of its rows.
 pub(super) fn judge(
-    dump: &Dump,
+    dump: &Recording,
     held: &Held,
     against: &Against<'_>,
     feed: Feed,

@@ -59,7 +59,7 @@ pub(super) fn clean(case: &Reference, site: Site, place: Place, layers: usize) -
 }
 
 /// The whole of a case as one prefill.
-pub(super) fn input(case: &Reference) -> Input {
+pub(crate) fn input(case: &Reference) -> Input {
     let mut real = vec![vec![false; case.length()]; case.batch()];
     case.places().iter().for_each(|&(batch, position)| real[batch][position] = true);
     Input { ids: case.manifest.ids.clone(), positions: case.manifest.position_ids.clone(), real }

@@ -4,13 +4,13 @@
 //! A rotation of both leaves scores right too (every position one too high), and is no permutation: it
 //! stays a mistake, for it breaks as soon as a cache or a batch disagrees.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::claims::{clean, input};
+use super::recorded::{recorded, rows_of};
 use super::sites;
 use super::verdict::{Finding, Status, Verdict};
-use super::watch::{Expect, Record, Watch};
+use super::watch::{Expect, Watch};
 use crate::Result;
 use crate::checkpoints::View;
 use crate::compare::Budget;
@@ -91,20 +91,22 @@ fn order(
     factor: f64,
     head_dim: usize,
 ) -> Result<Option<Layout>> {
-    let stored = |site: Site| case.truth(site).map(|truth| truth.places.clone()).unwrap_or_default();
-    let places = |site: Site| {
-        let clean = |&place: &_| clean(case, site, place, traits.layers);
-        stored(site).iter().copied().filter(clean).collect()
-    };
-    let (fed, window) = (Some((case, Feed::Site)), 0..case.length());
-    let mut record = Record { fed, traits, places: &places, window, truth: BTreeMap::new() };
-    port.begin();
-    if port.forward(&input(case), &mut record).is_err() {
+    let fed = Some((case, Feed::Site));
+    let Ok(recording) = recorded(port, &input(case), fed, &|site| site.kind == Kind::QProj) else {
         return Ok(None);
+    };
+    let mut found = None;
+    for site in recording.sites() {
+        let stored = case.truth(site).map(|truth| truth.places.clone()).unwrap_or_default();
+        let fit = stored.iter().copied().filter(|&place| clean(case, site, place, traits.layers));
+        // One row holds the same value more than once too easily.
+        let rows = rows_of(&recording, site, traits, fit)?.filter(|rows| rows.places.len() > 1);
+        if let Some(rows) = rows {
+            found = Some((site, rows));
+            break;
+        }
     }
-    // One row holds the same value more than once too easily.
-    let shows = |&(site, got): &(&Site, &Truth)| site.kind == Kind::QProj && got.places.len() > 1;
-    let Some((&site, got)) = record.truth.iter().find(shows) else { return Ok(None) };
+    let Some((site, got)) = found else { return Ok(None) };
     let Some(want) = case.truth(site).filter(|want| want.row_shape == got.row_shape) else { return Ok(None) };
     let noise = |place| case.noise_on(traits.arithmetic, Feed::Site, site, place, traits.dtype);
     let rows: Vec<(&[f64], &[f64], f64)> = (0..got.places.len())

@@ -1,7 +1,5 @@
 //! Red sites → what mistake it was.
 
-use candle_core::{DType, Device};
-
 use super::claims::clean;
 use super::seen::{Kept, Pads, Seen};
 use super::verdict::{Finding, Verdict};
@@ -11,6 +9,7 @@ use crate::compare::{Noise, Scale};
 use crate::oracle::{Rows, Tokens};
 use crate::port::Traits;
 use crate::probe::Site;
+use crate::recording::{bar, gather};
 use crate::reference::{Place, Reference, Truth};
 use crate::suspects::{self, Diagnosis, Evidence, Stored};
 use crate::weights::Weights;
@@ -62,6 +61,7 @@ fn diagnose(
     if judged.is_empty() {
         return Ok(None);
     }
+    let Some(got) = rows_of(red, traits, &judged)? else { return Ok(None) };
     let stored = |site: Site| {
         let truth = case.truth(site)?;
         let width = truth.row_shape.iter().product();
@@ -83,7 +83,7 @@ fn diagnose(
         hides: traits.hides,
         tokens: tokens(judged.iter().map(|&(_, place, _)| place).collect()),
         all: tokens(case.places().to_vec()),
-        got: rows_of(red, want, traits, &judged)?,
+        got,
         want: wanted(red, want, &judged),
         noise: judged.iter().map(|&(_, _, noise)| noise).collect(),
         factor,
@@ -105,27 +105,18 @@ fn with_pads(stored: &Stored, pads: &[(Place, Vec<f64>)]) -> Stored {
     Stored { rows: Rows::new(stored.rows.width, rows.concat()), places }
 }
 
-/// The port's tensor at the judged rows, in the reference's order; what is barred is −inf.
-fn rows_of(red: &Kept, want: &Truth, traits: &Traits, judged: &[(usize, Place, Noise)]) -> Result<Rows> {
+/// The port's tensor at the judged rows, in the reference's order; what is barred is −inf. None where it does not
+/// have the axes of its kind.
+fn rows_of(red: &Kept, traits: &Traits, judged: &[(usize, Place, Noise)]) -> Result<Option<Rows>> {
     let kind = red.site.kind;
-    let shape = shape(kind, want, &red.window, red.tensor.dims()[0]);
-    let columns = traits.layout(kind).columns(shape.width);
-    let values: Vec<f64> =
-        red.tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
-    let lowest = if red.tensor.dtype() == DType::F16 { -65504.0 } else { f64::from(f32::MIN) };
-    let heads = shape.heads.unwrap_or(1);
-    let mut rows = Vec::with_capacity(judged.len() * heads * shape.width);
-    for &(_, (batch, slot), _) in judged {
-        for head in 0..heads {
-            // [batch, heads, queries, width], heads 1 where they are no axis
-            let start = ((batch * heads + head) * shape.queries + slot - red.window.start) * shape.width;
-            rows.extend((0..shape.width).map(|j| {
-                let value = values[start + columns.as_ref().map_or(j, |columns| columns[j])];
-                if kind.over_keys() && value <= lowest / 2.0 { f64::NEG_INFINITY } else { value }
-            }));
+    let places: Vec<Place> = judged.iter().map(|&(_, place, _)| place).collect();
+    let rows = gather(&red.tensor, kind, &traits.layout(kind), red.window.start, &places)?;
+    Ok(rows.map(|mut rows| {
+        if kind.over_keys() {
+            bar(&mut rows.values, red.tensor.dtype());
         }
-    }
-    Ok(Rows::new(heads * shape.width, rows))
+        Rows::new(rows.row_shape.iter().product(), rows.values)
+    }))
 }
 
 /// What it was held against, as wide as the window has seen keys.

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::drive::Drive;
+use super::enter::Fed;
 use super::explain::{self, Around};
+use super::recorded::{recorded, rows_of};
 use super::seen::Seen;
 use super::verdict::{Finding, Verdict};
-use super::watch::{Expect, Fed, Record, Watch};
+use super::watch::{Expect, Watch};
 use super::window::Window;
 use crate::Result;
 use crate::compare::Noise;
@@ -41,15 +43,14 @@ pub(super) fn record(
     held: &Held<'_>,
 ) -> Result<BTreeMap<Site, Truth>> {
     let traits = port.traits();
-    let places =
-        |site: Site| whole.places.iter().copied().filter(|&place| (held.judges)(site, place)).collect();
-    let window = 0..whole.input.len();
-    let mut record =
-        Record { fed: held.fed, traits: &traits, places: &places, window, truth: BTreeMap::new() };
-    port.begin();
-    port.forward(&whole.input, &mut record)?;
-    record.truth.retain(|_, truth| !truth.places.is_empty());
-    Ok(record.truth)
+    let recording = recorded(port, &whole.input, held.fed, &|_| true)?;
+    let mut rows = BTreeMap::new();
+    for site in recording.sites() {
+        let fit = whole.places.iter().copied().filter(|&place| (held.judges)(site, place));
+        rows.extend(rows_of(&recording, site, &traits, fit)?.map(|truth| (site, truth)));
+    }
+    rows.retain(|_, truth: &mut Truth| !truth.places.is_empty());
+    Ok(rows)
 }
 
 /// Runs the sequence window by window on one cache and holds every site against `prefill`.

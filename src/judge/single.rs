@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use candle_core::Tensor;
 
 use super::claims::input;
-use super::watch::feed;
-use super::window::Window;
+use super::recorded::recorded;
 use crate::Result;
 use crate::port::{Port, Traits};
-use crate::probe::{Kind, Probe, Site};
+use crate::probe::Site;
 use crate::reference::{Feed, Reference};
 
 /// The tensors around `site` in one prefill of `case` that is fed with truth at every site: what the port
@@ -19,13 +18,13 @@ use crate::reference::{Feed, Reference};
 /// # Errors
 /// Whatever the port refuses.
 pub(crate) fn single(port: &mut dyn Port, case: &Reference, site: Site) -> Result<BTreeMap<Site, Tensor>> {
-    let traits = port.traits();
-    let inputs = shown_inputs(site, &traits);
-    let window = 0..case.length();
-    let mut around = Around { site, inputs, case, traits: &traits, window, tensors: BTreeMap::new() };
-    port.begin();
-    port.forward(&input(case), &mut around)?;
-    Ok(around.tensors)
+    let inputs = shown_inputs(site, &port.traits());
+    let wanted = |other: Site| other == site || inputs.contains(&other);
+    let recording = recorded(port, &input(case), Some((case, Feed::Site)), &wanted)?;
+    let tensor = |other: Site| {
+        if other == site { recording.handed(other) } else { recording.continued(other) }
+    };
+    Ok(recording.sites().filter_map(|other| Some((other, tensor(other)?.clone()))).collect())
 }
 
 fn shown_inputs(site: Site, traits: &Traits) -> BTreeSet<Site> {
@@ -38,30 +37,4 @@ fn shown_inputs(site: Site, traits: &Traits) -> BTreeSet<Site> {
         }
     }
     shown
-}
-
-struct Around<'a> {
-    site: Site,
-    inputs: BTreeSet<Site>,
-    case: &'a Reference,
-    traits: &'a Traits,
-    window: Window,
-    tensors: BTreeMap<Site, Tensor>,
-}
-
-impl Probe for Around<'_> {
-    fn wants(&self, _: Kind) -> bool {
-        true
-    }
-
-    fn tap(&mut self, site: Site, tensor: Tensor) -> Result<Tensor> {
-        if site == self.site {
-            self.tensors.insert(site, tensor.clone());
-        }
-        let fed = feed(Some((self.case, Feed::Site)), self.traits, &self.window, site, tensor)?;
-        if self.inputs.contains(&site) {
-            self.tensors.insert(site, fed.clone());
-        }
-        Ok(fed)
-    }
 }

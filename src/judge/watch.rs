@@ -1,10 +1,10 @@
 //! The judge's probe: it compares each site with truth, then hands truth on where the feed says so.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 
+use super::enter::{Fed, enter_truth};
 use super::rows::{Terms, Wanted, hold};
 use super::seen::{Kept, Seen};
 use super::verdict::Verdict;
@@ -13,7 +13,8 @@ use crate::Result;
 use crate::compare::{Noise, Shape, Shares};
 use crate::port::Traits;
 use crate::probe::{Arithmetic, Kind, Probe, Site};
-use crate::reference::{Feed, Place, Reference, Truth};
+use crate::recording::gather;
+use crate::reference::{Place, Truth};
 
 /// What a watched forward is held against.
 pub(super) struct Expect<'a> {
@@ -26,9 +27,6 @@ pub(super) struct Expect<'a> {
     /// How many times that noise is allowed.
     pub factor: f64,
 }
-
-/// Feeding: the case whose truth replaces the model's values, and where it does.
-pub(crate) type Fed<'a> = (&'a Reference, Feed);
 
 /// Looks at one forward over `window`.
 pub(super) struct Watch<'a> {
@@ -65,7 +63,7 @@ impl Probe for Watch<'_> {
             }
         }
         self.keep_pads(site, &tensor)?;
-        feed(self.fed, self.traits, &self.window, site, tensor)
+        enter_truth(self.fed, self.traits, &self.window, site, tensor)
     }
 }
 
@@ -92,11 +90,11 @@ impl<'a> Watch<'a> {
         if padded.is_empty() {
             return Ok(());
         }
-        let Some((rows, _)) = rows_at(tensor, site.kind, self.traits, self.window.start, &padded)? else {
+        let layout = self.traits.layout(site.kind);
+        let Some(rows) = gather(tensor, site.kind, &layout, self.window.start, &padded)? else {
             return Ok(());
         };
-        let width = rows.len() / padded.len();
-        let rows = rows.chunks_exact(width).map(<[f64]>::to_vec);
+        let rows = rows.values.chunks_exact(rows.values.len() / padded.len()).map(<[f64]>::to_vec);
         self.seen.pads.entry(site).or_default().extend(padded.into_iter().zip(rows));
         Ok(())
     }
@@ -150,90 +148,4 @@ impl<'a> Watch<'a> {
         let truth = self.fed.and_then(|(case, _)| case.truth(Site { kind: rotated, ..site }));
         truth.map_or(1, |truth| truth.row_shape[0])
     }
-}
-
-/// Gives back `tensor` with its stored rows replaced by truth, where the feed says so.
-pub(crate) fn feed(
-    fed: Option<Fed<'_>>,
-    traits: &Traits,
-    window: &Window,
-    site: Site,
-    tensor: Tensor,
-) -> Result<Tensor> {
-    let truth = fed.and_then(|(case, feed)| case.truth(site).filter(|_| feed.replaces(site.kind)));
-    let (Some(truth), Some((case, _))) = (truth, fed) else { return Ok(tensor) };
-    let shape = shape(site.kind, truth, window, case.batch());
-    if tensor.dims() != shape.dims() {
-        return Ok(tensor); // judged by its shape already
-    }
-    let (heads, stored) = (shape.heads.unwrap_or(1), truth.row_shape[truth.row_shape.len() - 1]);
-    let columns = traits.layout(site.kind).columns(stored);
-    let mut values: Vec<f32> =
-        tensor.to_dtype(DType::F32)?.flatten_all()?.to_device(&Device::Cpu)?.to_vec1()?;
-    for (r, (batch, position)) in inside(truth, window) {
-        for (head, want) in truth.row(r).chunks_exact(stored).enumerate() {
-            // [batch, heads, queries, width], heads 1 where they are no axis
-            let start = ((batch * heads + head) * shape.queries + position - window.start) * shape.width;
-            for (j, &want) in want[..shape.width].iter().enumerate() {
-                let column = columns.as_ref().map_or(j, |columns| columns[j]);
-                values[start + column] = want as f32;
-            }
-        }
-    }
-    Ok(Tensor::from_vec(values, tensor.shape(), &Device::Cpu)?
-        .to_device(tensor.device())?
-        .to_dtype(tensor.dtype())?)
-}
-
-/// Writes down what a model computes in one forward over a whole case.
-pub(super) struct Record<'a> {
-    pub fed: Option<Fed<'a>>,
-    pub traits: &'a Traits,
-    /// The places worth writing down, by site.
-    pub places: &'a dyn Fn(Site) -> Arc<[Place]>,
-    pub window: Window,
-    pub truth: BTreeMap<Site, Truth>,
-}
-
-impl Probe for Record<'_> {
-    fn wants(&self, _: Kind) -> bool {
-        true
-    }
-
-    fn tap(&mut self, site: Site, tensor: Tensor) -> Result<Tensor> {
-        let places = (self.places)(site);
-        // The judged forward tells a wrong shape.
-        let Some((rows, row_shape)) = rows_at(&tensor, site.kind, self.traits, 0, &places)? else {
-            return Ok(tensor);
-        };
-        self.truth.insert(site, Truth { places, row_shape, values: rows });
-        feed(self.fed, self.traits, &self.window, site, tensor)
-    }
-}
-
-/// The rows of `tensor` at these places, one after the other, and the shape of each: heads side by side,
-/// columns in the reference's order. None where it does not have the axes of its kind.
-fn rows_at(
-    tensor: &Tensor,
-    kind: Kind,
-    traits: &Traits,
-    start: usize,
-    places: &[Place],
-) -> Result<Option<(Vec<f64>, Vec<usize>)>> {
-    let (heads, queries, width) = match (kind.by_head(), tensor.dims()) {
-        (true, &[_, heads, queries, width]) => (heads, queries, width),
-        (false, &[_, queries, width]) => (1, queries, width),
-        _ => return Ok(None),
-    };
-    let values: Vec<f64> = tensor.to_dtype(DType::F64)?.flatten_all()?.to_device(&Device::Cpu)?.to_vec1()?;
-    let columns = traits.layout(kind).columns(width);
-    let mut rows = Vec::with_capacity(places.len() * heads * width);
-    for &(batch, slot) in places {
-        for head in 0..heads {
-            // [batch, heads, queries, width], heads 1 where they are no axis
-            let run = &values[((batch * heads + head) * queries + slot - start) * width..][..width];
-            rows.extend((0..width).map(|j| run[columns.as_ref().map_or(j, |columns| columns[j])]));
-        }
-    }
-    Ok(Some((rows, if kind.by_head() { vec![heads, width] } else { vec![width] })))
 }

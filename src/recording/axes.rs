@@ -8,9 +8,27 @@ use crate::{Error, Result};
 /// One letter an axis: `b` batch, `s` query positions, `h` heads, `d` head_dim, `t` key positions,
 /// `w` width.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Axes(Vec<char>);
+pub(crate) struct Axes(Vec<char>);
 
 impl Axes {
+    /// The reference's own: `[b, s, w]`, `[b, h, s, d]` or `[b, h, s, t]`.
+    pub fn of_reference(kind: Kind) -> Self {
+        Self(canonical(kind, &[]).chars().collect())
+    }
+
+    /// As [`Axes::of_reference`], but with positions before the heads of rotated queries and keys.
+    pub fn positions_first(kind: Kind) -> Self {
+        match kind {
+            Kind::QRope | Kind::KRope => Self("bshd".chars().collect()),
+            _ => Self::of_reference(kind),
+        }
+    }
+
+    /// How many there are.
+    pub fn rank(&self) -> usize {
+        self.0.len()
+    }
+
     /// Reads `text` for a site of `kind`.
     ///
     /// # Errors

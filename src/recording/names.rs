@@ -1,7 +1,7 @@
 //! What ports call the sites: Hugging Face's module paths, and the names of llama.cpp, of Candle's examples
 //! and of Meta's code.
 
-use super::form::{Axes, Form};
+use super::form::{Form, Order};
 use crate::probe::{Kind, Site};
 
 /// Names below a layer, and what they mean: the layer's number stands where `{N}` is.
@@ -98,7 +98,7 @@ fn told(name: &str) -> Option<(Site, Form)> {
     })?;
     // `output` and the like are llama.cpp's too.
     let form =
-        if GGML.contains(&name) { Form { axes: Axes::Ggml, ..Form::default() } } else { Form::default() };
+        if GGML.contains(&name) { Form { order: Order::Ggml, interleaved: None } } else { Form::default() };
     Some((site, form))
 }
 
@@ -141,7 +141,7 @@ fn llama_cpp(name: &str, dims: &[usize], s: usize) -> Option<(Site, Form)> {
         }
         _ => LLAMA_CPP.iter().find(|(known, _)| *known == stem)?.1,
     };
-    Some((Site { layer: Some(layer), kind }, Form { axes: Axes::Ggml, interleaved: None }))
+    Some((Site { layer: Some(layer), kind }, Form { order: Order::Ggml, interleaved: None }))
 }
 
 /// Is there an axis of heads beside positions and width? ggml's own four dimensions begin, or end, with ones.

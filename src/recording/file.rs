@@ -1,27 +1,29 @@
-//! A file → a dump: every name in it understood, and the ids that went in.
+//! A file → a recording: every name in it understood, and the ids that went in.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::Path;
 
-use candle_core::DType;
-
 use super::form::Form;
-use super::held::float;
-use super::{Dump, NameMap, names};
+use super::names;
+use super::pass::{Recording, Tensors};
+use super::stored::{AGAIN, Stored, float};
+use super::vocabulary::{Known, Vocabulary};
 use crate::arrays::Arrays;
+use crate::model::Input;
+use crate::probe::Site;
 use crate::{Error, Result};
 
 /// The metadata that this reader knows.
 const FORMAT: &str = "rbees-dump 1";
 
-impl Dump {
+impl Recording {
     /// Opens a `.safetensors` file, an `.npz` file or a directory of `.npy` files, and understands every name
-    /// in it, by `map` first.
+    /// in it, by `vocabulary` first.
     ///
     /// # Errors
     /// A file that is damaged or no dump; a name that nobody knows, two for one site; no ids, or no site.
-    pub fn open(path: &Path, map: &NameMap) -> Result<Self> {
+    pub fn open(path: &Path, vocabulary: &Vocabulary) -> Result<Self> {
         let arrays = open(path)?;
         let metadata = arrays.metadata.clone();
         if let Some(other) = metadata.get("format").filter(|format| *format != FORMAT) {
@@ -50,81 +52,65 @@ impl Dump {
         let usizes = |rows: Vec<Vec<u32>>| {
             rows.iter().map(|row| row.iter().map(|&p| p as usize).collect()).collect::<Vec<Vec<usize>>>()
         };
-        let mut dump = Self {
+        let real: Vec<Vec<bool>> = mask.iter().map(|row| row.iter().map(|&m| m != 0).collect()).collect();
+        if !real.iter().flatten().any(|&real| real) {
+            return Err(arrays.fault("attention_mask bars every token"));
+        }
+        let sites = name_sites(&arrays, vocabulary, length)?;
+        let stored = Stored { arrays, sites };
+        Ok(Self {
             name: path.display().to_string(),
-            ids,
-            positions: given.map_or_else(counted, usizes),
-            real: mask.iter().map(|row| row.iter().map(|&m| m != 0).collect()).collect(),
-            dtype: DType::F32,
+            input: Input { ids, positions: given.map_or_else(counted, usizes), real },
+            dtype: stored.dtype(&metadata)?,
             metadata,
-            arrays,
-            sites: BTreeMap::new(),
-        };
-        dump.name_sites(map)?;
-        dump.dtype = dump.own_dtype()?;
-        match dump.places().is_empty() {
-            true => Err(dump.arrays.fault("attention_mask bars every token")),
-            false => Ok(dump),
-        }
-    }
-
-    /// Understands every name.
-    fn name_sites(&mut self, map: &NameMap) -> Result<()> {
-        const BESIDE: [&str; 3] = ["input_ids", "position_ids", "attention_mask"];
-        for (name, entry) in self.arrays.entries().filter(|(name, _)| !BESIDE.contains(name)) {
-            let named = match map.site(name) {
-                Some(None) => continue,
-                Some(Some(site)) => Some((site, Form::default())),
-                None => names::meaning(name, &entry.shape, self.ids[0].len()),
-            };
-            let Some((site, form)) = named else { return Err(self.unknown(name)) };
-            if float(entry).is_none() {
-                return Err(self.arrays.fault(format!("{name} is of type {:?}, not of floats", entry.dtype)));
-            }
-            let form = map.form(site.kind).unwrap_or(form);
-            if let Some((other, _)) = self.sites.insert(site, (name.to_owned(), form)) {
-                let hint = format!("leave one out: `--map` with \"{other}\" = \"\" below [names]");
-                return Err(Error::file(&self.name, format!("`{other}` and `{name}` are both {site}"), hint));
-            }
-        }
-        match self.sites.is_empty() {
-            true => Err(self.arrays.fault("it holds no site")),
-            false => Ok(()),
-        }
-    }
-
-    fn unknown(&self, name: &str) -> Error {
-        let layers = self.sites.keys().filter_map(|site| site.layer).max().map_or(64, |n| usize::from(n) + 2);
-        let near = names::spellings(layers)
-            .into_iter()
-            .map(|spelling| (strsim::damerau_levenshtein(name, &spelling), spelling))
-            .min();
-        let hint = match near {
-            Some((far, spelling)) if far * 4 <= name.chars().count() => format!("did you mean `{spelling}`?"),
-            _ => "name it in a file: `--map names.toml`; docs/dump-format.md says how".to_owned(),
-        };
-        Error::file(&self.name, format!("`{name}` is no site"), hint)
-    }
-
-    /// What its metadata says it computes in, else what most of its sites are.
-    fn own_dtype(&self) -> Result<DType> {
-        let named = |name: &str| {
-            [DType::F64, DType::F32, DType::F16, DType::BF16].into_iter().find(|d| d.as_str() == name)
-        };
-        if let Some(said) = self.metadata.get("dtype") {
-            return named(said).ok_or_else(|| self.arrays.fault(format!("dtype `{said}` is not known")));
-        }
-        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        for dtype in self.sites.values().filter_map(|(name, _)| float(self.arrays.entry(name)?)) {
-            *counts.entry(dtype.as_str().to_owned()).or_default() += 1;
-        }
-        let most = counts.into_iter().max_by_key(|(_, count)| *count);
-        Ok(most.and_then(|(name, _)| named(&name)).unwrap_or(DType::F32))
+            tensors: Tensors::File(stored),
+        })
     }
 }
 
-/// What to do about a dump that cannot be read.
-const AGAIN: &str = "record it again; docs/dump-format.md says what a dump holds";
+/// Understands every name in a pass over `length` positions.
+fn name_sites(
+    arrays: &Arrays,
+    vocabulary: &Vocabulary,
+    length: usize,
+) -> Result<BTreeMap<Site, (String, Form)>> {
+    const BESIDE: [&str; 3] = ["input_ids", "position_ids", "attention_mask"];
+    let mut sites: BTreeMap<Site, (String, Form)> = BTreeMap::new();
+    for (name, entry) in arrays.entries().filter(|(name, _)| !BESIDE.contains(name)) {
+        let named = match vocabulary.lookup(name) {
+            Known::LeftOut => continue,
+            Known::Site(site) => Some((site, Form::default())),
+            Known::Unknown => names::meaning(name, &entry.shape, length),
+        };
+        let Some((site, form)) = named else { return Err(unknown(arrays, name, &sites)) };
+        if float(entry).is_none() {
+            return Err(arrays.fault(format!("{name} is of type {:?}, not of floats", entry.dtype)));
+        }
+        let form = vocabulary.form(site.kind).cloned().unwrap_or(form);
+        if let Some((other, _)) = sites.insert(site, (name.to_owned(), form)) {
+            let hint = format!("leave one out: `--map` with \"{other}\" = \"\" below [names]");
+            let what = format!("`{other}` and `{name}` are both {site}");
+            return Err(Error::input(format!("{}: {what}", arrays.origin()), hint));
+        }
+    }
+    match sites.is_empty() {
+        true => Err(arrays.fault("it holds no site")),
+        false => Ok(sites),
+    }
+}
+
+fn unknown(arrays: &Arrays, name: &str, known: &BTreeMap<Site, (String, Form)>) -> Error {
+    let layers = known.keys().filter_map(|site| site.layer).max().map_or(64, |n| usize::from(n) + 2);
+    let near = names::spellings(layers)
+        .into_iter()
+        .map(|spelling| (strsim::damerau_levenshtein(name, &spelling), spelling))
+        .min();
+    let hint = match near {
+        Some((far, spelling)) if far * 4 <= name.chars().count() => format!("did you mean `{spelling}`?"),
+        _ => "name it in a file: `--map names.toml`; docs/dump-format.md says how".to_owned(),
+    };
+    Error::input(format!("{}: `{name}` is no site", arrays.origin()), hint)
+}
 
 /// The arrays of what `path` is, by its kind and its name.
 fn open(path: &Path) -> Result<Arrays> {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::form::{Axes, Form};
-use super::names::layer_of;
+use super::axes::Axes;
+use super::form::{Form, Order};
+use super::vocabulary::{LAYER, Meaning, Vocabulary};
 use crate::probe::{Kind, Site};
 use crate::{Error, Result};
 
@@ -28,49 +29,40 @@ enum Words {
     Many(Vec<String>),
 }
 
-const WORDS: &str = "a layout is `seq-first`, `reversed`, `interleaved` or `half-split`, or several of them";
+const WORDS: &str = "a layout is `seq-first`, `reversed`, `interleaved` or `half-split`, or several of them; or axes \
+                     in letters, as `b s h d`";
 
 impl NameMap {
-    /// Is everything in it a site, a kind and a word that is known?
+    /// What it says, if everything in it is a site, a kind and a layout.
     ///
     /// # Errors
     /// The first that is not.
-    pub fn check(&self) -> Result<()> {
-        for (name, site) in self.names.iter().filter(|(_, site)| !site.is_empty()) {
-            if name.contains("{N}") != site.contains("{N}") {
+    pub fn vocabulary(&self) -> Result<Vocabulary> {
+        let mut vocabulary = Vocabulary::default();
+        for (name, site) in &self.names {
+            if name.contains(LAYER) != site.contains(LAYER) && !site.is_empty() {
                 let hint = "{N} stands for the layer, on both sides or on none";
                 return Err(Error::input(format!("`{name}` = `{site}`: {{N}} on one side only"), hint));
             }
-            site.replace("{N}", "0").parse::<Site>()?;
+            let meaning = match site.as_str() {
+                "" => Meaning::LeftOut,
+                site if site.contains(LAYER) => Meaning::Kind(site.replace(LAYER, "0").parse::<Site>()?.kind),
+                site => Meaning::Site(site.parse()?),
+            };
+            vocabulary.name(name, meaning);
         }
         for (kind, words) in &self.layout {
-            kind_of(kind)?;
-            words.form().map_err(|word| Error::input(format!("{kind}: `{word}` is no layout"), WORDS))?;
+            let named = kind_of(kind)?;
+            let form = words.form(named);
+            let form = form.map_err(|word| Error::input(format!("{kind}: `{word}` is no layout"), WORDS))?;
+            vocabulary.lies(named, form);
         }
-        Ok(())
-    }
-
-    /// What the array `name` is: `None` where the map does not say, `Some(None)` where it is to be left out.
-    pub(super) fn site(&self, name: &str) -> Option<Option<Site>> {
-        let exact = self.names.get(name).cloned();
-        let by_pattern = || {
-            self.names.iter().find_map(|(pattern, site)| {
-                let layer = layer_of(pattern, name)?;
-                Some(site.replace("{N}", &layer.to_string()))
-            })
-        };
-        exact.or_else(by_pattern).map(|site| site.parse().ok())
-    }
-
-    /// How arrays of this kind lie, where the map says so.
-    pub(super) fn form(&self, kind: Kind) -> Option<Form> {
-        let words = self.layout.iter().find(|(name, _)| kind_of(name).is_ok_and(|named| named == kind))?.1;
-        words.form().ok()
+        Ok(vocabulary)
     }
 }
 
 impl Words {
-    fn form(&self) -> Result<Form, &str> {
+    fn form(&self, kind: Kind) -> Result<Form, &str> {
         let words = match self {
             Self::One(word) => std::slice::from_ref(word),
             Self::Many(words) => words,
@@ -78,11 +70,11 @@ impl Words {
         let mut form = Form::default();
         for word in words {
             match word.as_str() {
-                "seq-first" => form.axes = Axes::SeqFirst,
-                "reversed" => form.axes = Axes::Reversed,
+                "seq-first" => form.order = Order::SeqFirst,
+                "reversed" => form.order = Order::Reversed,
                 "interleaved" => form.interleaved = Some(true),
                 "half-split" => form.interleaved = Some(false),
-                other => return Err(other),
+                letters => form.order = Order::Said(Axes::parse(kind, letters).map_err(|_| letters)?),
             }
         }
         Ok(form)

@@ -1,26 +1,26 @@
-//! How recorded arrays lie, and the canonical tensor that each is.
+//! How recorded arrays lie, and the tensor in the reference's order that each is.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 
+use super::axes::Axes;
+use super::held::{Held, Lookup, Misfit};
 use crate::Result;
 use crate::compare::Shape;
-use crate::oracle::Rows;
 use crate::probe::{Kind, Layout, Site};
-use crate::reference::Place;
 use crate::weights::Config;
 
 /// How an array lies.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Form {
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Form {
     /// The order of its axes.
-    pub axes: Axes,
-    /// Do the rows of q and k lie in neighbouring pairs? Unsaid: as the dump's metadata has it.
+    pub order: Order,
+    /// Do the rows of q and k lie in neighbouring pairs? Unsaid: as the recording's metadata has it.
     pub interleaved: Option<bool>,
 }
 
 /// The order of the axes of an array.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) enum Axes {
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) enum Order {
     /// As docs/dump-format.md has it.
     #[default]
     Canonical,
@@ -30,6 +30,37 @@ pub(super) enum Axes {
     Reversed,
     /// ggml's: positions before heads, cache cells past the last key, dimensions in either order.
     Ggml,
+    /// In letters.
+    Said(Axes),
+}
+
+/// One way to read the dimensions of an array.
+struct Reading {
+    written: Written,
+    axes: Axes,
+}
+
+/// In which order the dimensions of an array are written. Its values lie the same either way.
+#[derive(Clone, Copy, PartialEq)]
+enum Written {
+    OutermostFirst,
+    InnermostFirst,
+}
+
+impl Order {
+    /// The ways to read an array of `kind`, in the order in which they are tried.
+    fn readings(&self, kind: Kind) -> Vec<Reading> {
+        use Written::{InnermostFirst, OutermostFirst};
+        let read = |written, axes| Reading { written, axes };
+        let (reference, seq_first) = (|| Axes::of_reference(kind), || Axes::positions_first(kind));
+        match self {
+            Self::Canonical => vec![read(OutermostFirst, reference())],
+            Self::SeqFirst => vec![read(OutermostFirst, seq_first())],
+            Self::Reversed => vec![read(InnermostFirst, reference()), read(InnermostFirst, seq_first())],
+            Self::Ggml => vec![read(OutermostFirst, seq_first()), read(InnermostFirst, seq_first())],
+            Self::Said(axes) => vec![read(OutermostFirst, axes.clone())],
+        }
+    }
 }
 
 /// What the arrays of a kind must be, as far as that is known.
@@ -58,7 +89,14 @@ impl Want {
             Kind::KProj | Kind::VProj => (None, kv_heads, config.key_width()),
             Kind::Gate | Kind::Up | Kind::Act => (None, 1, config.intermediate_size),
             Kind::Logits => (None, 1, config.vocab_size),
-            _ => (None, 1, config.hidden_size),
+            Kind::Embed
+            | Kind::InputNorm
+            | Kind::OProj
+            | Kind::PostNormInput
+            | Kind::PostNorm
+            | Kind::Down
+            | Kind::Block
+            | Kind::FinalNorm => (None, 1, config.hidden_size),
         };
         Self { batch, length, heads, merged, width }
     }
@@ -72,55 +110,25 @@ impl Want {
     }
 }
 
-/// A recorded tensor, its axes in canonical order.
-#[derive(Clone, Debug)]
-pub(super) struct Held {
-    pub site: Site,
-    /// `[b, heads, s, width]` or `[b, s, width]`, in the dtype that it was recorded in.
-    pub tensor: Tensor,
-    /// The slot of its first position: not 0 where only the last were recorded.
-    pub first: usize,
-    /// How its last axis lies.
-    pub layout: Layout,
-    shape: Shape,
-}
-
-/// Why an array is not the tensor that it should be.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Misfit {
-    /// Known by how it does not fit, in words.
-    Known(String),
-    /// Another shape.
-    Shape { got: Vec<usize>, want: Vec<usize> },
-}
-
-/// Puts the axes of `tensor` in canonical order, if they can be what is wanted.
+/// Puts the axes of `tensor` in the reference's order, if they can be what is wanted.
 pub(super) fn canonical(
     site: Site,
-    tensor: Tensor,
-    axes: Axes,
+    tensor: &Tensor,
+    order: &Order,
     layout: Layout,
     want: &Want,
-) -> Result<std::result::Result<Held, Misfit>> {
-    let recorded = tensor.dims().to_vec();
-    let orders: &[(bool, bool)] = match axes {
-        // Dimensions turned round, positions before heads.
-        Axes::Canonical => &[(false, false)],
-        Axes::SeqFirst => &[(false, true)],
-        Axes::Reversed => &[(true, false), (true, true)],
-        Axes::Ggml => &[(false, true), (true, true)],
-    };
+) -> Result<Lookup> {
     let mut misfit = None;
-    for &(reversed, seq_first) in orders {
-        let mut dims = recorded.clone();
-        if reversed {
+    for Reading { written, axes } in order.readings(site.kind) {
+        let mut dims = tensor.dims().to_vec();
+        if written == Written::InnermostFirst {
             dims.reverse();
         }
-        let Some(dims) = ranked(&dims, want.dims().len()) else { continue };
-        let turned = tensor.reshape(dims)?;
-        let by_seq = seq_first && matches!(site.kind, Kind::QRope | Kind::KRope);
-        let mut turned = if by_seq { turned.transpose(1, 2)?.contiguous()? } else { turned };
-        if axes == Axes::Ggml && site.kind.over_keys() && turned.dims()[3] > want.length {
+        let Some(dims) = ranked(&dims, axes.rank()) else { continue };
+        let Some(mut turned) = axes.to_reference(site.kind, &tensor.reshape(dims)?, want.heads) else {
+            continue;
+        };
+        if *order == Order::Ggml && site.kind.over_keys() && turned.dims()[3] > want.length {
             turned = turned.narrow(3, 0, want.length)?.contiguous()?;
         }
         match fits(site.kind, turned.dims(), want) {
@@ -133,12 +141,13 @@ pub(super) fn canonical(
                     merged: want.merged,
                     over_keys: site.kind.over_keys(),
                 };
-                return Ok(Ok(Held { site, tensor: turned, first, layout, shape }));
+                return Ok(Lookup::Held(Held { site, tensor: turned, first, layout, shape }));
             }
             Err(why) => misfit = misfit.or(Some(why)),
         }
     }
-    Ok(Err(misfit.unwrap_or(Misfit::Shape { got: recorded, want: want.dims() })))
+    let other = || Misfit::Shape { got: tensor.dims().to_vec(), want: want.dims() };
+    Ok(Lookup::Misfit(misfit.unwrap_or_else(other)))
 }
 
 /// `dims` with as many axes as `rank`, if only ones stand at the front too much or too few.
@@ -183,37 +192,4 @@ fn fits(kind: Kind, dims: &[usize], want: &Want) -> std::result::Result<usize, M
     } else {
         return Err(Misfit::Shape { got: dims.to_vec(), want: wanted });
     }))
-}
-
-impl Held {
-    /// As the comparison is to see it.
-    pub(super) fn shape(&self) -> &Shape {
-        &self.shape
-    }
-
-    /// Does it hold this slot?
-    pub(super) fn holds(&self, place: Place) -> bool {
-        place.1 >= self.first
-    }
-
-    /// The rows at `places`, `[places, heads * width]`, in the reference's order; what is barred is −inf.
-    pub(super) fn rows(&self, places: &[Place]) -> Result<Rows> {
-        let (heads, width, queries) = (self.shape.heads.unwrap_or(1), self.shape.width, self.shape.queries);
-        let values: Vec<f64> =
-            self.tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
-        let lowest = if self.tensor.dtype() == DType::F16 { -65504.0 } else { f64::from(f32::MIN) };
-        let columns = self.layout.columns(width);
-        let mut rows = Vec::with_capacity(places.len() * heads * width);
-        for &(batch, slot) in places {
-            for head in 0..heads {
-                let start = ((batch * heads + head) * queries + slot - self.first) * width;
-                rows.extend((0..width).map(|j| {
-                    let value = values[start + columns.as_ref().map_or(j, |columns| columns[j])];
-                    let barred = self.shape.over_keys && value <= lowest / 2.0;
-                    if barred { f64::NEG_INFINITY } else { value }
-                }));
-            }
-        }
-        Ok(Rows::new(heads * width, rows))
-    }
 }

@@ -1,0 +1,30 @@
+//! Where truth enters a pass.
+
+use candle_core::Tensor;
+
+use super::window::{Window, inside, shape};
+use crate::Result;
+use crate::port::Traits;
+use crate::probe::Site;
+use crate::recording::scatter;
+use crate::reference::{Feed, Reference};
+
+/// Feeding: the case whose truth replaces the model's values, and where it does.
+pub(crate) type Fed<'a> = (&'a Reference, Feed);
+
+/// Gives back `tensor` with its stored rows replaced by truth, where the feed says so.
+pub(crate) fn enter_truth(
+    fed: Option<Fed<'_>>,
+    traits: &Traits,
+    window: &Window,
+    site: Site,
+    tensor: Tensor,
+) -> Result<Tensor> {
+    let truth = fed.and_then(|(case, feed)| case.truth(site).filter(|_| feed.replaces(site.kind)));
+    let (Some(truth), Some((case, _))) = (truth, fed) else { return Ok(tensor) };
+    if tensor.dims() != shape(site.kind, truth, window, case.batch()).dims() {
+        return Ok(tensor); // judged by its shape already
+    }
+    let rows = inside(truth, window).map(|(r, place)| (place, truth.row(r)));
+    scatter(&tensor, site.kind, &traits.layout(site.kind), window.start, rows)
+}

@@ -1,0 +1,63 @@
+//! What a recording has at a site, its axes put in order.
+
+use candle_core::Tensor;
+
+use super::form::{self, Form, Order, Want};
+use super::held::Lookup;
+use super::pass::{Recording, Tensors};
+use crate::Result;
+use crate::probe::{Kind, Layout, Site};
+use crate::weights::Config;
+
+impl Recording {
+    /// The tensor at `site`, its axes in order. Without a config any width will do.
+    ///
+    /// # Errors
+    /// A tensor that cannot be read from its file.
+    pub(crate) fn held(&self, site: Site, config: Option<&Config>) -> Result<Lookup> {
+        let (tensor, form) = match &self.tensors {
+            Tensors::File(stored) => match stored.read(site)? {
+                None => return Ok(Lookup::Absent),
+                Some((tensor, form)) => (tensor, form.clone()),
+            },
+            Tensors::Memory(entries) => match entries.get(&site) {
+                None => return Ok(Lookup::Absent),
+                Some(entry) => (entry.handed.clone(), Form::default()),
+            },
+        };
+        let want = match config {
+            Some(config) => Want::of(site.kind, config, self.input.batch(), self.length()),
+            None => self.as_it_is(site.kind, tensor.dims()),
+        };
+        let layout = self.layout(site.kind, &form, config.map(|config| config.head_dim));
+        form::canonical(site, &tensor, &form.order, layout, &want)
+    }
+
+    /// What was recorded at `site`, with its axes in order where they can be.
+    pub(super) fn tensor(&self, site: Site, config: Option<&Config>) -> Result<Option<Tensor>> {
+        match (self.held(site, config)?, &self.tensors) {
+            (Lookup::Absent, _) => Ok(None),
+            (Lookup::Held(held), Tensors::File(_)) => Ok(Some(held.tensor)),
+            (Lookup::Misfit(_), Tensors::File(stored)) => Ok(stored.read(site)?.map(|(tensor, _)| tensor)),
+            (_, Tensors::Memory(entries)) => Ok(entries.get(&site).map(|entry| entry.handed.clone())),
+        }
+    }
+
+    fn as_it_is(&self, kind: Kind, shape: &[usize]) -> Want {
+        let width = if kind.over_keys() { self.length() } else { shape.last().copied().unwrap_or(1) };
+        let heads = kind.by_head().then(|| shape.len().checked_sub(3).map_or(1, |axis| shape[axis]));
+        Want { batch: self.input.batch(), length: self.length(), heads, merged: 1, width }
+    }
+
+    /// How the last axis of tensors of this kind and form lies.
+    pub(super) fn layout(&self, kind: Kind, form: &Form, head_dim: Option<usize>) -> Layout {
+        let Form { order, interleaved } = form;
+        let turned = matches!(kind, Kind::QProj | Kind::KProj | Kind::QRope | Kind::KRope);
+        let said = self.metadata.get("layout").map(|layout| layout == "interleaved");
+        let interleaved = interleaved.or(said).unwrap_or(*order == Order::Ggml);
+        match head_dim.filter(|_| turned && interleaved) {
+            Some(head_dim) => Layout::Interleaved { head_dim },
+            None => Layout::Reference,
+        }
+    }
+}

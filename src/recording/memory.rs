@@ -1,0 +1,83 @@
+//! A pass that is kept in memory while a port runs.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Tensor};
+
+use super::pass::{Entry, Recording, Tensors};
+use crate::Result;
+use crate::model::Input;
+use crate::probe::{Kind, Probe, Site};
+
+impl Recording {
+    /// A pass over `input` of which nothing has been handed over yet.
+    pub(crate) fn in_memory(name: &str, input: Input, dtype: DType) -> Self {
+        let (metadata, tensors) = (BTreeMap::new(), Tensors::Memory(BTreeMap::new()));
+        Self { name: name.to_owned(), input, dtype, metadata, tensors }
+    }
+
+    /// Takes what a port hands over at `site`, its axes in order. False where it has handed that over before.
+    pub(crate) fn hand_over(&mut self, site: Site, handed: Tensor) -> bool {
+        let Tensors::Memory(entries) = &mut self.tensors else { return false };
+        entries.insert(site, Entry { handed, continued: None }).is_none()
+    }
+
+    /// Takes what the port continues with at `site`.
+    pub(crate) fn continue_with(&mut self, site: Site, tensor: Tensor) {
+        if let Tensors::Memory(entries) = &mut self.tensors
+            && let Some(entry) = entries.get_mut(&site)
+        {
+            entry.continued = Some(tensor);
+        }
+    }
+
+    /// The tensor that was handed over at `site`, of a pass in memory.
+    pub(crate) fn handed(&self, site: Site) -> Option<&Tensor> {
+        Some(&self.entry(site)?.handed)
+    }
+
+    /// The tensor that the port continued with at `site`, of a pass in memory.
+    pub(crate) fn continued(&self, site: Site) -> Option<&Tensor> {
+        self.entry(site)?.continued.as_ref()
+    }
+
+    /// Did the port take back what it continued with at a site of this kind?
+    pub(crate) fn took_back(&self, kind: Kind) -> bool {
+        self.sites().any(|site| site.kind == kind && self.continued(site).is_some())
+    }
+
+    fn entry(&self, site: Site) -> Option<&Entry> {
+        match &self.tensors {
+            Tensors::Memory(entries) => entries.get(&site),
+            Tensors::File(_) => None,
+        }
+    }
+}
+
+/// Keeps the sites that are wanted, and lets truth enter.
+pub(crate) struct Keep<'a> {
+    /// The sites to keep.
+    pub wanted: &'a dyn Fn(Site) -> bool,
+    /// What the port continues with, given what it handed over.
+    pub enter: &'a dyn Fn(Site, Tensor) -> Result<Tensor>,
+    /// What has been kept.
+    pub recording: Recording,
+}
+
+impl Probe for Keep<'_> {
+    fn wants(&self, _: Kind) -> bool {
+        true
+    }
+
+    fn tap(&mut self, site: Site, tensor: Tensor) -> Result<Tensor> {
+        let kept = (self.wanted)(site);
+        if kept {
+            self.recording.hand_over(site, tensor.clone());
+        }
+        let entered = (self.enter)(site, tensor)?;
+        if kept {
+            self.recording.continue_with(site, entered.clone());
+        }
+        Ok(entered)
+    }
+}

@@ -1,0 +1,134 @@
+//! Rows of a tensor at some places, and back.
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::Result;
+use crate::probe::{Kind, Layout};
+use crate::reference::Place;
+
+/// Rows in the reference's order, one behind the other.
+pub(crate) struct Gathered {
+    /// `[places, …row_shape]`
+    pub values: Vec<f64>,
+    /// `[heads, width]` where the kind has heads as an axis, else `[width]`.
+    pub row_shape: Vec<usize>,
+}
+
+/// The axes of a tensor of `kind`: `[batch, heads, queries, width]`, heads 1 where they are no axis. None where it
+/// has others.
+fn axes(tensor: &Tensor, kind: Kind) -> Option<(usize, usize, usize)> {
+    match (kind.by_head(), tensor.dims()) {
+        (true, &[_, heads, queries, width]) => Some((heads, queries, width)),
+        (false, &[_, queries, width]) => Some((1, queries, width)),
+        _ => None,
+    }
+}
+
+/// The rows of `tensor`, of this kind and layout, at these places; its first query stands at slot `first`. None
+/// where it does not have the axes of its kind.
+pub(crate) fn gather(
+    tensor: &Tensor,
+    kind: Kind,
+    layout: &Layout,
+    first: usize,
+    places: &[Place],
+) -> Result<Option<Gathered>> {
+    let Some((heads, queries, width)) = axes(tensor, kind) else { return Ok(None) };
+    let all: Vec<f64> = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
+    let columns = layout.columns(width);
+    let mut values = Vec::with_capacity(places.len() * heads * width);
+    for &(batch, slot) in places {
+        for head in 0..heads {
+            let row = &all[((batch * heads + head) * queries + slot - first) * width..][..width];
+            match &columns {
+                None => values.extend_from_slice(row),
+                Some(columns) => values.extend(columns.iter().map(|&j| row[j])),
+            }
+        }
+    }
+    Ok(Some(Gathered { values, row_shape: if kind.by_head() { vec![heads, width] } else { vec![width] } }))
+}
+
+/// Scores that a mask has made as low as `dtype` goes are barred: −inf.
+pub(crate) fn bar(values: &mut [f64], dtype: DType) {
+    let lowest = if dtype == DType::F16 { -65504.0 } else { f64::from(f32::MIN) };
+    values.iter_mut().filter(|value| **value <= lowest / 2.0).for_each(|value| *value = f64::NEG_INFINITY);
+}
+
+/// `tensor`, as [`gather`] takes it, with the rows at these places replaced. A row that is wider than the tensor is
+/// cut in each head: a pass that ends early has seen fewer keys.
+pub(crate) fn scatter<'r>(
+    tensor: &Tensor,
+    kind: Kind,
+    layout: &Layout,
+    first: usize,
+    rows: impl Iterator<Item = (Place, &'r [f64])>,
+) -> Result<Tensor> {
+    let Some((heads, queries, width)) = axes(tensor, kind) else { return Ok(tensor.clone()) };
+    let mut values: Vec<f32> =
+        tensor.to_dtype(DType::F32)?.flatten_all()?.to_device(&Device::Cpu)?.to_vec1()?;
+    for ((batch, slot), row) in rows {
+        let stored = row.len() / heads;
+        let columns = layout.columns(stored);
+        for (head, row) in row.chunks_exact(stored).enumerate() {
+            let start = ((batch * heads + head) * queries + slot - first) * width;
+            for (j, &value) in row[..width].iter().enumerate() {
+                let column = columns.as_ref().map_or(j, |columns| columns[j]);
+                values[start + column] = value as f32;
+            }
+        }
+    }
+    Ok(Tensor::from_vec(values, tensor.shape(), &Device::Cpu)?
+        .to_device(tensor.device())?
+        .to_dtype(tensor.dtype())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    /// 2 batch rows, 3 queries from slot 4 on, 2 heads of 4.
+    fn tensor(kind: Kind) -> Tensor {
+        let dims: &[usize] = if kind.by_head() { &[2, 2, 3, 4] } else { &[2, 3, 8] };
+        Tensor::arange(0f32, 48.0, &Device::Cpu).unwrap().reshape(dims).unwrap()
+    }
+
+    #[rstest]
+    #[case(Kind::QRope, &[28.0, 29.0, 30.0, 31.0, 40.0, 41.0, 42.0, 43.0], &[2, 4])]
+    #[case(Kind::QProj, &[32.0, 33.0, 34.0, 35.0, 36.0, 37.0, 38.0, 39.0], &[8])]
+    fn a_row_is_gathered_at_its_place(#[case] kind: Kind, #[case] want: &[f64], #[case] shape: &[usize]) {
+        let rows = gather(&tensor(kind), kind, &Layout::Reference, 4, &[(1, 5)]).unwrap().unwrap();
+        assert_eq!((rows.values.as_slice(), rows.row_shape.as_slice()), (want, shape));
+    }
+
+    #[rstest]
+    fn what_is_scattered_is_gathered_again_and_the_rest_stays(
+        #[values(Kind::QRope, Kind::QProj)] kind: Kind,
+        #[values(Layout::Reference, Layout::Interleaved { head_dim: 4 })] layout: Layout,
+    ) {
+        let row: Vec<f64> = (0..8).map(|j| 100.0 + f64::from(j)).collect();
+        let places = [(0, 4), (1, 6)];
+        let rows = places.iter().map(|&place| (place, row.as_slice()));
+        let changed = scatter(&tensor(kind), kind, &layout, 4, rows).unwrap();
+        let at = |tensor: &Tensor, place| gather(tensor, kind, &layout, 4, &[place]).unwrap().unwrap().values;
+        assert!(places.iter().all(|&place| at(&changed, place) == row));
+        assert_eq!(at(&changed, (0, 5)), at(&tensor(kind), (0, 5)));
+    }
+
+    #[test]
+    fn a_tensor_of_other_axes_has_no_rows() {
+        let rows = gather(&tensor(Kind::QProj), Kind::QRope, &Layout::Reference, 4, &[(0, 4)]).unwrap();
+        assert!(rows.is_none());
+    }
+
+    #[test]
+    fn what_a_mask_has_made_as_low_as_the_dtype_goes_is_barred() {
+        let mut values = [1.0, -65504.0, f64::from(f32::MIN)];
+        bar(&mut values, DType::F32);
+        assert_eq!(values, [1.0, -65504.0, f64::NEG_INFINITY]);
+        bar(&mut values, DType::F16);
+        assert_eq!(values, [1.0, f64::NEG_INFINITY, f64::NEG_INFINITY]);
+    }
+}

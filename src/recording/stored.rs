@@ -1,0 +1,78 @@
+//! The arrays of a file that are tensors of sites.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::Dtype;
+
+use super::form::Form;
+use crate::Result;
+use crate::arrays::{Arrays, Entry};
+use crate::probe::{Kind, Site};
+
+/// What to do about a dump that cannot be read.
+pub(super) const AGAIN: &str = "record it again; docs/dump-format.md says what a dump holds";
+
+/// The arrays of a file that are tensors of sites.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub arrays: Arrays,
+    /// The name of each site's array, and how it lies.
+    pub sites: BTreeMap<Site, (String, Form)>,
+}
+
+impl Stored {
+    pub fn sites(&self) -> impl Iterator<Item = Site> + '_ {
+        self.sites.keys().copied()
+    }
+
+    pub fn has(&self, site: Site) -> bool {
+        self.sites.contains_key(&site)
+    }
+
+    /// How the arrays of a kind lie.
+    pub fn form(&self, kind: Kind) -> Option<&Form> {
+        self.sites.iter().find(|(site, _)| site.kind == kind).map(|(_, (_, form))| form)
+    }
+
+    /// The array at `site` as it was recorded, and how it lies.
+    ///
+    /// # Errors
+    /// A damaged file.
+    pub fn read(&self, site: Site) -> Result<Option<(Tensor, &Form)>> {
+        let Some((name, form)) = self.sites.get(&site) else { return Ok(None) };
+        let Some((entry, dtype)) = self.arrays.entry(name).and_then(|entry| Some((entry, float(entry)?)))
+        else {
+            return Ok(None);
+        };
+        let values = self.arrays.values(entry)?;
+        Ok(Some((Tensor::from_raw_buffer(&values, dtype, &entry.shape, &Device::Cpu)?, form)))
+    }
+
+    /// What its metadata says that the port computes in, else what most of its sites are.
+    pub fn dtype(&self, metadata: &BTreeMap<String, String>) -> Result<DType> {
+        let named = |name: &str| {
+            [DType::F64, DType::F32, DType::F16, DType::BF16].into_iter().find(|d| d.as_str() == name)
+        };
+        if let Some(said) = metadata.get("dtype") {
+            return named(said).ok_or_else(|| self.arrays.fault(format!("dtype `{said}` is not known")));
+        }
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for dtype in self.sites.values().filter_map(|(name, _)| float(self.arrays.entry(name)?)) {
+            *counts.entry(dtype.as_str()).or_default() += 1;
+        }
+        let most = counts.into_iter().max_by_key(|(_, count)| *count);
+        Ok(most.and_then(|(name, _)| named(name)).unwrap_or(DType::F32))
+    }
+}
+
+/// The float type of an array.
+pub(super) fn float(entry: &Entry) -> Option<DType> {
+    match entry.dtype {
+        Dtype::F64 => Some(DType::F64),
+        Dtype::F32 => Some(DType::F32),
+        Dtype::F16 => Some(DType::F16),
+        Dtype::BF16 => Some(DType::BF16),
+        _ => None,
+    }
+}

@@ -1,0 +1,139 @@
+//! What a port calls its sites, and how its tensors lie, where it differs from Hugging Face.
+
+use std::collections::BTreeMap;
+
+use super::axes::Axes;
+use super::form::{Form, Order};
+use super::names::layer_of;
+use crate::probe::{Kind, Site};
+use crate::{Error, Result};
+
+/// Where the layer's number stands in a name.
+pub(super) const LAYER: &str = "{N}";
+
+/// Names and layouts of one's own.
+#[derive(Clone, Debug, Default)]
+pub struct Vocabulary {
+    /// A name, or a pattern with [`LAYER`] → what it means.
+    names: Vec<(String, Meaning)>,
+    forms: BTreeMap<Kind, Form>,
+}
+
+/// What a name means.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Meaning {
+    /// A site of this kind, of the layer in the name if there is one.
+    Kind(Kind),
+    /// This site.
+    Site(Site),
+    /// Nothing that is judged.
+    LeftOut,
+}
+
+/// What a name is in a vocabulary.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Known {
+    /// This site.
+    Site(Site),
+    /// Left out on purpose.
+    LeftOut,
+    /// Not in it.
+    Unknown,
+}
+
+impl Vocabulary {
+    /// `theirs` is what the port calls sites of `kind`, `{}` or `{N}` standing for the layer.
+    ///
+    /// # Errors
+    /// A layer in the name of a kind that layers do not have, or none in that of one that they have.
+    pub(crate) fn rename(&mut self, theirs: &str, kind: Kind) -> Result<()> {
+        let pattern = theirs.replace("{}", LAYER);
+        if pattern.contains(LAYER) != kind.in_layer() {
+            let hint = "`{}` stands for the layer: `blk.{}.attn_q`, and in no name outside the layers";
+            let site = Site { layer: kind.in_layer().then_some(0), kind };
+            let what = format!("`{theirs}` cannot name {site} and its like");
+            return Err(Error::input(what, hint));
+        }
+        self.name(&pattern, Meaning::Kind(kind));
+        Ok(())
+    }
+
+    /// How the axes of sites of `kind` lie, in letters.
+    ///
+    /// # Errors
+    /// Letters that do not spell a tensor of that kind.
+    pub(crate) fn axes(&mut self, kind: Kind, letters: &str) -> Result<()> {
+        let order = Order::Said(Axes::parse(kind, letters)?);
+        self.lies(kind, Form { order, interleaved: None });
+        Ok(())
+    }
+
+    pub(super) fn name(&mut self, pattern: &str, meaning: Meaning) {
+        self.names.push((pattern.to_owned(), meaning));
+    }
+
+    pub(super) fn lies(&mut self, kind: Kind, form: Form) {
+        self.forms.insert(kind, form);
+    }
+
+    /// What `name` is: the same name first, then the first pattern that fits.
+    pub(crate) fn lookup(&self, name: &str) -> Known {
+        let exact = self.names.iter().find(|(known, _)| known == name).map(|(_, meaning)| (None, *meaning));
+        let fits = |(pattern, meaning): &(String, Meaning)| Some((Some(layer_of(pattern, name)?), *meaning));
+        match exact.or_else(|| self.names.iter().find_map(fits)) {
+            None => Known::Unknown,
+            Some((_, Meaning::LeftOut)) => Known::LeftOut,
+            Some((_, Meaning::Site(site))) => Known::Site(site),
+            Some((None, Meaning::Kind(kind))) => Known::Site(Site::model(kind)),
+            Some((Some(layer), Meaning::Kind(kind))) => Known::Site(Site::layer(layer, kind)),
+        }
+    }
+
+    /// How tensors of this kind lie, where it says so.
+    pub(super) fn form(&self, kind: Kind) -> Option<&Form> {
+        self.forms.get(&kind)
+    }
+
+    /// The axes of tensors of this kind in letters, where it says so.
+    pub(crate) fn letters(&self, kind: Kind) -> Option<&Axes> {
+        match &self.forms.get(&kind)?.order {
+            Order::Said(axes) => Some(axes),
+            Order::Canonical | Order::SeqFirst | Order::Reversed | Order::Ggml => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn vocabulary() -> Vocabulary {
+        let mut vocabulary = Vocabulary::default();
+        vocabulary.rename("blk.{}.attn_q", Kind::QProj).unwrap();
+        vocabulary.rename("h.{N}.out", Kind::Block).unwrap();
+        vocabulary.rename("head", Kind::Logits).unwrap();
+        vocabulary.name("h.0.out", Meaning::LeftOut);
+        vocabulary
+    }
+
+    #[rstest]
+    #[case("blk.3.attn_q", Known::Site(Site::layer(3, Kind::QProj)))]
+    #[case("h.1.out", Known::Site(Site::layer(1, Kind::Block)))]
+    #[case::a_name_before_a_pattern("h.0.out", Known::LeftOut)]
+    #[case("head", Known::Site(Site::model(Kind::Logits)))]
+    #[case("blk.x.attn_q", Known::Unknown)]
+    #[case("blk.70000.attn_q", Known::Unknown)]
+    #[case("lm_head", Known::Unknown)]
+    fn a_name_means_what_it_was_said_to(#[case] name: &str, #[case] known: Known) {
+        assert_eq!(vocabulary().lookup(name), known);
+    }
+
+    #[rstest]
+    #[case("attn_q", Kind::QProj)]
+    #[case("head.{}", Kind::Logits)]
+    fn a_layer_stands_in_the_names_of_layers_only(#[case] name: &str, #[case] kind: Kind) {
+        assert!(Vocabulary::default().rename(name, kind).unwrap_err().to_string().contains("cannot name"));
+    }
+}
