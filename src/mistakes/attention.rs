@@ -1,6 +1,6 @@
 //! Rows 9 to 19: masks, heads, projections, scale.
 
-use super::{Kind, Mistake};
+use super::mistake::{Kind, Mistake};
 
 pub const ROWS: &[Mistake] = &[
     Mistake {

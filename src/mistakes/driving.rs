@@ -1,6 +1,6 @@
 //! Rows 33 to 42: who calls the model, what becomes of its logits, and what is no mistake.
 
-use super::{Kind, Mistake};
+use super::mistake::{Kind, Mistake};
 
 pub const ROWS: &[Mistake] = &[
     Mistake {

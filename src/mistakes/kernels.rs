@@ -1,6 +1,6 @@
 //! Rows 29 to 32: kernels and devices.
 
-use super::{Kind, Mistake};
+use super::mistake::{Kind, Mistake};
 
 pub const ROWS: &[Mistake] = &[
     Mistake {

@@ -1,6 +1,6 @@
 //! Rows 20 to 28: norms, the feed-forward half, weights.
 
-use super::{Kind, Mistake};
+use super::mistake::{Kind, Mistake};
 
 pub const ROWS: &[Mistake] = &[
     Mistake {

@@ -1,6 +1,6 @@
 //! Row 43: reductions in half precision.
 
-use super::{Kind, Mistake};
+use super::mistake::{Kind, Mistake};
 
 pub const ROWS: &[Mistake] = &[Mistake {
     number: 43,

@@ -1,6 +1,6 @@
 //! Rows 1 to 8: rotations and positions.
 
-use super::{Kind, Mistake};
+use super::mistake::{Kind, Mistake};
 
 pub const ROWS: &[Mistake] = &[
     Mistake {
