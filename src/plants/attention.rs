@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::attending::{Attend, View, attending};
 use super::making::demand;
-use super::{PLANT, Plant};
+use super::plant::{PLANT, Plant};
 use crate::Result;
 
 const SCORES: Option<&str> = Some("model.layers.0.self_attn.scores");

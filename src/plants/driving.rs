@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::around::{Around, Fault};
 use super::making::demand;
-use super::{PLANT, Plant};
+use super::plant::{PLANT, Plant};
 use crate::model::{Cache, Input, Llama};
 use crate::port::{LlamaPort, Port, Traits};
 use crate::probe::{Kind, Probe, Site};

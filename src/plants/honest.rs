@@ -5,8 +5,8 @@ use candle_core::{DType, Tensor};
 
 use super::around::{Around, Fault};
 use super::making::demand;
+use super::plant::{PLANT, Plant};
 use super::remake::{Seen, remade};
-use super::{PLANT, Plant};
 use crate::Result;
 use crate::model::{Block, Llama, Projection};
 use crate::port::LlamaPort;

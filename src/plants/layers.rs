@@ -2,8 +2,8 @@
 
 use candle_core::{D, DType, Tensor};
 
+use super::plant::{PLANT, Plant};
 use super::remake::{Seen, remade};
-use super::{PLANT, Plant};
 use crate::Result;
 use crate::model::{Llama, Norm};
 use crate::probe::{Kind, Site};

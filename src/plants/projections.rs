@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::making::demand;
-use super::{PLANT, Plant};
+use super::plant::{PLANT, Plant};
 use crate::Result;
 use crate::model::Llama;
 use crate::weights::{Config, Weights};

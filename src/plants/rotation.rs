@@ -4,8 +4,8 @@ use candle_core::{DType, Tensor};
 use candle_nn::rotary_emb::{rope, rope_i};
 
 use super::making::demand;
+use super::plant::{PLANT, Plant};
 use super::remake::{Seen, remade};
-use super::{PLANT, Plant};
 use crate::Result;
 use crate::model::{Llama, Rope};
 use crate::probe::{Kind, Site};

@@ -5,7 +5,7 @@ use candle_nn::ops::softmax_last_dim;
 
 use super::attending::{Attend, attending};
 use super::making::demand;
-use super::{PLANT, Plant};
+use super::plant::{PLANT, Plant};
 use crate::Result;
 
 pub const PLANTS: &[Plant] = &[Plant {

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{PLANT, Plant};
+use super::plant::{PLANT, Plant};
 use crate::Result;
 use crate::model::Input;
 use crate::port::{LlamaPort, Port, Traits};
