@@ -10,11 +10,12 @@ use candle_core::{DType, Module, Tensor};
 use candle_nn::kv_cache::KvCache;
 use candle_nn::ops::softmax_last_dim;
 
+use super::fused;
 use super::load::Loader;
 use super::mask::Mask;
 use super::pass::{Pass, Taps};
+use super::path::Attention;
 use super::projection::Projection;
-use super::{Attention, fused};
 use crate::Result;
 use crate::probe::{Kind, Probe};
 use crate::weights::Config;

@@ -3,12 +3,12 @@
 use candle_core::Tensor;
 use candle_nn::kv_cache::KvCache;
 
-use super::Attention;
 use super::attention::SelfAttention;
 use super::load::Loader;
 use super::mlp::Mlp;
 use super::norm::Norm;
 use super::pass::{Pass, Taps};
+use super::path::Attention;
 use super::projection::Projection;
 use crate::Result;
 use crate::probe::{Kind, Probe};

@@ -7,7 +7,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::Attention;
+use super::path::Attention;
 use crate::Result;
 
 /// Which keys each query of one forward pass may look at, the same in every layer and head.
