@@ -19,6 +19,7 @@ use serde_json::Value as Json;
 
 use self::cursor::Problem;
 use self::header::{Entry, Header};
+use super::errors::no_such_tensor;
 use crate::arrays::Bytes;
 use crate::{Error, Result};
 
@@ -133,7 +134,7 @@ impl Gguf {
     }
 
     fn entry(&self, name: &str) -> Result<(&Entry, &[u8])> {
-        let entry = self.tensors.get(name).ok_or_else(|| super::no_such_tensor(&self.path, name))?;
+        let entry = self.tensors.get(name).ok_or_else(|| no_such_tensor(&self.path, name))?;
         Ok((entry, &self.bytes[entry.bytes.clone()]))
     }
 }

@@ -5,6 +5,7 @@
 //! a missing tensor is never a silent default.
 
 mod config;
+mod errors;
 pub mod gguf;
 mod identity;
 mod open;
@@ -201,12 +202,4 @@ impl Weights {
         let types: Vec<String> = types.iter().map(|(dtype, count)| format!("{count} {dtype}")).collect();
         format!("{} · {}", self.config, types.join(", "))
     }
-}
-
-fn no_such_tensor(origin: &Path, name: &str) -> Error {
-    Error::file(
-        origin,
-        format!("tensor `{name}` is missing"),
-        "see which tensors there are with `rbees-check inspect`",
-    )
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::errors::read_text;
 use super::gguf::Gguf;
 use super::safetensors::Shards;
 use super::{Config, PART, Source, Weights, config};
@@ -97,9 +98,4 @@ impl Weights {
             }
         }
     }
-}
-
-pub(super) fn read_text(path: &Path) -> Result<String> {
-    let hint = "a model is a .gguf file, or a directory with config.json and model.safetensors";
-    std::fs::read_to_string(path).map_err(|e| Error::file(path, e, hint))
 }

@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::Dtype;
 use serde::Deserialize;
 
+use super::errors::{no_such_tensor, read_text};
 use crate::arrays::{Bytes, safetensors_header};
 use crate::{Error, Result};
 
@@ -61,7 +62,7 @@ impl Shards {
             ));
         }
         let again = "fetch the model directory again";
-        let text = super::open::read_text(&path)?;
+        let text = read_text(&path)?;
         let index: Index = serde_json::from_str(&text).map_err(|e| Error::file(&path, e, again))?;
         let files: BTreeSet<&String> = index.weight_map.values().collect();
         let mut shards = Vec::new();
@@ -136,7 +137,7 @@ impl Shards {
     /// # Errors
     /// When it is not there, or is neither F32, F16, BF16 nor F64.
     pub(super) fn tensor(&self, name: &str) -> Result<Tensor> {
-        let missing = || super::no_such_tensor(&self.shards[0].origin, name);
+        let missing = || no_such_tensor(&self.shards[0].origin, name);
         let entry = self.tensors.get(name).ok_or_else(missing)?;
         let Shard { origin, bytes } = &self.shards[entry.shard];
         let dtype = match entry.dtype {
