@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::{Cell, Heat, HeatRow, share, verdict};
+use super::heat::{Cell, Heat, HeatRow};
+use super::level::share;
+use super::verdict;
 use crate::compare::Shares;
 use crate::judge::{Finding, Outcome};
 use crate::report::text::place;

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::chart::{self, Chart, Line};
-use super::{Cell, Heat, HeatRow, level, share};
+use super::heat::{Cell, Heat, HeatRow};
+use super::level::{self, share};
 use crate::judge::{Finding, Outcome};
 use crate::probe::{Kind, Site};
 use crate::report::text::place;

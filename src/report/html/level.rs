@@ -1,4 +1,6 @@
-//! A share of a budget → a colour's name and words.
+//! A finding's share of its budget → a colour's name and words.
+
+use crate::judge::{Finding, Verdict};
 
 /// Every class of colour and what it stands for, from small to large.
 pub const LEGEND: [(&str, &str); 7] = [
@@ -10,6 +12,18 @@ pub const LEGEND: [(&str, &str); 7] = [
     ("s6", "up to 1000"),
     ("s7", "more"),
 ];
+
+/// Error / budget of a finding about a site: infinite where a tensor is wrong and no number says how
+/// much, none where nothing was compared.
+pub fn share(finding: &Finding) -> Option<f64> {
+    match &finding.verdict {
+        _ if finding.site.is_none() => None,
+        Verdict::Pass(share) => Some(*share),
+        Verdict::Differs(difference) => Some(difference.ratio),
+        Verdict::Incomparable => None,
+        _ => Some(f64::INFINITY),
+    }
+}
 
 /// The colour of a share: three of the seven are past the budget.
 pub fn class(share: f64) -> &'static str {

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Run, level, share};
+use super::level::{self, share};
+use super::run::Run;
 use crate::checkpoints;
 use crate::judge::{Finding, Outcome, Status, Verdict};
 use crate::report::detail::{budgets, describe};
