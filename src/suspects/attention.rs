@@ -1,37 +1,21 @@
 //! Attention: who sees whom, which head looks at which, and by what scores are scaled.
 
+use candle_core::DType;
+
+use super::attend::{Attend, Leaks, Sees, from_queries, fused};
 use super::attention_solve as solve;
 use super::fit::ANY;
-use super::masks::{self, Leaks, Sees};
-use super::misread::{self, Misread};
 use super::search::{Turned, Twist, search};
-use super::soft::{self, HalfSoftmax};
-use super::{Diagnosis, Evidence};
+use super::soft::HalfSoftmax;
+use super::{Diagnosis, Evidence, masks, misread};
 use crate::Result;
 use crate::oracle::{Heads, Rows, Slots, context, scores, softmax};
 use crate::probe::Kind;
 
-/// Everything that a port can choose.
-#[derive(Clone)]
-pub(super) struct Attend {
-    /// Query heads on key heads, and the scale of scores.
-    pub heads: Heads,
-    /// Query heads on value heads.
-    pub values: Heads,
-    /// Who sees whom.
-    pub sees: Sees,
-    /// What a barred score is in the sum of the softmax: 0, or e^0 for padding, or for all.
-    pub leaks: Leaks,
-    /// The softmax in half precision, if it is.
-    pub soft: Option<HalfSoftmax>,
-    /// How keys and values are read.
-    pub misread: Option<Misread>,
-}
-
 const TWISTS: [Twist<Attend>; 6] = [
     Twist { mistake: "mask-missing", fingerprint: |_| false, turn: masks::masks, pairs: true },
     Twist { mistake: "pads-visible", fingerprint: |_| false, turn: masks::leaks, pairs: false },
-    Twist { mistake: "softmax-half", fingerprint: |_| false, turn: soft::half, pairs: false },
+    Twist { mistake: "softmax-half", fingerprint: |_| false, turn: half, pairs: false },
     Twist { mistake: "storage-offset", fingerprint: |_| false, turn: misread::misread, pairs: false },
     Twist { mistake: "head-map", fingerprint: |_| false, turn: head_map, pairs: true },
     Twist { mistake: "attention-scale", fingerprint: |_| false, turn: scale, pairs: true },
@@ -48,16 +32,6 @@ pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     let values = heads.clone();
     let honest = Attend { values, heads, sees: Sees::Past, leaks: Leaks::None, soft: None, misread: None };
     search(e, &honest, run, &TWISTS)
-}
-
-/// Is the site computed from queries and keys here?
-pub(super) fn from_queries(e: &Evidence<'_>) -> bool {
-    e.site.kind == Kind::Scores || fused(e)
-}
-
-/// A fused kernel: from queries, keys and values to their context.
-pub(super) fn fused(e: &Evidence<'_>) -> bool {
-    e.site.kind == Kind::Context && e.hides.contains(&Kind::Probs)
 }
 
 fn run(e: &Evidence<'_>, choice: &Attend) -> Result<Rows> {
@@ -153,6 +127,23 @@ fn probs(e: &Evidence<'_>, scores: &Rows, &Attend { leaks, soft, .. }: &Attend) 
         if leaks { 0.0 } else { score }
     });
     softmax(&leaky, t)
+}
+
+/// Every way of taking the softmax in half precision.
+fn half(e: &Evidence<'_>, choice: &Attend) -> Result<Vec<Turned<Attend>>> {
+    if e.site.kind != Kind::Probs && !fused(e) {
+        return Ok(vec![]);
+    }
+    let fix = "go to f32 before the softmax, and back behind it";
+    let mut turned = Vec::new();
+    for dtype in [DType::BF16, DType::F16] {
+        for terms in [true, false] {
+            let soft = HalfSoftmax { dtype, terms };
+            let knobs = Attend { soft: Some(soft), ..choice.clone() };
+            turned.push(Turned::new(knobs, soft.says(), fix).rounding(dtype));
+        }
+    }
+    Ok(turned)
 }
 
 fn head_map(e: &Evidence<'_>, choice: &Attend) -> Result<Vec<Turned<Attend>>> {

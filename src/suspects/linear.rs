@@ -2,31 +2,12 @@
 
 use candle_core::DType;
 
+use super::linear_choice::{Linear, Low};
 use super::search::{Turned, Twist, search};
-use super::{Diagnosis, Evidence, logits, round, rows_elsewhere};
+use super::{Diagnosis, Evidence, rows_elsewhere};
 use crate::Result;
 use crate::oracle::{Matrix, Rows, linear};
 use crate::probe::Kind;
-
-/// Everything that a port can choose.
-#[derive(Clone)]
-pub(super) struct Linear {
-    pub weight: Matrix,
-    /// Both factors rounded so.
-    pub low: Option<Low>,
-    /// Column j of the port is column `columns[j]` of `among`.
-    pub columns: Option<Vec<usize>>,
-    /// Added to every row.
-    pub bias: Option<Vec<f64>>,
-}
-
-/// What products are made of.
-#[derive(Clone, Copy)]
-pub(super) enum Low {
-    Half(DType),
-    /// 10 bits behind the point: TensorFloat-32.
-    Tf32,
-}
 
 const TWISTS: [Twist<Linear>; 5] = [
     Twist { mistake: "absent-tensors", fingerprint: |_| false, turn: zeros, pairs: false },
@@ -38,24 +19,13 @@ const TWISTS: [Twist<Linear>; 5] = [
 
 /// Which mistake of a linear layer is it?
 pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
-    let Some(name) = weight_of(e) else { return Ok(Diagnosis::default()) };
-    if e.site.kind == Kind::Logits {
-        return logits::diagnose(e, &name);
-    }
-    by(e, Matrix::read(e.weights, &name)?)
+    let Some(layer) = e.site.layer else { return Ok(Diagnosis::default()) };
+    by(e, Matrix::read(e.weights, &format!("model.layers.{layer}.{}.weight", e.site.kind.name()))?)
 }
 
 /// As [`diagnose`], with this weight.
 pub(super) fn by(e: &Evidence<'_>, weight: Matrix) -> Result<Diagnosis> {
     search(e, &Linear { weight, low: None, columns: None, bias: None }, run, &TWISTS)
-}
-
-fn weight_of(e: &Evidence<'_>) -> Option<String> {
-    match (e.site.kind, e.site.layer) {
-        (Kind::Logits, _) if e.config().tie_word_embeddings => Some("model.embed_tokens.weight".into()),
-        (Kind::Logits, _) => Some("lm_head.weight".into()),
-        (kind, layer) => Some(format!("model.layers.{}.{}.weight", layer?, kind.name())),
-    }
 }
 
 fn input(e: &Evidence<'_>) -> Option<Rows> {
@@ -77,15 +47,6 @@ fn run(e: &Evidence<'_>, choice: &Linear) -> Result<Rows> {
     };
     let Some(bias) = &choice.bias else { return Ok(y) };
     Ok(Rows::from_fn(y.len(), y.width, |r, j| y.row(r)[j] + bias[j]))
-}
-
-impl Low {
-    fn round(self, v: f64) -> f64 {
-        match self {
-            Self::Half(dtype) => round(v, dtype),
-            Self::Tf32 => f64::from(f32::from_bits(((v as f32).to_bits() + 0x1000) & !0x1fff)),
-        }
-    }
 }
 
 fn zeros(e: &Evidence<'_>, choice: &Linear) -> Result<Vec<Turned<Linear>>> {
@@ -157,15 +118,4 @@ fn low(e: &Evidence<'_>, choice: &Linear) -> Result<Vec<Turned<Linear>>> {
         turned.push(Turned::new(Linear { low: Some(low), ..choice.clone() }, says, fix));
     }
     Ok(turned)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tf32_keeps_ten_bits() {
-        assert_eq!(Low::Tf32.round(1.0 + 2f64.powi(-10)), 1.0 + 2f64.powi(-10));
-        assert_eq!(Low::Tf32.round(1.0 + 2f64.powi(-12)), 1.0);
-    }
 }

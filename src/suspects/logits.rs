@@ -14,12 +14,14 @@ use crate::probe::Kind;
 const TOKENS: usize = 4096;
 
 /// Which mistake of the head is it?
-pub(super) fn diagnose(e: &Evidence<'_>, weight: &str) -> Result<Diagnosis> {
+pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     debug_assert_eq!(e.site.kind, Kind::Logits);
     if let Some(named) = other_row(e) {
         return Ok(Diagnosis { named: vec![named], runner_up: None });
     }
     let tokens = tokens(e);
+    let tied = e.config().tie_word_embeddings;
+    let weight = if tied { "model.embed_tokens.weight" } else { "lm_head.weight" };
     let weight = Matrix::read_rows(e.weights, weight, &tokens)?; // [tokens, hidden]
     let mut diagnosis = linear::by(&of_tokens(e, &tokens), weight)?;
     if diagnosis.named.is_empty() {

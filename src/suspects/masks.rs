@@ -1,61 +1,11 @@
 //! Masks: who sees whom, and what a softmax makes of those that are barred.
 
 use super::Evidence;
-use super::attention::{Attend, from_queries, fused};
+use super::attend::{Attend, Leaks, Sees, from_queries, fused};
 use super::attention_solve as solve;
 use super::search::Turned;
 use crate::Result;
-use crate::oracle::Slots;
 use crate::probe::Kind;
-
-/// Which slots a query sees, of those that hold a token unless said otherwise.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Sees {
-    Past,
-    All {
-        pads: bool,
-    },
-    Future {
-        own: bool,
-    },
-    /// As if this call were the first.
-    FromZero,
-    /// As the batch's first row.
-    AsRow0,
-    /// The past without the token itself.
-    Before,
-    /// The last so many.
-    Last(usize),
-    /// The past, and padding, whose scores are as they come, or 0.
-    Pads {
-        zero: bool,
-    },
-}
-
-/// Barred scores that a softmax counts as 0.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Leaks {
-    None,
-    Pads,
-    All,
-}
-
-impl Sees {
-    /// Does the query in slot `own` see key `key`, which is padding or not? `real` are the slots that hold
-    /// a token.
-    pub fn sees(self, e: &Evidence<'_>, real: &Slots, own: usize, (key, pad): (usize, bool)) -> bool {
-        match self {
-            Self::Past => !pad && key <= own,
-            Self::Pads { .. } => key <= own,
-            Self::All { pads } => pads || !pad,
-            Self::Future { own: too } => !pad && (key > own || (too && key == own)),
-            Self::FromZero => !pad && key + e.window.start <= own,
-            Self::AsRow0 => key <= own && real.at(0, key).is_some(),
-            Self::Before => !pad && key < own,
-            Self::Last(n) => !pad && key <= own && own - key < n,
-        }
-    }
-}
 
 pub(super) fn masks(e: &Evidence<'_>, choice: &Attend) -> Result<Vec<Turned<Attend>>> {
     if !from_queries(e) {

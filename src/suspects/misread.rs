@@ -1,20 +1,11 @@
 //! Keys and values read from memory without its strides.
 
 use super::Evidence;
-use super::attention::Attend;
+use super::attend::{Attend, Misread};
 use super::search::Turned;
 use crate::Result;
 use crate::oracle::Rows;
 use crate::probe::Kind;
-
-/// Memory read without its strides.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Misread {
-    /// `[seq, heads, head_dim]` as `[heads, seq, head_dim]`.
-    Heads,
-    /// A cache of `length` slots a head, zeros where nothing was written, as one of as many as are full.
-    Buffer { length: usize },
-}
 
 pub(super) fn misread(e: &Evidence<'_>, choice: &Attend) -> Result<Vec<Turned<Attend>>> {
     let whole = e.all.places.len() == e.all.length && e.all.batch().iter().all(|&b| b == 0);

@@ -4,14 +4,17 @@
 //!
 //! Nothing is named that merely looks alike: what no suspect reproduces is unexplained.
 
+mod attend;
 mod attention;
 mod attention_solve;
 pub mod config;
 pub mod decoding;
+mod diagnosis;
 mod evidence;
 mod ffn;
 mod fit;
 mod linear;
+mod linear_choice;
 mod logits;
 mod masks;
 mod misread;
@@ -25,6 +28,7 @@ mod soft;
 pub mod tensors;
 pub mod tokens;
 
+pub use diagnosis::{Diagnosis, Named, RunnerUp};
 pub use evidence::{Evidence, Stored, key_in, round};
 pub use fit::{Estimate, Fit, fit};
 pub use search::{Theory, decide};
@@ -32,41 +36,6 @@ pub use soft::HalfSoftmax;
 
 use crate::Result;
 use crate::probe::Kind;
-
-/// What is thought of a red site.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Diagnosis {
-    /// The mistakes that explain it: one; two made together; or several that explain it equally.
-    /// Empty: unexplained.
-    pub named: Vec<Named>,
-    /// The best of what does not explain it.
-    pub runner_up: Option<RunnerUp>,
-}
-
-/// A mistake that explains a site.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Named {
-    /// Its name in the catalogue: `rope-pairing`.
-    pub mistake: &'static str,
-    /// What the port does, in the second person.
-    pub says: String,
-    /// What to do about it.
-    pub fix: String,
-    /// The distance of what it predicts from what the port gave, in budgets; 0 where it is named by
-    /// an exact fingerprint.
-    pub residual: f64,
-    /// Entries that one rounding tells apart, left out of the residual.
-    pub flips: usize,
-}
-
-/// A mistake that comes near a site without explaining it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RunnerUp {
-    /// Its name in the catalogue.
-    pub mistake: &'static str,
-    /// Its distance, in budgets.
-    pub residual: f64,
-}
 
 /// Tries every suspect of the operation behind a red site.
 ///
@@ -81,7 +50,8 @@ pub fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
         Kind::QRope | Kind::KRope => rope::diagnose(e),
         Kind::Scores | Kind::Probs | Kind::Context => attention::diagnose(e),
         Kind::QProj | Kind::KProj | Kind::VProj | Kind::OProj => linear::diagnose(e),
-        Kind::Gate | Kind::Up | Kind::Down | Kind::Logits => linear::diagnose(e),
+        Kind::Gate | Kind::Up | Kind::Down => linear::diagnose(e),
+        Kind::Logits => logits::diagnose(e),
         Kind::Act => ffn::diagnose(e),
         // A lookup and two sums: no mistake of the catalogue is made in them.
         Kind::Embed | Kind::PostNormInput | Kind::Block => Ok(Diagnosis::default()),

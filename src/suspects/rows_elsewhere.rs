@@ -2,7 +2,7 @@
 //! and up. They are found by their outputs, column by column.
 
 use super::Evidence;
-use super::linear::Linear;
+use super::linear_choice::Linear;
 use super::search::Turned;
 use crate::Result;
 use crate::oracle::Rows;

@@ -2,12 +2,8 @@
 
 use candle_core::DType;
 
-use super::attention::{Attend, fused};
-use super::search::Turned;
-use super::{Evidence, round};
-use crate::Result;
+use super::round;
 use crate::oracle::Rows;
-use crate::probe::Kind;
 
 /// A softmax whose every step is rounded.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,23 +37,6 @@ impl HalfSoftmax {
         let how = if self.terms { "sum the softmax term by term" } else { "compute the softmax" };
         format!("you {how} in {}: its probabilities do not sum to 1", self.dtype.as_str())
     }
-}
-
-/// Every way of doing it in half precision.
-pub(super) fn half(e: &Evidence<'_>, choice: &Attend) -> Result<Vec<Turned<Attend>>> {
-    if e.site.kind != Kind::Probs && !fused(e) {
-        return Ok(vec![]);
-    }
-    let fix = "go to f32 before the softmax, and back behind it";
-    let mut turned = Vec::new();
-    for dtype in [DType::BF16, DType::F16] {
-        for terms in [true, false] {
-            let soft = HalfSoftmax { dtype, terms };
-            let knobs = Attend { soft: Some(soft), ..choice.clone() };
-            turned.push(Turned::new(knobs, soft.says(), fix).rounding(dtype));
-        }
-    }
-    Ok(turned)
 }
 
 #[cfg(test)]
