@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use super::Common;
+use super::common::Common;
 
 /// Flags as they stand behind `rbees-check run ID`.
 pub struct Flags(String);

@@ -6,7 +6,8 @@ use clap::Args;
 use rbees_check::judge::{Outcome, Subject};
 use rbees_check::{Error, Result, bundle};
 
-use super::{files, say};
+use super::files;
+use super::stderr::say;
 
 #[derive(Args, Debug)]
 pub struct Bundling {

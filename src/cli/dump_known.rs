@@ -8,7 +8,7 @@ use rbees_check::reference::{Fixture, Reference, Source};
 use rbees_check::weights::{Config, Weights};
 use rbees_check::{Error, Result};
 
-use super::Common;
+use super::common::Common;
 
 /// What is known of the model that was recorded.
 pub struct Known {

@@ -7,7 +7,8 @@ use rbees_check::recording::Recording;
 use rbees_check::report::json::{self, Report, StaleExpectation};
 use rbees_check::weights::Weights;
 
-use super::{Ending, reports};
+use super::ending::Ending;
+use super::reports;
 
 /// What a report says beside the verdicts.
 pub struct Facts<'a> {

@@ -13,13 +13,15 @@ use rbees_check::weights::Config;
 use rbees_check::{Error, Result};
 
 use super::again::Flags;
+use super::common::Common;
 use super::dump_known::{Known, case};
+use super::dump_report;
+use super::ending::Ending;
 use super::expect::Expectations;
 use super::paint::Out;
 use super::progress::Progress;
 use super::reports::Reports;
 use super::told::{ending, told, troubles};
-use super::{Common, Ending, dump_report};
 
 #[derive(Args, Debug)]
 pub struct Dumped {

@@ -7,8 +7,9 @@ use rbees_check::mistakes::{self, Kind, Mistake};
 use rbees_check::reference::Feed;
 use rbees_check::{Error, Result};
 
+use super::ending::Ending;
 use super::paint::{self, Out};
-use super::{Ending, nearest};
+use super::suggest::{meant, nearest, spellings};
 
 #[derive(Args, Debug)]
 pub struct Explain {
@@ -29,35 +30,10 @@ impl Explain {
     }
 }
 
-/// The checkpoint that `id` means.
-///
-/// # Errors
-/// None; the hint names the one that was likely meant.
-pub fn find(id: &str) -> Result<&'static Checkpoint> {
-    checkpoints::find(id).ok_or_else(|| {
-        let hint = meant(nearest(id, spellings()));
-        Error::input(format!("`{id}` is no checkpoint"), hint)
-    })
-}
-
 /// Neither a checkpoint nor a mistake; the hint names the one that was likely meant.
 fn unknown(id: &str) -> Error {
     let hint = meant(nearest(id, spellings().chain(mistakes::all().map(|mistake| mistake.name))));
     Error::input(format!("`{id}` is no checkpoint and no mistake"), hint)
-}
-
-/// How checkpoints may be called. `3x` is nearer to `3` than to `03`.
-fn spellings() -> impl Iterator<Item = &'static str> {
-    let all = checkpoints::ALL.iter().flat_map(|c| [c.id, c.id.trim_start_matches('0'), c.name]);
-    all.filter(|spelling| !spelling.is_empty())
-}
-
-fn meant(spelling: Option<&str>) -> String {
-    match spelling.map(|name| (name, checkpoints::find(name))) {
-        Some((_, Some(checkpoint))) => format!("did you mean `{}` ({})?", checkpoint.id, checkpoint.name),
-        Some((mistake, None)) => format!("did you mean `{mistake}`?"),
-        None => "`rbees-check list` names them all".to_owned(),
-    }
 }
 
 fn explanation(checkpoint: &Checkpoint) -> String {
@@ -172,14 +148,6 @@ fn wrapped(label: &str, said: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_slip_is_answered_with_what_was_meant() {
-        for (typed, meant) in [("3x", "03"), ("rop", "01B"), ("atention", "03"), ("ffm", "05")] {
-            let error = find(typed).unwrap_err();
-            assert!(error.hint().unwrap().contains(&format!("`{meant}`")), "{typed}: {error:?}");
-        }
-    }
 
     #[test]
     fn rows_are_wrapped_and_never_lose_a_word() {

@@ -8,10 +8,11 @@ use rbees_check::models::Model;
 use rbees_check::reference::Fixture;
 use rbees_check::{Error, Result};
 
+use super::device;
 use super::progress::Progress;
+use super::stderr::say;
 use super::told::told;
 use super::verdicts::Key;
-use super::{device, say};
 
 /// The path that wants to speak.
 pub struct Path<'a> {

@@ -10,12 +10,16 @@ use rbees_check::models::Model;
 use rbees_check::tokenizer::chat::Message;
 use rbees_check::{Error, Result};
 
+use super::choices::{Matmul, Path};
+use super::common::Common;
+use super::ending::Ending;
 use super::gate::{self, Gate};
 use super::paint::Out;
 use super::progress::Progress;
 use super::settings::Settings;
 use super::speech::{Request, Speech};
-use super::{Common, Ending, Matmul, Path, device, interrupt, say, threads, token_lines};
+use super::stderr::say;
+use super::{device, interrupt, threads, token_lines};
 
 #[derive(Args, Debug)]
 pub struct Generate {

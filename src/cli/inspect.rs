@@ -5,7 +5,7 @@ use rbees_check::Result;
 use rbees_check::models::{self, Model};
 use rbees_check::weights::{Config, RopeLayout};
 
-use super::Ending;
+use super::ending::Ending;
 use super::paint::{self, Out};
 
 #[derive(Args, Debug)]

@@ -1,6 +1,7 @@
 //! Ctrl-C: one line that says what there is, and exit code 130.
 
-use super::{files, progress, say};
+use super::stderr::say;
+use super::{files, progress};
 
 /// What a shell expects of a program that ended by SIGINT.
 const CODE: i32 = 130;

@@ -4,8 +4,9 @@ use clap::Args;
 use rbees_check::reference::{Fixture, Manifest};
 use rbees_check::{Result, checkpoints, mistakes, models};
 
+use super::device;
+use super::ending::Ending;
 use super::paint::{self, Out};
-use super::{Ending, device};
 
 #[derive(Args, Debug)]
 pub struct List {}

@@ -13,8 +13,9 @@ use rbees_check::report::{baseline, html, junit};
 use rbees_check::{Error, Result};
 use sha2::{Digest, Sha256};
 
+use super::ending::Ending;
 use super::paint::Out;
-use super::{Ending, files, verdicts};
+use super::{files, verdicts};
 
 #[derive(Args, Debug)]
 pub struct Reports {

@@ -5,20 +5,24 @@ use rbees_check::checkpoints::{self, Checkpoint};
 use rbees_check::judge::{self, Outcome, Status, Subject};
 use rbees_check::model::{self, Attention, Llama};
 use rbees_check::models::Model;
-use rbees_check::reference::{Feed, Reference, Source};
+use rbees_check::reference::Feed;
 use rbees_check::report::{self, html};
 use rbees_check::{Error, Result};
 
 use super::again::Flags;
 use super::bundle::Bundling;
+use super::choices::{Matmul, Path};
+use super::common::{Common, DEFAULT_MODEL};
 use super::dumped::{Asked, Dumped};
+use super::ending::Ending;
 use super::expect::Expectations;
 use super::paint::Out;
 use super::progress::Progress;
 use super::reports::{self, Facts, Reports};
 use super::settings::Settings;
+use super::stderr::say;
 use super::told::{ending, told, troubles};
-use super::{Common, DEFAULT_MODEL, Ending, Matmul, Path, device, explain, interrupt, say, speech, threads};
+use super::{cases, device, interrupt, speech, suggest, threads};
 
 #[derive(Args, Debug)]
 pub struct Run {
@@ -167,7 +171,7 @@ impl Run {
         if self.ids.iter().any(|id| id.eq_ignore_ascii_case("all")) {
             return Ok(checkpoints::ALL.to_vec());
         }
-        let asked = self.ids.iter().map(|id| explain::find(id)).collect::<Result<Vec<_>>>()?;
+        let asked = self.ids.iter().map(|id| suggest::checkpoint(id)).collect::<Result<Vec<_>>>()?;
         Ok(checkpoints::ALL.into_iter().filter(|checkpoint| asked.contains(checkpoint)).collect())
     }
 
@@ -200,7 +204,7 @@ impl Run {
             let cases = if self.cases.is_empty() { names } else { &self.cases };
             Subject::new(model, cases, device, dtype, &paths)?
         } else {
-            let cases = self.cases.iter().map(|case| read(model, case)).collect::<Result<Vec<_>>>()?;
+            let cases = self.cases.iter().map(|case| cases::read(model, case)).collect::<Result<Vec<_>>>()?;
             Subject::of_cases(model, cases, device, dtype, &paths)?
         };
         subject.feed = self.feed.map(Feed::from);
@@ -235,26 +239,4 @@ impl Run {
 /// `dense`, `dense and quantized`.
 fn matmuls_named(matmuls: &[model::Matmul]) -> String {
     matmuls.iter().map(|matmul| matmul.name()).collect::<Vec<_>>().join(" and ")
-}
-
-/// A case of the model's by its name, or any by its folder.
-pub fn read(model: &Model, case: &str) -> Result<Reference> {
-    match &model.fixture {
-        Some(fixture) if fixture.cases.iter().any(|name| name == case) => fixture.case(case),
-        _ if std::path::Path::new(case).join("manifest.json").is_file() => {
-            Reference::read(&Source::Folder(case.into()), "")
-        }
-        Some(fixture) => {
-            let hint = format!(
-                "{} has {}; or give a folder with a manifest.json",
-                model.name,
-                fixture.cases.join(", ")
-            );
-            Err(Error::input(format!("--case {case}: no such case"), hint))
-        }
-        None => Err(Error::input(
-            format!("--case {case}: no manifest.json there"),
-            "give the folder of a captured case",
-        )),
-    }
 }

@@ -6,9 +6,12 @@ use rbees_check::plants::Standing;
 use rbees_check::selftest::{self, Bench, Tally};
 use rbees_check::{Error, Result, mistakes, models};
 
+use super::choices::{Dtype, Matmul, Path};
+use super::ending::Ending;
 use super::paint::{self, Out};
 use super::progress::Progress;
-use super::{Dtype, Ending, Matmul, Path, nearest, threads};
+use super::suggest::nearest;
+use super::threads;
 
 #[derive(Args, Debug)]
 pub struct Selftest {

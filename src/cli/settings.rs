@@ -10,8 +10,9 @@ use rbees_check::{Error, Result, models};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::choices::{Dtype, Path as Attention};
 use super::expect::Expectation;
-use super::{Dtype, Path as Attention, explain};
+use super::suggest;
 
 /// The file, in the current directory or the nearest one above it.
 const NAME: &str = "rbees-check.toml";
@@ -119,7 +120,7 @@ fn expectation(expect: Expect, start: String, origin: &impl Fn(usize) -> String)
         Error::input(format!("{}: {problem}", origin(at.span().start)), hint)
     };
     let id = &expect.checkpoint;
-    let checkpoint = explain::find(id.get_ref())
+    let checkpoint = suggest::checkpoint(id.get_ref())
         .map_err(|error| wrong(id, &error.to_string(), error.hint().unwrap_or_default()))?;
     if let Some(site) = &expect.site
         && matches!(checkpoint.how, How::Sites(..))

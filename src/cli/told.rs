@@ -3,9 +3,10 @@
 use rbees_check::judge::{Outcome, Status};
 use rbees_check::{Result, report};
 
+use super::ending::Ending;
 use super::expect::Expectations;
 use super::paint::{self, Out};
-use super::{Ending, say};
+use super::stderr::say;
 
 /// Everything that is not as it should be, in paragraphs. `flags` run it again.
 pub fn troubles(outcomes: &[Outcome], expected: &Expectations, flags: &str, out: &mut Out) -> Result<()> {

@@ -1,0 +1,56 @@
+//! Arguments that are one of a few words.
+
+use clap::ValueEnum;
+use rbees_check::model::{self, Attention};
+use serde::Deserialize;
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    F32,
+    Bf16,
+    F16,
+}
+
+impl From<Dtype> for candle_core::DType {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self::F32,
+            Dtype::Bf16 => Self::BF16,
+            Dtype::F16 => Self::F16,
+        }
+    }
+}
+
+/// Scores and probabilities are tensors, or one kernel never makes them.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Path {
+    Plain,
+    Fused,
+}
+
+impl From<Path> for Attention {
+    fn from(path: Path) -> Self {
+        match path {
+            Path::Plain => Self::Plain,
+            Path::Fused => Self::Fused,
+        }
+    }
+}
+
+/// Floats, or the blocks of a quantised file.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub enum Matmul {
+    Dense,
+    Quantized,
+}
+
+impl From<Matmul> for model::Matmul {
+    fn from(matmul: Matmul) -> Self {
+        match matmul {
+            Matmul::Dense => Self::Dense,
+            Matmul::Quantized => Self::Quantized,
+        }
+    }
+}
