@@ -110,20 +110,6 @@ impl Tokenizer {
         self.decode(&plain)
     }
 
-    /// Starts decoding id by id: what [`Tokenizer::decode`], or with `skip_special`
-    /// [`Tokenizer::decode_skipping_special`], would give, in pieces.
-    pub fn stream(&self, skip_special: bool) -> Stream<'_> {
-        Stream::new(self, skip_special)
-    }
-
-    /// As [`Tokenizer::stream`], for ids that follow `before`, whose text is out already.
-    ///
-    /// # Errors
-    /// When one of `before` has no token.
-    pub fn stream_after(&self, before: &[u32], skip_special: bool) -> Result<Stream<'_>> {
-        Stream::after(self, before, skip_special)
-    }
-
     /// The token of an id, in the vocabulary's own spelling (`Ġthe`, `▁the`, `<0x0A>`).
     pub fn token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)

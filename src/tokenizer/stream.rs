@@ -20,12 +20,28 @@ pub struct Stream<'a> {
     held: Vec<u32>,
 }
 
+impl Tokenizer {
+    /// Starts decoding id by id: what [`Tokenizer::decode`], or with `skip_special`
+    /// [`Tokenizer::decode_skipping_special`], would give, in pieces.
+    pub fn stream(&self, skip_special: bool) -> Stream<'_> {
+        Stream::new(self, skip_special)
+    }
+
+    /// As [`Tokenizer::stream`], for ids that follow `before`, whose text is out already.
+    ///
+    /// # Errors
+    /// When one of `before` has no token.
+    pub fn stream_after(&self, before: &[u32], skip_special: bool) -> Result<Stream<'_>> {
+        Stream::after(self, before, skip_special)
+    }
+}
+
 impl<'a> Stream<'a> {
-    pub(super) fn new(tokenizer: &'a Tokenizer, skip_special: bool) -> Self {
+    fn new(tokenizer: &'a Tokenizer, skip_special: bool) -> Self {
         Self { tokenizer, skip_special, before: Vec::new(), before_text: String::new(), held: Vec::new() }
     }
 
-    pub(super) fn after(tokenizer: &'a Tokenizer, before: &[u32], skip_special: bool) -> Result<Self> {
+    fn after(tokenizer: &'a Tokenizer, before: &[u32], skip_special: bool) -> Result<Self> {
         let told = |id: &u32| !(skip_special && tokenizer.is_special(*id));
         let before: Vec<u32> = before.iter().copied().filter(told).collect();
         let before_text = tokenizer.decode(&before)?;
