@@ -1,4 +1,9 @@
-//! The house rules that a reader relies on: who may import whom.
+//! The house rules that a reader relies on: which room may import which, and that nothing imports in a circle.
+
+mod graph;
+mod python;
+mod rust;
+mod tokens;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,7 +11,9 @@ use std::path::{Path, PathBuf};
 
 use rstest::rstest;
 
-/// Room → the rooms that it may import. `error` is open to all.
+use self::graph::room;
+
+/// Room → the rooms that it may import, also through a re-export of another. `error` is open to all.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("compare", &[]),
     ("probe", &[]),
@@ -38,7 +45,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("report", &["judge", "checkpoints", "compare", "probe", "suspects"]),
-    ("check", &["checkpoints", "judge", "model", "models", "probe", "reference", "report", "weights"]),
+    (
+        "check",
+        &["checkpoints", "judge", "model", "models", "port", "probe", "reference", "report", "weights"],
+    ),
     (
         "dump",
         &[
@@ -76,18 +86,25 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("selftest", &["checkpoints", "judge", "mistakes", "model", "models", "plants", "reference", "suspects"]),
 ];
 
+/// Rooms whose circles are still to be opened. TEMPORARY: a room leaves this list with its last circle, and the
+/// list goes with its last room.
+const CIRCLES_TO_OPEN: [&str; 3] = ["judge", "dump", "check"];
+
+/// A Python file that imports another inside a function, because that one imports it: `gguf_name` stands in the
+/// wrong file. The provenance of every fixture has the hash of both, so it moves when fixtures are next captured.
+const CIRCLE_OF_SCRIPTS: (&str, &str) = ("capture.models", "capture.quantized");
+
 #[rstest]
 fn a_room_imports_only_what_it_may(
-    #[values(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19)] room: usize,
+    #[values(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19)] number: usize,
 ) {
-    let (room, allowed) = MAY_IMPORT[room];
-    let files = files_of(room);
-    assert!(!files.is_empty(), "no such room: {room}");
-    for file in files {
-        for import in imports(&fs::read_to_string(&file).unwrap()) {
-            let fine = import == room || import == "error" || allowed.contains(&import.as_str());
-            assert!(fine, "{} imports {import}, which {room} may not", file.display());
-        }
+    let (name, allowed) = MAY_IMPORT[number];
+    assert!(code().keys().any(|file| room(file) == name), "no such room: {name}");
+    let graph = rust::graph(&code(), true);
+    for (file, import) in graph.imports().filter(|(file, _)| room(file) == name) {
+        let to = room(import);
+        let fine = to == name || to == "error" || allowed.contains(&to);
+        assert!(fine, "{file} imports {import}, and {name} may not import {to}");
     }
 }
 
@@ -102,60 +119,69 @@ fn every_room_of_the_library_has_a_line_in_the_table() {
 }
 
 #[test]
-fn imports_are_found_in_every_form() {
-    let source =
-        "use crate::{Error, model::Llama, weights};\nuse crate::probe::Site;\nlet x = crate::judge::run();";
-    let found: Vec<String> = imports(source).into_iter().collect();
-    assert_eq!(found, ["judge", "model", "probe", "weights"]);
+fn no_file_imports_in_a_circle() {
+    let graph = rust::graph(&code(), false);
+    assert!(graph.imports().count() > 400, "too few imports are found: {}", graph.list());
+    let circles = graph.without(|from, _| CIRCLES_TO_OPEN.contains(&room(from))).circles();
+    assert!(circles.is_empty(), "files import each other:\n{}", circles.join("\n"));
 }
 
-/// All files of a room: `src/room.rs`, `src/room/**`, `checkpoints/**`.
-fn files_of(room: &str) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    let mut folders =
-        vec![PathBuf::from(if room == "checkpoints" { room.into() } else { format!("src/{room}") })];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            match path.is_dir() {
-                true => folders.push(path),
-                false => files.extend((path.extension().is_some_and(|e| e == "rs")).then_some(path)),
-            }
+#[test]
+fn no_room_imports_in_a_circle() {
+    let circles = rust::graph(&code(), true).rooms().circles();
+    assert!(circles.is_empty(), "rooms import each other:\n{}", circles.join("\n"));
+}
+
+#[test]
+fn no_script_imports_in_a_circle() {
+    let graph = python::graph(&scripts());
+    assert!(graph.imports().count() > 40, "too few imports are found: {}", graph.list());
+    let circles = graph.without(|from, to| (from, to) == CIRCLE_OF_SCRIPTS).circles();
+    assert!(circles.is_empty(), "scripts import each other:\n{}", circles.join("\n"));
+}
+
+#[test]
+fn the_list_of_imports_is_written() {
+    let graph = rust::graph(&code(), false);
+    let (files, rooms, scripts) = (graph.list(), graph.rooms().list(), python::graph(&scripts()).list());
+    let list = format!("# files\n{files}\n# rooms\n{rooms}\n# scripts\n{scripts}");
+    // The folder for tests lies in cargo's own, `target` if no other was chosen.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    fs::write(target.join("import-graph.txt"), list).unwrap();
+}
+
+/// The source of every module of the library, with the checkpoints, and of the command.
+fn code() -> rust::Sources {
+    let mut code = rust::Sources::new();
+    for (folder, room) in [("src", None), ("checkpoints", Some("checkpoints"))] {
+        for (parts, source) in sources(folder, "rs") {
+            let parts = room.into_iter().chain(parts.iter().map(String::as_str));
+            let parts: Vec<&str> = parts.filter(|part| !["lib", "main", "mod"].contains(part)).collect();
+            // The library and the command begin at one root.
+            code.entry(parts.join("::")).or_default().push_str(&source);
         }
     }
-    let single = Path::new("src").join(format!("{room}.rs"));
-    files.extend(single.exists().then_some(single));
-    files
+    code
 }
 
-/// The rooms named behind `crate::`, alone or in braces. `Error` and `Result` are no rooms.
-fn imports(source: &str) -> BTreeSet<String> {
-    let lower = |s: &str| s.chars().next().is_some_and(|c| c.is_lowercase());
-    let word =
-        |s: &str| s.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
-    let mut found = BTreeSet::new();
-    let code: String =
-        source.lines().filter(|l| !l.trim_start().starts_with("//")).map(|l| format!("{l}\n")).collect();
-    for rest in code.split("crate::").skip(1) {
-        match rest.strip_prefix('{') {
-            None => found.extend(Some(word(rest)).filter(|w| lower(w))),
-            Some(group) => {
-                let (mut depth, mut item) = (0, String::new());
-                for c in group.chars() {
-                    match c {
-                        '{' => depth += 1,
-                        '}' if depth == 0 => break,
-                        '}' => depth -= 1,
-                        ',' if depth == 0 => {
-                            found.extend(Some(word(&item)).filter(|w| lower(w)));
-                            item.clear();
-                            continue;
-                        }
-                        _ => {}
-                    }
-                    item.push(c);
-                }
-                found.extend(Some(word(&item)).filter(|w| lower(w)));
+/// The source of every script.
+fn scripts() -> python::Sources {
+    sources("scripts", "py").into_iter().map(|(parts, source)| (parts.join("."), source)).collect()
+}
+
+/// Every file under `folder` whose name has this end: the parts of its path there without the end, and its text.
+fn sources(folder: &str, end: &str) -> Vec<(Vec<String>, String)> {
+    let (mut folders, mut found) = (vec![PathBuf::from(folder)], Vec::new());
+    while let Some(within) = folders.pop() {
+        for entry in fs::read_dir(within).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == end) {
+                let name = path.with_extension("");
+                let parts = name.strip_prefix(folder).unwrap().iter();
+                let parts = parts.map(|part| part.to_string_lossy().into_owned()).collect();
+                found.push((parts, fs::read_to_string(&path).unwrap()));
             }
         }
     }
