@@ -51,8 +51,7 @@ pub fn first_red(subject: &mut Subject<'_>, outcomes: &[Outcome], flags: &str) -
     let traits = port.traits();
     let case = &red.case.manifest.case;
     let mut files = BTreeMap::new();
-    let unwritten =
-        |error: io::Error| Error::input(format!("bundle: {error}"), "this is a bug: please report it");
+    let unwritten = |error: io::Error| Error::internal(format!("bundle: {error}"));
     let values =
         tensors.iter().map(|(&site, tensor)| Ok((site, tensor.dims(), floats(site, tensor, &traits)?)));
     let values = values.collect::<Result<Vec<_>>>()?;

@@ -34,6 +34,7 @@
 //! | [`Checked`](check::Checked) | what became of it: `assert`, `assert_complete`, `report`, `outcomes` |
 //! | [`Kind`](probe::Kind) | the sites, by the names that they are tapped under |
 //! | [`Weights`](weights::Weights) | the model's weights, by which mistakes are named |
+//! | [`Error`] | why it could not be judged: match on its variants, print its [`hint`](Error::hint) |
 //!
 //! [`check`] says how; `examples/own_model.rs` is a whole model. References of your own model are written by
 //! `scripts/capture_reference.py`; those of two tiny models are compiled in, see [`models::fixture`].

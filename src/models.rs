@@ -43,7 +43,8 @@ pub struct Model {
 /// Opens the model that `name` means: one of [`NAMES`], a `.gguf` file, or a Hugging Face directory.
 ///
 /// # Errors
-/// An unknown name, a model that was not fetched yet, a path to something else, damaged files.
+/// [`Error::Missing`] for a model that was not fetched yet; an unknown name, a path to something else, damaged
+/// files.
 pub fn open(name: &str) -> Result<Model> {
     if embedded::files(name).is_some() {
         return compiled_in(name);
@@ -53,9 +54,8 @@ pub fn open(name: &str) -> Result<Model> {
         SMOLLM2 => {
             let file = fetched()?;
             if !file.is_file() {
-                let (what, hint) =
-                    (format!("{SMOLLM2}: not fetched yet"), "run scripts/fetch_smollm2.sh (98 MB)");
-                return Err(Error::input(what, hint));
+                let what = format!("{SMOLLM2}: not fetched yet");
+                return Err(Error::Missing { path: file, what, hint: FETCH.into() });
             }
             at_path(name, &file, Some(fixture(name)?))
         }
@@ -90,7 +90,7 @@ fn in_repository(path: &str) -> Result<PathBuf> {
     let found = if source.exists() { source } else { home()?.join(path) };
     if !found.exists() {
         let hint = "it comes with the repository: put its fixtures/ there, or run from a checkout";
-        return Err(Error::file(&found, "missing", hint));
+        return Err(Error::missing(&found, "missing", hint));
     }
     Ok(found)
 }

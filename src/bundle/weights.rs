@@ -59,6 +59,6 @@ pub(super) fn safetensors(weights: &Weights, names: &[String]) -> Result<Vec<u8>
         Ok((name.clone(), tensor.dims().to_vec(), tensor.flatten_all()?.to_vec1()?))
     };
     let tensors = names.iter().map(tensor).collect::<Result<Vec<_>>>()?;
-    let failed = |error| Error::input(format!("bundle: {error}"), "this is a bug: please report it");
+    let failed = |error| Error::internal(format!("bundle: {error}"));
     arrays::safetensors(&tensors).map_err(failed)
 }

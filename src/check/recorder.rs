@@ -93,11 +93,7 @@ impl<'a> Recorder<'a> {
 
     /// Remembers the first misuse, in case the port keeps it to itself.
     fn fail(&mut self, error: Error) -> Error {
-        if let Error::Input { what, hint } = &error
-            && self.tape.fault.is_none()
-        {
-            self.tape.fault = Some(Error::input(what, hint));
-        }
+        self.tape.fault.get_or_insert_with(|| error.copy());
         error
     }
 }

@@ -114,9 +114,8 @@ impl Reports {
         let report = run.report;
         for Target { form, file } in &self.targets {
             let text = match form {
-                Form::Json => serde_json::to_string_pretty(report).map_err(|error| {
-                    Error::input(format!("JSON: {error}"), "this is a bug: please report it")
-                })?,
+                Form::Json => serde_json::to_string_pretty(report)
+                    .map_err(|error| Error::internal(format!("JSON: {error}")))?,
                 Form::Html => html::page(run)?,
                 Form::Junit => junit::document(report)?,
             };

@@ -49,9 +49,7 @@ pub fn page(run: &Run<'_>) -> Result<String> {
                 legend => level::LEGEND,
             })
         });
-    let page = rendered.map_err(|error| {
-        Error::input(format!("page: {error}"), "this is a bug of rbees-check: please report it")
-    })?;
+    let page = rendered.map_err(|error| Error::internal(format!("page: {error}")))?;
     Ok(page.chars().map(|c| if invisible(c) { char::REPLACEMENT_CHARACTER } else { c }).collect())
 }
 

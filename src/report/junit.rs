@@ -20,9 +20,7 @@ pub fn document(report: &Report) -> Result<String> {
     for checkpoint in &report.checkpoints {
         document.add_test_suite(suite(report, checkpoint));
     }
-    document.to_string().map_err(|error| {
-        Error::input(format!("JUnit: {error}"), "this is a bug of rbees-check: please report it")
-    })
+    document.to_string().map_err(|error| Error::internal(format!("JUnit: {error}")))
 }
 
 fn suite(report: &Report, checkpoint: &Checkpoint) -> TestSuite {
