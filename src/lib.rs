@@ -94,6 +94,8 @@ pub mod checkpoints;
 pub mod compare;
 pub mod dump;
 pub mod error;
+#[doc(hidden)]
+pub mod files;
 pub mod generate;
 pub mod judge;
 pub mod mistakes;
