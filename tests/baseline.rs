@@ -92,6 +92,7 @@ fn what_is_newly_red_is_named_and_fails() {
 #[case("missing", None)]
 #[case("broken", Some("{\"format\": 1, "))]
 #[case("other", Some("{\"a\": 1}"))]
+#[case("duplicate-key", Some("{\"format\": 1, \"format\": 1}"))]
 #[case("newer", Some("{\"format\": 2}"))]
 #[case("part", Some("{\"format\": 1}"))]
 fn a_baseline_that_is_none_is_said_before_anything_runs(#[case] name: &str, #[case] text: Option<&str>) {

@@ -12,6 +12,7 @@ use rbees_check::tokenizer::Tokenizer;
 use rbees_check::weights::Weights;
 use rbees_check::weights::gguf::Gguf;
 use rstest::rstest;
+use tempfile::TempDir;
 
 /// Opens a model and reads everything that it has.
 fn read_all(path: &Path) -> rbees_check::Result<()> {
@@ -139,6 +140,10 @@ fn a_lying_vocabulary_is_refused(#[case] key: &str, #[case] value: Vec<u8>, #[ca
     r#"{"model": {"type": "BPE", "vocab": {}, "continuing_subword_prefix": "long"}}"#,
     "continuing_subword_prefix"
 )]
+#[case::a_token_twice(
+    r#"{"model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "a": 2}, "merges": []}}"#,
+    "duplicate key \"a\" at line 1 column 55"
+)]
 #[case::a_bad_expression(
     r#"{"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "("}, "behavior": "Isolated", "invert": false}, "model": {"type": "BPE", "vocab": {}, "merges": []}}"#,
     "without closing parenthesis"
@@ -146,6 +151,74 @@ fn a_lying_vocabulary_is_refused(#[case] key: &str, #[case] value: Vec<u8>, #[ca
 fn a_lying_tokenizer_json_is_refused(#[case] json: &str, #[case] why: &str) {
     let line = Tokenizer::from_json(json.as_bytes(), "dir/tokenizer.json").unwrap_err().to_string();
     assert!(line.starts_with("dir/tokenizer.json: ") && line.contains(why), "{line}");
+}
+
+/// A model's directory, which can be read.
+fn directory() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    made::write_directory(dir.path(), CONFIG, &made::tensors());
+    dir
+}
+
+fn refused_directory(dir: &TempDir) -> String {
+    let error = read_all(dir.path()).unwrap_err();
+    assert!(error.hint().is_some_and(|hint| !hint.is_empty()), "{error}");
+    let line = error.to_string();
+    line.strip_prefix(&format!("{}/", dir.path().display())).unwrap_or_else(|| panic!("{line}")).to_owned()
+}
+
+#[rstest]
+#[case::config(
+    "config.json",
+    &CONFIG.replacen('{', r#"{"head_dim": 8,"#, 1),
+    "config.json: duplicate key \"head_dim\" at line 4 column "
+)]
+#[case::inside_the_config(
+    "config.json",
+    &made::config_with("unknown", r#"{"x": 1}"#).replacen(r#"{"x":1}"#, r#"{"x":1,"x":1}"#, 1),
+    "config.json: duplicate key \"x\""
+)]
+#[case::generation_config(
+    "generation_config.json",
+    r#"{"eos_token_id": 2, "eos_token_id": 3}"#,
+    "config.json: generation_config.json beside it: duplicate key \"eos_token_id\""
+)]
+#[case::a_large_config("config.json", &" ".repeat((1 << 20) + 1), "config.json: is larger than the limit of 1048576 bytes")]
+fn a_configuration_without_one_meaning_is_refused(#[case] name: &str, #[case] text: &str, #[case] why: &str) {
+    let dir = directory();
+    std::fs::write(dir.path().join(name), text).unwrap();
+    let line = refused_directory(&dir);
+    assert!(line.starts_with(why), "{line}");
+}
+
+#[test]
+fn an_index_that_names_a_tensor_twice_is_refused() {
+    let dir = directory();
+    std::fs::rename(dir.path().join("model.safetensors"), dir.path().join("a.safetensors")).unwrap();
+    let index = |text: &str| std::fs::write(dir.path().join("model.safetensors.index.json"), text).unwrap();
+    index(r#"{"weight_map": {"lm_head.weight": "a.safetensors"}}"#);
+    read_all(dir.path()).unwrap();
+    index(r#"{"weight_map": {"lm_head.weight": "b.safetensors", "lm_head.weight": "a.safetensors"}}"#);
+    let line = refused_directory(&dir);
+    assert!(line.starts_with("model.safetensors.index.json: duplicate key \"lm_head.weight\""), "{line}");
+}
+
+/// Opening a pipe that nobody writes to would wait forever.
+#[cfg(unix)]
+#[rstest]
+#[case::config("config.json")]
+#[case::generation_config("generation_config.json")]
+#[case::gguf("model.gguf")]
+fn a_pipe_in_place_of_a_model_file_is_refused_without_waiting(#[case] name: &str) {
+    let dir = directory();
+    let pipe = dir.path().join(name);
+    let _ = std::fs::remove_file(&pipe);
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let model = if name == "model.gguf" { pipe.clone() } else { dir.path().to_owned() };
+    let (send, answer) = std::sync::mpsc::channel();
+    std::thread::spawn(move || send.send(Weights::open(&model).map(drop)));
+    let opened = answer.recv_timeout(std::time::Duration::from_secs(20)).expect("it waits for a writer");
+    assert_eq!(opened.unwrap_err().to_string(), format!("{}: is not a regular file", pipe.display()));
 }
 
 /// A safetensors file with this header.
@@ -165,6 +238,17 @@ fn safetensors(header: &str, data: usize) -> &'static [u8] {
 #[case::an_end_that_wraps(
     safetensors(r#"{"a": {"dtype": "U8", "shape": [18446744073709551615], "data_offsets": [0, 18446744073709551615]}}"#, 4),
     "past the end"
+)]
+#[case::a_tensor_twice(
+    safetensors(
+        r#"{"a": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}, "a": {"dtype": "I8", "shape": [4], "data_offsets": [0, 4]}}"#,
+        4
+    ),
+    "header: duplicate key \"a\""
+)]
+#[case::a_dtype_twice(
+    safetensors(r#"{"a": {"dtype": "U8", "dtype": "I8", "shape": [4], "data_offsets": [0, 4]}}"#, 4),
+    "dtype"
 )]
 #[case::backwards(safetensors(r#"{"a": {"dtype": "U8", "shape": [1], "data_offsets": [4, 3]}}"#, 4), "")]
 fn a_lying_safetensors_header_is_refused(#[case] bytes: &'static [u8], #[case] why: &str) {

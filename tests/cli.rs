@@ -5,7 +5,7 @@ mod program;
 use std::process::Stdio;
 
 use insta::assert_snapshot;
-use program::{home, ran, rbees, stderr, stdout, told, wrong_theta};
+use program::{home, ran, rbees, rbees_in, stderr, stdout, told, wrong_theta};
 use rstest::rstest;
 
 #[rstest]
@@ -108,6 +108,29 @@ fn a_red_run_says_how_to_repeat_it_with_every_flag_that_it_had() {
 }
 
 #[cfg(not(feature = "cuda"))]
+/// serde_json takes the last of equal keys, Python too, other readers the first.
+#[rstest]
+#[case::config("config.json", "{", "{\"rms_norm_eps\": 1e-6,")]
+#[case::tokenizer("tokenizer.json", "\"model\": {", "\"model\": {\"type\": \"BPE\",")]
+fn a_model_file_with_a_duplicate_key_ends_in_exit_code_2(
+    #[case] name: &str,
+    #[case] old: &str,
+    #[case] new: &str,
+) {
+    let folder = home();
+    let model = folder.path().join("model");
+    wrong_theta(&model);
+    let text = std::fs::read_to_string(model.join(name)).unwrap();
+    assert!(text.contains(old));
+    std::fs::write(model.join(name), text.replacen(old, new, 1)).unwrap();
+    let args = ["run", "1", "--model", "model", "--references", "tiny-llama"];
+    let output = rbees_in(folder.path(), &home(), &args).output().unwrap();
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(2), ""));
+    let said = stderr(&output);
+    assert!(said.starts_with(&format!("error: model/{name}: duplicate key \"")), "{said}");
+    assert!(said.lines().count() == 2 && said.contains("\nhint: "), "{said}");
+}
+
 #[test]
 fn a_build_without_cuda_says_so() {
     assert_snapshot!("no-cuda", told(&["run", "--device", "cuda"]));

@@ -125,6 +125,8 @@ fn generate_is_not_opened_by_an_expectation() {
 
 #[rstest]
 #[case("unknown-key", "modell = \"x\"\n")]
+#[case("duplicate-key", "dtype = \"f32\"\ndtype = \"bf16\"\n")]
+#[case("duplicate-key-of-expectation", "[[expect]]\ncheckpoint = \"01\"\nreason = \"x\"\nreason = \"y\"\n")]
 #[case("unknown-key-of-expectation", "\n[[expect]]\ncheckpoint = \"01\"\nreason = \"x\"\nuntil = \"2027\"\n")]
 #[case("no-reason", "[[expect]]\ncheckpoint = \"01B\"\n")]
 #[case("empty-reason", "[[expect]]\ncheckpoint = \"01B\"\nreason = \" \"\n")]
@@ -148,6 +150,19 @@ fn what_the_file_may_not_say(#[case] name: &str, #[case] text: &str) {
     );
     assert_snapshot!(format!("toml-{name}"), said);
     assert!(!folder.path().join("r.json").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_in_place_of_the_file_is_refused() {
+    let folder = home();
+    let pipe = folder.path().join("rbees-check.toml");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let said = told_in(folder.path(), &["run", "1"]);
+    assert!(
+        said.contains("rbees-check.toml: is not a regular file\n") && said.ends_with("--- exit 2\n"),
+        "{said}"
+    );
 }
 
 #[test]

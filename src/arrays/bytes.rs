@@ -1,11 +1,12 @@
 //! The bytes of a file, mapped and not read: an array costs memory only once it is asked for.
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::ops::Deref;
 use std::path::Path;
 
-use crate::{Error, Result};
+use crate::{Error, Result, files};
+
+const HINT: &str = "check the path and its permissions";
 
 /// Bytes that stay where they are.
 #[derive(Debug)]
@@ -24,21 +25,15 @@ impl Bytes {
     /// # Errors
     /// When it cannot be opened or mapped, is not a regular file, or is empty.
     pub(crate) fn map(path: &Path) -> Result<Self> {
-        let failed = |e: std::io::Error| Error::file(path, e, "check the path and its permissions");
-        // Asked before it is opened: to open a pipe waits for a writer.
-        let facts = std::fs::metadata(path).map_err(failed)?;
-        if !facts.is_file() {
-            return Err(Error::file(path, "is not a regular file", "pass a file, not a pipe or device"));
-        }
-        if facts.len() == 0 {
+        let (file, length) = files::open(path, HINT)?;
+        if length == 0 {
             return Err(Error::file(path, "is empty", "fetch or write the file again"));
         }
-        let file = File::open(path).map_err(failed)?;
         // SAFETY: the map is read-only and private to this value, and lives as long as every slice
         // taken from it. What no program can rule out is that another one shortens the file
         // meanwhile: that ends this process with SIGBUS, it does not corrupt memory.
         #[allow(unsafe_code)]
-        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(failed)?;
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::file(path, e, HINT))?;
         Ok(Self::Mapped(map))
     }
 }

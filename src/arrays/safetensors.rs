@@ -2,7 +2,10 @@
 
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, SafeTensors, TensorView};
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
+
+use crate::files;
 
 /// Reads the header at the beginning of `bytes`: the offset of the first value, and what it says of each tensor.
 /// Every tensor lies inside `bytes`.
@@ -14,6 +17,8 @@ pub(crate) fn header(bytes: &[u8]) -> Result<(usize, Metadata), String> {
         return Err("a tensor ends past the end of the file: it is cut off, or damaged".into());
     }
     let (length, header) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
+    // Of two tensors with one name the crate takes either.
+    files::json::<IgnoredAny>(&bytes[8..8 + length]).map_err(|error| format!("header: {error}"))?;
     Ok((8 + length, header))
 }
 

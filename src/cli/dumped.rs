@@ -223,7 +223,9 @@ fn about(dump: &Recording) -> String {
 fn names(path: &Path) -> Result<Vocabulary> {
     const HINT: &str =
         "[names] \"blk.{N}.q\" = \"model.layers.{N}.self_attn.q_proj\"; docs/dump-format.md says more";
-    let text = std::fs::read_to_string(path).map_err(|error| Error::file(path, error, HINT))?;
+    // In bytes. A line for each of 10,000 tensors is 1 MB.
+    const LIMIT: u64 = 16 << 20;
+    let text = rbees_check::files::read_text(path, LIMIT, HINT)?;
     let map: NameMap = toml::from_str(&text).map_err(|error| Error::file(path, error.message(), HINT))?;
     let named = |error: Error| Error::file(path, &error, error.hint().unwrap_or(HINT));
     map.vocabulary().map_err(named)

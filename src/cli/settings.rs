@@ -1,12 +1,10 @@
 //! `rbees-check.toml`: what a project judges, and which failures it knows of.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use rbees_check::checkpoints::How;
 use rbees_check::probe::Site;
-use rbees_check::{Error, Result, models};
+use rbees_check::{Error, Result, files, models};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -16,6 +14,8 @@ use super::suggest;
 
 /// The file, in the current directory or the nearest one above it.
 const NAME: &str = "rbees-check.toml";
+/// The largest file that is read, in bytes. It is written by hand.
+const LIMIT: u64 = 1 << 20;
 const HINT: &str = "the keys are model, references, cases, dtype, attention and [[expect]]; see docs/ci.md";
 
 /// What flags may leave to the file. All empty where there is none.
@@ -66,10 +66,8 @@ impl Settings {
             .map_err(|error| Error::input(format!("the current directory: {error}"), hint))?;
         for folder in here.ancestors() {
             let file = folder.join(NAME);
-            match fs::read_to_string(&file) {
-                Ok(text) => return Self::parse(&text, &file, folder == here),
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
-                Err(error) => return Err(Error::file(file, error, "check that the file can be read")),
+            if let Some(text) = files::read_text_if_there(&file, LIMIT, "check that the file can be read")? {
+                return Self::parse(&text, &file, folder == here);
             }
         }
         Ok(Self::default())

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
+use rbees_check::files::{json, read};
 use rbees_check::models::{self, Model};
 use rbees_check::probe::Arithmetic;
 use rbees_check::reference::Fixture;
@@ -14,6 +15,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::files;
+
+/// The largest stored verdict that is read, in bytes. One has less than 1 kB.
+const LIMIT: u64 = 64 << 10;
 
 /// All that a verdict depends on.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
@@ -46,12 +50,13 @@ impl Key {
 
     /// Has exactly this passed before?
     pub fn passed(&self) -> bool {
-        let read = || std::fs::read(self.file().ok()?).ok();
+        // A verdict that is missing or cannot be read is none: the model is judged again.
+        let stored = || {
+            let bytes = read(&self.file().ok()?, LIMIT, "remove it").ok()?;
+            json::<Key>(&bytes).ok()
+        };
         // A build that we know nothing of cannot be told from another.
-        !self.build.is_empty()
-            && read()
-                .and_then(|bytes| serde_json::from_slice::<Key>(&bytes).ok())
-                .is_some_and(|key| key == *self)
+        !self.build.is_empty() && stored().as_ref() == Some(self)
     }
 
     /// Remembers that it has.

@@ -18,10 +18,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// The format that this version writes and reads.
 pub const FORMAT: u32 = 1;
+/// The largest report that is read, in bytes. A comparison takes about 1 kB; a large model has 100,000 of them.
+const LIMIT: u64 = 512 << 20;
 
 /// A run.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -53,9 +55,9 @@ impl Report {
     /// The file cannot be read, is no report, or one of another format.
     pub fn read(path: &Path) -> Result<Self> {
         let hint = "give a file that `rbees-check run --report json=FILE` has written";
-        let bytes = std::fs::read(path).map_err(|error| Error::file(path, error, hint))?;
+        let bytes = files::read(path, LIMIT, hint)?;
         let no_report = |error| Error::file(path, format!("not a report: {error}"), hint);
-        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(no_report)?;
+        let value: serde_json::Value = files::json(&bytes).map_err(no_report)?;
         match value.get("format").and_then(serde_json::Value::as_u64) {
             Some(format) if format == u64::from(FORMAT) => serde_json::from_value(value).map_err(no_report),
             Some(format) => {

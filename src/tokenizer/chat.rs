@@ -10,7 +10,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Metadata;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
+
+/// The largest `tokenizer_config.json` that is read, in bytes. One that lists 6,000 added tokens has 1 MB.
+const CONFIG_LIMIT: u64 = 16 << 20;
+/// The largest `chat_template.jinja` that is read, in bytes. Those of real models have some 10,000.
+const TEMPLATE_LIMIT: u64 = 1 << 20;
 
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,16 +70,14 @@ impl ChatTemplate {
     /// When the directory has none.
     pub fn from_dir(dir: &Path) -> Result<Self> {
         let path = dir.join("tokenizer_config.json");
-        let config = std::fs::read_to_string(&path).map_err(|e| {
-            Error::file(&path, e, "this file carries the chat template; without one use a plain prompt")
-        })?;
-        let beside = std::fs::read_to_string(dir.join("chat_template.jinja")).ok();
+        let hint = "this file carries the chat template; without one use a plain prompt";
+        let config = files::read_text(&path, CONFIG_LIMIT, hint)?;
+        let beside = files::read_text_if_there(&dir.join("chat_template.jinja"), TEMPLATE_LIMIT, hint)?;
         Self::from_config(&config, beside, &path.to_string_lossy())
     }
 
     fn from_config(json: &str, beside: Option<String>, origin: &str) -> Result<Self> {
-        let config: Value =
-            serde_json::from_str(json).map_err(|e| Error::file(origin, e, "fetch it again"))?;
+        let config: Value = files::json(json).map_err(|e| Error::file(origin, e, "fetch it again"))?;
         let named = |list: &Value| {
             let default = list.as_array()?.iter().find(|entry| entry["name"] == "default")?;
             default["template"].as_str().map(str::to_owned)
@@ -221,6 +224,27 @@ mod tests {
         }
         let none = ChatTemplate::from_tokenizer_config("{}", "dir/tokenizer_config.json").unwrap_err();
         assert_eq!(none.to_string(), "dir/tokenizer_config.json: has no chat template");
+    }
+
+    #[test]
+    fn a_configuration_with_a_duplicate_key_is_refused() {
+        let json = r#"{"chat_template": "A", "chat_template": "B"}"#;
+        let error = ChatTemplate::from_tokenizer_config(json, "t").unwrap_err();
+        assert_eq!(error.to_string(), "t: duplicate key \"chat_template\" at line 1 column 38");
+    }
+
+    #[test]
+    fn a_template_file_goes_first_and_one_that_cannot_be_read_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &[u8]| std::fs::write(folder.path().join(name), text).unwrap();
+        let written = || ChatTemplate::from_dir(folder.path())?.render(&[], false);
+        write("tokenizer_config.json", br#"{"chat_template": "inside"}"#);
+        assert_eq!(written().unwrap(), "inside");
+        write("chat_template.jinja", b"beside");
+        assert_eq!(written().unwrap(), "beside");
+        write("chat_template.jinja", b"\xff");
+        let error = written().unwrap_err().to_string();
+        assert!(error.ends_with("chat_template.jinja: is not valid UTF-8 at byte 0"), "{error}");
     }
 
     #[test]

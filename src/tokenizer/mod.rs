@@ -17,7 +17,10 @@ use serde_json::Value;
 
 pub use self::gguf::Metadata;
 pub use self::stream::Stream;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
+
+/// The largest `tokenizer.json` that is read, in bytes. Gemma 3's, with 262,000 tokens, has 33 MB.
+const LIMIT: u64 = 256 << 20;
 
 /// A model's tokenizer.
 #[derive(Clone, Debug)]
@@ -35,7 +38,7 @@ impl Tokenizer {
     /// When it is no tokenizer.json, contradicts itself, or holds another model than BPE (every
     /// Llama's is BPE).
     pub fn from_json(json: &[u8], origin: &str) -> Result<Self> {
-        let json = serde_json::from_slice(json).map_err(|e| damaged(origin, e))?;
+        let json = files::json(json).map_err(|e| damaged(origin, e))?;
         Self::build(json, origin)
     }
 
@@ -54,7 +57,7 @@ impl Tokenizer {
     pub fn from_dir(dir: &Path) -> Result<Self> {
         let path = dir.join("tokenizer.json");
         let hint = "save the model's fast tokenizer beside it: transformers' `save_pretrained` writes tokenizer.json";
-        let json = std::fs::read(&path).map_err(|e| Error::file(&path, e, hint))?;
+        let json = files::read(&path, LIMIT, hint)?;
         Self::from_json(&json, &path.to_string_lossy())
     }
 

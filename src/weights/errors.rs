@@ -2,13 +2,11 @@
 
 use std::path::Path;
 
-use crate::{Error, Result};
+use crate::Error;
 
-/// The text of a file that belongs to a model.
-pub(super) fn read_text(path: &Path) -> Result<String> {
-    let hint = "a model is a .gguf file, or a directory with config.json and model.safetensors";
-    std::fs::read_to_string(path).map_err(|e| Error::file(path, e, hint))
-}
+/// What to do about a file of a model that is missing or cannot be read.
+pub(super) const WHAT_A_MODEL_IS: &str =
+    "a model is a .gguf file, or a directory with config.json and model.safetensors";
 
 /// The file at `origin` has no tensor of this name.
 pub(super) fn no_such_tensor(origin: &Path, name: &str) -> Error {

@@ -1,14 +1,17 @@
 //! Files → weights, held to what their configuration demands.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use super::errors::read_text;
+use super::errors::WHAT_A_MODEL_IS;
 use super::gguf::Gguf;
 use super::safetensors::Shards;
 use super::{Config, PART, Source, Weights, config};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
+
+/// The largest `config.json` or `generation_config.json` that is read, in bytes. Real ones have about 1,000.
+const CONFIG_LIMIT: u64 = 1 << 20;
 
 impl Weights {
     /// Opens a `.gguf` file or a directory with `config.json` and safetensors.
@@ -18,12 +21,10 @@ impl Weights {
     /// lacks a tensor that its configuration demands.
     pub fn open(path: &Path) -> Result<Self> {
         if path.is_dir() {
-            let texts =
-                ["config.json", "generation_config.json"].map(|name| (name.to_owned(), path.join(name)));
-            let needed = |(name, file): &(String, PathBuf)| name == "config.json" || file.is_file();
-            let texts = texts.into_iter().filter(needed);
-            let texts =
-                texts.map(|(name, file)| Ok((name, read_text(&file)?))).collect::<Result<Vec<_>>>()?;
+            let mut texts = vec![("config.json".to_owned(), config_text(path)?)];
+            let generation = "generation_config.json";
+            let text = files::read_text_if_there(&path.join(generation), CONFIG_LIMIT, WHAT_A_MODEL_IS)?;
+            texts.extend(text.map(|text| (generation.to_owned(), text)));
             return Self::assemble(path, texts, || Shards::open(path));
         }
         if path.extension().is_some_and(|end| end == "safetensors") {
@@ -41,9 +42,9 @@ impl Weights {
     /// As [`Weights::open`] but for missing tensors; a `config.json` that speaks of no part.
     pub fn open_part(path: &Path) -> Result<Self> {
         let (file, hint) = (path.join("config.json"), "give the directory that a bundle was unpacked into");
-        let text = read_text(&file)?;
+        let text = config_text(path)?;
         let config: serde_json::Value =
-            serde_json::from_str(&text).map_err(|error| Error::file(&file, error, hint))?;
+            files::json(&text).map_err(|error| Error::file(&file, error, hint))?;
         if config.get(PART).is_none() {
             return Err(Error::file(&file, format!("it has no {PART}"), hint));
         }
@@ -98,4 +99,8 @@ impl Weights {
             }
         }
     }
+}
+
+fn config_text(dir: &Path) -> Result<String> {
+    files::read_text(&dir.join("config.json"), CONFIG_LIMIT, WHAT_A_MODEL_IS)
 }

@@ -7,9 +7,9 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::Dtype;
 use serde::Deserialize;
 
-use super::errors::{no_such_tensor, read_text};
+use super::errors::{WHAT_A_MODEL_IS, no_such_tensor};
 use crate::arrays::{Bytes, safetensors_header};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// One safetensors file.
 #[derive(Debug)]
@@ -34,6 +34,9 @@ pub(super) struct Shards {
     shards: Vec<Shard>,
     tensors: BTreeMap<String, Entry>,
 }
+
+/// The largest `model.safetensors.index.json` that is read, in bytes: 600,000 tensors at 100 bytes each.
+const INDEX_LIMIT: u64 = 64 << 20;
 
 /// The part of `model.safetensors.index.json` that matters.
 #[derive(Deserialize)]
@@ -62,8 +65,8 @@ impl Shards {
             ));
         }
         let again = "fetch the model directory again";
-        let text = read_text(&path)?;
-        let index: Index = serde_json::from_str(&text).map_err(|e| Error::file(&path, e, again))?;
+        let bytes = files::read(&path, INDEX_LIMIT, WHAT_A_MODEL_IS)?;
+        let index: Index = files::json(&bytes).map_err(|e| Error::file(&path, e, again))?;
         let files: BTreeSet<&String> = index.weight_map.values().collect();
         let mut shards = Vec::new();
         for file in &files {

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{Config, RopeLayout};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// The keys that matter. Keys with a default have it where transformers' `LlamaConfig` has one and
 /// real files leave them out; a missing ε or width is an error and not a guess.
@@ -71,7 +71,7 @@ struct Generation {
 /// something that changes the arithmetic and is not supported yet.
 pub(in super::super) fn from_json(text: &str, generation: Option<&str>, origin: &str) -> Result<Config> {
     let bad = |why: String| Error::file(origin, why, "pass the model's own, unedited config.json");
-    let object: Map<String, Value> = serde_json::from_str(text).map_err(|e| bad(e.to_string()))?;
+    let object: Map<String, Value> = files::json(text).map_err(|e| bad(e.to_string()))?;
     refuse_other_models(&object, origin)?;
     let raw: Raw = serde_json::from_value(Value::Object(object)).map_err(|e| bad(e.to_string()))?;
 
@@ -81,7 +81,7 @@ pub(in super::super) fn from_json(text: &str, generation: Option<&str>, origin: 
     let inner_theta = raw.rope_parameters.as_ref().and_then(|rope| rope.get("rope_theta")?.as_f64());
     let mut eos: Vec<u32> = raw.eos_token_id.map(Vec::from).unwrap_or_default();
     if let Some(text) = generation {
-        let file: Generation = serde_json::from_str(text).map_err(|e| {
+        let file: Generation = files::json(text).map_err(|e| {
             Error::file(origin, format!("generation_config.json beside it: {e}"), "fetch it again")
         })?;
         eos.extend(file.eos_token_id.map(Vec::from).unwrap_or_default());
