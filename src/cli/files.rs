@@ -1,11 +1,14 @@
 //! Files written whole or not at all, whatever happens meanwhile.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How the name of a file ends that is not yet what it is to be. Nobody reads such a file.
+use tempfile::{Builder, NamedTempFile};
+
+/// How the name of a temporary file ends. Only a killed run leaves one.
 const UNFINISHED: &str = ".rbees-check-new";
 
 /// What this run has written. Locked while it writes.
@@ -17,8 +20,8 @@ pub fn written() -> MutexGuard<'static, Vec<PathBuf>> {
     WRITTEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Writes `bytes` to `path`: under another name first, which then becomes `path`. What is no file but
-/// a pipe or a device gets them as they are.
+/// Writes `bytes` to `path`: to a temporary file beside it, which then takes its name. A pipe or a device is
+/// written to directly.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut written = written();
     if fs::metadata(path).is_ok_and(|facts| !facts.is_file() && !facts.is_dir()) {
@@ -26,12 +29,13 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
     // A link stays one: what it points to is replaced.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let (name, mut file) = unfinished(&path)?;
-    let moved = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&name, &path));
-    if moved.is_err() {
-        let _ = fs::remove_file(&name);
-    }
-    moved.map(|()| written.push(path))
+    let mut temporary = unfinished(&path)?;
+    let file = temporary.as_file_mut();
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    temporary.persist(&path)?;
+    written.push(path);
+    Ok(())
 }
 
 /// Could `path` be written? Tries, and leaves nothing behind; removes what killed runs have left.
@@ -42,13 +46,12 @@ pub fn writable(path: &Path) -> io::Result<()> {
         Ok(facts) if !facts.is_file() => Ok(()),
         _ => {
             sweep(folder(path));
-            let (name, _file) = unfinished(path)?;
-            fs::remove_file(name)
+            unfinished(path)?.close()
         }
     }
 }
 
-/// Removes the unfinished files of runs that are gone: a living one holds a lock on its own.
+/// Removes the temporary files of killed runs. A run that is still writing holds a lock on its own.
 pub fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let is_unfinished = entry.file_name().to_string_lossy().ends_with(UNFINISHED);
@@ -59,14 +62,19 @@ pub fn sweep(folder: &Path) {
     }
 }
 
-/// A new file beside `path`, locked.
-fn unfinished(path: &Path) -> io::Result<(PathBuf, File)> {
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?.to_string_lossy();
-    let name = folder(path).join(format!(".{name}.{}{UNFINISHED}", std::process::id()));
-    let file = File::create(&name)?;
+/// A new temporary file beside `path`, locked. Removed when it is dropped.
+fn unfinished(path: &Path) -> io::Result<NamedTempFile> {
+    let mut prefix = OsString::from(".");
+    prefix.push(path.file_name().ok_or(io::ErrorKind::InvalidFilename)?);
+    prefix.push(".");
+    // `tempfile_in` would make it readable for its owner only, and name it in its errors.
+    let file = Builder::new()
+        .prefix(&prefix)
+        .suffix(UNFINISHED)
+        .make_in(folder(path), |name| File::create_new(name))?;
     // Where files cannot be locked, nobody can take the lock and remove it either.
-    let _ = file.lock();
-    Ok((name, file))
+    let _ = file.as_file().lock();
+    Ok(file)
 }
 
 fn folder(path: &Path) -> &Path {
@@ -102,9 +110,12 @@ mod tests {
     fn what_a_killed_run_left_is_removed_and_what_a_living_one_writes_is_not() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(".report.json.1.rbees-check-new"), "half").unwrap();
-        let (living, _lock) = unfinished(&folder.path().join("other.json")).unwrap();
+        let (_, killed) = unfinished(&folder.path().join("report.json")).unwrap().keep().unwrap();
+        assert_eq!(names(folder.path()).len(), 2);
+        let living = unfinished(&folder.path().join("other.json")).unwrap();
         sweep(folder.path());
-        assert_eq!(names(folder.path()), [living.file_name().unwrap().to_str().unwrap()]);
+        assert!(!killed.exists());
+        assert_eq!(names(folder.path()), [living.path().file_name().unwrap().to_str().unwrap()]);
     }
 
     #[cfg(unix)]
@@ -119,6 +130,31 @@ mod tests {
         assert_eq!(fs::read_to_string(&file).unwrap(), "new");
         write(Path::new("/dev/null"), b"gone").unwrap();
         assert!(!fs::metadata("/dev/null").unwrap().is_file());
+    }
+
+    /// A report is for everyone whom the umask lets read it.
+    #[cfg(unix)]
+    #[test]
+    fn a_file_has_the_permissions_of_any_new_file() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, plain) = (folder.path().join("report.json"), folder.path().join("plain"));
+        write(&ours, b"x").unwrap();
+        fs::write(&plain, "x").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&ours), mode(&plain));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_leaves_nothing_and_its_error_names_no_temporary_file() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("taken")).unwrap();
+        for name in ["taken", "no/such/r.json"] {
+            let error = write(&folder.path().join(name), b"x").unwrap_err().to_string();
+            assert!(!error.contains("rbees-check-new"), "{error}");
+        }
+        assert_eq!(names(folder.path()), ["taken"]);
     }
 
     #[test]
