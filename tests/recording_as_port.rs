@@ -15,12 +15,10 @@ use rstest::rstest;
 /// What 07 says of the pass over the case `short` of tiny-llama, on its own values.
 fn judged(arrays: &Arrays) -> Outcome {
     let folder = tempfile::tempdir().unwrap();
-    let recording =
-        Recording::open(&write(folder.path(), arrays), &Vocabulary::default()).unwrap();
+    let recording = Recording::open(&write(folder.path(), arrays), &Vocabulary::default()).unwrap();
     let model = models::open("tiny-llama").unwrap();
     let no_paths: &[Attention] = &[];
-    let mut subject =
-        Subject::new(&model, &["short".into()], &Device::Cpu, DType::F32, no_paths).unwrap();
+    let mut subject = Subject::new(&model, &["short".into()], &Device::Cpu, DType::F32, no_paths).unwrap();
     let config = model.weights.config().clone();
     let traits = recording.traits(&config).unwrap();
     subject.ports = vec![Box::new(Played::new(recording, Some(config), traits))];

@@ -120,6 +120,20 @@ fn a_member_of_an_archive_that_is_not_an_npy_file_is_refused() {
     assert!(refused(&copy, "01").ends_with("model.norm is not an array: its name does not end in .npy"));
 }
 
+/// Of two entries with one name a reader takes either.
+#[rstest]
+#[case("model", "\"tiny-llama\"")]
+#[case("lengths", "[1]")]
+#[case("rows", "{}")]
+fn a_manifest_that_says_something_twice_is_refused(#[case] key: &str, #[case] value: &str) {
+    let copy = Copy::of("tiny-llama", "single");
+    let path = copy.path().join("manifest.json");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(path, text.replacen('{', &format!("{{\"{key}\": {value},"), 1)).unwrap();
+    let error = refused(&copy, "03");
+    assert!(error.contains(&format!("duplicate key \"{key}\"")), "{error}");
+}
+
 #[test]
 fn a_case_of_the_format_that_did_not_hash_noise_is_refused() {
     let copy = Copy::of("tiny-llama", "single");

@@ -6,7 +6,9 @@
     reference.py   truth: one float64 pass, every site recorded
     noise.py       how far from truth does PyTorch itself land?
     prove.py       are the patched functions still transformers' own?
+    quantized.py   what do kernels on blocks of weights compute?
     models.py      weights from a directory or a GGUF file
+    names.py       what GGUF calls the tensors
     facts.py       config, tensors and files of a model, by their hashes
     tokens.py      text <-> ids
     generation.py  greedy text and sampling distributions

@@ -6,7 +6,7 @@ import numpy as np
 from gguf import GGUFReader
 
 from .files import Trouble, described, sha256_file, write_json
-from .models import gguf_name
+from .names import gguf_name
 
 FILES = ("tokens.json", "greedy.json", "sampling.json", "sampling.npz")
 

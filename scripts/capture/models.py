@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from . import tokens
 from .files import Trouble, sha256_file
+from .quantized import Blocks
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # transformers 5 refuses heads that do not divide the width, though with head_dim given (as in Mistral-Nemo,
@@ -58,8 +59,6 @@ class Model:
         """How a quantised file stores its matrices; None where they are floats."""
         if not self.is_gguf:
             return None
-        from .quantized import Blocks  # which reads names from here
-
         blocks = Blocks(self)
         return blocks if blocks.is_quantized else None
 
@@ -105,16 +104,3 @@ def smollm2_path():
     if not path.is_file():
         raise Trouble(f"no weights at {path}", "run scripts/fetch_smollm2.sh")
     return path
-
-
-def gguf_name(name):
-    """model.layers.3.self_attn.q_proj.weight -> blk.3.attn_q.weight"""
-    table = {
-        "model.layers.": "blk.", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
-        "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-        "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
-        "mlp.down_proj": "ffn_down", "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
-    }
-    for theirs, ours in table.items():
-        name = name.replace(theirs, ours)
-    return name

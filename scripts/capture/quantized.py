@@ -23,7 +23,7 @@ from gguf import GGUFReader, GGMLQuantizationType as Type
 
 from .arithmetic import Stock
 from .files import Trouble, round_to_40_bits
-from .models import gguf_name
+from .names import gguf_name
 
 PLAIN = {Type.F32, Type.F16, Type.BF16}
 WITH_MINIMUM = {Type.Q4_1: 20, Type.Q5_1: 24}  # bytes of a block; its minimum is the second f16

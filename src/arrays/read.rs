@@ -14,7 +14,7 @@ use safetensors::Dtype;
 use super::bytes::Bytes;
 use super::npz::Members;
 use super::{npy, safetensors as header};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// Arrays by name. Their values stay in the file until asked for.
 #[derive(Debug)]
@@ -176,7 +176,7 @@ impl Arrays {
             return Err(self.fault(format!("{METADATA} has {size} bytes: more than {LONGEST_METADATA}")));
         }
         let text = text().map_err(|e| self.fault(format!("{METADATA}: {e}")))?;
-        let read = serde_json::from_slice(&text);
+        let read = files::json(&text);
         self.metadata = read.map_err(|e| self.fault(format!("{METADATA}: {e}")))?;
         Ok(())
     }

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 
 use crate::arrays::{Arrays, Bytes};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
+
+/// The largest file of a fixture that is read, in bytes: the truth of a case of thousands of tokens has less.
+const LIMIT: u64 = 8 << 30;
 
 /// A folder of fixture files.
 #[derive(Clone, Debug)]
@@ -21,11 +24,10 @@ impl Source {
     /// The file at `path` below this folder; `None` if there is none.
     pub fn read(&self, path: &str) -> Result<Option<Cow<'static, [u8]>>> {
         match self {
-            Self::Folder(folder) => match std::fs::read(folder.join(path)) {
-                Ok(bytes) => Ok(Some(bytes.into())),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-                Err(error) => Err(Error::file(folder.join(path), error, "check that the file can be read")),
-            },
+            Self::Folder(folder) => {
+                let read = files::read_if_there(&folder.join(path), LIMIT, "check that the file can be read");
+                Ok(read?.map(Into::into))
+            }
             Self::Embedded(_, files) => {
                 Ok(files.iter().find(|(name, _)| *name == path).map(|&(_, bytes)| bytes.into()))
             }
@@ -44,7 +46,7 @@ impl Source {
 
     /// `bytes` as the JSON that the file at `path` must be.
     pub(super) fn parse<T: DeserializeOwned>(&self, path: &str, bytes: &[u8]) -> Result<T> {
-        serde_json::from_slice(bytes)
+        files::json(bytes)
             .map_err(|error| Error::input(format!("{}: {error}", self.name_of(path)), REGENERATE))
     }
 

@@ -17,13 +17,6 @@ impl Graph {
         self.0.iter().flat_map(|(from, all)| all.iter().map(move |to| (from.as_str(), to.as_str())))
     }
 
-    /// The same without what `left_out` says of an import.
-    pub fn without(&self, left_out: impl Fn(&str, &str) -> bool) -> Self {
-        let mut graph = Self::default();
-        self.imports().filter(|(from, to)| !left_out(from, to)).for_each(|(from, to)| graph.add(from, to));
-        graph
-    }
-
     /// The same of rooms: the first name of each path.
     pub fn rooms(&self) -> Self {
         let mut rooms = Self::default();
