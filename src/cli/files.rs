@@ -54,7 +54,9 @@ pub fn writable(path: &Path) -> io::Result<()> {
 /// Removes the temporary files of killed runs. A run that is still writing holds a lock on its own.
 pub fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let is_unfinished = entry.file_name().to_string_lossy().ends_with(UNFINISHED);
+        // Opening a pipe of that name would block.
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        let is_unfinished = is_file && entry.file_name().to_string_lossy().ends_with(UNFINISHED);
         let abandoned = || File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
         if is_unfinished && abandoned() {
             let _ = fs::remove_file(entry.path());
