@@ -22,19 +22,19 @@ pub(super) fn diagnose(replay: &Replay<'_>, e: &Evidence<'_>, since: &BTreeSet<S
             continue;
         }
         let Some(rows) = under(replay, &tried.habit, since, e)? else { continue };
-        theories.push(theory(e, tried, &rows));
+        theories.push(theory(e, tried, rows));
     }
     let mut found = suspects::decide(theories);
     if found.named.is_empty()
         && let Some((eps, rows)) = solved_eps(replay, since, e)?
     {
-        found.named = suspects::decide(vec![theory(e, habit::eps(e, eps), &rows)]).named;
+        found.named = suspects::decide(vec![theory(e, habit::eps(e, eps), rows)]).named;
     }
     Ok(found)
 }
 
-fn theory(e: &Evidence<'_>, tried: Tried, rows: &Rows) -> Theory {
-    let (fit, fix) = (suspects::fit(e, rows, None), tried.fix());
+fn theory(e: &Evidence<'_>, tried: Tried, rows: Rows) -> Theory {
+    let (fit, fix) = (suspects::fit(e, Some(&rows.into()), None), tried.fix());
     Theory::new(tried.mistake, tried.says, fix, fit)
 }
 

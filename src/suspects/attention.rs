@@ -4,7 +4,7 @@ use candle_core::DType;
 
 use super::attend::{Attend, Leaks, Sees, from_queries, fused};
 use super::attention_solve as solve;
-use super::fit::ANY;
+use super::fit::Expected;
 use super::search::{Turned, Twist, search};
 use super::soft::HalfSoftmax;
 use super::{Diagnosis, Evidence, masks, misread};
@@ -34,31 +34,27 @@ pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     search(e, &honest, run, &TWISTS)
 }
 
-fn run(e: &Evidence<'_>, choice: &Attend) -> Result<Rows> {
-    Ok(compute(e, choice).unwrap_or_else(|| Rows::new(1, vec![])))
+fn run(e: &Evidence<'_>, choice: &Attend) -> Result<Option<Expected>> {
+    Ok(compute(e, choice))
 }
 
-fn compute(e: &Evidence<'_>, choice: &Attend) -> Option<Rows> {
+fn compute(e: &Evidence<'_>, choice: &Attend) -> Option<Expected> {
     let batch = e.tokens.batch();
     match e.site.kind {
         Kind::Scores => masked(e, choice),
-        Kind::Probs => Some(probs(e, &e.fed(e.beside(Kind::Scores))?, choice)),
+        Kind::Probs => Some(probs(e, &e.fed(e.beside(Kind::Scores))?, choice).into()),
         _ => {
             let (mut v, slots) = cached(e, Kind::VProj, choice, choice.values.head_dim)?;
             if choice.leaks != Leaks::None {
                 without_pads(e, &mut v, &slots);
             }
             let probs = match fused(e) {
-                true => probs(e, &masked(e, choice).filter(known)?, choice),
+                true => probs(e, &masked(e, choice)?.known()?, choice),
                 false => e.fed(e.beside(Kind::Probs))?,
             };
-            Some(context(&probs, &v, &batch, &slots, &choice.values))
+            Some(context(&probs, &v, &batch, &slots, &choice.values).into())
         }
     }
-}
-
-fn known(scores: &Rows) -> bool {
-    !scores.values.contains(&ANY)
 }
 
 /// Keys or values as they are read.
@@ -82,7 +78,7 @@ fn without_pads(e: &Evidence<'_>, values: &mut Rows, slots: &Slots) {
     }
 }
 
-fn masked(e: &Evidence<'_>, choice: &Attend) -> Option<Rows> {
+fn masked(e: &Evidence<'_>, choice: &Attend) -> Option<Expected> {
     let (k, slots) = cached(e, Kind::KRope, choice, choice.heads.head_dim)?;
     let q = e.fed(e.beside(Kind::QRope))?;
     let (places, real, zero) = (&e.tokens.places, e.all.slots(), choice.sees == Sees::Pads { zero: true });
@@ -92,15 +88,18 @@ fn masked(e: &Evidence<'_>, choice: &Attend) -> Option<Rows> {
     let mut scores = scores(&q, &k, &e.tokens.batch(), &slots, &choice.heads, sees);
     // Padding has keys too; where they are not known, so are their scores.
     let (width, t) = (scores.width, slots.len());
+    let mut unknown = vec![false; scores.values.len()];
     for (r, &(batch, _)) in places.iter().enumerate() {
         for column in 0..width {
             let key = column % t;
-            if pad(batch, key) && (zero || slots.at(batch, key).is_none()) && sees(r, batch, key) {
-                scores.values[r * width + column] = if zero { 0.0 } else { ANY };
+            let unrecorded = slots.at(batch, key).is_none();
+            if pad(batch, key) && (zero || unrecorded) && sees(r, batch, key) {
+                scores.values[r * width + column] = 0.0;
+                unknown[r * width + column] = !zero;
             }
         }
     }
-    Some(scores)
+    Some(Expected::but_for(scores, unknown))
 }
 
 /// Softmax; with leaks, barred entries count e^0 in its sum and are gone behind it.
@@ -178,7 +177,7 @@ fn scale(e: &Evidence<'_>, choice: &Attend) -> Result<Vec<Turned<Attend>>> {
     let with = |scale: f64| Attend { heads: Heads { scale, ..choice.heads.clone() }, ..choice.clone() };
     let found = match e.site.kind {
         Kind::Scores => masked(e, choice).and_then(|scores| solve::ratio(e, &scores, right)),
-        _ => solve::scale(e, right, &|scale| compute(e, &with(scale))),
+        _ => solve::scale(e, right, &|scale| compute(e, &with(scale))?.known()),
     };
     let Some(c) = found.filter(|c| !c.allows(right) && c.value > 0.0) else { return Ok(vec![]) };
     let config = e.config();

@@ -1,16 +1,16 @@
 //! What can be solved for in an attention: scale, window, head map.
 
 use super::Evidence;
-use super::fit::{ANY, Estimate};
+use super::fit::{Estimate, Expected};
 use crate::oracle::{Heads, Rows, scores};
 use crate::probe::Kind;
 
 /// The scale of scores, from theirs under the scale `right`: each row gives c = ⟨got, p⟩ / ⟨p, p⟩.
-pub(super) fn ratio(e: &Evidence<'_>, theory: &Rows, right: f64) -> Option<Estimate> {
-    Estimate::of((0..theory.len()).map(|r| {
+pub(super) fn ratio(e: &Evidence<'_>, theory: &Expected, right: f64) -> Option<Estimate> {
+    Estimate::of((0..theory.rows.len()).map(|r| {
         let (mut product, mut square, mut n) = (0.0, 0.0, 0usize);
-        for (&got, &p) in e.got.row(r).iter().zip(theory.row(r)) {
-            if got.is_finite() && p.is_finite() && p != ANY {
+        for (j, (&got, &p)) in e.got.row(r).iter().zip(theory.rows.row(r)).enumerate() {
+            if got.is_finite() && p.is_finite() && theory.knows(r, j) {
                 product += got * p;
                 square += p * p;
                 n += 1;

@@ -2,6 +2,7 @@
 
 use candle_core::DType;
 
+use super::fit::Expected;
 use super::search::{Turned, Twist, search};
 use super::{Diagnosis, Evidence, round};
 use crate::Result;
@@ -38,13 +39,14 @@ pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     search(e, &Gated { swapped: false, low: None }, run, &TWISTS)
 }
 
-fn run(e: &Evidence<'_>, choice: &Gated) -> Result<Rows> {
+fn run(e: &Evidence<'_>, choice: &Gated) -> Result<Option<Expected>> {
     let Some([gate, up]) = e.inputs().and_then(|inputs| <[Rows; 2]>::try_from(inputs).ok()) else {
-        return Ok(Rows::new(1, vec![]));
+        return Ok(None);
     };
     let (gate, up) = if choice.swapped { (up, gate) } else { (gate, up) };
-    let Some(low) = choice.low else { return Ok(gated(&gate, &up, silu)) };
-    Ok(Rows::from_fn(gate.len(), gate.width, |r, j| low.gated(gate.row(r)[j], up.row(r)[j])))
+    let Some(low) = choice.low else { return Ok(Some(gated(&gate, &up, silu).into())) };
+    let rows = Rows::from_fn(gate.len(), gate.width, |r, j| low.gated(gate.row(r)[j], up.row(r)[j]));
+    Ok(Some(rows.into()))
 }
 
 impl Low {

@@ -18,32 +18,66 @@ pub struct Fit {
 /// Of 100 entries as many may be rounded the other way: a tie is rare.
 const FLIPS: usize = 2;
 
-/// Compares what the tensor would be with what the port computed. A theory of rounding says the
-/// dtype that it rounds to: there a tie may fall either way.
-pub fn fit(e: &Evidence<'_>, theory: &Rows, coarse: Option<DType>) -> Fit {
-    distance(e, theory, &e.got, coarse)
+/// What a tensor would be under a theory.
+pub struct Expected {
+    /// Its rows.
+    pub rows: Rows,
+    /// The entries that the theory cannot know: scores of padded keys that nobody recorded. They are finite and
+    /// not 0, which would be a number that somebody put there.
+    unknown: Option<Vec<bool>>,
 }
 
-/// What a theory says of an entry that it cannot know, a padded key's: a finite number, and not 0, which would be one that
-/// somebody put there.
-pub const ANY: f64 = f64::MAX;
+impl From<Rows> for Expected {
+    /// All of it is known.
+    fn from(rows: Rows) -> Self {
+        Self { rows, unknown: None }
+    }
+}
+
+impl Expected {
+    /// But for these entries, one for each of the rows' values.
+    pub fn but_for(rows: Rows, unknown: Vec<bool>) -> Self {
+        Self { rows, unknown: unknown.contains(&true).then_some(unknown) }
+    }
+
+    /// The rows, if all of them are known.
+    pub fn known(self) -> Option<Rows> {
+        self.unknown.is_none().then_some(self.rows)
+    }
+
+    /// Is the entry at column `j` of row `r` known?
+    pub fn knows(&self, r: usize, j: usize) -> bool {
+        self.unknown.as_ref().is_none_or(|unknown| !unknown[r * self.rows.width + j])
+    }
+}
+
+/// Compares what the tensor would be with what the port computed. A theory of rounding says the
+/// dtype that it rounds to: there a tie may fall either way. A theory that cannot be computed fits nothing.
+pub fn fit(e: &Evidence<'_>, theory: Option<&Expected>, coarse: Option<DType>) -> Fit {
+    theory.map_or(Fit { residual: f64::INFINITY, flips: 0 }, |theory| distance(e, theory, &e.got, coarse))
+}
 
 /// As [`fit`], of any rows at the site.
-pub fn distance(e: &Evidence<'_>, theory: &Rows, rows: &Rows, coarse: Option<DType>) -> Fit {
-    let mut fit = Fit { residual: 0.0, flips: 0 };
+pub fn distance(e: &Evidence<'_>, expected: &Expected, rows: &Rows, coarse: Option<DType>) -> Fit {
+    let (mut fit, theory) = (Fit { residual: 0.0, flips: 0 }, &expected.rows);
     if theory.width != rows.width || theory.len() != rows.len() {
         return Fit { residual: f64::INFINITY, flips: 0 };
     }
     for r in 0..theory.len() {
-        let known: Vec<f64> = theory.row(r).iter().copied().filter(|&v| v != ANY).collect();
+        let entries = theory.row(r).iter().enumerate();
+        let known: Vec<f64> = entries.filter(|&(j, _)| expected.knows(r, j)).map(|(_, &v)| v).collect();
         let budget = e.budget(r, &known);
         let scale = Scale::of(known.iter().copied()).max;
         let (mut squares, mut finite) = (0.0, 0usize);
-        for (&got, &want) in rows.row(r).iter().zip(theory.row(r)) {
-            if got == want
-                || (got.is_nan() && want.is_nan())
-                || (want == ANY && got.is_finite() && got != 0.0)
-            {
+        for (j, (&got, &want)) in rows.row(r).iter().zip(theory.row(r)).enumerate() {
+            if !expected.knows(r, j) {
+                if !got.is_finite() || got == 0.0 {
+                    return Fit { residual: f64::INFINITY, flips: 0 };
+                }
+                finite += 1;
+                continue;
+            }
+            if got == want || (got.is_nan() && want.is_nan()) {
                 finite += 1;
                 continue;
             }

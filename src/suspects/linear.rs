@@ -2,6 +2,7 @@
 
 use candle_core::DType;
 
+use super::fit::Expected;
 use super::linear_choice::{Linear, Low};
 use super::search::{Turned, Twist, search};
 use super::{Diagnosis, Evidence, rows_elsewhere};
@@ -32,12 +33,12 @@ fn input(e: &Evidence<'_>) -> Option<Rows> {
     e.inputs()?.pop()
 }
 
-fn run(e: &Evidence<'_>, choice: &Linear) -> Result<Rows> {
-    let Some(x) = input(e) else { return Ok(Rows::new(1, vec![])) };
+fn run(e: &Evidence<'_>, choice: &Linear) -> Result<Option<Expected>> {
+    let Some(x) = input(e) else { return Ok(None) };
     let y = match (&choice.columns, choice.low) {
         (Some(columns), _) => match rows_elsewhere::among(e) {
             Some(all) => all.columns(columns.len(), |j| columns[j]),
-            None => return Ok(Rows::new(1, vec![])),
+            None => return Ok(None),
         },
         (None, None) => linear(&x, &choice.weight)?,
         (None, Some(low)) => {
@@ -45,8 +46,8 @@ fn run(e: &Evidence<'_>, choice: &Linear) -> Result<Rows> {
             linear(&x, &choice.weight.map(|v| low.round(v))?)?
         }
     };
-    let Some(bias) = &choice.bias else { return Ok(y) };
-    Ok(Rows::from_fn(y.len(), y.width, |r, j| y.row(r)[j] + bias[j]))
+    let Some(bias) = &choice.bias else { return Ok(Some(y.into())) };
+    Ok(Some(Rows::from_fn(y.len(), y.width, |r, j| y.row(r)[j] + bias[j]).into()))
 }
 
 fn zeros(e: &Evidence<'_>, choice: &Linear) -> Result<Vec<Turned<Linear>>> {
@@ -90,9 +91,9 @@ fn bias(e: &Evidence<'_>, choice: &Linear) -> Result<Vec<Turned<Linear>>> {
     if e.got.len() < 3 || e.site.kind == Kind::Logits {
         return Ok(vec![]);
     }
-    let right = run(e, choice)?;
+    let Some(right) = run(e, choice)? else { return Ok(vec![]) };
     let mean = |j: usize| {
-        let differences = (0..e.got.len()).map(|r| e.got.row(r)[j] - right.row(r)[j]);
+        let differences = (0..e.got.len()).map(|r| e.got.row(r)[j] - right.rows.row(r)[j]);
         differences.sum::<f64>() / e.got.len() as f64
     };
     let bias = (0..e.got.width).map(mean).collect();

@@ -30,7 +30,7 @@ pub mod tokens;
 
 pub use diagnosis::{Diagnosis, Named, RunnerUp};
 pub use evidence::{Evidence, Stored, key_in, round};
-pub use fit::{Estimate, Fit, fit};
+pub use fit::{Estimate, Expected, Fit, fit};
 pub use search::{Theory, decide};
 pub use soft::HalfSoftmax;
 

@@ -2,7 +2,7 @@
 
 use candle_core::DType;
 
-use super::fit::Estimate;
+use super::fit::{Estimate, Expected};
 use super::search::{Turned, Twist, search};
 use super::{Diagnosis, Evidence};
 use crate::Result;
@@ -54,15 +54,16 @@ pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     search(e, &honest, run, &TWISTS)
 }
 
-fn run(e: &Evidence<'_>, norm: &Norm) -> Result<Rows> {
-    let Some(x) = input(e) else { return Ok(Rows::new(1, vec![])) };
-    Ok(match (norm.low, norm.eps) {
+fn run(e: &Evidence<'_>, norm: &Norm) -> Result<Option<Expected>> {
+    let Some(x) = input(e) else { return Ok(None) };
+    let rows = match (norm.low, norm.eps) {
         (None, Eps::Inside(eps)) => rms_norm(&x, &norm.weight, eps),
         (None, Eps::Outside(eps)) => Rows::from_fn(x.len(), x.width, |r, j| {
             x.row(r)[j] / (mean_square(x.row(r)).sqrt() + eps) * norm.weight[j]
         }),
         (Some(low), Eps::Inside(eps) | Eps::Outside(eps)) => low.norm(&x, &norm.weight, eps),
-    })
+    };
+    Ok(Some(rows.into()))
 }
 
 fn input(e: &Evidence<'_>) -> Option<Rows> {

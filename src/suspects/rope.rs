@@ -2,6 +2,7 @@
 
 use candle_core::DType;
 
+use super::fit::Expected;
 use super::rope_solve::{self as solve, Measured};
 use super::search::{Turned, Twist, search};
 use super::{Diagnosis, Evidence};
@@ -55,12 +56,13 @@ pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     search(e, &honest, run, &TWISTS)
 }
 
-fn run(e: &Evidence<'_>, rope: &Rope) -> Result<Rows> {
-    let Some(x) = input(e) else { return Ok(Rows::new(1, vec![])) };
-    Ok(rotate(&x, &rope.pairs, |r, i| match rope.tables {
+fn run(e: &Evidence<'_>, rope: &Rope) -> Result<Option<Expected>> {
+    let Some(x) = input(e) else { return Ok(None) };
+    let rows = rotate(&x, &rope.pairs, |r, i| match rope.tables {
         None => (rope.positions[r] * rope.frequencies[i]).sin_cos(),
         Some(tables) => tables.sin_cos(rope.positions[r], rope.frequencies[i]),
-    }))
+    });
+    Ok(Some(rows.into()))
 }
 
 fn input(e: &Evidence<'_>) -> Option<Rows> {

@@ -2,10 +2,9 @@
 
 use candle_core::DType;
 
-use super::fit::{Fit, distance, fit};
+use super::fit::{Expected, Fit, distance, fit};
 use super::{Diagnosis, Evidence, Named, RunnerUp};
 use crate::Result;
-use crate::oracle::Rows;
 
 /// A mistake in an operation whose every choice stands in `K`.
 pub struct Twist<K: 'static> {
@@ -77,13 +76,13 @@ const HONEST: f64 = 0.5;
 pub fn search<K: Clone>(
     e: &Evidence<'_>,
     honest: &K,
-    run: fn(&Evidence<'_>, &K) -> Result<Rows>,
+    run: fn(&Evidence<'_>, &K) -> Result<Option<Expected>>,
     twists: &[Twist<K>],
 ) -> Result<Diagnosis> {
-    let right = run(e, honest)?;
+    let Some(right) = run(e, honest)? else { return Ok(Diagnosis::default()) };
     // Where the oracle does not give what was wanted, the weights or the prefill are wrong already;
     // where it gives what the port gave, the operation is right.
-    if distance(e, &right, &e.want, None).residual > 1.0 || fit(e, &right, None).residual <= 1.0 {
+    if distance(e, &right, &e.want, None).residual > 1.0 || fit(e, Some(&right), None).residual <= 1.0 {
         return Ok(Diagnosis::default());
     }
     let mut order: Vec<&Twist<K>> = twists.iter().collect();
@@ -91,7 +90,7 @@ pub fn search<K: Clone>(
     let mut theories = Vec::new();
     for twist in &order {
         for turned in (twist.turn)(e, honest)? {
-            let fit = fit(e, &run(e, &turned.knobs)?, turned.coarse);
+            let fit = fit(e, run(e, &turned.knobs)?.as_ref(), turned.coarse);
             theories.push(Theory { parts: vec![part(twist, turned)], fit });
         }
     }
@@ -106,7 +105,7 @@ pub fn search<K: Clone>(
 fn pairs<K: Clone>(
     e: &Evidence<'_>,
     honest: &K,
-    run: fn(&Evidence<'_>, &K) -> Result<Rows>,
+    run: fn(&Evidence<'_>, &K) -> Result<Option<Expected>>,
     twists: &[Twist<K>],
 ) -> Result<Vec<Theory>> {
     let mut theories = Vec::new();
@@ -114,7 +113,7 @@ fn pairs<K: Clone>(
         for one in (first.turn)(e, honest)? {
             for second in twists[n + 1..].iter().filter(|twist| twist.pairs) {
                 for two in (second.turn)(e, &one.knobs)? {
-                    let fit = fit(e, &run(e, &two.knobs)?, two.coarse.or(one.coarse));
+                    let fit = fit(e, run(e, &two.knobs)?.as_ref(), two.coarse.or(one.coarse));
                     let name = one.mistake.unwrap_or(first.mistake);
                     let parts = vec![(name, one.says.clone(), one.fix.clone()), part(second, two)];
                     theories.push(Theory { parts, fit });
