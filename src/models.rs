@@ -100,9 +100,10 @@ fn in_repository(path: &str) -> Result<PathBuf> {
 /// # Errors
 /// Neither, or a folder without cases.
 pub fn references(name: &str) -> Result<Fixture> {
-    match Path::new(name).is_dir() && !NAMES.contains(&name) {
-        true => Fixture::open(Source::Folder(name.into())),
-        false => fixture(name),
+    if Path::new(name).is_dir() && !NAMES.contains(&name) {
+        Fixture::open(Source::Folder(name.into()))
+    } else {
+        fixture(name)
     }
 }
 

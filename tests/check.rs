@@ -138,10 +138,13 @@ fn nothing_handed_over_is_red() {
 fn axes_that_were_not_told_are_recognised_by_their_shape() {
     let (llama, case) = (candle_llama(), reference("tiny-llama/short"));
     let checked = Check::against(&case).run(|probe| {
-        let mut tap = |name: &str, tensor: Tensor| match name.ends_with("q_rope") {
-            // [b, heads, s, d] → [b, s, heads, d] and back
-            true => probe.tap(name, tensor.transpose(1, 2)?.contiguous()?)?.transpose(1, 2)?.contiguous(),
-            false => Ok(probe.tap(name, tensor)?),
+        let mut tap = |name: &str, tensor: Tensor| {
+            if name.ends_with("q_rope") {
+                // [b, heads, s, d] → [b, s, heads, d] and back
+                probe.tap(name, tensor.transpose(1, 2)?.contiguous()?)?.transpose(1, 2)?.contiguous()
+            } else {
+                Ok(probe.tap(name, tensor)?)
+            }
         };
         forward(&llama, &case, &mut tap)
     });

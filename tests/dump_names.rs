@@ -92,9 +92,10 @@ fn as_ggml(site: &str, tensor: &Tensor, reversed: bool) -> Tensor {
     let turned = heads || site.ends_with("q_proj") || site.ends_with("k_proj");
     let width = tensor.dims().last().copied().unwrap();
     let pairs: Vec<u32> = (0..width as u32).map(|j| j / 32 * 32 + j % 2 * 16 + j % 32 / 2).collect();
-    let tensor = match turned {
-        true => tensor.index_select(&Tensor::new(pairs, &Device::Cpu).unwrap(), tensor.rank() - 1).unwrap(),
-        false => tensor,
+    let tensor = if turned {
+        tensor.index_select(&Tensor::new(pairs, &Device::Cpu).unwrap(), tensor.rank() - 1).unwrap()
+    } else {
+        tensor
     };
     let mut dims = [vec![1; 4 - tensor.rank()], tensor.dims().to_vec()].concat();
     if reversed {

@@ -47,10 +47,7 @@ impl Members {
     /// In words: it is not a zip file, or has a name twice.
     pub(super) fn open(bytes: Bytes) -> Result<Self, String> {
         let zip = ZipArchive::new(Cursor::new(Shared(Arc::new(bytes)))).map_err(|e| e.to_string())?;
-        match zip.has_duplicate_names() {
-            true => Err("a name is there twice".into()),
-            false => Ok(Self { zip }),
-        }
+        if zip.has_duplicate_names() { Err("a name is there twice".into()) } else { Ok(Self { zip }) }
     }
 
     /// Every member. What each claims to hold can be true.
@@ -101,9 +98,10 @@ impl Members {
         let mut bytes = Vec::new();
         // Memory grows with what comes, and stops one byte behind what is claimed.
         member.take(claimed.saturating_add(1)).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
-        match bytes.len() as u64 == claimed {
-            true => Ok(bytes),
-            false => Err("a member holds more or fewer bytes than it claims".into()),
+        if bytes.len() as u64 == claimed {
+            Ok(bytes)
+        } else {
+            Err("a member holds more or fewer bytes than it claims".into())
         }
     }
 }

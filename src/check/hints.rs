@@ -38,7 +38,12 @@ pub(super) fn of(judging: &Judging<'_>, outcomes: &[Outcome], unnamed: bool) -> 
                     side_by_side.push(site.kind);
                 }
             }
-            _ => {}
+            Verdict::Pass(_)
+            | Verdict::TooWide { .. }
+            | Verdict::Incomparable
+            | Verdict::NeverReached
+            | Verdict::Unclaimed
+            | Verdict::Broken(_) => {}
         }
     }
     let mut hints: Vec<String> = hints.into_values().collect();

@@ -64,9 +64,10 @@ impl Expectations {
                 self.notes.push(format!("{}: about nothing that was judged", expectation.origin));
             } else if about.iter().all(|finding| finding.status() == Status::Passed) {
                 let stale = expectation.stale();
-                match self.partial {
-                    true => self.notes.push(format!("{stale} in the part that was judged")),
-                    false => self.stale.push(stale),
+                if self.partial {
+                    self.notes.push(format!("{stale} in the part that was judged"))
+                } else {
+                    self.stale.push(stale)
                 }
             }
             let failed = about.into_iter().filter(|finding| finding.status() == Status::Failed);

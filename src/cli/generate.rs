@@ -116,14 +116,13 @@ impl Generate {
         drop(progress);
         let request = Request { prompt, sampling, stops, max_tokens: self.max_tokens };
         let speech = Speech::begin(&llama, &model.tokenizer, request)?;
-        let spoken = match self.json {
-            true => token_lines::write(speech, &model.tokenizer, self.top_logprobs, out)?,
-            false => {
-                out.text(if self.chat { "" } else { self.prompt.as_str() })?;
-                let spoken = speech.write(out)?;
-                out.line("")?;
-                spoken
-            }
+        let spoken = if self.json {
+            token_lines::write(speech, &model.tokenizer, self.top_logprobs, out)?
+        } else {
+            out.text(if self.chat { "" } else { self.prompt.as_str() })?;
+            let spoken = speech.write(out)?;
+            out.line("")?;
+            spoken
         };
         say(&format!(
             "prompt of {} in {:.2} s; {}",

@@ -119,9 +119,10 @@ impl Reports {
                 Form::Html => html::page(run)?,
                 Form::Junit => junit::document(report)?,
             };
-            match file.as_os_str() == OsStr::new("-") {
-                true => Out::plain().line(text.trim_end())?,
-                false => files::write(file, text.as_bytes()).map_err(|error| unwritable(file, &error))?,
+            if file.as_os_str() == OsStr::new("-") {
+                Out::plain().line(text.trim_end())?
+            } else {
+                files::write(file, text.as_bytes()).map_err(|error| unwritable(file, &error))?
             }
         }
         Ok(())

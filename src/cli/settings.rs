@@ -101,10 +101,7 @@ impl Settings {
 
 /// The name of a model, or a path that is meant from where the file lies.
 fn beside(folder: &Path, value: String) -> String {
-    match models::NAMES.contains(&value.as_str()) {
-        true => value,
-        false => folder.join(value).display().to_string(),
-    }
+    if models::NAMES.contains(&value.as_str()) { value } else { folder.join(value).display().to_string() }
 }
 
 /// The folder of a captured case beside the file, or the name of one of the model's own.

@@ -98,12 +98,10 @@ impl Iterator for Speech<'_> {
 /// What `run all` ends with, once all is well: the model says something.
 pub fn sample(model: &Model, llama: &Llama, out: &mut Out) -> Result<()> {
     // A vocabulary this small is that of our tiny models, which have read one book.
-    let (prompt, sampling) = match llama.config.vocab_size < 1024 {
-        true => (
-            "And the king said unto",
-            Sampling { temperature: 0.65, top_p: Some(0.9), ..Sampling::default() },
-        ),
-        false => ("The capital of France is", Sampling::default()),
+    let (prompt, sampling) = if llama.config.vocab_size < 1024 {
+        ("And the king said unto", Sampling { temperature: 0.65, top_p: Some(0.9), ..Sampling::default() })
+    } else {
+        ("The capital of France is", Sampling::default())
     };
     let ids = model.tokenizer.encode(prompt, true)?;
     let request = Request { prompt: ids, sampling, stops: Stops::new(vec![])?, max_tokens: 58 };

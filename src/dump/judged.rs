@@ -93,9 +93,12 @@ impl Recording {
     /// How much of a model of `layers` layers it holds.
     pub fn coverage(&self, layers: usize) -> Coverage {
         let shown = |kind: &&Kind| !self.hides().contains(kind);
-        let sites = Kind::ALL.iter().filter(shown).flat_map(|&kind| match kind.in_layer() {
-            true => (0..layers).map(|n| Site::layer(n, kind)).collect(),
-            false => vec![Site::model(kind)],
+        let sites = Kind::ALL.iter().filter(shown).flat_map(|&kind| {
+            if kind.in_layer() {
+                (0..layers).map(|n| Site::layer(n, kind)).collect()
+            } else {
+                vec![Site::model(kind)]
+            }
         });
         let all: BTreeSet<Site> = sites.collect();
         let held: BTreeSet<Site> = self.sites().collect();
@@ -222,6 +225,8 @@ impl Recording {
 fn why_skipped(checkpoint: &Checkpoint) -> String {
     match checkpoint.how {
         How::Tokens(..) | How::Sites(..) => "none of its sites was recorded, or could be judged".into(),
-        _ => "not seen in a dump, which is one pass".into(),
+        How::Weights | How::Laws(_) | How::Sampling | How::Greedy(_) => {
+            "not seen in a dump, which is one pass".into()
+        }
     }
 }

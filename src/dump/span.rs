@@ -81,9 +81,10 @@ fn under(
             |input: &Site| other.get(input).or_else(|| replay.values.get(input).map(|value| &value.placed));
         let Some(inputs) = sites.iter().map(at).collect::<Option<Vec<_>>>() else { return Ok(None) };
         // Only the last is narrowed: its rows are not looked at by each other.
-        let cut: Vec<Placed> = match site == e.site && inputs.len() == 1 {
-            true => inputs.iter().map(|placed| placed.only(&e.tokens.places)).collect(),
-            false => inputs.into_iter().cloned().collect(),
+        let cut: Vec<Placed> = if site == e.site && inputs.len() == 1 {
+            inputs.iter().map(|placed| placed.only(&e.tokens.places)).collect()
+        } else {
+            inputs.into_iter().cloned().collect()
         };
         let Some(placed) = machine.compute(site, &cut.iter().collect::<Vec<_>>())? else { return Ok(None) };
         other.insert(site, placed);

@@ -29,10 +29,7 @@ impl Theory {
             let counts = |&other: &usize| !rotated || positions[other] <= positions[r];
             (0..places.len()).filter(counts).map(|other| measured[other]).fold(NONE, Noise::or_larger)
         };
-        let noise = match rotated {
-            true => (0..places.len()).map(most).collect(),
-            false => vec![most(0); places.len()],
-        };
+        let noise = if rotated { (0..places.len()).map(most).collect() } else { vec![most(0); places.len()] };
         Self { placed: value.placed.clone(), noise }
     }
 }

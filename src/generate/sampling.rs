@@ -51,9 +51,12 @@ impl Sampling {
     /// # Errors
     /// That name the setting and the values it takes.
     pub fn validate(&self) -> Result<()> {
-        let demand = |holds: bool, name: &str, value: String, hint: &str| match holds {
-            true => Ok(()),
-            false => Err(Error::input(format!("{name} {value} cannot be sampled with"), hint)),
+        let demand = |holds: bool, name: &str, value: String, hint: &str| {
+            if holds {
+                Ok(())
+            } else {
+                Err(Error::input(format!("{name} {value} cannot be sampled with"), hint))
+            }
         };
         let (t, penalty) = (self.temperature, self.repetition_penalty);
         let shown = |p: Option<f64>| p.map(|p| p.to_string()).unwrap_or_default();
@@ -171,10 +174,8 @@ impl Sampler {
     /// As [`Sampler::sample`], with what it was drawn from.
     pub(super) fn draw(&mut self, logits: &[f32], context: &[u32]) -> Result<Draw> {
         let scores = self.sampling.scores(logits, context)?;
-        let token = match self.sampling.temperature == 0.0 {
-            true => argmax(&scores),
-            false => self.pick(&softmax(&scores)),
-        };
+        let token =
+            if self.sampling.temperature == 0.0 { argmax(&scores) } else { self.pick(&softmax(&scores)) };
         Ok(Draw { token: token as u32, scores })
     }
 

@@ -28,11 +28,10 @@ pub(super) fn judge(config: &Config, weights: &Weights, facts: &Facts) -> Result
             }
             Some(_) => {
                 let sha256 = sha256_of(&weights.canonical(name)?)?;
-                match sha256 == fact.sha256 {
-                    true => Verdict::Pass(0.0),
-                    false => {
-                        Verdict::Broken(format!("SHA-256 {sha256:.12}…, PyTorch reads {:.12}…", fact.sha256))
-                    }
+                if sha256 == fact.sha256 {
+                    Verdict::Pass(0.0)
+                } else {
+                    Verdict::Broken(format!("SHA-256 {sha256:.12}…, PyTorch reads {:.12}…", fact.sha256))
                 }
             }
         };

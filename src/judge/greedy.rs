@@ -116,9 +116,10 @@ fn follow(
             // The reference has no more tokens: it was cut off, or its last one ends the text.
             let ended = stream.finish() == Some(Finish::EndOfSequence);
             let last = prompt.tokens.last().is_some_and(|last| ends.theirs.contains(last));
-            return Ok(match last && !ended {
-                true => Course::Ends("goes on after the token that ends the text".into()),
-                false => Course::Same,
+            return Ok(if last && !ended {
+                Course::Ends("goes on after the token that ends the text".into())
+            } else {
+                Course::Same
             });
         }
     }

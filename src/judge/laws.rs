@@ -198,9 +198,10 @@ pub(super) fn a_b_a(port: &mut dyn Port, whole: &Sequence<'_>) -> Result<Finding
     };
     let mut finding = law("A, B, A", whole.name, &port.traits(), verdict);
     if matches!(finding.verdict, Verdict::Broken(_)) {
-        finding.explained = Some(match left_over::seen(port, &whole.input, &other) {
-            true => suspects::decoding::sees_the_past(),
-            false => Default::default(),
+        finding.explained = Some(if left_over::seen(port, &whole.input, &other) {
+            suspects::decoding::sees_the_past()
+        } else {
+            Default::default()
         });
     }
     Ok(finding)

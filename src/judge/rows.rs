@@ -71,9 +71,10 @@ pub(crate) fn hold(
     }
     let mut difference = compare(got, shape, &rows, columns)?;
     let shares = Some(std::mem::take(&mut difference.shares));
-    let verdict = match difference.agrees() {
-        true => Verdict::Pass(difference.ratio),
-        false => Verdict::Differs(difference.into()),
+    let verdict = if difference.agrees() {
+        Verdict::Pass(difference.ratio)
+    } else {
+        Verdict::Differs(difference.into())
     };
     Ok(Said { verdict, incomparable: too_wide, shares })
 }

@@ -148,11 +148,12 @@ pub(super) fn as_likely(counts: &[usize], probabilities: &[f64]) -> Verdict {
     let freedom = (cells.len() - 1) as f64;
     let budget = 6.0 * (2.0 * freedom).sqrt();
     let excess = (statistic - freedom).max(0.0);
-    match excess <= budget {
-        true => Verdict::Pass(excess / budget),
-        false => Verdict::Broken(format!(
+    if excess <= budget {
+        Verdict::Pass(excess / budget)
+    } else {
+        Verdict::Broken(format!(
             "chi-squared of {draws} draws is {statistic:.1}, at most {:.1} expected",
             freedom + budget
-        )),
+        ))
     }
 }

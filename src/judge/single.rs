@@ -31,9 +31,10 @@ fn shown_inputs(site: Site, traits: &Traits) -> BTreeSet<Site> {
     let mut shown = BTreeSet::new();
     let mut open = site.inputs(traits.layers);
     while let Some(input) = open.pop() {
-        match traits.shows(input.kind) {
-            true => drop(shown.insert(input)),
-            false => open.extend(input.inputs(traits.layers)),
+        if traits.shows(input.kind) {
+            shown.insert(input);
+        } else {
+            open.extend(input.inputs(traits.layers));
         }
     }
     shown

@@ -65,7 +65,13 @@ impl Verdict {
         match self {
             Verdict::Pass(_) => Status::Passed,
             Verdict::Incomparable => Status::NotJudged,
-            _ => Status::Failed,
+            Verdict::Differs(_)
+            | Verdict::Shape { .. }
+            | Verdict::LowerPrecision { .. }
+            | Verdict::TooWide { .. }
+            | Verdict::NeverReached
+            | Verdict::Unclaimed
+            | Verdict::Broken(_) => Status::Failed,
         }
     }
 }

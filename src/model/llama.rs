@@ -61,9 +61,10 @@ impl Llama {
         let loader = Loader { weights, device, dtype, matmul: path.matmul };
         let (vocab, hidden) = (config.vocab_size, config.hidden_size);
         let embedding = loader.tensor("model.embed_tokens.weight", &[vocab, hidden])?;
-        let lm_head = match config.tie_word_embeddings {
-            true => loader.tied("model.embed_tokens.weight", &embedding)?,
-            false => loader.linear("lm_head.weight", vocab, hidden)?,
+        let lm_head = if config.tie_word_embeddings {
+            loader.tied("model.embed_tokens.weight", &embedding)?
+        } else {
+            loader.linear("lm_head.weight", vocab, hidden)?
         };
         let block = |layer| Block::load(&loader, &format!("model.layers.{layer}"), &config, path.attention);
         let layers = (0..config.num_hidden_layers).map(block).collect::<Result<Vec<_>>>()?;

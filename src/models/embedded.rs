@@ -52,10 +52,10 @@ mod tests {
         for entry in std::fs::read_dir(folder).unwrap() {
             let entry = entry.unwrap();
             let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
-            match entry.path().is_dir() {
-                true if path == "gguf" => {}
-                true => below(&entry.path(), &format!("{path}/"), found),
-                false => _ = found.insert(path),
+            if !entry.path().is_dir() {
+                found.insert(path);
+            } else if path != "gguf" {
+                below(&entry.path(), &format!("{path}/"), found);
             }
         }
     }

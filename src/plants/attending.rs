@@ -152,10 +152,8 @@ impl<A: Attend> Attending<A> {
         let keys = self.read(&self.cached[layer].keys)?; // [b, heads, t, head_dim]
         let scores = (q.matmul(&keys.t()?)? * self.scale)?; // [b, heads, s, t]
         let view = self.view();
-        let bar = self.per_entry(|b, i, j| match self.attend.visible(&view, b, i, j) {
-            true => 0.0,
-            false => f32::NEG_INFINITY,
-        });
+        let bar = self
+            .per_entry(|b, i, j| if self.attend.visible(&view, b, i, j) { 0.0 } else { f32::NEG_INFINITY });
         Ok(scores.broadcast_add(&bar?.to_dtype(scores.dtype())?)?)
     }
 

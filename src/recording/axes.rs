@@ -75,12 +75,11 @@ impl Axes {
         heads: Option<usize>,
     ) -> Option<Tensor> {
         let (split, mut axes) = (self.split(dims, kind, heads)?, self.letters(kind));
-        let with_batch = match axes.contains(&'b') {
-            true => split,
-            false => {
-                axes.insert(0, 'b');
-                [vec![1], split].concat()
-            }
+        let with_batch = if axes.contains(&'b') {
+            split
+        } else {
+            axes.insert(0, 'b');
+            [vec![1], split].concat()
         };
         let there = order(&axes, canonical(kind, &axes))?;
         let shape: Vec<usize> = there.iter().map(|&axis| with_batch[axis]).collect();

@@ -93,10 +93,7 @@ fn name_sites(
             return Err(Error::input(format!("{}: {what}", arrays.origin()), hint));
         }
     }
-    match sites.is_empty() {
-        true => Err(arrays.fault("it holds no site")),
-        false => Ok(sites),
-    }
+    if sites.is_empty() { Err(arrays.fault("it holds no site")) } else { Ok(sites) }
 }
 
 fn unknown(arrays: &Arrays, name: &str, known: &BTreeMap<Site, (String, Form)>) -> Error {

@@ -152,9 +152,12 @@ fn has_heads(dims: &[usize], s: usize) -> bool {
 
 /// Every name that is known for a site of layers up to `layers`, to find the one that was meant.
 pub(super) fn spellings(layers: usize) -> Vec<String> {
-    let sites = Kind::ALL.iter().flat_map(|&kind| match kind.in_layer() {
-        true => (0..layers).map(|n| Site::layer(n, kind).to_string()).collect(),
-        false => vec![kind.name().to_owned()],
+    let sites = Kind::ALL.iter().flat_map(|&kind| {
+        if kind.in_layer() {
+            (0..layers).map(|n| Site::layer(n, kind).to_string()).collect()
+        } else {
+            vec![kind.name().to_owned()]
+        }
     });
     let patterns = LAYERED.iter().map(|(pattern, _)| pattern);
     let layered = patterns.flat_map(|p| (0..layers).map(|n| p.replace("{N}", &n.to_string())));

@@ -85,9 +85,10 @@ fn noise(arrays: &Arrays, manifest: &Manifest, arithmetic: Arithmetic) -> Result
 /// The values of the array `name`, which the manifest lists with this type, shape and hash.
 fn listed(arrays: &Arrays, name: &str, dtype: Dtype, shape: &[usize], sha256: &str) -> Result<Vec<f64>> {
     let (values, bytes) = typed(arrays, name, dtype, shape)?;
-    match hex(&bytes) == sha256 {
-        true => Ok(values),
-        false => Err(arrays.fault(format!("{name} is not what the manifest says it is (SHA-256)"))),
+    if hex(&bytes) == sha256 {
+        Ok(values)
+    } else {
+        Err(arrays.fault(format!("{name} is not what the manifest says it is (SHA-256)")))
     }
 }
 

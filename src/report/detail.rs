@@ -68,12 +68,13 @@ fn suspects(outcome: &Outcome, first: &Finding) -> Vec<(&'static str, String)> {
     }
     if let Some(next) = looked.and_then(|d| d.runner_up.as_ref()) {
         let (name, away) = (next.mistake, budgets(next.residual));
-        match named.is_empty() {
-            true => lines.push((
+        if named.is_empty() {
+            lines.push((
                 "suspect",
                 format!("unexplained: no known mistake reproduces it; {name} comes nearest, {away} away"),
-            )),
-            false => lines.push(("next best", format!("{name}, {away} away"))),
+            ))
+        } else {
+            lines.push(("next best", format!("{name}, {away} away")))
         }
     } else if named.is_empty() && looked.is_some() {
         lines.push(("suspect", "unexplained: no known mistake reproduces it".into()));

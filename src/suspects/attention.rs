@@ -48,9 +48,10 @@ fn compute(e: &Evidence<'_>, choice: &Attend) -> Option<Expected> {
             if choice.leaks != Leaks::None {
                 without_pads(e, &mut v, &slots);
             }
-            let probs = match fused(e) {
-                true => probs(e, &masked(e, choice)?.known()?, choice),
-                false => e.fed(e.beside(Kind::Probs))?,
+            let probs = if fused(e) {
+                probs(e, &masked(e, choice)?.known()?, choice)
+            } else {
+                e.fed(e.beside(Kind::Probs))?
             };
             Some(context(&probs, &v, &batch, &slots, &choice.values).into())
         }
@@ -157,9 +158,10 @@ fn head_map(e: &Evidence<'_>, choice: &Attend) -> Result<Vec<Turned<Attend>>> {
     maps.dedup();
     let with = |heads: &Heads, map: &[usize]| Heads { looks_at: map.into(), ..heads.clone() };
     let turned = maps.into_iter().map(|map| {
-        let says = match map == tiled {
-            true => format!("your query head h looks at key head h mod {kv}; it is h / {}", n / kv),
-            false => format!("your query heads look at key heads {map:?}; they should at {grouped:?}"),
+        let says = if map == tiled {
+            format!("your query head h looks at key head h mod {kv}; it is h / {}", n / kv)
+        } else {
+            format!("your query heads look at key heads {map:?}; they should at {grouped:?}")
         };
         let fix = "repeat each key and value head for its whole group, side by side, as `repeat_kv` does";
         let knobs =

@@ -26,10 +26,14 @@ pub fn other_ends(ours: &[u32], theirs: &[u32], last: u32) -> Diagnosis {
 /// in the text already (Keskar et al., 2019): positive logits divided, negative ones multiplied.
 pub fn sampled(logits: &[f32], text: &[u32], got: u32) -> Diagnosis {
     let best = |penalty: f32| {
-        let penalised = |id: usize| match text.contains(&(id as u32)) {
-            true if logits[id] > 0.0 => logits[id] / penalty,
-            true => logits[id] * penalty,
-            false => logits[id],
+        let penalised = |id: usize| {
+            if !text.contains(&(id as u32)) {
+                logits[id]
+            } else if logits[id] > 0.0 {
+                logits[id] / penalty
+            } else {
+                logits[id] * penalty
+            }
         };
         (0..logits.len()).max_by(|&a, &b| penalised(a).total_cmp(&penalised(b))).map(|id| id as u32)
     };

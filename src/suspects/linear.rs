@@ -68,12 +68,13 @@ fn transposed(e: &Evidence<'_>, choice: &Linear) -> Result<Vec<Turned<Linear>>> 
     // The port's own rows are transposed: they may lie in another order than the reference's.
     let columns = e.layout.columns(out);
     let own = choice.weight.in_order(columns.as_deref().map(inverse).as_deref())?;
-    let (own, says) = match out == width {
-        true => (own.transposed()?, "you multiply with W; it is square, and wants Wᵀ".to_owned()),
-        false => (
+    let (own, says) = if out == width {
+        (own.transposed()?, "you multiply with W; it is square, and wants Wᵀ".to_owned())
+    } else {
+        (
             own.read_as_transposed()?,
             format!("you read the numbers of a [{out}, {width}] weight as [{width}, {out}]"),
-        ),
+        )
     };
     let weight = own.in_order(columns.as_deref())?;
     Ok(vec![Turned::new(Linear { weight, ..choice.clone() }, says, fix)])

@@ -86,9 +86,10 @@ impl Low {
         let round = |v: f64| super::round(v, self.dtype);
         let squares = row.iter().map(|&v| round(round(v) * round(v)));
         let n = row.len() as f64;
-        let mean = match self.sums {
-            true => round(squares.fold(0.0, |sum, square| round(sum + square)) / n),
-            false => round(row.iter().map(|&v| round(v) * round(v)).sum::<f64>() / n),
+        let mean = if self.sums {
+            round(squares.fold(0.0, |sum, square| round(sum + square)) / n)
+        } else {
+            round(row.iter().map(|&v| round(v) * round(v)).sum::<f64>() / n)
         };
         round(round(mean + round(eps)).sqrt())
     }

@@ -23,9 +23,10 @@ impl HalfSoftmax {
             run.iter_mut().for_each(|x| *x = round(*x));
             let largest = run.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             run.iter_mut().for_each(|x| *x = round(round(*x - largest).exp()));
-            let sum = match self.terms {
-                true => run.iter().fold(0.0, |sum, x| round(sum + x)),
-                false => round(run.iter().sum::<f64>()),
+            let sum = if self.terms {
+                run.iter().fold(0.0, |sum, x| round(sum + x))
+            } else {
+                round(run.iter().sum::<f64>())
             };
             run.iter_mut().for_each(|x| *x = round(*x / sum));
         }

@@ -89,9 +89,10 @@ fn judged(head: &str, dump: &Path, model: &str, quantized: bool, out: Out<'_>) -
     let (folder, home) = (tempfile::tempdir()?, home());
     let report = folder.path().join("r.json");
     let file = root.join(model);
-    let (model, references) = match file.is_file() {
-        true => (file.display().to_string(), root.join("fixtures/tiny-llama-q8_0").display().to_string()),
-        false => (model.to_owned(), model.to_owned()),
+    let (model, references) = if file.is_file() {
+        (file.display().to_string(), root.join("fixtures/tiny-llama-q8_0").display().to_string())
+    } else {
+        (model.to_owned(), model.to_owned())
     };
     let (dump, to) = (dump.display().to_string(), format!("json={}", report.display()));
     let mut args =

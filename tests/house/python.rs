@@ -60,11 +60,10 @@ fn absolute(module: &str, path: &str) -> String {
     let name = path.trim_start_matches('.');
     let mut package: Vec<&str> = module.split('.').collect();
     package.truncate(package.len().saturating_sub(path.len() - name.len()));
-    match path.starts_with('.') {
-        true => {
-            package.into_iter().chain([name]).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".")
-        }
-        false => name.to_owned(),
+    if path.starts_with('.') {
+        package.into_iter().chain([name]).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".")
+    } else {
+        name.to_owned()
     }
 }
 

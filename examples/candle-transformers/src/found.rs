@@ -202,10 +202,7 @@ fn scratch(name: &str) -> PathBuf {
 fn same(a: &[f32], b: &[f32]) -> String {
     let apart = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
     let largest = a.iter().fold(0f32, |largest, v| largest.max(v.abs()));
-    match a == b {
-        true => "the same bit for bit".into(),
-        false => format!("differ by up to {apart:.3} (largest {largest:.3})"),
-    }
+    if a == b { "the same bit for bit".into() } else { format!("differ by up to {apart:.3} (largest {largest:.3})") }
 }
 
 /// What became of it: `fine`, an error, a panic.

@@ -90,11 +90,14 @@ pub fn head(run: &Run<'_>) -> Head {
     if count(Status::NotJudged) > 0 || passed + count(Status::Expected) == 0 {
         return plain("void", "Not everything could be judged".into(), said);
     }
-    let title = match total == checkpoints::ALL.len() && passed == total {
-        true => format!("All {total} checkpoints pass"),
-        false if total == 1 => "The one checkpoint that was run passes".into(),
-        false if passed == total => format!("The {total} checkpoints that were run pass"),
-        false => "Nothing is wrong that was not expected to be".into(),
+    let title = if total == checkpoints::ALL.len() && passed == total {
+        format!("All {total} checkpoints pass")
+    } else if total == 1 {
+        "The one checkpoint that was run passes".into()
+    } else if passed == total {
+        format!("The {total} checkpoints that were run pass")
+    } else {
+        "Nothing is wrong that was not expected to be".into()
     };
     plain("pass", title, nearest(run.outcomes).unwrap_or(said))
 }
