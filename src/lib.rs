@@ -60,9 +60,11 @@
 //! # The map
 //!
 //! ```text
+//! files ─► arrays                            regular files only; npy, npz and safetensors, read and written
 //! weights, tokenizer ─► models ─┐            a name → weights, tokenizer, references
 //! model ─► generate             ├─► judge ─► report
 //! reference ─► checkpoints ─────┘            drives a port through a checkpoint → verdicts → text
+//! recording ─► judge, check, dump            the tensors of one pass by site, from a file or from memory
 //! dump ─► report                             a pass that any port recorded: truth, and replay
 //! probe, compare                             the seam, and two tensors under a budget
 //! oracle ─► suspects ─► judge                the float64 Llama, right and under each known mistake
@@ -83,6 +85,7 @@
 //! | [verdict](judge::Verdict) | what became of one site |
 //! | [checkpoint](checkpoints::Checkpoint) | a numbered stage: its sites, feeds, factor and reason |
 //! | [port](port::Port) | a model that can be judged |
+//! | [recording](recording::Recording) | the tensors of one pass, by site |
 //! | [oracle](oracle::forward) | the plain float64 Llama |
 //! | [suspect](suspects::diagnose) | one known porting mistake: what the tensor would be under it |
 
