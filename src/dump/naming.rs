@@ -7,11 +7,11 @@ use super::span;
 use super::truth::judged_as;
 use crate::Result;
 use crate::checkpoints::judge_of;
-use crate::compare::Scale;
 use crate::judge::{Finding, Verdict};
 use crate::oracle::Rows;
 use crate::probe::{Kind, Site};
-use crate::suspects::{self, Evidence, Stored};
+use crate::reference::Place;
+use crate::suspects::{self, Evidence, Stored, Wanted};
 
 /// Explains the red sites of a layer, of which everything is known now: the first of each kind.
 pub(super) fn explain(replay: &Replay<'_>, reds: Vec<Red>, findings: &mut [Finding]) {
@@ -38,16 +38,7 @@ pub(super) fn explain(replay: &Replay<'_>, reds: Vec<Red>, findings: &mut [Findi
 
 fn diagnose(replay: &Replay<'_>, red: Red, first_layer_agrees: bool) -> Result<Option<suspects::Diagnosis>> {
     let (Some(weights), site) = (replay.against.weights, red.held.site) else { return Ok(None) };
-    let theory = &red.theory;
-    let judged: Vec<usize> = (0..theory.placed.places.len())
-        .filter(|&r| red.held.holds(theory.placed.places[r]) && theory.noise[r].max < 1.0)
-        .filter(|&r| Scale::of(theory.placed.rows.row(r).iter().copied()) != Scale { max: 0.0, rms: 0.0 })
-        .collect();
-    if judged.is_empty() {
-        return Ok(None);
-    }
-    let places: Vec<_> = judged.iter().map(|&r| theory.placed.places[r]).collect();
-    let want = judged.iter().flat_map(|&r| theory.placed.rows.row(r).to_vec()).collect();
+    let (theory, held) = (&red.theory, &red.held);
     // What it should be stands beside what went in: projections are mistaken for each other.
     let truth = |other: Site| {
         let placed = match replay.theories.get(&other) {
@@ -56,22 +47,25 @@ fn diagnose(replay: &Replay<'_>, red: Red, first_layer_agrees: bool) -> Result<O
         };
         Some(Stored { rows: placed.rows.clone(), places: placed.places.clone() })
     };
-    let evidence = Evidence {
+    let known = suspects::Red {
         site,
         weights,
         dtype: judged_as(replay.dump.dtype),
-        layout: red.held.layout.clone(),
+        layout: held.layout.clone(),
         hides: replay.dump.hides(),
-        tokens: replay.machine.at(&places),
         all: replay.machine.tokens.clone(),
-        got: Rows::new(red.held.width(), red.held.rows(&places)?),
-        want: Rows::new(theory.placed.rows.width, want),
-        noise: judged.iter().map(|&r| theory.noise[r]).collect(),
         factor: judge_of(site.kind).1,
         window: 0..replay.dump.length(),
-        truth: &truth,
         first_layer_agrees,
     };
+    let rows = theory.placed.places.iter().enumerate().filter(|&(_, &place)| held.holds(place));
+    let wanted = rows.map(|(r, &place)| Wanted {
+        place,
+        row: theory.placed.rows.row(r).into(),
+        noise: theory.noise[r],
+    });
+    let got = |places: &[Place]| Ok(Some(Rows::new(held.width(), held.rows(places)?)));
+    let Some(evidence) = Evidence::of(known, wanted, got, &truth)? else { return Ok(None) };
     let alone = suspects::diagnose(&evidence)?;
     if red.since.len() == 1 || !alone.named.is_empty() {
         return Ok(Some(alone));

@@ -36,13 +36,7 @@ pub(super) struct Machine<'a> {
 
 impl<'a> Machine<'a> {
     pub(super) fn new(dump: &Recording, against: &Against<'a>) -> Self {
-        let places = dump.places();
-        let tokens = Tokens {
-            ids: places.iter().map(|&(b, s)| dump.input.ids[b][s]).collect(),
-            positions: places.iter().map(|&(b, s)| dump.input.positions[b][s]).collect(),
-            length: dump.length(),
-            places,
-        };
+        let tokens = Tokens::of(&dump.input.ids, &dump.input.positions, dump.places());
         let Against { weights, config, arithmetic, .. } = *against;
         Self { weights, config, arithmetic, tokens, habit: None }
     }
@@ -50,18 +44,6 @@ impl<'a> Machine<'a> {
     /// The same, of a port that does this otherwise than Llama.
     pub(super) fn with_habit(&self, habit: Habit) -> Self {
         Self { habit: Some(habit), ..self.clone() }
-    }
-
-    /// The tokens that stand at `places`.
-    pub(super) fn at(&self, places: &[Place]) -> Tokens {
-        let rows: Vec<usize> =
-            places.iter().filter_map(|p| self.tokens.places.binary_search(p).ok()).collect();
-        Tokens {
-            ids: rows.iter().map(|&r| self.tokens.ids[r]).collect(),
-            positions: rows.iter().map(|&r| self.tokens.positions[r]).collect(),
-            places: rows.iter().map(|&r| self.tokens.places[r]).collect(),
-            length: self.tokens.length,
-        }
     }
 
     /// What stands at `site`, given what stands at its inputs, in their order; nothing where weights or a
@@ -167,7 +149,7 @@ impl<'a> Machine<'a> {
     }
 
     fn rotated(&self, config: &Config, x: &Placed) -> Rows {
-        let (d, tokens) = (config.head_dim, self.at(&x.places));
+        let (d, tokens) = (config.head_dim, self.tokens.at(&x.places));
         let (mut theta, mut shift, mut pairs) = (config.rope_theta, 0.0, Pairing::Halves.pairs(d));
         match &self.habit {
             Some(Habit::Theta(other)) => theta = *other,

@@ -116,7 +116,7 @@ impl Rough<'_> {
 
     fn rotated(&self, config: &Config, x: &Placed) -> Rows {
         let (d, half) = (config.head_dim, config.head_dim / 2);
-        let positions = self.machine.at(&x.places).positions;
+        let positions = self.machine.tokens.at(&x.places).positions;
         Rows::from_fn(x.rows.len(), x.rows.width, |r, column| {
             let (head, j) = (column / d * d, column % d);
             let pair = j % half;

@@ -24,7 +24,7 @@ impl Theory {
             })
             .collect();
         let rotated = matches!(kind, Kind::QRope | Kind::KRope);
-        let positions = machine.at(places).positions;
+        let positions = machine.tokens.at(places).positions;
         let most = |r: usize| {
             let counts = |&other: &usize| !rotated || positions[other] <= positions[r];
             (0..places.len()).filter(counts).map(|other| measured[other]).fold(NONE, Noise::or_larger)

@@ -5,13 +5,13 @@ use super::seen::{Kept, Pads, Seen};
 use super::verdict::{Finding, Verdict};
 use super::window::{inside, shape};
 use crate::Result;
-use crate::compare::{Noise, Scale};
+use crate::compare::Noise;
 use crate::oracle::{Rows, Tokens};
 use crate::port::Traits;
 use crate::probe::Site;
-use crate::recording::{bar, gather};
+use crate::recording::gather_barred;
 use crate::reference::{Place, Reference, Truth};
-use crate::suspects::{self, Diagnosis, Evidence, Stored};
+use crate::suspects::{self, Diagnosis, Evidence, Red, Stored, Wanted};
 use crate::weights::Weights;
 
 /// What a red site is explained from.
@@ -53,45 +53,33 @@ fn diagnose(
     first_layer_agrees: bool,
 ) -> Result<Option<Diagnosis>> {
     let Around { weights, case, traits } = around;
-    let judged: Vec<(usize, Place, Noise)> = inside(want, &red.window)
-        .filter(|&(_, place)| clean(case, red.site, place, traits.layers))
-        .filter_map(|(r, place)| Some((r, place, noise(red.site, place)?)))
-        .filter(|&(r, _, noise)| noise.max < 1.0 && want.scale(r) != Scale { max: 0.0, rms: 0.0 })
-        .collect();
-    if judged.is_empty() {
-        return Ok(None);
-    }
-    let Some(got) = rows_of(red, traits, &judged)? else { return Ok(None) };
     let stored = |site: Site| {
         let truth = case.truth(site)?;
         let width = truth.row_shape.iter().product();
         let stored = Stored { rows: Rows::new(width, truth.values.clone()), places: truth.places.to_vec() };
         Some(pads.get(&site).map_or(stored.clone(), |pads| with_pads(&stored, pads)))
     };
-    let manifest = &case.manifest;
-    let tokens = |places: Vec<Place>| Tokens {
-        ids: places.iter().map(|&(b, s)| manifest.ids[b][s]).collect(),
-        positions: places.iter().map(|&(b, s)| manifest.position_ids[b][s]).collect(),
-        length: case.length(),
-        places,
-    };
-    let evidence = Evidence {
+    let known = Red {
         site: red.site,
         weights,
         dtype: traits.dtype,
         layout: traits.layout(red.site.kind),
         hides: traits.hides,
-        tokens: tokens(judged.iter().map(|&(_, place, _)| place).collect()),
-        all: tokens(case.places().to_vec()),
-        got,
-        want: wanted(red, want, &judged),
-        noise: judged.iter().map(|&(_, _, noise)| noise).collect(),
+        all: Tokens::of(&case.manifest.ids, &case.manifest.position_ids, case.places().to_vec()),
         factor,
         window: red.window.clone(),
-        truth: &stored,
         first_layer_agrees,
     };
-    suspects::diagnose(&evidence).map(Some)
+    let wanted = inside(want, &red.window)
+        .filter(|&(_, place)| clean(case, red.site, place, traits.layers))
+        .filter_map(|(r, place)| {
+            Some(Wanted { place, row: seen_of(red, want, r).into(), noise: noise(red.site, place)? })
+        });
+    let got = |places: &[Place]| rows_of(red, traits, places);
+    match Evidence::of(known, wanted, got, &stored)? {
+        Some(evidence) => suspects::diagnose(&evidence).map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Truth, and at padded places the port's own rows: those that are numbers, for from others nothing
@@ -105,26 +93,16 @@ fn with_pads(stored: &Stored, pads: &[(Place, Vec<f64>)]) -> Stored {
     Stored { rows: Rows::new(stored.rows.width, rows.concat()), places }
 }
 
-/// The port's tensor at the judged rows, in the reference's order; what is barred is −inf. None where it does not
-/// have the axes of its kind.
-fn rows_of(red: &Kept, traits: &Traits, judged: &[(usize, Place, Noise)]) -> Result<Option<Rows>> {
+/// The port's rows at these places. None where its tensor does not have the axes of its kind.
+fn rows_of(red: &Kept, traits: &Traits, places: &[Place]) -> Result<Option<Rows>> {
     let kind = red.site.kind;
-    let places: Vec<Place> = judged.iter().map(|&(_, place, _)| place).collect();
-    let rows = gather(&red.tensor, kind, &traits.layout(kind), red.window.start, &places)?;
-    Ok(rows.map(|mut rows| {
-        if kind.over_keys() {
-            bar(&mut rows.values, red.tensor.dtype());
-        }
-        Rows::new(rows.row_shape.iter().product(), rows.values)
-    }))
+    let rows = gather_barred(&red.tensor, kind, &traits.layout(kind), red.window.start, places)?;
+    Ok(rows.map(|rows| Rows::new(rows.row_shape.iter().product(), rows.values)))
 }
 
-/// What it was held against, as wide as the window has seen keys.
-fn wanted(red: &Kept, want: &Truth, judged: &[(usize, Place, Noise)]) -> Rows {
-    let shape = shape(red.site.kind, want, &red.window, 1);
+/// Row `r` of what it was held against, as wide as the window has seen keys.
+fn seen_of(red: &Kept, want: &Truth, r: usize) -> Vec<f64> {
+    let width = shape(red.site.kind, want, &red.window, 1).width;
     let stored = want.row_shape.last().copied().unwrap_or(1);
-    let cut = |&(r, ..): &(usize, Place, Noise)| {
-        want.row(r).chunks_exact(stored).flat_map(|run| &run[..shape.width]).copied().collect::<Vec<_>>()
-    };
-    Rows::new(shape.heads.unwrap_or(1) * shape.width, judged.iter().flat_map(cut).collect())
+    want.row(r).chunks_exact(stored).flat_map(|run| &run[..width]).copied().collect()
 }

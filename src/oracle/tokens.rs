@@ -14,6 +14,27 @@ pub struct Tokens {
 }
 
 impl Tokens {
+    /// Those at `places`, in order, of a batch of these ids and positions, `[b][slot]`.
+    pub fn of(ids: &[Vec<u32>], positions: &[Vec<usize>], places: Vec<(usize, usize)>) -> Self {
+        Self {
+            ids: places.iter().map(|&(b, slot)| ids[b][slot]).collect(),
+            positions: places.iter().map(|&(b, slot)| positions[b][slot]).collect(),
+            length: ids.first().map_or(0, Vec::len),
+            places,
+        }
+    }
+
+    /// Those of them that stand at `places`.
+    pub fn at(&self, places: &[(usize, usize)]) -> Self {
+        let rows: Vec<usize> = places.iter().filter_map(|p| self.places.binary_search(p).ok()).collect();
+        Self {
+            ids: rows.iter().map(|&r| self.ids[r]).collect(),
+            positions: rows.iter().map(|&r| self.positions[r]).collect(),
+            places: rows.iter().map(|&r| self.places[r]).collect(),
+            length: self.length,
+        }
+    }
+
     /// Their batch rows.
     pub fn batch(&self) -> Vec<usize> {
         self.places.iter().map(|&(batch, _)| batch).collect()

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::rows::{bar, gather};
+use super::rows::gather_barred;
 use crate::Result;
 use crate::compare::Shape;
 use crate::probe::{Layout, Site};
@@ -54,13 +54,8 @@ impl Held {
 
     /// The rows at `places`, `[places, heads * width]`, in the reference's order; what is barred is −inf.
     pub(crate) fn rows(&self, places: &[Place]) -> Result<Vec<f64>> {
-        let kind = self.site.kind;
-        let rows = gather(&self.tensor, kind, &self.layout, self.first, places)?;
-        let mut values = rows.map(|rows| rows.values).unwrap_or_default();
-        if kind.over_keys() {
-            bar(&mut values, self.tensor.dtype());
-        }
-        Ok(values)
+        let rows = gather_barred(&self.tensor, self.site.kind, &self.layout, self.first, places)?;
+        Ok(rows.map(|rows| rows.values).unwrap_or_default())
     }
 
     /// The width of its rows, all heads counted.

@@ -25,6 +25,6 @@ pub use self::map::NameMap;
 pub(crate) use self::memory::Keep;
 pub use self::pass::Recording;
 pub use self::played::Played;
-pub(crate) use self::rows::{bar, gather, scatter};
+pub(crate) use self::rows::{gather, gather_barred, scatter};
 pub(crate) use self::vocabulary::Known;
 pub use self::vocabulary::Vocabulary;

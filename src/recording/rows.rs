@@ -49,8 +49,23 @@ pub(crate) fn gather(
     Ok(Some(Gathered { values, row_shape: if kind.by_head() { vec![heads, width] } else { vec![width] } }))
 }
 
+/// As [`gather`], but scores and probabilities that are barred are −inf.
+pub(crate) fn gather_barred(
+    tensor: &Tensor,
+    kind: Kind,
+    layout: &Layout,
+    first: usize,
+    places: &[Place],
+) -> Result<Option<Gathered>> {
+    let mut rows = gather(tensor, kind, layout, first, places)?;
+    if let Some(rows) = rows.as_mut().filter(|_| kind.over_keys()) {
+        bar(&mut rows.values, tensor.dtype());
+    }
+    Ok(rows)
+}
+
 /// Scores that a mask has made as low as `dtype` goes are barred: −inf.
-pub(crate) fn bar(values: &mut [f64], dtype: DType) {
+fn bar(values: &mut [f64], dtype: DType) {
     let lowest = if dtype == DType::F16 { -65504.0 } else { f64::from(f32::MIN) };
     values.iter_mut().filter(|value| **value <= lowest / 2.0).for_each(|value| *value = f64::NEG_INFINITY);
 }

@@ -1,11 +1,13 @@
 //! What is known of a site that differs: the port's rows, truth at the same rows, and truth at all
 //! that it is computed from.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use candle_core::DType;
 use half::{bf16, f16};
 
+use crate::Result;
 use crate::compare::{Budget, Noise, Scale};
 use crate::oracle::{Rows, Slots, Tokens};
 use crate::probe::{Kind, Layout, Site};
@@ -51,6 +53,78 @@ pub struct Stored {
     pub rows: Rows,
     /// Batch row and slot of each.
     pub places: Vec<(usize, usize)>,
+}
+
+/// A red site, but for its rows.
+pub struct Red<'a> {
+    /// The site.
+    pub site: Site,
+    /// The weights, and the config that belongs to them.
+    pub weights: &'a Weights,
+    /// What the port computes in.
+    pub dtype: DType,
+    /// How the port's tensor lies at this site.
+    pub layout: Layout,
+    /// Kinds that the port's path never makes a tensor of.
+    pub hides: &'a [Kind],
+    /// Every real token of the case.
+    pub all: Tokens,
+    /// How many times the noise is allowed.
+    pub factor: f64,
+    /// The slots that this call fed.
+    pub window: Range<usize>,
+    /// Does the same kind of site in layer 0 agree?
+    pub first_layer_agrees: bool,
+}
+
+/// What one row of it should be.
+pub struct Wanted<'a> {
+    /// Batch row and slot.
+    pub place: (usize, usize),
+    /// Its values.
+    pub row: Cow<'a, [f64]>,
+    /// How honest arithmetic errs there.
+    pub noise: Noise,
+}
+
+impl<'a> Evidence<'a> {
+    /// From the rows that say anything: those that are not all zeros, and whose noise is under their scale. `got`
+    /// gives what the port computed at some places. None where no row says anything, or the port's tensor has
+    /// other axes.
+    ///
+    /// # Errors
+    /// Those of `got`.
+    pub fn of(
+        red: Red<'a>,
+        wanted: impl Iterator<Item = Wanted<'a>>,
+        got: impl FnOnce(&[(usize, usize)]) -> Result<Option<Rows>>,
+        truth: &'a dyn Fn(Site) -> Option<Stored>,
+    ) -> Result<Option<Self>> {
+        const NOTHING: Scale = Scale { max: 0.0, rms: 0.0 };
+        let says =
+            |wanted: &Wanted<'_>| wanted.noise.max < 1.0 && Scale::of(wanted.row.iter().copied()) != NOTHING;
+        let wanted: Vec<Wanted<'_>> = wanted.filter(says).collect();
+        let Some(width) = wanted.first().map(|first| first.row.len()) else { return Ok(None) };
+        let places: Vec<(usize, usize)> = wanted.iter().map(|wanted| wanted.place).collect();
+        let Some(got) = got(&places)? else { return Ok(None) };
+        let Red { site, weights, dtype, layout, hides, all, factor, window, first_layer_agrees } = red;
+        Ok(Some(Self {
+            tokens: all.at(&places),
+            noise: wanted.iter().map(|wanted| wanted.noise).collect(),
+            want: Rows::new(width, wanted.iter().flat_map(|wanted| wanted.row.to_vec()).collect()),
+            site,
+            weights,
+            dtype,
+            layout,
+            hides,
+            all,
+            got,
+            factor,
+            window,
+            truth,
+            first_layer_agrees,
+        }))
+    }
 }
 
 impl Evidence<'_> {

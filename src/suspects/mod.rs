@@ -29,7 +29,7 @@ pub mod tensors;
 pub mod tokens;
 
 pub use diagnosis::{Diagnosis, Named, RunnerUp};
-pub use evidence::{Evidence, Stored, key_in, round};
+pub use evidence::{Evidence, Red, Stored, Wanted, key_in, round};
 pub use fit::{Estimate, Expected, Fit, fit};
 pub use search::{Theory, decide};
 pub use soft::HalfSoftmax;
