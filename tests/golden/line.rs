@@ -62,7 +62,8 @@ fn numbers(said: &str) -> Vec<String> {
         .collect()
 }
 
-/// The same without what honest rounding decides: numbers with a fraction to two digits, shares under 1 left out.
+/// The same without what the rounding of this processor decides: of a finding its place, its kind of verdict and what
+/// is named. What passes is left out, and what is within five budgets.
 pub fn coarse(text: &str) -> String {
     let mut coarse = String::new();
     for line in text.lines() {
@@ -74,10 +75,14 @@ pub fn coarse(text: &str) -> String {
             .get(1)
             .into_iter()
             .flat_map(|rest| rest.split(" named ").skip(1))
-            .map(|named| named.split(" residual ").next().unwrap_or_default())
+            .map(|named| named.split(' ').next().unwrap_or_default())
             .collect();
-        coarse += format!("{head} {kind} {}", named.join(" named ")).trim_end();
-        coarse.push('\n');
+        let ratio = line[0].split("\"ratio\":").nth(1).and_then(|rest| rest.split([',', '}']).next());
+        let near = ratio.and_then(|ratio| ratio.parse::<f64>().ok()).is_some_and(|ratio| ratio < 5.0);
+        if kind != "pass" && !near {
+            coarse += format!("{head} {kind} {}", named.join(" named ")).trim_end();
+            coarse.push('\n');
+        }
     }
     coarse
 }

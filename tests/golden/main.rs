@@ -73,7 +73,7 @@ fn whole(file: &Path) -> Result<(), Failed> {
 /// What the small part plants.
 const FEW: &[&str] = &["rope-pairing", "norm-eps", "head-map", "mask-missing", "weight-transposed"];
 
-/// A few mistakes on the smallest model, numbers to two digits: other processors round otherwise.
+/// A few mistakes on the smallest model, without numbers that another processor rounds otherwise.
 fn small() -> Result<(), Failed> {
     let mut got = Vec::new();
     let on = planted::On {
