@@ -4,12 +4,12 @@ use super::checked::Checked;
 use super::hints;
 use super::judging::{Judging, stores};
 use super::runs::Runs;
-use crate::Result;
 use crate::judge::Traits;
 use crate::models;
 use crate::probe::Kind;
 use crate::reference::Reference;
 use crate::weights::Weights;
+use crate::{Error, Result};
 
 /// Judges all that was handed over; what is wrong is looked into with the model's weights.
 pub(super) fn judge(
@@ -25,21 +25,36 @@ pub(super) fn judge(
     }
     let judging = Judging { case, traits: &traits, runs: &runs };
     let (mut outcomes, first) = judging.outcomes(None)?;
-    let found = first.is_some().then(|| weights.map_or_else(|| of_model(case), |_| None)).flatten();
+    let found = if first.is_some() && weights.is_none() { of_model(case) } else { Ok(None) };
+    let (found, unread) = match found {
+        Ok(found) => (found, None),
+        Err(error) => (None, Some(format!("the model's weights could not be read: {error}"))),
+    };
     let weights = weights.or(found.as_ref());
     if let (Some(first), Some(weights)) = (first, weights) {
         outcomes = judging.outcomes(Some((weights, first)))?.0;
     }
     let absent =
         Kind::ALL.iter().copied().filter(|&kind| stores(case, kind) && !runs.own.shows(kind)).collect();
-    let hints = hints::of(&judging, &outcomes, first.is_some() && weights.is_none())?;
+    let mut hints = hints::of(&judging, &outcomes, first.is_some() && weights.is_none())?;
+    hints.extend(unread);
     Ok(Checked::new(case, &traits, outcomes, absent, hints, runs.site.is_none()))
 }
 
-/// The weights that the case was captured from, if they are those of a model that is known by name.
-fn of_model(case: &Reference) -> Option<Weights> {
-    let name = models::NAMES.into_iter().find(|&name| name == case.manifest.model)?;
-    let weights = models::open(name).ok()?.weights;
-    let captured = case.manifest.provenance.get("weights_sha256")?.as_str()?;
-    weights.files_sha256().iter().any(|(_, sha256)| sha256 == captured).then_some(weights)
+/// The weights that the case was captured from, if they are those of a model that is known by name and is here.
+///
+/// # Errors
+/// Weights that are here and cannot be read.
+fn of_model(case: &Reference) -> Result<Option<Weights>> {
+    let Some(name) = models::NAMES.into_iter().find(|&name| name == case.manifest.model) else {
+        return Ok(None);
+    };
+    let weights = match models::open(name) {
+        Ok(model) => model.weights,
+        Err(Error::Missing { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let captured = case.manifest.provenance.get("weights_sha256").and_then(|sha256| sha256.as_str());
+    let same = weights.files_sha256().iter().any(|(_, sha256)| Some(sha256.as_str()) == captured);
+    Ok(same.then_some(weights))
 }

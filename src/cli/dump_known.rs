@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rbees_check::dump::Sought;
 use rbees_check::models::{self, Model};
 use rbees_check::recording::Recording;
 use rbees_check::reference::{Fixture, Reference, Source};
@@ -77,18 +78,18 @@ pub fn case(dump: &mut Recording, known: &Known, asked: &[String]) -> Result<(Op
             let case = named(known, name)?;
             match dump.other_prompt(&case) {
                 Some(how) => return Err(dump.of_another_prompt(name, &how)),
-                None => Ok(case),
+                None => Sought::Found(Box::new(case)),
             }
         }
         _ => return Err(Error::input("--case: a dump is of one prompt", "give one case, or none")),
     };
     Ok(match found {
-        Ok(case) => {
+        Sought::Found(case) => {
             let moved = dump.takes_positions_of(&case).map_or(String::new(), |moved| format!("; {moved}"));
             let said = format!("case {}, which has these token ids{moved}", case.manifest.case);
-            (Some(case), said)
+            (Some(*case), said)
         }
-        Err(nearest) => (None, format!("none is stored for these token ids ({nearest})")),
+        Sought::NotStored { nearest } => (None, format!("none is stored for these token ids ({nearest})")),
     })
 }
 

@@ -4,6 +4,18 @@ use crate::recording::Recording;
 use crate::reference::{Place, Reference};
 use crate::{Error, Result};
 
+/// A case of a recording's own prompt.
+#[derive(Debug)]
+pub enum Sought {
+    /// It is stored.
+    Found(Box<Reference>),
+    /// None is stored.
+    NotStored {
+        /// How the prompt of the nearest case differs, in words.
+        nearest: String,
+    },
+}
+
 impl Recording {
     /// How its prompt is not that of `case`, in words; nothing where it is the same.
     pub fn other_prompt(&self, case: &Reference) -> Option<String> {
@@ -38,18 +50,15 @@ impl Recording {
         told
     }
 
-    /// The case among `cases` that has its prompt; else how far the nearest goes along with it.
+    /// Looks for the case among `cases` that has its prompt.
     ///
     /// # Errors
     /// A case that cannot be read.
-    pub fn find_case(
-        &self,
-        cases: impl Iterator<Item = Result<Reference>>,
-    ) -> Result<std::result::Result<Reference, String>> {
+    pub fn find_case(&self, cases: impl Iterator<Item = Result<Reference>>) -> Result<Sought> {
         let mut nearest: Option<((bool, usize), String)> = None;
         for case in cases {
             let case = case?;
-            let Some(how) = self.other_prompt(&case) else { return Ok(Ok(case)) };
+            let Some(how) = self.other_prompt(&case) else { return Ok(Sought::Found(Box::new(case))) };
             let along =
                 case.places().iter().take_while(|&&(b, s)| self.id((b, s)) == Some(case.manifest.ids[b][s]));
             // A padded batch is no near relation of a single prompt.
@@ -59,7 +68,7 @@ impl Recording {
             }
         }
         let said = nearest.map_or("there is no stored case".to_owned(), |(_, said)| said);
-        Ok(Err(said))
+        Ok(Sought::NotStored { nearest: said })
     }
 
     /// An error that says whose prompt it is not.

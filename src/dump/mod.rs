@@ -19,6 +19,7 @@ mod theory;
 mod truth;
 mod value;
 
+pub use self::against::Sought;
 pub use self::judged::{Coverage, Judged};
 pub use self::pair::Pair;
 pub use self::replayed::Guilt;

@@ -29,10 +29,7 @@ pub(super) fn explain(replay: &Replay<'_>, reds: Vec<Red>, findings: &mut [Findi
         let agrees = |f: &Finding| f.site == Some(Site { layer: site.layer.map(|_| 0), ..site });
         let first_layer_agrees = findings.iter().any(|f| agrees(f) && matches!(f.verdict, Verdict::Pass(_)));
         let place = red.place;
-        match diagnose(replay, red, first_layer_agrees) {
-            Ok(explained) => findings[place].explained = explained,
-            Err(error) => findings[place].unexplained = Some(error.to_string()),
-        }
+        findings[place].set_explanation(diagnose(replay, red, first_layer_agrees));
     }
 }
 

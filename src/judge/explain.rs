@@ -37,10 +37,8 @@ pub(super) fn explain<'t>(
             findings.iter().any(|f| f.site == Some(first) && matches!(f.verdict, Verdict::Pass(_)));
         let Some(finding) = findings.iter_mut().find(|f| f.site == Some(red.site)) else { continue };
         let Some(want) = truth(red.site) else { continue };
-        match diagnose(around, (red, &seen.pads), want, noise, factor, first_agrees) {
-            Ok(explained) => finding.explained = explained,
-            Err(error) => finding.unexplained = Some(error.to_string()),
-        }
+        let explained = diagnose(around, (red, &seen.pads), want, noise, factor, first_agrees);
+        finding.set_explanation(explained);
     }
 }
 

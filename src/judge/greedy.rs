@@ -42,16 +42,20 @@ pub(super) fn judge(
         decisive += (0..prompt.tokens.len()).filter(|&step| decides(step)).count();
         steps += prompt.tokens.len();
         let (verdict, explained) = match follow(port, prompt, ends, &decides) {
-            Ok(Course::Same) => (Verdict::Pass(0.0), None),
+            Ok(Course::Same) => (Verdict::Pass(0.0), Ok(None)),
             Ok(Course::Ends(how)) => {
                 let last = prompt.tokens.last().copied().unwrap_or_default();
-                (Verdict::Broken(how), Some(suspects::decoding::other_ends(ends.ours, ends.theirs, last)))
+                let explained = suspects::decoding::other_ends(ends.ours, ends.theirs, last);
+                (Verdict::Broken(how), Ok(Some(explained)))
             }
-            Ok(Course::Other { how, step, got }) => (Verdict::Broken(how), sampled(port, prompt, step, got)),
-            Err(error) => (Verdict::Broken(format!("the port stops: {error}")), None),
+            Ok(Course::Other { how, step, got }) => {
+                (Verdict::Broken(how), sampled(port, prompt, step, got).map(Some))
+            }
+            Err(error) => (Verdict::Broken(format!("the port stops: {error}")), Ok(None)),
         };
-        let finding = finding(format!("{:?}", prompt.prompt), traits.path, verdict);
-        findings.push(Finding { explained, ..finding });
+        let mut finding = finding(format!("{:?}", prompt.prompt), traits.path, verdict);
+        finding.set_explanation(explained);
+        findings.push(finding);
     }
     notes.push(format!("{decisive} of {steps} steps decisive on {}", traits.path));
     if traits.arithmetic != Arithmetic::Dense {
@@ -141,12 +145,12 @@ enum Course {
 
 /// Is the wrong token one that the sampler chose against the logits? They are taken where the model
 /// hands them over: behind that a sampler begins.
-fn sampled(port: &mut dyn Port, prompt: &Prompt, step: usize, got: u32) -> Option<Diagnosis> {
+fn sampled(port: &mut dyn Port, prompt: &Prompt, step: usize, got: u32) -> Result<Diagnosis> {
     let text: Vec<u32> = prompt.ids.iter().chain(&prompt.tokens[..step]).copied().collect();
     let mut head = Head::default();
     port.begin();
-    port.forward(&Input::single(&text, 0), &mut head).ok()?;
-    Some(suspects::decoding::sampled(&head.logits, &text, got))
+    port.forward(&Input::single(&text, 0), &mut head)?;
+    Ok(suspects::decoding::sampled(&head.logits, &text, got))
 }
 
 /// The last row of the logits.

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use super::drive::Drive;
+use crate::Result;
 use crate::checkpoints::Checkpoint;
 use crate::compare::{Difference, Shares};
 use crate::probe::Site;
@@ -123,6 +124,14 @@ impl Finding {
         match self.verdict.status() {
             Status::Failed if self.expected.is_some() => Status::Expected,
             status => status,
+        }
+    }
+
+    /// Keeps what explains it, or why that could not be found out.
+    pub(crate) fn set_explanation(&mut self, explained: Result<Option<Diagnosis>>) {
+        match explained {
+            Ok(explained) => self.explained = explained,
+            Err(error) => self.unexplained = Some(error.to_string()),
         }
     }
 

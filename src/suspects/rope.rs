@@ -196,21 +196,25 @@ fn positions(e: &Evidence<'_>, rope: &Rope) -> Result<Vec<Turned<Rope>>> {
 }
 
 fn half_tables(_: &Evidence<'_>, rope: &Rope) -> Result<Vec<Turned<Rope>>> {
-    // Frequencies, positions, angles, cosines: what is rounded, and how to say it.
-    const WAYS: [(bool, bool, bool, bool, &str); 8] = [
-        (false, false, false, true, "cos and sin are rounded to"),
-        (false, false, true, true, "angles, cos and sin are rounded to"),
-        (false, false, true, false, "angles are rounded to"),
-        (true, false, false, false, "θ^(−2i/head_dim) is rounded to"),
-        (true, false, false, true, "θ^(−2i/head_dim), cos and sin are rounded to"),
-        (true, true, true, false, "angles are made in"),
-        (true, true, true, true, "angles, cos and sin are made in"),
-        (false, true, false, false, "positions are rounded to"),
-    ];
+    let exact = |dtype| Tables { dtype, positions: false, frequencies: false, angles: false, cosines: false };
     let mut turned = Vec::new();
     for dtype in [DType::BF16, DType::F16] {
-        for (frequencies, positions, angles, cosines, how) in WAYS {
-            let tables = Some(Tables { dtype, frequencies, positions, angles, cosines });
+        let exact = exact(dtype);
+        let made = Tables { frequencies: true, positions: true, angles: true, ..exact };
+        for (tables, how) in [
+            (Tables { cosines: true, ..exact }, "cos and sin are rounded to"),
+            (Tables { angles: true, cosines: true, ..exact }, "angles, cos and sin are rounded to"),
+            (Tables { angles: true, ..exact }, "angles are rounded to"),
+            (Tables { frequencies: true, ..exact }, "θ^(−2i/head_dim) is rounded to"),
+            (
+                Tables { frequencies: true, cosines: true, ..exact },
+                "θ^(−2i/head_dim), cos and sin are rounded to",
+            ),
+            (made, "angles are made in"),
+            (Tables { cosines: true, ..made }, "angles, cos and sin are made in"),
+            (Tables { positions: true, ..exact }, "positions are rounded to"),
+        ] {
+            let tables = Some(tables);
             let says = format!("your {how} {}", dtype.as_str());
             let fix = "make angles, cos and sin in f32 at least; round, if at all, the rotated tensor";
             turned.push(Turned::new(Rope { tables, ..rope.clone() }, says, fix).rounding(dtype));

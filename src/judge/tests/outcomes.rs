@@ -166,3 +166,20 @@ fn every_stored_site_is_judged_by_someone() {
     let quantized = refused(&short(), |traits| traits.arithmetic = Arithmetic::Blocks32).unwrap();
     assert!(quantized.starts_with("tiny-llama/short: no truth for"), "{quantized}");
 }
+
+/// A diagnosis that stops with an error is no reason to end the run, and must not pass unseen.
+#[test]
+fn a_diagnosis_that_fails_leaves_a_note_once_for_each_reason() {
+    let failing = |about: &str, why: &str| {
+        let mut finding = Finding::new(about, Verdict::NeverReached);
+        finding.set_explanation(Err(Error::input(why, "")));
+        finding
+    };
+    let findings =
+        vec![failing(Q0, "no such weight"), failing(Q1, "no such weight"), failing(K0, "too short")];
+    let checkpoint = checkpoints::find("02").unwrap();
+    let mut outcome = Outcome { checkpoint, findings, skipped: None, notes: vec![] };
+    outcome.note_unexplained();
+    let notes = [(Q0, "no such weight"), (K0, "too short")];
+    assert_eq!(outcome.notes, notes.map(|(site, why)| format!("{site} could not be explained: {why}")));
+}
