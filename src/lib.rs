@@ -100,6 +100,7 @@ pub mod error;
 #[doc(hidden)]
 pub mod files;
 pub mod generate;
+pub mod graph;
 pub mod judge;
 pub mod mistakes;
 pub mod model;

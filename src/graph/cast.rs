@@ -1,0 +1,66 @@
+//! Where PyTorch rounds to the model's dtype within a node.
+
+use super::norm::NormCast;
+use super::operation::Operation;
+use super::rope::RopeCast;
+
+/// A value that PyTorch rounds to the model's dtype on the way to a node's result. Exact arithmetic rounds
+/// nothing; rounded arithmetic only reproduces PyTorch's noise with PyTorch's casts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cast {
+    /// The factor of an embedding, before it multiplies.
+    Factor,
+    /// The rows of a norm, before the weight.
+    Normed,
+    /// The cosines and sines of a rotation.
+    CosSin,
+    /// Both products of a rotation, before their sum.
+    Turned,
+    /// Products of queries and keys, before the scale.
+    Unscaled,
+    /// Scores, before the softcap.
+    Uncapped,
+    /// x / c of a softcap.
+    Quotient,
+    /// tanh(x / c) of a softcap.
+    Tanh,
+    /// A product with a matrix, before the bias.
+    Unbiased,
+    /// Each term of a weighted sum whose factor is not 1.
+    Term,
+    /// What the node hands on.
+    Result,
+}
+
+impl Operation {
+    /// Its cast points, in the order in which they are reached.
+    pub fn casts(&self) -> Vec<Cast> {
+        let mut casts = match self {
+            Self::Embedding(embedding) if embedding.scale == 1.0 => vec![],
+            Self::Embedding(_) => vec![Cast::Factor],
+            Self::Norm(norm) => match norm.rule.cast {
+                NormCast::BeforeWeight => vec![Cast::Normed],
+                NormCast::AfterWeight => vec![],
+            },
+            Self::Linear(linear) => linear.bias.iter().map(|_| Cast::Unbiased).collect(),
+            Self::Rope(rope) => match rope.cast {
+                RopeCast::EveryStep => vec![Cast::CosSin, Cast::Turned],
+                RopeCast::Sum => vec![],
+            },
+            Self::Scores(scores) => match scores.softcap {
+                None => vec![Cast::Unscaled],
+                Some(_) => vec![Cast::Unscaled, Cast::Uncapped, Cast::Quotient, Cast::Tanh],
+            },
+            Self::WeightedSum { factors } if factors.iter().any(|&factor| factor != 1.0) => vec![Cast::Term],
+            Self::Softcap { .. } => vec![Cast::Quotient, Cast::Tanh],
+            Self::WeightedSum { .. }
+            | Self::Softmax
+            | Self::Context(_)
+            | Self::Activation(_)
+            | Self::Product
+            | Self::Scale { .. } => vec![],
+        };
+        casts.push(Cast::Result);
+        casts
+    }
+}

@@ -1,0 +1,65 @@
+//! The Llama family (Touvron et al., 2023).
+
+use super::attention::{Context, HeadMap, Mask, Scores};
+use super::builder::Builder;
+use super::nodes::Graph;
+use super::norm::NormRule;
+use super::operation::{Activation, Linear};
+use super::role::Role;
+use super::rope::{FrequencyLaw, Rope};
+use crate::Result;
+use crate::weights::Config;
+
+/// What a Llama computes. Rows of q and k are in Hugging Face's order, as [`Weights::canonical`] gives them
+/// whatever the file has.
+///
+/// [`Weights::canonical`]: crate::weights::Weights::canonical
+///
+/// # Errors
+/// A configuration that contradicts itself: see [`Config::lint`].
+pub fn llama(config: &Config) -> Result<Graph> {
+    let c = config;
+    let (hidden, ffn, head_dim) = (c.hidden_size, c.intermediate_size, c.head_dim);
+    let norm = NormRule::rms(c.rms_norm_eps);
+    let rope = Rope::whole(FrequencyLaw::Base { theta: c.rope_theta }, head_dim);
+    let heads = HeadMap::grouped(c.num_attention_heads, c.num_key_value_heads);
+    let attention = Scores {
+        heads: heads.clone(),
+        head_dim,
+        scale: 1.0 / (head_dim as f64).sqrt(),
+        softcap: None,
+        mask: Mask::Causal,
+    };
+    let context = Context { heads, head_dim };
+
+    let mut g = Builder::default();
+    let mut x = g.embedding(Role::Embed, "model.embed_tokens", hidden, 1.0); // [hidden]
+    for layer in 0..c.num_hidden_layers {
+        g.enter_layer(layer, format!("model.layers.{layer}"));
+        let normed = g.norm(Role::AttnPreNorm, "input_layernorm", x, norm); // [hidden]
+        let q = g.linear(Role::QProj, "self_attn.q_proj", normed, c.query_width()); // [heads * head_dim]
+        let k = g.linear(Role::KProj, "self_attn.k_proj", normed, c.key_width()); // [kv_heads * head_dim]
+        let v = g.linear(Role::VProj, "self_attn.v_proj", normed, c.key_width()); // [kv_heads * head_dim]
+        let q = g.rope(Role::QRope, "self_attn.q_rope", q, rope.clone()); // [heads, head_dim]
+        let k = g.rope(Role::KRope, "self_attn.k_rope", k, rope.clone()); // [kv_heads, head_dim]
+        let scores = g.scores(Role::Scores, "self_attn.scores", q, k, attention.clone()); // [heads, keys]
+        let probs = g.softmax(Role::Probs, "self_attn.probs", scores); // [heads, keys]
+        let merged = g.context(Role::Context, "self_attn.context", probs, v, context.clone()); // [heads * head_dim]
+        let attended = g.linear(Role::OProj, "self_attn.o_proj", merged, hidden); // [hidden]
+        x = g.sum(Role::AttnResidual, "post_attention_layernorm.input", x, attended); // [hidden]
+
+        let normed = g.norm(Role::FfnPreNorm, "post_attention_layernorm", x, norm); // [hidden]
+        let gate = g.linear(Role::Gate, "mlp.gate_proj", normed, ffn); // [ffn]
+        let up = g.linear(Role::Up, "mlp.up_proj", normed, ffn); // [ffn]
+        let active = g.activation(Role::Activation, "mlp.act_fn", gate, Activation::Silu); // [ffn]
+        let gated = g.product(Role::Gated, "mlp.act", active, up); // [ffn]
+        let down = g.linear(Role::Down, "mlp.down_proj", gated, hidden); // [hidden]
+        x = g.sum(Role::Block, "", x, down); // [hidden]
+    }
+    g.leave_layers();
+    let normed = g.norm(Role::FinalNorm, "model.norm", x, norm); // [hidden]
+    let head = if c.tie_word_embeddings { "model.embed_tokens" } else { "lm_head" };
+    let head = Linear::whole(format!("{head}.weight"));
+    g.linear_of(Role::Head, "lm_head", normed, c.vocab_size, head); // [vocab]
+    g.finish()
+}

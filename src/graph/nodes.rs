@@ -1,0 +1,64 @@
+//! The nodes of a model, in the order of its forward pass.
+
+use std::collections::BTreeMap;
+
+use super::check::fault;
+use super::node::{Node, NodeId};
+use super::role::Role;
+use super::site::SiteName;
+use crate::{Error, Result};
+
+/// What a model computes. Every node comes after its inputs; no two have the same site, or the same layer and role.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Graph {
+    nodes: Vec<Node>,
+    by_site: BTreeMap<SiteName, NodeId>,
+}
+
+impl Graph {
+    /// The graph of these nodes.
+    ///
+    /// # Errors
+    /// Nodes that contradict each other: see [`Builder::finish`](super::Builder::finish).
+    pub fn new(nodes: Vec<Node>) -> Result<Self> {
+        if let Some((node, problem)) = fault(&nodes) {
+            let hint = "the configuration contradicts itself, or no graph can be made of it";
+            return Err(Error::input(format!("{node}: {problem}"), hint));
+        }
+        let by_site = nodes.iter().enumerate().map(|(n, node)| (node.site.clone(), NodeId(n))).collect();
+        Ok(Self { nodes, by_site })
+    }
+
+    /// Where `site` comes in the order of the pass, if the model has it.
+    pub fn position(&self, site: &SiteName) -> Option<NodeId> {
+        self.by_site.get(site).copied()
+    }
+
+    /// The node of this role in a layer, or outside the layers.
+    pub fn find(&self, layer: Option<usize>, role: Role) -> Option<NodeId> {
+        self.ids().find(|id| {
+            let node = &self.nodes[id.0];
+            node.role == role && node.layer == layer
+        })
+    }
+
+    /// The node `id`. An id of a larger graph has none.
+    pub fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(id.0)
+    }
+
+    /// Every node, in the order of the pass.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (NodeId, &Node)> + ExactSizeIterator {
+        self.nodes.iter().enumerate().map(|(n, node)| (NodeId(n), node))
+    }
+
+    /// Every id, in the order of the pass.
+    pub fn ids(&self) -> impl DoubleEndedIterator<Item = NodeId> + ExactSizeIterator + use<> {
+        (0..self.nodes.len()).map(NodeId)
+    }
+
+    /// The last node: what tokens are sampled from.
+    pub fn output(&self) -> Option<NodeId> {
+        self.ids().next_back()
+    }
+}

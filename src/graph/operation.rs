@@ -1,0 +1,121 @@
+//! What a node can compute: a closed list, all parameters plain values.
+
+use std::ops::Range;
+
+use super::attention::{Context, Scores};
+use super::norm::Norm;
+use super::rope::Rope;
+
+/// What a node computes from its inputs, in their order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Operation {
+    /// Rows of a table, by token id. No inputs.
+    Embedding(Embedding),
+    /// A norm of the input.
+    Norm(Norm),
+    /// The product of the input with a matrix.
+    Linear(Linear),
+    /// Rotated queries or keys.
+    Rope(Rope),
+    /// Scores of queries (first input) and keys (second input).
+    Scores(Scores),
+    /// e^x / Σ e^x over the keys of each head. A head that sees no key has weights of 0.
+    Softmax,
+    /// Values (second input) weighted by probabilities (first input).
+    Context(Context),
+    /// A function of each entry.
+    Activation(Activation),
+    /// The product of both inputs, entry by entry.
+    Product,
+    /// Σ factor · input: residual additions, with a factor for each input.
+    WeightedSum {
+        /// One an input, in their order.
+        factors: Vec<f64>,
+    },
+    /// c · tanh(x / c) of each entry.
+    Softcap {
+        /// c.
+        cap: f64,
+    },
+    /// Each entry times a number.
+    Scale {
+        /// The number.
+        factor: f64,
+    },
+}
+
+/// Rows of a table, by token id.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embedding {
+    /// The table, `[vocab, hidden]`.
+    pub weight: String,
+    /// What rows are multiplied with, as a part of the embedding. PyTorch rounds it to the model's dtype.
+    pub scale: f64,
+}
+
+/// x Wᵀ + bias.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Linear {
+    /// The matrix, `[out, in]`.
+    pub weight: String,
+    /// Which rows of the matrix, and entries of the bias, are used; all of them without a range. For fused matrices.
+    pub rows: Option<Range<usize>>,
+    /// The vector that is added, `[out]`.
+    pub bias: Option<String>,
+}
+
+impl Linear {
+    /// The whole of a matrix, without bias.
+    pub fn whole(weight: impl Into<String>) -> Self {
+        Self { weight: weight.into(), rows: None, bias: None }
+    }
+}
+
+/// A function of one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// x · σ(x).
+    Silu,
+    /// x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))).
+    GeluTanh,
+}
+
+impl Operation {
+    /// The tensors of the model that it reads.
+    pub fn weights(&self) -> Vec<&str> {
+        match self {
+            Self::Embedding(embedding) => vec![&embedding.weight],
+            Self::Norm(norm) => [&norm.weight].into_iter().chain(&norm.bias).map(String::as_str).collect(),
+            Self::Linear(linear) => {
+                [&linear.weight].into_iter().chain(&linear.bias).map(String::as_str).collect()
+            }
+            Self::Rope(_)
+            | Self::Scores(_)
+            | Self::Softmax
+            | Self::Context(_)
+            | Self::Activation(_)
+            | Self::Product
+            | Self::WeightedSum { .. }
+            | Self::Softcap { .. }
+            | Self::Scale { .. } => Vec::new(),
+        }
+    }
+
+    /// Its name in messages.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Embedding(_) => "embedding",
+            Self::Norm(_) => "norm",
+            Self::Linear(_) => "linear",
+            Self::Rope(_) => "rope",
+            Self::Scores(_) => "scores",
+            Self::Softmax => "softmax",
+            Self::Context(_) => "context",
+            Self::Activation(_) => "activation",
+            Self::Product => "product",
+            Self::WeightedSum { .. } => "weighted sum",
+            Self::Softcap { .. } => "softcap",
+            Self::Scale { .. } => "scale",
+        }
+    }
+}

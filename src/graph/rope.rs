@@ -1,0 +1,82 @@
+//! The parameters of a rotation (Su et al., 2021).
+
+/// Turns pairs of each head's elements by an angle that grows with the position.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rope {
+    /// By how much each pair turns from one position to the next.
+    pub law: FrequencyLaw,
+    /// Which two elements turn together.
+    pub pairing: Pairing,
+    /// Entries of a head.
+    pub head_dim: usize,
+    /// How many entries of a head turn, from its first; the others stay. Even, and at most `head_dim`.
+    pub turned: usize,
+    /// What cosine and sine are multiplied with: 1, or a long-context factor.
+    pub magnitude: f64,
+    /// Where PyTorch casts.
+    pub cast: RopeCast,
+}
+
+impl Rope {
+    /// Llama's in Hugging Face's order of rows: whole heads, halves, cosine and sine cast.
+    pub const fn whole(law: FrequencyLaw, head_dim: usize) -> Self {
+        let pairing = Pairing::Halves;
+        Self { law, pairing, head_dim, turned: head_dim, magnitude: 1.0, cast: RopeCast::EveryStep }
+    }
+}
+
+/// Radians by which pair i of n = `turned / 2` turns from one position to the next. θ^(−i/n) is called its base
+/// frequency here.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FrequencyLaw {
+    /// The base frequency.
+    Base {
+        /// θ.
+        theta: f64,
+    },
+    /// The base frequency over `factor` (position interpolation; Chen et al., 2023).
+    Linear {
+        /// θ.
+        theta: f64,
+        /// By how much all pairs turn more slowly.
+        factor: f64,
+    },
+    /// Llama 3.1's: long wavelengths are stretched by `factor`, short ones stay, those between are blended.
+    Llama3 {
+        /// θ.
+        theta: f64,
+        /// By how much long wavelengths are stretched.
+        factor: f64,
+        /// Wavelengths above `original / low_freq_factor` are long.
+        low_freq_factor: f64,
+        /// Wavelengths below `original / high_freq_factor` are short.
+        high_freq_factor: f64,
+        /// The context length, in tokens, before stretching.
+        original: usize,
+    },
+    /// The base frequency over a divisor of each pair: `rope_freqs.weight` of a GGUF file, or longrope's factors.
+    Divided {
+        /// θ.
+        theta: f64,
+        /// One a pair, `[turned / 2]`.
+        divisors: Vec<f64>,
+    },
+}
+
+/// Which two elements of the turned part of a head turn together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pairing {
+    /// i and i + turned/2: Hugging Face.
+    Halves,
+    /// 2i and 2i + 1: GGUF llama and Meta's own files.
+    Neighbours,
+}
+
+/// Where PyTorch rounds a rotation to the model's dtype.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RopeCast {
+    /// Cosine and sine, both products and their sum: Llama.
+    EveryStep,
+    /// Only the sum; cosine and sine stay in float32: OLMo 2.
+    Sum,
+}

@@ -1,0 +1,170 @@
+//! A graph knows its order, its roles and its cuts, and refuses nodes that do not fit together.
+
+use std::collections::BTreeSet;
+
+use rbees_check::graph::{
+    self, Activation, Builder, Graph, HeadMap, Linear, Mask, NodeId, NormRule, Role, Rope, RowShape, Scores,
+    SiteName,
+};
+use rbees_check::graph::{FrequencyLaw, Pairing, RopeCast};
+use rbees_check::models;
+use rbees_check::probe::{Kind, Site};
+use rbees_check::weights::Config;
+use rstest::rstest;
+
+fn config(model: &str) -> Config {
+    models::open(model).unwrap().weights.config().clone()
+}
+
+fn ids(graph: &Graph, sites: &[&str]) -> BTreeSet<NodeId> {
+    sites.iter().map(|site| graph.position(&SiteName::new(site)).unwrap()).collect()
+}
+
+fn names<'a>(graph: &'a Graph, ids: impl IntoIterator<Item = &'a NodeId>) -> Vec<&'a str> {
+    ids.into_iter().map(|&id| graph.node(id).unwrap().site.as_str()).collect()
+}
+
+#[rstest]
+#[case("tiny-llama", 4, "model.embed_tokens.weight")]
+#[case("tiny-llama2", 3, "lm_head.weight")]
+fn the_graph_of_a_llama_has_every_site_that_is_probed_in_the_order_of_the_pass(
+    #[case] model: &str,
+    #[case] layers: usize,
+    #[case] head: &str,
+) {
+    let graph = graph::llama(&config(model)).unwrap();
+    let inside = |layer| Kind::ALL.iter().filter(|k| k.in_layer()).map(move |&k| Site::layer(layer, k));
+    let outside = Kind::ALL.iter().filter(|k| !k.in_layer()).map(|&k| Site::model(k));
+    let mut sites: Vec<Site> = outside.chain((0..layers).flat_map(inside)).collect();
+    sites.sort();
+    let positions: Vec<NodeId> =
+        sites.iter().map(|&site| graph.position(&SiteName::from(site)).unwrap()).collect();
+    assert!(positions.is_sorted() && positions.len() == 3 + layers * 17);
+    // One node more a layer: the activation is a part of `mlp.act` for probes.
+    assert_eq!(graph.iter().len(), positions.len() + layers);
+    let output = graph.output().unwrap();
+    assert_eq!(graph.node(output).unwrap().weights(), [head]);
+    assert_eq!(graph.find(None, Role::Head), Some(output));
+}
+
+#[test]
+fn the_weights_that_the_graph_reads_are_those_that_the_configuration_demands() {
+    for model in ["tiny-llama", "tiny-llama2"] {
+        let config = config(model);
+        let graph = graph::llama(&config).unwrap();
+        let read: BTreeSet<String> =
+            graph.iter().flat_map(|(_, node)| node.weights()).map(str::to_owned).collect();
+        let demanded: BTreeSet<String> = config.tensors().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(read, demanded);
+    }
+}
+
+#[test]
+fn a_cut_computes_what_is_wanted_and_stops_at_what_is_given() {
+    let graph = graph::llama(&config("tiny-llama")).unwrap();
+    let wanted = ids(&graph, &["model.layers.1.mlp.act"]);
+    let given = ids(&graph, &["model.layers.1.mlp.gate_proj", "model.layers.1.post_attention_layernorm"]);
+    let cut = graph.cut(&wanted, &given);
+    let computed = ["model.layers.1.mlp.up_proj", "model.layers.1.mlp.act_fn", "model.layers.1.mlp.act"];
+    assert_eq!(names(&graph, &cut.compute), computed);
+    let read = ["model.layers.1.post_attention_layernorm", "model.layers.1.mlp.gate_proj"];
+    assert_eq!(names(&graph, &cut.read), read);
+}
+
+#[test]
+fn a_cut_computes_a_wanted_node_although_it_is_given() {
+    let graph = graph::llama(&config("tiny-llama")).unwrap();
+    let all: BTreeSet<NodeId> = graph.ids().collect();
+    let cut = graph.cut(&all, &all);
+    assert_eq!(cut.compute, graph.ids().collect::<Vec<_>>());
+    assert_eq!(cut.read.len(), all.len() - 1); // nobody reads the logits
+}
+
+#[test]
+fn a_cut_without_anything_given_starts_at_the_embedding() {
+    let graph = graph::llama(&config("tiny-llama")).unwrap();
+    let cut = graph.cut(&graph.output().into_iter().collect(), &BTreeSet::new());
+    assert_eq!(cut.compute, graph.ids().collect::<Vec<_>>());
+    assert!(cut.read.is_empty());
+}
+
+/// Phi-3's and Granite's: rows of a fused matrix, a rotation of a part of each head, residuals with factors.
+#[test]
+fn fused_matrices_partial_rotations_and_multipliers_are_parameters() {
+    let mut g = Builder::default();
+    let table = g.embedding(Role::Embed, "embed", 12, 1.0); // [12]
+    let x = g.scale(Role::EmbedScaled, "scaled", table, 3.0); // [12]
+    let rows = |rows| Linear { rows: Some(rows), ..Linear::whole("qkv.weight") };
+    let q = g.linear_of(Role::QProj, "q", x, 16, rows(0..16)); // [2 * 8]
+    let k = g.linear_of(Role::KProj, "k", x, 8, rows(16..24)); // [8]
+    let rope = Rope {
+        law: FrequencyLaw::Divided { theta: 1e4, divisors: vec![1.0, 2.0] },
+        pairing: Pairing::Neighbours,
+        head_dim: 8,
+        turned: 4,
+        magnitude: 1.2,
+        cast: RopeCast::EveryStep,
+    };
+    g.rope(Role::QRope, "q_rope", q, rope.clone()); // [2, 8]
+    g.rope(Role::KRope, "k_rope", k, rope); // [1, 8]
+    g.weighted_sum(Role::Block, "block", &[(1.0, x), (0.22, table)]); // [12]
+    let graph = g.finish().unwrap();
+    let shape = |site: &str| graph.node(graph.position(&SiteName::new(site)).unwrap()).unwrap().shape;
+    assert_eq!(shape("q_rope"), RowShape::Heads { heads: 2, head_dim: 8 });
+    assert_eq!(shape("k_rope"), RowShape::Heads { heads: 1, head_dim: 8 });
+    assert_eq!(shape("block"), RowShape::Flat { width: 12 });
+}
+
+fn rope(head_dim: usize) -> Rope {
+    Rope::whole(FrequencyLaw::Base { theta: 1e4 }, head_dim)
+}
+
+fn scores(heads: HeadMap, head_dim: usize) -> Scores {
+    Scores { heads, head_dim, scale: 1.0, softcap: None, mask: Mask::Causal }
+}
+
+#[rstest]
+#[case::nothing(|_: &mut Builder, _| {}, "x: a size of 0", 0)]
+#[case::two_of_one_site(|g: &mut Builder, x| { g.scale(Role::Head, "x", x, 1.0); }, "x: two nodes have this site", 12)]
+#[case::two_of_one_role(|g: &mut Builder, x| { g.scale(Role::Embed, "y", x, 1.0); }, "y: another node of its layer is embed too", 12)]
+#[case::widths(|g: &mut Builder, x| { let y = g.linear(Role::Up, "up", x, 5); g.sum(Role::Block, "sum", x, y); }, "sum: Flat { width: 12 } does not follow from", 12)]
+#[case::no_terms(|g: &mut Builder, _| { g.weighted_sum(Role::Block, "sum", &[]); }, "sum: these are not the inputs of a weighted sum", 12)]
+#[case::heads(|g: &mut Builder, x| { g.norm(Role::QNorm, "norm", x, NormRule::rms(1e-5).per_head(5)); }, "norm: ", 12)]
+#[case::odd_rotation(|g: &mut Builder, x| { g.rope(Role::QRope, "rope", x, rope(3)); }, "rope: ", 12)]
+#[case::head_map(|g: &mut Builder, x| { g.scores(Role::Scores, "s", x, x, scores(HeadMap::new(vec![0, 2]), 6)); }, "s: ", 12)]
+#[case::no_key_heads(|g: &mut Builder, x| { g.scores(Role::Scores, "s", x, x, scores(HeadMap::grouped(2, 0), 6)); }, "s: a size of 0", 12)]
+#[case::softmax_of_rows(|g: &mut Builder, x| { g.softmax(Role::Probs, "p", x); }, "p: ", 12)]
+fn nodes_that_do_not_fit_are_refused_by_name(
+    #[case] add: fn(&mut Builder, NodeId),
+    #[case] problem: &str,
+    #[case] hidden: usize,
+) {
+    let mut g = Builder::default();
+    let x = g.embedding(Role::Embed, "x", hidden, 1.0);
+    add(&mut g, x);
+    let error = g.finish().unwrap_err().to_string();
+    assert!(error.starts_with(problem), "{error}");
+}
+
+#[test]
+fn a_node_of_another_builder_is_refused() {
+    let mut other = Builder::default();
+    let x = other.embedding(Role::Embed, "x", 12, 1.0);
+    let y = other.activation(Role::Activation, "y", x, Activation::Silu);
+    let mut g = Builder::default();
+    g.scale(Role::Logits, "z", y, 1.0);
+    assert!(g.finish().unwrap_err().to_string().starts_with("z: an input does not come before it"));
+}
+
+#[test]
+fn a_configuration_that_contradicts_itself_has_no_graph() {
+    let config = config("tiny-llama");
+    for wrong in [
+        Config { num_key_value_heads: 0, ..config.clone() },
+        Config { num_key_value_heads: 4, ..config.clone() },
+        Config { head_dim: 0, ..config.clone() },
+        Config { hidden_size: 0, ..config.clone() },
+    ] {
+        assert!(graph::llama(&wrong).is_err(), "{wrong:?}");
+    }
+}
