@@ -10,20 +10,40 @@
 //!             └───────────────────────────────────────────────────────────────────────────────┘
 //! ```
 
+mod arithmetic;
 mod attention;
 mod elementwise;
+mod exact;
+mod executor;
 mod forward;
+mod frequencies;
+mod given;
+mod known;
 mod linear;
 mod norm;
+mod pass;
+mod placed;
+mod plan;
 mod rope;
 mod rows;
+mod sight;
+mod step;
+mod streamed;
 mod tokens;
 
+pub use arithmetic::Arithmetic;
 pub use attention::{Heads, context, scores, softmax};
 pub use elementwise::{gated, residual, silu};
+pub use exact::Exact;
+pub use executor::Executor;
 pub use forward::forward;
+pub use frequencies::frequencies;
+pub use given::Given;
 pub use linear::{Matrix, linear, vector};
 pub use norm::{mean_square, rms_norm};
+pub use pass::{Pass, Place, Slot, Token};
+pub use placed::Placed;
 pub use rope::{Pairing, frequency, rotate};
 pub use rows::Rows;
+pub use sight::Sight;
 pub use tokens::{Slots, Tokens};

@@ -1,0 +1,94 @@
+//! In which steps a cut of a graph is computed, and how long each result is needed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::graph::{Cut, Graph, Node, NodeId, Operation};
+
+/// One thing to compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// A node from its inputs.
+    Node(NodeId),
+    /// A context from queries, keys and values, without scores and probabilities as a whole.
+    Attention { context: NodeId, scores: NodeId },
+}
+
+impl Step {
+    /// The node whose tensor it makes.
+    pub const fn result(self) -> NodeId {
+        match self {
+            Self::Node(id) | Self::Attention { context: id, .. } => id,
+        }
+    }
+
+    /// The nodes that it reads.
+    fn reads(self, graph: &Graph) -> Vec<NodeId> {
+        let inputs = |id| graph.node(id).into_iter().flat_map(|node| node.inputs.iter().map(|i| i.node));
+        match self {
+            Self::Node(id) => inputs(id).collect(),
+            // Of the context's inputs, the probabilities are made on the way.
+            Self::Attention { context, scores } => inputs(scores).chain(inputs(context).skip(1)).collect(),
+        }
+    }
+}
+
+/// The steps of a cut.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub steps: Vec<Step>,
+    /// The last step that reads each node.
+    last: BTreeMap<NodeId, usize>,
+}
+
+impl Plan {
+    /// Attention is streamed wherever neither its scores nor its probabilities are wanted or given.
+    pub fn new(graph: &Graph, wanted: &BTreeSet<NodeId>, given: &BTreeSet<NodeId>) -> Self {
+        let Cut { compute, .. } = graph.cut(wanted, given);
+        let hidden = hidden(graph, &compute, wanted, given);
+        let made_on_the_way: BTreeSet<NodeId> = hidden.values().flatten().copied().collect();
+        let shown = compute.into_iter().filter(|id| !made_on_the_way.contains(id));
+        let steps: Vec<Step> = shown
+            .map(|id| match hidden.get(&id) {
+                Some(&[scores, _]) => Step::Attention { context: id, scores },
+                None => Step::Node(id),
+            })
+            .collect();
+        let reads = steps
+            .iter()
+            .enumerate()
+            .flat_map(|(n, step)| step.reads(graph).into_iter().map(move |id| (id, n)));
+        let last = reads.collect(); // a later step replaces an earlier one
+        Self { steps, last }
+    }
+
+    /// Does a step after step `n` read `id`?
+    pub fn reads_later(&self, id: NodeId, n: usize) -> bool {
+        self.last.get(&id).is_some_and(|&last| last > n)
+    }
+}
+
+/// Each context whose scores and probabilities nobody else needs: context → scores, probabilities.
+fn hidden(
+    graph: &Graph,
+    compute: &[NodeId],
+    wanted: &BTreeSet<NodeId>,
+    given: &BTreeSet<NodeId>,
+) -> BTreeMap<NodeId, [NodeId; 2]> {
+    let mut readers: BTreeMap<NodeId, usize> = BTreeMap::new();
+    for node in compute.iter().filter_map(|&id| graph.node(id)) {
+        node.inputs.iter().for_each(|input| *readers.entry(input.node).or_default() += 1);
+    }
+    // What only one node reads, and nobody else.
+    let between = |node: &Node| {
+        let id = node.inputs.first()?.node;
+        let free = !wanted.contains(&id) && !given.contains(&id) && readers.get(&id) == Some(&1);
+        free.then_some((id, graph.node(id)?))
+    };
+    let attention = |&context: &NodeId| {
+        let node = graph.node(context).filter(|node| matches!(node.operation, Operation::Context(_)))?;
+        let (probs, node) = between(node).filter(|(_, node)| node.operation == Operation::Softmax)?;
+        let (scores, _) = between(node).filter(|(_, node)| matches!(node.operation, Operation::Scores(_)))?;
+        Some((context, [scores, probs]))
+    };
+    compute.iter().filter_map(attention).collect()
+}

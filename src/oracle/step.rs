@@ -1,0 +1,185 @@
+//! One step of a plan, from the tensors that are known.
+
+use std::borrow::Cow;
+
+use super::arithmetic::Arithmetic;
+use super::known::{Known, some_of};
+use super::linear::vector;
+use super::pass::{Pass, Place};
+use super::placed::Placed;
+use super::rows::Rows;
+use super::sight::{Sight, complete, slots};
+use super::streamed::{Looks, attend};
+use crate::graph::{Context, Embedding, Linear, Node, NodeId, Norm, NormSpan, Operation, Scores};
+use crate::weights::Weights;
+use crate::{Error, Result};
+
+/// Computes nodes in one arithmetic.
+pub(super) struct Stepper<'a, A> {
+    pub weights: &'a Weights,
+    pub pass: &'a Pass,
+    pub arithmetic: &'a A,
+}
+
+impl<A: Arithmetic> Stepper<'_, A> {
+    /// The rows of a node that follow from its inputs.
+    pub fn node(&self, node: &Node, known: &Known) -> Result<Placed> {
+        if let Operation::Embedding(embedding) = &node.operation {
+            return self.embedding(node, embedding);
+        }
+        let inputs = known.aligned(node)?;
+        let x = inputs.input(0)?;
+        let a = self.arithmetic;
+        let rows = match &node.operation {
+            Operation::Embedding(_) => return Err(Error::internal("an embedding has no inputs")),
+            Operation::Scores(scores) => {
+                return self.scores(node, x, &inputs.places, &*known.keys(key_of(node)?)?, scores);
+            }
+            Operation::Context(context) => {
+                return self.context(node, x, &inputs.places, &*known.keys(key_of(node)?)?, context);
+            }
+            Operation::Norm(norm) => self.norm(x, norm)?,
+            Operation::Linear(linear) => self.linear(node, x, linear)?,
+            Operation::Rope(rope) => a.rope(x, rope, &self.positions(&inputs.places)?),
+            Operation::Softmax => a.softmax(x, self.pass.length()),
+            Operation::Activation(activation) => a.activation(x, *activation),
+            Operation::Product => a.product(x, inputs.input(1)?),
+            Operation::WeightedSum { factors } => {
+                let terms: Vec<(f64, &Rows)> =
+                    factors.iter().copied().zip(inputs.rows.iter().map(AsRef::as_ref)).collect();
+                a.weighted_sum(&terms)
+            }
+            Operation::Softcap { cap } => a.softcap(x, *cap),
+            Operation::Scale { factor } => a.scale(x, *factor),
+        };
+        Placed::new(rows, inputs.places)
+    }
+
+    /// A context without its scores as a whole.
+    pub fn attention(&self, context: &Node, scores: &Node, known: &Known) -> Result<Placed> {
+        let (Operation::Context(mixing), Operation::Scores(scoring)) =
+            (&context.operation, &scores.operation)
+        else {
+            return Err(Error::internal("attention is made of scores and a context"));
+        };
+        let queries = known.aligned(scores)?;
+        let (keys, values) = (known.keys(key_of(scores)?)?, known.keys(key_of(context)?)?);
+        let (key_slots, value_slots) = (slots(self.pass, &keys), slots(self.pass, &values));
+        let places = complete(self.pass, scoring.mask, &queries.places, &[&key_slots, &value_slots]);
+        some_of(context, &places)?;
+        let q = kept(queries.input(0)?, &queries.places, &places);
+        let looks = Looks {
+            pass: self.pass,
+            places: &places,
+            keys: (keys.rows(), &key_slots),
+            values: (values.rows(), &value_slots),
+        };
+        let rows = attend(self.arithmetic, &q, &looks, scoring, mixing)?; // [queries, heads * head_dim]
+        Placed::new(rows, places)
+    }
+
+    fn embedding(&self, node: &Node, embedding: &Embedding) -> Result<Placed> {
+        let places = self.pass.places();
+        some_of(node, &places)?;
+        let tokens = places.iter().filter_map(|&place| self.pass.token(place));
+        let ids: Vec<u32> = tokens.map(|token| token.id).collect();
+        let vocab = self.matrix_shape(&embedding.weight, node.shape.width(self.pass.length()))?;
+        if let Some(id) = ids.iter().find(|&&id| id as usize >= vocab) {
+            let what = format!("{}: token {id} is outside the vocabulary of {vocab}", node.site);
+            return Err(Error::input(what, "use the tokenizer of this model"));
+        }
+        Placed::new(self.arithmetic.embedding(self.weights, embedding, &ids)?, places)
+    }
+
+    fn norm(&self, x: &Rows, norm: &Norm) -> Result<Rows> {
+        let length = match norm.rule.span {
+            NormSpan::Row => x.width,
+            NormSpan::Head { head_dim } => head_dim,
+        };
+        let read = |name: &String| self.vector(name, length);
+        let (weight, bias) = (read(&norm.weight)?, norm.bias.as_ref().map(read).transpose()?);
+        Ok(self.arithmetic.norm(x, &norm.rule, &weight, bias.as_deref()))
+    }
+
+    fn linear(&self, node: &Node, x: &Rows, linear: &Linear) -> Result<Rows> {
+        let out = node.shape.width(self.pass.length());
+        let stored = self.matrix_shape(&linear.weight, x.width)?;
+        let rows = linear.rows.clone().unwrap_or(0..out);
+        if rows.end > stored || linear.rows.is_none() && out != stored {
+            return Err(misshapen(&linear.weight, &format!("{stored} rows, not {}", rows.end)));
+        }
+        let matrix = self.arithmetic.matrix(self.weights, &linear.weight, linear.rows.as_ref())?; // [out, in]
+        let bias = linear.bias.as_ref().map(|name| Ok::<_, Error>(self.vector(name, stored)?[rows].to_vec()));
+        self.arithmetic.linear(x, &matrix, bias.transpose()?.as_deref())
+    }
+
+    fn scores(&self, node: &Node, q: &Rows, at: &[Place], keys: &Placed, scores: &Scores) -> Result<Placed> {
+        let slots = slots(self.pass, keys);
+        let places = complete(self.pass, scores.mask, at, &[&slots]);
+        some_of(node, &places)?;
+        let sight = Sight::new(self.pass, &places, &slots);
+        let rows = self.arithmetic.scores(&kept(q, at, &places), keys.rows(), &sight, scores)?;
+        Placed::new(rows, places)
+    }
+
+    /// The rows whose weights are 0 wherever no value is known.
+    fn context(
+        &self,
+        node: &Node,
+        probs: &Rows,
+        at: &[Place],
+        values: &Placed,
+        context: &Context,
+    ) -> Result<Placed> {
+        let (slots, length) = (slots(self.pass, values), self.pass.length());
+        let known = |&(&(batch, _), row): &(&Place, &[f64])| {
+            row.iter().enumerate().all(|(j, &p)| p == 0.0 || slots.at(batch, j % length).is_some())
+        };
+        let places: Vec<Place> = at.iter().zip(probs.iter()).filter(known).map(|(&place, _)| place).collect();
+        some_of(node, &places)?;
+        let sight = Sight::new(self.pass, &places, &slots);
+        let rows = self.arithmetic.context(&kept(probs, at, &places), values.rows(), &sight, context)?;
+        Placed::new(rows, places)
+    }
+
+    fn positions(&self, places: &[Place]) -> Result<Vec<usize>> {
+        let position = |&place: &Place| self.pass.token(place).map(|token| token.position);
+        let all: Option<Vec<usize>> = places.iter().map(position).collect();
+        all.ok_or_else(|| Error::internal("a row stands where there is no token"))
+    }
+
+    /// The rows of a matrix whose columns are as many as a row of its input.
+    fn matrix_shape(&self, name: &str, columns: usize) -> Result<usize> {
+        match self.weights.shape(name) {
+            Some(&[rows, width]) if width == columns => Ok(rows),
+            Some(shape) => Err(misshapen(name, &format!("{shape:?}, not [_, {columns}]"))),
+            None => Err(misshapen(name, "missing")),
+        }
+    }
+
+    fn vector(&self, name: &str, length: usize) -> Result<Vec<f64>> {
+        match self.weights.shape(name) {
+            Some(&[own]) if own == length => vector(self.weights, name),
+            Some(shape) => Err(misshapen(name, &format!("{shape:?}, not [{length}]"))),
+            None => Err(misshapen(name, "missing")),
+        }
+    }
+}
+
+/// The node behind the second input: keys or values.
+fn key_of(node: &Node) -> Result<NodeId> {
+    node.inputs.get(1).map(|input| input.node).ok_or_else(|| Error::internal("attention without keys"))
+}
+
+/// The rows of x, which stand at `from`, that stand at `places`.
+fn kept<'a>(x: &'a Rows, from: &[Place], places: &[Place]) -> Cow<'a, Rows> {
+    if from == places {
+        return Cow::Borrowed(x);
+    }
+    let kept = from.iter().zip(x.iter()).filter(|(place, _)| places.binary_search(place).is_ok());
+    Cow::Owned(Rows { width: x.width, values: kept.flat_map(|(_, row)| row.iter().copied()).collect() })
+}
+
+fn misshapen(name: &str, how: &str) -> Error {
+    Error::input(format!("tensor `{name}` is {how}"), "use the weights that the configuration belongs to")
+}

@@ -1,0 +1,52 @@
+//! Attention of one head and a block of queries at a time: scores of long passes never exist as a whole.
+
+use super::arithmetic::Arithmetic;
+use super::pass::{Pass, Place};
+use super::rows::Rows;
+use super::sight::Sight;
+use super::tokens::Slots;
+use crate::Result;
+use crate::graph::{Context, HeadMap, Scores};
+
+/// Queries of a block.
+const BLOCK: usize = 64;
+
+/// What the attention of a layer looks at.
+pub(super) struct Looks<'a> {
+    pub pass: &'a Pass,
+    /// Where each query stands.
+    pub places: &'a [Place],
+    /// Rotated keys, and the row of them in each slot.
+    pub keys: (&'a Rows, &'a Slots),
+    /// Values, and the row of them in each slot.
+    pub values: (&'a Rows, &'a Slots),
+}
+
+/// The context of queries q: `[queries, heads * head_dim]`, the same as by way of whole scores.
+pub(super) fn attend<A: Arithmetic>(
+    arithmetic: &A,
+    q: &Rows,
+    looks: &Looks,
+    scores: &Scores,
+    context: &Context,
+) -> Result<Rows> {
+    let (d, width) = (scores.head_dim, context.heads.len() * context.head_dim);
+    let mut merged = Rows { width, values: vec![0.0; q.len() * width] }; // [queries, heads * head_dim]
+    for (head, (&key, &value)) in scores.heads.iter().zip(context.heads.iter()).enumerate() {
+        let scores = Scores { heads: HeadMap::new(vec![key]), ..scores.clone() };
+        let context = Context { heads: HeadMap::new(vec![value]), ..context.clone() };
+        for (n, places) in looks.places.chunks(BLOCK).enumerate() {
+            let first = n * BLOCK;
+            let q = Rows::from_fn(places.len(), d, |r, j| q.row(first + r)[head * d + j]); // [block, head_dim]
+            let sight = |keys| Sight::new(looks.pass, places, keys);
+            let block = arithmetic.scores(&q, looks.keys.0, &sight(looks.keys.1), &scores)?; // [block, slots]
+            let block = arithmetic.softmax(&block, looks.pass.length()); // [block, slots]
+            let block = arithmetic.context(&block, looks.values.0, &sight(looks.values.1), &context)?; // [block, head_dim]
+            for (r, row) in block.iter().enumerate() {
+                let start = (first + r) * width + head * context.head_dim;
+                merged.values[start..start + context.head_dim].copy_from_slice(row);
+            }
+        }
+    }
+    Ok(merged)
+}

@@ -1,0 +1,207 @@
+//! Cuts of a graph in exact arithmetic: streamed attention, cached keys, rows that are not known, and refusals.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rbees_check::Result;
+use rbees_check::graph::{self, Graph, Mask, NodeId, Operation, Role, SiteName};
+use rbees_check::models;
+use rbees_check::oracle::{Exact, Executor, Given, Pass, Place, Placed, Rows, Slot, Token};
+use rbees_check::weights::Weights;
+use rstest::rstest;
+
+struct Model {
+    weights: Weights,
+    graph: Graph,
+}
+
+fn tiny() -> Model {
+    let weights = models::open("tiny-llama").unwrap().weights;
+    let graph = graph::llama(weights.config()).unwrap();
+    Model { weights, graph }
+}
+
+impl Model {
+    fn at(&self, site: &str) -> NodeId {
+        self.graph.position(&SiteName::new(site)).unwrap()
+    }
+
+    fn one(&self, pass: &Pass, wanted: NodeId, given: &Given) -> Result<Placed> {
+        Executor::new(&self.graph, &self.weights, pass, Exact).one(wanted, given)
+    }
+
+    fn all(&self, pass: &Pass, wanted: &BTreeSet<NodeId>) -> BTreeMap<NodeId, Placed> {
+        let mut found = BTreeMap::new();
+        let executor = Executor::new(&self.graph, &self.weights, pass, Exact);
+        let mut see = |id, placed: &Placed| {
+            found.insert(id, placed.clone());
+            Ok(())
+        };
+        executor.compute(wanted, &Given::default(), &mut see).unwrap();
+        found
+    }
+}
+
+/// Token `i` of a made-up text.
+fn token(i: usize) -> Token {
+    Token { id: (i * 37 % 512) as u32, position: i }
+}
+
+/// One batch row of real tokens.
+fn pass(length: usize) -> Pass {
+    Pass::new(vec![(0..length).map(|i| Slot::Real(token(i))).collect()]).unwrap()
+}
+
+fn placed(width: usize, places: &[Place]) -> Placed {
+    let rows = Rows::from_fn(places.len(), width, |r, j| ((r * 7 + j * 3) % 11) as f64 - 5.0);
+    Placed::new(rows, places.to_vec()).unwrap()
+}
+
+/// The largest difference, as a share of the largest entry.
+fn apart(a: &[f64], b: &[f64]) -> f64 {
+    assert!(a.len() == b.len() && !a.is_empty());
+    let scale = b.iter().fold(0f64, |most, b| most.max(b.abs()));
+    a.iter().zip(b).fold(0f64, |most, (a, b)| most.max((a - b).abs())) / scale
+}
+
+#[test]
+fn streamed_attention_is_the_same_as_by_way_of_whole_scores() {
+    let (model, pass) = (tiny(), pass(150)); // three blocks of queries
+    let contexts: BTreeSet<NodeId> =
+        (0..2).map(|n| model.graph.find(Some(n), Role::Context).unwrap()).collect();
+    let streamed = model.all(&pass, &contexts);
+    let whole = model.all(&pass, &model.graph.ids().collect());
+    assert_eq!(whole.len(), model.graph.iter().len());
+    assert_eq!(streamed.len(), 2);
+    for (id, rows) in &streamed {
+        assert_eq!(rows, &whole[id]);
+    }
+}
+
+#[test]
+fn a_decode_step_sees_cached_keys_and_values() {
+    let (model, length) = (tiny(), 20);
+    let logits = model.at("lm_head");
+    let cached = |node: &graph::Node| matches!(node.role, Role::KRope | Role::VProj);
+    let cache: BTreeSet<NodeId> =
+        model.graph.iter().filter(|(_, node)| cached(node)).map(|(id, _)| id).collect();
+    let whole = model.all(&pass(length), &cache.iter().copied().chain([logits]).collect());
+
+    let earlier: Vec<Place> = (0..length - 1).map(|slot| (0, slot)).collect();
+    let rows = |placed: &Placed| {
+        let values = earlier.iter().flat_map(|&place| placed.at(place).unwrap().to_vec()).collect();
+        Placed::new(Rows::new(placed.rows().width, values), earlier.clone()).unwrap()
+    };
+    let given =
+        Given { cached: cache.iter().map(|&id| (id, rows(&whole[&id]))).collect(), ..Given::default() };
+    let mut slots = vec![Slot::Cached; length - 1];
+    slots.push(Slot::Real(token(length - 1)));
+    let step = Pass::new(vec![slots]).unwrap();
+    let one = model.one(&step, logits, &given).unwrap();
+    assert_eq!(one.places(), [(0, length - 1)]);
+    assert!(apart(one.rows().row(0), whole[&logits].at((0, length - 1)).unwrap()) < 1e-12);
+
+    // Without the cache, the keys that the token sees are not known.
+    let error = model.one(&step, logits, &Given::default()).unwrap_err();
+    assert!(error.to_string().contains("model.layers.0.self_attn.context: no row of it"), "{error}");
+}
+
+#[test]
+fn rows_beside_padding_are_those_of_the_text_alone() {
+    let model = tiny();
+    let alone = model.one(&pass(5), model.at("lm_head"), &Given::default()).unwrap();
+    for unknown in [Slot::Unknown, Slot::Padding(token(9))] {
+        let text = (0..5).map(|i| Slot::Real(token(i)));
+        let left: Vec<Slot> = [unknown; 3].into_iter().chain(text.clone()).collect();
+        let right: Vec<Slot> = text.chain([unknown; 3]).collect();
+        let batch = model.one(&Pass::new(vec![left, right]).unwrap(), model.at("lm_head"), &Given::default());
+        let batch = batch.unwrap();
+        assert_eq!(batch.places().len(), if unknown == Slot::Unknown { 10 } else { 16 });
+        for i in 0..5 {
+            for place in [(0, 3 + i), (1, i)] {
+                assert!(apart(batch.at(place).unwrap(), alone.at((0, i)).unwrap()) < 1e-12);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_is_known_where_all_that_it_depends_on_is() {
+    let (model, pass) = (tiny(), pass(4));
+    let (q, k) = (model.at("model.layers.0.self_attn.q_rope"), model.at("model.layers.0.self_attn.k_rope"));
+    let scores = model.at("model.layers.0.self_attn.scores");
+    let given = |keys: &[Place]| Given {
+        values: [(q, placed(192, &[(0, 0), (0, 1), (0, 3)])), (k, placed(64, keys))].into(),
+        ..Given::default()
+    };
+    let known = model.one(&pass, scores, &given(&[(0, 0), (0, 1), (0, 3)])).unwrap();
+    assert_eq!(known.places(), [(0, 0), (0, 1)]); // the query in slot 3 sees the unknown key in slot 2
+    assert_eq!(known.at((0, 0)).unwrap()[1..4], [f64::NEG_INFINITY; 3]);
+    let error = model.one(&pass, scores, &given(&[(0, 1), (0, 3)])).unwrap_err();
+    assert!(error.to_string().contains("self_attn.scores: no row of it can be computed"), "{error}");
+}
+
+#[test]
+fn a_node_of_two_inputs_is_known_where_both_are() {
+    let (model, pass) = (tiny(), pass(4));
+    let (x, o) = (model.at("model.embed_tokens"), model.at("model.layers.0.self_attn.o_proj"));
+    let (a, b) = (placed(128, &[(0, 1), (0, 2)]), placed(128, &[(0, 2), (0, 3)]));
+    let given = Given { values: [(x, a.clone()), (o, b.clone())].into(), ..Given::default() };
+    let sum = model.one(&pass, model.at("model.layers.0.post_attention_layernorm.input"), &given).unwrap();
+    assert_eq!(sum.places(), [(0, 2)]);
+    let expected: Vec<f64> = a.rows().row(1).iter().zip(b.rows().row(0)).map(|(a, b)| a + b).collect();
+    assert_eq!(sum.rows().row(0), expected);
+}
+
+#[rstest]
+#[case::width("model.embed_tokens", placed(64, &[(0, 0)]), "model.embed_tokens: rows of 64 entries, not of 128")]
+#[case::slot("model.embed_tokens", placed(128, &[(0, 4)]), "model.embed_tokens: no row can stand at (0, 4)")]
+#[case::batch("model.embed_tokens", placed(128, &[(1, 0)]), "model.embed_tokens: no row can stand at (1, 0)")]
+#[case::keys("model.layers.0.self_attn.scores", placed(30, &[(0, 0)]), "model.layers.0.self_attn.scores: rows of 30 entries, not of 24")]
+fn given_rows_that_do_not_fit_are_refused(#[case] site: &str, #[case] rows: Placed, #[case] problem: &str) {
+    let model = tiny();
+    let given = Given { values: [(model.at(site), rows.clone())].into(), ..Given::default() };
+    assert_eq!(model.one(&pass(4), model.at("lm_head"), &given).unwrap_err().to_string(), problem);
+    // What is not cached has no row in the cache.
+    let given = Given { cached: [(model.at(site), rows)].into(), ..Given::default() };
+    assert!(model.one(&pass(4), model.at("lm_head"), &given).is_err());
+}
+
+#[test]
+fn rows_without_a_place_and_batches_that_are_no_rectangle_are_refused() {
+    let rows = || Rows::from_fn(2, 3, |_, _| 0.0);
+    assert!(Placed::new(rows(), vec![(0, 0), (0, 1)]).is_ok());
+    assert!(Placed::new(rows(), vec![(0, 0)]).is_err());
+    assert!(Placed::new(rows(), vec![(0, 1), (0, 1)]).is_err());
+    assert!(Placed::new(Rows { width: 0, values: vec![] }, vec![]).is_err());
+    assert!(Pass::new(vec![]).is_err());
+    assert!(Pass::new(vec![vec![Slot::Cached], vec![]]).is_err());
+}
+
+#[test]
+fn a_token_outside_the_vocabulary_and_a_wrong_weight_are_named() {
+    let mut model = tiny();
+    let stray = Pass::new(vec![vec![Slot::Real(Token { id: 512, position: 0 })]]).unwrap();
+    let error = model.one(&stray, model.at("lm_head"), &Given::default()).unwrap_err();
+    assert_eq!(error.to_string(), "model.embed_tokens: token 512 is outside the vocabulary of 512");
+    let narrow = candle_core::Tensor::zeros(5, candle_core::DType::F32, &candle_core::Device::Cpu).unwrap();
+    model.weights.replace("model.norm.weight", narrow);
+    let error = model.one(&pass(2), model.at("lm_head"), &Given::default()).unwrap_err();
+    assert_eq!(error.to_string(), "tensor `model.norm.weight` is [5], not [128]");
+}
+
+#[test]
+fn a_window_bars_keys_before_it() {
+    let mut nodes: Vec<graph::Node> = tiny().graph.iter().map(|(_, node)| node.clone()).collect();
+    for node in &mut nodes {
+        if let Operation::Scores(scores) = &mut node.operation {
+            scores.mask = Mask::Window { window: 2 };
+        }
+    }
+    let model = Model { graph: Graph::new(nodes).unwrap(), ..tiny() };
+    let scores = model.one(&pass(4), model.at("model.layers.0.self_attn.scores"), &Given::default()).unwrap();
+    let barred = |query| -> Vec<bool> {
+        scores.at((0, query)).unwrap()[..4].iter().map(|&x| x == f64::NEG_INFINITY).collect()
+    };
+    assert_eq!(barred(3), [true, true, false, false]);
+    assert_eq!(barred(0), [false, true, true, true]);
+}

@@ -1,0 +1,181 @@
+//! The graph, carried out in exact arithmetic, against PyTorch's stored truth: each site from the stored truth at
+//! its inputs, and the whole pass from token ids.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use rbees_check::graph::{self, Edge, Graph, NodeId, Role, SiteName};
+use rbees_check::models;
+use rbees_check::oracle::{Exact, Executor, Given, Pass, Place, Placed, Rows, Slot, Token};
+use rbees_check::reference::{Manifest, Reference, Truth};
+
+/// The largest difference that two float64 computations may show, as a share of the row's scale.
+/// Stored truth is rounded to 40 bits, which is 9e-13; the order of summation changes less than that.
+const SAME: f64 = 1e-9;
+
+/// What is known of padding.
+#[derive(Clone, Copy)]
+enum Padding {
+    Tokens,
+    Nothing,
+}
+
+fn main() -> ExitCode {
+    let args = Arguments::from_args();
+    let mut trials = Vec::new();
+    for model in models::NAMES {
+        let absent = models::open(model).is_err();
+        let cases = models::fixture(model).expect("references are part of the repository").cases;
+        // The real model's longer case takes minutes and exercises nothing else.
+        for case in cases.into_iter().filter(|case| model != "smollm2-135m" || case == "short") {
+            let name = |test: &str| format!("{test}::{model}::{case}").replace('-', "_");
+            let mut add = |test: &str, run: fn(&str, &str) -> Result<(), Failed>| {
+                let case = case.clone();
+                trials.push(Trial::test(name(test), move || run(model, &case)).with_ignored_flag(absent));
+            };
+            add("each_node_from_true_inputs", nodes_agree);
+            add("the_whole_pass_from_ids", |model, case| pass_agrees(model, case, Padding::Nothing));
+            if case.starts_with("batch") {
+                add("the_whole_pass_with_rows_for_padding", |model, case| {
+                    pass_agrees(model, case, Padding::Tokens)
+                });
+            }
+        }
+    }
+    libtest_mimic::run(&args, trials).exit_code()
+}
+
+/// Every stored site that follows from stored ones, each computed from truth at its inputs, at the rows that these
+/// are stored for.
+fn nodes_agree(model: &str, case: &str) -> Result<(), Failed> {
+    let opened = models::open(model)?;
+    let reference = opened.fixture.as_ref().ok_or("no references")?.case(case)?;
+    let graph = graph::llama(opened.weights.config())?;
+    let stored = truths(&graph, &reference)?;
+    let mut given = Given::default();
+    for (&id, Stored { truth, .. }) in &stored {
+        let width = truth.row_shape.iter().product();
+        given.values.insert(id, Placed::new(Rows::new(width, truth.values.clone()), truth.places.to_vec())?);
+    }
+    let mut wanted = stored.clone();
+    wanted.retain(|&id, _| follows(&graph, id, &stored));
+    for (&id, want) in &mut wanted {
+        want.rows.retain(|&row| has_inputs(&graph, id, &stored, want.truth.places[row]));
+    }
+    let whole = stored.len() == graph.ids().filter(|&id| is_stored(&graph, id)).count();
+    if wanted.is_empty() || whole && wanted.len() != stored.len() {
+        return Err(format!("{} of {} stored sites follow from others", wanted.len(), stored.len()).into());
+    }
+    let what = format!("{} of {} sites from their inputs", wanted.len(), stored.len());
+    let pass = pass_of(&reference.manifest, Padding::Nothing)?;
+    agree(&Executor::new(&graph, &opened.weights, &pass, Exact), &graph, &given, &wanted, &what)
+}
+
+/// Every stored site of a pass that is given nothing but token ids.
+fn pass_agrees(model: &str, case: &str, padding: Padding) -> Result<(), Failed> {
+    let opened = models::open(model)?;
+    let reference = opened.fixture.as_ref().ok_or("no references")?.case(case)?;
+    let graph = graph::llama(opened.weights.config())?;
+    let wanted = truths(&graph, &reference)?;
+    let what = format!("{} sites from token ids", wanted.len());
+    let pass = pass_of(&reference.manifest, padding)?;
+    agree(&Executor::new(&graph, &opened.weights, &pass, Exact), &graph, &Given::default(), &wanted, &what)
+}
+
+/// Truth at a node, and which rows of it are compared.
+#[derive(Clone)]
+struct Stored<'a> {
+    truth: &'a Truth,
+    rows: Vec<usize>,
+}
+
+/// Computes `wanted` and compares its rows.
+fn agree(
+    executor: &Executor<Exact>,
+    graph: &Graph,
+    given: &Given,
+    wanted: &BTreeMap<NodeId, Stored>,
+    what: &str,
+) -> Result<(), Failed> {
+    let (mut largest, mut rows, mut seen) = ((0.0, String::new()), 0, BTreeSet::new());
+    executor.compute(&wanted.keys().copied().collect(), given, &mut |id, placed| {
+        let (want, site) = (&wanted[&id], &graph.node(id).expect("it was computed").site);
+        let apart = apart(placed, want);
+        if apart > largest.0 {
+            largest = (apart, site.to_string());
+        }
+        seen.insert(id);
+        rows += want.rows.len();
+        Ok(())
+    })?;
+    println!("{what}, {rows} rows: {:.1e} of a row's scale at most, at {}", largest.0, largest.1);
+    if !seen.iter().eq(wanted.keys()) {
+        return Err(format!("{} of {} sites were computed", seen.len(), wanted.len()).into());
+    }
+    match largest {
+        (apart, _) if apart <= SAME => Ok(()),
+        (apart, site) => Err(format!("{site}: {apart:e} of its row's scale").into()),
+    }
+}
+
+/// The largest difference as a share of a row's scale. It is infinite where no row is compared, and where a row is
+/// missing, NaN, or barred on one side only.
+fn apart(placed: &Placed, Stored { truth, rows }: &Stored) -> f64 {
+    let mut largest = if rows.is_empty() { f64::INFINITY } else { 0.0 };
+    for &r in rows {
+        let Some(row) = placed.at(truth.places[r]).filter(|row| row.len() == truth.row(r).len()) else {
+            return f64::INFINITY;
+        };
+        let scale = truth.scale(r).max;
+        for (&got, &want) in row.iter().zip(truth.row(r)) {
+            let difference = if got == want { 0.0 } else { (got - want).abs() / scale };
+            largest = if difference.is_nan() { f64::INFINITY } else { largest.max(difference) };
+        }
+    }
+    largest
+}
+
+fn truths<'a>(graph: &Graph, reference: &'a Reference) -> Result<BTreeMap<NodeId, Stored<'a>>, Failed> {
+    let node = |site| {
+        let id = graph.position(&SiteName::from(site)).ok_or(format!("the graph has no {site}"))?;
+        let truth = reference.truth(site).ok_or(format!("{site} is not stored"))?;
+        Ok((id, Stored { truth, rows: (0..truth.places.len()).collect() }))
+    };
+    reference.sites().map(node).collect()
+}
+
+/// References store every node of a Llama but the activation, which is a part of `mlp.act` there.
+fn is_stored(graph: &Graph, id: NodeId) -> bool {
+    graph.node(id).is_some_and(|node| node.role != Role::Activation)
+}
+
+/// Is every input stored, or an activation of what is?
+fn follows(graph: &Graph, id: NodeId, stored: &BTreeMap<NodeId, Stored>) -> bool {
+    graph.node(id).expect("an id of this graph").inputs.iter().all(|input| {
+        let id = input.node;
+        stored.contains_key(&id) || !is_stored(graph, id) && follows(graph, id, stored)
+    })
+}
+
+/// Is every input of the row at `place` stored? All keys are.
+fn has_inputs(graph: &Graph, id: NodeId, stored: &BTreeMap<NodeId, Stored>, place: Place) -> bool {
+    let inputs = &graph.node(id).expect("an id of this graph").inputs;
+    inputs.iter().filter(|input| input.edge == Edge::RowWise).all(|input| match stored.get(&input.node) {
+        Some(stored) => stored.truth.places.contains(&place),
+        None => has_inputs(graph, input.node, stored, place),
+    })
+}
+
+fn pass_of(manifest: &Manifest, padding: Padding) -> rbees_check::Result<Pass> {
+    let slot = |b: usize, s: usize| {
+        let token = Token { id: manifest.ids[b][s], position: manifest.position_ids[b][s] };
+        match (manifest.rows["all"].binary_search(&(b, s)), padding) {
+            (Ok(_), _) => Slot::Real(token),
+            (Err(_), Padding::Tokens) => Slot::Padding(token),
+            (Err(_), Padding::Nothing) => Slot::Unknown,
+        }
+    };
+    let row = |b: usize| (0..manifest.ids[b].len()).map(|s| slot(b, s)).collect();
+    Pass::new((0..manifest.ids.len()).map(row).collect())
+}
