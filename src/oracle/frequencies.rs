@@ -1,4 +1,4 @@
-//! By how much each pair of a rotation turns, in float64.
+//! By how much each pair of a rotation turns.
 
 use std::f64::consts::TAU;
 
@@ -8,7 +8,18 @@ use crate::graph::FrequencyLaw;
 /// Radians by which each of `pairs` pairs turns from one position to the next, `[pairs]`. Where divisors are
 /// missing, 1 stands for them.
 pub fn frequencies(law: &FrequencyLaw, pairs: usize) -> Vec<f64> {
-    let base = |theta: f64| (0..pairs).map(move |i| frequency(theta, i, 2 * pairs)); // [pairs]
+    follow(law, pairs, |theta, i| frequency(theta, i, 2 * pairs))
+}
+
+/// The same as PyTorch has it in float32, `[pairs]`: base frequencies are rounded before they are scaled.
+pub(super) fn single_frequencies(law: &FrequencyLaw, pairs: usize) -> Vec<f32> {
+    let base = |theta: f64, i: usize| f64::from(1.0 / (theta as f32).powf(i as f32 / pairs as f32));
+    follow(law, pairs, base).into_iter().map(|f| f as f32).collect()
+}
+
+/// `law` on top of base frequencies.
+fn follow(law: &FrequencyLaw, pairs: usize, of: impl Fn(f64, usize) -> f64) -> Vec<f64> {
+    let base = |theta: f64| (0..pairs).map(|i| of(theta, i)).collect::<Vec<f64>>().into_iter(); // [pairs]
     match law {
         FrequencyLaw::Base { theta } => base(*theta).collect(),
         FrequencyLaw::Linear { theta, factor } => base(*theta).map(|f| f / factor).collect(),

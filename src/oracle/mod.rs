@@ -9,6 +9,9 @@
 //! ids ─ rows ─┬─ rms_norm ─ linear ─ rotate ─ scores ─ softmax ─ context ─ linear ─ residual ─┬─ rms_norm ─ … ─ gated ─ linear ─ residual
 //!             └───────────────────────────────────────────────────────────────────────────────┘
 //! ```
+//!
+//! The same operations also carry out any [`Graph`](crate::graph::Graph): an [`Executor`] computes a node, or a cut
+//! of it, from [given](Given) rows in one [`Arithmetic`], [`Exact`] or [`Rounded`].
 
 mod arithmetic;
 mod attention;
@@ -24,7 +27,11 @@ mod norm;
 mod pass;
 mod placed;
 mod plan;
+mod precision;
+mod reordered;
 mod rope;
+mod rounded;
+mod rounded_attention;
 mod rows;
 mod sight;
 mod step;
@@ -43,7 +50,10 @@ pub use linear::{Matrix, linear, vector};
 pub use norm::{mean_square, rms_norm};
 pub use pass::{Pass, Place, Slot, Token};
 pub use placed::Placed;
+pub use precision::Precision;
+pub use reordered::ORDERS;
 pub use rope::{Pairing, frequency, rotate};
+pub use rounded::Rounded;
 pub use rows::Rows;
 pub use sight::Sight;
 pub use tokens::{Slots, Tokens};

@@ -1,0 +1,37 @@
+//! What numbers are rounded to.
+
+use half::{bf16, f16};
+
+use super::rows::Rows;
+
+/// The dtype of a model. Within an operation PyTorch computes in float32 whatever it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// float32.
+    F32,
+    /// bfloat16.
+    Bf16,
+    /// float16: above 65,504 it is infinite.
+    F16,
+}
+
+impl Precision {
+    /// The nearest number that it has; of two, the even one.
+    pub fn round(self, value: f32) -> f32 {
+        match self {
+            Self::F32 => value,
+            Self::Bf16 => bf16::from_f32(value).to_f32(),
+            Self::F16 => f16::from_f32(value).to_f32(),
+        }
+    }
+
+    /// Entries as an operation reads them.
+    pub(super) fn read(self, values: &[f64]) -> Vec<f32> {
+        values.iter().map(|&value| self.round(value as f32)).collect()
+    }
+
+    /// Rows of `width` as an operation hands them on.
+    pub(super) fn write(self, width: usize, values: impl IntoIterator<Item = f32>) -> Rows {
+        Rows { width, values: values.into_iter().map(|value| f64::from(self.round(value))).collect() }
+    }
+}

@@ -1,0 +1,58 @@
+//! Sums in another order: what an honest port with other kernels may do.
+
+use candle_core::{Device, Tensor};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+
+use crate::Result;
+
+/// Orders of summation to run: the plain one, and shuffled ones. One run is too lucky.
+pub const ORDERS: usize = 8;
+
+/// The order in which run number `run` adds up `count` terms; run 0 adds them as they stand.
+fn order(run: usize, count: usize) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..u32::try_from(count).unwrap_or(u32::MAX)).collect();
+    if run > 0 {
+        order.shuffle(&mut StdRng::seed_from_u64(run as u64));
+    }
+    order
+}
+
+/// How a row is added up in float32.
+pub(super) struct Summation {
+    order: Vec<u32>,
+    lanes: usize,
+}
+
+/// Partial sums of a kernel with vector registers.
+const LANES: usize = 8;
+
+impl Summation {
+    /// As run `run` adds up `count` terms: run 0 first to last in a plain loop, which is the worst order that an
+    /// honest port would use; others in shuffled order and in [`LANES`] partial sums, as PyTorch's kernels do.
+    pub fn new(run: usize, count: usize) -> Self {
+        Self { order: order(run, count), lanes: if run == 0 { 1 } else { LANES } }
+    }
+
+    /// Σ of `terms`.
+    pub fn of(&self, terms: &[f32]) -> f32 {
+        let mut partial = [0f32; LANES];
+        for lanes in self.order.chunks(self.lanes) {
+            lanes.iter().zip(&mut partial).for_each(|(&i, sum)| *sum += terms[i as usize]);
+        }
+        partial.iter().sum()
+    }
+}
+
+/// a bᵀ in float32, the shared axis in the order of run `run`: `[rows, n]`, `[out, n]` → `[rows, out]`.
+///
+/// # Errors
+/// Other shapes.
+pub(super) fn product(run: usize, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if run == 0 {
+        return Ok(a.matmul(&b.t()?)?);
+    }
+    let order = Tensor::new(order(run, a.dims2()?.1), &Device::Cpu)?; // [n]
+    Ok(a.index_select(&order, 1)?.matmul(&b.index_select(&order, 1)?.t()?)?)
+}

@@ -1,0 +1,101 @@
+//! The graph, carried out in rounded arithmetic over whole passes, errs as PyTorch's own runs were measured to err.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use candle_core::DType;
+use rbees_check::compare::Scale;
+use rbees_check::graph::{self, Graph, NodeId, SiteName};
+use rbees_check::models;
+use rbees_check::oracle::{Executor, Given, ORDERS, Pass, Precision, Rounded, Slot, Token};
+use rbees_check::probe::{Arithmetic, Kind, Site};
+use rbees_check::reference::{Feed, Reference};
+use rbees_check::weights::Weights;
+use rstest::rstest;
+
+#[rstest]
+fn noise_of_a_pass_of_its_own_is_that_which_was_captured(
+    #[values(("tiny-llama", "short"), ("tiny-llama", "batch-left"), ("tiny-llama2", "short"))] case: (
+        &str,
+        &str,
+    ),
+    #[values((DType::F32, Precision::F32), (DType::BF16, Precision::Bf16), (DType::F16, Precision::F16))]
+    in_dtype: (DType, Precision),
+) {
+    let ((model, case), (dtype, precision)) = (case, in_dtype);
+    let opened = models::open(model).unwrap();
+    let reference = opened.fixture.as_ref().unwrap().case(case).unwrap();
+    let graph = graph::llama(opened.weights.config()).unwrap();
+    let measured = measured(&graph, &opened.weights, &reference, precision);
+    assert_eq!(measured.len(), reference.sites().count());
+
+    let mut ratios: BTreeMap<Kind, Vec<f64>> = BTreeMap::new();
+    for (site, noise) in measured {
+        let captured = captured(&reference, site, dtype);
+        if captured == 0.0 {
+            assert!(noise == 0.0 && site.kind == Kind::Embed, "{site} errs by {noise:e}");
+        } else {
+            ratios.entry(site.kind).or_default().push(noise / captured);
+        }
+    }
+    assert!(ratios.len() >= Kind::ALL.len() - 1);
+    let mut all: Vec<f64> = ratios.values().flatten().copied().collect();
+    all.sort_by(f64::total_cmp);
+    let (least, median, most) = (all[0], all[all.len() / 2], all[all.len() - 1]);
+    println!("{model}/{case} {dtype:?}: {median:.2} of what was captured ({least:.2} to {most:.2})");
+    assert!((0.9..1.2).contains(&median) && least > 0.5 && most < 3.0, "{dtype:?}: {least} {median} {most}");
+    for (kind, ratios) in &mut ratios {
+        ratios.sort_by(f64::total_cmp);
+        let (least, median, most) = (ratios[0], ratios[ratios.len() / 2], ratios[ratios.len() - 1]);
+        println!(
+            "{model}/{case} {dtype:?} {kind:?}: {median:.2} of what was captured ({least:.2} to {most:.2})"
+        );
+        assert!((0.5..2.0).contains(&median), "{dtype:?} {kind:?}: {ratios:?}");
+    }
+}
+
+/// The largest error of a row in any order, as a share of the row's scale.
+fn measured(
+    graph: &Graph,
+    weights: &Weights,
+    reference: &Reference,
+    precision: Precision,
+) -> BTreeMap<Site, f64> {
+    let pass = pass_of(reference);
+    let sites: BTreeMap<NodeId, Site> =
+        reference.sites().map(|site| (graph.position(&SiteName::from(site)).unwrap(), site)).collect();
+    let wanted: BTreeSet<NodeId> = sites.keys().copied().collect();
+    let mut noise: BTreeMap<Site, f64> = BTreeMap::new();
+    for run in 0..ORDERS {
+        let executor = Executor::new(graph, weights, &pass, Rounded { precision, run });
+        let mut see = |id: NodeId, placed: &rbees_check::oracle::Placed| {
+            let truth = reference.truth(sites[&id]).unwrap();
+            let most = noise.entry(sites[&id]).or_default();
+            for (r, &place) in truth.places.iter().enumerate() {
+                let (row, truth) = (placed.at(place).unwrap(), truth.row(r));
+                let finite = || row.iter().zip(truth).filter(|(_, want)| want.is_finite());
+                let error = finite().fold(0f64, |most, (got, want)| most.max((got - want).abs()));
+                assert!(finite().count() > 0 && !error.is_nan());
+                *most = most.max(error / Scale::of(truth.iter().copied()).max);
+            }
+            Ok(())
+        };
+        executor.compute(&wanted, &Given::default(), &mut see).unwrap();
+    }
+    noise
+}
+
+/// What was captured at the place where it is largest.
+fn captured(reference: &Reference, site: Site, dtype: DType) -> f64 {
+    let at = |&place| reference.noise_on(Arithmetic::Dense, Feed::Own, site, place, dtype).unwrap().max;
+    reference.places().iter().map(at).fold(0.0, f64::max)
+}
+
+fn pass_of(reference: &Reference) -> Pass {
+    let manifest = &reference.manifest;
+    let slot = |b: usize, s: usize| match reference.places().binary_search(&(b, s)) {
+        Ok(_) => Slot::Real(Token { id: manifest.ids[b][s], position: manifest.position_ids[b][s] }),
+        Err(_) => Slot::Unknown,
+    };
+    let row = |b: usize| (0..reference.length()).map(|s| slot(b, s)).collect();
+    Pass::new((0..reference.batch()).map(row).collect()).unwrap()
+}
