@@ -1,19 +1,21 @@
-//! The graph, carried out in rounded arithmetic over whole passes, errs as PyTorch's own runs were measured to err.
+//! The graph, carried out in rounded arithmetic, errs as PyTorch's own runs were measured to err: on true inputs at
+//! every node, and over whole passes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::DType;
 use rbees_check::compare::Scale;
-use rbees_check::graph::{self, Graph, NodeId, SiteName};
+use rbees_check::graph::{self, Graph, Node, NodeId, NormCast, Operation, RopeCast, SiteName};
 use rbees_check::models;
-use rbees_check::oracle::{Executor, Given, ORDERS, Pass, Precision, Rounded, Slot, Token};
+use rbees_check::oracle::{Executor, Given, ORDERS, Pass, Placed, Precision, Rounded, Rows, Slot, Token};
 use rbees_check::probe::{Arithmetic, Kind, Site};
 use rbees_check::reference::{Feed, Reference};
 use rbees_check::weights::Weights;
 use rstest::rstest;
 
 #[rstest]
-fn noise_of_a_pass_of_its_own_is_that_which_was_captured(
+fn noise_is_that_which_was_captured(
+    #[values(Feed::Site, Feed::Own)] feed: Feed,
     #[values(("tiny-llama", "short"), ("tiny-llama", "batch-left"), ("tiny-llama2", "short"))] case: (
         &str,
         &str,
@@ -25,12 +27,12 @@ fn noise_of_a_pass_of_its_own_is_that_which_was_captured(
     let opened = models::open(model).unwrap();
     let reference = opened.fixture.as_ref().unwrap().case(case).unwrap();
     let graph = graph::llama(opened.weights.config()).unwrap();
-    let measured = measured(&graph, &opened.weights, &reference, precision);
+    let measured = measured(&graph, &opened.weights, &reference, precision, feed);
     assert_eq!(measured.len(), reference.sites().count());
 
     let mut ratios: BTreeMap<Kind, Vec<f64>> = BTreeMap::new();
     for (site, noise) in measured {
-        let captured = captured(&reference, site, dtype);
+        let captured = captured(&reference, site, dtype, feed);
         if captured == 0.0 {
             assert!(noise == 0.0 && site.kind == Kind::Embed, "{site} errs by {noise:e}");
         } else {
@@ -41,16 +43,53 @@ fn noise_of_a_pass_of_its_own_is_that_which_was_captured(
     let mut all: Vec<f64> = ratios.values().flatten().copied().collect();
     all.sort_by(f64::total_cmp);
     let (least, median, most) = (all[0], all[all.len() / 2], all[all.len() - 1]);
-    println!("{model}/{case} {dtype:?}: {median:.2} of what was captured ({least:.2} to {most:.2})");
-    assert!((0.9..1.2).contains(&median) && least > 0.5 && most < 3.0, "{dtype:?}: {least} {median} {most}");
+    println!("{feed:?} {model}/{case} {dtype:?}: {median:.2} of what was captured ({least:.2} to {most:.2})");
+    // On true inputs half precision is all rounding: PyTorch's casts give its noise to the last digit.
+    let bounds = match (feed, precision) {
+        (Feed::Site, Precision::Bf16 | Precision::F16) => 0.99..1.01,
+        (Feed::Site, Precision::F32) | (Feed::Block | Feed::Own, _) => 0.35..3.0,
+    };
+    assert!((0.9..1.2).contains(&median), "{dtype:?}: {median}");
+    assert!(bounds.contains(&least) && bounds.contains(&most), "{dtype:?}: {least} to {most}");
     for (kind, ratios) in &mut ratios {
         ratios.sort_by(f64::total_cmp);
         let (least, median, most) = (ratios[0], ratios[ratios.len() / 2], ratios[ratios.len() - 1]);
         println!(
-            "{model}/{case} {dtype:?} {kind:?}: {median:.2} of what was captured ({least:.2} to {most:.2})"
+            "{feed:?} {model}/{case} {dtype:?} {kind:?}: {median:.2} of what was captured ({least:.2} to {most:.2})"
         );
         assert!((0.5..2.0).contains(&median), "{dtype:?} {kind:?}: {ratios:?}");
     }
+}
+
+#[test]
+fn other_casts_than_those_of_pytorch_give_another_noise() {
+    let model = models::open("tiny-llama").unwrap();
+    let reference = model.fixture.as_ref().unwrap().case("short").unwrap();
+    let mut nodes: Vec<Node> =
+        graph::llama(model.weights.config()).unwrap().iter().map(|(_, n)| n.clone()).collect();
+    for node in &mut nodes {
+        match &mut node.operation {
+            Operation::Norm(norm) => norm.rule.cast = NormCast::AfterWeight,
+            Operation::Rope(rope) => rope.cast = RopeCast::Sum,
+            _ => {}
+        }
+    }
+    let graph = Graph::new(nodes).unwrap();
+    let measured = measured(&graph, &model.weights, &reference, Precision::Bf16, Feed::Site);
+    let mut changed = Vec::new();
+    for (site, noise) in measured {
+        let ratio = noise / captured(&reference, site, DType::BF16, Feed::Site);
+        match site.kind {
+            Kind::InputNorm | Kind::PostNorm | Kind::FinalNorm | Kind::QRope | Kind::KRope => {
+                changed.push(ratio);
+            }
+            _ => assert!((0.99..1.01).contains(&ratio), "{site}: {ratio}"),
+        }
+    }
+    assert_eq!(changed.len(), 4 * 4 + 1);
+    // A site whose largest error is that of its last rounding errs by as much with either cast.
+    let outside = changed.iter().filter(|ratio| !(0.99..1.01).contains(*ratio)).count();
+    assert!(outside > changed.len() * 3 / 4, "{changed:?}");
 }
 
 /// The largest error of a row in any order, as a share of the row's scale.
@@ -59,15 +98,24 @@ fn measured(
     weights: &Weights,
     reference: &Reference,
     precision: Precision,
+    feed: Feed,
 ) -> BTreeMap<Site, f64> {
     let pass = pass_of(reference);
     let sites: BTreeMap<NodeId, Site> =
         reference.sites().map(|site| (graph.position(&SiteName::from(site)).unwrap(), site)).collect();
     let wanted: BTreeSet<NodeId> = sites.keys().copied().collect();
+    let given = match feed {
+        Feed::Own => Given::default(),
+        Feed::Site => Given {
+            values: sites.iter().map(|(&id, &site)| (id, truth(reference, site))).collect(),
+            ..Given::default()
+        },
+        Feed::Block => unimplemented!("not measured here"),
+    };
     let mut noise: BTreeMap<Site, f64> = BTreeMap::new();
     for run in 0..ORDERS {
         let executor = Executor::new(graph, weights, &pass, Rounded { precision, run });
-        let mut see = |id: NodeId, placed: &rbees_check::oracle::Placed| {
+        let mut see = |id: NodeId, placed: &Placed| {
             let truth = reference.truth(sites[&id]).unwrap();
             let most = noise.entry(sites[&id]).or_default();
             for (r, &place) in truth.places.iter().enumerate() {
@@ -79,14 +127,21 @@ fn measured(
             }
             Ok(())
         };
-        executor.compute(&wanted, &Given::default(), &mut see).unwrap();
+        executor.compute(&wanted, &given, &mut see).unwrap();
     }
     noise
 }
 
+/// Stored truth at a site.
+fn truth(reference: &Reference, site: Site) -> Placed {
+    let truth = reference.truth(site).unwrap();
+    let rows = Rows::new(truth.row_shape.iter().product(), truth.values.clone());
+    Placed::new(rows, truth.places.to_vec()).unwrap()
+}
+
 /// What was captured at the place where it is largest.
-fn captured(reference: &Reference, site: Site, dtype: DType) -> f64 {
-    let at = |&place| reference.noise_on(Arithmetic::Dense, Feed::Own, site, place, dtype).unwrap().max;
+fn captured(reference: &Reference, site: Site, dtype: DType, feed: Feed) -> f64 {
+    let at = |&place| reference.noise_on(Arithmetic::Dense, feed, site, place, dtype).unwrap().max;
     reference.places().iter().map(at).fold(0.0, f64::max)
 }
 
