@@ -67,6 +67,7 @@
 //! recording ─► judge, check, dump            the tensors of one pass by site, from a file or from memory
 //! dump ─► report                             a pass that any port recorded: truth, and replay
 //! probe, compare                             the seam, and two tensors under a budget
+//! graph ─► oracle                            what a model computes, as data; computed in float64, or rounded
 //! oracle ─► suspects ─► judge                the float64 Llama, right and under each known mistake
 //! check ─► judge, report                     a forward pass of your own, in a test of your own
 //! judge ─► bundle ─► dump                    one red site as files that show it again
@@ -86,6 +87,7 @@
 //! | [checkpoint](checkpoints::Checkpoint) | a numbered stage: its sites, feeds, factor and reason |
 //! | [port](port::Port) | a model that can be judged |
 //! | [recording](recording::Recording) | the tensors of one pass, by site |
+//! | [graph](graph::llama) | what a model computes, as data: one node per site |
 //! | [oracle](oracle::forward) | the plain float64 Llama |
 //! | [suspect](suspects::diagnose) | one known porting mistake: what the tensor would be under it |
 

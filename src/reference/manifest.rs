@@ -12,7 +12,7 @@ pub type Place = (usize, usize);
 /// A case as written by `scripts/capture_reference.py`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Manifest {
-    /// Version of the format: [`FORMAT`].
+    /// Version of the format: this reader knows 2. Format 1 did not hash the noise.
     pub format: u32,
     /// The model.
     pub model: String,

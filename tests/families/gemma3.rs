@@ -54,9 +54,10 @@ pub fn graph(config: &Config) -> Result<Graph> {
     let mut x = g.embedding(Role::Embed, "model.embed_tokens", s.hidden, (s.hidden as f64).sqrt()); // [hidden]
     for layer in 0..s.layers {
         g.enter_layer(layer, format!("model.layers.{layer}"));
-        let (mask, rope) = match (layer + 1).is_multiple_of(config.pattern) {
-            true => (Mask::Causal, &global),
-            false => (Mask::Window { window: config.window }, &local),
+        let (mask, rope) = if (layer + 1).is_multiple_of(config.pattern) {
+            (Mask::Causal, &global)
+        } else {
+            (Mask::Window { window: config.window }, &local)
         };
         let normed = g.norm(Role::AttnPreNorm, "input_layernorm", x, norm); // [hidden]
         let q = g.linear(Role::QProj, "self_attn.q_proj", normed, s.query_width()); // [heads * head_dim]
