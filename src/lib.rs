@@ -88,7 +88,7 @@
 //! | [port](port::Port) | a model that can be judged |
 //! | [recording](recording::Recording) | the tensors of one pass, by site |
 //! | [graph](graph::llama) | what a model computes, as data: one node per site |
-//! | [oracle](oracle::forward) | the plain float64 Llama |
+//! | [oracle](oracle::Executor) | computes the graph in float64, or rounded to a dtype |
 //! | [suspect](suspects::diagnose) | one known porting mistake: what the tensor would be under it |
 
 mod arrays;

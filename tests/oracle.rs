@@ -1,102 +1,204 @@
-//! The oracle against stored truth: two float64 Llamas that share no code must be one.
+//! The graph, computed in exact arithmetic, against PyTorch's stored truth: each site from the stored truth at its
+//! inputs, and the whole pass from token ids. Two float64 Llamas that share no code must be one.
 //!
-//! `RECORD=1 cargo test --test oracle` writes what it measures into the manifests, where
-//! `second_oracle` then says how far apart the two are.
+//! `RECORD=1 cargo test --test oracle` writes the largest difference of each whole pass into its manifest, as
+//! `second_oracle`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use rbees_check::graph::{self, Edge, Graph, NodeId, Role, SiteName};
 use rbees_check::models;
-use rbees_check::oracle::{self, Rows, Tokens};
-use rbees_check::probe::Site;
+use rbees_check::oracle::{Exact, Executor, Given, Pass, Place, Placed, Rows, Slot, Token};
 use rbees_check::reference::{Manifest, Reference, SecondOracle, Truth};
 
 /// The largest difference that two float64 computations may show, as a share of the row's scale.
-/// Stored truth is rounded to 40 bits, which is 9e-13; summation order lies below that.
+/// Stored truth is rounded to 40 bits, which is 9e-13; the order of summation changes less than that.
 const SAME: f64 = 1e-9;
 
 /// Measured again elsewhere, it may come out this many times larger or smaller: another processor
 /// sums in another order.
 const LIKE: f64 = 8.0;
 
+/// What is known of padding.
+#[derive(Clone, Copy)]
+enum Padding {
+    Tokens,
+    Nothing,
+}
+
 fn main() -> ExitCode {
     let args = Arguments::from_args();
     let mut trials = Vec::new();
     for model in models::NAMES {
         let absent = models::open(model).is_err();
-        for case in models::fixture(model).expect("references are part of the repository").cases {
-            let name = format!("oracle_agrees::{model}::{case}").replace('-', "_");
-            trials.push(Trial::test(name, move || agrees(model, &case)).with_ignored_flag(absent));
+        let cases = models::fixture(model).expect("references are part of the repository").cases;
+        for case in cases {
+            let name = |test: &str| format!("{test}::{model}::{case}").replace('-', "_");
+            let mut add = |test: &str, run: fn(&str, &str) -> Result<(), Failed>| {
+                let case = case.clone();
+                trials.push(Trial::test(name(test), move || run(model, &case)).with_ignored_flag(absent));
+            };
+            add("each_node_from_true_inputs", nodes_agree);
+            add("the_whole_pass_from_ids", pass_agrees_as_recorded);
+            if case.starts_with("batch") {
+                add("the_whole_pass_with_rows_for_padding", |model, case| {
+                    pass_agrees(model, case, Padding::Tokens).map(drop)
+                });
+            }
         }
     }
     libtest_mimic::run(&args, trials).exit_code()
 }
 
-/// At every stored site and row; and the manifest says by how much.
-fn agrees(model: &str, case: &str) -> Result<(), Failed> {
+/// Every stored site that follows from stored ones, each computed from truth at its inputs, at the rows that these
+/// are stored for.
+fn nodes_agree(model: &str, case: &str) -> Result<(), Failed> {
     let opened = models::open(model)?;
     let reference = opened.fixture.as_ref().ok_or("no references")?.case(case)?;
-    let apart = apart(&opened, &reference)?;
-    let missed: Vec<String> =
-        reference.sites().filter(|site| !apart.contains_key(site)).map(|s| s.to_string()).collect();
-    if !missed.is_empty() {
-        return Err(format!("the oracle never computes {}", missed.join(", ")).into());
+    let graph = graph::llama(opened.weights.config())?;
+    let stored = truths(&graph, &reference)?;
+    let mut given = Given::default();
+    for (&id, Stored { truth, .. }) in &stored {
+        let width = truth.row_shape.iter().product();
+        given.values.insert(id, Placed::new(Rows::new(width, truth.values.clone()), truth.places.to_vec())?);
     }
-    let (site, largest) =
-        apart.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).ok_or("a case without sites")?;
-    println!("{model}/{case}: apart by {largest:.1e} of the row's scale at most, at {site}");
-    if largest > SAME {
-        return Err(format!("{site}: {largest:e} of its row's scale").into());
+    let mut wanted = stored.clone();
+    wanted.retain(|&id, _| follows(&graph, id, &stored));
+    for (&id, want) in &mut wanted {
+        want.rows.retain(|&row| has_inputs(&graph, id, &stored, want.truth.places[row]));
     }
+    let whole = stored.len() == graph.ids().filter(|&id| is_stored(&graph, id)).count();
+    if wanted.is_empty() || whole && wanted.len() != stored.len() {
+        return Err(format!("{} of {} stored sites follow from others", wanted.len(), stored.len()).into());
+    }
+    let what = format!("{} of {} sites from their inputs", wanted.len(), stored.len());
+    let pass = pass_of(&reference.manifest, Padding::Nothing)?;
+    agree(&Executor::new(&graph, &opened.weights, &pass, Exact), &graph, &given, &wanted, &what).map(drop)
+}
+
+/// The whole pass, of padding whose rows are unknown; and the manifest says how far it is from truth.
+fn pass_agrees_as_recorded(model: &str, case: &str) -> Result<(), Failed> {
+    let largest = pass_agrees(model, case, Padding::Nothing)?;
     if std::env::var_os("RECORD").is_some() {
         return Ok(record(&manifest(model, case), largest)?);
     }
-    match reference.manifest.second_oracle {
+    match models::fixture(model)?.case(case)?.manifest.second_oracle {
         SecondOracle::Agrees { within } if within < LIKE * largest && largest < LIKE * within => Ok(()),
-        ref said => {
+        said => {
             Err(format!("the manifest says {said:?}, measured {largest:.1e}: RECORD=1 records it").into())
         }
     }
 }
 
-/// How far the oracle is from truth at each stored site: the largest share of a row's scale.
-fn apart(model: &models::Model, case: &Reference) -> Result<BTreeMap<Site, f64>, Failed> {
-    let tokens = tokens(&case.manifest);
-    let mut apart = BTreeMap::new();
-    oracle::forward(&model.weights, &tokens, &mut |site, rows| {
-        if let Some(truth) = case.truth(site) {
-            apart.insert(site, largest(rows, truth, &tokens));
-        }
-        Ok(())
-    })?;
-    Ok(apart)
+/// Every stored site of a pass that is given nothing but token ids; the largest difference.
+fn pass_agrees(model: &str, case: &str, padding: Padding) -> Result<f64, Failed> {
+    let opened = models::open(model)?;
+    let reference = opened.fixture.as_ref().ok_or("no references")?.case(case)?;
+    let graph = graph::llama(opened.weights.config())?;
+    let wanted = truths(&graph, &reference)?;
+    let what = format!("{} sites from token ids", wanted.len());
+    let pass = pass_of(&reference.manifest, padding)?;
+    agree(&Executor::new(&graph, &opened.weights, &pass, Exact), &graph, &Given::default(), &wanted, &what)
 }
 
-fn tokens(manifest: &Manifest) -> Tokens {
-    let places = manifest.rows["all"].clone();
-    Tokens {
-        ids: places.iter().map(|&(b, s)| manifest.ids[b][s]).collect(),
-        positions: places.iter().map(|&(b, s)| manifest.position_ids[b][s]).collect(),
-        length: manifest.ids[0].len(),
-        places,
+/// Truth at a node, and which rows of it are compared.
+#[derive(Clone)]
+struct Stored<'a> {
+    truth: &'a Truth,
+    rows: Vec<usize>,
+}
+
+/// Computes `wanted` and compares its rows; the largest difference.
+fn agree(
+    executor: &Executor<Exact>,
+    graph: &Graph,
+    given: &Given,
+    wanted: &BTreeMap<NodeId, Stored>,
+    what: &str,
+) -> Result<f64, Failed> {
+    let (mut largest, mut rows, mut seen) = ((0.0, String::new()), 0, BTreeSet::new());
+    executor.compute(&wanted.keys().copied().collect(), given, &mut |id, placed| {
+        let (want, site) = (&wanted[&id], &graph.node(id).expect("it was computed").site);
+        let apart = apart(placed, want);
+        if apart > largest.0 {
+            largest = (apart, site.to_string());
+        }
+        seen.insert(id);
+        rows += want.rows.len();
+        Ok(())
+    })?;
+    println!("{what}, {rows} rows: {:.1e} of a row's scale at most, at {}", largest.0, largest.1);
+    if !seen.iter().eq(wanted.keys()) {
+        return Err(format!("{} of {} sites were computed", seen.len(), wanted.len()).into());
+    }
+    match largest {
+        (apart, _) if apart <= SAME => Ok(apart),
+        (apart, site) => Err(format!("{site}: {apart:e} of its row's scale").into()),
     }
 }
 
-fn largest(rows: &Rows, truth: &Truth, tokens: &Tokens) -> f64 {
-    assert_eq!(rows.width, truth.row_shape.iter().product::<usize>());
-    let mut largest = 0f64;
-    for (r, place) in truth.places.iter().enumerate() {
-        let own = tokens.places.binary_search(place).expect("a stored place is a token's");
+/// The largest difference as a share of a row's scale. It is infinite where no row is compared, and where a row is
+/// missing, NaN, or barred on one side only.
+fn apart(placed: &Placed, Stored { truth, rows }: &Stored) -> f64 {
+    let mut largest = if rows.is_empty() { f64::INFINITY } else { 0.0 };
+    for &r in rows {
+        let Some(row) = placed.at(truth.places[r]).filter(|row| row.len() == truth.row(r).len()) else {
+            return f64::INFINITY;
+        };
         let scale = truth.scale(r).max;
-        for (&got, &want) in rows.row(own).iter().zip(truth.row(r)) {
-            // Barred on both sides is agreement; on one side an infinite difference.
+        for (&got, &want) in row.iter().zip(truth.row(r)) {
             let difference = if got == want { 0.0 } else { (got - want).abs() / scale };
             largest = if difference.is_nan() { f64::INFINITY } else { largest.max(difference) };
         }
     }
     largest
+}
+
+fn truths<'a>(graph: &Graph, reference: &'a Reference) -> Result<BTreeMap<NodeId, Stored<'a>>, Failed> {
+    let node = |site| {
+        let id = graph.position(&SiteName::from(site)).ok_or(format!("the graph has no {site}"))?;
+        let truth = reference.truth(site).ok_or(format!("{site} is not stored"))?;
+        Ok((id, Stored { truth, rows: (0..truth.places.len()).collect() }))
+    };
+    reference.sites().map(node).collect()
+}
+
+/// References store every node of a Llama but the activation, which is a part of `mlp.act` there.
+fn is_stored(graph: &Graph, id: NodeId) -> bool {
+    graph.node(id).is_some_and(|node| node.role != Role::Activation)
+}
+
+/// Is every input stored, or an activation of what is?
+fn follows(graph: &Graph, id: NodeId, stored: &BTreeMap<NodeId, Stored>) -> bool {
+    graph.node(id).expect("an id of this graph").inputs.iter().all(|input| {
+        let id = input.node;
+        stored.contains_key(&id) || !is_stored(graph, id) && follows(graph, id, stored)
+    })
+}
+
+/// Is every input of the row at `place` stored? All keys are.
+fn has_inputs(graph: &Graph, id: NodeId, stored: &BTreeMap<NodeId, Stored>, place: Place) -> bool {
+    let inputs = &graph.node(id).expect("an id of this graph").inputs;
+    inputs.iter().filter(|input| input.edge == Edge::RowWise).all(|input| match stored.get(&input.node) {
+        Some(stored) => stored.truth.places.contains(&place),
+        None => has_inputs(graph, input.node, stored, place),
+    })
+}
+
+fn pass_of(manifest: &Manifest, padding: Padding) -> rbees_check::Result<Pass> {
+    let slot = |b: usize, s: usize| {
+        let token = Token { id: manifest.ids[b][s], position: manifest.position_ids[b][s] };
+        match (manifest.rows["all"].binary_search(&(b, s)), padding) {
+            (Ok(_), _) => Slot::Real(token),
+            (Err(_), Padding::Tokens) => Slot::Padding(token),
+            (Err(_), Padding::Nothing) => Slot::Unknown,
+        }
+    };
+    let row = |b: usize| (0..manifest.ids[b].len()).map(|s| slot(b, s)).collect();
+    Pass::new((0..manifest.ids.len()).map(row).collect())
 }
 
 fn manifest(model: &str, case: &str) -> PathBuf {

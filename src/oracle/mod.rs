@@ -1,24 +1,18 @@
-//! The oracle: a Llama in float64 on the CPU, one row a token, readable from top to bottom.
+//! The oracle: the operations of a Llama in float64 on the CPU, one row a token, and an executor of the graph.
 //!
 //! It is the second of two independent ones: stored truth is PyTorch's, and this must reproduce it
 //! (`tests/oracle.rs`). It shares no code with the model under test but the reader of weights, which
 //! checkpoint 00 proves. Every operation stands alone, given its inputs, with everything that a port
 //! can get wrong as a plain value: the suspects are these operations with other values.
 //!
-//! ```text
-//! ids ─ rows ─┬─ rms_norm ─ linear ─ rotate ─ scores ─ softmax ─ context ─ linear ─ residual ─┬─ rms_norm ─ … ─ gated ─ linear ─ residual
-//!             └───────────────────────────────────────────────────────────────────────────────┘
-//! ```
-//!
-//! The same operations also carry out any [`Graph`](crate::graph::Graph): an [`Executor`] computes a node, or a cut
-//! of it, from [given](Given) rows in one [`Arithmetic`], [`Exact`] or [`Rounded`].
+//! An [`Executor`] computes a node of a [`Graph`](crate::graph::Graph), or a cut of it, from [given](Given) rows in
+//! one [`Arithmetic`]: [`Exact`], or [`Rounded`] to a dtype.
 
 mod arithmetic;
 mod attention;
 mod elementwise;
 mod exact;
 mod executor;
-mod forward;
 mod frequencies;
 mod given;
 mod known;
@@ -43,7 +37,6 @@ pub use attention::{Heads, context, scores, softmax};
 pub use elementwise::{gated, residual, silu};
 pub use exact::Exact;
 pub use executor::Executor;
-pub use forward::forward;
 pub use frequencies::frequencies;
 pub use given::Given;
 pub use linear::{Matrix, linear, vector};
