@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::claims::{clean, input};
-use super::recorded::{recorded, rows_of};
+use super::recorded::{rows_of, run};
 use super::sites;
 use super::verdict::{Finding, Status, Verdict};
 use super::watch::{Expect, Watch};
@@ -92,19 +92,19 @@ fn order(
     head_dim: usize,
 ) -> Result<Option<Layout>> {
     let fed = Some((case, Feed::Site));
-    let Ok(recording) = recorded(port, &input(case), fed, &|site| site.kind == Kind::QProj) else {
-        return Ok(None);
-    };
     let mut found = None;
-    for site in recording.sites() {
-        let stored = case.truth(site).map(|truth| truth.places.clone()).unwrap_or_default();
-        let fit = stored.iter().copied().filter(|&place| clean(case, site, place, traits.layers));
-        // One row holds the same value more than once too easily.
-        let rows = rows_of(&recording, site, traits, fit)?.filter(|rows| rows.places.len() > 1);
-        if let Some(rows) = rows {
-            found = Some((site, rows));
-            break;
+    let ran = run(port, &input(case), fed, &mut |site, handed, _| {
+        if site.kind == Kind::QProj && found.is_none() {
+            let stored = case.truth(site).map(|truth| truth.places.clone()).unwrap_or_default();
+            let fit = stored.iter().copied().filter(|&place| clean(case, site, place, traits.layers));
+            // One row holds the same value more than once too easily.
+            let rows = rows_of(handed, site.kind, traits, fit)?.filter(|rows| rows.places.len() > 1);
+            found = rows.map(|rows| (site, rows));
         }
+        Ok(())
+    });
+    if ran.is_err() {
+        return Ok(None);
     }
     let Some((site, got)) = found else { return Ok(None) };
     let Some(want) = case.truth(site).filter(|want| want.row_shape == got.row_shape) else { return Ok(None) };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::drive::Drive;
 use super::enter::Fed;
 use super::explain::{self, Around};
-use super::recorded::{recorded, rows_of};
+use super::recorded::{rows_of, run};
 use super::seen::Seen;
 use super::verdict::{Finding, Verdict};
 use super::watch::{Expect, Watch};
@@ -43,12 +43,12 @@ pub(super) fn record(
     held: &Held<'_>,
 ) -> Result<BTreeMap<Site, Truth>> {
     let traits = port.traits();
-    let recording = recorded(port, &whole.input, held.fed, &|_| true)?;
     let mut rows = BTreeMap::new();
-    for site in recording.sites() {
+    run(port, &whole.input, held.fed, &mut |site, handed, _| {
         let fit = whole.places.iter().copied().filter(|&place| (held.judges)(site, place));
-        rows.extend(rows_of(&recording, site, &traits, fit)?.map(|truth| (site, truth)));
-    }
+        rows.extend(rows_of(handed, site.kind, &traits, fit)?.map(|truth| (site, truth)));
+        Ok(())
+    })?;
     rows.retain(|_, truth: &mut Truth| !truth.places.is_empty());
     Ok(rows)
 }

@@ -1,43 +1,57 @@
-//! One pass of a port, kept in memory.
+//! One pass of a port, looked at as it goes by.
+
+use candle_core::Tensor;
 
 use super::enter::{Fed, enter_truth};
+use super::window::Window;
 use crate::Result;
 use crate::model::Input;
 use crate::port::{Port, Traits};
-use crate::probe::Site;
-use crate::recording::{Keep, Recording, gather};
+use crate::probe::{Kind, Probe, Site};
+use crate::recording::gather;
 use crate::reference::{Place, Truth};
 
-/// Runs `input` once from an empty cache and keeps the sites that are wanted.
+/// Takes a site, the tensor that the port handed over there, and the one that it continues with.
+pub(super) type See<'a> = &'a mut dyn FnMut(Site, &Tensor, &Tensor) -> Result<()>;
+
+/// Runs `input` once from an empty cache and shows every site to `see`.
 ///
 /// # Errors
-/// Whatever the port refuses.
-pub(super) fn recorded(
-    port: &mut dyn Port,
-    input: &Input,
-    fed: Option<Fed<'_>>,
-    wanted: &dyn Fn(Site) -> bool,
-) -> Result<Recording> {
+/// Whatever the port refuses, and whatever `see` gives.
+pub(super) fn run(port: &mut dyn Port, input: &Input, fed: Option<Fed<'_>>, see: See<'_>) -> Result<()> {
     let (traits, window) = (port.traits(), 0..input.len());
-    let enter = |site, tensor| enter_truth(fed, &traits, &window, site, tensor);
-    let recording = Recording::in_memory(traits.path, input.clone(), traits.dtype);
-    let mut keep = Keep { wanted, enter: &enter, recording };
     port.begin();
-    port.forward(input, &mut keep)?;
-    Ok(keep.recording)
+    port.forward(input, &mut Seeing { fed, traits: &traits, window, see })?;
+    Ok(())
 }
 
-/// What was handed over at `site`, at these places. None where it was not kept, or has other axes than its kind: the
-/// judged forward tells those.
+struct Seeing<'a, 's> {
+    fed: Option<Fed<'a>>,
+    traits: &'a Traits,
+    window: Window,
+    see: See<'s>,
+}
+
+impl Probe for Seeing<'_, '_> {
+    fn wants(&self, _: Kind) -> bool {
+        true
+    }
+
+    fn tap(&mut self, site: Site, tensor: Tensor) -> Result<Tensor> {
+        let continued = enter_truth(self.fed, self.traits, &self.window, site, tensor.clone())?;
+        (self.see)(site, &tensor, &continued)?;
+        Ok(continued)
+    }
+}
+
+/// The rows of `tensor` at these places. None where it has other axes than its kind: the judged forward tells those.
 pub(super) fn rows_of(
-    recording: &Recording,
-    site: Site,
+    tensor: &Tensor,
+    kind: Kind,
     traits: &Traits,
     places: impl Iterator<Item = Place>,
 ) -> Result<Option<Truth>> {
-    let (Some(tensor), places) = (recording.handed(site), places.collect::<Vec<_>>()) else {
-        return Ok(None);
-    };
-    let rows = gather(tensor, site.kind, &traits.layout(site.kind), 0, &places)?;
+    let places: Vec<Place> = places.collect();
+    let rows = gather(tensor, kind, &traits.layout(kind), 0, &places)?;
     Ok(rows.map(|rows| Truth { places: places.into(), row_shape: rows.row_shape, values: rows.values }))
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use candle_core::Tensor;
 
 use super::claims::input;
-use super::recorded::recorded;
+use super::recorded::run;
 use crate::Result;
 use crate::port::{Port, Traits};
 use crate::probe::Site;
@@ -19,12 +19,16 @@ use crate::reference::{Feed, Reference};
 /// Whatever the port refuses.
 pub(crate) fn single(port: &mut dyn Port, case: &Reference, site: Site) -> Result<BTreeMap<Site, Tensor>> {
     let inputs = shown_inputs(site, &port.traits());
-    let wanted = |other: Site| other == site || inputs.contains(&other);
-    let recording = recorded(port, &input(case), Some((case, Feed::Site)), &wanted)?;
-    let tensor = |other: Site| {
-        if other == site { recording.handed(other) } else { recording.continued(other) }
-    };
-    Ok(recording.sites().filter_map(|other| Some((other, tensor(other)?.clone()))).collect())
+    let mut tensors = BTreeMap::new();
+    run(port, &input(case), Some((case, Feed::Site)), &mut |other, handed, continued| {
+        if other == site {
+            tensors.insert(other, handed.clone());
+        } else if inputs.contains(&other) {
+            tensors.insert(other, continued.clone());
+        }
+        Ok(())
+    })?;
+    Ok(tensors)
 }
 
 fn shown_inputs(site: Site, traits: &Traits) -> BTreeSet<Site> {

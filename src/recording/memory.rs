@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Tensor};
 
 use super::pass::{Entry, Recording, Tensors};
-use crate::Result;
 use crate::model::Input;
-use crate::probe::{Kind, Probe, Site};
+use crate::probe::{Kind, Site};
 
 impl Recording {
     /// A pass over `input` of which nothing has been handed over yet.
@@ -51,33 +50,5 @@ impl Recording {
             Tensors::Memory(entries) => entries.get(&site),
             Tensors::File(_) => None,
         }
-    }
-}
-
-/// Keeps the sites that are wanted, and lets truth enter.
-pub(crate) struct Keep<'a> {
-    /// The sites to keep.
-    pub wanted: &'a dyn Fn(Site) -> bool,
-    /// What the port continues with, given what it handed over.
-    pub enter: &'a dyn Fn(Site, Tensor) -> Result<Tensor>,
-    /// What has been kept.
-    pub recording: Recording,
-}
-
-impl Probe for Keep<'_> {
-    fn wants(&self, _: Kind) -> bool {
-        true
-    }
-
-    fn tap(&mut self, site: Site, tensor: Tensor) -> Result<Tensor> {
-        let kept = (self.wanted)(site);
-        if kept {
-            self.recording.hand_over(site, tensor.clone());
-        }
-        let entered = (self.enter)(site, tensor)?;
-        if kept {
-            self.recording.continue_with(site, entered.clone());
-        }
-        Ok(entered)
     }
 }

@@ -22,7 +22,6 @@ mod vocabulary;
 pub(crate) use self::axes::Axes;
 pub(crate) use self::held::{Held, Lookup, Misfit};
 pub use self::map::NameMap;
-pub(crate) use self::memory::Keep;
 pub use self::pass::Recording;
 pub use self::played::Played;
 pub(crate) use self::rows::{gather, gather_barred, scatter};
