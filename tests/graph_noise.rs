@@ -104,14 +104,9 @@ fn measured(
     let sites: BTreeMap<NodeId, Site> =
         reference.sites().map(|site| (graph.position(&SiteName::from(site)).unwrap(), site)).collect();
     let wanted: BTreeSet<NodeId> = sites.keys().copied().collect();
-    let given = match feed {
-        Feed::Own => Given::default(),
-        Feed::Site => Given {
-            values: sites.iter().map(|(&id, &site)| (id, truth(reference, site))).collect(),
-            ..Given::default()
-        },
-        Feed::Block => unimplemented!("not measured here"),
-    };
+    let fed = sites.iter().filter(|(_, site)| feed.replaces(site.kind));
+    let values = fed.map(|(&id, &site)| (id, truth(reference, site))).collect();
+    let given = Given { values, ..Given::default() };
     let mut noise: BTreeMap<Site, f64> = BTreeMap::new();
     for run in 0..ORDERS {
         let executor = Executor::new(graph, weights, &pass, Rounded { precision, run });

@@ -74,14 +74,14 @@ fn under(
     for &site in since {
         let sites = site.inputs(replay.layers);
         let reached = habit.changes(site.kind) || sites.iter().any(|input| other.contains_key(input));
-        if !reached && site != e.site && replay.values.contains_key(&site) {
+        if !reached && site != e.red.site && replay.values.contains_key(&site) {
             continue;
         }
         let at =
             |input: &Site| other.get(input).or_else(|| replay.values.get(input).map(|value| &value.placed));
         let Some(inputs) = sites.iter().map(at).collect::<Option<Vec<_>>>() else { return Ok(None) };
         // Only the last is narrowed: its rows are not looked at by each other.
-        let cut: Vec<Placed> = if site == e.site && inputs.len() == 1 {
+        let cut: Vec<Placed> = if site == e.red.site && inputs.len() == 1 {
             inputs.iter().map(|placed| placed.only(&e.tokens.places)).collect()
         } else {
             inputs.into_iter().cloned().collect()
@@ -89,5 +89,5 @@ fn under(
         let Some(placed) = machine.compute(site, &cut.iter().collect::<Vec<_>>())? else { return Ok(None) };
         other.insert(site, placed);
     }
-    Ok(other.get(&e.site).map(|placed| placed.only(&e.tokens.places).rows))
+    Ok(other.get(&e.red.site).map(|placed| placed.only(&e.tokens.places).rows))
 }

@@ -9,7 +9,7 @@ use crate::compare::Noise;
 use crate::oracle::{Rows, Tokens};
 use crate::port::Traits;
 use crate::probe::Site;
-use crate::recording::gather_barred;
+use crate::recording::gather;
 use crate::reference::{Place, Reference, Truth};
 use crate::suspects::{self, Diagnosis, Evidence, Red, Stored, Wanted};
 use crate::weights::Weights;
@@ -94,7 +94,8 @@ fn with_pads(stored: &Stored, pads: &[(Place, Vec<f64>)]) -> Stored {
 /// The port's rows at these places. None where its tensor does not have the axes of its kind.
 fn rows_of(red: &Kept, traits: &Traits, places: &[Place]) -> Result<Option<Rows>> {
     let kind = red.site.kind;
-    let rows = gather_barred(&red.tensor, kind, &traits.layout(kind), red.window.start, places)?;
+    let rows = gather(&red.tensor, kind, &traits.layout(kind), red.window.start, places)?;
+    let rows = rows.map(|rows| rows.barred(kind, red.tensor.dtype()));
     Ok(rows.map(|rows| Rows::new(rows.row_shape.iter().product(), rows.values)))
 }
 

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::rows::gather_barred;
+use super::rows::gather;
 use crate::Result;
 use crate::compare::Shape;
 use crate::probe::{Layout, Site};
@@ -54,8 +54,9 @@ impl Held {
 
     /// The rows at `places`, `[places, heads * width]`, in the reference's order; what is barred is −inf.
     pub(crate) fn rows(&self, places: &[Place]) -> Result<Vec<f64>> {
-        let rows = gather_barred(&self.tensor, self.site.kind, &self.layout, self.first, places)?;
-        Ok(rows.map(|rows| rows.values).unwrap_or_default())
+        let (kind, dtype) = (self.site.kind, self.tensor.dtype());
+        let rows = gather(&self.tensor, kind, &self.layout, self.first, places)?;
+        Ok(rows.map(|rows| rows.barred(kind, dtype).values).unwrap_or_default())
     }
 
     /// The width of its rows, all heads counted.

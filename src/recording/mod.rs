@@ -24,6 +24,6 @@ pub(crate) use self::held::{Held, Lookup, Misfit};
 pub use self::map::NameMap;
 pub use self::pass::Recording;
 pub use self::played::Played;
-pub(crate) use self::rows::{gather, gather_barred, scatter};
+pub(crate) use self::rows::{gather, scatter};
 pub(crate) use self::vocabulary::Known;
 pub use self::vocabulary::Vocabulary;

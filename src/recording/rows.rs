@@ -25,7 +25,7 @@ fn axes(tensor: &Tensor, kind: Kind) -> Option<(usize, usize, usize)> {
 }
 
 /// The rows of `tensor`, of this kind and layout, at these places; its first query stands at slot `first`. None
-/// where it does not have the axes of its kind.
+/// where it does not have the axes of its kind, or not all of these places.
 pub(crate) fn gather(
     tensor: &Tensor,
     kind: Kind,
@@ -34,6 +34,10 @@ pub(crate) fn gather(
     places: &[Place],
 ) -> Result<Option<Gathered>> {
     let Some((heads, queries, width)) = axes(tensor, kind) else { return Ok(None) };
+    let batch = tensor.dims()[0];
+    if places.iter().any(|&(b, slot)| b >= batch || !(first..first + queries).contains(&slot)) {
+        return Ok(None);
+    }
     let all: Vec<f64> = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
     let columns = layout.columns(width);
     let mut values = Vec::with_capacity(places.len() * heads * width);
@@ -49,19 +53,14 @@ pub(crate) fn gather(
     Ok(Some(Gathered { values, row_shape: if kind.by_head() { vec![heads, width] } else { vec![width] } }))
 }
 
-/// As [`gather`], but scores and probabilities that are barred are −inf.
-pub(crate) fn gather_barred(
-    tensor: &Tensor,
-    kind: Kind,
-    layout: &Layout,
-    first: usize,
-    places: &[Place],
-) -> Result<Option<Gathered>> {
-    let mut rows = gather(tensor, kind, layout, first, places)?;
-    if let Some(rows) = rows.as_mut().filter(|_| kind.over_keys()) {
-        bar(&mut rows.values, tensor.dtype());
+impl Gathered {
+    /// The same rows of a tensor of this kind and dtype, with −inf where a mask bars a score.
+    pub(crate) fn barred(mut self, kind: Kind, dtype: DType) -> Self {
+        if kind.over_keys() {
+            bar(&mut self.values, dtype);
+        }
+        self
     }
-    Ok(rows)
 }
 
 /// Scores that a mask has made as low as `dtype` goes are barred: −inf.
@@ -130,6 +129,19 @@ mod tests {
         let at = |tensor: &Tensor, place| gather(tensor, kind, &layout, 4, &[place]).unwrap().unwrap().values;
         assert!(places.iter().all(|&place| at(&changed, place) == row));
         assert_eq!(at(&changed, (0, 5)), at(&tensor(kind), (0, 5)));
+    }
+
+    /// A port may hand over fewer rows or positions than it was fed.
+    #[rstest]
+    #[case::another_batch_row((2, 4))]
+    #[case::before_the_first((0, 3))]
+    #[case::behind_the_last((1, 7))]
+    fn a_place_that_the_tensor_does_not_have_has_no_row(
+        #[case] place: Place,
+        #[values(Kind::QRope, Kind::QProj)] kind: Kind,
+    ) {
+        let rows = gather(&tensor(kind), kind, &Layout::Reference, 4, &[(0, 4), place]).unwrap();
+        assert!(rows.is_none());
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl Sees {
             Self::Pads { .. } => key <= own,
             Self::All { pads } => pads || !pad,
             Self::Future { own: too } => !pad && (key > own || (too && key == own)),
-            Self::FromZero => !pad && key + e.window.start <= own,
+            Self::FromZero => !pad && key + e.red.window.start <= own,
             Self::AsRow0 => key <= own && real.at(0, key).is_some(),
             Self::Before => !pad && key < own,
             Self::Last(n) => !pad && key <= own && own - key < n,
@@ -82,10 +82,10 @@ pub(super) enum Misread {
 
 /// Is the site computed from queries and keys here?
 pub(super) fn from_queries(e: &Evidence<'_>) -> bool {
-    e.site.kind == Kind::Scores || fused(e)
+    e.red.site.kind == Kind::Scores || fused(e)
 }
 
 /// A fused kernel: from queries, keys and values to their context.
 pub(super) fn fused(e: &Evidence<'_>) -> bool {
-    e.site.kind == Kind::Context && e.hides.contains(&Kind::Probs)
+    e.red.site.kind == Kind::Context && e.red.hides.contains(&Kind::Probs)
 }

@@ -40,7 +40,7 @@ fn run(e: &Evidence<'_>, choice: &Attend) -> Result<Option<Expected>> {
 
 fn compute(e: &Evidence<'_>, choice: &Attend) -> Option<Expected> {
     let batch = e.tokens.batch();
-    match e.site.kind {
+    match e.red.site.kind {
         Kind::Scores => masked(e, choice),
         Kind::Probs => Some(probs(e, &e.fed(e.beside(Kind::Scores))?, choice).into()),
         _ => {
@@ -70,8 +70,8 @@ fn cached(e: &Evidence<'_>, kind: Kind, choice: &Attend, head_dim: usize) -> Opt
 
 /// What has taken its share of a softmax and is gone behind it has no value.
 fn without_pads(e: &Evidence<'_>, values: &mut Rows, slots: &Slots) {
-    let (real, width) = (e.all.slots(), values.width);
-    for batch in 0..e.all.batch().last().map_or(0, |last| last + 1) {
+    let (real, width) = (e.red.all.slots(), values.width);
+    for batch in 0..e.red.all.batch().last().map_or(0, |last| last + 1) {
         let pads = (0..slots.len()).filter(|&slot| real.at(batch, slot).is_none());
         for row in pads.filter_map(|slot| slots.at(batch, slot)) {
             values.values[row * width..][..width].fill(0.0);
@@ -82,7 +82,8 @@ fn without_pads(e: &Evidence<'_>, values: &mut Rows, slots: &Slots) {
 fn masked(e: &Evidence<'_>, choice: &Attend) -> Option<Expected> {
     let (k, slots) = cached(e, Kind::KRope, choice, choice.heads.head_dim)?;
     let q = e.fed(e.beside(Kind::QRope))?;
-    let (places, real, zero) = (&e.tokens.places, e.all.slots(), choice.sees == Sees::Pads { zero: true });
+    let (places, real, zero) =
+        (&e.tokens.places, e.red.all.slots(), choice.sees == Sees::Pads { zero: true });
     let pad = |batch: usize, key: usize| real.at(batch, key).is_none();
     let sees =
         |r: usize, batch: usize, key: usize| choice.sees.sees(e, &real, places[r].1, (key, pad(batch, key)));
@@ -119,7 +120,7 @@ fn probs(e: &Evidence<'_>, scores: &Rows, &Attend { leaks, soft, .. }: &Attend) 
         }
         return probs;
     }
-    let slots = e.all.slots();
+    let slots = e.red.all.slots();
     let leaky = Rows::from_fn(scores.len(), scores.width, |r, j| {
         let (score, key) = (scores.row(r)[j], j % t);
         let pad = slots.at(e.tokens.places[r].0, key).is_none();
@@ -131,7 +132,7 @@ fn probs(e: &Evidence<'_>, scores: &Rows, &Attend { leaks, soft, .. }: &Attend) 
 
 /// Every way of taking the softmax in half precision.
 fn half(e: &Evidence<'_>, choice: &Attend) -> Result<Vec<Turned<Attend>>> {
-    if e.site.kind != Kind::Probs && !fused(e) {
+    if e.red.site.kind != Kind::Probs && !fused(e) {
         return Ok(vec![]);
     }
     let fix = "go to f32 before the softmax, and back behind it";
@@ -151,7 +152,7 @@ fn head_map(e: &Evidence<'_>, choice: &Attend) -> Result<Vec<Turned<Attend>>> {
     let grouped = &choice.heads.looks_at;
     let tiled: Vec<usize> = (0..n).map(|h| h % kv).collect();
     let mut maps = vec![tiled.clone(), (0..n).map(|h| kv - 1 - h / (n / kv)).collect(), vec![0; n]];
-    if e.site.kind == Kind::Scores {
+    if e.red.site.kind == Kind::Scores {
         maps.extend(masked(e, choice).and_then(|_| solve::map(e, &choice.heads)));
     }
     maps.retain(|map| map != grouped);
@@ -177,7 +178,7 @@ fn scale(e: &Evidence<'_>, choice: &Attend) -> Result<Vec<Turned<Attend>>> {
     }
     let right = choice.heads.scale;
     let with = |scale: f64| Attend { heads: Heads { scale, ..choice.heads.clone() }, ..choice.clone() };
-    let found = match e.site.kind {
+    let found = match e.red.site.kind {
         Kind::Scores => masked(e, choice).and_then(|scores| solve::ratio(e, &scores, right)),
         _ => solve::scale(e, right, &|scale| compute(e, &with(scale))?.known()),
     };

@@ -57,7 +57,7 @@ pub(super) fn scale(e: &Evidence<'_>, right: f64, run: &dyn Fn(f64) -> Option<Ro
 
 /// How many tokens back a query sees, if two queries at least see fewer than there are.
 pub(super) fn window(e: &Evidence<'_>) -> Option<usize> {
-    if e.site.kind != Kind::Scores {
+    if e.red.site.kind != Kind::Scores {
         return None;
     }
     let t = e.got.width / e.config().num_attention_heads;

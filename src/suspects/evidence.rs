@@ -15,33 +15,40 @@ use crate::weights::{Config, Weights};
 
 /// A red site and everything around it.
 pub struct Evidence<'a> {
-    /// The site.
-    pub site: Site,
-    /// The weights, and the config that belongs to them.
-    pub weights: &'a Weights,
-    /// What the port computes in.
-    pub dtype: DType,
-    /// How the port's tensor lies at this site; `got` is in the reference's order already.
-    pub layout: Layout,
-    /// Kinds that the port's path never makes a tensor of.
-    pub hides: &'a [Kind],
+    /// The site, and what is known of the port there.
+    pub red: Red<'a>,
     /// The judged rows: where they stand and their positions.
     pub tokens: Tokens,
-    /// Every real token of the case.
-    pub all: Tokens,
     /// What the port computed, `[rows, width]`. What masks bar is −inf.
     pub got: Rows,
     /// What it is held against: truth, or for a law the port's own prefill.
     pub want: Rows,
     /// Measured noise of each row.
     pub noise: Vec<Noise>,
-    /// How many times that is allowed.
-    pub factor: f64,
-    /// The slots that this call fed; keys are visible up to its end.
-    pub window: Range<usize>,
     /// Truth at any site, with the places that its rows stand at. Keys and values of padding, where
     /// they are known, are the port's own.
     pub truth: &'a dyn Fn(Site) -> Option<Stored>,
+}
+
+/// A red site, but for its rows.
+#[derive(Clone)]
+pub struct Red<'a> {
+    /// The site.
+    pub site: Site,
+    /// The weights, and the config that belongs to them.
+    pub weights: &'a Weights,
+    /// What the port computes in.
+    pub dtype: DType,
+    /// How the port's tensor lies at this site. Rows of evidence are in the reference's order already.
+    pub layout: Layout,
+    /// Kinds that the port's path never makes a tensor of.
+    pub hides: &'a [Kind],
+    /// Every real token of the case.
+    pub all: Tokens,
+    /// How many times the noise is allowed.
+    pub factor: f64,
+    /// The slots that this call fed; keys are visible up to its end.
+    pub window: Range<usize>,
     /// Does the same kind of site in layer 0 agree?
     pub first_layer_agrees: bool,
 }
@@ -53,28 +60,6 @@ pub struct Stored {
     pub rows: Rows,
     /// Batch row and slot of each.
     pub places: Vec<(usize, usize)>,
-}
-
-/// A red site, but for its rows.
-pub struct Red<'a> {
-    /// The site.
-    pub site: Site,
-    /// The weights, and the config that belongs to them.
-    pub weights: &'a Weights,
-    /// What the port computes in.
-    pub dtype: DType,
-    /// How the port's tensor lies at this site.
-    pub layout: Layout,
-    /// Kinds that the port's path never makes a tensor of.
-    pub hides: &'a [Kind],
-    /// Every real token of the case.
-    pub all: Tokens,
-    /// How many times the noise is allowed.
-    pub factor: f64,
-    /// The slots that this call fed.
-    pub window: Range<usize>,
-    /// Does the same kind of site in layer 0 agree?
-    pub first_layer_agrees: bool,
 }
 
 /// What one row of it should be.
@@ -107,22 +92,13 @@ impl<'a> Evidence<'a> {
         let Some(width) = wanted.first().map(|first| first.row.len()) else { return Ok(None) };
         let places: Vec<(usize, usize)> = wanted.iter().map(|wanted| wanted.place).collect();
         let Some(got) = got(&places)? else { return Ok(None) };
-        let Red { site, weights, dtype, layout, hides, all, factor, window, first_layer_agrees } = red;
         Ok(Some(Self {
-            tokens: all.at(&places),
+            tokens: red.all.at(&places),
             noise: wanted.iter().map(|wanted| wanted.noise).collect(),
             want: Rows::new(width, wanted.iter().flat_map(|wanted| wanted.row.to_vec()).collect()),
-            site,
-            weights,
-            dtype,
-            layout,
-            hides,
-            all,
             got,
-            factor,
-            window,
+            red,
             truth,
-            first_layer_agrees,
         }))
     }
 }
@@ -130,12 +106,12 @@ impl<'a> Evidence<'a> {
 impl Evidence<'_> {
     /// The config.
     pub fn config(&self) -> &Config {
-        self.weights.config()
+        self.red.weights.config()
     }
 
     /// The site of `kind` in the same layer, or outside the layers.
     pub fn beside(&self, kind: Kind) -> Site {
-        Site { layer: if kind.in_layer() { self.site.layer } else { None }, kind }
+        Site { layer: if kind.in_layer() { self.red.site.layer } else { None }, kind }
     }
 
     /// Truth at `site`, at the judged rows, as the port was fed it: rounded to its dtype.
@@ -144,7 +120,7 @@ impl Evidence<'_> {
         let mut values = Vec::with_capacity(self.tokens.places.len() * stored.rows.width);
         for place in &self.tokens.places {
             let r = stored.places.binary_search(place).ok()?;
-            values.extend(stored.rows.row(r).iter().map(|&v| round(v, self.dtype)));
+            values.extend(stored.rows.row(r).iter().map(|&v| round(v, self.red.dtype)));
         }
         let rows = Rows::new(stored.rows.width, values);
         Some(if site.kind.over_keys() { self.seen(&rows) } else { rows })
@@ -152,13 +128,13 @@ impl Evidence<'_> {
 
     /// Rows over all slots → the same over those that this call sees.
     fn seen(&self, rows: &Rows) -> Rows {
-        let (slots, seen) = (self.all.length, self.window.end.min(self.all.length));
+        let (slots, seen) = (self.red.all.length, self.red.window.end.min(self.red.all.length));
         rows.columns(rows.width / slots * seen, |j| j / seen * slots + j % seen)
     }
 
     /// As [`Evidence::fed`], for the sites that this one is computed from, in order.
     pub fn inputs(&self) -> Option<Vec<Rows>> {
-        let sites = self.site.inputs(self.config().num_hidden_layers);
+        let sites = self.red.site.inputs(self.config().num_hidden_layers);
         sites.into_iter().map(|site| self.fed(site)).collect()
     }
 
@@ -166,15 +142,15 @@ impl Evidence<'_> {
     pub fn cached(&self, kind: Kind) -> Option<(Rows, Slots)> {
         let stored = (self.truth)(self.beside(kind))?;
         let mut values = stored.rows.values;
-        values.iter_mut().for_each(|v| *v = round(*v, self.dtype));
+        values.iter_mut().for_each(|v| *v = round(*v, self.red.dtype));
         let rows = Rows::new(stored.rows.width, values);
-        Some((rows, Slots::new(&stored.places, self.all.length).until(self.window.end)))
+        Some((rows, Slots::new(&stored.places, self.red.all.length).until(self.red.window.end)))
     }
 
     /// What `theory`, row `r` of what the tensor would be, may differ by from what the port gives.
     pub fn budget(&self, r: usize, theory: &[f64]) -> Budget {
         let scale = Scale::of(theory.iter().copied());
-        Budget::derive(scale, self.noise[r], self.factor, self.dtype)
+        Budget::derive(scale, self.noise[r], self.red.factor, self.red.dtype)
     }
 
     /// The entries in which the port's row `r` is wrong.
@@ -198,7 +174,7 @@ impl Evidence<'_> {
 
     /// Where the config key `key` stands, in the user's own words: `` `rope_theta`, config.json ``.
     pub fn key(&self, key: &'static str) -> String {
-        key_in(self.weights, key)
+        key_in(self.red.weights, key)
     }
 }
 

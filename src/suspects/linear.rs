@@ -20,8 +20,8 @@ const TWISTS: [Twist<Linear>; 5] = [
 
 /// Which mistake of a linear layer is it?
 pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
-    let Some(layer) = e.site.layer else { return Ok(Diagnosis::default()) };
-    by(e, Matrix::read(e.weights, &format!("model.layers.{layer}.{}.weight", e.site.kind.name()))?)
+    let Some(layer) = e.red.site.layer else { return Ok(Diagnosis::default()) };
+    by(e, Matrix::read(e.red.weights, &format!("model.layers.{layer}.{}.weight", e.red.site.kind.name()))?)
 }
 
 /// As [`diagnose`], with this weight.
@@ -60,13 +60,13 @@ fn zeros(e: &Evidence<'_>, choice: &Linear) -> Result<Vec<Turned<Linear>>> {
 }
 
 fn transposed(e: &Evidence<'_>, choice: &Linear) -> Result<Vec<Turned<Linear>>> {
-    if e.site.kind == Kind::Logits {
+    if e.red.site.kind == Kind::Logits {
         return Ok(vec![]);
     }
     let (out, width) = choice.weight.shape();
     let fix = "weights are [out, in]: multiply with the transpose, as `candle_nn::Linear` does";
     // The port's own rows are transposed: they may lie in another order than the reference's.
-    let columns = e.layout.columns(out);
+    let columns = e.red.layout.columns(out);
     let own = choice.weight.in_order(columns.as_deref().map(inverse).as_deref())?;
     let (own, says) = if out == width {
         (own.transposed()?, "you multiply with W; it is square, and wants Wᵀ".to_owned())
@@ -89,7 +89,7 @@ fn inverse(order: &[usize]) -> Vec<usize> {
 
 /// The same vector added to every token.
 fn bias(e: &Evidence<'_>, choice: &Linear) -> Result<Vec<Turned<Linear>>> {
-    if e.got.len() < 3 || e.site.kind == Kind::Logits {
+    if e.got.len() < 3 || e.red.site.kind == Kind::Logits {
         return Ok(vec![]);
     }
     let Some(right) = run(e, choice)? else { return Ok(vec![]) };
@@ -111,7 +111,7 @@ fn low(e: &Evidence<'_>, choice: &Linear) -> Result<Vec<Turned<Linear>>> {
         (Low::Half(DType::F16), "f16", DType::F16),
         (Low::Tf32, "TF32", DType::F16),
     ] {
-        if dtype == e.dtype {
+        if dtype == e.red.dtype {
             continue;
         }
         let says = format!("both factors of your products are rounded to {said}");

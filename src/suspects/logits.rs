@@ -15,14 +15,14 @@ const TOKENS: usize = 4096;
 
 /// Which mistake of the head is it?
 pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
-    debug_assert_eq!(e.site.kind, Kind::Logits);
+    debug_assert_eq!(e.red.site.kind, Kind::Logits);
     if let Some(named) = other_row(e) {
         return Ok(Diagnosis { named: vec![named], runner_up: None });
     }
     let tokens = tokens(e);
     let tied = e.config().tie_word_embeddings;
     let weight = if tied { "model.embed_tokens.weight" } else { "lm_head.weight" };
-    let weight = Matrix::read_rows(e.weights, weight, &tokens)?; // [tokens, hidden]
+    let weight = Matrix::read_rows(e.red.weights, weight, &tokens)?; // [tokens, hidden]
     let mut diagnosis = linear::by(&of_tokens(e, &tokens), weight)?;
     if diagnosis.named.is_empty() {
         diagnosis.named.extend(unrelated(e));
@@ -44,20 +44,12 @@ fn tokens(e: &Evidence<'_>) -> Vec<u32> {
 fn of_tokens<'a>(e: &Evidence<'a>, tokens: &[u32]) -> Evidence<'a> {
     let cut = |rows: &Rows| rows.columns(tokens.len(), |j| tokens[j] as usize);
     Evidence {
-        site: e.site,
-        weights: e.weights,
-        dtype: e.dtype,
-        layout: e.layout.clone(),
-        hides: e.hides,
+        red: e.red.clone(),
         tokens: e.tokens.clone(),
-        all: e.all.clone(),
         got: cut(&e.got),
         want: cut(&e.want),
         noise: e.noise.clone(),
-        factor: e.factor,
-        window: e.window.clone(),
         truth: e.truth,
-        first_layer_agrees: e.first_layer_agrees,
     }
 }
 

@@ -65,10 +65,10 @@ pub(super) fn masks(e: &Evidence<'_>, choice: &Attend) -> Result<Vec<Turned<Atte
             "bar padded keys with −inf: a score of 0 is e^0 = 1 in the softmax",
         ),
     ];
-    if e.window.start > 0 {
+    if e.red.window.start > 0 {
         let says = format!(
             "{} tokens are cached, and your mask begins at its upper left corner: query i of the call sees key j ≤ i only",
-            e.window.start
+            e.red.window.start
         );
         all.push(turned(Sees::FromZero, "mask-square", says, causal));
     }
@@ -80,7 +80,7 @@ pub(super) fn masks(e: &Evidence<'_>, choice: &Attend) -> Result<Vec<Turned<Atte
 }
 
 pub(super) fn leaks(e: &Evidence<'_>, choice: &Attend) -> Result<Vec<Turned<Attend>>> {
-    if e.site.kind != Kind::Probs && !fused(e) {
+    if e.red.site.kind != Kind::Probs && !fused(e) {
         return Ok(vec![]);
     }
     let fix = "bar with −inf before the softmax: a score of 0 is e^0 = 1 in its sum";

@@ -8,8 +8,8 @@ use crate::oracle::Rows;
 use crate::probe::Kind;
 
 pub(super) fn misread(e: &Evidence<'_>, choice: &Attend) -> Result<Vec<Turned<Attend>>> {
-    let whole = e.all.places.len() == e.all.length && e.all.batch().iter().all(|&b| b == 0);
-    if e.site.kind == Kind::Probs || !whole {
+    let whole = e.red.all.places.len() == e.red.all.length && e.red.all.batch().iter().all(|&b| b == 0);
+    if e.red.site.kind == Kind::Probs || !whole {
         return Ok(vec![]);
     }
     let fix = "call `contiguous()` before a kernel that reads plain memory";
@@ -30,7 +30,7 @@ pub(super) fn misread(e: &Evidence<'_>, choice: &Attend) -> Result<Vec<Turned<At
 
 /// Keys or values of one sequence, read from memory without its strides.
 pub(super) fn read(e: &Evidence<'_>, x: &Rows, head_dim: usize, how: Misread) -> Option<Rows> {
-    let (s, heads) = (e.window.end.min(x.len()), x.width / head_dim);
+    let (s, heads) = (e.red.window.end.min(x.len()), x.width / head_dim);
     let entry = |r: usize, j: usize| {
         let (head, i) = (j / head_dim, j % head_dim);
         let n = head * s + r;
@@ -42,7 +42,7 @@ pub(super) fn read(e: &Evidence<'_>, x: &Rows, head_dim: usize, how: Misread) ->
             },
         }
     };
-    (x.len() == e.all.length).then(|| {
+    (x.len() == e.red.all.length).then(|| {
         // Slots behind the call's end are not looked at.
         Rows::from_fn(x.len(), x.width, |r, j| if r < s { entry(r, j) } else { 0.0 })
     })

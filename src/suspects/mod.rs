@@ -45,7 +45,7 @@ pub fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     if let Some(named) = overflow::named(e) {
         return Ok(Diagnosis { named: vec![named], runner_up: None });
     }
-    match e.site.kind {
+    match e.red.site.kind {
         Kind::InputNorm | Kind::PostNorm | Kind::FinalNorm => norm::diagnose(e),
         Kind::QRope | Kind::KRope => rope::diagnose(e),
         Kind::Scores | Kind::Probs | Kind::Context => attention::diagnose(e),

@@ -45,12 +45,12 @@ const TWISTS: [Twist<Norm>; 4] = [
 
 /// Which mistake of a norm is it?
 pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
-    let name = match (e.site.kind, e.site.layer) {
+    let name = match (e.red.site.kind, e.red.site.layer) {
         (Kind::FinalNorm, _) => "model.norm.weight".to_owned(),
         (kind, layer) => format!("model.layers.{}.{}.weight", layer.unwrap_or(0), kind.name()),
     };
     let honest =
-        Norm { weight: vector(e.weights, &name)?, eps: Eps::Inside(e.config().rms_norm_eps), low: None };
+        Norm { weight: vector(e.red.weights, &name)?, eps: Eps::Inside(e.config().rms_norm_eps), low: None };
     search(e, &honest, run, &TWISTS)
 }
 

@@ -16,7 +16,7 @@ const SEEN: usize = 12;
 /// finite numbers lie on; half precision rounds the grid away, and it is said from where on values are
 /// infinite.
 pub(super) fn named(e: &Evidence<'_>) -> Option<Named> {
-    if e.site.kind.over_keys() {
+    if e.red.site.kind.over_keys() {
         return None;
     }
     let mut seen = Seen { smallest_infinite: f64::INFINITY, largest_finite: 0.0, infinite: 0, residual: 0.0 };
@@ -29,7 +29,7 @@ pub(super) fn named(e: &Evidence<'_>) -> Option<Named> {
     if seen.infinite == 0 || seen.residual > 1.0 || seen.largest_finite > seen.smallest_infinite * NEAR {
         return None;
     }
-    let at = match e.dtype {
+    let at = match e.red.dtype {
         DType::F16 | DType::BF16 => None, // too coarse to show the grid of another scale
         _ => Some(grid(e, &seen)?),
     };

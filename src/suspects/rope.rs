@@ -84,7 +84,7 @@ impl Tables {
 
 fn pairing(e: &Evidence<'_>, rope: &Rope) -> Result<Vec<Turned<Rope>>> {
     let d = e.config().head_dim;
-    let (pairs, says, fix) = match &e.layout {
+    let (pairs, says, fix) = match &e.red.layout {
         // An order that nobody has named: the other pairing of it is as good as any.
         Layout::Permuted(_) => return Ok(vec![]),
         Layout::Reference => (
@@ -114,7 +114,7 @@ fn theta(e: &Evidence<'_>, rope: &Rope) -> Result<Vec<Turned<Rope>>> {
     let told: Vec<(f64, String)> = match found.filter(|theta| !theta.allows(own)) {
         Some(theta) => vec![(theta.value, theta.to_string())],
         // Half precision leaves angles too coarse to solve for: then it is one of few, or nothing.
-        None if e.dtype != DType::F32 => {
+        None if e.red.dtype != DType::F32 => {
             let others = DEFAULTS.into_iter().filter(|&theta| theta != own);
             others.map(|theta| (theta, format!("{theta} or near it"))).collect()
         }
@@ -157,7 +157,7 @@ fn scaling(e: &Evidence<'_>, rope: &Rope) -> Result<Vec<Turned<Rope>>> {
 
 /// The position of every row, solved for.
 fn positions(e: &Evidence<'_>, rope: &Rope) -> Result<Vec<Turned<Rope>>> {
-    let limit = e.config().max_position_embeddings.max(2 * e.all.length);
+    let limit = e.config().max_position_embeddings.max(2 * e.red.all.length);
     let found = measured(e, rope).and_then(|angles| solve::positions(&angles, &rope.frequencies, limit));
     let Some(found) = found else { return Ok(vec![]) };
     let own = &e.tokens.positions;
@@ -166,15 +166,15 @@ fn positions(e: &Evidence<'_>, rope: &Rope) -> Result<Vec<Turned<Rope>>> {
     let slots = e.tokens.places.iter().map(|&(_, slot)| slot);
     let shift = found[first].wrapping_sub(own[first]);
     let shifted = (0..found.len()).all(|r| found[r].wrapping_sub(own[r]) == shift);
-    let in_pieces = e.window != (0..e.all.length);
+    let in_pieces = e.red.window != (0..e.red.all.length);
     let at = format!("position {} is rotated as {}", own[first], found[first]);
     if slots.eq(found.iter().copied()) {
         let says = format!("you count the padding on the left as positions: {at}");
         let fix = "count positions from each row's first real token";
         return Ok(vec![Turned::new(knobs, says, fix).named("pad-positions")]);
     }
-    if in_pieces && e.first_layer_agrees && shifted {
-        let says = format!("layer 0 is right and layer {} is not: {at}", e.site.layer.unwrap_or(0));
+    if in_pieces && e.red.first_layer_agrees && shifted {
+        let says = format!("layer 0 is right and layer {} is not: {at}", e.red.site.layer.unwrap_or(0));
         let fix = "let all layers read one position for a call, and advance it once behind the last";
         return Ok(vec![Turned::new(knobs, says, fix).named("shared-counter")]);
     }
@@ -186,7 +186,7 @@ fn positions(e: &Evidence<'_>, rope: &Rope) -> Result<Vec<Turned<Rope>>> {
     };
     let mut turned = Vec::new();
     // The more special of two that explain the same comes first.
-    if in_pieces && shifted && shift == e.window.start {
+    if in_pieces && shifted && shift == e.red.window.start {
         let says = format!("you count what is fed again a second time: {at}");
         let fix = "without a cache begin every call at position 0";
         turned.push(Turned::new(knobs.clone(), says, fix).named("uncached-position"));

@@ -10,7 +10,7 @@ use crate::probe::{Kind, Layout};
 
 /// The outputs that a port may have mixed up with this one's, side by side.
 pub(super) fn among(e: &Evidence<'_>) -> Option<Rows> {
-    let kinds: &[Kind] = match e.site.kind {
+    let kinds: &[Kind] = match e.red.site.kind {
         Kind::QProj | Kind::KProj | Kind::VProj => &[Kind::QProj, Kind::KProj, Kind::VProj],
         Kind::Gate | Kind::Up => &[Kind::Gate, Kind::Up],
         _ => return None,
@@ -24,7 +24,7 @@ pub(super) fn among(e: &Evidence<'_>) -> Option<Rows> {
 /// Where each column of the port's is found among those that it may be mixed up with.
 pub(super) fn found(e: &Evidence<'_>, choice: &Linear) -> Result<Vec<Turned<Linear>>> {
     let Some(all) = among(e) else { return Ok(vec![]) };
-    let start = match e.site.kind {
+    let start = match e.red.site.kind {
         Kind::KProj => e.config().query_width(),
         Kind::VProj => e.config().query_width() + e.config().key_width(),
         Kind::Up => e.config().intermediate_size,
@@ -44,9 +44,9 @@ pub(super) fn found(e: &Evidence<'_>, choice: &Linear) -> Result<Vec<Turned<Line
     let in_heads = columns.iter().enumerate().all(|(j, c)| (start + j) / d == c / d);
     let order = order(&columns.iter().map(|c| c.wrapping_sub(start)).collect::<Vec<_>>(), d);
     let knobs = Linear { columns: Some(columns), ..choice.clone() };
-    Ok(vec![match e.site.kind {
+    Ok(vec![match e.red.site.kind {
         Kind::Gate | Kind::Up => {
-            let (is, other) = if e.site.kind == Kind::Gate { ("gate", "up") } else { ("up", "gate") };
+            let (is, other) = if e.red.site.kind == Kind::Gate { ("gate", "up") } else { ("up", "gate") };
             let says = format!("your {is}_proj gives what {other}_proj should");
             Turned::new(knobs, says, "exchange the two weights").named("gate-up-swapped")
         }
