@@ -96,6 +96,18 @@ fn noise_of_a_site_that_the_manifest_does_not_list_is_refused() {
     assert!(refused(&copy, "01").ends_with("no noise for model.norm on dense arithmetic"));
 }
 
+/// Rotated rows have one noise a place: of another number of places nobody knows whose it is.
+#[test]
+fn noise_of_another_number_of_places_is_refused() {
+    let copy = Copy::of("tiny-llama", "single");
+    copy.manifest(|manifest| {
+        manifest["noise"]["dense"]["model.layers.0.self_attn.q_rope"]["shape"] = json!([3, 3, 2, 7]);
+    });
+    let error = refused(&copy, "1B");
+    let place = "manifest.json: the noise of model.layers.0.self_attn.q_rope has the shape [3, 3, 2, 7]";
+    assert!(error.ends_with(place), "{error}");
+}
+
 #[rstest]
 fn a_damaged_member_is_refused_by_its_checksum(#[values("reference.npz", "noise.npz")] archive: &str) {
     let copy = Copy::of("tiny-llama", "single");

@@ -105,3 +105,43 @@ impl Members {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arrays::Npz;
+
+    /// An archive of one member that holds more than both of its headers say.
+    fn with_a_false_size(content: &[u8], claimed: usize) -> Bytes {
+        let mut zip = Npz::new();
+        zip.file("a", content).unwrap();
+        let mut bytes = zip.finish().unwrap();
+        let (size, claimed) = ((content.len() as u32).to_le_bytes(), (claimed as u32).to_le_bytes());
+        // The uncompressed size is at byte 22 of a local header, and at byte 24 of one in the directory.
+        for (signature, at) in [(b"PK\x03\x04", 22), (b"PK\x01\x02", 24)] {
+            let header = bytes.windows(4).position(|four| four == signature).unwrap();
+            assert_eq!(bytes[header + at..][..4], size);
+            bytes[header + at..][..4].copy_from_slice(&claimed);
+        }
+        Bytes::Owned(bytes)
+    }
+
+    #[test]
+    fn a_member_that_holds_what_it_claims_is_read() {
+        let members = Members::open(with_a_false_size(b"0123456789", 10)).unwrap();
+        assert_eq!(members.whole(0).unwrap(), b"0123456789");
+    }
+
+    /// Whoever reads no further than what is claimed never compares the checksum.
+    #[test]
+    fn a_member_that_holds_more_than_it_claims_is_refused() {
+        let members = Members::open(with_a_false_size(b"0123456789", 6)).unwrap();
+        assert!(members.whole(0).is_err());
+    }
+
+    #[test]
+    fn a_member_that_holds_less_than_it_claims_is_refused() {
+        let members = Members::open(with_a_false_size(b"0123456789", 12)).unwrap();
+        assert!(members.whole(0).is_err());
+    }
+}
