@@ -68,7 +68,7 @@
 //! dump ─► report                             a pass that any port recorded: truth, and replay
 //! probe, compare                             the seam, and two tensors under a budget
 //! graph ─► oracle                            what a model computes, as data; computed in float64, or rounded
-//! oracle ─► suspects ─► judge                the float64 Llama, right and under each known mistake
+//! oracle ─► diagnose ─► judge                the same under each known mistake: which one was it?
 //! check ─► judge, report                     a forward pass of your own, in a test of your own
 //! judge ─► bundle ─► dump                    one red site as files that show it again
 //! mistakes ─► plants ─► selftest             what ports do wrong, made for real, and caught
@@ -89,7 +89,7 @@
 //! | [recording](recording::Recording) | the tensors of one pass, by site |
 //! | [graph](graph::llama) | what a model computes, as data: one node per site |
 //! | [oracle](oracle::Executor) | computes the graph in float64, or rounded to a dtype |
-//! | [suspect](suspects::diagnose) | one known porting mistake: what the tensor would be under it |
+//! | [diagnosis](diagnose::diagnose) | the mistakes that reproduce a wrong tensor, each computed again |
 
 mod arrays;
 pub mod bundle;
@@ -97,6 +97,7 @@ pub mod check;
 #[path = "../checkpoints/mod.rs"]
 pub mod checkpoints;
 pub mod compare;
+pub mod diagnose;
 pub mod dump;
 pub mod error;
 #[doc(hidden)]
@@ -117,7 +118,6 @@ pub mod reference;
 pub mod report;
 #[doc(hidden)]
 pub mod selftest;
-pub mod suspects;
 pub mod tokenizer;
 pub mod weights;
 

@@ -5,31 +5,24 @@ mod recorded;
 
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
 use program::{home, rbees_in, stdout};
-use rbees_check::model::{Attention, Input, Llama};
+use rbees_check::model::{Attention, Llama};
 use rbees_check::models;
-use recorded::{Recorded, write};
+use rbees_check::port::LlamaPort;
+use recorded::{input_of, pass_over, write};
 use rstest::rstest;
 
 /// What the program says of a pass over the case batch-left, whose padding is a token to the port or not.
 fn told(padding_is_seen: bool) -> (String, Option<i32>) {
     let model = models::open("tiny-llama").unwrap();
     let case = model.fixture.as_ref().unwrap().case("batch-left").unwrap();
-    let tokens = case.tokens();
-    let mut real = vec![vec![padding_is_seen; case.length()]; case.batch()];
-    case.places().iter().for_each(|&(b, slot)| real[b][slot] = true);
-    let (ids, positions) = (case.manifest.ids.clone(), case.manifest.position_ids.clone());
+    let mut input = input_of(&case);
+    input.real.iter_mut().flatten().for_each(|real| *real |= padding_is_seen);
     let llama = Llama::load(&model.weights, &Device::Cpu, DType::F32, Attention::Plain).unwrap();
-    let mut recorded = Recorded::default();
-    llama.forward(&Input { ids, positions, real }, &mut llama.new_cache(), &mut recorded).unwrap();
-    let beside: [(&str, &Tensor); 3] =
-        [("input_ids", &tokens.ids), ("position_ids", &tokens.positions), ("attention_mask", &tokens.mask)];
-    for (name, tensor) in beside {
-        recorded.0.insert(name.into(), tensor.to_dtype(DType::I64).unwrap());
-    }
+    let arrays = pass_over(&mut LlamaPort::new(llama), &input, &case);
     let folder = tempfile::tempdir().unwrap();
-    let dump = write(folder.path(), &recorded.0);
+    let dump = write(folder.path(), &arrays);
     let args = ["run", "03", "--dump", dump.to_str().unwrap()];
     let output = rbees_in(Path::new("/"), &home(), &args).output().unwrap();
     (stdout(&output), output.status.code())

@@ -3,7 +3,7 @@
 use rbees_check::graph::{
     Activation, EpsPlace, FrequencyLaw, Gain, HeadMap, Mask, NormRule, Pairing, Rope, Scores, Statistic,
 };
-use rbees_check::oracle::{Arithmetic, Exact, Rows, frequencies};
+use rbees_check::oracle::{Arithmetic, Exact, Pass, Rows, Slot, Standing, Token, frequencies};
 use rstest::rstest;
 
 fn close(got: &[f64], want: &[f64]) {
@@ -63,7 +63,8 @@ fn a_partial_rotation_leaves_the_rest_of_a_head(
     let law = FrequencyLaw::Base { theta: 100.0 };
     let rope = Rope { pairing, turned: 4, magnitude: 2.0, ..Rope::whole(law, 6) };
     let row: Vec<f64> = (1..=12).map(f64::from).collect();
-    let turned = Exact.rope(&Rows::new(12, row.clone()), &rope, &[3]);
+    let pass = Pass::new(vec![vec![Slot::Real(Token { id: 0, position: 3 })]]).unwrap();
+    let turned = Exact.rope(&Rows::new(12, row.clone()), &rope, &Standing { pass: &pass, places: &[(0, 0)] });
     let mut want = row.clone();
     for head in [0, 6] {
         for (i, (a, b)) in pairs.into_iter().enumerate() {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use rbees_check::graph::{
-    self, Activation, Builder, Graph, HeadMap, Linear, Mask, NodeId, NormRule, Role, Rope, RowShape, Scores,
-    SiteName,
+    self, Activation, Builder, Graph, HeadMap, Linear, Mask, MatrixRows, NodeId, NormRule, Role, Rope,
+    RowShape, Scores, SiteName,
 };
 use rbees_check::graph::{FrequencyLaw, Pairing, RopeCast};
 use rbees_check::models;
@@ -94,7 +94,7 @@ fn fused_matrices_partial_rotations_and_multipliers_are_parameters() {
     let mut g = Builder::default();
     let table = g.embedding(Role::Embed, "embed", 12, 1.0); // [12]
     let x = g.scale(Role::EmbedScaled, "scaled", table, 3.0); // [12]
-    let rows = |rows| Linear { rows: Some(rows), ..Linear::whole("qkv.weight") };
+    let rows = |rows| Linear { rows: Some(MatrixRows::Range(rows)), ..Linear::whole("qkv.weight") };
     let q = g.linear_of(Role::QProj, "q", x, 16, rows(0..16)); // [2 * 8]
     let k = g.linear_of(Role::KProj, "k", x, 8, rows(16..24)); // [8]
     let rope = Rope {

@@ -6,7 +6,9 @@ use rbees_check::graph::{
     Statistic,
 };
 use rbees_check::models;
-use rbees_check::oracle::{Arithmetic, Exact, ORDERS, Precision, Rounded, Rows};
+use rbees_check::oracle::{
+    Arithmetic, Exact, ORDERS, Pass, Place, Precision, Rounded, Rows, Slot, Standing, Token,
+};
 use rstest::rstest;
 
 const F32: Precision = Precision::F32;
@@ -22,6 +24,12 @@ fn low(value: f32) -> f32 {
 /// Three rows of two heads of eight entries, each a bfloat16.
 fn x() -> Rows {
     Rows::from_fn(3, 16, |r, j| f64::from(low((r as f32 * 1.7 + j as f32 * 0.61).sin() * 3.0 + 0.4)))
+}
+
+/// A token at each of these positions, and the place of each.
+fn standing(positions: &[usize]) -> (Pass, Vec<Place>) {
+    let slots = positions.iter().map(|&position| Slot::Real(Token { id: 0, position })).collect();
+    (Pass::new(vec![slots]).unwrap(), (0..positions.len()).map(|slot| (0, slot)).collect())
 }
 
 fn near(rounded: &Rows, exact: &Rows) {
@@ -63,11 +71,9 @@ fn rotations_in_float32_are_near_exact_ones(
     law: FrequencyLaw,
 ) {
     let rope = Rope { law, pairing, head_dim: 8, turned, magnitude: 1.25, cast };
-    let positions = [0, 3, 11];
-    near(
-        &Rounded { precision: F32, run: 0 }.rope(&x(), &rope, &positions),
-        &Exact.rope(&x(), &rope, &positions),
-    );
+    let (pass, places) = standing(&[0, 3, 11]);
+    let at = Standing { pass: &pass, places: &places };
+    near(&Rounded { precision: F32, run: 0 }.rope(&x(), &rope, &at), &Exact.rope(&x(), &rope, &at));
 }
 
 #[test]
@@ -81,7 +87,9 @@ fn operations_by_entry_in_float32_are_near_exact_ones() {
     near(&rounded.product(&x(), &x()), &Exact.product(&x(), &x()));
     let terms = [(1.0, &x()), (0.22, &x()), (-3.0, &x())];
     near(&rounded.weighted_sum(&terms), &Exact.weighted_sum(&terms));
-    near(&rounded.softmax(&x(), 8), &Exact.softmax(&x(), 8));
+    let (pass, places) = standing(&[0, 1, 2]);
+    let at = Standing { pass: &pass, places: &places };
+    near(&rounded.softmax(&x(), 8, &at), &Exact.softmax(&x(), 8, &at));
 }
 
 #[test]
@@ -109,7 +117,8 @@ fn a_rotation_rounds_cosine_sine_and_products_only_where_it_says_so() {
     let (a, b) = (1.703125f32, -0.6796875f32);
     let turned = |cast| {
         let rope = Rope { cast, ..Rope::whole(FrequencyLaw::Base { theta: 100.0 }, 2) };
-        bf16().rope(&row, &rope, &[5]).values
+        let (pass, places) = standing(&[5]);
+        bf16().rope(&row, &rope, &Standing { pass: &pass, places: &places }).values
     };
     let step = [low(low(a * low(cos)) + low(-b * low(sin))), low(low(b * low(cos)) + low(a * low(sin)))];
     assert_eq!(turned(RopeCast::EveryStep), step.map(f64::from));
@@ -128,7 +137,9 @@ fn the_scale_of_an_embedding_is_rounded_before_it_multiplies() {
 #[test]
 fn barred_scores_stay_barred_and_have_no_weight() {
     let row = Rows::new(4, vec![f64::NEG_INFINITY, 1.0, f64::NEG_INFINITY, 1.0]);
-    assert_eq!(bf16().softmax(&row, 4).values, [0.0, 0.5, 0.0, 0.5]);
+    let (pass, places) = standing(&[0]);
+    let at = Standing { pass: &pass, places: &places };
+    assert_eq!(bf16().softmax(&row, 4, &at).values, [0.0, 0.5, 0.0, 0.5]);
     let barred = Rows::new(2, vec![f64::NEG_INFINITY; 2]);
-    assert_eq!(bf16().softmax(&barred, 2).values, [0.0, 0.0]);
+    assert_eq!(bf16().softmax(&barred, 2, &at).values, [0.0, 0.0]);
 }

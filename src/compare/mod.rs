@@ -87,26 +87,49 @@ pub fn compare(
     rows: &[Row<'_>],
     columns: Option<&[usize]>,
 ) -> Result<Difference> {
-    debug_assert_eq!(got.dims(), shape.dims());
-    let got = got.to_device(&candle_core::Device::Cpu)?;
-    let (storage, layout) = got.storage_and_layout();
-    let Storage::Cpu(storage) = &*storage else { unreachable!("moved to the CPU above") };
-    let at = |i: usize| -> f64 {
-        match storage {
-            CpuStorage::F32(values) => values[i] as f64,
-            CpuStorage::F64(values) => values[i],
-            CpuStorage::BF16(values) => values[i].to_f64(),
-            CpuStorage::F16(values) => values[i].to_f64(),
-            _ => f64::NAN,
-        }
-    };
-    let mut pass = Pass::new(shape, barred_below(got.dtype()));
-    let stride = layout.stride();
-    for row in rows {
+    let mut comparison = Comparison::new(got, shape, columns)?;
+    rows.iter().for_each(|row| comparison.row(row));
+    Ok(comparison.difference())
+}
+
+/// A comparison row by row, for truth that does not exist as a whole.
+#[derive(Debug)]
+pub struct Comparison<'a> {
+    got: Tensor,
+    columns: Option<&'a [usize]>,
+    pass: Pass<'a>,
+}
+
+impl<'a> Comparison<'a> {
+    /// Of `got`; what is asked of the arguments is what [`compare`] asks.
+    ///
+    /// # Errors
+    /// The tensor cannot be moved to the CPU.
+    pub fn new(got: &Tensor, shape: &'a Shape, columns: Option<&'a [usize]>) -> Result<Self> {
+        debug_assert_eq!(got.dims(), shape.dims());
+        let pass = Pass::new(shape, barred_below(got.dtype()));
+        Ok(Self { got: got.to_device(&candle_core::Device::Cpu)?, columns, pass })
+    }
+
+    /// Compares one row.
+    pub fn row(&mut self, row: &Row<'_>) {
+        let Self { got, columns, pass } = self;
+        let (storage, layout) = got.storage_and_layout();
+        let Storage::Cpu(storage) = &*storage else { unreachable!("moved to the CPU before") };
+        let at = |i: usize| -> f64 {
+            match storage {
+                CpuStorage::F32(values) => values[i] as f64,
+                CpuStorage::F64(values) => values[i],
+                CpuStorage::BF16(values) => values[i].to_f64(),
+                CpuStorage::F16(values) => values[i].to_f64(),
+                _ => f64::NAN,
+            }
+        };
+        let (stride, heads) = (layout.stride(), pass.shape.heads);
         let base = layout.start_offset() + row.batch * stride[0];
         let value = |head: usize, column: usize| {
             let column = columns.map_or(column, |columns| columns[column]);
-            let offset = match shape.heads {
+            let offset = match heads {
                 Some(_) => head * stride[1] + row.query * stride[2] + column * stride[3],
                 None => row.query * stride[1] + column * stride[2],
             };
@@ -114,7 +137,11 @@ pub fn compare(
         };
         pass.row(row, value);
     }
-    Ok(pass.difference)
+
+    /// How the rows so far differ.
+    pub fn difference(self) -> Difference {
+        self.pass.difference
+    }
 }
 
 /// Masks are added as −inf by some and as the dtype's most negative number by others. Both bar.
@@ -126,6 +153,7 @@ fn barred_below(dtype: DType) -> f64 {
 }
 
 /// The one pass over the rows.
+#[derive(Debug)]
 struct Pass<'a> {
     shape: &'a Shape,
     barred_below: f64,

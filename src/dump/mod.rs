@@ -5,16 +5,16 @@
 //! guilty, the first that does not follow from what went into it.
 
 mod against;
-mod blocks;
-mod habit;
+mod engine;
 mod judged;
 mod naming;
-mod operation;
-mod orders;
 mod pair;
+mod red;
 mod replay;
 mod replayed;
-mod span;
+mod shown;
+#[cfg(test)]
+mod tests;
 mod theory;
 mod truth;
 mod value;

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use super::replay::{Red, Replay};
-use super::span;
+use super::red::Red;
+use super::replay::Replay;
 use super::truth::judged_as;
+use super::value::{Reader, recorded};
 use crate::Result;
 use crate::checkpoints::judge_of;
+use crate::diagnose::{self, Around, Diagnosis, Evidence, Wanted};
+use crate::graph::NodeId;
 use crate::judge::{Finding, Verdict};
-use crate::oracle::Rows;
+use crate::oracle::Placed;
 use crate::probe::{Kind, Site};
 use crate::reference::Place;
-use crate::suspects::{self, Evidence, Stored, Wanted};
 
 /// Explains the red sites of a layer, of which everything is known now: the first of each kind.
 pub(super) fn explain(replay: &Replay<'_>, reds: Vec<Red>, findings: &mut [Finding]) {
@@ -29,48 +31,50 @@ pub(super) fn explain(replay: &Replay<'_>, reds: Vec<Red>, findings: &mut [Findi
         let agrees = |f: &Finding| f.site == Some(Site { layer: site.layer.map(|_| 0), ..site });
         let first_layer_agrees = findings.iter().any(|f| agrees(f) && matches!(f.verdict, Verdict::Pass(_)));
         let place = red.place;
-        findings[place].set_explanation(diagnose(replay, red, first_layer_agrees));
+        findings[place].set_explanation(diagnose(replay, &red, first_layer_agrees));
     }
 }
 
-fn diagnose(replay: &Replay<'_>, red: Red, first_layer_agrees: bool) -> Result<Option<suspects::Diagnosis>> {
+fn diagnose(replay: &Replay<'_>, red: &Red, first_layer_agrees: bool) -> Result<Option<Diagnosis>> {
     let (Some(weights), site) = (replay.against.weights, red.held.site) else { return Ok(None) };
-    let (theory, held) = (&red.theory, &red.held);
-    // What it should be stands beside what went in: projections are mistaken for each other.
-    let truth = |other: Site| {
-        let placed = match replay.theories.get(&other) {
-            Some(theory) if site.kind.is_product() && other.kind.is_product() => theory,
-            _ => &replay.values.get(&other)?.placed,
-        };
-        Some(Stored { rows: placed.rows.clone(), places: placed.places.clone() })
-    };
-    let known = suspects::Red {
+    let (dump, held, engine) = (replay.dump, &red.held, replay.engine);
+    let places: Vec<Place> = red.noise.keys().copied().collect();
+    let Some(way) = replay.way(red.id) else { return Ok(None) };
+    let Some(theory) = replay.exact(red.id, &way, &places)? else { return Ok(None) };
+    let known = diagnose::Red {
         site,
+        graph: &engine.graph,
         weights,
-        dtype: judged_as(replay.dump.dtype),
+        pass: &engine.pass,
+        dtype: judged_as(dump.dtype),
+        arithmetic: replay.against.arithmetic,
         layout: held.layout.clone(),
-        hides: replay.dump.hides(),
-        all: replay.machine.tokens.clone(),
+        hides: dump.hides(),
         factor: judge_of(site.kind).1,
-        window: 0..replay.dump.length(),
+        window: 0..dump.length(),
+        whole: true,
         first_layer_agrees,
     };
-    let rows = theory.placed.places.iter().enumerate().filter(|&(_, &place)| held.holds(place));
-    let wanted = rows.map(|(r, &place)| Wanted {
-        place,
-        row: theory.placed.rows.row(r).into(),
-        noise: theory.noise[r],
-    });
-    let got = |places: &[Place]| Ok(Some(Rows::new(held.width(), held.rows(places)?)));
-    let Some(evidence) = Evidence::of(known, wanted, got, &truth)? else { return Ok(None) };
-    let alone = suspects::diagnose(&evidence)?;
-    if red.since.len() == 1 || !alone.named.is_empty() {
-        return Ok(Some(alone));
+    let rows = red.noise.iter().filter_map(|(&place, &noise)| Some((place, theory.at(place)?, noise)));
+    let wanted = rows.map(|(place, row, noise)| Wanted { place, row: row.into(), noise });
+    let got = |places: &[Place]| Ok(Some(recorded(held, places)?.rows().clone()));
+    match Evidence::of(known, wanted, got, &Recorded { replay })? {
+        Some(evidence) => diagnose::diagnose(&evidence).map(Some),
+        None => Ok(None),
     }
-    let spanned = span::diagnose(replay, &evidence, &red.since)?;
-    let nearest = |a: &suspects::RunnerUp, b: &suspects::RunnerUp| a.residual.total_cmp(&b.residual);
-    let others = alone.runner_up.into_iter().chain(spanned.runner_up);
-    let unnamed = |next: &suspects::RunnerUp| spanned.named.iter().all(|n| n.mistake != next.mistake);
-    let runner_up = others.filter(unnamed).min_by(nearest);
-    Ok(Some(suspects::Diagnosis { runner_up, ..spanned }))
+}
+
+/// What a recorded port went on with.
+struct Recorded<'a> {
+    replay: &'a Replay<'a>,
+}
+
+impl Around for Recorded<'_> {
+    fn computes(&self, id: NodeId) -> bool {
+        !self.replay.was_recorded(id)
+    }
+
+    fn at(&self, id: NodeId) -> Option<Placed> {
+        self.replay.values.get(&id)?.rows(Reader::Exact, &self.replay.places).ok()
+    }
 }

@@ -1,5 +1,7 @@
 //! Two runs against each other: where do they part, and whose operation is it?
 
+use std::collections::BTreeSet;
+
 use super::Against;
 use super::judged::{Coverage, Found, whole};
 use super::replayed::{Guilt, own_noise};
@@ -50,14 +52,15 @@ impl Recording {
         coverage.held -= only_here.iter().filter(|site| !coverage.missing.contains(site)).count();
         coverage.missing.extend(only_here);
         coverage.missing.sort();
-        let Some(last) = self.sites().filter(|site| other.has(*site)).max() else {
+        let common: BTreeSet<Site> = self.sites().filter(|site| other.has(*site)).collect();
+        if common.is_empty() {
             let hint = "record the same sites of both";
             return Err(Error::file(&self.name, format!("no site in common with {}", other.name), hint));
-        };
+        }
         let mut found = Found::default();
         let replayed = self.by_replay(against, None, &mut found)?;
         let theirs = other.by_replay(against, Some(&other.name), &mut found)?;
-        let noise = [self.allowed(against, layers, last)?, other.allowed(against, layers, last)?];
+        let noise = [self.allowed(against, layers, &common)?, other.allowed(against, layers, &common)?];
         let mut part = None;
         for site in self.sites() {
             let (Some(held), Some(want)) = (self.fit(site, against)?, other.fit(site, against)?) else {
@@ -98,12 +101,15 @@ impl Recording {
 
     /// What an honest run in its dtype is from truth, as is measured here; without weights as the case
     /// measured it, where it stores truth: elsewhere its noise is that of the last rows only.
-    fn allowed<'n>(&'n self, against: &'n Against<'n>, layers: usize, last: Site) -> Result<Allowed<'n>> {
+    fn allowed<'n>(
+        &'n self,
+        against: &'n Against<'n>,
+        layers: usize,
+        sites: &BTreeSet<Site>,
+    ) -> Result<Allowed<'n>> {
         if against.weights.is_some() {
-            let (measured, places) = (own_noise(self, against, layers, last)?, self.places());
-            return Ok(Box::new(move |site, place| {
-                measured.get(&site)?.get(places.binary_search(&place).ok()?).copied()
-            }));
+            let measured = own_noise(self, against, layers, sites)?;
+            return Ok(Box::new(move |site, place| measured.get(&site)?.get(&place).copied()));
         }
         let Some(case) = against.case else {
             let what =

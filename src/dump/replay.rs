@@ -4,103 +4,170 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Against;
-use super::operation::{Machine, Placed};
-use super::orders::{ORDERS, Rough};
-use super::theory::Theory;
-use super::truth::judged_as;
-use super::value::Value;
+use super::engine::Engine;
+use super::theory::{Measured, NoiseByPlace};
+use super::value::{Reader, Value};
 use crate::Result;
-use crate::checkpoints::judge_of;
-use crate::judge::Verdict;
-use crate::judge::rows::{Said, Wanted, hold};
+use crate::graph::{Edge, NodeId};
+use crate::oracle::{Given, ORDERS, Placed};
 use crate::probe::{Kind, Site};
-use crate::recording::{Held, Recording};
+use crate::recording::Recording;
+use crate::reference::Place;
 
-/// A site that failed, until the layer is whole and it can be looked into.
-pub(super) struct Red {
-    pub held: Held,
-    pub theory: Theory,
-    /// The operations that may have done it, itself last.
-    pub since: BTreeSet<Site>,
-    pub place: usize,
-}
+/// Entries of a tensor that are computed at once, per run: scores and logits of a long pass are computed in blocks
+/// of rows.
+const BLOCK: usize = 1 << 23;
 
+/// A pass that is computed node by node, from what was recorded wherever that is.
 pub(super) struct Replay<'a> {
     pub dump: &'a Recording,
     pub against: &'a Against<'a>,
-    pub layers: usize,
-    pub machine: &'a Machine<'a>,
-    rough: Rough<'a>,
-    pub values: BTreeMap<Site, Value>,
-    /// Of the projections of this layer, which are mistaken for each other.
-    pub theories: BTreeMap<Site, Placed>,
+    pub engine: &'a Engine<'a>,
+    /// Where tokens stand.
+    pub places: Vec<Place>,
+    /// What later nodes are computed from.
+    pub values: BTreeMap<NodeId, Value>,
+    /// The nodes so far whose recorded values are taken.
+    recorded: BTreeSet<NodeId>,
+}
+
+/// How a node follows from the values that are there.
+pub(super) struct Way {
+    /// The nodes that are computed, in the order of the pass, itself last.
+    compute: Vec<NodeId>,
+    /// The values that are read, and which rows of them.
+    read: BTreeMap<NodeId, Edge>,
 }
 
 impl<'a> Replay<'a> {
-    pub fn new(
-        dump: &'a Recording,
-        against: &'a Against<'a>,
-        layers: usize,
-        machine: &'a Machine<'a>,
-    ) -> Self {
-        let rough = Rough { machine, dtype: judged_as(dump.dtype) };
-        let (values, theories) = (BTreeMap::new(), BTreeMap::new());
-        Self { dump, against, layers, machine, rough, values, theories }
+    pub fn new(dump: &'a Recording, against: &'a Against<'a>, engine: &'a Engine<'a>) -> Self {
+        let (values, recorded) = (BTreeMap::new(), BTreeSet::new());
+        Self { dump, against, engine, places: dump.places(), values, recorded }
     }
 
-    /// What follows at `site` from what stands at its inputs, at `places` if only some are wanted.
-    pub fn compute(&self, site: Site, places: Option<&[(usize, usize)]>) -> Result<Option<Value>> {
-        let inputs = site.inputs(self.layers);
-        let Some(inputs) = inputs.iter().map(|input| self.values.get(input)).collect::<Option<Vec<_>>>()
-        else {
-            return Ok(None);
-        };
-        // The head is the largest matrix: only for the rows that are asked for.
-        let cut = |placed: &Placed| match places.filter(|_| site.kind == Kind::Logits) {
-            Some(places) => placed.only(places),
-            None => placed.clone(),
-        };
-        let exact: Vec<Placed> = inputs.iter().map(|value| cut(&value.placed)).collect();
-        let Some(placed) = self.machine.compute(site, &exact.iter().collect::<Vec<_>>())? else {
-            return Ok(None);
-        };
-        let runs: Vec<Vec<Placed>> = (0..ORDERS)
-            .map(|n| inputs.iter().map(|value| cut(value.runs.get(n).unwrap_or(&value.placed))).collect())
-            .collect();
-        let runs: Vec<Vec<&Placed>> = runs.iter().map(|run| run.iter().collect()).collect();
-        let Some(runs) = self.rough.compute(site, &runs)? else { return Ok(None) };
-        let mut since: BTreeSet<Site> = inputs.iter().flat_map(|value| value.since.iter().copied()).collect();
-        since.insert(site);
-        Ok(Some(Value { placed, runs, since }))
-    }
-
-    pub fn verdict(&self, held: &Held, theory: &Theory) -> Result<Said> {
-        let shape = held.shape();
-        let width = shape.heads.unwrap_or(1) * shape.width;
-        if theory.placed.rows.width != width {
-            return Ok(Verdict::Shape { got: vec![width], want: vec![theory.placed.rows.width] }.into());
+    /// How `id` follows from the values that are there; none where it does not, or needs weights that are not there.
+    pub fn way(&self, id: NodeId) -> Option<Way> {
+        let engine = self.engine;
+        let cut = engine.graph.cut(&BTreeSet::from([id]), &self.values.keys().copied().collect());
+        let on_the_way =
+            |&other: &NodeId| other == id || engine.on_the_way(other) && !self.recorded.contains(&other);
+        let computable = |&other: &NodeId| engine.has_weights_of(other) && !engine.is_source(other);
+        if !cut.compute.iter().all(|other| on_the_way(other) && computable(other)) {
+            return None;
         }
-        let wanted: Vec<Wanted<'_>> = (0..theory.placed.places.len())
-            .filter(|&r| held.holds(theory.placed.places[r]))
-            .map(|r| Wanted {
-                place: theory.placed.places[r],
-                query: theory.placed.places[r].1 - held.first,
-                want: theory.placed.rows.row(r),
-                noise: Some(theory.noise[r]),
-            })
-            .collect();
-        let (_, factor) = judge_of(held.site.kind);
-        let terms = self.against.terms(self.dump.dtype, factor);
-        let columns = held.layout.columns(shape.width);
-        hold(&held.tensor, shape, &wanted, &terms, columns.as_deref())
+        let mut read: BTreeMap<NodeId, Edge> = BTreeMap::new();
+        for node in cut.compute.iter().filter_map(|&id| engine.graph.node(id)) {
+            for input in node.inputs.iter().filter(|input| cut.read.contains(&input.node)) {
+                let edge = read.entry(input.node).or_insert(input.edge);
+                if input.edge == Edge::AllKeys {
+                    *edge = Edge::AllKeys;
+                }
+            }
+        }
+        Some(Way { compute: cut.compute, read })
     }
 
-    /// What no later layer is computed from, and no operation that is still to be judged.
-    pub fn forget(&mut self, site: Site) {
-        self.theories.clear();
-        let open = self.values.get(&site).map(|value| value.since.clone()).unwrap_or_default();
-        let begins = |site: Site| site.inputs(self.layers).into_iter().filter(|input| !open.contains(input));
-        let kept: BTreeSet<Site> = open.iter().flat_map(|&site| begins(site)).chain([site]).collect();
+    /// The operations since what was recorded, `id` last: one of these is at fault where it is wrong.
+    pub fn since(&self, id: NodeId) -> Vec<Site> {
+        let cut = self.engine.graph.cut(&BTreeSet::from([id]), &self.recorded);
+        cut.compute.into_iter().filter_map(|id| self.engine.site(id)).collect()
+    }
+
+    /// Are the recorded values of this node taken?
+    pub fn was_recorded(&self, id: NodeId) -> bool {
+        self.recorded.contains(&id)
+    }
+
+    /// The rows of `id` at `places` that follow exactly; none where none do.
+    ///
+    /// # Errors
+    /// A weight that cannot be read.
+    pub fn exact(&self, id: NodeId, way: &Way, places: &[Place]) -> Result<Option<Placed>> {
+        self.engine.exact().rows(id, places, &self.given(way, Reader::Exact, places)?)
+    }
+
+    fn run(&self, n: usize, id: NodeId, way: &Way, places: &[Place]) -> Result<Option<Placed>> {
+        self.engine.rounded(n).rows(id, places, &self.given(way, Reader::Run(n), places)?)
+    }
+
+    fn given(&self, way: &Way, reader: Reader, places: &[Place]) -> Result<Given> {
+        let mut given = Given::default();
+        for (&id, &edge) in &way.read {
+            let places = match edge {
+                Edge::RowWise => places,
+                Edge::AllKeys => &self.places,
+            };
+            if let Some(value) = self.values.get(&id) {
+                given.values.insert(id, value.rows(reader, places)?);
+            }
+        }
+        Ok(given)
+    }
+
+    /// How many rows are computed at once.
+    pub fn rows_at_once(&self, way: &Way) -> usize {
+        let widest = way.compute.iter().map(|&id| self.engine.width(id)).max().unwrap_or(1);
+        (BLOCK / widest.max(1)).max(1)
+    }
+
+    /// What honest arithmetic errs by at `id`, at each of `places` that has a row. Nothing is kept of what is computed
+    /// but the largest errors.
+    ///
+    /// # Errors
+    /// A weight that cannot be read.
+    pub fn noise(&self, id: NodeId, way: &Way, places: &[Place]) -> Result<NoiseByPlace> {
+        let mut all = Measured::default();
+        for block in places.chunks(self.rows_at_once(way)) {
+            let Some(exact) = self.exact(id, way, block)? else { continue };
+            let mut measured = Measured::of(exact.places());
+            for n in 0..ORDERS {
+                if let Some(run) = self.run(n, id, way, block)? {
+                    measured.see(&exact, &run);
+                }
+            }
+            all.extend(measured);
+        }
+        Ok(self.over_rows(id, &all))
+    }
+
+    /// What stands at `id`, of which nothing was recorded, and what honest arithmetic errs by there; none where no
+    /// row follows.
+    ///
+    /// # Errors
+    /// A weight that cannot be read.
+    pub fn computed(&self, id: NodeId, way: &Way) -> Result<Option<(Value, NoiseByPlace)>> {
+        let Some(exact) = self.exact(id, way, &self.places)? else { return Ok(None) };
+        let mut measured = Measured::of(exact.places());
+        let mut runs = Vec::with_capacity(ORDERS);
+        for n in 0..ORDERS {
+            let Some(run) = self.run(n, id, way, &self.places)? else { return Ok(None) };
+            measured.see(&exact, &run);
+            runs.push(run);
+        }
+        Ok(Some((Value::Computed { exact, runs }, self.over_rows(id, &measured))))
+    }
+
+    /// Errors of rotated rows grow with their position.
+    fn over_rows(&self, id: NodeId, measured: &Measured) -> NoiseByPlace {
+        let rotated = self.engine.site(id).is_some_and(|s| matches!(s.kind, Kind::QRope | Kind::KRope));
+        if rotated { measured.noise_up_to(|place| self.engine.position(place)) } else { measured.noise() }
+    }
+
+    /// Takes what stands at `id` from here on.
+    pub fn keep(&mut self, id: NodeId, value: Value) {
+        if matches!(value, Value::Recorded(_)) {
+            self.recorded.insert(id);
+        }
+        self.values.insert(id, value);
+    }
+
+    /// Drops what no node after `id` is computed from, and no operation that is still to be judged: `id` is the last
+    /// of its layer.
+    pub fn forget(&mut self, id: NodeId) {
+        let mut kept = BTreeSet::from([id]);
+        if !self.recorded.contains(&id) {
+            kept.extend(self.engine.graph.cut(&BTreeSet::from([id]), &self.recorded).read);
+        }
         self.values.retain(|other, _| kept.contains(other));
     }
 }

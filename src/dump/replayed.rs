@@ -2,18 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::operation::{Machine, Placed};
-use super::replay::{Red, Replay};
-use super::theory::Theory;
+use super::engine::Engine;
+use super::red::Red;
+use super::replay::{Replay, Way};
+use super::theory::NoiseByPlace;
 use super::truth::finding;
 use super::value::Value;
 use super::{Against, naming};
 use crate::Result;
-use crate::compare::Noise;
-use crate::judge::{Drive, Finding, Status};
-use crate::oracle::Rows;
+use crate::checkpoints::judge_of;
+use crate::graph::NodeId;
+use crate::judge::rows::{Holding, Said, Wanted};
+use crate::judge::{Drive, Finding, Status, Verdict};
 use crate::probe::{Kind, Site};
-use crate::recording::Recording;
+use crate::recording::{Held, Recording};
+use crate::reference::Place;
 
 /// An operation that does not follow from its inputs.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +28,7 @@ pub struct Guilt {
 }
 
 /// All findings, and the first operation that is at fault.
+#[derive(Default)]
 pub(super) struct Replayed {
     pub findings: Vec<Finding>,
     pub guilty: Option<Guilt>,
@@ -39,96 +43,116 @@ pub(super) fn replay(
     layers: usize,
     of: Option<&str>,
 ) -> Result<Replayed> {
-    let machine = Machine::new(dump, against);
-    let mut this = Replay::new(dump, against, layers, &machine);
-    let mut replayed = Replayed { findings: vec![], guilty: None, unjudged: vec![] };
+    let mut replayed = Replayed::default();
+    let Some(engine) = Engine::new(dump, against, layers)? else { return Ok(replayed) };
+    let mut this = Replay::new(dump, against, &engine);
     let mut reds: Vec<Red> = Vec::new();
-    // A dump may end within a layer: what stands behind may be what was mistaken for it.
-    let whole =
-        |site: Site| Site { kind: if site.kind.in_layer() { Kind::Block } else { site.kind }, ..site };
-    let last = dump.sites().max().map(whole);
-    for site in sites(layers).take_while(|&site| Some(site) <= last) {
-        step(&mut this, site, of, &mut replayed, &mut reds)?;
-        if site.kind == Kind::Block || !site.kind.in_layer() {
+    let last = dump.sites().filter_map(|site| engine.node(site)).max();
+    for id in engine.graph.ids().take_while(|&id| Some(id) <= last) {
+        step(&mut this, id, of, &mut replayed, &mut reds)?;
+        if ends_a_layer(&engine, id) || Some(id) == last {
             naming::explain(&this, std::mem::take(&mut reds), &mut replayed.findings);
-            this.forget(site);
+            this.forget(id);
         }
     }
     Ok(replayed)
 }
 
-/// What honest arithmetic errs by at each site and token of a whole pass over the dump's prompt, in its
-/// dtype: nothing of what was recorded is used. None where weights are missing.
+/// What honest arithmetic errs by at each of `wanted` and at each token of a whole pass over the dump's prompt, in
+/// its dtype: nothing of what was recorded is used. None where weights are missing.
 pub(super) fn own_noise(
     dump: &Recording,
     against: &Against<'_>,
     layers: usize,
-    last: Site,
-) -> Result<BTreeMap<Site, Vec<Noise>>> {
-    let machine = Machine::new(dump, against);
-    let mut this = Replay::new(dump, against, layers, &machine);
-    let mut noise = BTreeMap::new();
-    for site in sites(layers).take_while(|&site| site <= last) {
-        let Some(value) = this.compute(site, None)? else { continue };
-        noise.insert(site, Theory::of(site.kind, &value, &machine).noise);
-        this.values.insert(site, value);
-        if site.kind == Kind::Block {
-            this.forget(site);
+    wanted: &BTreeSet<Site>,
+) -> Result<BTreeMap<Site, NoiseByPlace>> {
+    let mut all = BTreeMap::new();
+    let Some(engine) = Engine::new(dump, against, layers)? else { return Ok(all) };
+    let mut this = Replay::new(dump, against, &engine);
+    let last = wanted.iter().filter_map(|&site| engine.node(site)).max();
+    for id in engine.graph.ids().take_while(|&id| Some(id) <= last) {
+        let site = engine.site(id).filter(|site| wanted.contains(site));
+        let Some(way) = this.way(id) else { continue };
+        let noise = if Some(id) == last || engine.on_the_way(id) {
+            if site.is_some() { this.noise(id, &way, &this.places)? } else { continue }
+        } else {
+            let Some((value, noise)) = this.computed(id, &way)? else { continue };
+            this.keep(id, value);
+            noise
+        };
+        all.extend(site.map(|site| (site, noise)));
+        if ends_a_layer(&engine, id) {
+            this.forget(id);
         }
     }
-    Ok(noise)
+    Ok(all)
 }
 
-/// Every site of a model, in forward order.
-fn sites(layers: usize) -> impl Iterator<Item = Site> {
-    let inside =
-        |n: usize| Kind::ALL.iter().filter(|kind| kind.in_layer()).map(move |&kind| Site::layer(n, kind));
-    let ends = [Kind::FinalNorm, Kind::Logits].map(Site::model);
-    std::iter::once(Site::model(Kind::Embed)).chain((0..layers).flat_map(inside)).chain(ends)
+/// Is it the last node of its layer, or outside the layers?
+fn ends_a_layer(engine: &Engine<'_>, id: NodeId) -> bool {
+    engine.site(id).is_some_and(|site| site.kind == Kind::Block || !site.kind.in_layer())
 }
 
-/// Computes one site again, and holds what was recorded there to it.
+/// Computes one node again, and holds what was recorded there to it.
 fn step(
     this: &mut Replay<'_>,
-    site: Site,
+    id: NodeId,
     recording: Option<&str>,
     replayed: &mut Replayed,
     reds: &mut Vec<Red>,
 ) -> Result<()> {
-    let recorded = this.dump.fit(site, this.against)?;
-    let places = &this.machine.tokens.places;
-    let of =
-        recorded.as_ref().map(|held| places.iter().copied().filter(|&p| held.holds(p)).collect::<Vec<_>>());
-    let computed = this.compute(site, of.as_deref())?;
-    let Some(held) = recorded else {
-        if let Some(value) = computed {
-            this.values.insert(site, value);
-        }
+    let site = this.engine.site(id);
+    let held = site.map_or(Ok(None), |site| this.dump.fit(site, this.against))?;
+    let way = this.way(id);
+    let (Some(site), Some(held)) = (site, held) else {
+        let way = way.filter(|_| !this.engine.on_the_way(id));
+        let computed = way.map_or(Ok(None), |way| this.computed(id, &way))?;
+        computed.into_iter().for_each(|(value, _)| this.keep(id, value));
         return Ok(());
     };
-    let places = of.unwrap_or_default();
-    match computed {
+    match way.map_or(Ok(None), |way| judge(this, id, &held, &way))? {
         None => replayed.unjudged.push(site),
-        Some(value) => {
-            let theory = Theory::of(site.kind, &value, this.machine);
-            let verdict = this.verdict(&held, &theory)?;
-            let drive = Drive::Replay { of: recording.map(str::to_owned), operations: value.since.len() };
+        Some((verdict, noise)) => {
+            let since = this.since(id);
+            let drive = Drive::Replay { of: recording.map(str::to_owned), operations: since.len() };
             let found = finding(site, "", drive, verdict);
-            let failed = found.status() == Status::Failed;
-            if failed && replayed.guilty.is_none() {
-                replayed.guilty = Some(Guilt { site, among: value.since.iter().copied().collect() });
-            }
-            if site.kind.is_product() {
-                this.theories.insert(site, theory.placed.clone());
-            }
-            if failed {
-                let place = replayed.findings.len();
-                reds.push(Red { held: held.clone(), theory, since: value.since, place });
+            if found.status() == Status::Failed {
+                let among = since;
+                replayed.guilty.get_or_insert(Guilt { site, among });
+                reds.push(Red { id, held: held.clone(), noise, place: replayed.findings.len() });
             }
             replayed.findings.push(found);
         }
     }
-    let placed = Placed { rows: Rows::new(held.width(), held.rows(&places)?), places };
-    this.values.insert(site, Value { placed, runs: vec![], since: BTreeSet::new() });
+    if held.width() == this.engine.width(id) {
+        this.keep(id, Value::Recorded(held));
+    }
     Ok(())
+}
+
+/// What became of a recorded tensor, and what honest arithmetic errs by at each of its rows that can be computed;
+/// none where no row can.
+fn judge(this: &Replay<'_>, id: NodeId, held: &Held, way: &Way) -> Result<Option<(Said, NoiseByPlace)>> {
+    let (own, width) = (held.width(), this.engine.width(id));
+    if own != width {
+        return Ok(Some((Verdict::Shape { got: vec![own], want: vec![width] }.into(), NoiseByPlace::new())));
+    }
+    let places: Vec<Place> = this.places.iter().copied().filter(|&place| held.holds(place)).collect();
+    let noise = this.noise(id, way, &places)?;
+    if noise.is_empty() {
+        return Ok(None);
+    }
+    let (_, factor) = judge_of(held.site.kind);
+    let (terms, shape) = (this.against.terms(this.dump.dtype, factor), held.shape());
+    let columns = held.layout.columns(shape.width);
+    let mut holding = Holding::new(&held.tensor, shape, &terms, columns.as_deref())?;
+    let places: Vec<Place> = noise.keys().copied().collect();
+    for block in places.chunks(this.rows_at_once(way)) {
+        let Some(exact) = this.exact(id, way, block)? else { continue };
+        for (&place, want) in exact.places().iter().zip(exact.rows().iter()) {
+            let noise = noise.get(&place).copied();
+            holding.row(&Wanted { place, query: place.1 - held.first, want, noise });
+        }
+    }
+    Ok(Some((holding.said(), noise)))
 }

@@ -1,40 +1,60 @@
-//! What an operation should have given, and by how much honest arithmetic misses that on the same inputs.
+//! By how much honest arithmetic misses what an operation should have given, on the same inputs.
 
-use super::operation::{Machine, Placed};
-use super::value::Value;
+use std::collections::BTreeMap;
+
 use crate::compare::{Noise, Scale};
-use crate::probe::Kind;
+use crate::oracle::Placed;
+use crate::reference::Place;
 
-/// What the oracle makes of a site's inputs.
-pub(super) struct Theory {
-    pub placed: Placed,
-    /// What honest arithmetic errs by, one a row.
-    pub noise: Vec<Noise>,
-}
+/// What honest arithmetic errs by at each place that has a row.
+pub(super) type NoiseByPlace = BTreeMap<Place, Noise>;
 
-impl Theory {
-    /// With the noise that the runs show: the largest of all rows, as no row alone is measured well; for
-    /// rotated rows the largest up to their position, with which it grows.
-    pub(super) fn of(kind: Kind, value: &Value, machine: &Machine<'_>) -> Self {
-        let places = &value.placed.places;
-        let measured: Vec<Noise> = (0..places.len())
-            .map(|r| {
-                let truth = value.placed.rows.row(r);
-                value.runs.iter().map(|run| error(truth, run.rows.row(r))).fold(NONE, Noise::or_larger)
-            })
-            .collect();
-        let rotated = matches!(kind, Kind::QRope | Kind::KRope);
-        let positions = machine.tokens.at(places).positions;
-        let most = |r: usize| {
-            let counts = |&other: &usize| !rotated || positions[other] <= positions[r];
-            (0..places.len()).filter(counts).map(|other| measured[other]).fold(NONE, Noise::or_larger)
-        };
-        let noise = if rotated { (0..places.len()).map(most).collect() } else { vec![most(0); places.len()] };
-        Self { placed: value.placed.clone(), noise }
+/// No error at all.
+const NONE: Noise = Noise { max: 0.0, rms: 0.0 };
+
+/// What was measured of each row, over all runs so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Measured(Vec<(Place, Noise)>);
+
+impl Measured {
+    /// Of rows of which nothing was measured yet.
+    pub fn of(places: &[Place]) -> Self {
+        Self(places.iter().map(|&place| (place, NONE)).collect())
+    }
+
+    /// Takes in how far a run is from what is exact.
+    pub fn see(&mut self, exact: &Placed, run: &Placed) {
+        for (place, noise) in &mut self.0 {
+            if let (Some(exact), Some(run)) = (exact.at(*place), run.at(*place)) {
+                *noise = noise.or_larger(error(exact, run));
+            }
+        }
+    }
+
+    /// Adds rows that come behind these.
+    pub fn extend(&mut self, rows: Self) {
+        self.0.extend(rows.0);
+    }
+
+    /// What honest arithmetic errs by at each place: the largest of all rows, as no row alone is measured well.
+    pub fn noise(&self) -> NoiseByPlace {
+        let most = self.0.iter().fold(NONE, |most, (_, noise)| most.or_larger(*noise));
+        self.0.iter().map(|&(place, _)| (place, most)).collect()
+    }
+
+    /// The same of rows whose errors grow with their position, as those of rotated ones do: the largest up to it.
+    pub fn noise_up_to(&self, position: impl Fn(Place) -> Option<usize>) -> NoiseByPlace {
+        let mut rows: Vec<(Option<usize>, Place, Noise)> =
+            self.0.iter().map(|&(place, noise)| (position(place), place, noise)).collect();
+        rows.sort_by_key(|&(position, ..)| position);
+        let (mut noise, mut most) = (NoiseByPlace::new(), NONE);
+        for same in rows.chunk_by(|a, b| a.0 == b.0) {
+            most = same.iter().fold(most, |most, (.., noise)| most.or_larger(*noise));
+            noise.extend(same.iter().map(|&(_, place, _)| (place, most)));
+        }
+        noise
     }
 }
-
-const NONE: Noise = Noise { max: 0.0, rms: 0.0 };
 
 /// How far a row is from truth, as a share of its scale.
 fn error(truth: &[f64], row: &[f64]) -> Noise {

@@ -39,6 +39,11 @@ impl Builder {
         }
     }
 
+    /// A tensor from outside the graph, of this shape.
+    pub fn source(&mut self, role: Role, name: &str, shape: RowShape) -> NodeId {
+        self.push(role, name, Operation::Source, &[], shape)
+    }
+
     /// Rows of `{name}.weight`, times `scale`: `[hidden]`.
     pub fn embedding(&mut self, role: Role, name: &str, hidden: usize, scale: f64) -> NodeId {
         let weight = format!("{}.weight", self.path(name));

@@ -36,6 +36,7 @@ impl Operation {
     /// Its cast points, in the order in which they are reached.
     pub fn casts(&self) -> Vec<Cast> {
         let mut casts = match self {
+            Self::Source => return vec![],
             Self::Embedding(embedding) if embedding.scale == 1.0 => vec![],
             Self::Embedding(_) => vec![Cast::Factor],
             Self::Norm(norm) => match norm.rule.cast {

@@ -46,7 +46,7 @@ fn fault_of(node: &Node, nodes: &[Node]) -> Option<String> {
         return Some("a size of 0".into());
     }
     let fits = match &node.operation {
-        Operation::Embedding(_) => true,
+        Operation::Source | Operation::Embedding(_) => true,
         Operation::Linear(linear) => {
             linear.rows.as_ref().is_none_or(|rows| rows.len() == node.shape.width(KEYS))
         }
@@ -90,7 +90,7 @@ fn fault_of(node: &Node, nodes: &[Node]) -> Option<String> {
 /// The edges that an operation has, in their order.
 fn edges_of(operation: &Operation) -> Vec<Edge> {
     match operation {
-        Operation::Embedding(_) => vec![],
+        Operation::Source | Operation::Embedding(_) => vec![],
         Operation::Norm(_)
         | Operation::Linear(_)
         | Operation::Rope(_)

@@ -34,7 +34,7 @@ pub use llama::llama;
 pub use node::{Edge, Input, Node, NodeId, RowShape};
 pub use nodes::Graph;
 pub use norm::{EpsPlace, Gain, Norm, NormCast, NormRule, NormSpan, Statistic};
-pub use operation::{Activation, Embedding, Linear, Operation};
+pub use operation::{Activation, Embedding, Linear, MatrixRows, Operation};
 pub use role::Role;
 pub use rope::{FrequencyLaw, Pairing, Rope, RopeCast};
 pub use site::SiteName;

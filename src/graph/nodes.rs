@@ -29,6 +29,14 @@ impl Graph {
         Ok(Self { nodes, by_site })
     }
 
+    /// The same graph with other nodes wherever `change` gives one.
+    ///
+    /// # Errors
+    /// As [`Graph::new`].
+    pub fn with(&self, change: impl Fn(NodeId, &Node) -> Option<Node>) -> Result<Self> {
+        Self::new(self.iter().map(|(id, node)| change(id, node).unwrap_or_else(|| node.clone())).collect())
+    }
+
     /// Where `site` comes in the order of the pass, if the model has it.
     pub fn position(&self, site: &SiteName) -> Option<NodeId> {
         self.by_site.get(site).copied()

@@ -9,6 +9,8 @@ use super::rope::Rope;
 /// What a node computes from its inputs, in their order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operation {
+    /// Nothing: the tensor comes from outside the graph and must be given. No inputs.
+    Source,
     /// Rows of a table, by token id. No inputs.
     Embedding(Embedding),
     /// A norm of the input.
@@ -58,10 +60,50 @@ pub struct Embedding {
 pub struct Linear {
     /// The matrix, `[out, in]`.
     pub weight: String,
-    /// Which rows of the matrix, and entries of the bias, are used; all of them without a range. For fused matrices.
-    pub rows: Option<Range<usize>>,
+    /// Which rows of the matrix, and entries of the bias, are used; all of them if none are named.
+    pub rows: Option<MatrixRows>,
     /// The vector that is added, `[out]`.
     pub bias: Option<String>,
+}
+
+/// Rows of a matrix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MatrixRows {
+    /// A run of them: one part of a fused matrix.
+    Range(Range<usize>),
+    /// These, in this order.
+    Listed(Vec<u32>),
+}
+
+impl MatrixRows {
+    /// How many they are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Range(rows) => rows.len(),
+            Self::Listed(rows) => rows.len(),
+        }
+    }
+
+    /// None at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One past the last row that is used.
+    pub fn end(&self) -> usize {
+        match self {
+            Self::Range(rows) => rows.end,
+            Self::Listed(rows) => rows.iter().max().map_or(0, |&last| last as usize + 1),
+        }
+    }
+
+    /// Their numbers. A matrix has fewer than 2³² rows.
+    pub fn numbers(&self) -> Vec<u32> {
+        match self {
+            Self::Range(rows) => rows.clone().map(|row| u32::try_from(row).unwrap_or(u32::MAX)).collect(),
+            Self::Listed(rows) => rows.clone(),
+        }
+    }
 }
 
 impl Linear {
@@ -89,7 +131,8 @@ impl Operation {
             Self::Linear(linear) => {
                 [&linear.weight].into_iter().chain(&linear.bias).map(String::as_str).collect()
             }
-            Self::Rope(_)
+            Self::Source
+            | Self::Rope(_)
             | Self::Scores(_)
             | Self::Softmax
             | Self::Context(_)
@@ -104,6 +147,7 @@ impl Operation {
     /// Its name in messages.
     pub const fn name(&self) -> &'static str {
         match self {
+            Self::Source => "source",
             Self::Embedding(_) => "embedding",
             Self::Norm(_) => "norm",
             Self::Linear(_) => "linear",

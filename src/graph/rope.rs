@@ -72,6 +72,17 @@ pub enum Pairing {
     Neighbours,
 }
 
+impl Pairing {
+    /// The two elements of each pair of the first `turned` elements of a head, `[turned/2]`.
+    pub fn pairs(self, turned: usize) -> Vec<(usize, usize)> {
+        let elements = |i| match self {
+            Self::Halves => (i, i + turned / 2),
+            Self::Neighbours => (2 * i, 2 * i + 1),
+        };
+        (0..turned / 2).map(elements).collect()
+    }
+}
+
 /// Where PyTorch rounds a rotation to the model's dtype.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RopeCast {

@@ -6,12 +6,13 @@ use super::verdict::{Finding, Verdict};
 use super::window::{inside, shape};
 use crate::Result;
 use crate::compare::Noise;
-use crate::oracle::{Rows, Tokens};
+use crate::diagnose::{self, Diagnosis, Evidence, Red, Wanted};
+use crate::graph::{self, Graph, NodeId};
+use crate::oracle::{Pass, Placed, Rows, Slot, Token};
 use crate::port::Traits;
 use crate::probe::Site;
 use crate::recording::gather;
 use crate::reference::{Place, Reference, Truth};
-use crate::suspects::{self, Diagnosis, Evidence, Red, Stored, Wanted};
 use crate::weights::Weights;
 
 /// What a red site is explained from.
@@ -50,22 +51,20 @@ fn diagnose(
     factor: f64,
     first_layer_agrees: bool,
 ) -> Result<Option<Diagnosis>> {
-    let Around { weights, case, traits } = around;
-    let stored = |site: Site| {
-        let truth = case.truth(site)?;
-        let width = truth.row_shape.iter().product();
-        let stored = Stored { rows: Rows::new(width, truth.values.clone()), places: truth.places.to_vec() };
-        Some(pads.get(&site).map_or(stored.clone(), |pads| with_pads(&stored, pads)))
-    };
+    let Around { weights, case, traits } = *around;
+    let (graph, pass) = (graph::llama(weights.config())?, seen_by(case, red.window.end)?);
     let known = Red {
         site: red.site,
+        graph: &graph,
         weights,
+        pass: &pass,
         dtype: traits.dtype,
+        arithmetic: traits.arithmetic,
         layout: traits.layout(red.site.kind),
         hides: traits.hides,
-        all: Tokens::of(&case.manifest.ids, &case.manifest.position_ids, case.places().to_vec()),
         factor,
         window: red.window.clone(),
+        whole: red.window == (0..case.length()),
         first_layer_agrees,
     };
     let wanted = inside(want, &red.window)
@@ -74,21 +73,70 @@ fn diagnose(
             Some(Wanted { place, row: seen_of(red, want, r).into(), noise: noise(red.site, place)? })
         });
     let got = |places: &[Place]| rows_of(red, traits, places);
-    match Evidence::of(known, wanted, got, &stored)? {
-        Some(evidence) => suspects::diagnose(&evidence).map(Some),
+    let fed = Fed { graph: &graph, case, traits, pads, end: red.window.end };
+    match Evidence::of(known, wanted, got, &fed)? {
+        Some(evidence) => diagnose::diagnose(&evidence).map(Some),
         None => Ok(None),
     }
 }
 
-/// Truth, and at padded places the port's own rows: those that are numbers, for from others nothing
-/// follows.
-fn with_pads(stored: &Stored, pads: &[(Place, Vec<f64>)]) -> Stored {
-    let finite = |(_, row): &&(Place, Vec<f64>)| row.iter().all(|v| v.is_finite());
-    let truth = stored.places.iter().copied().zip(stored.rows.iter().map(<[f64]>::to_vec));
-    let mut rows: Vec<(Place, Vec<f64>)> = truth.chain(pads.iter().filter(finite).cloned()).collect();
-    rows.sort_by_key(|(place, _)| *place);
-    let (places, rows): (Vec<Place>, Vec<Vec<f64>>) = rows.into_iter().unzip();
-    Stored { rows: Rows::new(stored.rows.width, rows.concat()), places }
+/// The tokens of a case up to slot `end`.
+fn seen_by(case: &Reference, end: usize) -> Result<Pass> {
+    let slot = |b: usize, s: usize| {
+        let token = Token { id: case.manifest.ids[b][s], position: case.manifest.position_ids[b][s] };
+        match case.places().binary_search(&(b, s)) {
+            Ok(_) => Slot::Real(token),
+            Err(_) => Slot::Padding(token),
+        }
+    };
+    Pass::new((0..case.batch()).map(|b| (0..end.min(case.length())).map(|s| slot(b, s)).collect()).collect())
+}
+
+/// What a port was fed at a site: truth, rounded to its dtype; of padding, the keys and values that it computed.
+struct Fed<'a> {
+    graph: &'a Graph,
+    case: &'a Reference,
+    traits: &'a Traits,
+    pads: &'a Pads,
+    /// The slots behind are not seen yet.
+    end: usize,
+}
+
+impl Fed<'_> {
+    fn site(&self, id: NodeId) -> Option<Site> {
+        self.graph.node(id)?.site.as_str().parse().ok()
+    }
+}
+
+impl diagnose::Around for Fed<'_> {
+    fn computes(&self, id: NodeId) -> bool {
+        // A node without a site of its own is a step within an operation.
+        self.site(id).is_none_or(|site| self.traits.hides.contains(&site.kind))
+    }
+
+    fn at(&self, id: NodeId) -> Option<Placed> {
+        let site = self.site(id)?;
+        let truth = self.case.truth(site)?;
+        let stored = truth.places.iter().enumerate().map(|(r, &place)| (place, truth.row(r)));
+        // Of the port's own rows, those that are numbers: nothing follows from others.
+        let pads = self.pads.get(&site).into_iter().flatten();
+        let pads = pads.map(|(place, row)| (*place, &row[..]));
+        let pads = pads.filter(|(_, row)| row.iter().all(|v| v.is_finite()));
+        let mut rows: Vec<(Place, &[f64])> =
+            stored.chain(pads).filter(|((_, slot), _)| *slot < self.end).collect();
+        rows.sort_by_key(|&(place, _)| place);
+        let width: usize = truth.row_shape.iter().product();
+        // A row over keys has an entry for each that is seen.
+        let (all, seen) = if site.kind.over_keys() {
+            (self.case.length(), self.end.min(self.case.length()))
+        } else {
+            (width, width)
+        };
+        let runs = rows.iter().flat_map(|(_, row)| row.chunks_exact(all).flat_map(|run| &run[..seen]));
+        let values = runs.map(|&v| diagnose::round(v, self.traits.dtype)).collect();
+        let places = rows.iter().map(|&(place, _)| place).collect();
+        Placed::new(Rows::new(width / all * seen, values), places).ok()
+    }
 }
 
 /// The port's rows at these places. None where its tensor does not have the axes of its kind.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::verdict::{Finding, Verdict};
 use crate::Result;
+use crate::diagnose;
 use crate::reference::Facts;
-use crate::suspects;
 use crate::weights::{Config, Weights, sha256_of};
 
 /// Every key of the config, every tensor's presence, shape and canonical bytes.
@@ -36,8 +36,8 @@ pub(super) fn judge(config: &Config, weights: &Weights, facts: &Facts) -> Result
             }
         };
         let named = match verdict {
-            Verdict::NeverReached => Some(suspects::tensors::absent(name)),
-            Verdict::Broken(_) => suspects::tensors::altered(weights, name, &right)?,
+            Verdict::NeverReached => Some(diagnose::tensors::absent(name)),
+            Verdict::Broken(_) => diagnose::tensors::altered(weights, name, &right)?,
             _ => None,
         };
         findings.push(Finding::explained(name, verdict, named));
@@ -53,7 +53,7 @@ fn judge_config(ours: &Config, theirs: &crate::reference::Config, weights: &Weig
         if got == want {
             return Finding::new(name, Verdict::Pass(0.0));
         }
-        let named = suspects::config::wrong(weights, name, &got, &want);
+        let named = diagnose::config::wrong(weights, name, &got, &want);
         Finding::explained(name, Verdict::Broken(format!("{got}, transformers reads {want}")), named)
     };
     // A number that went through float32, as GGUF's do, is the number it was rounded from.

@@ -5,12 +5,12 @@ use candle_core::{DType, IndexOp, Tensor};
 use super::drive::Drive;
 use super::verdict::{Finding, Verdict};
 use crate::checkpoints::NearTie;
+use crate::diagnose::{self, Diagnosis};
 use crate::generate::{Decoder, Finish, Generation, Sampling};
 use crate::model::Input;
 use crate::port::{Port, Traits};
 use crate::probe::{Arithmetic, Kind, Probe, Site};
 use crate::reference::{Greedy, Prompt};
-use crate::suspects::{self, Diagnosis};
 use crate::{Error, Result};
 
 /// The tokens that end a text.
@@ -45,7 +45,7 @@ pub(super) fn judge(
             Ok(Course::Same) => (Verdict::Pass(0.0), Ok(None)),
             Ok(Course::Ends(how)) => {
                 let last = prompt.tokens.last().copied().unwrap_or_default();
-                let explained = suspects::decoding::other_ends(ends.ours, ends.theirs, last);
+                let explained = diagnose::decoding::other_ends(ends.ours, ends.theirs, last);
                 (Verdict::Broken(how), Ok(Some(explained)))
             }
             Ok(Course::Other { how, step, got }) => {
@@ -150,7 +150,7 @@ fn sampled(port: &mut dyn Port, prompt: &Prompt, step: usize, got: u32) -> Resul
     let mut head = Head::default();
     port.begin();
     port.forward(&Input::single(&text, 0), &mut head)?;
-    Ok(suspects::decoding::sampled(&head.logits, &text, got))
+    Ok(diagnose::decoding::sampled(&head.logits, &text, got))
 }
 
 /// The last row of the logits.

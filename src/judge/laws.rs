@@ -16,11 +16,11 @@ use super::verdict::{Finding, Status, Verdict};
 use super::window::Window;
 use crate::Result;
 use crate::compare::Noise;
+use crate::diagnose;
 use crate::model::Input;
 use crate::port::{Port, Traits};
 use crate::probe::{Arithmetic, Site};
 use crate::reference::{Feed, Place, Reference, Truth};
-use crate::suspects;
 use crate::weights::Weights;
 
 /// Judges every law on `case`; noise as measured for it.
@@ -199,7 +199,7 @@ pub(super) fn a_b_a(port: &mut dyn Port, whole: &Sequence<'_>) -> Result<Finding
     let mut finding = law("A, B, A", whole.name, &port.traits(), verdict);
     if matches!(finding.verdict, Verdict::Broken(_)) {
         finding.explained = Some(if left_over::seen(port, &whole.input, &other) {
-            suspects::decoding::sees_the_past()
+            diagnose::decoding::sees_the_past()
         } else {
             Default::default()
         });

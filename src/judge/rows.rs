@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor};
 
 use super::verdict::Verdict;
 use crate::Result;
-use crate::compare::{Budget, Noise, Row, Scale, Shape, Shares, compare};
+use crate::compare::{Budget, Comparison, Noise, Row, Scale, Shape, Shares};
 use crate::reference::Place;
 
 /// What one row should be.
@@ -54,27 +54,60 @@ pub(crate) fn hold(
     terms: &Terms,
     columns: Option<&[usize]>,
 ) -> Result<Said> {
-    let (mut rows, mut too_wide) = (Vec::with_capacity(wanted.len()), 0);
-    for &Wanted { place, query, want, noise } in wanted {
+    let mut holding = Holding::new(got, shape, terms, columns)?;
+    wanted.iter().for_each(|wanted| holding.row(wanted));
+    Ok(holding.said())
+}
+
+/// The same row by row, where what a tensor should be does not exist as a whole.
+pub(crate) struct Holding<'a> {
+    comparison: Comparison<'a>,
+    terms: &'a Terms,
+    compared: usize,
+    too_wide: usize,
+}
+
+impl<'a> Holding<'a> {
+    /// Of `got`, which has `shape.dims()`.
+    pub fn new(
+        got: &Tensor,
+        shape: &'a Shape,
+        terms: &'a Terms,
+        columns: Option<&'a [usize]>,
+    ) -> Result<Self> {
+        let comparison = Comparison::new(got, shape, columns)?;
+        Ok(Self { comparison, terms, compared: 0, too_wide: 0 })
+    }
+
+    /// Holds one row to what it should be.
+    pub fn row(&mut self, &Wanted { place, query, want, noise }: &Wanted<'_>) {
         let scale = Scale::of(want.iter().copied());
-        let budget = noise.map(|noise| Budget::derive(scale, noise, terms.factor, terms.dtype));
+        let budget = noise.map(|noise| Budget::derive(scale, noise, self.terms.factor, self.terms.dtype));
         match budget.filter(|budget| !budget.wider_than(scale)) {
-            None => too_wide += 1,
-            Some(budget) => rows.push(Row { batch: place.0, query, position: place.1, want, budget }),
+            None => self.too_wide += 1,
+            Some(budget) => {
+                self.compared += 1;
+                self.comparison.row(&Row { batch: place.0, query, position: place.1, want, budget });
+            }
         }
     }
-    if too_wide > 0 && terms.fine {
-        return Ok(Verdict::TooWide { rows: too_wide }.into());
+
+    /// What became of the rows.
+    pub fn said(self) -> Said {
+        let Self { comparison, terms, compared, too_wide } = self;
+        if too_wide > 0 && terms.fine {
+            return Verdict::TooWide { rows: too_wide }.into();
+        }
+        if compared == 0 {
+            return Said { incomparable: too_wide, ..Verdict::Incomparable.into() };
+        }
+        let mut difference = comparison.difference();
+        let shares = Some(std::mem::take(&mut difference.shares));
+        let verdict = if difference.agrees() {
+            Verdict::Pass(difference.ratio)
+        } else {
+            Verdict::Differs(difference.into())
+        };
+        Said { verdict, incomparable: too_wide, shares }
     }
-    if rows.is_empty() {
-        return Ok(Said { incomparable: too_wide, ..Verdict::Incomparable.into() });
-    }
-    let mut difference = compare(got, shape, &rows, columns)?;
-    let shares = Some(std::mem::take(&mut difference.shares));
-    let verdict = if difference.agrees() {
-        Verdict::Pass(difference.ratio)
-    } else {
-        Verdict::Differs(difference.into())
-    };
-    Ok(Said { verdict, incomparable: too_wide, shares })
 }

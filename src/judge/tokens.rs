@@ -1,15 +1,15 @@
 //! Text ↔ ids against the reference's tokenizer: exact or wrong.
 
 use super::verdict::{Finding, Verdict};
+use crate::diagnose::{self, Named};
 use crate::reference::Tokens;
-use crate::suspects::{self, Named};
 use crate::tokenizer::Tokenizer;
 
 /// Every stored text, both ways.
 pub(super) fn judge(tokenizer: &Tokenizer, tokens: &Tokens, bos: Option<u32>) -> Vec<Finding> {
     let named = |text: &str, add_special_tokens: bool, want: &[u32]| {
         let got = tokenizer.encode(text, add_special_tokens).ok().filter(|got| got != want)?;
-        suspects::tokens::other_ids(text, &got, want, bos, &|ids| tokenizer.decode(ids).ok())
+        diagnose::tokens::other_ids(text, &got, want, bos, &|ids| tokenizer.decode(ids).ok())
     };
     let encoded = tokens.encode.iter().map(|row| {
         let verdict = match tokenizer.encode(&row.text, row.add_special_tokens) {

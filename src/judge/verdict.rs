@@ -6,8 +6,8 @@ use super::drive::Drive;
 use crate::Result;
 use crate::checkpoints::Checkpoint;
 use crate::compare::{Difference, Shares};
+use crate::diagnose::{Diagnosis, Named};
 use crate::probe::Site;
-use crate::suspects::{Diagnosis, Named};
 
 /// What became of one site, or of one fact.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,11 +1,11 @@
 //! How operations are carried out.
 
-use std::ops::Range;
+use candle_core::Tensor;
 
 use super::rows::Rows;
-use super::sight::Sight;
+use super::sight::{Sight, Standing};
 use crate::Result;
-use crate::graph::{Activation, Context, Embedding, NormRule, Rope, Scores};
+use crate::graph::{Activation, Context, Embedding, MatrixRows, NodeId, NormRule, Rope, Scores};
 use crate::weights::Weights;
 
 /// One way to carry out every operation of a graph. The executor has checked all shapes.
@@ -13,11 +13,14 @@ pub trait Arithmetic {
     /// A matrix as this arithmetic multiplies with it.
     type Matrix;
 
+    /// The arithmetic of one node. Most are the same at every node.
+    fn at(&self, node: NodeId) -> Self;
+
     /// The matrix `name`, or these rows of it.
     ///
     /// # Errors
     /// It cannot be read.
-    fn matrix(&self, weights: &Weights, name: &str, rows: Option<&Range<usize>>) -> Result<Self::Matrix>;
+    fn matrix(&self, weights: &Weights, name: &str, rows: Option<&MatrixRows>) -> Result<Self::Matrix>;
 
     /// Rows `ids` of a table, scaled: `[ids, hidden]`.
     ///
@@ -35,7 +38,7 @@ pub trait Arithmetic {
     fn linear(&self, x: &Rows, matrix: &Self::Matrix, bias: Option<&[f64]>) -> Result<Rows>;
 
     /// x turned, each row by its position: `[rows, heads * head_dim]`.
-    fn rope(&self, x: &Rows, rope: &Rope, positions: &[usize]) -> Rows;
+    fn rope(&self, x: &Rows, rope: &Rope, at: &Standing) -> Rows;
 
     /// Scores of queries and keys, −inf where no key is seen: `[queries, heads * slots]`.
     ///
@@ -43,8 +46,8 @@ pub trait Arithmetic {
     /// The product fails.
     fn scores(&self, q: &Rows, k: &Rows, sight: &Sight, scores: &Scores) -> Result<Rows>;
 
-    /// Softmax of each run of `slots` entries; 0 in a run that is −inf throughout.
-    fn softmax(&self, scores: &Rows, slots: usize) -> Rows;
+    /// Softmax of each run of `slots` entries; 0 in a run that is −inf throughout. The queries stand `at` these places.
+    fn softmax(&self, scores: &Rows, slots: usize, at: &Standing) -> Rows;
 
     /// Weighted values, heads side by side: `[queries, heads * head_dim]`.
     ///
@@ -66,4 +69,13 @@ pub trait Arithmetic {
 
     /// factor · x.
     fn scale(&self, x: &Rows, factor: f64) -> Rows;
+}
+
+/// An arithmetic that multiplies with matrices of floats.
+pub trait Floats: Arithmetic {
+    /// A matrix `[out, in]` in float32 as this arithmetic multiplies with it.
+    ///
+    /// # Errors
+    /// It is no matrix.
+    fn of_floats(&self, matrix: &Tensor) -> Result<Self::Matrix>;
 }

@@ -1,60 +1,43 @@
 //! Attention with grouped queries (Vaswani et al., 2017; Ainslie et al., 2023), step by step.
 
 use super::{Rows, Slots};
+use crate::graph::{Context, Scores};
 
-/// How the heads of an attention lie and what they do.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Heads {
-    /// The key and value head that each query head looks at, `[heads]`.
-    pub looks_at: Vec<usize>,
-    /// Width of a head.
-    pub head_dim: usize,
-    /// What products of queries and keys are multiplied with.
-    pub scale: f64,
-}
-
-impl Heads {
-    /// Llama's: the query heads of a group stand side by side, scores are divided by √head_dim.
-    pub fn grouped(heads: usize, kv_heads: usize, head_dim: usize) -> Self {
-        let looks_at = (0..heads).map(|h| h / (heads / kv_heads)).collect();
-        Self { looks_at, head_dim, scale: 1.0 / (head_dim as f64).sqrt() }
-    }
-
-    /// Query heads.
-    pub fn count(&self) -> usize {
-        self.looks_at.len()
-    }
-}
-
-/// q kᵀ · scale where `visible(query, batch row, slot)`, −inf elsewhere: `[queries, heads * slots]`.
+/// softcap(q kᵀ · scale) where `visible(query, batch row, slot)`, −inf elsewhere: `[queries, heads * slots]`.
 ///
-/// Query i belongs to batch row `batch[i]`; `keys` says which row of k stands in a slot. What no key
-/// stands in is never visible.
+/// Query i belongs to batch row `batch[i]`; `keys` says which row of k stands in a slot. A slot without a key is
+/// never visible. The mask of `scores` is not looked at: `visible` is.
 pub fn scores(
     q: &Rows,
     k: &Rows,
     batch: &[usize],
     keys: &Slots,
-    heads: &Heads,
+    scores: &Scores,
     visible: impl Fn(usize, usize, usize) -> bool,
 ) -> Rows {
-    let (d, t) = (heads.head_dim, keys.len());
-    Rows::from_fn(q.len(), heads.count() * t, |query, column| {
+    let (d, t) = (scores.head_dim, keys.len());
+    Rows::from_fn(q.len(), scores.heads.len() * t, |query, column| {
         let (head, slot) = (column / t, column % t);
         match keys.at(batch[query], slot) {
             Some(key) if visible(query, batch[query], slot) => {
-                let looks_at = heads.looks_at[head];
+                let looks_at = scores.heads[head];
                 let q = &q.row(query)[head * d..][..d];
                 let k = &k.row(key)[looks_at * d..][..d];
-                q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>() * heads.scale
+                let score = q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>() * scores.scale;
+                scores.softcap.map_or(score, |cap| softcapped(score, cap))
             }
             _ => f64::NEG_INFINITY,
         }
     }) // [queries, heads * slots]
 }
 
-/// e^x / Σ e^x along each run of `slots` entries, `[queries, heads * slots]` → the same. A run that
-/// is barred throughout is 0.
+/// cap · tanh(x / cap) (Bello et al., 2016; Gemma 2).
+pub fn softcapped(x: f64, cap: f64) -> f64 {
+    cap * (x / cap).tanh()
+}
+
+/// e^x / Σ e^x along each run of `slots` entries, `[queries, heads * slots]` → the same. A run that is −inf
+/// throughout becomes 0.
 pub fn softmax(scores: &Rows, slots: usize) -> Rows {
     let mut probs = scores.clone(); // [queries, heads * slots]
     for run in probs.values.chunks_exact_mut(slots) {
@@ -71,19 +54,19 @@ pub fn softmax(scores: &Rows, slots: usize) -> Rows {
 }
 
 /// Σ probs · v over the slots, heads side by side: `[queries, heads * head_dim]`.
-pub fn context(probs: &Rows, v: &Rows, batch: &[usize], values: &Slots, heads: &Heads) -> Rows {
-    let (d, t) = (heads.head_dim, values.len());
-    let mut context = Rows::from_fn(probs.len(), heads.count() * d, |_, _| 0.0); // [queries, heads * head_dim]
+pub fn context(probs: &Rows, v: &Rows, batch: &[usize], values: &Slots, context: &Context) -> Rows {
+    let (d, t, heads) = (context.head_dim, values.len(), context.heads.len());
+    let mut merged = Rows::from_fn(probs.len(), heads * d, |_, _| 0.0); // [queries, heads * head_dim]
     for (query, &b) in batch.iter().enumerate() {
-        for (head, &looks_at) in heads.looks_at.iter().enumerate() {
+        for (head, &looks_at) in context.heads.iter().enumerate() {
             for slot in 0..t {
                 let Some(value) = values.at(b, slot) else { continue };
                 let p = probs.row(query)[head * t + slot];
-                let out = &mut context.values[(query * heads.count() + head) * d..][..d];
+                let out = &mut merged.values[(query * heads + head) * d..][..d];
                 let v = &v.row(value)[looks_at * d..][..d];
                 out.iter_mut().zip(v).for_each(|(out, v)| *out += p * v);
             }
         }
     }
-    context
+    merged
 }

@@ -1,4 +1,4 @@
-//! What works entry by entry: the gate and the residual stream.
+//! What works entry by entry: the gate.
 
 use super::Rows;
 
@@ -10,9 +10,4 @@ pub fn silu(x: f64) -> f64 {
 /// activation(gate) · up (Shazeer, 2020, with SiLU: SwiGLU), `[rows, ffn]` → the same.
 pub fn gated(gate: &Rows, up: &Rows, activation: impl Fn(f64) -> f64) -> Rows {
     Rows::from_fn(gate.len(), gate.width, |r, j| activation(gate.row(r)[j]) * up.row(r)[j])
-}
-
-/// x + branch, `[rows, hidden]` → the same.
-pub fn residual(x: &Rows, branch: &Rows) -> Rows {
-    Rows::from_fn(x.len(), x.width, |r, j| x.row(r)[j] + branch.row(r)[j])
 }

@@ -2,18 +2,21 @@
 
 use std::ops::Range;
 
-use super::arithmetic::Arithmetic;
-use super::attention::{self, Heads};
+use candle_core::Tensor;
+
+use super::arithmetic::{Arithmetic, Floats};
+use super::attention::{self, softcapped};
 use super::elementwise::{gated, silu};
 use super::frequencies::frequencies;
 use super::linear::{self, Matrix};
 use super::norm::{mean_square, rms_norm};
-use super::rope::{self, rotate};
+use super::rope::rotate;
 use super::rows::Rows;
-use super::sight::Sight;
+use super::sight::{Sight, Standing};
 use crate::Result;
 use crate::graph::{
-    Activation, Context, Embedding, EpsPlace, Gain, NormRule, NormSpan, Pairing, Rope, Scores, Statistic,
+    Activation, Context, Embedding, EpsPlace, Gain, MatrixRows, NodeId, NormRule, NormSpan, Rope, Scores,
+    Statistic,
 };
 use crate::weights::Weights;
 
@@ -24,10 +27,14 @@ pub struct Exact;
 impl Arithmetic for Exact {
     type Matrix = Matrix;
 
-    fn matrix(&self, weights: &Weights, name: &str, rows: Option<&Range<usize>>) -> Result<Matrix> {
+    fn at(&self, _: NodeId) -> Self {
+        *self
+    }
+
+    fn matrix(&self, weights: &Weights, name: &str, rows: Option<&MatrixRows>) -> Result<Matrix> {
         match rows {
             None => Matrix::read(weights, name),
-            Some(rows) => Matrix::read_rows(weights, name, &numbers(rows.clone())),
+            Some(rows) => Matrix::read_rows(weights, name, &rows.numbers()),
         }
     }
 
@@ -68,45 +75,25 @@ impl Arithmetic for Exact {
         Ok(product)
     }
 
-    fn rope(&self, x: &Rows, rope: &Rope, positions: &[usize]) -> Rows {
-        let Rope { head_dim, turned, magnitude, .. } = *rope;
-        let pairing = match rope.pairing {
-            Pairing::Halves => rope::Pairing::Halves,
-            Pairing::Neighbours => rope::Pairing::Neighbours,
-        };
-        let frequencies = frequencies(&rope.law, turned / 2); // [turned/2]
-        let turn = |r: usize, i: usize| {
-            let (sin, cos) = (positions[r] as f64 * frequencies[i]).sin_cos();
-            (sin * magnitude, cos * magnitude)
-        };
-        let heads = x.width / head_dim;
-        let part = x.columns(heads * turned, |j| j / turned * head_dim + j % turned); // [rows, heads * turned]
-        let part = rotate(&part, &pairing.pairs(turned), turn); // [rows, heads * turned]
-        Rows::from_fn(x.len(), x.width, |r, j| match (j / head_dim, j % head_dim) {
-            (head, j) if j < turned => part.row(r)[head * turned + j],
-            _ => x.row(r)[j],
+    fn rope(&self, x: &Rows, rope: &Rope, at: &Standing) -> Rows {
+        let frequencies = frequencies(&rope.law, rope.turned / 2); // [turned/2]
+        rotate(x, rope.head_dim, &rope.pairing.pairs(rope.turned), |r, i| {
+            let (sin, cos) = (at.position(r) as f64 * frequencies[i]).sin_cos();
+            (sin * rope.magnitude, cos * rope.magnitude)
         })
     }
 
     fn scores(&self, q: &Rows, k: &Rows, sight: &Sight, scores: &Scores) -> Result<Rows> {
-        let Scores { head_dim, scale, softcap, mask, .. } = *scores;
-        let heads = Heads { looks_at: scores.heads.to_vec(), head_dim, scale };
-        let sees = |query: usize, _, slot: usize| sight.sees(mask, query, slot);
-        let mut rows = attention::scores(q, k, &sight.batch(), sight.keys, &heads, sees); // [queries, heads * slots]
-        if let Some(cap) = softcap {
-            let allowed = rows.values.iter_mut().filter(|x| **x != f64::NEG_INFINITY);
-            allowed.for_each(|x| *x = capped(*x, cap));
-        }
-        Ok(rows)
+        let sees = |query: usize, _, slot: usize| sight.sees(scores.mask, query, slot);
+        Ok(attention::scores(q, k, &sight.batch(), sight.keys, scores, sees))
     }
 
-    fn softmax(&self, scores: &Rows, slots: usize) -> Rows {
+    fn softmax(&self, scores: &Rows, slots: usize, _: &Standing) -> Rows {
         attention::softmax(scores, slots)
     }
 
     fn context(&self, probs: &Rows, v: &Rows, sight: &Sight, context: &Context) -> Result<Rows> {
-        let heads = Heads { looks_at: context.heads.to_vec(), head_dim: context.head_dim, scale: 1.0 };
-        Ok(attention::context(probs, v, &sight.batch(), sight.keys, &heads))
+        Ok(attention::context(probs, v, &sight.batch(), sight.keys, context))
     }
 
     fn activation(&self, x: &Rows, activation: Activation) -> Rows {
@@ -126,7 +113,7 @@ impl Arithmetic for Exact {
     }
 
     fn softcap(&self, x: &Rows, cap: f64) -> Rows {
-        each(x, |x| capped(x, cap))
+        each(x, |x| softcapped(x, cap))
     }
 
     fn scale(&self, x: &Rows, factor: f64) -> Rows {
@@ -134,15 +121,16 @@ impl Arithmetic for Exact {
     }
 }
 
+impl Floats for Exact {
+    fn of_floats(&self, matrix: &Tensor) -> Result<Matrix> {
+        Matrix::of(matrix)
+    }
+}
+
 /// x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))) (Hendrycks and Gimpel, 2016).
 fn gelu_tanh(x: f64) -> f64 {
     let inner = std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;
     0.5 * x * (1.0 + (inner * (x + 0.044715 * x * x * x)).tanh())
-}
-
-/// cap · tanh(x / cap) (Bello et al., 2016; Gemma 2).
-fn capped(x: f64, cap: f64) -> f64 {
-    cap * (x / cap).tanh()
 }
 
 /// `of` each entry.

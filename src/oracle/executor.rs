@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::arithmetic::Arithmetic;
 use super::given::Given;
 use super::known::Known;
-use super::pass::Pass;
+use super::pass::{Pass, Place};
 use super::placed::Placed;
 use super::plan::{Plan, Step};
 use super::step::Stepper;
+use super::streamed::Steps;
 use crate::graph::{Graph, Node, NodeId};
 use crate::weights::Weights;
 use crate::{Error, Result};
@@ -21,15 +22,20 @@ use crate::{Error, Result};
 #[derive(Clone, Debug)]
 pub struct Executor<'a, A> {
     graph: &'a Graph,
-    weights: &'a Weights,
+    weights: Option<&'a Weights>,
     pass: &'a Pass,
     arithmetic: A,
 }
 
 impl<'a, A: Arithmetic> Executor<'a, A> {
-    /// Computes `graph` with `weights` over `pass`.
-    pub const fn new(graph: &'a Graph, weights: &'a Weights, pass: &'a Pass, arithmetic: A) -> Self {
-        Self { graph, weights, pass, arithmetic }
+    /// Computes `graph` over `pass` with these weights, or without any.
+    pub fn new(
+        graph: &'a Graph,
+        weights: impl Into<Option<&'a Weights>>,
+        pass: &'a Pass,
+        arithmetic: A,
+    ) -> Self {
+        Self { graph, weights: weights.into(), pass, arithmetic }
     }
 
     /// Computes each node of `wanted` and shows it to `see`, in the order of the pass. A node reads what is given;
@@ -45,29 +51,29 @@ impl<'a, A: Arithmetic> Executor<'a, A> {
         given: &Given,
         see: &mut dyn FnMut(NodeId, &Placed) -> Result<()>,
     ) -> Result<()> {
-        given.check(self.graph, self.pass)?;
-        for &id in wanted {
-            self.node(id)?;
-        }
-        let plan = Plan::new(self.graph, wanted, &given.nodes());
-        let stepper = Stepper { weights: self.weights, pass: self.pass, arithmetic: &self.arithmetic };
-        let mut computed: BTreeMap<NodeId, Placed> = BTreeMap::new();
-        for (n, &step) in plan.steps.iter().enumerate() {
-            let known = Known { given, computed: &computed };
-            let placed = match step {
-                Step::Node(id) => stepper.node(self.node(id)?, &known)?,
-                Step::Attention { context, scores } => {
-                    stepper.attention(self.node(context)?, self.node(scores)?, &known)?
-                }
-            };
-            let id = step.result();
-            if wanted.contains(&id) {
-                see(id, &placed)?;
+        match self.run(wanted, None, given, see)? {
+            None => Ok(()),
+            Some(node) => {
+                let what =
+                    format!("{}: no row of it can be computed from the rows that are known", node.site);
+                let hint = "give rows of its inputs at the same places, and all keys that they see";
+                Err(Error::input(what, hint))
             }
-            computed.insert(id, placed);
-            computed.retain(|&id, _| plan.reads_later(id, n));
         }
-        Ok(())
+    }
+
+    /// Computes the rows of one node at `places`, and of other nodes only the rows that these depend on; nothing
+    /// where no such row follows from what is given. Rows that do not are left out.
+    ///
+    /// # Errors
+    /// As [`Executor::compute`], but for a node of which no row can be computed.
+    pub fn rows(&self, wanted: NodeId, places: &[Place], given: &Given) -> Result<Option<Placed>> {
+        let mut found = None;
+        self.run(&BTreeSet::from([wanted]), Some(places), given, &mut |_, placed| {
+            found = Some(placed.clone());
+            Ok(())
+        })?;
+        Ok(found)
     }
 
     /// Computes one node.
@@ -81,6 +87,51 @@ impl<'a, A: Arithmetic> Executor<'a, A> {
             Ok(())
         })?;
         found.ok_or_else(|| Error::internal("the wanted node was not computed"))
+    }
+
+    /// Computes and shows `wanted`, at `places` if these alone are wanted, until there is a node without rows: that
+    /// one.
+    fn run(
+        &self,
+        wanted: &BTreeSet<NodeId>,
+        places: Option<&[Place]>,
+        given: &Given,
+        see: &mut dyn FnMut(NodeId, &Placed) -> Result<()>,
+    ) -> Result<Option<&'a Node>> {
+        given.check(self.graph, self.pass)?;
+        for &id in wanted {
+            self.node(id)?;
+        }
+        let plan = Plan::new(self.graph, wanted, &given.nodes());
+        let needed = places.map(|places| plan.needed(self.graph, wanted, places));
+        let mut computed: BTreeMap<NodeId, Placed> = BTreeMap::new();
+        for (n, &step) in plan.steps.iter().enumerate() {
+            let id = step.result();
+            let wanted_here = needed.as_ref().and_then(|needed| needed.get(&id));
+            let known = Known { given, computed: &computed, wanted: wanted_here };
+            let arithmetic = self.arithmetic.at(id);
+            let stepper = Stepper { weights: self.weights, pass: self.pass, arithmetic: &arithmetic };
+            let placed = match step {
+                Step::Node(id) => stepper.node(self.node(id)?, &known)?,
+                Step::Attention { context, probs, scores } => {
+                    let steps = Steps {
+                        scores: self.arithmetic.at(scores),
+                        softmax: self.arithmetic.at(probs),
+                        context: self.arithmetic.at(context),
+                    };
+                    stepper.attention(self.node(context)?, self.node(scores)?, &steps, &known)?
+                }
+            };
+            if placed.places().is_empty() {
+                return self.node(id).map(Some);
+            }
+            if wanted.contains(&id) {
+                see(id, &placed)?;
+            }
+            computed.insert(id, placed);
+            computed.retain(|&id, _| plan.reads_later(id, n));
+        }
+        Ok(None)
     }
 
     fn node(&self, id: NodeId) -> Result<&'a Node> {

@@ -1,7 +1,7 @@
 //! The tensors that a step can read.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::given::Given;
 use super::pass::Place;
@@ -14,6 +14,8 @@ use crate::{Error, Result};
 pub(super) struct Known<'a> {
     pub given: &'a Given,
     pub computed: &'a BTreeMap<NodeId, Placed>,
+    /// The only places at which rows of the step are wanted; all of them if none are named.
+    pub wanted: Option<&'a BTreeSet<Place>>,
 }
 
 /// Inputs at the places that all of them have.
@@ -40,6 +42,11 @@ impl<'a> Known<'a> {
         found.ok_or_else(|| Error::internal(format!("node {} is read before it is computed", id.index())))
     }
 
+    /// Is a row wanted at this place?
+    pub fn wants(&self, place: &Place) -> bool {
+        self.wanted.is_none_or(|wanted| wanted.contains(place))
+    }
+
     /// The rows of a node and those of it that are cached.
     pub fn keys(&self, id: NodeId) -> Result<Cow<'a, Placed>> {
         let own = self.get(id)?;
@@ -49,31 +56,16 @@ impl<'a> Known<'a> {
         }
     }
 
-    /// The row-wise inputs of a node.
-    ///
-    /// # Errors
-    /// No place has a row of each.
+    /// The row-wise inputs of a node, at the wanted places that have a row of each.
     pub fn aligned(&self, node: &Node) -> Result<Aligned<'a>> {
         let inputs = node.inputs.iter().filter(|input| input.edge == Edge::RowWise);
         let inputs: Vec<&Placed> = inputs.map(|input| self.get(input.node)).collect::<Result<_>>()?;
         let first = inputs.first().map_or(&[][..], |first| first.places());
         let everywhere =
             |place: &Place| inputs.iter().all(|input| input.places().binary_search(place).is_ok());
-        let places: Vec<Place> = first.iter().copied().filter(everywhere).collect();
-        some_of(node, &places)?;
+        let places: Vec<Place> =
+            first.iter().copied().filter(|place| self.wants(place) && everywhere(place)).collect();
         let rows = inputs.into_iter().map(|input| input.only(&places)).collect();
         Ok(Aligned { places, rows })
     }
-}
-
-/// An error if there are no places: a node of which no row can be computed.
-pub(super) fn some_of(node: &Node, places: &[Place]) -> Result<()> {
-    if places.is_empty() {
-        let what = format!("{}: no row of it can be computed from the rows that are known", node.site);
-        return Err(Error::input(
-            what,
-            "give rows of its inputs at the same places, and all keys that they see",
-        ));
-    }
-    Ok(())
 }

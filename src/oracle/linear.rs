@@ -5,6 +5,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::Rows;
 use crate::Result;
+use crate::graph::MatrixRows;
 use crate::weights::Weights;
 
 /// `[out, in]`, float64, on the CPU: rows in Hugging Face's order.
@@ -17,7 +18,14 @@ impl Matrix {
     /// # Errors
     /// No such tensor, or one that is no matrix.
     pub fn read(weights: &Weights, name: &str) -> Result<Self> {
-        let tensor = weights.canonical(name)?;
+        Self::of(&weights.canonical(name)?)
+    }
+
+    /// A tensor of floats, `[out, in]`.
+    ///
+    /// # Errors
+    /// One that is no matrix.
+    pub(super) fn of(tensor: &Tensor) -> Result<Self> {
         tensor.dims2()?;
         Ok(Self(tensor.to_dtype(DType::F64)?))
     }
@@ -30,6 +38,15 @@ impl Matrix {
         let tensor = weights.canonical(name)?;
         tensor.dims2()?;
         Ok(Self(tensor.index_select(&Tensor::new(ids, &Device::Cpu)?, 0)?.to_dtype(DType::F64)?))
+    }
+
+    /// The rows of all of `parts`, one matrix below the other. They are equally wide.
+    ///
+    /// # Errors
+    /// No parts, or matrices of other widths.
+    pub fn stacked(parts: &[Self]) -> Result<Self> {
+        let parts: Vec<&Tensor> = parts.iter().map(|part| &part.0).collect();
+        Ok(Self(Tensor::cat(&parts, 0)?))
     }
 
     /// Row j is what row `order[j]` was; as it is without an order.
@@ -82,6 +99,17 @@ impl Matrix {
         let chosen = self.0.index_select(&Tensor::new(ids, &Device::Cpu)?, 0)?; // [ids, in]
         Ok(Rows::new(self.shape().1, chosen.flatten_all()?.to_vec1()?))
     }
+}
+
+/// These rows of a matrix, `[rows, in]`.
+///
+/// # Errors
+/// A row that there is none of.
+pub(super) fn rows_of(matrix: &Tensor, rows: &MatrixRows) -> Result<Tensor> {
+    Ok(match rows {
+        MatrixRows::Range(rows) => matrix.narrow(0, rows.start, rows.len())?,
+        MatrixRows::Listed(rows) => matrix.index_select(&Tensor::new(&rows[..], matrix.device())?, 0)?,
+    })
 }
 
 /// x Wᵀ, `[rows, in]` → `[rows, out]`.

@@ -42,6 +42,13 @@ impl Placed {
         self.places.binary_search(&place).ok().map(|r| self.rows.row(r))
     }
 
+    /// Its rows at `places`; none where one of them is not known.
+    pub fn kept(&self, places: &[Place]) -> Option<Self> {
+        let rows = self.only(places);
+        let whole = rows.len() == places.len();
+        whole.then(|| Self { rows: rows.into_owned(), places: places.to_vec() })
+    }
+
     /// The rows at `places`, `[places, width]`; those that are not known are left out.
     pub(super) fn only(&self, places: &[Place]) -> Cow<'_, Rows> {
         if places == self.places {

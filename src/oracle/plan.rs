@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::graph::{Cut, Graph, Node, NodeId, Operation};
+use super::pass::Place;
+use crate::graph::{Cut, Edge, Graph, Input, Node, NodeId, Operation};
 
 /// One thing to compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,7 +11,7 @@ pub(super) enum Step {
     /// A node from its inputs.
     Node(NodeId),
     /// A context from queries, keys and values, without scores and probabilities as a whole.
-    Attention { context: NodeId, scores: NodeId },
+    Attention { context: NodeId, probs: NodeId, scores: NodeId },
 }
 
 impl Step {
@@ -21,13 +22,15 @@ impl Step {
         }
     }
 
-    /// The nodes that it reads.
-    fn reads(self, graph: &Graph) -> Vec<NodeId> {
-        let inputs = |id| graph.node(id).into_iter().flat_map(|node| node.inputs.iter().map(|i| i.node));
+    /// What it reads.
+    fn reads(self, graph: &Graph) -> Vec<Input> {
+        let inputs = |id| graph.node(id).into_iter().flat_map(|node| node.inputs.iter().copied());
         match self {
             Self::Node(id) => inputs(id).collect(),
             // Of the context's inputs, the probabilities are made on the way.
-            Self::Attention { context, scores } => inputs(scores).chain(inputs(context).skip(1)).collect(),
+            Self::Attention { context, scores, .. } => {
+                inputs(scores).chain(inputs(context).skip(1)).collect()
+            }
         }
     }
 }
@@ -49,16 +52,43 @@ impl Plan {
         let shown = compute.into_iter().filter(|id| !made_on_the_way.contains(id));
         let steps: Vec<Step> = shown
             .map(|id| match hidden.get(&id) {
-                Some(&[scores, _]) => Step::Attention { context: id, scores },
+                Some(&[scores, probs]) => Step::Attention { context: id, probs, scores },
                 None => Step::Node(id),
             })
             .collect();
         let reads = steps
             .iter()
             .enumerate()
-            .flat_map(|(n, step)| step.reads(graph).into_iter().map(move |id| (id, n)));
+            .flat_map(|(n, step)| step.reads(graph).into_iter().map(move |input| (input.node, n)));
         let last = reads.collect(); // a later step replaces an earlier one
         Self { steps, last }
+    }
+
+    /// The places at which rows of each node are needed so that those of `wanted` follow at `places`; all rows of a
+    /// node that is not among them.
+    pub fn needed(
+        &self,
+        graph: &Graph,
+        wanted: &BTreeSet<NodeId>,
+        places: &[Place],
+    ) -> BTreeMap<NodeId, BTreeSet<Place>> {
+        let at: BTreeSet<Place> = places.iter().copied().collect();
+        let mut needed: BTreeMap<NodeId, BTreeSet<Place>> =
+            wanted.iter().map(|&id| (id, at.clone())).collect();
+        let mut whole: BTreeSet<NodeId> = BTreeSet::new();
+        // Backwards: all steps that read a node come after the one that makes it.
+        for step in self.steps.iter().rev() {
+            let own = needed.get(&step.result()).cloned();
+            for input in step.reads(graph) {
+                match (&own, input.edge) {
+                    (Some(own), Edge::RowWise) => needed.entry(input.node).or_default().extend(own),
+                    (None, _) | (_, Edge::AllKeys) => _ = whole.insert(input.node),
+                }
+            }
+            // What reads a whole node was seen before the node is.
+            needed.retain(|id, _| !whole.contains(id));
+        }
+        needed
     }
 
     /// Does a step after step `n` read `id`?

@@ -1,5 +1,6 @@
 //! What numbers are rounded to.
 
+use candle_core::DType;
 use half::{bf16, f16};
 
 use super::rows::Rows;
@@ -16,6 +17,15 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// That of a port that computes in `dtype`. In float64 a port errs by less than in float32.
+    pub const fn of(dtype: DType) -> Self {
+        match dtype {
+            DType::BF16 => Self::Bf16,
+            DType::F16 => Self::F16,
+            _ => Self::F32,
+        }
+    }
+
     /// The nearest number that it has; of two, the even one.
     pub fn round(self, value: f32) -> f32 {
         match self {

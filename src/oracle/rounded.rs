@@ -1,20 +1,19 @@
 //! Rounded arithmetic: what PyTorch computes in a dtype, sums in one of several orders.
 
-use std::ops::Range;
-
 use candle_core::{DType, Device, Tensor};
 
-use super::arithmetic::Arithmetic;
+use super::arithmetic::{Arithmetic, Floats};
 use super::frequencies::single_frequencies;
+use super::linear::rows_of;
 use super::precision::Precision;
 use super::reordered::{Summation, product};
 use super::rounded_attention::{mixed, query_key};
 use super::rows::Rows;
-use super::sight::Sight;
+use super::sight::{Sight, Standing};
 use crate::Result;
 use crate::graph::{
-    Activation, Context, Embedding, EpsPlace, Gain, NormCast, NormRule, NormSpan, Pairing, Rope, RopeCast,
-    Scores, Statistic,
+    Activation, Context, Embedding, EpsPlace, Gain, MatrixRows, NodeId, NormCast, NormRule, NormSpan,
+    Pairing, Rope, RopeCast, Scores, Statistic,
 };
 use crate::weights::Weights;
 
@@ -46,18 +45,17 @@ impl Arithmetic for Rounded {
     /// `[out, in]`, float32, entries rounded.
     type Matrix = Tensor;
 
-    fn matrix(&self, weights: &Weights, name: &str, rows: Option<&Range<usize>>) -> Result<Tensor> {
+    fn at(&self, _: NodeId) -> Self {
+        *self
+    }
+
+    fn matrix(&self, weights: &Weights, name: &str, rows: Option<&MatrixRows>) -> Result<Tensor> {
         let whole = weights.canonical(name)?; // [all, in]
         let used = match rows {
             None => whole,
-            Some(rows) => whole.narrow(0, rows.start, rows.len())?,
+            Some(rows) => rows_of(&whole, rows)?,
         };
-        let dtype = match self.precision {
-            Precision::F32 => DType::F32,
-            Precision::Bf16 => DType::BF16,
-            Precision::F16 => DType::F16,
-        };
-        Ok(used.to_dtype(dtype)?.to_dtype(DType::F32)?)
+        self.of_floats(&used)
     }
 
     fn embedding(&self, weights: &Weights, embedding: &Embedding, ids: &[u32]) -> Result<Rows> {
@@ -117,7 +115,7 @@ impl Arithmetic for Rounded {
         Ok(self.precision.write(out, values))
     }
 
-    fn rope(&self, x: &Rows, rope: &Rope, positions: &[usize]) -> Rows {
+    fn rope(&self, x: &Rows, rope: &Rope, at: &Standing) -> Rows {
         let (half, width) = (rope.turned / 2, x.width);
         let frequencies = single_frequencies(&rope.law, half); // [turned/2]
         let (values, magnitude) = (self.precision.read(&x.values), rope.magnitude as f32);
@@ -133,7 +131,7 @@ impl Arithmetic for Rounded {
                 Pairing::Neighbours if j.is_multiple_of(2) => (j / 2, n + 1, true),
                 Pairing::Neighbours => (j / 2, n - 1, false),
             };
-            let (sin, cos) = (positions[n / width] as f32 * frequencies[pair]).sin_cos();
+            let (sin, cos) = (at.position(n / width) as f32 * frequencies[pair]).sin_cos();
             let across = if first { -values[other] } else { values[other] };
             match rope.cast {
                 RopeCast::EveryStep => {
@@ -161,7 +159,7 @@ impl Arithmetic for Rounded {
         Ok(self.precision.write(width, products.into_iter().enumerate().map(entry)))
     }
 
-    fn softmax(&self, scores: &Rows, slots: usize) -> Rows {
+    fn softmax(&self, scores: &Rows, slots: usize, _: &Standing) -> Rows {
         let mut values = self.precision.read(&scores.values); // [queries, heads * slots]
         let sum = Summation::new(self.run, slots);
         for run in values.chunks_exact_mut(slots) {
@@ -216,5 +214,17 @@ impl Arithmetic for Rounded {
 
     fn scale(&self, x: &Rows, factor: f64) -> Rows {
         self.each(x, |x| x * factor as f32)
+    }
+}
+
+impl Floats for Rounded {
+    fn of_floats(&self, matrix: &Tensor) -> Result<Tensor> {
+        matrix.dims2()?;
+        let dtype = match self.precision {
+            Precision::F32 => DType::F32,
+            Precision::Bf16 => DType::BF16,
+            Precision::F16 => DType::F16,
+        };
+        Ok(matrix.to_dtype(dtype)?.to_dtype(DType::F32)?)
     }
 }

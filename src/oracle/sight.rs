@@ -2,13 +2,31 @@
 
 use super::pass::{Pass, Place};
 use super::placed::Placed;
-use super::tokens::Slots;
+use super::slots::Slots;
 use crate::graph::Mask;
+
+/// The rows of a tensor, and where each stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing<'a> {
+    /// The pass that they are rows of.
+    pub pass: &'a Pass,
+    /// The place of each.
+    pub places: &'a [Place],
+}
+
+impl Standing<'_> {
+    /// The position that row `r` is rotated by; 0 for a row that the pass does not have.
+    pub fn position(&self, r: usize) -> usize {
+        let token = self.places.get(r).and_then(|&place| self.pass.token(place));
+        token.map_or(0, |token| token.position)
+    }
+}
 
 /// Queries, and the keys or values that they look at.
 #[derive(Clone, Debug)]
 pub struct Sight<'a> {
-    pass: &'a Pass,
+    /// The pass that both are rows of.
+    pub pass: &'a Pass,
     /// Where each query stands.
     pub queries: &'a [Place],
     /// The row of the keys, or values, in each slot of each batch row.

@@ -3,35 +3,40 @@
 use std::borrow::Cow;
 
 use super::arithmetic::Arithmetic;
-use super::known::{Known, some_of};
+use super::known::Known;
 use super::linear::vector;
 use super::pass::{Pass, Place};
 use super::placed::Placed;
 use super::rows::Rows;
-use super::sight::{Sight, complete, slots};
-use super::streamed::{Looks, attend};
-use crate::graph::{Context, Embedding, Linear, Node, NodeId, Norm, NormSpan, Operation, Scores};
+use super::sight::{Sight, Standing, complete, slots};
+use super::streamed::{Looks, Steps, attend};
+use crate::graph::{Context, Embedding, Linear, MatrixRows, Node, NodeId, Norm, NormSpan, Operation, Scores};
 use crate::weights::Weights;
 use crate::{Error, Result};
 
 /// Computes nodes in one arithmetic.
 pub(super) struct Stepper<'a, A> {
-    pub weights: &'a Weights,
+    pub weights: Option<&'a Weights>,
     pub pass: &'a Pass,
     pub arithmetic: &'a A,
 }
 
 impl<A: Arithmetic> Stepper<'_, A> {
-    /// The rows of a node that follow from its inputs.
+    /// The rows of a node that follow from its inputs; none where no place has a row of each.
     pub fn node(&self, node: &Node, known: &Known) -> Result<Placed> {
         if let Operation::Embedding(embedding) = &node.operation {
-            return self.embedding(node, embedding);
+            return self.embedding(node, embedding, known);
         }
         let inputs = known.aligned(node)?;
+        if inputs.places.is_empty() {
+            return self.no_rows(node);
+        }
         let x = inputs.input(0)?;
         let a = self.arithmetic;
         let rows = match &node.operation {
-            Operation::Embedding(_) => return Err(Error::internal("an embedding has no inputs")),
+            Operation::Source | Operation::Embedding(_) => {
+                return Err(Error::internal("a node without inputs has them"));
+            }
             Operation::Scores(scores) => {
                 return self.scores(node, x, &inputs.places, &*known.keys(key_of(node)?)?, scores);
             }
@@ -40,8 +45,8 @@ impl<A: Arithmetic> Stepper<'_, A> {
             }
             Operation::Norm(norm) => self.norm(x, norm)?,
             Operation::Linear(linear) => self.linear(node, x, linear)?,
-            Operation::Rope(rope) => a.rope(x, rope, &self.positions(&inputs.places)?),
-            Operation::Softmax => a.softmax(x, self.pass.length()),
+            Operation::Rope(rope) => a.rope(x, rope, &self.standing(&inputs.places)?),
+            Operation::Softmax => a.softmax(x, self.pass.length(), &self.standing(&inputs.places)?),
             Operation::Activation(activation) => a.activation(x, *activation),
             Operation::Product => a.product(x, inputs.input(1)?),
             Operation::WeightedSum { factors } => {
@@ -55,8 +60,14 @@ impl<A: Arithmetic> Stepper<'_, A> {
         Placed::new(rows, inputs.places)
     }
 
-    /// A context without its scores as a whole.
-    pub fn attention(&self, context: &Node, scores: &Node, known: &Known) -> Result<Placed> {
+    /// A context without its scores as a whole. Each step of it has an arithmetic of its own.
+    pub fn attention(
+        &self,
+        context: &Node,
+        scores: &Node,
+        steps: &Steps<A>,
+        known: &Known,
+    ) -> Result<Placed> {
         let (Operation::Context(mixing), Operation::Scores(scoring)) =
             (&context.operation, &scores.operation)
         else {
@@ -66,7 +77,9 @@ impl<A: Arithmetic> Stepper<'_, A> {
         let (keys, values) = (known.keys(key_of(scores)?)?, known.keys(key_of(context)?)?);
         let (key_slots, value_slots) = (slots(self.pass, &keys), slots(self.pass, &values));
         let places = complete(self.pass, scoring.mask, &queries.places, &[&key_slots, &value_slots]);
-        some_of(context, &places)?;
+        if places.is_empty() {
+            return self.no_rows(context);
+        }
         let q = kept(queries.input(0)?, &queries.places, &places);
         let looks = Looks {
             pass: self.pass,
@@ -74,13 +87,15 @@ impl<A: Arithmetic> Stepper<'_, A> {
             keys: (keys.rows(), &key_slots),
             values: (values.rows(), &value_slots),
         };
-        let rows = attend(self.arithmetic, &q, &looks, scoring, mixing)?; // [queries, heads * head_dim]
+        let rows = attend(steps, &q, &looks, scoring, mixing)?; // [queries, heads * head_dim]
         Placed::new(rows, places)
     }
 
-    fn embedding(&self, node: &Node, embedding: &Embedding) -> Result<Placed> {
-        let places = self.pass.places();
-        some_of(node, &places)?;
+    fn embedding(&self, node: &Node, embedding: &Embedding, known: &Known) -> Result<Placed> {
+        let places: Vec<Place> = self.pass.places().into_iter().filter(|place| known.wants(place)).collect();
+        if places.is_empty() {
+            return self.no_rows(node);
+        }
         let tokens = places.iter().filter_map(|&place| self.pass.token(place));
         let ids: Vec<u32> = tokens.map(|token| token.id).collect();
         let vocab = self.matrix_shape(&embedding.weight, node.shape.width(self.pass.length()))?;
@@ -88,7 +103,7 @@ impl<A: Arithmetic> Stepper<'_, A> {
             let what = format!("{}: token {id} is outside the vocabulary of {vocab}", node.site);
             return Err(Error::input(what, "use the tokenizer of this model"));
         }
-        Placed::new(self.arithmetic.embedding(self.weights, embedding, &ids)?, places)
+        Placed::new(self.arithmetic.embedding(self.weights(&embedding.weight)?, embedding, &ids)?, places)
     }
 
     fn norm(&self, x: &Rows, norm: &Norm) -> Result<Rows> {
@@ -104,19 +119,25 @@ impl<A: Arithmetic> Stepper<'_, A> {
     fn linear(&self, node: &Node, x: &Rows, linear: &Linear) -> Result<Rows> {
         let out = node.shape.width(self.pass.length());
         let stored = self.matrix_shape(&linear.weight, x.width)?;
-        let rows = linear.rows.clone().unwrap_or(0..out);
-        if rows.end > stored || linear.rows.is_none() && out != stored {
-            return Err(misshapen(&linear.weight, &format!("{stored} rows, not {}", rows.end)));
+        let rows = linear.rows.clone().unwrap_or(MatrixRows::Range(0..out));
+        if rows.end() > stored || linear.rows.is_none() && out != stored {
+            return Err(misshapen(&linear.weight, &format!("{stored} rows, not {}", rows.end())));
         }
-        let matrix = self.arithmetic.matrix(self.weights, &linear.weight, linear.rows.as_ref())?; // [out, in]
-        let bias = linear.bias.as_ref().map(|name| Ok::<_, Error>(self.vector(name, stored)?[rows].to_vec()));
+        let weights = self.weights(&linear.weight)?;
+        let matrix = self.arithmetic.matrix(weights, &linear.weight, linear.rows.as_ref())?; // [out, in]
+        let bias = linear.bias.as_ref().map(|name| {
+            let all = self.vector(name, stored)?;
+            Ok::<_, Error>(rows.numbers().into_iter().map(|row| all[row as usize]).collect::<Vec<f64>>())
+        });
         self.arithmetic.linear(x, &matrix, bias.transpose()?.as_deref())
     }
 
     fn scores(&self, node: &Node, q: &Rows, at: &[Place], keys: &Placed, scores: &Scores) -> Result<Placed> {
         let slots = slots(self.pass, keys);
         let places = complete(self.pass, scores.mask, at, &[&slots]);
-        some_of(node, &places)?;
+        if places.is_empty() {
+            return self.no_rows(node);
+        }
         let sight = Sight::new(self.pass, &places, &slots);
         let rows = self.arithmetic.scores(&kept(q, at, &places), keys.rows(), &sight, scores)?;
         Placed::new(rows, places)
@@ -136,21 +157,38 @@ impl<A: Arithmetic> Stepper<'_, A> {
             row.iter().enumerate().all(|(j, &p)| p == 0.0 || slots.at(batch, j % length).is_some())
         };
         let places: Vec<Place> = at.iter().zip(probs.iter()).filter(known).map(|(&place, _)| place).collect();
-        some_of(node, &places)?;
+        if places.is_empty() {
+            return self.no_rows(node);
+        }
         let sight = Sight::new(self.pass, &places, &slots);
         let rows = self.arithmetic.context(&kept(probs, at, &places), values.rows(), &sight, context)?;
         Placed::new(rows, places)
     }
 
-    fn positions(&self, places: &[Place]) -> Result<Vec<usize>> {
-        let position = |&place: &Place| self.pass.token(place).map(|token| token.position);
-        let all: Option<Vec<usize>> = places.iter().map(position).collect();
-        all.ok_or_else(|| Error::internal("a row stands where there is no token"))
+    /// No row is known.
+    fn no_rows(&self, node: &Node) -> Result<Placed> {
+        let width = node.shape.width(self.pass.length());
+        Placed::new(Rows { width, values: Vec::new() }, Vec::new())
+    }
+
+    fn standing<'s>(&'s self, places: &'s [Place]) -> Result<Standing<'s>> {
+        match places.iter().find(|&&place| self.pass.token(place).is_none()) {
+            Some(_) => Err(Error::internal("a row stands where there is no token")),
+            None => Ok(Standing { pass: self.pass, places }),
+        }
+    }
+
+    fn weights(&self, name: &str) -> Result<&Weights> {
+        self.weights.ok_or_else(|| misshapen(name, "missing"))
+    }
+
+    fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.weights?.shape(name)
     }
 
     /// The rows of a matrix whose columns are as many as a row of its input.
     fn matrix_shape(&self, name: &str, columns: usize) -> Result<usize> {
-        match self.weights.shape(name) {
+        match self.shape(name) {
             Some(&[rows, width]) if width == columns => Ok(rows),
             Some(shape) => Err(misshapen(name, &format!("{shape:?}, not [_, {columns}]"))),
             None => Err(misshapen(name, "missing")),
@@ -158,8 +196,8 @@ impl<A: Arithmetic> Stepper<'_, A> {
     }
 
     fn vector(&self, name: &str, length: usize) -> Result<Vec<f64>> {
-        match self.weights.shape(name) {
-            Some(&[own]) if own == length => vector(self.weights, name),
+        match self.shape(name) {
+            Some(&[own]) if own == length => vector(self.weights(name)?, name),
             Some(shape) => Err(misshapen(name, &format!("{shape:?}, not [{length}]"))),
             None => Err(misshapen(name, "missing")),
         }

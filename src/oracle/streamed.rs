@@ -3,13 +3,20 @@
 use super::arithmetic::Arithmetic;
 use super::pass::{Pass, Place};
 use super::rows::Rows;
-use super::sight::Sight;
-use super::tokens::Slots;
+use super::sight::{Sight, Standing};
+use super::slots::Slots;
 use crate::Result;
 use crate::graph::{Context, HeadMap, Scores};
 
 /// Queries of a block.
 const BLOCK: usize = 64;
+
+/// The arithmetic of each step of an attention.
+pub(super) struct Steps<A> {
+    pub scores: A,
+    pub softmax: A,
+    pub context: A,
+}
 
 /// What the attention of a layer looks at.
 pub(super) struct Looks<'a> {
@@ -24,7 +31,7 @@ pub(super) struct Looks<'a> {
 
 /// The context of queries q: `[queries, heads * head_dim]`, the same as by way of whole scores.
 pub(super) fn attend<A: Arithmetic>(
-    arithmetic: &A,
+    steps: &Steps<A>,
     q: &Rows,
     looks: &Looks,
     scores: &Scores,
@@ -39,9 +46,10 @@ pub(super) fn attend<A: Arithmetic>(
             let first = n * BLOCK;
             let q = Rows::from_fn(places.len(), d, |r, j| q.row(first + r)[head * d + j]); // [block, head_dim]
             let sight = |keys| Sight::new(looks.pass, places, keys);
-            let block = arithmetic.scores(&q, looks.keys.0, &sight(looks.keys.1), &scores)?; // [block, slots]
-            let block = arithmetic.softmax(&block, looks.pass.length()); // [block, slots]
-            let block = arithmetic.context(&block, looks.values.0, &sight(looks.values.1), &context)?; // [block, head_dim]
+            let block = steps.scores.scores(&q, looks.keys.0, &sight(looks.keys.1), &scores)?; // [block, slots]
+            let at = Standing { pass: looks.pass, places };
+            let block = steps.softmax.softmax(&block, looks.pass.length(), &at); // [block, slots]
+            let block = steps.context.context(&block, looks.values.0, &sight(looks.values.1), &context)?; // [block, head_dim]
             for (r, row) in block.iter().enumerate() {
                 let start = (first + r) * width + head * context.head_dim;
                 merged.values[start..start + context.head_dim].copy_from_slice(row);

@@ -38,12 +38,17 @@ pub(crate) fn gather(
     if places.iter().any(|&(b, slot)| b >= batch || !(first..first + queries).contains(&slot)) {
         return Ok(None);
     }
-    let all: Vec<f64> = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
+    // Only the slots between the first and the last that are asked for: long passes are gathered in parts.
+    let slots = || places.iter().map(|&(_, slot)| slot - first);
+    let start = slots().min().unwrap_or(0);
+    let queries = slots().max().map_or(0, |last| last + 1 - start);
+    let part = tensor.narrow(if kind.by_head() { 2 } else { 1 }, start, queries)?;
+    let all: Vec<f64> = part.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
     let columns = layout.columns(width);
     let mut values = Vec::with_capacity(places.len() * heads * width);
     for &(batch, slot) in places {
         for head in 0..heads {
-            let row = &all[((batch * heads + head) * queries + slot - first) * width..][..width];
+            let row = &all[((batch * heads + head) * queries + slot - first - start) * width..][..width];
             match &columns {
                 None => values.extend_from_slice(row),
                 Some(columns) => values.extend(columns.iter().map(|&j| row[j])),

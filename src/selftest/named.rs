@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::diagnose::{self, Diagnosis};
 use crate::judge::{Finding, Outcome};
 use crate::plants::Plant;
-use crate::suspects::{self, Diagnosis};
 
 /// What the judge took a mistake for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,7 +23,7 @@ pub struct Named {
 
 /// The place of the planted mistake among all that the judge names, checkpoint by checkpoint.
 pub(super) fn name(plant: &Plant, outcomes: &[Outcome]) -> Named {
-    let all: Vec<&suspects::Named> = outcomes.iter().flat_map(Outcome::named).collect();
+    let all: Vec<&diagnose::Named> = outcomes.iter().flat_map(Outcome::named).collect();
     let mut seen = BTreeSet::new();
     let names: Vec<&str> = all.iter().map(|named| named.mistake).filter(|name| seen.insert(*name)).collect();
     let Some(own) = all.iter().find(|named| named.mistake == plant.name) else {

@@ -26,7 +26,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("generate", &["model", "tokenizer", "weights", "probe"]),
     ("graph", &["probe", "weights"]),
     ("oracle", &["graph", "probe", "weights"]),
-    ("suspects", &["oracle", "compare", "probe", "weights"]),
+    ("diagnose", &["compare", "graph", "mistakes", "oracle", "probe", "weights"]),
     ("reference", &["arrays", "compare", "probe"]),
     ("recording", &["arrays", "compare", "model", "port", "probe", "reference", "weights"]),
     ("models", &["weights", "tokenizer", "reference"]),
@@ -36,20 +36,21 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &[
             "checkpoints",
             "compare",
+            "diagnose",
             "generate",
+            "graph",
             "model",
             "models",
+            "oracle",
             "port",
             "probe",
-            "oracle",
             "recording",
             "reference",
-            "suspects",
             "tokenizer",
             "weights",
         ],
     ),
-    ("report", &["judge", "checkpoints", "compare", "probe", "reference", "suspects"]),
+    ("report", &["judge", "checkpoints", "compare", "probe", "reference", "diagnose"]),
     (
         "check",
         &[
@@ -70,20 +71,20 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &[
             "checkpoints",
             "compare",
+            "diagnose",
+            "graph",
             "judge",
-            "mistakes",
             "models",
             "oracle",
             "probe",
             "recording",
             "reference",
-            "suspects",
             "weights",
         ],
     ),
     ("bundle", &["arrays", "judge", "port", "probe", "reference", "report", "weights"]),
     ("mistakes", &[]),
-    // Never what names a mistake: the oracle, the suspects, the judge.
+    // Never what names a mistake: the oracle, the diagnosis, the judge.
     (
         "plants",
         &[
@@ -100,7 +101,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "weights",
         ],
     ),
-    ("selftest", &["checkpoints", "judge", "mistakes", "model", "models", "plants", "reference", "suspects"]),
+    ("selftest", &["checkpoints", "judge", "mistakes", "model", "models", "plants", "reference", "diagnose"]),
 ];
 
 #[rstest]

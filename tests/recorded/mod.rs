@@ -11,7 +11,9 @@ use npyz::WriterBuilder;
 use rbees_check::Result;
 use rbees_check::model::{Attention, Input, Llama};
 use rbees_check::models;
+use rbees_check::port::Port;
 use rbees_check::probe::{Kind, Probe, Site};
+use rbees_check::reference::Reference;
 use rbees_check::weights::Config;
 use zip::write::SimpleFileOptions;
 
@@ -40,6 +42,27 @@ pub fn with_ids(mut arrays: Arrays, ids: &[u32]) -> Arrays {
     let row: Vec<i64> = ids.iter().map(|&id| id.into()).collect();
     arrays.insert("input_ids".into(), Tensor::new(vec![row], &Device::Cpu).unwrap());
     arrays
+}
+
+/// The tokens of a case, as one prefill.
+pub fn input_of(case: &Reference) -> Input {
+    let mut real = vec![vec![false; case.length()]; case.batch()];
+    case.places().iter().for_each(|&(b, slot)| real[b][slot] = true);
+    Input { ids: case.manifest.ids.clone(), positions: case.manifest.position_ids.clone(), real }
+}
+
+/// A whole pass of `port` over `input`, recorded with the ids, positions and mask of `case`.
+pub fn pass_over(port: &mut dyn Port, input: &Input, case: &Reference) -> Arrays {
+    let mut recorded = Recorded::default();
+    port.begin();
+    port.forward(input, &mut recorded).unwrap();
+    let tokens = case.tokens();
+    for (name, tensor) in
+        [("input_ids", &tokens.ids), ("position_ids", &tokens.positions), ("attention_mask", &tokens.mask)]
+    {
+        recorded.0.insert(name.into(), tensor.to_dtype(DType::I64).unwrap());
+    }
+    recorded.0
 }
 
 /// The pass of case `short`, by a sound Llama.

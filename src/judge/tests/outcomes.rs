@@ -1,11 +1,11 @@
 use rstest::rstest;
 
 use super::*;
+use crate::diagnose::{Diagnosis, Named};
 use crate::judge::Drive;
 use crate::judge::{Finding, Verdict, all_claimed, of_one_layer, of_one_site, run_all, set_aside};
 use crate::probe::Arithmetic;
 use crate::reference::Reference;
-use crate::suspects::{Diagnosis, Named};
 
 fn of(verdicts: &[Verdict]) -> Outcome {
     let findings = verdicts.iter().map(|verdict| Finding::new("made", verdict.clone())).collect();

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Number;
-use crate::suspects;
+use crate::diagnose;
 
 /// What is thought of one red site.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -41,15 +41,15 @@ pub struct RunnerUp {
 }
 
 impl Suspects {
-    pub(super) fn of(diagnosis: &suspects::Diagnosis) -> Self {
-        let named = |named: &suspects::Named| Named {
+    pub(super) fn of(diagnosis: &diagnose::Diagnosis) -> Self {
+        let named = |named: &diagnose::Named| Named {
             mistake: named.mistake.into(),
             says: named.says.clone(),
             fix: named.fix.clone(),
             residual: Number(named.residual),
             flips: named.flips,
         };
-        let runner_up = |next: &suspects::RunnerUp| RunnerUp {
+        let runner_up = |next: &diagnose::RunnerUp| RunnerUp {
             mistake: next.mistake.into(),
             residual: Number(next.residual),
         };

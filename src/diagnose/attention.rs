@@ -1,0 +1,132 @@
+//! Attention: who sees whom, which head looks at which, and by what scores are scaled.
+
+use candle_core::DType;
+
+use super::attention_solve as solve;
+use super::deviation::{Deviation, LowSoftmax, Misread};
+use super::run::run;
+use super::search::{Candidate, Solver, search};
+use super::{Diagnosis, Evidence, masks};
+use crate::Result;
+use crate::graph::HeadMap;
+use crate::probe::Kind;
+
+const SOLVERS: [Solver; 6] = [
+    Solver { mistake: "mask-missing", fingerprint: |_| false, solve: masks::masks, pairs: true },
+    Solver { mistake: "pads-visible", fingerprint: |_| false, solve: masks::leaks, pairs: false },
+    Solver { mistake: "softmax-half", fingerprint: |_| false, solve: low, pairs: false },
+    Solver { mistake: "storage-offset", fingerprint: |_| false, solve: misread, pairs: false },
+    Solver { mistake: "head-map", fingerprint: |_| false, solve: head_map, pairs: true },
+    Solver { mistake: "attention-scale", fingerprint: |_| false, solve: scale, pairs: true },
+];
+
+/// Which mistake of the attention is it?
+pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
+    search(e, &SOLVERS)
+}
+
+/// Every way of taking the softmax in half precision.
+fn low(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
+    if !e.computes_softmax() {
+        return Ok(vec![]);
+    }
+    let mut found = Vec::new();
+    for dtype in [DType::BF16, DType::F16] {
+        for terms in [true, false] {
+            let soft = LowSoftmax { dtype, terms };
+            found.push(Candidate::new(Deviation::LowSoftmax(soft), soft.says()).rounding(dtype));
+        }
+    }
+    Ok(found)
+}
+
+/// Keys and values of one whole sequence, read from memory without its strides.
+fn misread(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
+    let (pass, length) = (e.red.pass, e.red.pass.length());
+    let whole = pass.places() == (0..length).map(|slot| (0, slot)).collect::<Vec<_>>()
+        && pass.places().iter().all(|&place| !super::deviated::is_padding(pass.slot(place)));
+    if e.red.site.kind == Kind::Probs || !whole {
+        return Ok(vec![]);
+    }
+    let found = |how, says: &str| Candidate::new(Deviation::Misread(how), says);
+    let mut all = vec![found(
+        Misread::Heads,
+        "keys or values are read as they lie in memory, [seq, heads, head_dim], where [heads, seq, head_dim] was \
+         meant: strides are ignored",
+    )];
+    for length in (5..14).map(|power| 1 << power).chain([e.config().max_position_embeddings]) {
+        let says = "keys or values are read as if the cache's buffer were no longer than what is in it: strides \
+                    are ignored";
+        all.push(found(Misread::Buffer { length }, says));
+    }
+    Ok(all)
+}
+
+/// Maps of `heads` query heads to `kv` key heads that ports make by mistake.
+pub(super) fn wrong_maps(heads: usize, kv: usize) -> Vec<HeadMap> {
+    if kv == 0 || !heads.is_multiple_of(kv) {
+        return vec![];
+    }
+    let (group, grouped) = (heads / kv, HeadMap::grouped(heads, kv));
+    let mut maps = vec![
+        tiled(heads, kv),
+        HeadMap::new((0..heads).map(|h| kv - 1 - h / group).collect()),
+        HeadMap::new(vec![0; heads]),
+    ];
+    maps.retain(|map| *map != grouped);
+    maps
+}
+
+fn tiled(heads: usize, kv: usize) -> HeadMap {
+    HeadMap::new((0..heads).map(|h| h % kv).collect())
+}
+
+fn head_map(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
+    let (n, kv) = (e.config().num_attention_heads, e.config().num_key_value_heads);
+    let grouped = HeadMap::grouped(n, kv);
+    let mut maps = wrong_maps(n, kv);
+    if e.red.site.kind == Kind::Scores && run(e, made)?.is_some() {
+        maps.extend(solve::map(e).map(HeadMap::new).filter(|map| *map != grouped));
+    }
+    maps.dedup();
+    let candidate = |map: HeadMap| {
+        let says = if map == tiled(n, kv) {
+            format!("your query head h looks at key head h mod {kv}; it is h / {}", n / kv)
+        } else {
+            format!("your query heads look at key heads {:?}; they should at {:?}", &*map, &*grouped)
+        };
+        Candidate::new(Deviation::LooksAt(map), says)
+    };
+    Ok(maps.into_iter().map(candidate).collect())
+}
+
+fn scale(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
+    let Some(right) = e.scores().map(|scores| scores.scale) else { return Ok(vec![]) };
+    let under = |scale: f64| run(e, &[made, &[Deviation::ScoreScale(scale)]].concat());
+    let found = match e.red.site.kind {
+        Kind::Scores => run(e, made)?.and_then(|scores| solve::ratio(e, &scores, right)),
+        _ => solve::scale(e, right, &|scale| Ok(under(scale)?.and_then(super::fit::Expected::known)))?,
+    };
+    let Some(c) = found.filter(|c| !c.allows(right) && c.value > 0.0) else { return Ok(vec![]) };
+    let config = e.config();
+    let own = config.hidden_size / config.num_attention_heads;
+    let known = usual_scales(config).into_iter().find(|(value, _)| c.allows(*value));
+    let said = known.map_or(String::new(), |(_, said)| format!(", which is {said}"));
+    let says = format!("you scale scores by {c}{said}; it is 1/√{}, {right:.6}", config.head_dim);
+    let candidate = || Candidate::new(Deviation::ScoreScale(c.value), says.clone()).solved();
+    let of_other_heads = own != config.head_dim && c.allows(1.0 / (own as f64).sqrt());
+    Ok([candidate()].into_iter().chain(of_other_heads.then(|| candidate().named("head-dim"))).collect())
+}
+
+/// Scales that ports use by mistake, and what each is.
+pub(super) fn usual_scales(config: &crate::weights::Config) -> [(f64, String); 5] {
+    let (d, hidden) = (config.head_dim as f64, config.hidden_size as f64);
+    let own = config.hidden_size / config.num_attention_heads;
+    [
+        (1.0, "1: not at all".to_owned()),
+        (1.0 / d, "1/head_dim: twice, or without the root".to_owned()),
+        (1.0 / hidden.sqrt(), "1/√hidden_size".to_owned()),
+        (d.sqrt(), "√head_dim: you multiply where you should divide".to_owned()),
+        (1.0 / (own as f64).sqrt(), format!("1/√{own}, hidden_size / heads")),
+    ]
+}

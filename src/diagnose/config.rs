@@ -1,0 +1,18 @@
+//! The config as parsed: each key that is wrong has its mistake.
+
+use super::{Named, key_in};
+use crate::weights::Weights;
+
+/// The mistake of reading `key` as `got` where transformers reads `want`.
+pub fn wrong(weights: &Weights, key: &'static str, got: &str, want: &str) -> Option<Named> {
+    let mistake = match key {
+        "rope_theta" => "rope-theta",
+        "rms_norm_eps" => "norm-eps",
+        "head_dim" => "head-dim",
+        "eos_token_ids" => "one-eos",
+        "bos_token_id" => "special-tokens",
+        _ => return None,
+    };
+    let says = format!("you read {got}; the config says {want} ({})", key_in(weights, key));
+    Some(Named::new(mistake, says))
+}

@@ -1,0 +1,208 @@
+//! Exact arithmetic of a port that departs from the graph.
+
+use std::collections::BTreeSet;
+
+use super::deviation::{Deviation, Leaks, Sees};
+use super::matrices::Matrices;
+use crate::Result;
+use crate::graph::{Activation, Context, Embedding, MatrixRows, NodeId, NormRule, Rope, Scores};
+use crate::oracle::{
+    self, Arithmetic, BlockMatrix, Exact, Matrix, Rows, Sight, Slot, Slots, Standing, frequencies, rotate,
+};
+use crate::probe;
+use crate::weights::Weights;
+
+/// The last deviation of one kind, if there is any.
+macro_rules! last {
+    ($deviated:expr, $kind:ident) => {
+        $deviated.deviations.iter().rev().find_map(|deviation| match deviation {
+            Deviation::$kind(how) => Some(how),
+            _ => None,
+        })
+    };
+}
+
+/// Float64, with deviations at some nodes. What changes a node's parameters stands in its graph already.
+#[derive(Clone, Copy)]
+pub(super) struct Deviated<'a> {
+    pub deviations: &'a [Deviation],
+    /// The nodes that they are made at.
+    pub nodes: &'a BTreeSet<NodeId>,
+    pub matrices: &'a Matrices,
+    /// What matrices are multiplied with.
+    pub arithmetic: probe::Arithmetic,
+}
+
+impl Deviated<'_> {
+    fn misread(&self, x: &Rows, head_dim: usize) -> Option<Rows> {
+        last!(self, Misread).map(|how| how.read(x, head_dim))
+    }
+
+    fn leaks(&self) -> Option<Leaks> {
+        last!(self, Leaks).copied()
+    }
+}
+
+impl Arithmetic for Deviated<'_> {
+    type Matrix = BlockMatrix<Matrix>;
+
+    fn at(&self, node: NodeId) -> Self {
+        if self.nodes.contains(&node) { *self } else { Self { deviations: &[], ..*self } }
+    }
+
+    /// Another matrix than the file's has no blocks.
+    fn matrix(&self, weights: &Weights, name: &str, rows: Option<&MatrixRows>) -> Result<Self::Matrix> {
+        let read =
+            |name: &str, rows: Option<&MatrixRows>| self.matrices.read(weights, name, rows, self.arithmetic);
+        let mut right = read(name, rows)?;
+        if let Some(reading) = last!(self, Matrix) {
+            let others =
+                |name: &str, rows: &[u32]| Ok(read(name, Some(&MatrixRows::Listed(rows.to_vec())))?.matrix);
+            right = BlockMatrix { matrix: reading.of(right.matrix, &others)?, blocks: None };
+        }
+        match last!(self, LowFactors) {
+            None => Ok(right),
+            Some(low) => Ok(BlockMatrix { matrix: right.matrix.map(|v| low.round(v))?, blocks: None }),
+        }
+    }
+
+    fn embedding(&self, weights: &Weights, embedding: &Embedding, ids: &[u32]) -> Result<Rows> {
+        Exact.embedding(weights, embedding, ids)
+    }
+
+    fn norm(&self, x: &Rows, rule: &NormRule, weight: &[f64], bias: Option<&[f64]>) -> Rows {
+        let other = last!(self, NormWeight);
+        let weight = other.map_or_else(|| weight.to_vec(), |other| other.of(weight));
+        match last!(self, LowNorm) {
+            None => Exact.norm(x, rule, &weight, bias),
+            Some(low) => low.norm(x, &weight, rule.eps),
+        }
+    }
+
+    fn linear(&self, x: &Rows, matrix: &Self::Matrix, bias: Option<&[f64]>) -> Result<Rows> {
+        let exact = self.matrices.exact(self.arithmetic);
+        let y = match last!(self, LowFactors) {
+            None => exact.linear(x, matrix, bias)?,
+            Some(low) => {
+                let x = Rows::from_fn(x.len(), x.width, |r, j| low.round(x.row(r)[j]));
+                exact.linear(&x, matrix, bias)?
+            }
+        };
+        match last!(self, Bias) {
+            Some(bias) if bias.len() == y.width => {
+                Ok(Rows::from_fn(y.len(), y.width, |r, j| y.row(r)[j] + bias[j]))
+            }
+            _ => Ok(y),
+        }
+    }
+
+    fn rope(&self, x: &Rows, rope: &Rope, at: &Standing) -> Rows {
+        let frequencies = frequencies(&rope.law, rope.turned / 2); // [turned/2]
+        let pairs = last!(self, Pairs).cloned().unwrap_or_else(|| rope.pairing.pairs(rope.turned));
+        let positions = last!(self, Positions);
+        let low = last!(self, LowTables);
+        let positions: Vec<f64> =
+            (0..x.len()).map(|r| positions.map_or(at.position(r) as f64, |law| law.of(at, r))).collect(); // [rows]
+        rotate(x, rope.head_dim, &pairs, |r, i| {
+            let (sin, cos) = match low {
+                None => (positions[r] * frequencies[i]).sin_cos(),
+                Some(low) => low.sin_cos(positions[r], frequencies[i]),
+            };
+            (sin * rope.magnitude, cos * rope.magnitude)
+        })
+    }
+
+    fn scores(&self, q: &Rows, k: &Rows, sight: &Sight, scores: &Scores) -> Result<Rows> {
+        let other = last!(self, Sees).copied();
+        let sees = |query: usize, _, slot: usize| match other {
+            None => sight.sees(scores.mask, query, slot),
+            Some(other) => other.sees(sight.pass, sight.queries[query], slot),
+        };
+        let misread = self.misread(k, scores.head_dim);
+        let k = misread.as_ref().unwrap_or(k);
+        let mut rows = oracle::scores(q, k, &sight.batch(), sight.keys, scores, sees);
+        if other == Some(Sees::Pads { zero: true }) {
+            let t = sight.keys.len();
+            for (n, score) in rows.values.iter_mut().enumerate() {
+                let (query, slot) = (n / rows.width, n % t);
+                let (batch, own) = sight.queries[query];
+                if slot <= own && is_padding(sight.pass.slot((batch, slot))) {
+                    *score = 0.0;
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    /// As a port does it: of a query that sees no key the weights are 0 / 0.
+    fn softmax(&self, scores: &Rows, slots: usize, at: &Standing) -> Rows {
+        let low = last!(self, LowSoftmax);
+        if let Some(low) = low {
+            return low.of(scores, slots);
+        }
+        let Some(leaks) = self.leaks() else {
+            let mut probs = oracle::softmax(scores, slots);
+            for (run, scores) in probs.values.chunks_exact_mut(slots).zip(scores.values.chunks_exact(slots)) {
+                if scores.iter().all(|&s| s == f64::NEG_INFINITY) {
+                    run.fill(f64::NAN);
+                }
+            }
+            return probs;
+        };
+        let leaky = Rows::from_fn(scores.len(), scores.width, |r, j| {
+            let (score, (batch, _)) = (scores.row(r)[j], at.places[r]);
+            let leaks = leaks == Leaks::All || is_padding(at.pass.slot((batch, j % slots)));
+            if score == f64::NEG_INFINITY && leaks { 0.0 } else { score }
+        });
+        oracle::softmax(&leaky, slots)
+    }
+
+    /// What has taken its share of a softmax as a leak has no value.
+    fn context(&self, probs: &Rows, v: &Rows, sight: &Sight, context: &Context) -> Result<Rows> {
+        let misread = self.misread(v, context.head_dim);
+        let v = misread.as_ref().unwrap_or(v);
+        if self.leaks().is_none() {
+            return Exact.context(probs, v, sight, context);
+        }
+        let length = sight.pass.length();
+        let places = (0..sight.batch().last().map_or(0, |last| last + 1))
+            .flat_map(|batch| (0..length).map(move |slot| (batch, slot)));
+        let real: Vec<_> = places.filter(|&place| !is_padding(sight.pass.slot(place))).collect();
+        let rows: Vec<_> = real.iter().filter_map(|&(b, slot)| sight.keys.at(b, slot)).collect();
+        let places: Vec<_> = real.into_iter().filter(|&(b, slot)| sight.keys.at(b, slot).is_some()).collect();
+        let values = Rows::from_fn(rows.len(), v.width, |r, j| v.row(rows[r])[j]); // [real, kv_heads * head_dim]
+        let slots = Slots::new(&places, length);
+        Exact.context(probs, &values, &Sight { keys: &slots, ..sight.clone() }, context)
+    }
+
+    fn activation(&self, x: &Rows, activation: Activation) -> Rows {
+        match last!(self, LowGate) {
+            None => Exact.activation(x, activation),
+            Some(low) => Rows::from_fn(x.len(), x.width, |r, j| low.silu(x.row(r)[j])),
+        }
+    }
+
+    fn product(&self, a: &Rows, b: &Rows) -> Rows {
+        match last!(self, LowGate) {
+            None => Exact.product(a, b),
+            Some(low) => Rows::from_fn(a.len(), a.width, |r, j| low.product(a.row(r)[j], b.row(r)[j])),
+        }
+    }
+
+    fn weighted_sum(&self, terms: &[(f64, &Rows)]) -> Rows {
+        Exact.weighted_sum(terms)
+    }
+
+    fn softcap(&self, x: &Rows, cap: f64) -> Rows {
+        Exact.softcap(x, cap)
+    }
+
+    fn scale(&self, x: &Rows, factor: f64) -> Rows {
+        Exact.scale(x, factor)
+    }
+}
+
+/// Is it no token that anyone may see?
+pub(super) fn is_padding(slot: Option<Slot>) -> bool {
+    matches!(slot, Some(Slot::Padding(_) | Slot::Unknown))
+}

@@ -1,0 +1,79 @@
+//! Products: another matrix, and factors of low precision.
+
+use candle_core::DType;
+
+use crate::Result;
+use crate::diagnose::round;
+use crate::oracle::Matrix;
+
+/// The matrix that is multiplied with.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::diagnose) enum MatrixReading {
+    /// Zeros: never loaded.
+    Zeros,
+    /// Its transpose, where it is square; else its numbers read as a matrix of the transpose's shape. The rows lie in
+    /// `order` in the port, if it has its own.
+    Transposed { order: Option<Vec<usize>> },
+    /// Rows of these matrices of the file, by name and row.
+    Rows(Vec<(String, u32)>),
+}
+
+impl MatrixReading {
+    /// What it makes of the right matrix, `[out, in]` → the same; `read` gives rows of another one.
+    pub fn of(&self, right: Matrix, read: &dyn Fn(&str, &[u32]) -> Result<Matrix>) -> Result<Matrix> {
+        match self {
+            Self::Zeros => right.map(|_| 0.0),
+            Self::Transposed { order } => {
+                let own = right.in_order(order.as_deref().map(inverse).as_deref())?;
+                let (out, width) = own.shape();
+                let read = if out == width { own.transposed()? } else { own.read_as_transposed()? };
+                read.in_order(order.as_deref())
+            }
+            Self::Rows(rows) => {
+                let runs = rows.chunk_by(|(a, _), (b, _)| a == b);
+                let parts = runs.map(|run| {
+                    let ids: Vec<u32> = run.iter().map(|&(_, row)| row).collect();
+                    read(&run[0].0, &ids)
+                });
+                Matrix::stacked(&parts.collect::<Result<Vec<_>>>()?)
+            }
+        }
+    }
+}
+
+/// Where each row came from → where each one goes.
+fn inverse(order: &[usize]) -> Vec<usize> {
+    let mut inverse = vec![0; order.len()];
+    order.iter().enumerate().for_each(|(j, &c)| inverse[c] = j);
+    inverse
+}
+
+/// What both factors of a product are rounded to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::diagnose) enum LowFactors {
+    /// A half dtype.
+    Half(DType),
+    /// 10 bits behind the point: TensorFloat-32.
+    Tf32,
+}
+
+impl LowFactors {
+    /// The nearest value that it has.
+    pub fn round(self, v: f64) -> f64 {
+        match self {
+            Self::Half(dtype) => round(v, dtype),
+            Self::Tf32 => f64::from(f32::from_bits(((v as f32).to_bits() + 0x1000) & !0x1fff)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tf32_keeps_ten_bits() {
+        assert_eq!(LowFactors::Tf32.round(1.0 + 2f64.powi(-10)), 1.0 + 2f64.powi(-10));
+        assert_eq!(LowFactors::Tf32.round(1.0 + 2f64.powi(-12)), 1.0);
+    }
+}

@@ -1,0 +1,115 @@
+//! How a port can depart from the graph of its model, as data.
+//!
+//! A deviation either changes the parameters of a node ([`Deviation::on`]), or how the node is carried out, which
+//! [`Deviated`](super::deviated::Deviated) does. Where two of one kind are made, the later one counts.
+
+mod attention;
+mod gate;
+mod linear;
+mod norm;
+mod rope;
+mod softmax;
+
+pub(super) use attention::{Leaks, Misread, Sees};
+pub(super) use gate::LowGate;
+pub(super) use linear::{LowFactors, MatrixReading};
+pub(super) use norm::{LowNorm, NormWeight};
+pub(super) use rope::{LowTables, Positions};
+pub(super) use softmax::LowSoftmax;
+
+use crate::graph::{EpsPlace, FrequencyLaw, Graph, HeadMap, Input, Node, Operation, Role};
+
+/// One way in which a port departs from the graph.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Deviation {
+    /// An embedding times this number.
+    EmbeddingScale(f64),
+    /// A norm with this ε, at this place.
+    Eps { eps: f64, place: EpsPlace },
+    /// A norm with another vector than its weight.
+    NormWeight(NormWeight),
+    /// A norm in half precision.
+    LowNorm(LowNorm),
+    /// A rotation by these angles.
+    Frequencies(FrequencyLaw),
+    /// A rotation of these pairs of elements, `[turned/2]`.
+    Pairs(Vec<(usize, usize)>),
+    /// A rotation by other positions.
+    Positions(Positions),
+    /// A rotation whose tables are rounded to half precision.
+    LowTables(LowTables),
+    /// Attention to other keys.
+    Sees(Sees),
+    /// A softmax in which barred scores count.
+    Leaks(Leaks),
+    /// A softmax in half precision.
+    LowSoftmax(LowSoftmax),
+    /// Keys and values read from memory without their strides.
+    Misread(Misread),
+    /// Query heads that look at these key and value heads.
+    LooksAt(HeadMap),
+    /// Scores scaled by this number.
+    ScoreScale(f64),
+    /// A product with another matrix, made of those in the file.
+    Matrix(MatrixReading),
+    /// A product to which this vector is added, `[out]`.
+    Bias(Vec<f64>),
+    /// A product whose factors are rounded.
+    LowFactors(LowFactors),
+    /// The activation of up, times gate.
+    GateExchanged,
+    /// The activation and its product with up in half precision.
+    LowGate(LowGate),
+}
+
+impl Deviation {
+    /// Can a node with this operation be computed so?
+    pub(super) fn concerns(&self, operation: &Operation) -> bool {
+        match self {
+            Self::EmbeddingScale(_) => matches!(operation, Operation::Embedding(_)),
+            Self::Eps { .. } | Self::NormWeight(_) | Self::LowNorm(_) => {
+                matches!(operation, Operation::Norm(_))
+            }
+            Self::Frequencies(_) | Self::Pairs(_) | Self::Positions(_) | Self::LowTables(_) => {
+                matches!(operation, Operation::Rope(_))
+            }
+            Self::Sees(_) | Self::ScoreScale(_) => matches!(operation, Operation::Scores(_)),
+            Self::Leaks(_) => matches!(operation, Operation::Softmax | Operation::Context(_)),
+            Self::LowSoftmax(_) => matches!(operation, Operation::Softmax),
+            Self::Misread(_) | Self::LooksAt(_) => {
+                matches!(operation, Operation::Scores(_) | Operation::Context(_))
+            }
+            Self::Matrix(_) | Self::Bias(_) | Self::LowFactors(_) => {
+                matches!(operation, Operation::Linear(_))
+            }
+            Self::GateExchanged | Self::LowGate(_) => {
+                matches!(operation, Operation::Activation(_) | Operation::Product)
+            }
+        }
+    }
+
+    /// A node of `graph` under it, as far as its parameters tell.
+    pub(super) fn on(&self, graph: &Graph, mut node: Node) -> Node {
+        match (self, &mut node.operation) {
+            (Self::EmbeddingScale(by), Operation::Embedding(embedding)) => embedding.scale *= by,
+            (Self::Eps { eps, place }, Operation::Norm(norm)) => {
+                (norm.rule.eps, norm.rule.eps_place) = (*eps, *place);
+            }
+            (Self::Frequencies(law), Operation::Rope(rope)) => rope.law.clone_from(law),
+            (Self::LooksAt(heads), Operation::Scores(scores)) => scores.heads.clone_from(heads),
+            (Self::LooksAt(heads), Operation::Context(context)) => context.heads.clone_from(heads),
+            (Self::ScoreScale(scale), Operation::Scores(scores)) => scores.scale = *scale,
+            (Self::GateExchanged, Operation::Activation(_)) => reads(graph, &mut node, 0, Role::Up),
+            (Self::GateExchanged, Operation::Product) => reads(graph, &mut node, 1, Role::Gate),
+            _ => {}
+        }
+        node
+    }
+}
+
+/// Lets input `n` of a node be the node of another role in its layer.
+fn reads(graph: &Graph, node: &mut Node, n: usize, role: Role) {
+    if let (Some(other), Some(input)) = (graph.find(node.layer, role), node.inputs.get_mut(n)) {
+        *input = Input { node: other, ..*input };
+    }
+}

@@ -1,0 +1,51 @@
+//! Rotations: other positions, and tables in half precision.
+
+use candle_core::DType;
+
+use crate::diagnose::round;
+use crate::oracle::Standing;
+
+/// By which positions rows are rotated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::diagnose) enum Positions {
+    /// All are so much higher.
+    Shifted(i64),
+    /// Each is the row's slot in the padded sequence.
+    Slots,
+}
+
+impl Positions {
+    /// That of row `r`.
+    pub fn of(self, at: &Standing<'_>, r: usize) -> f64 {
+        let own = at.position(r);
+        match self {
+            Self::Shifted(by) => own as f64 + by as f64,
+            Self::Slots => at.places.get(r).map_or(own, |&(_, slot)| slot) as f64,
+        }
+    }
+}
+
+/// What is rounded on the way to cosines and sines.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::diagnose) struct LowTables {
+    /// What it is rounded to.
+    pub dtype: DType,
+    /// The frequencies are rounded.
+    pub frequencies: bool,
+    /// The positions are rounded.
+    pub positions: bool,
+    /// The angles are rounded.
+    pub angles: bool,
+    /// The cosines and sines are rounded.
+    pub cosines: bool,
+}
+
+impl LowTables {
+    /// Sine and cosine of position · frequency.
+    pub fn sin_cos(self, position: f64, frequency: f64) -> (f64, f64) {
+        let low = |yes: bool, v: f64| if yes { round(v, self.dtype) } else { v };
+        let angle = low(self.positions, position) * low(self.frequencies, frequency);
+        let (sin, cos) = low(self.angles, angle).sin_cos();
+        (low(self.cosines, sin), low(self.cosines, cos))
+    }
+}

@@ -1,0 +1,317 @@
+//! What is known of a site that differs: the port's rows, truth at the same rows, and what the port went on with
+//! at all that the site is computed from.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use candle_core::DType;
+use half::{bf16, f16};
+
+use super::deviated::Deviated;
+use super::matrices::Matrices;
+use crate::compare::{Budget, Noise, Scale};
+use crate::graph::{Edge, Graph, Node, NodeId, Operation, Scores, SiteName};
+use crate::oracle::{Executor, Given, Pass, Place, Placed, Rows};
+use crate::probe::{Arithmetic, Kind, Layout, Site};
+use crate::weights::{Config, Weights};
+use crate::{Error, Result};
+
+/// A red site and everything around it.
+pub struct Evidence<'a> {
+    /// The site, and what is known of the port there.
+    pub red: Red<'a>,
+    /// What the port should compute.
+    pub(super) graph: Cow<'a, Graph>,
+    /// The node of the site.
+    pub(super) id: NodeId,
+    /// The nodes between what is given and the site, in the order of the pass, the site's own last.
+    pub(super) cut: Vec<NodeId>,
+    /// What the cut is computed from; none where a part of it is not known.
+    pub(super) given: Option<Given>,
+    /// Where the judged rows stand.
+    pub places: Vec<Place>,
+    /// The position of each.
+    pub positions: Vec<usize>,
+    /// What the port computed, `[rows, width]`. Scores that a mask bars are −inf.
+    pub got: Rows,
+    /// What it is held against: truth, or for a law the port's own prefill.
+    pub want: Rows,
+    /// Measured noise of each row.
+    pub noise: Vec<Noise>,
+    /// The matrices that were read so far.
+    pub(super) matrices: Matrices,
+}
+
+/// A red site, but for its rows.
+#[derive(Clone)]
+pub struct Red<'a> {
+    /// The site.
+    pub site: Site,
+    /// What the port should compute.
+    pub graph: &'a Graph,
+    /// The weights, and the config that belongs to them.
+    pub weights: &'a Weights,
+    /// The tokens that the call sees, those of earlier calls among them.
+    pub pass: &'a Pass,
+    /// What the port computes in.
+    pub dtype: DType,
+    /// What its matrices are multiplied with.
+    pub arithmetic: Arithmetic,
+    /// How the port's tensor lies at this site. Rows of evidence are in the reference's order already.
+    pub layout: Layout,
+    /// Kinds that the port's path never makes a tensor of.
+    pub hides: &'a [Kind],
+    /// How many times the noise is allowed.
+    pub factor: f64,
+    /// The slots that this call fed.
+    pub window: Range<usize>,
+    /// Was the whole pass fed in this one call?
+    pub whole: bool,
+    /// Does the same kind of site in layer 0 agree?
+    pub first_layer_agrees: bool,
+}
+
+/// What the port went on with.
+pub trait Around {
+    /// Is this node computed here from what is before it, and not taken from the port?
+    fn computes(&self, id: NodeId) -> bool;
+
+    /// The rows that the port went on with at a node, as far as they are known. Of keys and values, those of padding
+    /// are the port's own.
+    fn at(&self, id: NodeId) -> Option<Placed>;
+}
+
+/// What one row of it should be.
+pub struct Wanted<'a> {
+    /// Batch row and slot.
+    pub place: Place,
+    /// Its values.
+    pub row: Cow<'a, [f64]>,
+    /// How honest arithmetic errs there.
+    pub noise: Noise,
+}
+
+impl<'a> Evidence<'a> {
+    /// From the rows that say anything: those that are not all zeros, and whose noise is under their scale. `got`
+    /// gives what the port computed at some places. None where no row says anything, or the port's tensor has
+    /// other axes.
+    ///
+    /// # Errors
+    /// Those of `got`; a site that the graph does not have.
+    pub fn of(
+        red: Red<'a>,
+        wanted: impl Iterator<Item = Wanted<'a>>,
+        got: impl FnOnce(&[Place]) -> Result<Option<Rows>>,
+        around: &dyn Around,
+    ) -> Result<Option<Self>> {
+        const NOTHING: Scale = Scale { max: 0.0, rms: 0.0 };
+        let says =
+            |wanted: &Wanted<'_>| wanted.noise.max < 1.0 && Scale::of(wanted.row.iter().copied()) != NOTHING;
+        let wanted: Vec<Wanted<'_>> = wanted.filter(says).collect();
+        let Some(width) = wanted.first().map(|first| first.row.len()) else { return Ok(None) };
+        let places: Vec<Place> = wanted.iter().map(|wanted| wanted.place).collect();
+        let Some(got) = got(&places)? else { return Ok(None) };
+        let name = SiteName::from(red.site);
+        let unknown = || Error::internal(format!("the graph has no site {name}"));
+        let id = red.graph.position(&name).ok_or_else(unknown)?;
+        let computed = red.graph.ids().filter(|&id| around.computes(id));
+        let cut = Cut::new(red.graph, id, &computed.collect());
+        let position = |&place: &Place| red.pass.token(place).map_or(0, |token| token.position);
+        Ok(Some(Self {
+            graph: Cow::Borrowed(red.graph),
+            given: cut.given(&places, around),
+            id,
+            cut: cut.nodes,
+            positions: places.iter().map(position).collect(),
+            noise: wanted.iter().map(|wanted| wanted.noise).collect(),
+            want: Rows::new(width, wanted.iter().flat_map(|wanted| wanted.row.to_vec()).collect()),
+            places,
+            got,
+            red,
+            matrices: Matrices::default(),
+        }))
+    }
+}
+
+/// The nodes between what is given and a site.
+struct Cut {
+    nodes: Vec<NodeId>,
+    read: BTreeSet<NodeId>,
+    /// Those of which every row is needed, because attention looks at them.
+    seen: BTreeSet<NodeId>,
+}
+
+impl Cut {
+    fn new(graph: &Graph, id: NodeId, computed: &BTreeSet<NodeId>) -> Self {
+        let given = graph.ids().filter(|id| !computed.contains(id)).collect();
+        let crate::graph::Cut { compute: nodes, read } = graph.cut(&BTreeSet::from([id]), &given);
+        let mut seen = BTreeSet::new();
+        for &id in nodes.iter().rev() {
+            for input in graph.node(id).into_iter().flat_map(|node| &node.inputs) {
+                if input.edge == Edge::AllKeys || seen.contains(&id) {
+                    seen.insert(input.node);
+                }
+            }
+        }
+        Self { nodes, read, seen }
+    }
+
+    /// What it is computed from: only the judged rows of what attention does not look at.
+    fn given(&self, places: &[Place], around: &dyn Around) -> Option<Given> {
+        let mut values = BTreeMap::new();
+        for &id in &self.read {
+            let placed = around.at(id)?;
+            let placed = if self.seen.contains(&id) { placed } else { placed.kept(places)? };
+            values.insert(id, placed);
+        }
+        Some(Given { values, cached: BTreeMap::new() })
+    }
+}
+
+impl<'a> Evidence<'a> {
+    /// The config.
+    pub fn config(&self) -> &Config {
+        self.red.weights.config()
+    }
+
+    /// The node of the site.
+    pub(super) fn node(&self) -> Option<&Node> {
+        self.graph.node(self.id)
+    }
+
+    /// The nodes of the cut.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.cut.iter().filter_map(|&id| self.graph.node(id))
+    }
+
+    /// The scores of the cut, if it has any.
+    pub(super) fn scores(&self) -> Option<&Scores> {
+        self.nodes().find_map(|node| match &node.operation {
+            Operation::Scores(scores) => Some(scores),
+            _ => None,
+        })
+    }
+
+    /// Is a softmax in the cut?
+    pub(super) fn computes_softmax(&self) -> bool {
+        self.nodes().any(|node| node.operation == Operation::Softmax)
+    }
+
+    /// The rows that the site's operation reads at input `n`, the judged ones.
+    pub(super) fn input(&self, n: usize) -> Option<Rows> {
+        let id = self.node()?.inputs.get(n)?.node;
+        Some(self.given.as_ref()?.values.get(&id)?.kept(&self.places)?.rows().clone())
+    }
+
+    /// The same evidence of the site's own operation alone: what is before it is computed as it should be. A port's
+    /// fused kernel is one operation. None where nothing else is in the cut.
+    ///
+    /// # Errors
+    /// A weight that cannot be read.
+    pub(super) fn alone(&self) -> Result<Option<Self>> {
+        let hidden = |node: &Node| match node.site.as_str().parse::<Site>() {
+            Ok(site) => self.red.hides.contains(&site.kind),
+            Err(_) => true, // a step within an operation: no port shows it
+        };
+        let computed = self.graph.iter().filter(|(_, node)| hidden(node)).map(|(id, _)| id).collect();
+        let cut = Cut::new(&self.graph, self.id, &computed);
+        if cut.nodes.len() == self.cut.len() {
+            return Ok(None);
+        }
+        let before = self.given.as_ref().map(|given| self.before(&cut, given)).transpose()?;
+        Ok(Some(Self {
+            red: self.red.clone(),
+            graph: self.graph.clone(),
+            id: self.id,
+            cut: cut.nodes,
+            given: before.flatten(),
+            places: self.places.clone(),
+            positions: self.positions.clone(),
+            got: self.got.clone(),
+            want: self.want.clone(),
+            noise: self.noise.clone(),
+            matrices: Matrices::default(),
+        }))
+    }
+
+    /// What a smaller cut is computed from: given, or computed as it should be. None without the weights for that.
+    fn before(&self, cut: &Cut, given: &Given) -> Result<Option<Given>> {
+        let mut weights = self.nodes().flat_map(Node::weights);
+        if weights.any(|name| self.red.weights.shape(name).is_none()) {
+            return Ok(None);
+        }
+        let mut values = given.values.clone();
+        let wanted: BTreeSet<NodeId> =
+            cut.read.iter().copied().filter(|id| !given.values.contains_key(id)).collect();
+        let (none, matrices) = (BTreeSet::new(), &self.matrices);
+        let exact = Deviated { deviations: &[], nodes: &none, matrices, arithmetic: self.red.arithmetic };
+        let executor = Executor::new(&self.graph, self.red.weights, self.red.pass, exact);
+        executor.compute(&wanted, given, &mut |id, placed| {
+            values.insert(id, placed.clone());
+            Ok(())
+        })?;
+        values.retain(|id, _| cut.read.contains(id));
+        Ok(Some(Given { values, cached: BTreeMap::new() }))
+    }
+
+    /// What `theory`, row `r` of what the tensor would be, may differ by from what the port gives.
+    pub fn budget(&self, r: usize, theory: &[f64]) -> Budget {
+        let scale = Scale::of(theory.iter().copied());
+        Budget::derive(scale, self.noise[r], self.red.factor, self.red.dtype)
+    }
+
+    /// The entries in which the port's row `r` is wrong.
+    pub fn wrong(&self, r: usize) -> impl Iterator<Item = usize> + '_ {
+        let budget = self.budget(r, self.want.row(r));
+        let pairs = self.got.row(r).iter().zip(self.want.row(r)).enumerate();
+        pairs
+            .filter(move |(_, (got, want))| {
+                let error = (**got - **want).abs();
+                got != want && (error.is_nan() || error > budget.max)
+            })
+            .map(|(j, _)| j)
+    }
+
+    /// Do all rows at position 0 agree, and is there another one?
+    pub fn position_0_agrees(&self) -> bool {
+        let positions = &self.positions;
+        let at_0 = || (0..self.got.len()).filter(|&r| positions[r] == 0);
+        at_0().next().is_some() && at_0().all(|r| self.wrong(r).next().is_none())
+    }
+
+    /// Where the config key `key` stands, in the user's own words: `` `rope_theta`, config.json ``.
+    pub fn key(&self, key: &'static str) -> String {
+        key_in(self.red.weights, key)
+    }
+}
+
+/// Where the config key `key`, by its Hugging Face name, stands in the file that was read.
+pub fn key_in(weights: &Weights, key: &'static str) -> String {
+    if weights.gguf().is_none() {
+        return format!("`{key}`, config.json");
+    }
+    let own = match key {
+        "rope_theta" => "llama.rope.freq_base",
+        "rms_norm_eps" => "llama.attention.layer_norm_rms_epsilon",
+        "head_dim" => "llama.attention.key_length",
+        "num_attention_heads" => "llama.attention.head_count",
+        "num_key_value_heads" => "llama.attention.head_count_kv",
+        "eos_token_ids" => "tokenizer.ggml.eos_token_id",
+        "bos_token_id" => "tokenizer.ggml.bos_token_id",
+        "max_position_embeddings" => "llama.context_length",
+        other => other,
+    };
+    let file = weights.origin().file_name().unwrap_or_default().to_string_lossy();
+    format!("`{own}`, {file}")
+}
+
+/// The nearest value of `dtype`.
+pub fn round(value: f64, dtype: DType) -> f64 {
+    match dtype {
+        DType::F64 => value,
+        DType::BF16 => bf16::from_f64(value).to_f64(),
+        DType::F16 => f16::from_f64(value).to_f64(),
+        _ => f64::from(value as f32),
+    }
+}

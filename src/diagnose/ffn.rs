@@ -1,0 +1,36 @@
+//! silu(gate) · up: exchanged halves, and half precision.
+
+use candle_core::DType;
+
+use super::deviation::{Deviation, LowGate};
+use super::search::{Candidate, Solver, search};
+use super::{Diagnosis, Evidence};
+use crate::Result;
+
+const SOLVERS: [Solver; 2] = [
+    Solver { mistake: "gate-up-swapped", fingerprint: |_| true, solve: exchanged, pairs: true },
+    Solver { mistake: "act-half", fingerprint: |_| false, solve: low, pairs: true },
+];
+
+/// Which mistake of the gate is it?
+pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
+    search(e, &SOLVERS)
+}
+
+fn exchanged(_: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
+    let says = "you compute silu(up) · gate; it is silu(gate) · up";
+    Ok(vec![Candidate::new(Deviation::GateExchanged, says)])
+}
+
+fn low(_: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
+    let mut found = Vec::new();
+    for dtype in [DType::BF16, DType::F16] {
+        for way in 0..16u8 {
+            let (steps, gate, product, sigmoid) = (way & 1 > 0, way & 2 > 0, way & 4 > 0, way & 8 > 0);
+            let deviation = Deviation::LowGate(LowGate { dtype, steps, sigmoid, gate, product });
+            let says = format!("you compute silu in {}", dtype.as_str());
+            found.push(Candidate::new(deviation, says).rounding(dtype));
+        }
+    }
+    Ok(found)
+}

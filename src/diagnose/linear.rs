@@ -1,0 +1,77 @@
+//! Linear layers: the weight's order, what is added, what is rounded.
+
+use candle_core::DType;
+
+use super::deviation::{Deviation, LowFactors, MatrixReading};
+use super::run::run;
+use super::search::{Candidate, Solver, search};
+use super::{Diagnosis, Evidence, rows_elsewhere};
+use crate::Result;
+use crate::probe::Kind;
+
+const SOLVERS: [Solver; 5] = [
+    Solver { mistake: "absent-tensors", fingerprint: |_| false, solve: zeros, pairs: false },
+    Solver { mistake: "weight-transposed", fingerprint: |_| false, solve: transposed, pairs: true },
+    Solver { mistake: "qkv-split", fingerprint: |_| false, solve: rows_elsewhere::found, pairs: false },
+    Solver { mistake: "bias-dropped", fingerprint: |_| false, solve: bias, pairs: false },
+    Solver { mistake: "gemm-reduced", fingerprint: |_| false, solve: low, pairs: true },
+];
+
+/// Which mistake of a linear layer is it?
+pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
+    search(e, &SOLVERS)
+}
+
+fn zeros(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
+    if e.got.values.iter().any(|&v| v != 0.0) {
+        return Ok(vec![]);
+    }
+    let says = "your weight is all zeros: it was never loaded";
+    Ok(vec![Candidate::new(Deviation::Matrix(MatrixReading::Zeros), says)])
+}
+
+fn transposed(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
+    let (out, Some(x)) = (e.want.width, e.input(0)) else { return Ok(vec![]) };
+    if e.red.site.kind == Kind::Logits {
+        return Ok(vec![]);
+    }
+    let says = if out == x.width {
+        "you multiply with W; it is square, and wants Wᵀ".to_owned()
+    } else {
+        format!("you read the numbers of a [{out}, {}] weight as [{}, {out}]", x.width, x.width)
+    };
+    // The port's own rows are transposed: they may lie in another order than the reference's.
+    let order = e.red.layout.columns(out);
+    Ok(vec![Candidate::new(Deviation::Matrix(MatrixReading::Transposed { order }), says)])
+}
+
+/// The same vector added to every token: a number for each column, so it is read off every other token, and must be
+/// right for the tokens between.
+fn bias(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
+    if e.got.len() < 3 || e.red.site.kind == Kind::Logits {
+        return Ok(vec![]);
+    }
+    let Some(right) = run(e, made)? else { return Ok(vec![]) };
+    let half = e.got.len().div_ceil(2);
+    let mean = |j: usize| {
+        let differences = (0..e.got.len()).step_by(2).map(|r| e.got.row(r)[j] - right.rows.row(r)[j]);
+        differences.sum::<f64>() / half as f64
+    };
+    let bias = (0..e.got.width).map(mean).collect();
+    let says = "the same vector is added to every token, or missing from it: a bias";
+    Ok(vec![Candidate::new(Deviation::Bias(bias), says).solved()])
+}
+
+fn low(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
+    let all = [
+        (LowFactors::Half(DType::BF16), "bf16", DType::BF16),
+        (LowFactors::Half(DType::F16), "f16", DType::F16),
+        (LowFactors::Tf32, "TF32", DType::F16),
+    ];
+    let others = all.into_iter().filter(|(_, _, dtype)| *dtype != e.red.dtype);
+    let candidate = |(low, said, _): (LowFactors, &str, DType)| {
+        let says = format!("both factors of your products are rounded to {said}");
+        Candidate::new(Deviation::LowFactors(low), says)
+    };
+    Ok(others.map(candidate).collect())
+}

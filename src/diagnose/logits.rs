@@ -1,0 +1,133 @@
+//! Logits: which row they are of, whether they have to do with the input at all, and what else can be
+//! wrong in a product.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use super::fit::Fit;
+use super::matrices::Matrices;
+use super::{Diagnosis, Evidence, Named, linear};
+use crate::Result;
+use crate::graph::{MatrixRows, Node, Operation, RowShape};
+use crate::oracle::Rows;
+use crate::probe::Kind;
+
+/// Of a wider vocabulary this many tokens are computed again, evenly spread: the matrix of all of them is
+/// large in float64, and a mistake of the product is in each.
+const TOKENS: usize = 4096;
+
+/// Which mistake of the head is it?
+pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
+    debug_assert_eq!(e.red.site.kind, Kind::Logits);
+    if let Some(named) = other_row(e) {
+        return Ok(Diagnosis { named: vec![named], runner_up: None });
+    }
+    let mut diagnosis = linear::diagnose(&of_tokens(e, tokens(e))?)?;
+    if diagnosis.named.is_empty() {
+        diagnosis.named.extend(unrelated(e));
+    }
+    Ok(diagnosis)
+}
+
+/// The tokens that are looked at. The largest logit of each row is among them: budgets are of its scale.
+fn tokens(e: &Evidence<'_>) -> Vec<u32> {
+    let width = e.want.width;
+    let largest = |row: &[f64]| (0..width).max_by(|&a, &b| row[a].abs().total_cmp(&row[b].abs()));
+    let every = width.div_ceil(TOKENS);
+    let chosen: BTreeSet<usize> =
+        (0..width).step_by(every).chain(e.want.iter().chain(e.got.iter()).filter_map(largest)).collect();
+    chosen.into_iter().map(|id| id as u32).collect()
+}
+
+/// The same evidence of these tokens only.
+fn of_tokens<'a>(e: &Evidence<'a>, tokens: Vec<u32>) -> Result<Evidence<'a>> {
+    let cut = |rows: &Rows| rows.columns(tokens.len(), |j| tokens[j] as usize);
+    let (got, want) = (cut(&e.got), cut(&e.want));
+    let graph = e.graph.with(|id, node| (id == e.id).then(|| only(node.clone(), &tokens)))?;
+    Ok(Evidence {
+        red: e.red.clone(),
+        graph: Cow::Owned(graph),
+        id: e.id,
+        cut: e.cut.clone(),
+        given: e.given.clone(),
+        places: e.places.clone(),
+        positions: e.positions.clone(),
+        got,
+        want,
+        noise: e.noise.clone(),
+        matrices: Matrices::default(),
+    })
+}
+
+/// A product of which only these columns are computed.
+fn only(mut node: Node, columns: &[u32]) -> Node {
+    if let Operation::Linear(linear) = &mut node.operation {
+        linear.rows = Some(MatrixRows::Listed(columns.to_vec()));
+        node.shape = RowShape::Flat { width: columns.len() };
+    }
+    node
+}
+
+/// Logits of another row: the one before, the one after, the first, the last.
+fn other_row(e: &Evidence<'_>) -> Option<Named> {
+    let places = &e.places;
+    let at = |r: usize, by: isize| {
+        let (batch, slot) = places[r];
+        places.binary_search(&(batch, slot.checked_add_signed(by)?)).ok()
+    };
+    let shifted = [(-1isize, "before"), (1, "after")].into_iter().find_map(|(by, said)| {
+        let pairs: Vec<(usize, usize)> = (0..places.len()).filter_map(|r| Some((r, at(r, by)?))).collect();
+        let fit = moved(e, &pairs)?;
+        Some((fit, format!("your row t holds the logits of the row {said} it")))
+    });
+    let (fit, says) = shifted?;
+    Some(Named::new("logit-row", says).at(fit))
+}
+
+/// Is row `a` of the port what row `b` should be, for all of these, and at least two?
+fn moved(e: &Evidence<'_>, pairs: &[(usize, usize)]) -> Option<Fit> {
+    let mut worst = Fit { residual: 0.0, flips: 0 };
+    for &(a, b) in pairs {
+        let (got, want) = (e.got.row(a), e.want.row(b));
+        let budget = e.budget(b, want);
+        if got.iter().any(|g| g.is_nan()) {
+            return None;
+        }
+        let error = got.iter().zip(want).map(|(g, w)| (g - w).abs()).fold(0.0, f64::max);
+        worst.residual = worst.residual.max(error / budget.max);
+    }
+    (pairs.len() > 1 && worst.residual <= 1.0).then_some(worst)
+}
+
+/// Logits that have nothing to do with truth, of a head that is tied.
+fn unrelated(e: &Evidence<'_>) -> Option<Named> {
+    let correlation = |r: usize| {
+        let (got, want) = (e.got.row(r), e.want.row(r));
+        let n = got.len() as f64;
+        let (mg, mw) = (got.iter().sum::<f64>() / n, want.iter().sum::<f64>() / n);
+        let (mut gw, mut gg, mut ww) = (0.0, 0.0, 0.0);
+        for (g, w) in got.iter().zip(want) {
+            gw += (g - mg) * (w - mw);
+            gg += (g - mg) * (g - mg);
+            ww += (w - mw) * (w - mw);
+        }
+        gw / (gg * ww).sqrt()
+    };
+    let rows = e.got.len();
+    if rows < 2 || !e.config().tie_word_embeddings {
+        return None;
+    }
+    // A row that is right depends on its input.
+    let right = (0..rows).any(|r| e.wrong(r).next().is_none());
+    let constant = (1..rows).all(|r| e.got.row(r) == e.got.row(0));
+    if constant && !right {
+        let says = "your logits do not depend on the input";
+        return Some(Named::new("device-kernel", says));
+    }
+    let unrelated = (0..rows).all(|r| correlation(r).abs() < 0.3);
+    unrelated.then(|| {
+        let says = "the final norm is right and your logits are unrelated to the reference's, row by row: your head \
+                    is not the embedding that the config ties it to";
+        Named::new("lm-head-random", says)
+    })
+}

@@ -1,0 +1,51 @@
+//! Matrices that were read once.
+
+use std::cell::RefCell;
+
+use crate::Result;
+use crate::graph::MatrixRows;
+use crate::oracle::{self, BlockMatrix, Exact, LastRead, Matrix, OnBlocks};
+use crate::probe::Arithmetic;
+use crate::weights::Weights;
+
+/// The matrices of one diagnosis: many deviations are tried on the same few.
+#[derive(Default)]
+pub(super) struct Matrices {
+    read: RefCell<Vec<Read>>,
+    last: LastRead,
+}
+
+struct Read {
+    name: String,
+    rows: Option<MatrixRows>,
+    matrix: BlockMatrix<Matrix>,
+}
+
+impl Matrices {
+    /// The arithmetic that multiplies with them.
+    pub fn exact(&self, arithmetic: Arithmetic) -> OnBlocks<'_, Exact> {
+        OnBlocks::exact(arithmetic, &self.last)
+    }
+
+    /// The matrix `name`, or these rows of it, `[out, in]`; with its blocks where they are multiplied with. One
+    /// diagnosis has one arithmetic.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read(
+        &self,
+        weights: &Weights,
+        name: &str,
+        rows: Option<&MatrixRows>,
+        arithmetic: Arithmetic,
+    ) -> Result<BlockMatrix<Matrix>> {
+        let known = |read: &&Read| read.name == name && read.rows.as_ref() == rows;
+        if let Some(read) = self.read.borrow().iter().find(known) {
+            return Ok(read.matrix.clone());
+        }
+        let matrix = oracle::Arithmetic::matrix(&self.exact(arithmetic), weights, name, rows)?;
+        let (name, rows) = (name.to_owned(), rows.cloned());
+        self.read.borrow_mut().push(Read { name, rows, matrix: matrix.clone() });
+        Ok(matrix)
+    }
+}

@@ -1,0 +1,82 @@
+//! Which mistake was it? The operations behind a red site are computed again under one known deviation after the
+//! other. A mistake is named when it gives, within the site's budget, the very tensor that the port gave; a number
+//! that is wrong is solved for.
+//!
+//! Nothing is named that merely looks alike: what no deviation reproduces is unexplained.
+
+mod attention;
+mod attention_solve;
+pub mod config;
+pub mod decoding;
+mod deviated;
+mod deviation;
+mod diagnosis;
+mod evidence;
+mod ffn;
+mod fit;
+mod linear;
+mod logits;
+mod masks;
+mod matrices;
+mod norm;
+mod overflow;
+mod rope;
+mod rope_solve;
+mod rows_elsewhere;
+mod run;
+mod search;
+mod span;
+pub mod tensors;
+pub mod tokens;
+mod usual;
+
+pub use diagnosis::{Diagnosis, Named, RunnerUp};
+pub use evidence::{Around, Evidence, Red, Wanted, key_in, round};
+
+use crate::Result;
+use crate::probe::Kind;
+
+/// Tries every deviation of the operation behind a red site; then, where several operations lie between what is known
+/// and the site, those that are usual in all of them.
+///
+/// # Errors
+/// A weight that cannot be read.
+pub fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
+    if let Some(named) = overflow::named(e) {
+        return Ok(Diagnosis { named: vec![named], runner_up: None });
+    }
+    let Some(alone) = e.alone()? else { return own_operation(e) };
+    let own = but_for_rivals(e, own_operation(&alone)?)?;
+    if !own.named.is_empty() {
+        return Ok(own);
+    }
+    let spanned = but_for_rivals(e, span::diagnose(e)?)?;
+    let nearest = |a: &RunnerUp, b: &RunnerUp| a.residual.total_cmp(&b.residual);
+    let others = own.runner_up.into_iter().chain(spanned.runner_up);
+    let unnamed = |next: &RunnerUp| spanned.named.iter().all(|named| named.mistake != next.mistake);
+    let runner_up = others.filter(unnamed).min_by(nearest);
+    Ok(Diagnosis { runner_up, ..spanned })
+}
+
+/// Nothing is named where a mistake that no list holds is just as likely.
+fn but_for_rivals(e: &Evidence<'_>, mut found: Diagnosis) -> Result<Diagnosis> {
+    if found.named.iter().any(|named| named.mistake == "norm-eps") && span::scaled_embedding_fits(e)? {
+        found.named.clear();
+    }
+    Ok(found)
+}
+
+/// Tries every deviation of one operation.
+fn own_operation(e: &Evidence<'_>) -> Result<Diagnosis> {
+    match e.red.site.kind {
+        Kind::InputNorm | Kind::PostNorm | Kind::FinalNorm => norm::diagnose(e),
+        Kind::QRope | Kind::KRope => rope::diagnose(e),
+        Kind::Scores | Kind::Probs | Kind::Context => attention::diagnose(e),
+        Kind::QProj | Kind::KProj | Kind::VProj | Kind::OProj => linear::diagnose(e),
+        Kind::Gate | Kind::Up | Kind::Down => linear::diagnose(e),
+        Kind::Logits => logits::diagnose(e),
+        Kind::Act => ffn::diagnose(e),
+        // A lookup and two sums: no mistake of the catalogue is made in them.
+        Kind::Embed | Kind::PostNormInput | Kind::Block => Ok(Diagnosis::default()),
+    }
+}

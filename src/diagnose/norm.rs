@@ -1,0 +1,115 @@
+//! RMSNorm: ε, the weight's 1, and low precision.
+
+use candle_core::DType;
+
+use super::deviation::{Deviation, LowNorm, NormWeight};
+use super::fit::Estimate;
+use super::search::{Candidate, Solver, search};
+use super::{Diagnosis, Evidence};
+use crate::Result;
+use crate::graph::{EpsPlace, Operation};
+use crate::oracle::{mean_square, vector};
+
+const SOLVERS: [Solver; 4] = [
+    Solver { mistake: "norm-plus-one", fingerprint: |_| false, solve: plus_one, pairs: true },
+    Solver { mistake: "absent-tensors", fingerprint: |_| false, solve: without_weight, pairs: true },
+    Solver { mistake: "norm-eps", fingerprint: by_one_factor, solve: eps, pairs: true },
+    Solver { mistake: "norm-low-precision", fingerprint: |e| !by_one_factor(e), solve: low, pairs: false },
+];
+
+/// Which mistake of a norm is it?
+pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
+    search(e, &SOLVERS)
+}
+
+/// Is every row the right one times one number?
+fn by_one_factor(e: &Evidence<'_>) -> bool {
+    (0..e.got.len()).all(|r| {
+        let (got, want) = (e.got.row(r), e.want.row(r));
+        let factor = project(got, want);
+        let budget = e.budget(r, want).max;
+        got.iter().zip(want).all(|(got, want)| (got - factor * want).abs() <= budget)
+    })
+}
+
+/// The number by which `base` comes nearest to `row`.
+fn project(row: &[f64], base: &[f64]) -> f64 {
+    let (mut product, mut square) = (0.0, 0.0);
+    for (a, b) in row.iter().zip(base) {
+        product += a * b;
+        square += b * b;
+    }
+    product / square
+}
+
+fn plus_one(_: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
+    let with = |more: f64, says| Candidate::new(Deviation::NormWeight(NormWeight::Plus(more)), says);
+    Ok(vec![
+        with(1.0, "you multiply by 1 + w; these weights hold the 1 already"),
+        with(-1.0, "you multiply by w − 1; these weights are to be used as they are"),
+    ])
+}
+
+fn without_weight(_: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
+    let all = [(1.0, "ones"), (0.0, "zeros")].map(|(value, said)| {
+        let says = format!("your norm's weight is all {said}: it was never loaded");
+        Candidate::new(Deviation::NormWeight(NormWeight::All(value)), says)
+    });
+    Ok(all.into())
+}
+
+/// The vector that a port with these deviations multiplies with.
+fn weight(e: &Evidence<'_>, made: &[Deviation]) -> Result<Option<Vec<f64>>> {
+    let Some(Operation::Norm(norm)) = e.node().map(|node| &node.operation) else { return Ok(None) };
+    let mut weight = vector(e.red.weights, &norm.weight)?;
+    for deviation in made {
+        if let Deviation::NormWeight(other) = deviation {
+            weight = other.of(&weight);
+        }
+    }
+    Ok(Some(weight))
+}
+
+/// ε solved for from the length of every row: |got| = |x·w| / √(mean + ε).
+fn eps(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
+    let (Some(x), Some(weight)) = (e.input(0), weight(e, made)?) else { return Ok(vec![]) };
+    let config = e.config().rms_norm_eps;
+    let rows = || {
+        (0..x.len()).map(|r| {
+            let base: Vec<f64> = x.row(r).iter().zip(&weight).map(|(x, w)| x * w).collect();
+            let divisor = 1.0 / project(e.got.row(r), &base);
+            let budget = e.budget(r, e.got.row(r));
+            // The part of a row's error that lies along the row.
+            let length = base.iter().map(|v| v * v).sum::<f64>().sqrt() / divisor;
+            (mean_square(x.row(r)), divisor, budget.rms * (x.width as f64).sqrt() / length)
+        })
+    };
+    let inside = Estimate::of(rows().map(|(mean, d, off)| (d * d - mean, 2.0 * d * d * off)));
+    let outside = Estimate::of(rows().map(|(mean, d, off)| (d - mean.sqrt(), d * off)));
+    let with = |eps, place, says| Candidate::new(Deviation::Eps { eps, place }, says).solved();
+    let mut found = Vec::new();
+    if let Some(eps) = inside.filter(|eps| eps.value >= 0.0 && !eps.allows(config)) {
+        let says =
+            format!("you used ε = {eps}; the config says {:e} ({})", config as f32, e.key("rms_norm_eps"));
+        found.push(with(eps.value, EpsPlace::InsideRoot, says));
+    }
+    if let Some(eps) = outside.filter(|eps| eps.value > 0.0) {
+        let says = format!("you add ε = {eps} to the root; Llama adds it to the mean of squares, inside");
+        found.push(with(eps.value, EpsPlace::OutsideRoot, says));
+    }
+    Ok(found)
+}
+
+/// Every way of doing it in half precision.
+fn low(_: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
+    let mut found = Vec::new();
+    for dtype in [DType::BF16, DType::F16] {
+        for (sums, inverse) in [(false, false), (false, true), (true, false), (true, true)] {
+            let how = if sums { "sum squares and divide" } else { "square and divide" };
+            let says = format!("you {how} in {}: the norm loses its digits there", dtype.as_str());
+            let deviation = Deviation::LowNorm(LowNorm { dtype, sums, inverse });
+            found.push(Candidate::new(deviation, says).rounding(dtype));
+        }
+    }
+    Ok(found)
+}

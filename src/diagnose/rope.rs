@@ -1,0 +1,205 @@
+//! Rotary positions: pairs, angles, positions, and tables of low precision.
+
+use candle_core::DType;
+
+use super::deviation::{Deviation, LowTables, Positions};
+use super::rope_solve::{self as solve, Measured};
+use super::search::{Candidate, Solver, search};
+use super::{Diagnosis, Evidence};
+use crate::Result;
+use crate::graph::{FrequencyLaw, Operation, Pairing, Rope};
+use crate::oracle::{Standing, frequencies};
+use crate::probe::Layout;
+
+const SOLVERS: [Solver; 6] = [
+    Solver { mistake: "rope-pairing", fingerprint: |e| e.position_0_agrees(), solve: pairing, pairs: true },
+    Solver { mistake: "rope-theta", fingerprint: |e| e.position_0_agrees(), solve: theta, pairs: true },
+    Solver { mistake: "head-dim", fingerprint: |_| false, solve: head_dim, pairs: true },
+    Solver { mistake: "rope-scaling", fingerprint: |_| false, solve: scaling, pairs: true },
+    Solver { mistake: "decode-position", fingerprint: |_| false, solve: positions, pairs: true },
+    Solver { mistake: "rope-half-tables", fingerprint: |_| false, solve: low_tables, pairs: true },
+];
+
+/// Which mistake of the rotation is it?
+pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
+    if e.config().head_dim < 4 {
+        return Ok(Diagnosis::default()); // one pair alone tells no law of angles
+    }
+    search(e, &SOLVERS)
+}
+
+/// How a port with some deviations rotates.
+struct Turning {
+    rope: Rope,
+    /// `[turned/2]`.
+    pairs: Vec<(usize, usize)>,
+    /// By what each row is rotated, `[rows]`.
+    positions: Vec<f64>,
+    /// Radians a position, `[turned/2]`.
+    frequencies: Vec<f64>,
+}
+
+impl Turning {
+    fn of(e: &Evidence<'_>, made: &[Deviation]) -> Option<Self> {
+        let node = made.iter().fold(e.node()?.clone(), |node, deviation| deviation.on(&e.graph, node));
+        let Operation::Rope(rope) = node.operation else { return None };
+        let mut positions: Vec<f64> = e.positions.iter().map(|&p| p as f64).collect();
+        let mut pairs = rope.pairing.pairs(rope.turned);
+        let at = Standing { pass: e.red.pass, places: &e.places };
+        for deviation in made {
+            match deviation {
+                Deviation::Pairs(others) => pairs.clone_from(others),
+                Deviation::Positions(law) => {
+                    positions = (0..e.places.len()).map(|r| law.of(&at, r)).collect();
+                }
+                _ => {}
+            }
+        }
+        let frequencies = frequencies(&rope.law, rope.turned / 2);
+        Some(Self { rope, pairs, positions, frequencies })
+    }
+
+    fn measured(&self, e: &Evidence<'_>) -> Option<Vec<Vec<Measured>>> {
+        Some(solve::angles(e, &e.input(0)?, &self.pairs))
+    }
+}
+
+/// The pairs of a port that takes the other pairing for its own order of rows; said in the reference's order. In an
+/// order that nobody has named, the other pairing is as good as any.
+pub(super) fn other_pairing(layout: &Layout, head_dim: usize) -> Option<Vec<(usize, usize)>> {
+    match layout {
+        Layout::Permuted(_) => None,
+        Layout::Reference => Some(Pairing::Neighbours.pairs(head_dim)),
+        Layout::Interleaved { .. } => {
+            let own = |a: usize| a / 2 + a % 2 * (head_dim / 2);
+            Some((0..head_dim / 2).map(|i| (own(i), own(i + head_dim / 2))).collect())
+        }
+    }
+}
+
+fn pairing(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
+    let Some(pairs) = other_pairing(&e.red.layout, e.config().head_dim) else { return Ok(vec![]) };
+    let says = match &e.red.layout {
+        Layout::Interleaved { .. } => {
+            "you rotate halves, i with i + head_dim/2; these weights want neighbours, 2i with 2i + 1"
+        }
+        Layout::Reference | Layout::Permuted(_) => {
+            "you rotate neighbouring elements, 2i with 2i + 1; these weights want halves, i with i + head_dim/2"
+        }
+    };
+    Ok(vec![Candidate::new(Deviation::Pairs(pairs), says)])
+}
+
+/// What ports take where they do not read the config: Llama's own, Llama 3's, Mistral's.
+const DEFAULTS: [f64; 3] = [1e4, 5e5, 1e6];
+
+fn theta(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
+    let Some(turning) = Turning::of(e, made) else { return Ok(vec![]) };
+    let own = e.config().rope_theta;
+    let found = turning.measured(e).and_then(|angles| solve::theta(&angles, &turning.positions));
+    let candidate = |theta, said: String| {
+        let says = format!("you used θ = {said}; the config says {own} ({})", e.key("rope_theta"));
+        Candidate::new(Deviation::Frequencies(FrequencyLaw::Base { theta }), says)
+    };
+    Ok(match found.filter(|theta| !theta.allows(own)) {
+        Some(theta) => vec![candidate(theta.value, theta.to_string()).solved()],
+        // Half precision leaves angles too coarse to solve for: then it is one of few, or nothing.
+        None if e.red.dtype != DType::F32 => {
+            let others = DEFAULTS.into_iter().filter(|&theta| theta != own);
+            others.map(|theta| candidate(theta, format!("{theta} or near it"))).collect()
+        }
+        None => vec![],
+    })
+}
+
+/// Frequencies made for heads of hidden_size / heads.
+fn head_dim(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
+    let config = e.config();
+    let (d, own) = (config.head_dim, config.hidden_size / config.num_attention_heads);
+    if own == d {
+        return Ok(vec![]);
+    }
+    // θ^(−2i/own) = (θ^(d/own))^(−2i/d).
+    let theta = config.rope_theta.powf(d as f64 / own as f64);
+    let says =
+        format!("you divide 2i by {own}, hidden_size / heads; a head is {d} wide ({})", e.key("head_dim"));
+    Ok(vec![Candidate::new(Deviation::Frequencies(FrequencyLaw::Base { theta }), says)])
+}
+
+fn scaling(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
+    let Some(turning) = Turning::of(e, made) else { return Ok(vec![]) };
+    let (FrequencyLaw::Base { theta }, Some(angles)) = (&turning.rope.law, turning.measured(e)) else {
+        return Ok(vec![]);
+    };
+    let scaled = solve::scaled(&angles, &turning.positions, &turning.frequencies, *theta);
+    let candidate = |(law, says)| Candidate::new(Deviation::Frequencies(law), says).solved();
+    Ok(scaled.into_iter().map(candidate).collect())
+}
+
+/// The position of every row, solved for. A position a row can fit anything: only a law of all of them is named.
+fn positions(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
+    let Some(turning) = Turning::of(e, made) else { return Ok(vec![]) };
+    let length = e.red.pass.length().max(e.red.window.end);
+    let limit = e.config().max_position_embeddings.max(2 * length);
+    let found = turning.measured(e).and_then(|angles| solve::positions(&angles, &turning.frequencies, limit));
+    let Some(found) = found else { return Ok(vec![]) };
+    let own = &e.positions;
+    let Some(first) = (0..found.len()).find(|&r| found[r] != own[r]) else { return Ok(vec![]) };
+    let slots = e.places.iter().map(|&(_, slot)| slot);
+    let shift = found[first].wrapping_sub(own[first]);
+    let shifted = (0..found.len()).all(|r| found[r].wrapping_sub(own[r]) == shift);
+    let at = format!("position {} is rotated as {}", own[first], found[first]);
+    let candidate = |law, says| Candidate::new(Deviation::Positions(law), says).solved();
+    if slots.eq(found.iter().copied()) {
+        let says = format!("you count the padding on the left as positions: {at}");
+        return Ok(vec![candidate(Positions::Slots, says).named("pad-positions")]);
+    }
+    if !shifted {
+        return Ok(vec![]);
+    }
+    let law = Positions::Shifted(shift as i64);
+    if !e.red.whole && e.red.first_layer_agrees {
+        let says = format!("layer 0 is right and layer {} is not: {at}", e.red.site.layer.unwrap_or(0));
+        return Ok(vec![candidate(law, says).named("shared-counter")]);
+    }
+    let jumps = if found[first] > own[first] {
+        format!("every position is {} too high: {at}", found[first] - own[first])
+    } else {
+        at.clone()
+    };
+    let mut all = Vec::new();
+    // The more special of two that explain the same comes first.
+    if !e.red.whole && shift == e.red.window.start {
+        let says = format!("you count what is fed again a second time: {at}");
+        all.push(candidate(law, says).named("uncached-position"));
+    }
+    all.push(candidate(law, jumps));
+    Ok(all)
+}
+
+fn low_tables(_: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
+    let exact =
+        |dtype| LowTables { dtype, positions: false, frequencies: false, angles: false, cosines: false };
+    let mut all = Vec::new();
+    for dtype in [DType::BF16, DType::F16] {
+        let exact = exact(dtype);
+        let made = LowTables { frequencies: true, positions: true, angles: true, ..exact };
+        for (tables, how) in [
+            (LowTables { cosines: true, ..exact }, "cos and sin are rounded to"),
+            (LowTables { angles: true, cosines: true, ..exact }, "angles, cos and sin are rounded to"),
+            (LowTables { angles: true, ..exact }, "angles are rounded to"),
+            (LowTables { frequencies: true, ..exact }, "θ^(−2i/head_dim) is rounded to"),
+            (
+                LowTables { frequencies: true, cosines: true, ..exact },
+                "θ^(−2i/head_dim), cos and sin are rounded to",
+            ),
+            (made, "angles are made in"),
+            (LowTables { cosines: true, ..made }, "angles, cos and sin are made in"),
+            (LowTables { positions: true, ..exact }, "positions are rounded to"),
+        ] {
+            let says = format!("your {how} {}", dtype.as_str());
+            all.push(Candidate::new(Deviation::LowTables(tables), says).rounding(dtype));
+        }
+    }
+    Ok(all)
+}

@@ -1,0 +1,181 @@
+//! Angles measured from what the port gave, and what follows from them: θ, scaling, positions.
+
+use std::f64::consts::{PI, TAU};
+
+use super::Evidence;
+use super::fit::Estimate;
+use crate::graph::FrequencyLaw;
+use crate::oracle::Rows;
+
+/// An angle, in (−π, π], and the most that it may be off.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measured {
+    pub angle: f64,
+    pub off: f64,
+}
+
+/// By how much each pair of each row was turned, over all heads: `[rows][head_dim/2]`.
+///
+/// The angle of Σ x̄·y over the heads, as complex numbers; an error of ε in every entry of y turns it
+/// by √2·ε·Σ|x| / Σ|x|² at most.
+pub(super) fn angles(e: &Evidence<'_>, x: &Rows, pairs: &[(usize, usize)]) -> Vec<Vec<Measured>> {
+    let row = |r: usize| {
+        let budget = e.budget(r, e.got.row(r)).max;
+        let (x, y) = (x.row(r), e.got.row(r));
+        pairs.iter().map(move |&(a, b)| {
+            let (mut along, mut across, mut sum, mut square) = (0.0, 0.0, 0.0, 0.0);
+            for head in (0..x.len()).step_by(2 * pairs.len()) {
+                let (x1, x2, y1, y2) = (x[head + a], x[head + b], y[head + a], y[head + b]);
+                along += x1 * y1 + x2 * y2;
+                across += x1 * y2 - x2 * y1;
+                sum += x1.hypot(x2);
+                square += x1 * x1 + x2 * x2;
+            }
+            Measured { angle: across.atan2(along), off: std::f64::consts::SQRT_2 * budget * sum / square }
+        })
+    };
+    (0..x.len()).map(|r| row(r).collect()).collect()
+}
+
+/// The difference of two angles, in (−π, π].
+fn wrap(angle: f64) -> f64 {
+    let wrapped = (angle + PI).rem_euclid(TAU) - PI;
+    if wrapped == -PI { PI } else { wrapped }
+}
+
+/// θ, from angles p·θ^(−2i/d): first the sample that θ moves least, whose turn is not in doubt; then
+/// ever sharper ones, unwrapped by what is known.
+pub(super) fn theta(angles: &[Vec<Measured>], positions: &[f64]) -> Option<Estimate> {
+    let half = angles.first()?.len();
+    let mut samples: Vec<(f64, f64, Measured)> = Vec::new(); // position, exponent, angle
+    for (row, &p) in angles.iter().zip(positions).filter(|(_, p)| **p > 0.0) {
+        samples.extend((1..half).map(|i| (p, i as f64 / half as f64, row[i])).filter(|s| s.2.off < 0.1));
+    }
+    // ln θ = ln(p / φ) / exponent, where the slow pair at the first position has not turned round.
+    let first = samples.iter().filter(|s| s.2.angle > 4.0 * s.2.off).min_by(|a, b| {
+        let turn = |s: &(f64, f64, Measured)| s.0 / s.1;
+        turn(a).total_cmp(&turn(b))
+    })?;
+    let (p, exponent, measured) = *first;
+    let mut known = (p / measured.angle).ln() / exponent;
+    let mut bound = measured.off / measured.angle / exponent;
+    // How fast an angle moves with ln θ.
+    let speed = |p: f64, exponent: f64, known: f64| exponent * p * (-exponent * known).exp();
+    samples.sort_by(|a, b| speed(a.0, a.1, known).total_cmp(&speed(b.0, b.1, known)));
+    for (p, exponent, measured) in samples {
+        let speed = speed(p, exponent, known);
+        if speed * bound > PI / 4.0 || speed <= 0.0 {
+            continue;
+        }
+        let residual = wrap(measured.angle - p * (-exponent * known).exp());
+        let off = measured.off / speed;
+        if residual.abs() / speed > 1.01 * (bound + off) + 1e-12 {
+            return None; // no one θ turns all of them
+        }
+        // Both intervals hold: what they share.
+        let (low, high) = (known - residual / speed - off, known - residual / speed + off);
+        let (low, high) = (low.max(known - bound), high.min(known + bound));
+        if low > high {
+            return None;
+        }
+        (known, bound) = ((low + high) / 2.0, ((high - low) / 2.0).max(1e-13));
+    }
+    let value = known.exp();
+    Some(Estimate { value, bound: value * bound.exp_m1() })
+}
+
+/// The position of each row, if every row has one below `limit` that turns all its pairs so.
+pub(super) fn positions(angles: &[Vec<Measured>], frequencies: &[f64], limit: usize) -> Option<Vec<usize>> {
+    let fits = |row: &[Measured], p: usize| {
+        let pairs = row.iter().zip(frequencies);
+        pairs.filter(|(m, _)| m.off < 0.5).all(|(m, f)| wrap(m.angle - p as f64 * f).abs() <= m.off + 1e-9)
+    };
+    angles.iter().map(|row| (0..limit.min(1 << 17)).find(|&p| fits(row, p))).collect()
+}
+
+/// The two scalings that real configs have, their factor read off the slowest pair.
+/// With each, how to say it.
+pub(super) fn scaled(
+    angles: &[Vec<Measured>],
+    positions: &[f64],
+    frequencies: &[f64],
+    theta: f64,
+) -> Vec<(FrequencyLaw, String)> {
+    let last = frequencies.len() - 1;
+    // Rows in which the slowest pair has not turned round, whatever the factor is.
+    let rows = angles.iter().zip(positions).filter(|(_, p)| **p > 0.0 && **p * frequencies[last] < 0.75);
+    let samples = rows.map(|(row, &p)| {
+        let turn = p * frequencies[last];
+        (row[last].angle / turn, row[last].off / turn)
+    });
+    let Some(ratio) = Estimate::of(samples).filter(|r| r.value > 0.0 && r.bound < 0.2 * r.value) else {
+        return vec![];
+    };
+    if ratio.allows(1.0) {
+        return vec![];
+    }
+    let slowest = inverse(ratio);
+    let all_pairs = refined(angles, positions, frequencies, ratio).map_or(slowest, inverse);
+    let mut all = Vec::new();
+    if let Some(factor) = configured(all_pairs, theta, frequencies.len()) {
+        let said = if factor == factor.round() { factor.to_string() } else { all_pairs.to_string() };
+        let says = format!("you divide every position by {said}; the config has no such scaling");
+        all.push((FrequencyLaw::Linear { theta, factor }, says));
+    }
+    let Some(factor) = configured(slowest, theta, frequencies.len()) else { return all };
+    all.extend((7..18).map(|power| {
+        let original = 1usize << power;
+        let law = FrequencyLaw::Llama3 { theta, factor, low_freq_factor: 1.0, high_freq_factor: 4.0, original };
+        let says = format!(
+            "you scale slow pairs by 1/{factor} as Llama 3 does from a context of {original}; the config does not"
+        );
+        (law, says)
+    }));
+    all
+}
+
+/// The factor of a config that this may be, a whole number if it allows one. Configs stretch positions, and never
+/// squeeze them. A port whose frequencies begin a pair late, or half a pair, divides by θ^(2/head_dim) or its root: what
+/// may be that is not named.
+fn configured(factor: Estimate, theta: f64, pairs: usize) -> Option<f64> {
+    let late = [0.5, 1.0].map(|by| theta.powf(by / pairs as f64));
+    if factor.value <= 1.0 || late.into_iter().any(|late| factor.allows(late)) {
+        return None;
+    }
+    let whole = factor.value.round();
+    Some(if factor.allows(whole) { whole } else { factor.value })
+}
+
+fn inverse(ratio: Estimate) -> Estimate {
+    Estimate { value: 1.0 / ratio.value, bound: ratio.bound / (ratio.value * ratio.value) }
+}
+
+/// `ratio`, by which all pairs turn too slowly, from ever faster ones, unwrapped by what is known; none if
+/// no one ratio turns all of them.
+fn refined(
+    angles: &[Vec<Measured>],
+    positions: &[f64],
+    frequencies: &[f64],
+    ratio: Estimate,
+) -> Option<Estimate> {
+    let of_row = |(row, p): (&Vec<Measured>, &f64)| {
+        let p = *p;
+        row.iter().zip(frequencies).map(move |(m, f)| (p * f, *m)).collect::<Vec<_>>()
+    };
+    let mut samples: Vec<(f64, Measured)> = angles.iter().zip(positions).flat_map(of_row).collect();
+    samples.retain(|(turn, measured)| *turn > 0.0 && measured.off < 0.1);
+    samples.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let Estimate { value: mut known, mut bound } = ratio;
+    for (turn, measured) in samples.into_iter() {
+        if turn * bound > PI / 4.0 {
+            continue;
+        }
+        let (step, off) = (wrap(measured.angle - known * turn) / turn, measured.off / turn);
+        let (low, high) = ((known + step - off).max(known - bound), (known + step + off).min(known + bound));
+        if low > high + 1e-12 {
+            return None;
+        }
+        (known, bound) = ((low + high) / 2.0, ((high - low) / 2.0).max(1e-13));
+    }
+    Some(Estimate { value: known, bound })
+}

@@ -1,0 +1,108 @@
+//! Rows of a weight that stand elsewhere: within a head, in another of q, k and v, in the other of gate
+//! and up. They are found by their outputs, column by column.
+
+use super::Evidence;
+use super::deviation::{Deviation, MatrixReading};
+use super::search::Candidate;
+use crate::Result;
+use crate::graph::{Node, Operation, Role};
+use crate::oracle::{Rows, linear};
+use crate::probe::{Kind, Layout};
+
+/// The rows that a port may have mixed up with those of one matrix: of its own and of those beside it.
+struct Beside {
+    /// Matrix and row of each, `[all]`.
+    rows: Vec<(String, u32)>,
+    /// What each gives, `[tokens, all]`.
+    outputs: Rows,
+    /// The first that is of the site's own matrix.
+    start: usize,
+}
+
+impl Beside {
+    fn of(e: &Evidence<'_>) -> Result<Option<Self>> {
+        let (Some(own), Some(x)) = (e.node(), e.input(0)) else { return Ok(None) };
+        let roles: &[Role] = match own.role {
+            Role::QProj | Role::KProj | Role::VProj => &[Role::QProj, Role::KProj, Role::VProj],
+            Role::Gate | Role::Up => &[Role::Gate, Role::Up],
+            _ => return Ok(None),
+        };
+        let (mut rows, mut outputs, mut start) = (Vec::new(), Vec::new(), 0);
+        for &role in roles {
+            let node = e.graph.find(own.layer, role).and_then(|id| e.graph.node(id));
+            let Some((name, count)) = node.and_then(whole_matrix) else { return Ok(None) };
+            let known = e.red.weights.shape(name).is_some_and(|shape| shape[1..] == [x.width]);
+            if !known {
+                return Ok(None);
+            }
+            if role == own.role {
+                start = rows.len();
+            }
+            rows.extend((0..count as u32).map(|row| (name.to_owned(), row)));
+            outputs.push(linear(&x, &e.matrices.read(e.red.weights, name, None, e.red.arithmetic)?.matrix)?);
+        }
+        let row = |r: usize| outputs.iter().flat_map(move |rows| rows.row(r)).copied();
+        let outputs = Rows::new(rows.len(), (0..x.len()).flat_map(row).collect());
+        Ok(Some(Self { rows, outputs, start }))
+    }
+}
+
+/// The matrix of a product that uses all of it, and its rows.
+fn whole_matrix(node: &Node) -> Option<(&str, usize)> {
+    match &node.operation {
+        Operation::Linear(linear) if linear.rows.is_none() => Some((&linear.weight, node.shape.width(0))),
+        _ => None,
+    }
+}
+
+/// Where each column of the port's is found among those that it may be mixed up with.
+pub(super) fn found(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
+    // One token alone cannot tell columns apart for sure.
+    if e.got.len() < 2 {
+        return Ok(vec![]);
+    }
+    let Some(Beside { rows, outputs, start }) = Beside::of(e)? else { return Ok(vec![]) };
+    let budgets: Vec<f64> = (0..e.got.len()).map(|r| e.budget(r, e.got.row(r)).max).collect();
+    let same = |j: usize, c: usize| {
+        (0..e.got.len()).all(|r| (e.got.row(r)[j] - outputs.row(r)[c]).abs() <= budgets[r])
+    };
+    let find = |j: usize| std::iter::once(start + j).chain(0..outputs.width).find(|&c| same(j, c));
+    let Some(columns) = (0..e.got.width).map(find).collect::<Option<Vec<usize>>>() else { return Ok(vec![]) };
+    let reading = MatrixReading::Rows(columns.iter().map(|&c| rows[c].clone()).collect());
+    let candidate = |says: String| Candidate::new(Deviation::Matrix(reading), says);
+    let (width, d) = (e.got.width, e.config().head_dim);
+    let own = |c: &usize| (start..start + width).contains(c);
+    let in_head = |(j, c): (usize, &usize)| own(c) && j / d == (c - start) / d;
+    Ok(match e.red.site.kind {
+        Kind::Gate | Kind::Up => {
+            let gate = e.red.site.kind == Kind::Gate;
+            let (is, other, first) = if gate { ("gate", "up", width) } else { ("up", "gate", 0) };
+            // Rows of both, mixed, are another mistake: a fused matrix that is split in the wrong places.
+            if !columns.iter().copied().eq(first..first + width) {
+                return Ok(vec![]);
+            }
+            vec![candidate(format!("your {is}_proj gives what {other}_proj should")).named("gate-up-swapped")]
+        }
+        Kind::QProj | Kind::KProj if columns.iter().enumerate().all(in_head) => {
+            let order = order(&columns.iter().map(|c| c - start).collect::<Vec<_>>(), d);
+            let says = format!("your rows are the right ones in another order within each head: {order}");
+            vec![candidate(says).named("unpermuted-qk")]
+        }
+        _ if columns.iter().all(own) => vec![],
+        _ => vec![candidate("your rows are right ones of q, k and v, at the wrong places".into())],
+    })
+}
+
+/// Columns of the port's, by where truth has them: which order that is.
+fn order(columns: &[usize], head_dim: usize) -> String {
+    let there = Layout::Interleaved { head_dim }.columns(columns.len()).unwrap_or_default();
+    if columns.iter().enumerate().all(|(j, &c)| there.get(c) == Some(&j)) {
+        return "permuted for `rope_i`, as GGUF has them".into();
+    }
+    if columns == there {
+        return "un-permuted as if they lay for `rope_i`, and they did not".into();
+    }
+    let moved = columns.iter().enumerate().filter(|(j, c)| j != *c);
+    let first = moved.clone().next().map_or(String::new(), |(j, c)| format!(", row {j} is row {c}"));
+    format!("{} of {} are moved{first}", moved.count(), columns.len())
+}

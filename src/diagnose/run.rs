@@ -1,0 +1,92 @@
+//! What the tensor of a red site would be under deviations.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use super::Evidence;
+use super::deviated::{Deviated, is_padding};
+use super::deviation::{Deviation, Sees};
+use super::fit::Expected;
+use crate::Result;
+use crate::graph::{Graph, Node, NodeId, Operation};
+use crate::oracle::{Executor, Placed, Slots};
+
+/// What it would be in a port that makes these deviations wherever the cut has a node that they concern. None where
+/// something that it is computed from is not known.
+///
+/// # Errors
+/// A weight that cannot be read.
+pub(super) fn run(e: &Evidence<'_>, made: &[Deviation]) -> Result<Option<Expected>> {
+    run_at(e, made, &|_| true)
+}
+
+/// The same in a port that makes them at some nodes only.
+///
+/// # Errors
+/// A weight that cannot be read.
+pub(super) fn run_at(
+    e: &Evidence<'_>,
+    made: &[Deviation],
+    within: &dyn Fn(&Node) -> bool,
+) -> Result<Option<Expected>> {
+    let Some(given) = &e.given else { return Ok(None) };
+    let node = |id: &NodeId| e.graph.node(*id);
+    if e.nodes().flat_map(Node::weights).any(|name| e.red.weights.shape(name).is_none()) {
+        return Ok(None);
+    }
+    let concerned = |node: &Node| within(node) && made.iter().any(|d| d.concerns(&node.operation));
+    let nodes: BTreeSet<NodeId> =
+        e.cut.iter().copied().filter(|id| node(id).is_some_and(concerned)).collect();
+    let graph = deviated(&e.graph, made, &nodes)?;
+    let arithmetic =
+        Deviated { deviations: made, nodes: &nodes, matrices: &e.matrices, arithmetic: e.red.arithmetic };
+    let executor = Executor::new(&graph, e.red.weights, e.red.pass, arithmetic);
+    let placed = executor.one(e.id, given)?;
+    if placed.places() != e.places {
+        return Ok(None);
+    }
+    Ok(expected(e, made, placed))
+}
+
+/// The graph with other parameters at these nodes.
+fn deviated<'g>(graph: &'g Graph, made: &[Deviation], nodes: &BTreeSet<NodeId>) -> Result<Cow<'g, Graph>> {
+    if made.is_empty() {
+        return Ok(Cow::Borrowed(graph));
+    }
+    let changed = graph.with(|id, node| {
+        nodes.contains(&id).then(|| made.iter().fold(node.clone(), |node, d| d.on(graph, node)))
+    });
+    changed.map(Cow::Owned)
+}
+
+/// Scores of padding whose keys nobody recorded cannot be known; nor can anything behind them.
+fn expected(e: &Evidence<'_>, made: &[Deviation], placed: Placed) -> Option<Expected> {
+    let sees = made.iter().rev().find_map(|d| if let Deviation::Sees(sees) = d { Some(*sees) } else { None });
+    let scores = e.cut.iter().find_map(|&id| {
+        let node = e.graph.node(id)?;
+        matches!(node.operation, Operation::Scores(_)).then_some((id, node))
+    });
+    let (Some(sees), Some((id, node))) = (sees.filter(|sees| *sees != Sees::Pads { zero: true }), scores)
+    else {
+        return Some(placed.rows().clone().into());
+    };
+    let keys = e.given.as_ref()?.values.get(&node.inputs.get(1)?.node);
+    let (pass, t) = (e.red.pass, e.red.pass.length());
+    let slots = keys.map(|keys| Slots::new(keys.places(), t));
+    let unknown_key = |&(batch, own): &(usize, usize), slot: usize| {
+        let known = slots.as_ref().is_some_and(|slots| slots.at(batch, slot).is_some());
+        is_padding(pass.slot((batch, slot))) && !known && sees.sees(pass, (batch, own), slot)
+    };
+    let any = e.places.iter().any(|place| (0..t).any(|slot| unknown_key(place, slot)));
+    if !any {
+        return Some(placed.rows().clone().into());
+    }
+    let mut rows = placed.rows().clone();
+    let mut unknown = vec![false; rows.values.len()];
+    for (n, value) in rows.values.iter_mut().enumerate() {
+        if unknown_key(&e.places[n / rows.width], n % t) {
+            (*value, unknown[n]) = (0.0, true);
+        }
+    }
+    (id == e.id).then(|| Expected::but_for(rows, unknown))
+}

@@ -1,0 +1,85 @@
+//! A red site behind several operations of which none is seen alone: all of them are computed again by a port that
+//! departs from the graph in one way, wherever it can.
+
+use super::deviation::Deviation;
+use super::fit::{Expected, fit, weigh};
+use super::run::{run, run_at};
+use super::search::{Theory, decide};
+use super::usual::{self, Usual};
+use super::{Diagnosis, Evidence};
+use crate::Result;
+use crate::graph::EpsPlace;
+
+/// Which deviation gives what stands at the site?
+///
+/// # Errors
+/// A weight that cannot be read.
+pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
+    let Some(right) = run(e, &[])? else { return Ok(Diagnosis::default()) };
+    let mut theories = Vec::new();
+    for tried in usual::all(e) {
+        theories.extend(theory(e, &right, tried, false)?);
+    }
+    let mut found = decide(e, theories);
+    if found.named.is_empty()
+        && let Some(eps) = solved_eps(e)?
+    {
+        found.named = decide(e, theory(e, &right, usual::eps(e, eps), true)?.into_iter().collect()).named;
+    }
+    Ok(found)
+}
+
+/// A deviation and how it fits; none where it changes nothing here.
+fn theory(e: &Evidence<'_>, right: &Expected, tried: Usual, solved: bool) -> Result<Option<Theory>> {
+    if !e.nodes().any(|node| tried.changes(node)) {
+        return Ok(None);
+    }
+    let made = std::slice::from_ref(&tried.deviation);
+    let expected = run_at(e, made, &|node| tried.changes(node))?;
+    let fit = weigh(e, right, expected.as_ref(), None);
+    Ok(Some(Theory { parts: vec![(tried.mistake, tried.says)], fit, solved }))
+}
+
+/// A norm takes an embedding that is s times too large as it is, with ε / s². Does such an embedding, which the port
+/// did not show, explain the site? Then nobody can tell it from another ε.
+///
+/// # Errors
+/// A weight that cannot be read.
+pub(super) fn scaled_embedding_fits(e: &Evidence<'_>) -> Result<bool> {
+    let own = e.config().rms_norm_eps;
+    let scaled = |eps: f64| Deviation::EmbeddingScale((own / eps).sqrt());
+    let Some(eps) = nearest_eps(e, &scaled)? else { return Ok(false) };
+    Ok(fit(e, run(e, &[scaled(eps)])?.as_ref(), None).residual <= 1.0)
+}
+
+/// The ε with which what stands here comes nearest to what was recorded, to two digits.
+fn solved_eps(e: &Evidence<'_>) -> Result<Option<f64>> {
+    let with = |eps: f64| Deviation::Eps { eps, place: EpsPlace::InsideRoot };
+    let rounded = |eps: f64| format!("{eps:.1e}").parse().unwrap_or(eps);
+    Ok(nearest_eps(e, &with)?.map(rounded))
+}
+
+/// The ε for which `made` comes nearest to what was recorded: by secants, because a small ε moves every entry along
+/// a line. None where `made` changes nothing here.
+fn nearest_eps(e: &Evidence<'_>, made: &dyn Fn(f64) -> Deviation) -> Result<Option<f64>> {
+    let (mut before, mut rows) = (e.config().rms_norm_eps, e.want.clone());
+    if !e.nodes().any(|node| made(before).concerns(&node.operation)) {
+        return Ok(None);
+    }
+    let mut eps = before / 2.0;
+    for _ in 0..3 {
+        let Some(there) = run(e, &[made(eps)])?.and_then(Expected::known) else { return Ok(None) };
+        let (mut along, mut length) = (0.0, 0.0);
+        for ((&there, &before), &got) in there.values.iter().zip(&rows.values).zip(&e.got.values) {
+            let step = there - before;
+            along += (got - there) * step;
+            length += step * step;
+        }
+        let next = eps + along / length * (eps - before);
+        if !next.is_finite() || next <= 0.0 {
+            break;
+        }
+        (before, eps, rows) = (eps, next, there);
+    }
+    Ok(Some(eps))
+}

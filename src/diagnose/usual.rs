@@ -1,0 +1,132 @@
+//! The deviations that are tried where several operations lie between what is known of a port: those that ports make,
+//! with the numbers that are usual. Numbers are solved for where an operation is seen alone.
+
+use candle_core::DType;
+
+use super::Evidence;
+use super::attention::{usual_scales, wrong_maps};
+use super::deviation::{Deviation, LowSoftmax, MatrixReading, NormWeight, Positions, Sees};
+use super::rope::other_pairing;
+use crate::graph::{EpsPlace, FrequencyLaw, Node, Role};
+use crate::probe::Layout;
+
+/// A deviation that a port may make wherever it can.
+pub(super) struct Usual {
+    /// Its name in the catalogue.
+    pub mistake: &'static str,
+    pub deviation: Deviation,
+    /// In nodes of this role only.
+    pub role: Option<Role>,
+    /// What the port does, in the second person.
+    pub says: String,
+}
+
+impl Usual {
+    fn new(mistake: &'static str, deviation: Deviation, says: impl Into<String>) -> Self {
+        Self { mistake, deviation, role: None, says: says.into() }
+    }
+
+    /// Is this node computed otherwise?
+    pub fn changes(&self, node: &Node) -> bool {
+        self.role.is_none_or(|role| role == node.role) && self.deviation.concerns(&node.operation)
+    }
+}
+
+/// The ε that configs and ports have.
+const EPS: [f64; 8] = [0.0, 1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3];
+
+/// Another ε in every norm.
+pub(super) fn eps(e: &Evidence<'_>, eps: f64) -> Usual {
+    let right = e.config().rms_norm_eps as f32;
+    let says = format!("you used ε = {eps:e}; the config says {right:e} ({})", e.key("rms_norm_eps"));
+    Usual::new("norm-eps", Deviation::Eps { eps, place: EpsPlace::InsideRoot }, says)
+}
+
+/// All that is tried.
+pub(super) fn all(e: &Evidence<'_>) -> Vec<Usual> {
+    let mut all = norms(e);
+    all.extend(rotations(e));
+    all.extend(attentions(e));
+    let says = "you compute silu(up) · gate; it is silu(gate) · up";
+    all.push(Usual::new("gate-up-swapped", Deviation::GateExchanged, says));
+    all.extend(e.nodes().filter_map(transposed));
+    all
+}
+
+fn norms(e: &Evidence<'_>) -> Vec<Usual> {
+    let own = e.config().rms_norm_eps;
+    let mut all: Vec<Usual> =
+        EPS.into_iter().filter(|&other| other != own).map(|other| eps(e, other)).collect();
+    let says = "you add ε to the root; Llama adds it to the mean of squares, inside";
+    all.push(Usual::new("norm-eps", Deviation::Eps { eps: own, place: EpsPlace::OutsideRoot }, says));
+    for (one, how) in [(1.0, "1 + w"), (-1.0, "w − 1")] {
+        let says = format!("your norms multiply by {how}; these weights are to be used as they are");
+        all.push(Usual::new("norm-plus-one", Deviation::NormWeight(NormWeight::Plus(one)), says));
+    }
+    all
+}
+
+fn rotations(e: &Evidence<'_>) -> Vec<Usual> {
+    let (own, d) = (e.config().rope_theta, e.config().head_dim);
+    let mut all = Vec::new();
+    for theta in [1e4, 1e5, 5e5, 1e6].into_iter().filter(|&theta| theta != own) {
+        let says = format!("you used θ = {theta}; the config says {own} ({})", e.key("rope_theta"));
+        all.push(Usual::new("rope-theta", Deviation::Frequencies(FrequencyLaw::Base { theta }), says));
+    }
+    for (layout, says) in [
+        (
+            Layout::Reference,
+            "you rotate neighbouring elements, 2i with 2i + 1; these weights want halves, i with i + head_dim/2",
+        ),
+        (
+            Layout::Interleaved { head_dim: d },
+            "you rotate halves, i with i + head_dim/2, of rows that lie interleaved: they want neighbours",
+        ),
+    ] {
+        if let Some(pairs) = other_pairing(&layout, d) {
+            all.push(Usual::new("rope-pairing", Deviation::Pairs(pairs), says));
+        }
+    }
+    for (shift, how) in [(1, "high"), (-1, "low")] {
+        let says = format!("every position is 1 too {how}");
+        all.push(Usual::new("decode-position", Deviation::Positions(Positions::Shifted(shift)), says));
+    }
+    all
+}
+
+fn attentions(e: &Evidence<'_>) -> Vec<Usual> {
+    let config = e.config();
+    let (n, kv) = (config.num_attention_heads, config.num_key_value_heads);
+    let mut all = Vec::new();
+    for map in wrong_maps(n, kv) {
+        let right: Vec<usize> = (0..n).map(|h| h / (n / kv)).collect();
+        let says = format!("your query heads look at key heads {:?}; they should at {right:?}", &*map);
+        all.push(Usual::new("head-map", Deviation::LooksAt(map), says));
+    }
+    for (scale, how) in usual_scales(config) {
+        if (scale * (config.head_dim as f64).sqrt() - 1.0).abs() > 1e-9 {
+            let says = format!("you scale scores by {how}; it is 1/√head_dim");
+            all.push(Usual::new("attention-scale", Deviation::ScoreScale(scale), says));
+        }
+    }
+    let says = "you see the future: no causal mask";
+    all.push(Usual::new("mask-missing", Deviation::Sees(Sees::All { pads: false }), says));
+    for dtype in [DType::BF16, DType::F16] {
+        let soft = LowSoftmax { dtype, terms: true };
+        all.push(Usual::new("softmax-half", Deviation::LowSoftmax(soft), soft.says()));
+    }
+    all
+}
+
+/// The matrix of this node, transposed. The output matrix is not square in any model.
+fn transposed(node: &Node) -> Option<Usual> {
+    let deviation = Deviation::Matrix(MatrixReading::Transposed { order: None });
+    if node.role == Role::Head || !deviation.concerns(&node.operation) {
+        return None;
+    }
+    let path = node.site.as_str();
+    let in_layer = node.layer.map(|layer| format!("model.layers.{layer}."));
+    let module = in_layer.and_then(|layer| path.strip_prefix(&*layer)).unwrap_or(path);
+    let says = format!("you multiply with {module} where its transpose is wanted");
+    Some(Usual { role: Some(node.role), ..Usual::new("weight-transposed", deviation, says) })
+}

@@ -1,0 +1,86 @@
+//! The graph of a recording of which no config is known: what was recorded, and the operations between that need
+//! neither weights nor numbers of a config.
+
+use std::collections::BTreeMap;
+
+use crate::Result;
+use crate::graph::{Activation, Builder, Graph, NodeId, Role, RowShape};
+use crate::probe::{Kind, Site};
+use crate::recording::{Lookup, Recording};
+
+/// Of a recording of `layers` layers: recorded tensors are sources but where they follow from others by a softmax,
+/// an activation, a product or a sum. None where nothing fits.
+///
+/// # Errors
+/// A recording that cannot be read.
+pub(super) fn graph(dump: &Recording, layers: usize) -> Result<Option<Graph>> {
+    let mut g = Builder::default();
+    let mut nodes: BTreeMap<Site, (NodeId, RowShape)> = BTreeMap::new();
+    for site in sites(layers) {
+        match site.layer {
+            Some(layer) => g.enter_layer(layer.into(), format!("model.layers.{layer}")),
+            None => g.leave_layers(),
+        }
+        let (name, role) = (site.kind.name(), role(site.kind));
+        let inputs: Option<Vec<(NodeId, RowShape)>> =
+            site.inputs(layers).iter().map(|input| nodes.get(input).copied()).collect();
+        let made = match (site.kind, inputs.as_deref()) {
+            (Kind::Probs, Some(&[(scores, shape)])) => Some((g.softmax(role, name, scores), shape)),
+            (Kind::PostNormInput | Kind::Block, Some(&[(x, shape), (branch, other)])) if shape == other => {
+                Some((g.sum(role, name, x, branch), shape))
+            }
+            (Kind::Act, Some(&[(gate, shape), (up, other)])) if shape == other => {
+                let active = g.activation(Role::Activation, "mlp.act_fn", gate, Activation::Silu);
+                Some((g.product(role, name, active, up), shape))
+            }
+            _ => recorded(dump, site)?.map(|shape| (g.source(role, name, shape), shape)),
+        };
+        nodes.extend(made.map(|node| (site, node)));
+    }
+    if nodes.is_empty() { Ok(None) } else { g.finish().map(Some) }
+}
+
+/// Every site of a model, in forward order.
+fn sites(layers: usize) -> impl Iterator<Item = Site> {
+    let inside =
+        |n: usize| Kind::ALL.iter().filter(|kind| kind.in_layer()).map(move |&kind| Site::layer(n, kind));
+    let ends = [Kind::FinalNorm, Kind::Logits].map(Site::model);
+    std::iter::once(Site::model(Kind::Embed)).chain((0..layers).flat_map(inside)).chain(ends)
+}
+
+/// The shape of a row of what was recorded at `site`.
+fn recorded(dump: &Recording, site: Site) -> Result<Option<RowShape>> {
+    let Lookup::Held(held) = dump.held(site, None)? else { return Ok(None) };
+    let shape = held.shape();
+    Ok(Some(match shape.heads {
+        None => RowShape::Flat { width: shape.width },
+        Some(heads) if shape.over_keys => RowShape::HeadsByKeys { heads },
+        Some(heads) => RowShape::Heads { heads, head_dim: shape.width },
+    }))
+}
+
+/// What a kind of site is by meaning.
+const fn role(kind: Kind) -> Role {
+    match kind {
+        Kind::Embed => Role::Embed,
+        Kind::InputNorm => Role::AttnPreNorm,
+        Kind::QProj => Role::QProj,
+        Kind::KProj => Role::KProj,
+        Kind::VProj => Role::VProj,
+        Kind::QRope => Role::QRope,
+        Kind::KRope => Role::KRope,
+        Kind::Scores => Role::Scores,
+        Kind::Probs => Role::Probs,
+        Kind::Context => Role::Context,
+        Kind::OProj => Role::OProj,
+        Kind::PostNormInput => Role::AttnResidual,
+        Kind::PostNorm => Role::FfnPreNorm,
+        Kind::Gate => Role::Gate,
+        Kind::Up => Role::Up,
+        Kind::Act => Role::Gated,
+        Kind::Down => Role::Down,
+        Kind::Block => Role::Block,
+        Kind::FinalNorm => Role::FinalNorm,
+        Kind::Logits => Role::Head,
+    }
+}

@@ -1,0 +1,161 @@
+//! Products with the blocks of a quantised file.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use candle_core::Tensor;
+
+use super::arithmetic::{Arithmetic, Floats};
+use super::blocks::{Blocks, Kernel};
+use super::exact::Exact;
+use super::linear::rows_of;
+use super::precision::Precision;
+use super::rounded::Rounded;
+use super::rows::Rows;
+use super::sight::{Sight, Standing};
+use crate::Result;
+use crate::graph::{Activation, Context, Embedding, MatrixRows, NodeId, NormRule, Rope, Scores};
+use crate::probe;
+use crate::weights::Weights;
+
+/// An arithmetic whose products round their rows to 8 bits first wherever the matrix is stored in blocks. A file
+/// mixes types, so this is decided matrix by matrix: one that is stored in floats is multiplied with as it is.
+#[derive(Clone, Copy, Debug)]
+pub struct OnBlocks<'a, A> {
+    /// Carries out everything else.
+    within: A,
+    /// Multiplies the rounded rows with the dequantised matrix.
+    product: A,
+    kernel: Kernel,
+    arithmetic: probe::Arithmetic,
+    read: &'a LastRead,
+}
+
+/// A matrix, and its blocks if it is multiplied with by them.
+#[derive(Clone, Debug)]
+pub struct BlockMatrix<M> {
+    /// The matrix, dequantised.
+    pub matrix: M,
+    /// How rows are rounded before the product.
+    pub blocks: Option<Arc<Blocks>>,
+}
+
+/// The matrix that was read last: arithmetics that want it one after the other read it once.
+#[derive(Debug, Default)]
+pub struct LastRead(RefCell<Option<Read>>);
+
+#[derive(Clone, Debug)]
+struct Read {
+    name: String,
+    arithmetic: probe::Arithmetic,
+    /// `[out, in]` in float32.
+    matrix: Tensor,
+    blocks: Option<Arc<Blocks>>,
+}
+
+impl LastRead {
+    fn read(&self, weights: &Weights, name: &str, arithmetic: probe::Arithmetic) -> Result<Read> {
+        let last = self.0.take().filter(|last| last.name == name && last.arithmetic == arithmetic);
+        let read = match last {
+            Some(read) => read,
+            None => Read {
+                name: name.to_owned(),
+                arithmetic,
+                matrix: weights.canonical(name)?,
+                blocks: Blocks::of(weights, name, arithmetic)?.map(Arc::new),
+            },
+        };
+        self.0.replace(Some(read.clone())); // shares the tensor
+        Ok(read)
+    }
+}
+
+impl<'a> OnBlocks<'a, Exact> {
+    /// Float64 but for the rows that are rounded before a product: as ggml's portable code rounds them. With
+    /// [`probe::Arithmetic::Dense`] none are.
+    pub const fn exact(arithmetic: probe::Arithmetic, read: &'a LastRead) -> Self {
+        Self { within: Exact, product: Exact, kernel: Kernel::Portable, arithmetic, read }
+    }
+}
+
+impl<'a> OnBlocks<'a, Rounded> {
+    /// The same in rounded arithmetic. Odd runs round rows as ggml's code for vector registers does. A product with
+    /// blocks is summed in float32 from dequantised weights, whatever the dtype.
+    pub const fn rounded(arithmetic: probe::Arithmetic, rounded: Rounded, read: &'a LastRead) -> Self {
+        let kernel = if rounded.run.is_multiple_of(2) { Kernel::Portable } else { Kernel::Vector };
+        let product = Rounded { precision: Precision::F32, ..rounded };
+        Self { within: rounded, product, kernel, arithmetic, read }
+    }
+}
+
+impl<A: Floats> Arithmetic for OnBlocks<'_, A> {
+    type Matrix = BlockMatrix<A::Matrix>;
+
+    fn at(&self, node: NodeId) -> Self {
+        Self { within: self.within.at(node), product: self.product.at(node), ..*self }
+    }
+
+    fn matrix(&self, weights: &Weights, name: &str, rows: Option<&MatrixRows>) -> Result<Self::Matrix> {
+        let Read { mut matrix, mut blocks, .. } = self.read.read(weights, name, self.arithmetic)?; // [all, in]
+        if let Some(rows) = rows {
+            matrix = rows_of(&matrix, rows)?; // [out, in]
+            blocks = blocks.map(|blocks| Arc::new(blocks.only(rows)));
+        }
+        let multiplier = if blocks.is_some() { &self.product } else { &self.within };
+        Ok(BlockMatrix { matrix: multiplier.of_floats(&matrix)?, blocks })
+    }
+
+    fn linear(&self, x: &Rows, matrix: &Self::Matrix, bias: Option<&[f64]>) -> Result<Rows> {
+        let Some(blocks) = &matrix.blocks else { return self.within.linear(x, &matrix.matrix, bias) };
+        let (x, added) = blocks.rounded(x, self.kernel); // [rows, in], [rows, out]
+        let mut y = self.product.linear(&x, &matrix.matrix, bias)?; // [rows, out]
+        if let Some(added) = added {
+            y = self.product.weighted_sum(&[(1.0, &y), (1.0, &added)]);
+        }
+        Ok(self.within.scale(&y, 1.0)) // in the dtype of the model
+    }
+
+    fn embedding(&self, weights: &Weights, embedding: &Embedding, ids: &[u32]) -> Result<Rows> {
+        self.within.embedding(weights, embedding, ids)
+    }
+
+    fn norm(&self, x: &Rows, rule: &NormRule, weight: &[f64], bias: Option<&[f64]>) -> Rows {
+        self.within.norm(x, rule, weight, bias)
+    }
+
+    fn rope(&self, x: &Rows, rope: &Rope, at: &Standing) -> Rows {
+        self.within.rope(x, rope, at)
+    }
+
+    fn scores(&self, q: &Rows, k: &Rows, sight: &Sight, scores: &Scores) -> Result<Rows> {
+        self.within.scores(q, k, sight, scores)
+    }
+
+    fn softmax(&self, scores: &Rows, slots: usize, at: &Standing) -> Rows {
+        self.within.softmax(scores, slots, at)
+    }
+
+    fn context(&self, probs: &Rows, v: &Rows, sight: &Sight, context: &Context) -> Result<Rows> {
+        self.within.context(probs, v, sight, context)
+    }
+
+    fn activation(&self, x: &Rows, activation: Activation) -> Rows {
+        self.within.activation(x, activation)
+    }
+
+    fn product(&self, a: &Rows, b: &Rows) -> Rows {
+        self.within.product(a, b)
+    }
+
+    fn weighted_sum(&self, terms: &[(f64, &Rows)]) -> Rows {
+        self.within.weighted_sum(terms)
+    }
+
+    fn softcap(&self, x: &Rows, cap: f64) -> Rows {
+        self.within.softcap(x, cap)
+    }
+
+    fn scale(&self, x: &Rows, factor: f64) -> Rows {
+        self.within.scale(x, factor)
+    }
+}
