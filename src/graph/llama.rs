@@ -18,28 +18,43 @@ use crate::weights::Config;
 /// # Errors
 /// A configuration that contradicts itself: see [`Config::lint`].
 pub fn llama(config: &Config) -> Result<Graph> {
-    let c = config;
-    let (hidden, ffn, head_dim) = (c.hidden_size, c.intermediate_size, c.head_dim);
-    let norm = NormRule::rms(c.rms_norm_eps);
-    let rope = Rope::whole(FrequencyLaw::Base { theta: c.rope_theta }, head_dim);
-    let heads = HeadMap::grouped(c.num_attention_heads, c.num_key_value_heads);
+    let Config {
+        hidden_size: hidden,
+        intermediate_size: ffn,
+        num_hidden_layers: layers,
+        num_attention_heads: heads,
+        num_key_value_heads: kv_heads,
+        head_dim,
+        vocab_size: vocab,
+        rms_norm_eps: eps,
+        rope_theta: theta,
+        tie_word_embeddings: tied,
+        // These change nothing of what is computed. The pattern is whole, so that a new key is not forgotten here.
+        max_position_embeddings: _,
+        bos_token_id: _,
+        eos_token_ids: _,
+        rope_layout: _,
+    } = *config;
+    let norm = NormRule::rms(eps);
+    let rope = Rope::whole(FrequencyLaw::Base { theta }, head_dim);
+    let looks_at = HeadMap::grouped(heads, kv_heads);
     let attention = Scores {
-        heads: heads.clone(),
+        heads: looks_at.clone(),
         head_dim,
         scale: 1.0 / (head_dim as f64).sqrt(),
         softcap: None,
         mask: Mask::Causal,
     };
-    let context = Context { heads, head_dim };
+    let context = Context { heads: looks_at, head_dim };
 
     let mut g = Builder::default();
     let mut x = g.embedding(Role::Embed, "model.embed_tokens", hidden, 1.0); // [hidden]
-    for layer in 0..c.num_hidden_layers {
+    for layer in 0..layers {
         g.enter_layer(layer, format!("model.layers.{layer}"));
         let normed = g.norm(Role::AttnPreNorm, "input_layernorm", x, norm); // [hidden]
-        let q = g.linear(Role::QProj, "self_attn.q_proj", normed, c.query_width()); // [heads * head_dim]
-        let k = g.linear(Role::KProj, "self_attn.k_proj", normed, c.key_width()); // [kv_heads * head_dim]
-        let v = g.linear(Role::VProj, "self_attn.v_proj", normed, c.key_width()); // [kv_heads * head_dim]
+        let q = g.linear(Role::QProj, "self_attn.q_proj", normed, config.query_width()); // [heads * head_dim]
+        let k = g.linear(Role::KProj, "self_attn.k_proj", normed, config.key_width()); // [kv_heads * head_dim]
+        let v = g.linear(Role::VProj, "self_attn.v_proj", normed, config.key_width()); // [kv_heads * head_dim]
         let q = g.rope(Role::QRope, "self_attn.q_rope", q, rope.clone()); // [heads, head_dim]
         let k = g.rope(Role::KRope, "self_attn.k_rope", k, rope.clone()); // [kv_heads, head_dim]
         let scores = g.scores(Role::Scores, "self_attn.scores", q, k, attention.clone()); // [heads, keys]
@@ -58,8 +73,8 @@ pub fn llama(config: &Config) -> Result<Graph> {
     }
     g.leave_layers();
     let normed = g.norm(Role::FinalNorm, "model.norm", x, norm); // [hidden]
-    let head = if c.tie_word_embeddings { "model.embed_tokens" } else { "lm_head" };
+    let head = if tied { "model.embed_tokens" } else { "lm_head" };
     let head = Linear::whole(format!("{head}.weight"));
-    g.linear_of(Role::Head, "lm_head", normed, c.vocab_size, head); // [vocab]
+    g.linear_of(Role::Head, "lm_head", normed, vocab, head); // [vocab]
     g.finish()
 }
