@@ -8,6 +8,11 @@ use std::process::Output;
 
 use candle_core::{DType, Device, IndexOp, Tensor};
 use program::{home, rbees_in, reported, stderr, stdout};
+use rbees_check::checkpoints;
+use rbees_check::dump::{Against, Judged};
+use rbees_check::judge::Verdict;
+use rbees_check::probe::{Kind, Site};
+use rbees_check::recording::{Recording, Vocabulary};
 use recorded::{Arrays, ids, pass, short, write, write_folder, write_npz};
 use rstest::rstest;
 use tempfile::tempdir;
@@ -260,4 +265,47 @@ fn a_judged_dump_is_reported_as_any_run_is() {
     let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
     assert!(jsonschema::is_valid(&schema, &json));
     assert!(json["summary"]["failed"] == 2 && xml.contains("q_rope"), "{}", json["summary"]);
+}
+
+/// What is judged of these sites with nothing but the recording: neither weights nor a config, nor truth.
+fn alone(arrays: &Arrays, names: &[&str]) -> Judged {
+    let folder = tempdir().unwrap();
+    let kept =
+        names.iter().chain(&["input_ids"]).map(|&name| (name.to_owned(), arrays[name].clone())).collect();
+    let dump = Recording::open(&write(folder.path(), &kept), &Vocabulary::default()).unwrap();
+    dump.judge(&Against::default(), &checkpoints::ALL, false).unwrap()
+}
+
+#[test]
+fn what_needs_no_config_is_replayed_without_one() {
+    let names = [
+        "model.layers.1",
+        "model.layers.2.self_attn.q_rope",
+        "model.layers.2.self_attn.scores",
+        "model.layers.2.self_attn.probs",
+        "model.layers.2.self_attn.o_proj",
+        "model.layers.2.post_attention_layernorm.input",
+        "model.layers.2.mlp.gate_proj",
+        "model.layers.2.mlp.up_proj",
+        "model.layers.2.mlp.act",
+        "model.layers.2.mlp.down_proj",
+        "model.layers.2",
+    ];
+    let replayed = ["probs", "post_attention_layernorm.input", "mlp.act", ""];
+    let judged = alone(&short(), &names);
+    let mut sites: Vec<Site> = Vec::new();
+    for finding in judged.outcomes.iter().flat_map(|outcome| &outcome.findings) {
+        assert!(matches!(finding.verdict, Verdict::Pass(share) if share < 0.5), "{finding:?}");
+        sites.extend(finding.site);
+    }
+    sites.sort();
+    assert_eq!(sites.len(), replayed.len());
+    assert!(sites.iter().zip(replayed).all(|(site, end)| site.to_string().ends_with(end)), "{sites:?}");
+    assert_eq!(judged.unjudged.len(), names.len() - replayed.len());
+    assert_eq!(judged.guilty, None);
+
+    // A block that is not the sum of what was recorded.
+    let wrong = with("model.layers.2", |t| (t * 1.01).unwrap());
+    let guilty = alone(&wrong, &names).guilty.unwrap();
+    assert_eq!(guilty.among, [Site::layer(2, Kind::Block)]);
 }

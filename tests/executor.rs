@@ -65,7 +65,7 @@ fn apart(a: &[f64], b: &[f64]) -> f64 {
 
 #[test]
 fn streamed_attention_is_the_same_as_by_way_of_whole_scores() {
-    let (model, pass) = (tiny(), pass(150)); // three blocks of queries
+    let (model, pass) = (tiny(), pass(600)); // three blocks of queries
     let contexts: BTreeSet<NodeId> =
         (0..2).map(|n| model.graph.find(Some(n), Role::Context).unwrap()).collect();
     let streamed = model.all(&pass, &contexts);
@@ -204,4 +204,64 @@ fn a_window_bars_keys_before_it() {
     };
     assert_eq!(barred(3), [true, true, false, false]);
     assert_eq!(barred(0), [false, true, true, true]);
+}
+
+#[test]
+fn rows_at_some_places_are_those_of_the_whole() {
+    let (model, pass) = (tiny(), pass(600)); // three blocks of queries
+    let executor = Executor::new(&model.graph, &model.weights, &pass, Exact);
+    let places = [(0, 3), (0, 300), (0, 599)];
+    for site in ["model.embed_tokens", "model.layers.1.self_attn.context", "lm_head"] {
+        let wanted = model.at(site);
+        let whole = executor.one(wanted, &Given::default()).unwrap();
+        let some = executor.rows(wanted, &places, &Given::default()).unwrap().unwrap();
+        assert_eq!(some.places(), places);
+        for place in places {
+            assert!(apart(some.at(place).unwrap(), whole.at(place).unwrap()) < 1e-12, "{site} at {place:?}");
+        }
+    }
+}
+
+#[test]
+fn of_rows_that_do_not_follow_there_are_none() {
+    let (model, pass) = (tiny(), pass(4));
+    let executor = Executor::new(&model.graph, &model.weights, &pass, Exact);
+    let (x, norm) = (model.at("model.embed_tokens"), model.at("model.layers.0.input_layernorm"));
+    let given = Given { values: [(x, placed(128, &[(0, 1), (0, 2)]))].into(), ..Given::default() };
+    let some = executor.rows(norm, &[(0, 0), (0, 1)], &given).unwrap().unwrap();
+    assert_eq!(some.places(), [(0, 1)]);
+    assert!(executor.rows(norm, &[(0, 0), (0, 3)], &given).unwrap().is_none());
+}
+
+#[test]
+fn what_needs_no_weights_is_computed_without_any() {
+    let (model, pass) = (tiny(), pass(4));
+    let executor = Executor::new(&model.graph, None, &pass, Exact);
+    let (x, o) = (model.at("model.embed_tokens"), model.at("model.layers.0.self_attn.o_proj"));
+    let all = pass.places();
+    let given = Given { values: [(x, placed(128, &all)), (o, placed(128, &all))].into(), ..Given::default() };
+    let sum = executor.one(model.at("model.layers.0.post_attention_layernorm.input"), &given).unwrap();
+    assert_eq!(sum.rows().row(0)[3], 2.0 * given.values[&x].rows().row(0)[3]);
+    let error = executor.one(model.at("model.layers.0.input_layernorm"), &given).unwrap_err();
+    assert!(
+        error.to_string().contains("tensor `model.layers.0.input_layernorm.weight` is missing"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_source_must_be_given() {
+    let model = tiny();
+    let mut g = graph::Builder::default();
+    let shape = graph::RowShape::Flat { width: 8 };
+    let (a, b) = (g.source(Role::OProj, "a", shape), g.source(Role::Down, "b", shape));
+    let sum = g.sum(Role::Block, "sum", a, b);
+    let (graph, pass) = (g.finish().unwrap(), pass(3));
+    let executor = Executor::new(&graph, &model.weights, &pass, Exact);
+    let rows = placed(8, &pass.places());
+    let mut given = Given { values: [(a, rows.clone()), (b, rows)].into(), ..Given::default() };
+    assert_eq!(executor.one(sum, &given).unwrap().places(), pass.places());
+    given.values.remove(&b);
+    let error = executor.one(sum, &given).unwrap_err();
+    assert!(error.to_string().starts_with("b: no row of it can be computed"), "{error}");
 }

@@ -1,8 +1,11 @@
 //! The bytes of a file, mapped and not read: an array costs memory only once it is asked for.
 
 use std::borrow::Cow;
-use std::ops::Deref;
+use std::fs::File;
+use std::ops::{Deref, Range};
 use std::path::Path;
+
+use memmap2::MmapOptions;
 
 use crate::{Error, Result, files};
 
@@ -29,11 +32,31 @@ impl Bytes {
         if length == 0 {
             return Err(Error::file(path, "is empty", "fetch or write the file again"));
         }
+        Self::mapped(path, &file, &MmapOptions::new())
+    }
+
+    /// Maps a part of a regular file: memory holds what is read of it, and only as long as the part is there.
+    ///
+    /// # Errors
+    /// As [`Bytes::map`]; a file that ends before the part does.
+    pub(crate) fn map_part(path: &Path, range: &Range<usize>) -> Result<Self> {
+        let (file, length) = files::open(path, HINT)?;
+        if length < range.end as u64 {
+            return Err(Error::file(
+                path,
+                "has become shorter",
+                "judge it when nobody writes to it any more",
+            ));
+        }
+        Self::mapped(path, &file, MmapOptions::new().offset(range.start as u64).len(range.len()))
+    }
+
+    fn mapped(path: &Path, file: &File, options: &MmapOptions) -> Result<Self> {
         // SAFETY: the map is read-only and private to this value, and lives as long as every slice
         // taken from it. What no program can rule out is that another one shortens the file
         // meanwhile: that ends this process with SIGBUS, it does not corrupt memory.
         #[allow(unsafe_code)]
-        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::file(path, e, HINT))?;
+        let map = unsafe { options.map(file) }.map_err(|e| Error::file(path, e, HINT))?;
         Ok(Self::Mapped(map))
     }
 }
@@ -56,5 +79,24 @@ impl Deref for Bytes {
             Self::Static(bytes) => bytes,
             Self::Owned(bytes) => bytes,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_file_is_mapped_wherever_it_begins() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bytes");
+        let bytes: Vec<u8> = (0..10_000).map(|i| (i % 251) as u8).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        for range in [0..1, 3..4097, 4096..8192, 9_999..10_000] {
+            assert_eq!(&*Bytes::map_part(&path, &range).unwrap(), &bytes[range]);
+        }
+        std::fs::write(&path, &bytes[..5_000]).unwrap();
+        let error = Bytes::map_part(&path, &(4_000..5_001)).unwrap_err();
+        assert!(error.to_string().ends_with("has become shorter"), "{error}");
     }
 }

@@ -3,7 +3,6 @@
 //! Only headers are read at first. A header is a claim: what it says is held against the size of the file
 //! before anything is allocated.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
@@ -42,7 +41,7 @@ pub(crate) struct Entry {
 #[derive(Debug)]
 enum Values {
     /// Inside a file.
-    Inside(Arc<Bytes>, Range<usize>),
+    Inside(Arc<Path>, Range<usize>),
     /// Behind so many bytes of header in a member of the archive.
     Member(usize, usize),
 }
@@ -68,7 +67,7 @@ impl Arrays {
         }
         let origin = path.display().to_string();
         if ends("safetensors") {
-            Self::safetensors(Bytes::map(path)?, origin, hint)
+            Self::safetensors(path, origin, hint)
         } else if ends("npz") {
             Self::npz(Bytes::map(path)?, origin, hint)
         } else {
@@ -81,12 +80,12 @@ impl Arrays {
         Self { origin, hint, entries: BTreeMap::new(), members: None, metadata: BTreeMap::new() }
     }
 
-    fn safetensors(bytes: Bytes, origin: String, hint: &'static str) -> Result<Self> {
-        let (mut this, bytes) = (Self::empty(origin, hint), Arc::new(bytes));
+    fn safetensors(path: &Path, origin: String, hint: &'static str) -> Result<Self> {
+        let (mut this, bytes, path) = (Self::empty(origin, hint), Bytes::map(path)?, Arc::from(path));
         let (data, header) = header::header(&bytes).map_err(|e| this.fault(e))?;
         for (name, info) in header.tensors() {
             let (start, end) = info.data_offsets;
-            let values = Values::Inside(bytes.clone(), data + start..data + end);
+            let values = Values::Inside(Arc::clone(&path), data + start..data + end);
             this.insert(name, Entry { dtype: info.dtype, shape: info.shape.clone(), values }, end - start)?;
         }
         this.metadata.extend(header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
@@ -137,7 +136,7 @@ impl Arrays {
             let stem = this.stem(&name)?;
             let header = npy::header(&bytes).map_err(|why| this.fault(format!("{name}: {why}")))?;
             let held = bytes.len() - header.length;
-            let values = Values::Inside(Arc::new(bytes), header.length..header.length + held);
+            let values = Values::Inside(Arc::from(file), header.length..header.length + held);
             this.insert(stem, Entry { dtype: header.dtype, shape: header.shape, values }, held)?;
         }
         Ok(this)
@@ -194,16 +193,16 @@ impl Arrays {
     /// The values of `entry`, little-endian, as many bytes as its shape and type make.
     ///
     /// # Errors
-    /// A compressed member that is damaged, or holds more or less than it claims.
-    pub(crate) fn values<'a>(&'a self, entry: &'a Entry) -> Result<Cow<'a, [u8]>> {
+    /// A compressed member that is damaged, or holds more or less than it claims; a file that is shorter than it was.
+    pub(crate) fn values(&self, entry: &Entry) -> Result<Bytes> {
         let (index, header) = match &entry.values {
-            Values::Inside(bytes, range) => return Ok(Cow::Borrowed(&bytes[range.clone()])),
+            Values::Inside(path, range) => return Bytes::map_part(path, range),
             &Values::Member(index, header) => (index, header),
         };
         let members = self.members.as_ref().ok_or_else(|| self.fault("no archive"))?;
         let mut bytes = members.whole(index).map_err(|e| self.fault(e))?;
         bytes.drain(..header);
-        Ok(Cow::Owned(bytes))
+        Ok(Bytes::Owned(bytes))
     }
 
     /// The file, as messages call it.

@@ -44,7 +44,7 @@ impl Deviated<'_> {
 }
 
 impl Arithmetic for Deviated<'_> {
-    type Matrix = BlockMatrix<Matrix>;
+    type Matrix = BlockMatrix;
 
     fn at(&self, node: NodeId) -> Self {
         if self.nodes.contains(&node) { *self } else { Self { deviations: &[], ..*self } }
@@ -54,16 +54,22 @@ impl Arithmetic for Deviated<'_> {
     fn matrix(&self, weights: &Weights, name: &str, rows: Option<&MatrixRows>) -> Result<Self::Matrix> {
         let read =
             |name: &str, rows: Option<&MatrixRows>| self.matrices.read(weights, name, rows, self.arithmetic);
-        let mut right = read(name, rows)?;
-        if let Some(reading) = last!(self, Matrix) {
-            let others =
-                |name: &str, rows: &[u32]| Ok(read(name, Some(&MatrixRows::Listed(rows.to_vec())))?.matrix);
-            right = BlockMatrix { matrix: reading.of(right.matrix, &others)?, blocks: None };
+        let right = read(name, rows)?;
+        let (reading, low) = (last!(self, Matrix), last!(self, LowFactors));
+        if reading.is_none() && low.is_none() {
+            return Ok(right);
         }
-        match last!(self, LowFactors) {
-            None => Ok(right),
-            Some(low) => Ok(BlockMatrix { matrix: right.matrix.map(|v| low.round(v))?, blocks: None }),
+        let mut matrix = Matrix::of(&right.matrix)?;
+        if let Some(reading) = reading {
+            let others = |name: &str, rows: &[u32]| {
+                Matrix::of(&read(name, Some(&MatrixRows::Listed(rows.to_vec())))?.matrix)
+            };
+            matrix = reading.of(matrix, &others)?;
         }
+        if let Some(low) = low {
+            matrix = matrix.map(|v| low.round(v))?;
+        }
+        Ok(BlockMatrix { matrix: matrix.floats()?, blocks: None })
     }
 
     fn embedding(&self, weights: &Weights, embedding: &Embedding, ids: &[u32]) -> Result<Rows> {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use crate::Result;
 use crate::graph::MatrixRows;
-use crate::oracle::{self, BlockMatrix, Exact, LastRead, Matrix, OnBlocks};
+use crate::oracle::{self, BlockMatrix, Exact, LastRead, OnBlocks};
 use crate::probe::Arithmetic;
 use crate::weights::Weights;
 
@@ -18,7 +18,7 @@ pub(super) struct Matrices {
 struct Read {
     name: String,
     rows: Option<MatrixRows>,
-    matrix: BlockMatrix<Matrix>,
+    matrix: BlockMatrix,
 }
 
 impl Matrices {
@@ -38,7 +38,7 @@ impl Matrices {
         name: &str,
         rows: Option<&MatrixRows>,
         arithmetic: Arithmetic,
-    ) -> Result<BlockMatrix<Matrix>> {
+    ) -> Result<BlockMatrix> {
         let known = |read: &&Read| read.name == name && read.rows.as_ref() == rows;
         if let Some(read) = self.read.borrow().iter().find(known) {
             return Ok(read.matrix.clone());

@@ -6,7 +6,7 @@ use super::deviation::{Deviation, MatrixReading};
 use super::search::Candidate;
 use crate::Result;
 use crate::graph::{Node, Operation, Role};
-use crate::oracle::{Rows, linear};
+use crate::oracle::{Matrix, Rows, linear};
 use crate::probe::{Kind, Layout};
 
 /// The rows that a port may have mixed up with those of one matrix: of its own and of those beside it.
@@ -39,7 +39,8 @@ impl Beside {
                 start = rows.len();
             }
             rows.extend((0..count as u32).map(|row| (name.to_owned(), row)));
-            outputs.push(linear(&x, &e.matrices.read(e.red.weights, name, None, e.red.arithmetic)?.matrix)?);
+            let matrix = e.matrices.read(e.red.weights, name, None, e.red.arithmetic)?;
+            outputs.push(linear(&x, &Matrix::of(&matrix.matrix)?)?);
         }
         let row = |r: usize| outputs.iter().flat_map(move |rows| rows.row(r)).copied();
         let outputs = Rows::new(rows.len(), (0..x.len()).flat_map(row).collect());

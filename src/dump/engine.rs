@@ -78,16 +78,24 @@ impl<'a> Engine<'a> {
 
     /// Does it come from outside the graph?
     pub fn is_source(&self, id: NodeId) -> bool {
-        self.graph.node(id).is_some_and(|node| node.operation == Operation::Source)
+        self.is(id, |operation| *operation == Operation::Source)
+    }
+
+    /// Is it a probability for each key?
+    pub fn is_softmax(&self, id: NodeId) -> bool {
+        self.is(id, |operation| *operation == Operation::Softmax)
     }
 
     /// Is it computed on the way to the node that reads it, and never kept as a whole? It needs no weights, and is
     /// as large as anything in a long pass.
     pub fn on_the_way(&self, id: NodeId) -> bool {
-        let is = |operation: &Operation| {
+        self.is(id, |operation| {
             matches!(operation, Operation::Scores(_) | Operation::Softmax | Operation::Activation(_))
-        };
-        self.graph.node(id).is_some_and(|node| is(&node.operation))
+        })
+    }
+
+    fn is(&self, id: NodeId, what: impl Fn(&Operation) -> bool) -> bool {
+        self.graph.node(id).is_some_and(|node| what(&node.operation))
     }
 
     /// Computes what should have come out.

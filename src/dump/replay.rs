@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Against;
 use super::engine::Engine;
-use super::theory::{Measured, NoiseByPlace};
+use super::theory::{Measured, NoiseByPlace, Theory};
 use super::value::{Reader, Value};
 use crate::Result;
 use crate::graph::{Edge, NodeId};
@@ -97,37 +97,75 @@ impl<'a> Replay<'a> {
                 Edge::RowWise => places,
                 Edge::AllKeys => &self.places,
             };
-            if let Some(value) = self.values.get(&id) {
-                given.values.insert(id, value.rows(reader, places)?);
-            }
+            given.values.extend(self.read(id, reader, places)?.map(|placed| (id, placed)));
         }
         Ok(given)
     }
 
+    /// The rows of a value at `places` as an operation reads them. Padding has no values here: what weight a port gave
+    /// to it is read as none.
+    fn read(&self, id: NodeId, reader: Reader, places: &[Place]) -> Result<Option<Placed>> {
+        let Some(value) = self.values.get(&id) else { return Ok(None) };
+        let placed = value.rows(reader, places)?;
+        let real = &self.dump.input.real;
+        if !self.engine.is_softmax(id) || real.iter().flatten().all(|&real| real) {
+            return Ok(Some(placed));
+        }
+        let (mut probs, slots) = (placed.rows().clone(), self.dump.length());
+        for (row, &(batch, _)) in probs.values.chunks_exact_mut(probs.width).zip(placed.places()) {
+            let weights = row.iter_mut().enumerate();
+            weights.filter(|(j, _)| !real[batch][j % slots]).for_each(|(_, weight)| *weight = 0.0);
+        }
+        Placed::new(probs, placed.places().to_vec()).map(Some)
+    }
+
     /// How many rows are computed at once.
-    pub fn rows_at_once(&self, way: &Way) -> usize {
+    fn rows_at_once(&self, way: &Way) -> usize {
         let widest = way.compute.iter().map(|&id| self.engine.width(id)).max().unwrap_or(1);
         (BLOCK / widest.max(1)).max(1)
     }
 
-    /// What honest arithmetic errs by at `id`, at each of `places` that has a row. Nothing is kept of what is computed
-    /// but the largest errors.
+    /// What `id` should be at each of `places`, and what honest arithmetic errs by there.
     ///
     /// # Errors
     /// A weight that cannot be read.
-    pub fn noise(&self, id: NodeId, way: &Way, places: &[Place]) -> Result<NoiseByPlace> {
-        let mut all = Measured::default();
+    pub fn theory(&self, id: NodeId, way: &Way, places: &[Place]) -> Result<Theory> {
+        let small = places.len().saturating_mul(self.engine.width(id)) <= BLOCK;
+        let (mut measured, mut kept) = (Measured::default(), Vec::new());
         for block in places.chunks(self.rows_at_once(way)) {
             let Some(exact) = self.exact(id, way, block)? else { continue };
-            let mut measured = Measured::of(exact.places());
+            let mut errors = Measured::of(exact.places());
             for n in 0..ORDERS {
                 if let Some(run) = self.run(n, id, way, block)? {
-                    measured.see(&exact, &run);
+                    errors.see(&exact, &run);
                 }
             }
-            all.extend(measured);
+            measured.extend(errors);
+            kept.extend(small.then_some(exact));
         }
-        Ok(self.over_rows(id, &all))
+        Ok(Theory { noise: self.over_rows(id, &measured), kept })
+    }
+
+    /// Shows what `id` should be at all places of a theory, in blocks of rows.
+    ///
+    /// # Errors
+    /// A weight that cannot be read.
+    pub fn each_block(
+        &self,
+        id: NodeId,
+        way: &Way,
+        theory: &Theory,
+        mut see: impl FnMut(&Placed),
+    ) -> Result<()> {
+        if !theory.kept.is_empty() {
+            theory.kept.iter().for_each(see);
+            return Ok(());
+        }
+        let places: Vec<Place> = theory.noise.keys().copied().collect();
+        for block in places.chunks(self.rows_at_once(way)) {
+            self.exact(id, way, block)?.iter().for_each(&mut see);
+        }
+        Ok(())
     }
 
     /// What stands at `id`, of which nothing was recorded, and what honest arithmetic errs by there; none where no

@@ -74,7 +74,7 @@ pub(super) fn own_noise(
         let site = engine.site(id).filter(|site| wanted.contains(site));
         let Some(way) = this.way(id) else { continue };
         let noise = if Some(id) == last || engine.on_the_way(id) {
-            if site.is_some() { this.noise(id, &way, &this.places)? } else { continue }
+            if site.is_some() { this.theory(id, &way, &this.places)?.noise } else { continue }
         } else {
             let Some((value, noise)) = this.computed(id, &way)? else { continue };
             this.keep(id, value);
@@ -138,21 +138,19 @@ fn judge(this: &Replay<'_>, id: NodeId, held: &Held, way: &Way) -> Result<Option
         return Ok(Some((Verdict::Shape { got: vec![own], want: vec![width] }.into(), NoiseByPlace::new())));
     }
     let places: Vec<Place> = this.places.iter().copied().filter(|&place| held.holds(place)).collect();
-    let noise = this.noise(id, way, &places)?;
-    if noise.is_empty() {
+    let theory = this.theory(id, way, &places)?;
+    if theory.noise.is_empty() {
         return Ok(None);
     }
     let (_, factor) = judge_of(held.site.kind);
     let (terms, shape) = (this.against.terms(this.dump.dtype, factor), held.shape());
     let columns = held.layout.columns(shape.width);
     let mut holding = Holding::new(&held.tensor, shape, &terms, columns.as_deref())?;
-    let places: Vec<Place> = noise.keys().copied().collect();
-    for block in places.chunks(this.rows_at_once(way)) {
-        let Some(exact) = this.exact(id, way, block)? else { continue };
+    this.each_block(id, way, &theory, |exact| {
         for (&place, want) in exact.places().iter().zip(exact.rows().iter()) {
-            let noise = noise.get(&place).copied();
+            let noise = theory.noise.get(&place).copied();
             holding.row(&Wanted { place, query: place.1 - held.first, want, noise });
         }
-    }
-    Ok(Some((holding.said(), noise)))
+    })?;
+    Ok(Some((holding.said(), theory.noise)))
 }

@@ -1,4 +1,4 @@
-//! By how much honest arithmetic misses what an operation should have given, on the same inputs.
+//! What an operation should have given, and by how much honest arithmetic misses that on the same inputs.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +8,14 @@ use crate::reference::Place;
 
 /// What honest arithmetic errs by at each place that has a row.
 pub(super) type NoiseByPlace = BTreeMap<Place, Noise>;
+
+/// What a node should be at some places.
+pub(super) struct Theory {
+    /// What honest arithmetic errs by.
+    pub noise: NoiseByPlace,
+    /// The rows, in blocks. Empty where they are too many to be kept: then they are computed once more.
+    pub kept: Vec<Placed>,
+}
 
 /// No error at all.
 const NONE: Noise = Noise { max: 0.0, rms: 0.0 };

@@ -25,9 +25,17 @@ impl Matrix {
     ///
     /// # Errors
     /// One that is no matrix.
-    pub(super) fn of(tensor: &Tensor) -> Result<Self> {
+    pub fn of(tensor: &Tensor) -> Result<Self> {
         tensor.dims2()?;
         Ok(Self(tensor.to_dtype(DType::F64)?))
+    }
+
+    /// The same in float32, `[out, in]`.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn floats(&self) -> Result<Tensor> {
+        Ok(self.0.to_dtype(DType::F32)?)
     }
 
     /// Rows `ids` of the tensor `name`, dequantised, `[ids, in]`.

@@ -33,12 +33,15 @@ pub struct OnBlocks<'a, A> {
 
 /// A matrix, and its blocks if it is multiplied with by them.
 #[derive(Clone, Debug)]
-pub struct BlockMatrix<M> {
-    /// The matrix, dequantised.
-    pub matrix: M,
+pub struct BlockMatrix {
+    /// The matrix, dequantised, `[out, in]` in float32.
+    pub matrix: Tensor,
     /// How rows are rounded before the product.
     pub blocks: Option<Arc<Blocks>>,
 }
+
+/// Entries of a matrix that are made ready for a product at once.
+const PART: usize = 1 << 22;
 
 /// The matrix that was read last: arithmetics that want it one after the other read it once.
 #[derive(Debug, Default)]
@@ -88,27 +91,46 @@ impl<'a> OnBlocks<'a, Rounded> {
     }
 }
 
+impl<A: Floats> OnBlocks<'_, A> {
+    /// x Wᵀ + bias, `[rows, in]` → `[rows, out]`, a part of the matrix at a time: an output matrix is larger than all
+    /// that is computed with it.
+    fn by_parts(&self, by: &A, x: &Rows, matrix: &Tensor, bias: Option<&[f64]>) -> Result<Rows> {
+        let (out, width) = matrix.dims2()?;
+        let at_once = (PART / width.max(1)).max(1);
+        let mut y = Rows { width: out, values: vec![0.0; x.len() * out] }; // [rows, out]
+        for start in (0..out).step_by(at_once) {
+            let end = out.min(start + at_once);
+            let part = by.of_floats(&matrix.narrow(0, start, end - start)?)?; // [part, in]
+            let part = by.linear(x, &part, bias.map(|bias| &bias[start..end]))?; // [rows, part]
+            for (y, part) in y.values.chunks_exact_mut(out).zip(part.iter()) {
+                y[start..end].copy_from_slice(part);
+            }
+        }
+        Ok(y)
+    }
+}
+
 impl<A: Floats> Arithmetic for OnBlocks<'_, A> {
-    type Matrix = BlockMatrix<A::Matrix>;
+    type Matrix = BlockMatrix;
 
     fn at(&self, node: NodeId) -> Self {
         Self { within: self.within.at(node), product: self.product.at(node), ..*self }
     }
 
-    fn matrix(&self, weights: &Weights, name: &str, rows: Option<&MatrixRows>) -> Result<Self::Matrix> {
+    fn matrix(&self, weights: &Weights, name: &str, rows: Option<&MatrixRows>) -> Result<BlockMatrix> {
         let Read { mut matrix, mut blocks, .. } = self.read.read(weights, name, self.arithmetic)?; // [all, in]
         if let Some(rows) = rows {
             matrix = rows_of(&matrix, rows)?; // [out, in]
             blocks = blocks.map(|blocks| Arc::new(blocks.only(rows)));
         }
-        let multiplier = if blocks.is_some() { &self.product } else { &self.within };
-        Ok(BlockMatrix { matrix: multiplier.of_floats(&matrix)?, blocks })
+        Ok(BlockMatrix { matrix, blocks })
     }
 
-    fn linear(&self, x: &Rows, matrix: &Self::Matrix, bias: Option<&[f64]>) -> Result<Rows> {
-        let Some(blocks) = &matrix.blocks else { return self.within.linear(x, &matrix.matrix, bias) };
+    fn linear(&self, x: &Rows, matrix: &BlockMatrix, bias: Option<&[f64]>) -> Result<Rows> {
+        let BlockMatrix { matrix, blocks } = matrix;
+        let Some(blocks) = blocks else { return self.by_parts(&self.within, x, matrix, bias) };
         let (x, added) = blocks.rounded(x, self.kernel); // [rows, in], [rows, out]
-        let mut y = self.product.linear(&x, &matrix.matrix, bias)?; // [rows, out]
+        let mut y = self.by_parts(&self.product, &x, matrix, bias)?; // [rows, out]
         if let Some(added) = added {
             y = self.product.weighted_sum(&[(1.0, &y), (1.0, &added)]);
         }

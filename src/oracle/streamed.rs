@@ -8,8 +8,8 @@ use super::slots::Slots;
 use crate::Result;
 use crate::graph::{Context, HeadMap, Scores};
 
-/// Queries of a block.
-const BLOCK: usize = 64;
+/// Queries of a block. All keys are made ready for each, so few are slow.
+const BLOCK: usize = 256;
 
 /// The arithmetic of each step of an attention.
 pub(super) struct Steps<A> {

@@ -10,7 +10,7 @@ use super::source::REGENERATE;
 use super::{
     ArrayEntry, Batch, Feed, Manifest, Place, Quantized, Reference, SiteEntry, SiteNoise, Source, Truth,
 };
-use crate::arrays::Arrays;
+use crate::arrays::{Arrays, Bytes};
 use crate::probe::{Arithmetic, Site};
 use crate::{Error, Result};
 
@@ -93,12 +93,7 @@ fn listed(arrays: &Arrays, name: &str, dtype: Dtype, shape: &[usize], sha256: &s
 }
 
 /// The values of the array `name`, which must have this type and shape, and their bytes in the file.
-pub(super) fn typed<'a>(
-    arrays: &'a Arrays,
-    name: &str,
-    dtype: Dtype,
-    shape: &[usize],
-) -> Result<(Vec<f64>, std::borrow::Cow<'a, [u8]>)> {
+pub(super) fn typed(arrays: &Arrays, name: &str, dtype: Dtype, shape: &[usize]) -> Result<(Vec<f64>, Bytes)> {
     let entry = arrays.entry(name).ok_or_else(|| arrays.fault(format!("{name} is missing")))?;
     if entry.dtype != dtype || entry.shape != shape {
         let (got, of) = (&entry.shape, entry.dtype);
