@@ -142,6 +142,39 @@ const SPARE_BITS: f64 = 20.0;
 /// for: some ε explains every error of little more than a budget.
 const NEARER: f64 = 10.0;
 
+/// What a theory was made to fit by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Number {
+    /// Nothing: it is one of a list.
+    Listed,
+    /// A whole number, the one of so many that fits.
+    Whole { choices: usize },
+    /// A number that was solved for.
+    Real,
+}
+
+impl Number {
+    /// That of a theory with two deviations.
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Real, _) | (_, Self::Real) => Self::Real,
+            (Self::Whole { choices }, Self::Whole { choices: others }) => {
+                Self::Whole { choices: choices.saturating_mul(others) }
+            }
+            (Self::Listed, other) | (other, Self::Listed) => other,
+        }
+    }
+
+    /// The bits that it is paid with.
+    fn bits(self) -> f64 {
+        match self {
+            Self::Listed => 0.0,
+            Self::Whole { choices } => (choices.max(1) as f64).log2(),
+            Self::Real => NUMBER_BITS,
+        }
+    }
+}
+
 /// The share of a budget that honest noise takes: no theory predicts an entry more closely.
 const NOISE: f64 = 0.1;
 
@@ -157,14 +190,15 @@ impl Contradiction {
         Self { errors: errors.collect(), residual: fit(e, Some(&right), None).residual }
     }
 
-    /// Is it enough to name the best of `tried` theories, which fits so? A number of it may be solved for.
-    pub fn supports(&self, theory: Fit, tried: usize, solved: bool) -> bool {
-        let by_chance = (tried.max(1) as f64).log2() + SPARE_BITS;
-        if solved {
-            // However near it comes: it was made to come near.
-            return theory.residual * NEARER <= self.residual && self.bits(1.0) > by_chance + NUMBER_BITS;
-        }
-        theory.residual <= self.residual && self.bits(theory.residual.max(NOISE)) > by_chance
+    /// Is it enough to name the best of `tried` theories, which fits so?
+    pub fn supports(&self, theory: Fit, tried: usize, number: Number) -> bool {
+        let by_chance = (tried.max(1) as f64).log2() + number.bits() + SPARE_BITS;
+        // However near a number comes that was solved for: it was made to come near.
+        let (nearer, most) = match number {
+            Number::Real => (NEARER, 1.0),
+            Number::Listed | Number::Whole { .. } => (1.0, theory.residual.max(NOISE)),
+        };
+        theory.residual * nearer <= self.residual && self.bits(most) > by_chance
     }
 
     /// Σ log2(error of the right rows / `most`) over the entries where it is more than `most` budgets. NaN and

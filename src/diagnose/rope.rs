@@ -149,7 +149,7 @@ fn positions(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
     let shift = found[first].wrapping_sub(own[first]);
     let shifted = (0..found.len()).all(|r| found[r].wrapping_sub(own[r]) == shift);
     let at = format!("position {} is rotated as {}", own[first], found[first]);
-    let candidate = |law, says| Candidate::new(Deviation::Positions(law), says).solved();
+    let candidate = |law, says| Candidate::new(Deviation::Positions(law), says).one_of(limit);
     if slots.eq(found.iter().copied()) {
         let says = format!("you count the padding on the left as positions: {at}");
         return Ok(vec![candidate(Positions::Slots, says).named("pad-positions")]);

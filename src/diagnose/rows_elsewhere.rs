@@ -67,23 +67,25 @@ pub(super) fn found(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>>
     let same = |j: usize, c: usize| {
         (0..e.got.len()).all(|r| (e.got.row(r)[j] - outputs.row(r)[c]).abs() <= budgets[r])
     };
+    let (width, kind) = (e.got.width, e.red.site.kind);
+    if matches!(kind, Kind::Gate | Kind::Up) {
+        let (is, other, first) = if kind == Kind::Gate { ("gate", "up", width) } else { ("up", "gate", 0) };
+        // Rows of both, mixed, are another mistake: a fused matrix that is split in the wrong places.
+        if !(0..width).all(|j| same(j, first + j)) {
+            return Ok(vec![]);
+        }
+        let reading = MatrixReading::Rows(rows[first..first + width].to_vec());
+        let says = format!("your {is}_proj gives what {other}_proj should");
+        return Ok(vec![Candidate::new(Deviation::Matrix(reading), says).named("gate-up-swapped")]);
+    }
     let find = |j: usize| std::iter::once(start + j).chain(0..outputs.width).find(|&c| same(j, c));
     let Some(columns) = (0..e.got.width).map(find).collect::<Option<Vec<usize>>>() else { return Ok(vec![]) };
     let reading = MatrixReading::Rows(columns.iter().map(|&c| rows[c].clone()).collect());
     let candidate = |says: String| Candidate::new(Deviation::Matrix(reading), says);
-    let (width, d) = (e.got.width, e.config().head_dim);
+    let d = e.config().head_dim;
     let own = |c: &usize| (start..start + width).contains(c);
     let in_head = |(j, c): (usize, &usize)| own(c) && j / d == (c - start) / d;
-    Ok(match e.red.site.kind {
-        Kind::Gate | Kind::Up => {
-            let gate = e.red.site.kind == Kind::Gate;
-            let (is, other, first) = if gate { ("gate", "up", width) } else { ("up", "gate", 0) };
-            // Rows of both, mixed, are another mistake: a fused matrix that is split in the wrong places.
-            if !columns.iter().copied().eq(first..first + width) {
-                return Ok(vec![]);
-            }
-            vec![candidate(format!("your {is}_proj gives what {other}_proj should")).named("gate-up-swapped")]
-        }
+    Ok(match kind {
         Kind::QProj | Kind::KProj if columns.iter().enumerate().all(in_head) => {
             let order = order(&columns.iter().map(|c| c - start).collect::<Vec<_>>(), d);
             let says = format!("your rows are the right ones in another order within each head: {order}");

@@ -3,7 +3,7 @@
 use candle_core::DType;
 
 use super::deviation::Deviation;
-use super::fit::{Contradiction, Expected, Fit, distance, fit, weigh};
+use super::fit::{Contradiction, Expected, Fit, Number, distance, fit, weigh};
 use super::run::run;
 use super::{Diagnosis, Evidence, Named, RunnerUp};
 use crate::Result;
@@ -31,19 +31,24 @@ pub(super) struct Candidate {
     pub says: String,
     /// The dtype that it rounds to, if its mistake is rounding: ties may fall either way.
     pub coarse: Option<DType>,
-    /// Was a number of it solved for, and not taken from a list?
-    pub solved: bool,
+    /// What it was made to fit.
+    pub number: Number,
 }
 
 impl Candidate {
     /// An exact deviation.
     pub fn new(deviation: Deviation, says: impl Into<String>) -> Self {
-        Self { mistake: None, deviation, says: says.into(), coarse: None, solved: false }
+        Self { mistake: None, deviation, says: says.into(), coarse: None, number: Number::Listed }
     }
 
     /// With a number that was solved for.
     pub fn solved(self) -> Self {
-        Self { solved: true, ..self }
+        Self { number: Number::Real, ..self }
+    }
+
+    /// With the whole number, of so many, that fits.
+    pub fn one_of(self, choices: usize) -> Self {
+        Self { number: Number::Whole { choices }, ..self }
     }
 
     /// The same under another name of the catalogue.
@@ -62,8 +67,8 @@ pub(super) struct Theory {
     /// The mistakes that it is made of, and what the port does.
     pub parts: Vec<(&'static str, String)>,
     pub fit: Fit,
-    /// Was a number of it solved for?
-    pub solved: bool,
+    /// What it was made to fit.
+    pub number: Number,
 }
 
 /// The residual up to which an honest run comes: under half the budget.
@@ -90,8 +95,8 @@ pub(super) fn search(e: &Evidence<'_>, solvers: &[Solver]) -> Result<Diagnosis> 
         for found in (solver.solve)(e, &[])? {
             let made = [found.deviation.clone()];
             let fit = weigh(e, &right, run(e, &made)?.as_ref(), found.coarse);
-            let solved = found.solved;
-            theories.push(Theory { parts: vec![part(solver, found)], fit, solved });
+            let number = found.number;
+            theories.push(Theory { parts: vec![part(solver, found)], fit, number });
         }
     }
     if theories.iter().all(|theory| theory.fit.residual > 1.0) {
@@ -110,10 +115,10 @@ fn pairs(e: &Evidence<'_>, right: &Expected, solvers: &[Solver]) -> Result<Vec<T
                 for two in (second.solve)(e, std::slice::from_ref(&one.deviation))? {
                     let made = [one.deviation.clone(), two.deviation.clone()];
                     let fit = weigh(e, right, run(e, &made)?.as_ref(), two.coarse.or(one.coarse));
-                    let solved = one.solved || two.solved;
+                    let number = one.number.and(two.number);
                     let name = one.mistake.unwrap_or(first.mistake);
                     let parts = vec![(name, one.says.clone()), part(second, two)];
-                    theories.push(Theory { parts, fit, solved });
+                    theories.push(Theory { parts, fit, number });
                 }
             }
         }
@@ -133,8 +138,8 @@ pub(super) fn decide(e: &Evidence<'_>, mut theories: Vec<Theory>) -> Diagnosis {
     let best = theories.first().map_or(f64::INFINITY, |theory| theory.fit.residual);
     let limit = if best <= HONEST { HONEST } else { 1.0 };
     let mut diagnosis = Diagnosis::default();
-    for Theory { parts, fit, solved } in theories {
-        let supported = contradiction.supports(fit, tried, solved);
+    for Theory { parts, fit, number } in theories {
+        let supported = contradiction.supports(fit, tried, number);
         for (mistake, says) in parts {
             let known = diagnosis.named.iter().any(|named| named.mistake == mistake);
             if fit.residual <= limit && supported && !known {

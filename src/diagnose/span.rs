@@ -2,7 +2,7 @@
 //! departs from the graph in one way, wherever it can.
 
 use super::deviation::Deviation;
-use super::fit::{Expected, fit, weigh};
+use super::fit::{Expected, Number, fit, weigh};
 use super::run::{run, run_at};
 use super::search::{Theory, decide};
 use super::usual::{self, Usual};
@@ -18,26 +18,27 @@ pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     let Some(right) = run(e, &[])? else { return Ok(Diagnosis::default()) };
     let mut theories = Vec::new();
     for tried in usual::all(e) {
-        theories.extend(theory(e, &right, tried, false)?);
+        theories.extend(theory(e, &right, tried, Number::Listed)?);
     }
     let mut found = decide(e, theories);
     if found.named.is_empty()
         && let Some(eps) = solved_eps(e)?
     {
-        found.named = decide(e, theory(e, &right, usual::eps(e, eps), true)?.into_iter().collect()).named;
+        found.named =
+            decide(e, theory(e, &right, usual::eps(e, eps), Number::Real)?.into_iter().collect()).named;
     }
     Ok(found)
 }
 
 /// A deviation and how it fits; none where it changes nothing here.
-fn theory(e: &Evidence<'_>, right: &Expected, tried: Usual, solved: bool) -> Result<Option<Theory>> {
+fn theory(e: &Evidence<'_>, right: &Expected, tried: Usual, number: Number) -> Result<Option<Theory>> {
     if !e.nodes().any(|node| tried.changes(node)) {
         return Ok(None);
     }
     let made = std::slice::from_ref(&tried.deviation);
     let expected = run_at(e, made, &|node| tried.changes(node))?;
     let fit = weigh(e, right, expected.as_ref(), None);
-    Ok(Some(Theory { parts: vec![(tried.mistake, tried.says)], fit, solved }))
+    Ok(Some(Theory { parts: vec![(tried.mistake, tried.says)], fit, number }))
 }
 
 /// A norm takes an embedding that is s times too large as it is, with ε / s². Does such an embedding, which the port
