@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use candle_core::DType;
-use half::{bf16, f16};
 
+use super::cut::{Around, Cut};
 use super::deviated::Deviated;
+use super::key::key_in;
 use super::matrices::Matrices;
 use crate::compare::{Budget, Noise, Scale};
-use crate::graph::{Edge, Graph, Node, NodeId, Operation, Scores, SiteName};
-use crate::oracle::{Executor, Given, Pass, Place, Placed, Rows};
+use crate::graph::{Graph, Node, NodeId, Operation, Scores, SiteName};
+use crate::oracle::{Executor, Given, Pass, Place, Rows};
 use crate::probe::{Arithmetic, Kind, Layout, Site};
 use crate::weights::{Config, Weights};
 use crate::{Error, Result};
@@ -72,16 +73,6 @@ pub struct Red<'a> {
     pub first_layer_agrees: bool,
 }
 
-/// What the port went on with.
-pub trait Around {
-    /// Is this node computed here from what is before it, and not taken from the port?
-    fn computes(&self, id: NodeId) -> bool;
-
-    /// The rows that the port went on with at a node, as far as they are known. Of keys and values, those of padding
-    /// are the port's own.
-    fn at(&self, id: NodeId) -> Option<Placed>;
-}
-
 /// What one row of it should be.
 pub struct Wanted<'a> {
     /// Batch row and slot.
@@ -131,41 +122,6 @@ impl<'a> Evidence<'a> {
             red,
             matrices: Matrices::default(),
         }))
-    }
-}
-
-/// The nodes between what is given and a site.
-struct Cut {
-    nodes: Vec<NodeId>,
-    read: BTreeSet<NodeId>,
-    /// Those of which every row is needed, because attention looks at them.
-    seen: BTreeSet<NodeId>,
-}
-
-impl Cut {
-    fn new(graph: &Graph, id: NodeId, computed: &BTreeSet<NodeId>) -> Self {
-        let given = graph.ids().filter(|id| !computed.contains(id)).collect();
-        let crate::graph::Cut { compute: nodes, read } = graph.cut(&BTreeSet::from([id]), &given);
-        let mut seen = BTreeSet::new();
-        for &id in nodes.iter().rev() {
-            for input in graph.node(id).into_iter().flat_map(|node| &node.inputs) {
-                if input.edge == Edge::AllKeys || seen.contains(&id) {
-                    seen.insert(input.node);
-                }
-            }
-        }
-        Self { nodes, read, seen }
-    }
-
-    /// What it is computed from: only the judged rows of what attention does not look at.
-    fn given(&self, places: &[Place], around: &dyn Around) -> Option<Given> {
-        let mut values = BTreeMap::new();
-        for &id in &self.read {
-            let placed = around.at(id)?;
-            let placed = if self.seen.contains(&id) { placed } else { placed.kept(places)? };
-            values.insert(id, placed);
-        }
-        Some(Given { values, cached: BTreeMap::new() })
     }
 }
 
@@ -283,35 +239,5 @@ impl<'a> Evidence<'a> {
     /// Where the config key `key` stands, in the user's own words: `` `rope_theta`, config.json ``.
     pub fn key(&self, key: &'static str) -> String {
         key_in(self.red.weights, key)
-    }
-}
-
-/// Where the config key `key`, by its Hugging Face name, stands in the file that was read.
-pub fn key_in(weights: &Weights, key: &'static str) -> String {
-    if weights.gguf().is_none() {
-        return format!("`{key}`, config.json");
-    }
-    let own = match key {
-        "rope_theta" => "llama.rope.freq_base",
-        "rms_norm_eps" => "llama.attention.layer_norm_rms_epsilon",
-        "head_dim" => "llama.attention.key_length",
-        "num_attention_heads" => "llama.attention.head_count",
-        "num_key_value_heads" => "llama.attention.head_count_kv",
-        "eos_token_ids" => "tokenizer.ggml.eos_token_id",
-        "bos_token_id" => "tokenizer.ggml.bos_token_id",
-        "max_position_embeddings" => "llama.context_length",
-        other => other,
-    };
-    let file = weights.origin().file_name().unwrap_or_default().to_string_lossy();
-    format!("`{own}`, {file}")
-}
-
-/// The nearest value of `dtype`.
-pub fn round(value: f64, dtype: DType) -> f64 {
-    match dtype {
-        DType::F64 => value,
-        DType::BF16 => bf16::from_f64(value).to_f64(),
-        DType::F16 => f16::from_f64(value).to_f64(),
-        _ => f64::from(value as f32),
     }
 }

@@ -7,6 +7,7 @@
 mod attention;
 mod attention_solve;
 pub mod config;
+mod cut;
 pub mod decoding;
 mod deviated;
 mod deviation;
@@ -14,6 +15,7 @@ mod diagnosis;
 mod evidence;
 mod ffn;
 mod fit;
+mod key;
 mod linear;
 mod logits;
 mod masks;
@@ -22,16 +24,21 @@ mod norm;
 mod overflow;
 mod rope;
 mod rope_solve;
+mod rounding;
 mod rows_elsewhere;
 mod run;
 mod search;
 mod span;
+mod support;
 pub mod tensors;
 pub mod tokens;
 mod usual;
 
+pub use cut::Around;
 pub use diagnosis::{Diagnosis, Named, RunnerUp};
-pub use evidence::{Around, Evidence, Red, Wanted, key_in, round};
+pub use evidence::{Evidence, Red, Wanted};
+pub use key::key_in;
+pub use rounding::round;
 
 use crate::Result;
 use crate::probe::Kind;

@@ -3,8 +3,9 @@
 use candle_core::DType;
 
 use super::deviation::Deviation;
-use super::fit::{Contradiction, Expected, Fit, Number, distance, fit, weigh};
+use super::fit::{Expected, Fit, distance, fit, weigh};
 use super::run::run;
+use super::support::{Contradiction, Number};
 use super::{Diagnosis, Evidence, Named, RunnerUp};
 use crate::Result;
 

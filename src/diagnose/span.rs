@@ -2,9 +2,10 @@
 //! departs from the graph in one way, wherever it can.
 
 use super::deviation::Deviation;
-use super::fit::{Expected, Number, fit, weigh};
+use super::fit::{Expected, fit, weigh};
 use super::run::{run, run_at};
 use super::search::{Theory, decide};
+use super::support::Number;
 use super::usual::{self, Usual};
 use super::{Diagnosis, Evidence};
 use crate::Result;
