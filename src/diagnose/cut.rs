@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::graph::{self, Edge, Graph, NodeId};
-use crate::oracle::{Given, Place, Placed};
+use crate::graph::{self, Graph, NodeId};
+use crate::oracle::{Given, Placed};
 
 /// What the port went on with.
 pub trait Around {
@@ -19,33 +19,18 @@ pub trait Around {
 pub(super) struct Cut {
     pub nodes: Vec<NodeId>,
     pub read: BTreeSet<NodeId>,
-    /// Those of which every row is needed, because attention looks at them.
-    seen: BTreeSet<NodeId>,
 }
 
 impl Cut {
     pub fn new(graph: &Graph, id: NodeId, computed: &BTreeSet<NodeId>) -> Self {
         let given = graph.ids().filter(|id| !computed.contains(id)).collect();
         let graph::Cut { compute: nodes, read } = graph.cut(&BTreeSet::from([id]), &given);
-        let mut seen = BTreeSet::new();
-        for &id in nodes.iter().rev() {
-            for input in graph.node(id).into_iter().flat_map(|node| &node.inputs) {
-                if input.edge == Edge::AllKeys || seen.contains(&id) {
-                    seen.insert(input.node);
-                }
-            }
-        }
-        Self { nodes, read, seen }
+        Self { nodes, read }
     }
 
-    /// What it is computed from: only the judged rows of what attention does not look at.
-    pub fn given(&self, places: &[Place], around: &dyn Around) -> Option<Given> {
-        let mut values = BTreeMap::new();
-        for &id in &self.read {
-            let placed = around.at(id)?;
-            let placed = if self.seen.contains(&id) { placed } else { placed.kept(places)? };
-            values.insert(id, placed);
-        }
+    /// What it is computed from; none where a tensor of it is not known.
+    pub fn given(&self, around: &dyn Around) -> Option<Given> {
+        let values = self.read.iter().map(|&id| Some((id, around.at(id)?))).collect::<Option<_>>()?;
         Some(Given { values, cached: BTreeMap::new() })
     }
 }

@@ -111,7 +111,7 @@ impl<'a> Evidence<'a> {
         let position = |&place: &Place| red.pass.token(place).map_or(0, |token| token.position);
         Ok(Some(Self {
             graph: Cow::Borrowed(red.graph),
-            given: cut.given(&places, around),
+            given: cut.given(around),
             id,
             cut: cut.nodes,
             positions: places.iter().map(position).collect(),
@@ -166,10 +166,7 @@ impl<'a> Evidence<'a> {
     /// # Errors
     /// A weight that cannot be read.
     pub(super) fn alone(&self) -> Result<Option<Self>> {
-        let hidden = |node: &Node| match node.site.as_str().parse::<Site>() {
-            Ok(site) => self.red.hides.contains(&site.kind),
-            Err(_) => true, // a step within an operation: no port shows it
-        };
+        let hidden = |node: &Node| node.site.probed().is_none_or(|site| self.red.hides.contains(&site.kind));
         let computed = self.graph.iter().filter(|(_, node)| hidden(node)).map(|(id, _)| id).collect();
         let cut = Cut::new(&self.graph, self.id, &computed);
         if cut.nodes.len() == self.cut.len() {

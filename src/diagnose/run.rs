@@ -41,11 +41,8 @@ pub(super) fn run_at(
     let arithmetic =
         Deviated { deviations: made, nodes: &nodes, matrices: &e.matrices, arithmetic: e.red.arithmetic };
     let executor = Executor::new(&graph, e.red.weights, e.red.pass, arithmetic);
-    let placed = executor.one(e.id, given)?;
-    if placed.places() != e.places {
-        return Ok(None);
-    }
-    Ok(expected(e, made, placed))
+    let placed = executor.rows(e.id, &e.places, given)?.filter(|placed| placed.places() == e.places);
+    Ok(placed.and_then(|placed| expected(e, made, placed)))
 }
 
 /// The graph with other parameters at these nodes.

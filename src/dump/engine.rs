@@ -38,7 +38,7 @@ impl<'a> Engine<'a> {
             None => shown::graph(dump, layers)?,
         };
         let Some(graph) = graph else { return Ok(None) };
-        let probed = |(id, node): (NodeId, &graph::Node)| Some((id, node.site.as_str().parse().ok()?));
+        let probed = |(id, node): (NodeId, &graph::Node)| Some((id, node.site.probed()?));
         Ok(Some(Self {
             sites: graph.iter().filter_map(probed).collect(),
             graph,

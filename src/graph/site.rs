@@ -17,6 +17,11 @@ impl SiteName {
         Self(path.as_ref().into())
     }
 
+    /// The site that is probed under this name. A step within an operation has none: no port shows it.
+    pub fn probed(&self) -> Option<Site> {
+        self.0.parse().ok()
+    }
+
     /// The path.
     pub fn as_str(&self) -> &str {
         &self.0

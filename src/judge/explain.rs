@@ -104,7 +104,7 @@ struct Fed<'a> {
 
 impl Fed<'_> {
     fn site(&self, id: NodeId) -> Option<Site> {
-        self.graph.node(id)?.site.as_str().parse().ok()
+        self.graph.node(id)?.site.probed()
     }
 }
 

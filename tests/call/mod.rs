@@ -139,7 +139,7 @@ impl Call {
 
 /// The site of a node, if it has one.
 fn site(id: NodeId) -> Option<Site> {
-    GRAPH.node(id)?.site.as_str().parse().ok()
+    GRAPH.node(id)?.site.probed()
 }
 
 /// A port that went on with truth, rounded to its dtype.
