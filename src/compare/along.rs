@@ -1,6 +1,7 @@
 //! Where along each axis a difference lives, in words: `position 0 agrees`, `only head 3`.
 
 use std::fmt;
+use std::ops::Range;
 
 /// One axis of a compared tensor: which of its indices were compared, and which of them differ.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -12,12 +13,17 @@ pub struct Axis {
 impl Axis {
     /// Counts one comparison at `index`.
     pub fn see(&mut self, index: usize, differs: bool) {
-        if index >= self.compared.len() {
-            self.compared.resize(index + 1, false);
-            self.differs.resize(index + 1, false);
-        }
-        self.compared[index] = true;
+        self.compare(index..index + 1);
         self.differs[index] |= differs;
+    }
+
+    /// Counts a comparison at each of these indices.
+    pub fn compare(&mut self, indices: Range<usize>) {
+        if indices.end > self.compared.len() {
+            self.compared.resize(indices.end, false);
+            self.differs.resize(indices.end, false);
+        }
+        self.compared[indices].fill(true);
     }
 
     /// The indices at which something differs.

@@ -13,6 +13,8 @@ pub use budget::{Budget, Noise, Scale, ulp};
 pub use shape::Shape;
 pub use shares::Shares;
 
+use std::ops::Range;
+
 use candle_core::{CpuStorage, DType, Storage, Tensor};
 
 use crate::Result;
@@ -175,25 +177,37 @@ impl<'a> Pass<'a> {
         let (mut squares, mut finite) = (0f64, 0usize);
         let mut largest = vec![0f64; self.difference.shares.heads];
         for head in 0..heads {
-            for column in 0..self.shape.width {
-                let want = row.want[head * stored + column];
-                let got = self.unbarred(got(head, column));
-                let ratio = match error(got, want) {
-                    Some(error) => {
-                        squares += error * error;
-                        finite += 1;
-                        share(error, row.budget.max)
+            for columns in self.shape.parts() {
+                let (part, first_channel) = self.shape.place(head, columns.start);
+                self.compared(part, first_channel..first_channel + columns.len());
+                // An error up to this one is within budget, and not the largest: nothing has to be noted.
+                let mut unremarkable = -1.0;
+                for column in columns.clone() {
+                    let want = row.want[head * stored + column];
+                    let got = self.unbarred(got(head, column));
+                    let ratio = match error(got, want) {
+                        Some(error) => {
+                            squares += error * error;
+                            finite += 1;
+                            if error <= unremarkable {
+                                continue;
+                            }
+                            unremarkable = error.min(row.budget.max);
+                            share(error, row.budget.max)
+                        }
+                        None if same_non_finite(got, want) && self.worst >= 0.0 => continue,
+                        None if same_non_finite(got, want) => 0.0,
+                        None => {
+                            self.difference.unlike += 1;
+                            f64::INFINITY
+                        }
+                    };
+                    largest[part] = largest[part].max(ratio);
+                    if ratio > 1.0 {
+                        self.differs(part, first_channel + column - columns.start);
                     }
-                    None if same_non_finite(got, want) => 0.0,
-                    None => {
-                        self.difference.unlike += 1;
-                        f64::INFINITY
-                    }
-                };
-                let (part, channel) = self.shape.place(head, column);
-                largest[part] = largest[part].max(ratio);
-                self.count(part, channel, ratio > 1.0);
-                self.keep(row, head, column, got, want, ratio);
+                    self.keep(row, head, column, got, want, ratio);
+                }
             }
         }
         let rms = share((squares / finite.max(1) as f64).sqrt(), row.budget.rms);
@@ -208,14 +222,23 @@ impl<'a> Pass<'a> {
         if self.shape.over_keys && got <= self.barred_below { f64::NEG_INFINITY } else { got }
     }
 
-    /// One more element, in head `part` if there are heads.
-    fn count(&mut self, part: usize, channel: usize, differs: bool) {
+    /// Counts elements that are compared: these channels of head `part`, if there are heads.
+    fn compared(&mut self, part: usize, channels: Range<usize>) {
         let difference = &mut self.difference;
-        difference.elements += 1;
-        difference.differing += usize::from(differs);
-        difference.along.column.see(channel, differs);
+        difference.elements += channels.len();
+        difference.along.column.compare(channels);
         if self.shape.has_heads() {
-            difference.along.head.see(part, differs);
+            difference.along.head.see(part, false);
+        }
+    }
+
+    /// Counts one of them as differing.
+    fn differs(&mut self, part: usize, channel: usize) {
+        let difference = &mut self.difference;
+        difference.differing += 1;
+        difference.along.column.see(channel, true);
+        if self.shape.has_heads() {
+            difference.along.head.see(part, true);
         }
     }
 

@@ -1,5 +1,7 @@
 //! How a compared tensor lies, and where its heads are in it.
 
+use std::ops::Range;
+
 /// How a site lies in memory, as the model hands it over and as truth is stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shape {
@@ -35,6 +37,13 @@ impl Shape {
     /// Queries and keys have heads as an axis once they are rotated, and nothing else but what is over keys has.
     pub(super) fn is_rotated(&self) -> bool {
         self.heads.is_some() && !self.over_keys
+    }
+
+    /// The columns of each head that is merged into the last axis; all columns where none is.
+    pub(super) fn parts(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (merged, width) = (self.merged, self.width);
+        let start = move |part: usize| (part * width).div_ceil(merged);
+        (0..merged).map(move |part| start(part)..start(part + 1))
     }
 
     /// The head that an element lies in, and its column there; `head` is its place on the axis of heads, else 0.

@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rayon::prelude::*;
+
 use super::Against;
 use super::engine::Engine;
-use super::theory::{Measured, NoiseByPlace, Theory};
+use super::theory::{Measured, NoiseByPlace};
 use super::value::{Reader, Value};
 use crate::Result;
 use crate::graph::{Edge, NodeId};
@@ -14,9 +16,11 @@ use crate::probe::{Kind, Site};
 use crate::recording::Recording;
 use crate::reference::Place;
 
-/// Entries of a tensor that are computed at once, per run: scores and logits of a long pass are computed in blocks
-/// of rows.
-const BLOCK: usize = 1 << 23;
+/// Entries of a tensor that are computed at once: scores and logits of a long pass are computed in blocks of rows.
+const BLOCK: usize = 1 << 22;
+
+/// Rows on which rounding errors are measured, in [`ORDERS`] orders of summation each.
+pub(super) const SAMPLED: usize = 64;
 
 /// A pass that is computed node by node, from what was recorded wherever that is.
 pub(super) struct Replay<'a> {
@@ -125,28 +129,42 @@ impl<'a> Replay<'a> {
         (BLOCK / widest.max(1)).max(1)
     }
 
-    /// What `id` should be at each of `places`, and what honest arithmetic errs by there.
+    /// Measures the rounding errors of `id` on at most [`SAMPLED`] of `places`, spread over all of them: a long pass
+    /// has many rows whose errors are alike.
     ///
     /// # Errors
     /// A weight that cannot be read.
-    pub fn theory(&self, id: NodeId, way: &Way, places: &[Place]) -> Result<Theory> {
-        let small = places.len().saturating_mul(self.engine.width(id)) <= BLOCK;
-        let (mut measured, mut kept) = (Measured::default(), Vec::new());
-        for block in places.chunks(self.rows_at_once(way)) {
-            let Some(exact) = self.exact(id, way, block)? else { continue };
-            let mut errors = Measured::of(exact.places());
-            for n in 0..ORDERS {
-                if let Some(run) = self.run(n, id, way, block)? {
-                    errors.see(&exact, &run);
-                }
-            }
-            measured.extend(errors);
-            kept.extend(small.then_some(exact));
+    pub fn sampled(&self, id: NodeId, way: &Way, places: &[Place]) -> Result<Measured> {
+        let measured = self.measured(id, way, &spread(places))?;
+        // Not every place has a row that can be computed. Are there others?
+        if measured.is_empty() && places.len() > SAMPLED {
+            self.measured(id, way, places)
+        } else {
+            Ok(measured)
         }
-        Ok(Theory { noise: self.over_rows(id, &measured), kept })
     }
 
-    /// Shows what `id` should be at all places of a theory, in blocks of rows.
+    /// Measures the rounding errors of `id` at each of `places`.
+    ///
+    /// # Errors
+    /// A weight that cannot be read.
+    pub fn measured(&self, id: NodeId, way: &Way, places: &[Place]) -> Result<Measured> {
+        let mut measured = Measured::default();
+        for block in places.chunks(self.rows_at_once(way)) {
+            let Some(exact) = self.exact(id, way, block)? else { continue };
+            measured.extend(Measured::of(&exact, &self.runs(id, way, block)?));
+        }
+        Ok(measured)
+    }
+
+    /// Each run of rounded arithmetic that has rows at `places`.
+    fn runs(&self, id: NodeId, way: &Way, places: &[Place]) -> Result<Vec<Placed>> {
+        let runs = (0..ORDERS).into_par_iter().map(|n| self.run(n, id, way, places));
+        Ok(runs.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+
+    /// Computes the exact rows of `id` at `places` in blocks, some side by side, and passes each block to `see` in the order of
+    /// the places.
     ///
     /// # Errors
     /// A weight that cannot be read.
@@ -154,41 +172,39 @@ impl<'a> Replay<'a> {
         &self,
         id: NodeId,
         way: &Way,
-        theory: &Theory,
+        places: &[Place],
         mut see: impl FnMut(&Placed),
     ) -> Result<()> {
-        if !theory.kept.is_empty() {
-            theory.kept.iter().for_each(see);
-            return Ok(());
-        }
-        let places: Vec<Place> = theory.noise.keys().copied().collect();
-        for block in places.chunks(self.rows_at_once(way)) {
-            self.exact(id, way, block)?.iter().for_each(&mut see);
+        let blocks: Vec<&[Place]> = places.chunks(self.rows_at_once(way)).collect();
+        for side_by_side in blocks.chunks(rayon::current_num_threads()) {
+            let computed = side_by_side.par_iter().map(|block| self.exact(id, way, block));
+            computed.collect::<Result<Vec<_>>>()?.iter().flatten().for_each(&mut see);
         }
         Ok(())
     }
 
-    /// What stands at `id`, of which nothing was recorded, and what honest arithmetic errs by there; none where no
-    /// row follows.
+    /// What stands at `id`, of which nothing was recorded, and its noise; none where no row follows.
     ///
     /// # Errors
     /// A weight that cannot be read.
     pub fn computed(&self, id: NodeId, way: &Way) -> Result<Option<(Value, NoiseByPlace)>> {
         let Some(exact) = self.exact(id, way, &self.places)? else { return Ok(None) };
-        let mut measured = Measured::of(exact.places());
-        let mut runs = Vec::with_capacity(ORDERS);
-        for n in 0..ORDERS {
-            let Some(run) = self.run(n, id, way, &self.places)? else { return Ok(None) };
-            measured.see(&exact, &run);
-            runs.push(run);
+        let runs = self.runs(id, way, &self.places)?;
+        if runs.len() < ORDERS {
+            return Ok(None);
         }
-        Ok(Some((Value::Computed { exact, runs }, self.over_rows(id, &measured))))
+        let noise = self.noise(id, &Measured::of(&exact, &runs), exact.places());
+        Ok(Some((Value::Computed { exact, runs }, noise)))
     }
 
-    /// Errors of rotated rows grow with their position.
-    fn over_rows(&self, id: NodeId, measured: &Measured) -> NoiseByPlace {
+    /// The noise of `id` at each of `places`. Errors of rotated rows grow with their position.
+    pub fn noise(&self, id: NodeId, measured: &Measured, places: &[Place]) -> NoiseByPlace {
         let rotated = self.engine.site(id).is_some_and(|s| matches!(s.kind, Kind::QRope | Kind::KRope));
-        if rotated { measured.noise_up_to(|place| self.engine.position(place)) } else { measured.noise() }
+        if rotated {
+            measured.noise_up_to(places, |place| self.engine.position(place))
+        } else {
+            measured.noise(places)
+        }
     }
 
     /// Takes what stands at `id` from here on.
@@ -207,5 +223,14 @@ impl<'a> Replay<'a> {
             kept.extend(self.engine.graph.cut(&BTreeSet::from([id]), &self.recorded).read);
         }
         self.values.retain(|other, _| kept.contains(other));
+    }
+}
+
+/// At most [`SAMPLED`] of `places`, evenly spread, the first and the last among them.
+fn spread(places: &[Place]) -> Vec<Place> {
+    let last = places.len().saturating_sub(1);
+    match places.len() {
+        0..=SAMPLED => places.to_vec(),
+        _ => (0..SAMPLED).map(|n| places[n * last / (SAMPLED - 1)]).collect(),
     }
 }

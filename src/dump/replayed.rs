@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::engine::Engine;
 use super::red::Red;
-use super::replay::{Replay, Way};
+use super::replay::{Replay, SAMPLED, Way};
 use super::theory::NoiseByPlace;
 use super::truth::finding;
 use super::value::Value;
@@ -74,7 +74,10 @@ pub(super) fn own_noise(
         let site = engine.site(id).filter(|site| wanted.contains(site));
         let Some(way) = this.way(id) else { continue };
         let noise = if Some(id) == last || engine.on_the_way(id) {
-            if site.is_some() { this.theory(id, &way, &this.places)?.noise } else { continue }
+            if site.is_none() {
+                continue;
+            }
+            this.noise(id, &this.measured(id, &way, &this.places)?, &this.places)
         } else {
             let Some((value, noise)) = this.computed(id, &way)? else { continue };
             this.keep(id, value);
@@ -138,19 +141,52 @@ fn judge(this: &Replay<'_>, id: NodeId, held: &Held, way: &Way) -> Result<Option
         return Ok(Some((Verdict::Shape { got: vec![own], want: vec![width] }.into(), NoiseByPlace::new())));
     }
     let places: Vec<Place> = this.places.iter().copied().filter(|&place| held.holds(place)).collect();
-    let theory = this.theory(id, way, &places)?;
-    if theory.noise.is_empty() {
+    let mut measured = this.sampled(id, way, &places)?;
+    if measured.is_empty() {
         return Ok(None);
     }
+    let mut noise = this.noise(id, &measured, &places);
+    let mut said = compared(this, id, held, way, &noise)?;
+    let suspicious = suspicious(&said);
+    if places.len() > SAMPLED && !suspicious.is_empty() {
+        // A row may err by more than the sampled ones do, and be right.
+        if measured.extend(this.measured(id, way, &suspicious)?) {
+            noise = this.noise(id, &measured, &places);
+            said = compared(this, id, held, way, &noise)?;
+        }
+    }
+    Ok(Some((said, noise)))
+}
+
+/// Compares a recorded tensor with the exact rows at the places of `noise`.
+fn compared(this: &Replay<'_>, id: NodeId, held: &Held, way: &Way, noise: &NoiseByPlace) -> Result<Said> {
     let (_, factor) = judge_of(held.site.kind);
     let (terms, shape) = (this.against.terms(this.dump.dtype, factor), held.shape());
     let columns = held.layout.columns(shape.width);
     let mut holding = Holding::new(&held.tensor, shape, &terms, columns.as_deref())?;
-    this.each_block(id, way, &theory, |exact| {
+    let places: Vec<Place> = noise.keys().copied().collect();
+    this.each_block(id, way, &places, |exact| {
         for (&place, want) in exact.places().iter().zip(exact.rows().iter()) {
-            let noise = theory.noise.get(&place).copied();
+            let noise = noise.get(&place).copied();
             holding.row(&Wanted { place, query: place.1 - held.first, want, noise });
         }
     })?;
-    Ok(Some((holding.said(), theory.noise)))
+    Ok(holding.said())
+}
+
+/// The rows that use the most of their budget, where that is more than half of it: at most [`SAMPLED`], in the order of
+/// their places.
+fn suspicious(said: &Said) -> Vec<Place> {
+    let Some(shares) = &said.shares else { return Vec::new() };
+    let mut rows: Vec<(f32, Place)> = shares
+        .of_row
+        .iter()
+        .copied()
+        .zip(shares.places.iter().copied())
+        .filter(|(share, _)| *share > 0.5)
+        .collect();
+    rows.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let mut places: Vec<Place> = rows.into_iter().take(SAMPLED).map(|(_, place)| place).collect();
+    places.sort_unstable();
+    places
 }

@@ -1,4 +1,4 @@
-//! What an operation should have given, and by how much honest arithmetic misses that on the same inputs.
+//! How large the rounding errors of an operation are: measured on some of its rows, stated for all of them.
 
 use std::collections::BTreeMap;
 
@@ -6,68 +6,71 @@ use crate::compare::{Noise, Scale};
 use crate::oracle::Placed;
 use crate::reference::Place;
 
-/// What honest arithmetic errs by at each place that has a row.
+/// The rounding error of a correct port at each place.
 pub(super) type NoiseByPlace = BTreeMap<Place, Noise>;
-
-/// What a node should be at some places.
-pub(super) struct Theory {
-    /// What honest arithmetic errs by.
-    pub noise: NoiseByPlace,
-    /// The rows, in blocks. Empty where they are too many to be kept: then they are computed once more.
-    pub kept: Vec<Placed>,
-}
 
 /// No error at all.
 const NONE: Noise = Noise { max: 0.0, rms: 0.0 };
 
-/// What was measured of each row, over all runs so far.
+/// Rounding errors that were measured, the largest of all runs for each row.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Measured(Vec<(Place, Noise)>);
 
 impl Measured {
-    /// Of rows of which nothing was measured yet.
-    pub fn of(places: &[Place]) -> Self {
-        Self(places.iter().map(|&place| (place, NONE)).collect())
+    /// Compares the rows of each run with the exact ones.
+    pub fn of(exact: &Placed, runs: &[Placed]) -> Self {
+        let errors = |(&place, row): (&Place, &[f64])| {
+            let of_runs = runs.iter().filter_map(|run| run.at(place)).map(|run| error(row, run));
+            (place, of_runs.fold(NONE, Noise::or_larger))
+        };
+        Self(exact.places().iter().zip(exact.rows().iter()).map(errors).collect())
     }
 
-    /// Takes in how far a run is from what is exact.
-    pub fn see(&mut self, exact: &Placed, run: &Placed) {
-        for (place, noise) in &mut self.0 {
-            if let (Some(exact), Some(run)) = (exact.at(*place), run.at(*place)) {
-                *noise = noise.or_larger(error(exact, run));
-            }
-        }
+    /// Was no row measured?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
-    /// Adds rows that come behind these.
-    pub fn extend(&mut self, rows: Self) {
+    /// Adds rows that were measured later. Returns whether one of them errs by more than all rows before.
+    pub fn extend(&mut self, rows: Self) -> bool {
+        let (before, added) = (self.most(), rows.most());
         self.0.extend(rows.0);
+        added.max > before.max || added.rms > before.rms
     }
 
-    /// What honest arithmetic errs by at each place: the largest of all rows, as no row alone is measured well.
-    pub fn noise(&self) -> NoiseByPlace {
-        let most = self.0.iter().fold(NONE, |most, (_, noise)| most.or_larger(*noise));
-        self.0.iter().map(|&(place, _)| (place, most)).collect()
+    /// The noise at each of `places`: the largest of all rows that were measured, as no row alone is measured well.
+    pub fn noise(&self, places: &[Place]) -> NoiseByPlace {
+        let most = self.most();
+        places.iter().map(|&place| (place, most)).collect()
     }
 
-    /// The same of rows whose errors grow with their position, as those of rotated ones do: the largest up to it.
-    pub fn noise_up_to(&self, position: impl Fn(Place) -> Option<usize>) -> NoiseByPlace {
-        let mut rows: Vec<(Option<usize>, Place, Noise)> =
-            self.0.iter().map(|&(place, noise)| (position(place), place, noise)).collect();
-        rows.sort_by_key(|&(position, ..)| position);
-        let (mut noise, mut most) = (NoiseByPlace::new(), NONE);
-        for same in rows.chunk_by(|a, b| a.0 == b.0) {
-            most = same.iter().fold(most, |most, (.., noise)| most.or_larger(*noise));
-            noise.extend(same.iter().map(|&(_, place, _)| (place, most)));
+    /// The noise at each of `places` where errors grow with the position, as those of rotated rows do: the largest of
+    /// the measured rows up to that position. A place before all measured ones gets the noise of the first.
+    pub fn noise_up_to(&self, places: &[Place], position: impl Fn(Place) -> Option<usize>) -> NoiseByPlace {
+        let mut rows: Vec<(Option<usize>, Noise)> =
+            self.0.iter().map(|&(place, noise)| (position(place), noise)).collect();
+        rows.sort_by_key(|&(position, _)| position);
+        let mut most = NONE;
+        for (_, noise) in &mut rows {
+            most = most.or_larger(*noise);
+            *noise = most;
         }
-        noise
+        let noise = |place: Place| {
+            let up_to = rows.partition_point(|(measured, _)| *measured <= position(place));
+            rows.get(up_to.saturating_sub(1)).map_or(NONE, |&(_, noise)| noise)
+        };
+        places.iter().map(|&place| (place, noise(place))).collect()
+    }
+
+    fn most(&self) -> Noise {
+        self.0.iter().fold(NONE, |most, (_, noise)| most.or_larger(*noise))
     }
 }
 
-/// How far a row is from truth, as a share of its scale.
-fn error(truth: &[f64], row: &[f64]) -> Noise {
-    let scale = Scale::of(truth.iter().copied());
-    let apart = Scale::of(truth.iter().zip(row).map(|(a, b)| a - b));
+/// The error of a row relative to the scale of the exact one.
+fn error(exact: &[f64], row: &[f64]) -> Noise {
+    let scale = Scale::of(exact.iter().copied());
+    let apart = Scale::of(exact.iter().zip(row).map(|(a, b)| a - b));
     let share = |error: f64, scale: f64| if error == 0.0 { 0.0 } else { error / scale };
     Noise { max: share(apart.max, scale.max), rms: share(apart.rms, scale.rms) }
 }

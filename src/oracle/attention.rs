@@ -1,5 +1,7 @@
 //! Attention with grouped queries (Vaswani et al., 2017; Ainslie et al., 2023), step by step.
 
+use rayon::prelude::*;
+
 use super::{Rows, Slots};
 use crate::graph::{Context, Scores};
 
@@ -13,22 +15,26 @@ pub fn scores(
     batch: &[usize],
     keys: &Slots,
     scores: &Scores,
-    visible: impl Fn(usize, usize, usize) -> bool,
+    visible: impl Fn(usize, usize, usize) -> bool + Sync,
 ) -> Rows {
-    let (d, t) = (scores.head_dim, keys.len());
-    Rows::from_fn(q.len(), scores.heads.len() * t, |query, column| {
-        let (head, slot) = (column / t, column % t);
-        match keys.at(batch[query], slot) {
-            Some(key) if visible(query, batch[query], slot) => {
-                let looks_at = scores.heads[head];
-                let q = &q.row(query)[head * d..][..d];
-                let k = &k.row(key)[looks_at * d..][..d];
-                let score = q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>() * scores.scale;
-                scores.softcap.map_or(score, |cap| softcapped(score, cap))
+    let (d, t, width) = (scores.head_dim, keys.len(), scores.heads.len() * keys.len());
+    let mut all = Rows { width, values: vec![f64::NEG_INFINITY; q.len() * width] }; // [queries, heads * slots]
+    let entry = |query: usize, head: usize, key: usize| {
+        let q = &q.row(query)[head * d..][..d];
+        let k = &k.row(key)[scores.heads[head] * d..][..d];
+        let score = q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>() * scores.scale;
+        scores.softcap.map_or(score, |cap| softcapped(score, cap))
+    };
+    all.values.par_chunks_mut(width.max(1)).enumerate().for_each(|(query, row)| {
+        for (column, score) in row.iter_mut().enumerate() {
+            let (head, slot) = (column / t, column % t);
+            match keys.at(batch[query], slot) {
+                Some(key) if visible(query, batch[query], slot) => *score = entry(query, head, key),
+                _ => {}
             }
-            _ => f64::NEG_INFINITY,
         }
-    }) // [queries, heads * slots]
+    });
+    all
 }
 
 /// cap · tanh(x / cap) (Bello et al., 2016; Gemma 2).
@@ -40,33 +46,33 @@ pub fn softcapped(x: f64, cap: f64) -> f64 {
 /// throughout becomes 0.
 pub fn softmax(scores: &Rows, slots: usize) -> Rows {
     let mut probs = scores.clone(); // [queries, heads * slots]
-    for run in probs.values.chunks_exact_mut(slots) {
+    probs.values.par_chunks_mut(slots.max(1)).with_min_len(16).for_each(|run| {
         let largest = run.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         if largest == f64::NEG_INFINITY {
             run.fill(0.0);
-            continue;
+            return;
         }
         run.iter_mut().for_each(|x| *x = (*x - largest).exp());
         let sum: f64 = run.iter().sum();
         run.iter_mut().for_each(|x| *x /= sum);
-    }
+    });
     probs
 }
 
 /// Σ probs · v over the slots, heads side by side: `[queries, heads * head_dim]`.
 pub fn context(probs: &Rows, v: &Rows, batch: &[usize], values: &Slots, context: &Context) -> Rows {
     let (d, t, heads) = (context.head_dim, values.len(), context.heads.len());
-    let mut merged = Rows::from_fn(probs.len(), heads * d, |_, _| 0.0); // [queries, heads * head_dim]
-    for (query, &b) in batch.iter().enumerate() {
-        for (head, &looks_at) in context.heads.iter().enumerate() {
+    let width = heads * d;
+    let mut merged = Rows { width, values: vec![0.0; probs.len() * width] }; // [queries, heads * head_dim]
+    merged.values.par_chunks_mut(width.max(1)).enumerate().for_each(|(query, row)| {
+        for (head, out) in row.chunks_exact_mut(d.max(1)).enumerate() {
             for slot in 0..t {
-                let Some(value) = values.at(b, slot) else { continue };
+                let Some(value) = values.at(batch[query], slot) else { continue };
                 let p = probs.row(query)[head * t + slot];
-                let out = &mut merged.values[(query * heads + head) * d..][..d];
-                let v = &v.row(value)[looks_at * d..][..d];
+                let v = &v.row(value)[context.heads[head] * d..][..d];
                 out.iter_mut().zip(v).for_each(|(out, v)| *out += p * v);
             }
         }
-    }
+    });
     merged
 }

@@ -1,7 +1,6 @@
 //! Products with the blocks of a quantised file.
 
-use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::Tensor;
 
@@ -45,7 +44,7 @@ const PART: usize = 1 << 22;
 
 /// The matrix that was read last: arithmetics that want it one after the other read it once.
 #[derive(Debug, Default)]
-pub struct LastRead(RefCell<Option<Read>>);
+pub struct LastRead(Mutex<Option<Read>>);
 
 #[derive(Clone, Debug)]
 struct Read {
@@ -58,18 +57,19 @@ struct Read {
 
 impl LastRead {
     fn read(&self, weights: &Weights, name: &str, arithmetic: probe::Arithmetic) -> Result<Read> {
-        let last = self.0.take().filter(|last| last.name == name && last.arithmetic == arithmetic);
-        let read = match last {
-            Some(read) => read,
-            None => Read {
-                name: name.to_owned(),
-                arithmetic,
-                matrix: weights.canonical(name)?,
-                blocks: Blocks::of(weights, name, arithmetic)?.map(Arc::new),
-            },
+        // The lock is held while a matrix is read, so that threads that want the same one read it once.
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(read) = last.as_ref().filter(|last| last.name == name && last.arithmetic == arithmetic) {
+            return Ok(read.clone()); // shares the tensor
+        }
+        *last = None; // frees the earlier matrix before this one is read
+        let read = Read {
+            name: name.to_owned(),
+            arithmetic,
+            matrix: weights.canonical(name)?,
+            blocks: Blocks::of(weights, name, arithmetic)?.map(Arc::new),
         };
-        self.0.replace(Some(read.clone())); // shares the tensor
-        Ok(read)
+        Ok(last.insert(read).clone())
     }
 }
 

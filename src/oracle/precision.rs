@@ -26,7 +26,8 @@ impl Precision {
         }
     }
 
-    /// The nearest number that it has; of two, the even one.
+    /// Rounds to the nearest number of this precision, ties to even.
+    #[inline]
     pub fn round(self, value: f32) -> f32 {
         match self {
             Self::F32 => value,
@@ -35,13 +36,21 @@ impl Precision {
         }
     }
 
-    /// Entries as an operation reads them.
+    /// The inputs of an operation, rounded.
     pub(super) fn read(self, values: &[f64]) -> Vec<f32> {
-        values.iter().map(|&value| self.round(value as f32)).collect()
+        match self {
+            Self::F32 => values.iter().map(|&value| value as f32).collect(),
+            _ => values.iter().map(|&value| self.round(value as f32)).collect(),
+        }
     }
 
-    /// Rows of `width` as an operation hands them on.
+    /// The result of an operation, rounded: rows of `width`.
     pub(super) fn write(self, width: usize, values: impl IntoIterator<Item = f32>) -> Rows {
-        Rows { width, values: values.into_iter().map(|value| f64::from(self.round(value))).collect() }
+        let values = values.into_iter();
+        let values = match self {
+            Self::F32 => values.map(f64::from).collect(),
+            _ => values.map(|value| f64::from(self.round(value))).collect(),
+        };
+        Rows { width, values }
     }
 }

@@ -1,11 +1,12 @@
 //! Sums in another order: what an honest port with other kernels may do.
 
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Storage, Tensor};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
+use rayon::prelude::*;
 
-use crate::Result;
+use crate::{Error, Result};
 
 /// Orders of summation to run: the plain one, and shuffled ones. One run is too lucky.
 pub const ORDERS: usize = 8;
@@ -53,6 +54,21 @@ pub(super) fn product(run: usize, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if run == 0 {
         return Ok(a.matmul(&b.t()?)?);
     }
-    let order = Tensor::new(order(run, a.dims2()?.1), &Device::Cpu)?; // [n]
-    Ok(a.index_select(&order, 1)?.matmul(&b.index_select(&order, 1)?.t()?)?)
+    let order = order(run, a.dims2()?.1); // [n]
+    Ok(columns_in(&order, a)?.matmul(&columns_in(&order, b)?.t()?)?)
+}
+
+/// Column j of the result is column `order[j]` of `matrix`, `[rows, n]` in float32. Candle's `index_select` copies
+/// such columns entry by entry, through a call each.
+fn columns_in(order: &[u32], matrix: &Tensor) -> Result<Tensor> {
+    let (rows, n) = matrix.dims2()?;
+    let matrix = matrix.contiguous()?;
+    let (storage, layout) = matrix.storage_and_layout();
+    let Storage::Cpu(storage) = &*storage else { return Err(Error::internal("a matrix outside the CPU")) };
+    let values = &storage.as_slice::<f32>()?[layout.start_offset()..][..rows * n];
+    let mut ordered = vec![0f32; rows * n];
+    ordered.par_chunks_mut(n).zip(values.par_chunks(n)).with_min_len(64).for_each(|(to, from)| {
+        to.iter_mut().zip(order).for_each(|(to, &j)| *to = from[j as usize]);
+    });
+    Ok(Tensor::from_vec(ordered, (rows, n), &Device::Cpu)?)
 }
