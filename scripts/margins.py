@@ -1,4 +1,5 @@
-"""Combines several self-test outputs into docs/margins.md: how many budgets each mistake is off, and how it was named.
+"""Combines several self-test outputs into docs/margins.md: how many budgets each mistake is off, and how it
+was named.
 
     for dtype in f32 bf16 f16; do rbees-check selftest --dtype $dtype > $dtype.txt; done
     rbees-check selftest --model smollm2-135m --attention plain > smollm2.txt
@@ -13,7 +14,7 @@ RESULT = re.compile(r"(?P<margin>1e-?\d+|inf|exact|green)\s+(?P<named>rank \d+|-
 
 
 def rows(paths):
-    """Reads one self-test, stored in one or several files: `name → (number, cell, reason)`, and its last lines."""
+    """One self-test, in one or several files: `name → (number, cell, reason)`, and its last lines."""
     found, last = {}, []
     for line in (line for path in paths.split(",") for line in open(path, encoding="utf-8")):
         last += [line.strip()] if line.startswith("planted:") else []
@@ -42,8 +43,8 @@ def main():
     print("power of ten. A correct run may reach 1; in f32 we require at least 10. `inf`: a value is not finite, or a")
     print("masked one is. `exact`: no tensor differs, but a fact does. `green`: this is not a mistake, and nothing may")
     print("fail. `–`: the mistake cannot be shown there. A number under 1 is the share of the budget that the mistake")
-    print("takes without being detected. Unless noted, each mistake is named as the most likely of all suspects. The table")
-    print("is made by `scripts/margins.py`; see its docstring.\n")
+    print("takes without being detected. Unless noted, each mistake is named as the most likely of all suspects. The")
+    print("table is made by `scripts/margins.py`; see its docstring.\n")
     print("|  | mistake | " + " | ".join(title for title, *_ in runs) + " |")
     print("| --- | --- |" + " --- |" * len(runs))
     for name in ordered:
