@@ -284,7 +284,7 @@ def add_tokenizer(w, name, config, tokenizer):
     w.add_add_eos_token(False)
 
 
-# ---------------------------------------------------------------- all of it
+# ---------------------------------------------------------------- main
 
 def save(out, name, config, net, tokenizer):
     net.half().save_pretrained(out)
@@ -345,10 +345,10 @@ def main():
         out.mkdir(parents=True, exist_ok=True)
         tokenizer = (byte_level_bpe if name == "tiny-llama" else llama2_bpe)([v for c in text for v in c])
         ids, starts = token_stream(name, tokenizer, text)
-        say(f"{name}: {len(ids)} tokens of text, {len(starts)} beginnings")
+        say(f"{name}: {len(ids)} tokens of text, {len(starts)} row starts")
         prefix = torch.tensor([1] if name == "tiny-llama2" else [], dtype=torch.long)
         net = train(fresh(config), ids, starts, prefix, args.steps, short=args.steps * 19 // 20, peak=4e-3)
-        torch.manual_seed(1)  # by now the rate is too low to learn far positions: once more, higher
+        torch.manual_seed(1)  # a second round: the rate has become too low to learn far positions
         net = train(net, ids, starts, prefix, args.steps // 15, short=0, peak=1.5e-3)
         save(out, name, config, net.eval(), tokenizer)
         check(out, name)
