@@ -1,5 +1,5 @@
-//! The model of `own_model.rs` with one mistake: it rotates with the usual θ of 10000 instead of its config's.
-//! `cargo run --example broken_model` reports where the mistake shows first, and names it.
+//! The model of `own_model.rs` with one mistake: it rotates with the usual θ of 10000 instead of its
+//! config's. `cargo run --example broken_model` reports where the mistake shows first, and names it.
 
 mod llama;
 

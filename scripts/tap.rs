@@ -16,9 +16,9 @@
 //! ```
 //!
 //! docs/dump-format.md lists the sites with their names and shapes; any subset of them works, even the logits
-//! alone. Layers are counted by the taps of block outputs; if you do not tap these, call `tap::layer(i)`. If you
-//! do not tap `lm_head`, call `tap::finish()` after the forward pass. Only the first pass is recorded; later
-//! passes, which begin with other tokens, are ignored.
+//! alone. Layers are counted by the taps of block outputs; if you do not tap these, call `tap::layer(i)`. If
+//! you do not tap `lm_head`, call `tap::finish()` after the forward pass. Only the first pass is recorded;
+//! later passes, which begin with other tokens, are ignored.
 
 #![allow(dead_code)]
 

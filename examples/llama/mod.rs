@@ -82,8 +82,8 @@ impl Llama {
         Tensor::cat(&[turned(&left, &right.neg()?)?, turned(&right, &left)?], 3)
     }
 
-    /// The additive mask, `[b, 1, s, t]`: 0 for the query's own position and earlier tokens that are not padding,
-    /// −inf elsewhere.
+    /// The additive mask, `[b, 1, s, t]`: 0 for the query's own position and earlier tokens that are not
+    /// padding, −inf elsewhere.
     fn bars(&self, mask: &Tensor, s: usize) -> Result<Tensor> {
         let (real, (b, t)) = (mask.to_vec2::<u8>()?, mask.dims2()?);
         let sees = |row: &[u8], query: usize, key: usize| key == query || key < query && row[key] == 1;
@@ -147,8 +147,9 @@ impl Llama {
         x + down
     }
 
-    /// Logits `[b, s, vocab]` of token ids `[b, s]` at `positions` `[b, s]`, which follow the tokens in `cache`.
-    /// `mask` is 1 where a key is a token and 0 where it is padding, `[b, t]`, including the keys in the cache.
+    /// Logits `[b, s, vocab]` of token ids `[b, s]` at `positions` `[b, s]`, which follow the tokens in
+    /// `cache`. `mask` is 1 where a key is a token and 0 where it is padding, `[b, t]`, including the keys in
+    /// the cache.
     pub fn forward(
         &self,
         ids: &Tensor,
