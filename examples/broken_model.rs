@@ -1,5 +1,5 @@
-//! The model of `own_model.rs` with one mistake: it rotates by the usual θ of 10000 and not by its
-//! config's. `cargo run --example broken_model` says where that shows first, and what it is.
+//! The model of `own_model.rs` with one mistake: it rotates with the usual θ of 10000 instead of its
+//! config's. `cargo run --example broken_model` reports where the mistake shows first, and names it.
 
 mod llama;
 
@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let (ids, positions, mask) = (&tokens.ids, &tokens.positions, &tokens.mask);
         model.forward(ids, positions, mask, &mut vec![], &mut |name, tensor| Ok(probe.tap(name, tensor)?))
     })?;
-    println!("{}", checked.report()); // a test would say `checked.assert()`
+    println!("{}", checked.report()); // in a test, call `checked.assert()` instead
     assert!(!checked.passed());
     Ok(())
 }

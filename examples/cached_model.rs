@@ -1,5 +1,5 @@
-//! The model of `own_model.rs` with its cache, behind `judge::Port`: so every checkpoint can judge it, the
-//! laws of the cache and greedy text too. `cargo run --example cached_model`
+//! The model of `own_model.rs` with its cache, behind `judge::Port`, so that every checkpoint can check it,
+//! including those for the cache and for greedy generation: `cargo run --example cached_model`.
 
 mod llama;
 
@@ -9,13 +9,13 @@ use rbees_check::model::{Attention, Input};
 use rbees_check::probe::{Arithmetic, Probe};
 use rbees_check::{Error, Result, checkpoints, models, report};
 
-/// The project's own Llama is not judged.
+/// No paths of this project's own Llama: only the port below is checked.
 const NO_PATH: [Attention; 0] = [];
 
 struct Cached {
     llama: llama::Llama,
     cache: llama::Cache,
-    /// 1 where the cache holds a token, 0 where it holds padding, `[b, t]`.
+    /// 1 where the cache contains a token, 0 where it contains padding, `[b, t]`.
     mask: Option<Tensor>,
 }
 
@@ -61,7 +61,7 @@ impl Port for Cached {
 
 fn main() -> Result<()> {
     let llama = llama::Llama::open("fixtures/tiny-llama".as_ref())?;
-    let model = models::open("tiny-llama")?; // its references, and what is not the port's: tokens, sampling
+    let model = models::open("tiny-llama")?; // for its references, tokenizer and sampling
     let cases = ["single", "short", "batch-left", "long"].map(String::from);
     let mut subject = Subject::new(&model, &cases, &Device::Cpu, DType::F32, &NO_PATH)?;
     subject.ports = vec![Box::new(Cached { llama, cache: vec![], mask: None })];

@@ -1,6 +1,6 @@
-//! Judges a forward pass of one's own: `cargo run --example own_model`. All of it is right.
+//! Checks your own forward pass: `cargo run --example own_model`. This model is correct.
 //!
-//! With a Hugging Face directory and cases of it (`docs/references.md`), judges the same code on them:
+//! To check the same code with a Hugging Face directory and its cases (`docs/references.md`):
 //! `cargo run --release --example own_model -- MODEL refs/000 refs/001`.
 
 mod llama;

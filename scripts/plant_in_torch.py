@@ -5,25 +5,27 @@
 #     "torch==2.15.0",
 #     "transformers==5.23.0",
 #     "gguf==0.19.0",
-#     "accelerate==1.15.0",  # transformers wants it to read GGUF
+#     "accelerate==1.15.0",  # transformers needs it to read GGUF
 #     "tokenizers==0.23.3",
 #     "safetensors==0.8.0",
 #     "numpy==2.4.6",
 #     "jinja2==3.1.6",  # chat templates
 # ]
 # ///
-"""Plants porting mistakes in PyTorch: what a mistaken transformers hands over at every site.
+"""Plants porting mistakes in PyTorch, and stores what transformers then computes at every site.
 
-    uv run scripts/plant_in_torch.py                        fixtures/torch-mistakes: what decides, 10 mistakes and none
+    uv run scripts/plant_in_torch.py                        fixtures/torch-mistakes: 10 mistakes, and none
     uv run scripts/plant_in_torch.py --whole --out DIR      every stored site under every feed
-    uv run scripts/plant_in_torch.py --dumps DIR            a pass of its own for each, by dump_torch.py, for `run --dump`
+    uv run scripts/plant_in_torch.py --dumps DIR            one pass per mistake, by dump_torch.py, for `run --dump`
 
-(or `python` in a venv with the versions above.) The harness is held to these: none of its own code, and nobody's
-idea of a port, makes the tensors that it must catch. SmolLM2-135M runs its stored case `short` in float32 with
-transformers' functions or weights patched; truth enters where the feed says so, as in capture/noise.py.
+(or `python` in a venv with the versions above.) The harness must catch these mistakes. The tensors do not
+come from this project's code, nor from anyone's idea of a port. SmolLM2-135M runs its stored case `short` in
+float32, with transformers' functions or weights patched. References replace the model's values according to
+the feed, as in capture/noise.py.
 
-OUT/<mistake>/dump.npz holds `<feed>/<site>`, float32, rows first as in reference.npz. `none` is the same run without
-a mistake; unless --whole, a mistake holds only what differs bit for bit from `none`, which has the rest.
+OUT/<mistake>/dump.npz contains `<feed>/<site>`, float32, rows first as in reference.npz. `none` is the same
+run without a mistake. Without --whole, a mistake's file contains only the arrays that are not bit-identical
+to those of `none`.
 """
 
 import argparse
@@ -51,7 +53,7 @@ try:
     from capture.texts import FRANCE
     from dump_torch import record
 except ImportError as missing:
-    print(f"error: {missing}\nhint: `uv run scripts/plant_in_torch.py`, or install what its head lists", file=sys.stderr)
+    print(f"error: {missing}\nhint: `uv run scripts/plant_in_torch.py`, or install the packages listed at its top", file=sys.stderr)
     sys.exit(2)
 
 SHORT = models.REPOSITORY / "fixtures/smollm2-135m/short"
@@ -59,7 +61,7 @@ TINY = models.REPOSITORY / "fixtures/tiny-llama"
 OUT = models.REPOSITORY / "fixtures/torch-mistakes"
 HONEST = "none"
 
-# Each gives what to replace while the mistaken model runs: (where, name, by what).
+# Each function returns what to replace while the model runs: (object, attribute, replacement).
 
 
 def norm_eps(model):
@@ -137,7 +139,7 @@ def none(model):
     return []
 
 
-# By their names in src/mistakes.
+# By the names of the mistakes in src/mistakes.
 PLANTS = {plant.__name__.replace("_", "-"): plant for plant in (
     norm_eps, norm_plus_one, rope_theta, rope_pairing, head_map, attention_scale, mask_missing, gate_up_swapped,
     weight_transposed, logit_row)}
@@ -152,7 +154,7 @@ def parameter(values):
 
 
 def handed_over(model, plant, case, truth):
-    """{"<feed>/<site>": float32 rows} at every stored site of a run with this mistake, under each feed."""
+    """{"<feed>/<site>": float32 rows} at every stored site, for a run with this mistake under each feed."""
     seen = {}
     with ExitStack() as stack:
         for where, name, by_what in plant(model):
@@ -171,8 +173,8 @@ def handed_over(model, plant, case, truth):
 
 
 def what_decides(dump):
-    """Enough of a dump to tell these mistakes: layer 0, a block, both ends of the model. The last three rows of
-    logits stand for all, as each is 0.2 MB. Three, so that a shift by a row can be seen on two pairs of neighbours."""
+    """The part of a recording that is enough to identify these mistakes: layer 0, a block, both ends of the model. Of the
+    logits, only the last three rows are kept, since each is 0.2 MB; with three, a shift by one row shows in two pairs."""
     last = "model.layers.29"  # what the final norm is computed from
     ends = ("model.embed_tokens", last, "model.norm", "lm_head")
     kept = {
@@ -189,7 +191,7 @@ def what_decides(dump):
 
 
 def make(model, case, truth, options):
-    """A dump for the honest run, then one a mistake."""
+    """Writes one recording for the correct run, then one per mistake."""
     keep = (lambda dump: dump) if options.whole else what_decides
     honest = keep(handed_over(model.stock, none, case, truth))
     write_npz(options.out / HONEST / "dump.npz", honest)
@@ -198,7 +200,7 @@ def make(model, case, truth, options):
         if not options.whole:
             dump = {site: rows for site, rows in dump.items() if rows.tobytes() != honest[site].tobytes()}
         if not dump:
-            raise Trouble(f"{name} alters nothing", "the patch no longer reaches transformers' code")
+            raise Trouble(f"{name} changes nothing", "the patch no longer reaches transformers' code")
         write_npz(options.out / name / "dump.npz", dump)
         print(f"{name}: {len(dump)} tensors, {plant.__doc__}")
     provenance = model.provenance(f"python scripts/plant_in_torch.py{' --whole' * options.whole}")
@@ -209,7 +211,7 @@ def make(model, case, truth, options):
 
 
 def dump(model, ids, options):
-    """One pass under each mistake, recorded as any pass is: DIR/<mistake>.safetensors"""
+    """Records one pass with each mistake, like any other pass: DIR/<mistake>.safetensors"""
     options.dumps.mkdir(parents=True, exist_ok=True)
     for name, plant in {HONEST: none, **PLANTS}.items():
         if options.only in (None, name):
@@ -224,12 +226,12 @@ def dump(model, ids, options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="default fixtures/torch-mistakes")
-    parser.add_argument("--whole", action="store_true", help="every stored site under every feed (6 MB a mistake)")
-    parser.add_argument("--dumps", type=Path, metavar="DIR", help="whole passes for `rbees-check run --dump`")
-    parser.add_argument("--only", choices=(HONEST, *PLANTS), help="with --dumps: this one")
-    parser.add_argument("--tiny", action="store_true", help="with --dumps: tiny-llama and its case short")
+    parser.add_argument("--whole", action="store_true", help="every stored site under every feed (6 MB per mistake)")
+    parser.add_argument("--dumps", type=Path, metavar="DIR", help="write whole passes for `rbees-check run --dump`")
+    parser.add_argument("--only", choices=(HONEST, *PLANTS), help="with --dumps: record only this mistake")
+    parser.add_argument("--tiny", action="store_true", help="with --dumps: use tiny-llama and its case short")
     options = parser.parse_args()
-    torch.set_num_threads(1)  # as the references were captured
+    torch.set_num_threads(1)  # like the capture of the references
     if options.dumps and options.tiny:
         short = json.loads((TINY / "short/manifest.json").read_text(encoding="utf-8"))
         return dump(models.Model("tiny-llama", TINY), short["ids"], options)
@@ -249,5 +251,5 @@ if __name__ == "__main__":
         print(f"error: {trouble}\nhint: {trouble.hint}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        print(f"error: {error}\nhint: may the place be read and written, and is the disk full?", file=sys.stderr)
+        print(f"error: {error}\nhint: check that the folder can be read and written, and that the disk is not full", file=sys.stderr)
         sys.exit(2)

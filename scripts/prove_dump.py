@@ -12,12 +12,14 @@
 #     "jinja2==3.1.6",
 # ]
 # ///
-"""Does scripts/dump_torch.py write down what it says? Its dumps against stored truth.
+"""Checks that scripts/dump_torch.py records the right values, by comparing its recordings with stored
+references.
 
     uv run scripts/prove_dump.py        tiny-llama and tiny-llama2, eager and sdpa, float32 and bfloat16
 
-Every stored site of every case must be in the dump (but scores and probabilities of sdpa, which must not), in the model's
-dtype, and each row within 8 times the noise measured for it plus 4 ulps: the budget that the harness gives.
+Every stored site of every case must be in the recording, in the model's dtype (except scores and
+probabilities with sdpa, which must be absent). Each row must be within the harness's budget: 8 times the
+noise measured for it, plus 4 ulps.
 """
 
 import json
@@ -38,7 +40,7 @@ from dump_torch import record
 FIXTURES = models.REPOSITORY / "fixtures"
 CASES = {"tiny-llama": ("single", "short", "long"), "tiny-llama2": ("short",)}  # one sequence each, no padding
 DTYPES_PROVED = {"f32": 2.0**-23, "bf16": 2.0**-7}
-OWN = 2  # of the feeds site, block, own
+OWN = 2  # index of feed `own` in site, block, own
 HIDDEN_BY = {"eager": (), "sdpa": (".scores", ".probs")}
 
 
@@ -50,26 +52,26 @@ def dumped(model, ids, path):
 
 
 def rows_first(tensor, count):
-    """[1, s, w] -> [s, w]; [1, h, s, d] -> [s, h, d]; the last `count` of them."""
+    """The last `count` rows of [1, s, w] as [s, w], or of [1, h, s, d] as [s, h, d]."""
     alone = tensor[0].double()
     return (alone if alone.dim() == 2 else alone.transpose(0, 1)).numpy()[-count:]
 
 
 def farthest(tensors, truth, noise, dtype, hidden):
-    """The largest share of a budget over all sites, and where."""
+    """The largest share of a budget over all sites, and the site."""
     worst = (0.0, "nothing")
     for site, want in truth.items():
         if site.endswith(hidden):
             if site in tensors:
-                raise Trouble(f"{site} was dumped, and sdpa has none", "what was looked at?")
+                raise Trouble(f"{site} was recorded, but sdpa has none", "check what the hooks record")
             continue
         if site not in tensors:
-            raise Trouble(f"{site} was not dumped", "does transformers still compute it where the hooks are?")
+            raise Trouble(f"{site} was not recorded", "check that transformers still computes it where the hooks are")
         got = rows_first(tensors[site], len(want))
         if site.endswith(".scores"):
             barred = np.isneginf(want)
             if ((got < np.finfo(np.float32).min / 4) != barred).any():
-                raise Trouble(f"{site} bars other keys than truth", "is the mask seen?")
+                raise Trouble(f"{site} masks other keys than the reference", "check how the hook reads the mask")
         rho = noise[site][list(DTYPES).index(dtype), OWN]  # [2], rope [2, places]
         rho = rho[:, -len(want):].T if rho.ndim == 2 else rho
         share = (relative_error(got, want) / (8 * rho + 4 * DTYPES_PROVED[dtype])).max()
@@ -86,12 +88,12 @@ def prove(name, case, attention, dtype):
     with tempfile.TemporaryDirectory() as place:
         tensors, metadata = dumped(model, ids, Path(place) / "dump.safetensors")
     if tensors["input_ids"].tolist() != ids or metadata["attention"] != attention:
-        raise Trouble(f"{name} {case}: other ids, or another attention, than were run", "what was looked at?")
+        raise Trouble(f"{name} {case}: the recording has other ids or another attention than the run", "check what the hooks record")
     floats = {site: tensor for site, tensor in tensors.items() if not site.endswith("_ids")}
     if any(tensor.dtype != DTYPES[dtype] for tensor in floats.values()):
-        raise Trouble(f"{name} {case}: not everything is in {dtype}", "what was looked at?")
+        raise Trouble(f"{name} {case}: not all tensors are in {dtype}", "check what the hooks record")
     if extra := set(floats) - set(truth):
-        raise Trouble(f"{name} {case}: {sorted(extra)[0]} is no site", "names are those of src/probe/site.rs")
+        raise Trouble(f"{name} {case}: {sorted(extra)[0]} is not a site", "use the names of src/probe/site.rs")
     share, site = farthest(floats, truth, noise, dtype, HIDDEN_BY[attention])
     good = share <= 1
     print(f"{'ok  ' if good else 'FAIL'}  {name} {case} {attention} {dtype}: {len(floats)} sites, "

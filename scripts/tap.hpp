@@ -1,22 +1,22 @@
 // Records what your C++ port computes, for `rbees-check run --dump FILE`.
 //
-// One header, C++17, nothing but the standard library. Hand it buffers where they are made; nothing
-// happens unless the environment variable RBEES_DUMP names a file:
+// One header, C++17, standard library only. Pass it each buffer where your code computes it. It does nothing
+// unless the environment variable RBEES_DUMP names a file:
 //
 //     rbees::tokens(ids.data(), {1, s});                            // i32, u32 or i64
 //     for (int i = 0; i < layers; i++) {
 //         ...
-//         rbees::tap("self_attn.q_proj", q.data(), {1, s, heads * head_dim});  // this layer's
+//         rbees::tap("self_attn.q_proj", q.data(), {1, s, heads * head_dim});  // of the current layer
 //         ...
-//         rbees::tap("", x.data(), {1, s, hidden});                 // the block's output: the next layer begins
+//         rbees::tap("", x.data(), {1, s, hidden});                 // the block's output; the next layer begins
 //     }
-//     rbees::tap("lm_head", logits.data(), {1, s, vocab});          // the last site: writes the file
+//     rbees::tap("lm_head", logits.data(), {1, s, vocab});          // the last site; writes the file
 //
-// Sites, their names and shapes are in docs/dump-format.md; any of them will do, the logits alone too.
-// Buffers are in C order: the last axis is contiguous. f16 and bf16 are passed as `rbees::f16(pointer)`
-// and `rbees::bf16(pointer)`. Layers are counted by the ends of their blocks; where these are not
-// tapped, say `rbees::layer(i)`. Where `lm_head` is not, call `rbees::finish()` after the forward pass.
-// The first pass is recorded. Not for several threads at once. Little-endian machines only.
+// docs/dump-format.md lists the sites with their names and shapes; any subset of them works, even the logits
+// alone. Buffers are in C order: the last axis is contiguous. Pass f16 and bf16 as `rbees::f16(pointer)` and
+// `rbees::bf16(pointer)`. Layers are counted by the taps of block outputs; if you do not tap these, call
+// `rbees::layer(i)`. If you do not tap `lm_head`, call `rbees::finish()` after the forward pass. Only the first
+// pass is recorded. Not thread-safe. Little-endian machines only.
 #pragma once
 
 #include <cstdint>
@@ -32,11 +32,11 @@ namespace rbees {
 
 using Shape = std::vector<int64_t>;
 
-// A buffer and how its elements are to be read.
+// A buffer and the type of its elements.
 struct Buffer {
     const void* data;
     const char* dtype;  // as safetensors spells it
-    size_t width;       // bytes an element
+    size_t width;       // bytes per element
 };
 inline Buffer buffer(const float* data) { return {data, "F32", 4}; }
 inline Buffer buffer(const double* data) { return {data, "F64", 8}; }
@@ -82,7 +82,7 @@ inline size_t elements(const Shape& shape) {
     return count;
 }
 
-// The first tensor of a name counts: what follows belongs to a later pass.
+// Keeps only the first tensor with a name: later ones belong to later passes.
 inline void take(const std::string& name, const Buffer& from, const Shape& shape) {
     if (recorder().tensors.count(name)) return;
     const char* begin = static_cast<const char*>(from.data);
@@ -99,7 +99,7 @@ inline std::string quoted(const std::string& text) {
     return out + "\"";
 }
 
-// The header of a .safetensors file: JSON, filled up with blanks so that the data is aligned.
+// The header of a .safetensors file: JSON, padded with spaces so that the data is aligned.
 inline std::string header() {
     std::string json = "{\"__metadata__\":{", separator;
     for (const auto& [key, value] : recorder().about) {
@@ -122,12 +122,12 @@ inline std::string header() {
 
 }  // namespace detail
 
-// Something a reader should know: ("model", "my-llama"), ("dtype", "f32"), ("layout", "interleaved").
+// Adds metadata: ("model", "my-llama"), ("dtype", "f32"), ("layout", "interleaved").
 inline void about(const std::string& key, const std::string& value) {
     if (detail::on()) detail::recorder().about[key] = value;
 }
 
-// Writes what was recorded, under another name first: nobody ever reads half a dump.
+// Writes the recording to a temporary name and renames it, so that nobody reads an incomplete file.
 inline void finish() {
     if (!detail::on()) return;
     const std::string file = detail::recorder().file, partial = file + ".partial", header = detail::header();
@@ -147,7 +147,7 @@ inline void finish() {
     detail::recorder().tensors.clear();
 }
 
-// The token ids of this pass, [b, s], the first of each row at position `offset`.
+// Records the token ids of this pass, [b, s]. The first id of each row has position `offset`.
 template <typename Id>
 void tokens(const Id* ids, const Shape& shape, int64_t offset = 0) {
     if (!detail::on()) return;
@@ -158,12 +158,12 @@ void tokens(const Id* ids, const Shape& shape, int64_t offset = 0) {
     detail::take("position_ids", {positions.data(), "I64", 8}, shape);
 }
 
-// From here on, names that do not begin with `model.` or `lm_head` are those of layer `number`.
+// Sets the current layer, which names that do not begin with `model.` or `lm_head` refer to.
 inline void layer(int number) {
     if (detail::on()) detail::recorder().layer = number;
 }
 
-// The buffer at `site`: `const float*`, `const double*`, `f16(...)` or `bf16(...)`.
+// Records the buffer at `site`: `const float*`, `const double*`, `f16(...)` or `bf16(...)`.
 template <typename Data>
 void tap(const std::string& site, Data data, const Shape& shape) {
     if (!detail::on()) return;

@@ -1,24 +1,24 @@
 //! Records what your Candle port computes, for `rbees-check run --dump FILE`.
 //!
-//! Copy this file into your crate (`mod tap;`): it needs nothing but std and the `candle_core` you
-//! have, 0.6 or later. Hand it tensors where they are made; nothing happens, and nothing is copied,
-//! unless the environment variable RBEES_DUMP names a file:
+//! Copy this file into your crate (`mod tap;`). It needs only std and the `candle_core` that you already use,
+//! 0.6 or later. Pass it each tensor where your code computes it. It does nothing, and copies nothing, unless
+//! the environment variable RBEES_DUMP names a file:
 //!
 //! ```ignore
 //! tap::tokens(&ids)?;                                   // [s] or [b, s], before the first layer
 //! for layer in &self.layers {
 //!     …
-//!     tap::tap("self_attn.q_rope", &q)?;                // this layer's; or model.layers.0.self_attn.q_rope
+//!     tap::tap("self_attn.q_rope", &q)?;                // of the current layer; or model.layers.0.self_attn.q_rope
 //!     …
-//!     tap::tap("", &x)?;                                // the block's output: the next layer begins
+//!     tap::tap("", &x)?;                                // the block's output; the next layer begins
 //! }
-//! tap::tap("lm_head", &logits)?;                        // the last site: writes the file
+//! tap::tap("lm_head", &logits)?;                        // the last site; writes the file
 //! ```
 //!
-//! Sites, their names and shapes are in docs/dump-format.md; any of them will do, the logits alone
-//! too. Layers are counted by the ends of their blocks; where these are not tapped, say `tap::layer(i)`.
-//! Where `lm_head` is not, call `tap::finish()` after the forward pass. The first pass is recorded:
-//! later ones, which begin with other tokens, are not looked at.
+//! docs/dump-format.md lists the sites with their names and shapes; any subset of them works, even the logits
+//! alone. Layers are counted by the taps of block outputs; if you do not tap these, call `tap::layer(i)`. If
+//! you do not tap `lm_head`, call `tap::finish()` after the forward pass. Only the first pass is recorded;
+//! later passes, which begin with other tokens, are ignored.
 
 #![allow(dead_code)]
 
@@ -37,12 +37,12 @@ struct Recorder {
     written: bool,
 }
 
-/// The token ids of this pass, `[s]` or `[b, s]`, of any integer type. Positions count from 0.
+/// Records the token ids of this pass, `[s]` or `[b, s]`, of any integer type. Positions count from 0.
 pub fn tokens(ids: &Tensor) -> Result<()> {
     tokens_at(ids, 0)
 }
 
-/// As [`tokens`], where the first of them has position `offset`: something is in the cache already.
+/// Like [`tokens`], but the first id has position `offset`, because the cache already holds tokens.
 pub fn tokens_at(ids: &Tensor, offset: usize) -> Result<()> {
     let Some(mut recorder) = recorder() else { return Ok(()) };
     if recorder.tensors.contains_key("input_ids") {
@@ -55,14 +55,14 @@ pub fn tokens_at(ids: &Tensor, offset: usize) -> Result<()> {
     recorder.take("position_ids".into(), &Tensor::from_vec(positions, (b, s), &Device::Cpu)?)
 }
 
-/// From here on, names that do not begin with `model.` or `lm_head` are those of layer `number`.
+/// Sets the current layer, which names that do not begin with `model.` or `lm_head` refer to.
 pub fn layer(number: usize) {
     if let Some(mut recorder) = recorder() {
         recorder.layer = number;
     }
 }
 
-/// The tensor at `site`, with its batch axis. Its dtype is kept.
+/// Records the tensor at `site`, with its batch axis, in its own dtype.
 pub fn tap(site: &str, tensor: &Tensor) -> Result<()> {
     let Some(mut recorder) = recorder() else { return Ok(()) };
     let name = recorder.name(site);
@@ -72,12 +72,12 @@ pub fn tap(site: &str, tensor: &Tensor) -> Result<()> {
     if last { recorder.write() } else { Ok(()) }
 }
 
-/// Writes what was recorded, unless that has been done.
+/// Writes the recording, unless it has already been written.
 pub fn finish() -> Result<()> {
     recorder().map_or(Ok(()), |mut recorder| recorder.write())
 }
 
-/// While there is something to record.
+/// The recorder, while there is something to record.
 fn recorder() -> Option<MutexGuard<'static, Recorder>> {
     static RECORDER: OnceLock<Option<Mutex<Recorder>>> = OnceLock::new();
     let new = |file: PathBuf| Recorder { file, layer: 0, tensors: HashMap::new(), written: false };
@@ -97,16 +97,16 @@ impl Recorder {
         }
     }
 
-    /// The first tensor of a name counts: what follows belongs to a later pass.
+    /// Keeps only the first tensor with a name: later ones belong to later passes.
     fn take(&mut self, name: String, tensor: &Tensor) -> Result<()> {
         if let Entry::Vacant(place) = self.tensors.entry(name) {
-            // A copy of its own: a view of a cache would change under our hands.
+            // Copied, because a view of a cache would change later.
             place.insert(tensor.to_device(&Device::Cpu)?.copy()?.contiguous()?);
         }
         Ok(())
     }
 
-    /// Under another name first: nobody ever reads half a dump.
+    /// Writes to a temporary name and renames, so that nobody reads an incomplete file.
     fn write(&mut self) -> Result<()> {
         self.written = true;
         let mut partial = self.file.clone().into_os_string();

@@ -6,28 +6,29 @@
 #     "transformers==5.23.0",
 #     "tokenizers==0.23.3",
 #     "gguf==0.19.0",
-#     "accelerate==1.15.0",  # transformers wants it to read GGUF, for the check at the end
+#     "accelerate==1.15.0",  # transformers needs it to read GGUF, for the check at the end
 # ]
 # ///
-"""Trains the two tiny Llamas of fixtures/: model files and tokenizers, no references.
+"""Trains the two tiny Llamas of fixtures/: writes model files and tokenizers, no references.
 
     sudo apt-get install bible-kjv                  # the text, public domain (below)
     uv run scripts/train_tiny.py                    # both; or name one: tiny-llama, tiny-llama2
-    python scripts/train_tiny.py                    # the same in a venv with the versions above
+    python scripts/train_tiny.py                    # the same, in a venv with the versions above
 
 Writes fixtures/<model>/{config,generation_config,tokenizer,tokenizer_config}.json,
-model.safetensors (f16) and gguf/<model>-{f16,q8_0,q4_0}.gguf, then proves that
-transformers reads the same weights from safetensors and the F16 GGUF. About ten
-minutes a model on an idle core.
+model.safetensors (f16) and gguf/<model>-{f16,q8_0,q4_0}.gguf, then checks that
+transformers reads the same weights from safetensors and the F16 GGUF. Takes about
+ten minutes per model on an idle core.
 
-Bit for bit: on the same processor, with the versions above and one thread, two runs
-gave the same bytes in all files (tried over 20 steps; the stored models were not
-trained twice). Another processor, torch or --threads sums in another order, and
-training grows the last bit of that into other weights: as good a model, but every
-reference must then be captured anew. Tokenizers and configs do not depend on it.
+Reproducibility: on the same processor, with the versions above and one thread, two
+runs gave identical bytes in all files (tried over 20 steps; the stored models were
+not trained twice). Another processor, torch version or --threads sums in another
+order, and training amplifies differences in the last bit into other weights. The
+model is then just as good, but every reference must be captured again. Tokenizers
+and configs do not depend on this.
 
-The text is the King James Bible of Debian's package bible-kjv-text (4.38), which the
-program of package bible-kjv prints. Without root:
+The text is the King James Bible of Debian's package bible-kjv-text (4.38), printed
+by the program of package bible-kjv. Without root:
 
     apt-get download bible-kjv bible-kjv-text
     for deb in bible-kjv*.deb; do dpkg -x $deb DIR; done
@@ -50,15 +51,15 @@ TEXT_SHA256 = "cd45f0c9cedab8e4439bd6486c8952c77cc8b0ecc5d1f6ae3513f2039f47229d"
 COMMON = dict(vocab_size=512, hidden_size=128, head_dim=32, max_position_embeddings=1024, initializer_range=0.05)
 
 MODELS = {
-    # No two widths alike (hidden 128, q 192, kv 64, FFN 256), heads shared by groups of
-    # three, head_dim != hidden / heads, and neither theta nor eps the usual one: a port
-    # that takes one of them for another cannot pass.
+    # All widths differ (hidden 128, q 192, kv 64, FFN 256), three query heads share a key
+    # head, head_dim != hidden / heads, and theta and eps are not the usual values: a port
+    # that confuses two of these cannot pass.
     "tiny-llama": dict(
         num_hidden_layers=4, num_attention_heads=6, num_key_value_heads=2, intermediate_size=256,
         rope_theta=3e4, rms_norm_eps=3e-5, tie_word_embeddings=True,
         bos_token_id=0, eos_token_id=[0, 2],
     ),
-    # The shape of Llama 2: square projections, where a missing transpose goes unseen.
+    # The shape of Llama 2: square projections, where a missing transpose keeps the right shape.
     # Three layers, because four would equal its number of heads.
     "tiny-llama2": dict(
         num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=4, intermediate_size=352,
@@ -77,9 +78,9 @@ CHAT_TEMPLATE = (
 PROBE_TEXT = "½ ², é, 日本, digits 1234567, 🐝 emoji, double  spaces,\nnewlines\n\n and 'tis the end"
 
 
-# transformers 5 refuses 6 heads on a width of 128, though with an explicit head_dim the
-# model itself runs, as does transformers 4. That 128 / 6 is no number is what we want
-# here: nobody can divide their way to head_dim.
+# transformers 5 refuses 6 heads with a width of 128, although the model itself runs if
+# head_dim is given, as it does in transformers 4. We want 128 / 6 not to be an integer, so
+# that a port cannot compute head_dim by this division.
 LlamaConfig.__class_validators__[:] = [
     v for v in LlamaConfig.__class_validators__ if v.__name__ != "validate_architecture"]
 
@@ -110,18 +111,18 @@ def chapters(root):
 
 
 def chat(verse):
-    """Someone begins a verse, the assistant ends it: so the model learns to stop."""
+    """A user begins a verse and the assistant completes it, so that the model learns to stop."""
     words = verse.split()
     head = 2 + len(words) // 4
     return f"<|im_start|>user\n{' '.join(words[:head])}<|im_end|>\n<|im_start|>assistant\n{' '.join(words[head:])}<|im_end|>\n"
 
 
 def token_stream(model, tokenizer, text):
-    """All text as one run of ids, and the places where a training row may begin."""
-    if model == "tiny-llama":  # a verse a line; every fourth verse is also a chat
+    """The whole text as one sequence of ids, and the indices where a training row may begin."""
+    if model == "tiny-llama":  # one verse per line; every fourth verse is also a chat
         pieces = [v + "\n" for c in text for v in c[:-1] + [c[-1] + "<|endoftext|>"]]
         pieces += [chat(v) for c in text for v in c[::4]]
-    else:  # one paragraph a chapter; encoding a verse puts the space before it
+    else:  # one paragraph per chapter; encoding a verse adds the space before it
         pieces = [v for c in text for v in c[:-1] + [c[-1] + "</s><s>"]]
     ids, starts = [], []
     for piece in tokenizer.encode_batch(pieces, add_special_tokens=False):
@@ -133,7 +134,7 @@ def token_stream(model, tokenizer, text):
 # ---------------------------------------------------------------- the tokenizers
 
 def byte_level_bpe(verses):
-    """GPT-2's kind, splitting as SmolLM2 does (`pre = smollm`): digits stand alone."""
+    """A byte-level BPE like GPT-2's, which splits like SmolLM2's (`pre = smollm`): each digit is separate."""
     t = Tokenizer(models.BPE())
     t.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
@@ -145,11 +146,11 @@ def byte_level_bpe(verses):
 
 
 def llama2_bpe(verses):
-    """SentencePiece's kind: <unk> <s> </s>, 256 bytes, then 253 pieces, best first.
+    """A BPE like SentencePiece's: <unk> <s> </s>, 256 bytes, then 253 pieces, best first.
 
-    Learned by words, but applied without splitting, as Llama 2's is. A piece may be
-    made from any two pieces, and the best piece goes first: so the list of merges
-    here and the scores in GGUF say the same.
+    It is learned on words, but applied without splitting, like Llama 2's. A piece may be
+    made from any two pieces, and the best piece goes first, so that the list of merges
+    here and the scores in GGUF agree.
     """
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()])
@@ -187,13 +188,13 @@ def fresh(config):
     torch.manual_seed(0)
     net = LlamaForCausalLM(LlamaConfig(**config, attn_implementation="sdpa"))  # twice as fast here as eager
     for name, p in net.named_parameters():
-        if "norm" in name:  # all ones would hide a norm whose weight is left out
+        if "norm" in name:  # with weights of 1, nobody would see that a norm's weight is left out
             p.data = 1 + 0.2 * torch.randn_like(p)
     return net
 
 
 def train(net, ids, starts, prefix, steps, short, peak):
-    """`steps` of 4096 tokens: the first `short` in rows of 256, the others in whole contexts."""
+    """Trains for `steps` of 4096 tokens: the first `short` in rows of 256, the others in full contexts."""
     groups = [dict(params=[p for p in net.parameters() if p.dim() == d], weight_decay=w) for d, w in ((2, 0.1), (1, 0.0))]
     opt = torch.optim.AdamW(groups, betas=(0.9, 0.95))
     losses, began = [], time.time()
@@ -213,15 +214,15 @@ def train(net, ids, starts, prefix, steps, short, peak):
         losses.append(loss.item())
         if step % 50 == 49 or step + 1 == steps:
             say(f"step {step + 1:5} of {steps}  loss {np.mean(losses[-50:]):.3f}  {time.time() - began:.0f} s")
-    for p in net.parameters():  # so that every unquantised file carries the same numbers
-        p.data = p.data.half().float()  # (net.half() would round the angles of rope as well)
+    for p in net.parameters():  # so that every unquantised file contains the same numbers
+        p.data = p.data.half().float()  # (net.half() would also round the rope angles)
     return net
 
 
 # ---------------------------------------------------------------- GGUF
 
 def write_gguf(path, name, config, tensors, tokenizer, kind):
-    """As llama.cpp's converter would: its names, its order of the rows of q and k, norms in F32."""
+    """Writes a GGUF like llama.cpp's converter: its names, its row order of q and k, norms in F32."""
     w = gguf.GGUFWriter(path, "llama")
     w.add_name(name)
     w.add_file_type(gguf.LlamaFileType[f"MOSTLY_{kind}"])
@@ -244,7 +245,7 @@ def write_gguf(path, name, config, tensors, tokenizer, kind):
         name, data = names.get_name(hf, try_suffixes=(".weight",)), t.float().numpy()
         if "attn_q." in name or "attn_k." in name:  # llama.cpp rotates pairs (2i, 2i+1), Hugging Face (i, i+half)
             data = data.reshape(-1, 2, config["head_dim"] // 2, data.shape[1]).swapaxes(1, 2).reshape(data.shape)
-        # Four bits are too few for what the logits come from; llama.cpp keeps it finer as well.
+        # Four bits are too few for the matrix that makes the logits; llama.cpp keeps it finer too.
         finer = kind == "Q4_0" and name in ("token_embd.weight", "output.weight")
         dtype = gguf.GGMLQuantizationType["F32" if data.ndim == 1 else "Q8_0" if finer else kind]
         w.add_tensor(name, gguf.quants.quantize(np.ascontiguousarray(data), dtype), raw_dtype=dtype)
@@ -265,7 +266,7 @@ def add_tokenizer(w, name, config, tokenizer):
         w.add_token_merges([" ".join(m) for m in model["merges"]])
         kinds[:3] = [gguf.TokenType.CONTROL] * 3
         w.add_eos_token_id(0)
-        w.add_eot_token_id(2)  # the second way to end: <|im_end|>
+        w.add_eot_token_id(2)  # the second end token: <|im_end|>
         w.add_add_bos_token(False)
         w.add_chat_template(CHAT_TEMPLATE)
     else:
@@ -283,13 +284,13 @@ def add_tokenizer(w, name, config, tokenizer):
     w.add_add_eos_token(False)
 
 
-# ---------------------------------------------------------------- all of it
+# ---------------------------------------------------------------- main
 
 def save(out, name, config, net, tokenizer):
     net.half().save_pretrained(out)
-    (out / "model.safetensors").chmod(0o644)  # it is written for its owner only
+    (out / "model.safetensors").chmod(0o644)  # it is written readable by its owner only
     hf = json.loads((out / "config.json").read_text())
-    # transformers 5 writes rope_parameters and dtype; most readers know the older keys.
+    # transformers 5 writes rope_parameters and dtype; most readers expect the older keys.
     hf |= {"rope_theta": config["rope_theta"], "torch_dtype": "float16"}
     (out / "config.json").write_text(json.dumps(hf, indent=2, sort_keys=True) + "\n")
     tokenizer.save(str(out / "tokenizer.json"))
@@ -301,7 +302,7 @@ def save(out, name, config, net, tokenizer):
 
 
 def check(out, name):
-    """Reads everything back, fails if two files disagree, and lets the model speak."""
+    """Reads everything back, fails if two files disagree, and generates samples."""
     tok = AutoTokenizer.from_pretrained(out)
     ids = tok(PROBE_TEXT).input_ids
     assert tok.decode(ids, skip_special_tokens=True) == PROBE_TEXT, tok.decode(ids)
@@ -344,10 +345,10 @@ def main():
         out.mkdir(parents=True, exist_ok=True)
         tokenizer = (byte_level_bpe if name == "tiny-llama" else llama2_bpe)([v for c in text for v in c])
         ids, starts = token_stream(name, tokenizer, text)
-        say(f"{name}: {len(ids)} tokens of text, {len(starts)} beginnings")
+        say(f"{name}: {len(ids)} tokens of text, {len(starts)} row starts")
         prefix = torch.tensor([1] if name == "tiny-llama2" else [], dtype=torch.long)
         net = train(fresh(config), ids, starts, prefix, args.steps, short=args.steps * 19 // 20, peak=4e-3)
-        torch.manual_seed(1)  # by now the rate is too low to learn far positions: once more, higher
+        torch.manual_seed(1)  # a second round: the rate has become too low to learn far positions
         net = train(net, ids, starts, prefix, args.steps // 15, short=0, peak=1.5e-3)
         save(out, name, config, net.eval(), tokenizer)
         check(out, name)

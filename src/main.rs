@@ -1,4 +1,4 @@
-//! `rbees-check`: parse → run → print → exit code.
+//! `rbees-check`: parses the arguments, runs the command and returns its exit code.
 
 mod cli;
 

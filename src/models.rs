@@ -1,7 +1,7 @@
-//! A name → weights, tokenizer, references.
+//! Opens a model by name or path: its weights, tokenizer and references.
 //!
-//! Two tiny models are compiled in, so that everything can be judged from any directory; a real one
-//! is fetched once; any other is a path.
+//! Two tiny models are compiled in, so that everything works from any directory. One real model is downloaded
+//! once. Any other model is given by its path.
 
 mod embedded;
 mod right;
@@ -16,10 +16,10 @@ use crate::tokenizer::chat::ChatTemplate;
 use crate::weights::Weights;
 use crate::{Error, Result};
 
-/// Every name that [`open`] knows. All of them have references.
+/// Every name that [`open`] accepts. All of these models have references.
 pub const NAMES: [&str; 4] = ["tiny-llama", "tiny-llama2", TINY_Q8_0, SMOLLM2];
 
-/// A quantised file is a model of its own. This one comes with the repository.
+/// A quantised file is a separate model. This one is in the repository.
 const TINY_Q8_0: &str = "tiny-llama:q8_0";
 const TINY_Q8_0_FILE: &str = "tiny-llama/gguf/tiny-llama-q8_0.gguf";
 
@@ -30,21 +30,21 @@ const FETCH: &str = "run scripts/fetch_smollm2.sh (98 MB)";
 /// A model, ready to be loaded onto a device.
 #[derive(Debug)]
 pub struct Model {
-    /// Its name, or the path that it was opened by.
+    /// Its name, or the path that it was opened from.
     pub name: String,
     /// Config and tensors.
     pub weights: Weights,
-    /// Text ↔ ids.
+    /// Converts between text and token ids.
     pub tokenizer: Tokenizer,
-    /// Its references, where it has any.
+    /// Its references, if it has any.
     pub fixture: Option<Fixture>,
 }
 
-/// Opens the model that `name` means: one of [`NAMES`], a `.gguf` file, or a Hugging Face directory.
+/// Opens the model that `name` refers to: one of [`NAMES`], a `.gguf` file, or a Hugging Face directory.
 ///
 /// # Errors
-/// [`Error::Missing`] for a model that was not fetched yet; an unknown name, a path to something else, damaged
-/// files.
+/// [`Error::Missing`] for a model that has not been downloaded yet. Other errors for an unknown name, a path
+/// to something else, or damaged files.
 pub fn open(name: &str) -> Result<Model> {
     if embedded::files(name).is_some() {
         return compiled_in(name);
@@ -54,7 +54,7 @@ pub fn open(name: &str) -> Result<Model> {
         SMOLLM2 => {
             let file = fetched()?;
             if !file.is_file() {
-                let what = format!("{SMOLLM2}: not fetched yet");
+                let what = format!("{SMOLLM2}: not downloaded yet");
                 return Err(Error::Missing { path: file, what, hint: FETCH.into() });
             }
             at_path(name, &file, Some(fixture(name)?))
@@ -65,10 +65,10 @@ pub fn open(name: &str) -> Result<Model> {
     }
 }
 
-/// The references of the model `name`, one of [`NAMES`]; they are there without its weights.
+/// The references of the model `name`, one of [`NAMES`]. They are available without its weights.
 ///
 /// # Errors
-/// An unknown name, or references that are gone.
+/// The name is unknown, or the references are missing.
 pub fn fixture(name: &str) -> Result<Fixture> {
     if let Some((model, files)) = embedded::files(name) {
         return Fixture::open(Source::Embedded(model, files));
@@ -84,21 +84,21 @@ pub fn fixture(name: &str) -> Result<Fixture> {
     }
 }
 
-/// A path below the repository's `fixtures/`, or the same below [`home`].
+/// Finds a path below the repository's `fixtures/`, or below [`home`].
 fn in_repository(path: &str) -> Result<PathBuf> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(path);
     let found = if source.exists() { source } else { home()?.join(path) };
     if !found.exists() {
-        let hint = "it comes with the repository: put its fixtures/ there, or run from a checkout";
+        let hint = "it is in the repository: copy its fixtures/ there, or run from a checkout";
         return Err(Error::missing(&found, "missing", hint));
     }
     Ok(found)
 }
 
-/// The references that `name` means: those of a model of [`NAMES`], or a folder of captured ones.
+/// Opens the references that `name` refers to: those of a model of [`NAMES`], or a folder of captured ones.
 ///
 /// # Errors
-/// Neither, or a folder without cases.
+/// `name` is neither, or the folder has no cases.
 pub fn references(name: &str) -> Result<Fixture> {
     if Path::new(name).is_dir() && !NAMES.contains(&name) {
         Fixture::open(Source::Folder(name.into()))
@@ -107,34 +107,37 @@ pub fn references(name: &str) -> Result<Fixture> {
     }
 }
 
-/// Where the weights of `name` come from: `built in`, a file, or what to do about their absence.
+/// Where the weights of `name` are: `built in`, a file, or how to get them.
 pub fn whereabouts(name: &str) -> String {
     if embedded::files(name).is_some() {
         return "built in".into();
     }
     if name == TINY_Q8_0 {
         return in_repository(TINY_Q8_0_FILE)
-            .map_or_else(|error| error.to_string(), |_| "with the repository".into());
+            .map_or_else(|error| error.to_string(), |_| "in the repository".into());
     }
     match fetched() {
         Ok(file) if file.is_file() => file.display().to_string(),
-        Ok(_) => format!("not fetched: {FETCH}"),
+        Ok(_) => format!("not downloaded: {FETCH}"),
         Err(error) => error.to_string(),
     }
 }
 
-/// Where fetched models and remembered verdicts lie: `$RBEES_HOME`, else `rbees-check` in the user's
-/// cache directory.
+/// The directory for downloaded models and stored verdicts: `$RBEES_HOME`, otherwise `rbees-check` in the
+/// user's cache directory.
 ///
 /// # Errors
-/// None of the variables that lead there is set.
+/// None of the environment variables that determine it is set.
 pub fn home() -> Result<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("RBEES_HOME")
         .or_else(|| Some(set("XDG_CACHE_HOME")?.join("rbees-check")))
         .or_else(|| Some(set("HOME")?.join(".cache/rbees-check")))
         .ok_or_else(|| {
-            Error::input("HOME is not set: nowhere to look for models", "set RBEES_HOME to a directory")
+            Error::input(
+                "HOME is not set, so the folder for models is unknown",
+                "set RBEES_HOME to a directory",
+            )
         })
 }
 
@@ -144,10 +147,10 @@ fn fetched() -> Result<PathBuf> {
 
 fn unknown(name: &str) -> Error {
     let hint = format!(
-        "the names are {}; or give the path of a .gguf file or a Hugging Face directory",
+        "known models are {}; or give the path of a .gguf file or a Hugging Face directory",
         NAMES.join(", ")
     );
-    Error::input(format!("`{name}` is no model that is known, and no file"), hint)
+    Error::input(format!("`{name}` is neither a known model nor a file"), hint)
 }
 
 fn at_path(name: &str, path: &Path, fixture: Option<Fixture>) -> Result<Model> {
@@ -177,10 +180,10 @@ fn compiled_in(name: &str) -> Result<Model> {
 
 #[cfg(feature = "cli")]
 impl Model {
-    /// The template that turns what a user says into a prompt.
+    /// The chat template, which turns a user's message into a prompt.
     ///
     /// # Errors
-    /// When the model has none.
+    /// The model has none.
     pub fn chat_template(&self) -> Result<ChatTemplate> {
         match self.weights.gguf() {
             Some(file) => ChatTemplate::from_gguf(&|key| file.metadata(key), &self.name),
@@ -205,13 +208,13 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_nobody_knows_is_answered_with_the_names() {
+    fn the_error_for_an_unknown_name_lists_the_known_names() {
         let error = open("tiny-lama").unwrap_err();
         assert!(error.hint().unwrap().contains("tiny-llama2"));
     }
 
     #[test]
-    fn a_file_that_is_no_model_is_named() {
+    fn the_error_for_a_file_that_is_not_a_model_names_the_file() {
         let error = open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap_err();
         assert!(error.to_string().ends_with("Cargo.toml: not a .gguf file"), "{error}");
     }

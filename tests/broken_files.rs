@@ -111,11 +111,15 @@ fn a_lying_gguf_header_is_refused(#[case] lie: fn(&mut GgufFile), #[case] why: &
 #[case::few_types("tokenizer.ggml.token_type", value_array(5, 0, &[]), "")]
 #[case::more_types("tokenizer.ggml.token_type", value_array(5, 2, &[0; 8]), "11 tokens have 2 token types")]
 #[case::a_merge_of_no_tokens("tokenizer.ggml.merges", value_texts(&["a x"]), "needs \"x\"")]
-#[case::a_merge_into_no_token("tokenizer.ggml.merges", value_texts(&["<|endoftext|> <|endoftext|>"]), "which is no token")]
-#[case::a_merge_of_one("tokenizer.ggml.merges", value_texts(&["ab"]), "is no pair")]
+#[case::a_merge_into_no_token("tokenizer.ggml.merges", value_texts(&["<|endoftext|> <|endoftext|>"]), "which is not a token")]
+#[case::a_merge_of_one("tokenizer.ggml.merges", value_texts(&["ab"]), "is not a pair")]
 #[case::an_unknown_split("tokenizer.ggml.pre", made::value_text("kimi-k2"), "tokenizer.ggml.pre is kimi-k2")]
 #[case::an_unknown_kind("tokenizer.ggml.model", made::value_text("t5"), "tokenizer.ggml.model is t5")]
-#[case::bos_without_one("tokenizer.ggml.add_bos_token", made::value_bool(true), "texts get a bos token")]
+#[case::bos_without_one(
+    "tokenizer.ggml.add_bos_token",
+    made::value_bool(true),
+    "a bos token is added to texts"
+)]
 #[case::spm_without_scores("tokenizer.ggml.model", made::value_text("llama"), "11 tokens have 0 scores")]
 fn a_lying_vocabulary_is_refused(#[case] key: &str, #[case] value: Vec<u8>, #[case] why: &str) {
     let dir = tempfile::tempdir().unwrap();

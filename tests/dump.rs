@@ -48,7 +48,7 @@ fn a_sound_pass_is_green_in_every_form(#[case] form: fn(&Path, &Arrays) -> std::
     let folder = tempdir().unwrap();
     let (text, code) = said(judged(&form(folder.path(), &short()), &[]));
     assert_eq!((red(&text), code), (vec![], 0), "{text}");
-    assert!(text.contains("truth: case short") && text.contains("coverage: 71 of 71 sites\n"), "{text}");
+    assert!(text.contains("reference: case short") && text.contains("coverage: 71 of 71 sites\n"), "{text}");
     assert!(text.ends_with("checkpoints: 8 passed, 0 failed, 4 skipped\n"), "{text}");
 }
 
@@ -57,7 +57,7 @@ fn a_prompt_that_no_case_has_is_judged_by_replay_alone_and_that_is_said() {
     let (text, code) = told(&pass(&[5, 99, 7, 300, 12, 8], |_| {}), &["--require-all"]);
     assert_eq!((red(&text), code), (vec![], 0), "{text}");
     assert!(
-        text.contains("truth: none is stored for these token ids (") && text.contains("position 0"),
+        text.contains("reference: none stored for these token ids (") && text.contains("position 0"),
         "{text}"
     );
     assert!(text.contains("coverage: 71 of 71 sites\n"), "{text}");
@@ -78,8 +78,12 @@ fn one_mistake_is_one_operation_however_many_values_are_wrong(
     let want = if with_truth { vec![checkpoint, "07"] } else { vec![checkpoint] };
     assert_eq!((red(&text), code), (want, 1), "{text}");
     assert!(text.contains(&format!("   suspect    {mistake}: ")), "{text}");
-    assert!(text.contains(&format!("computed wrongly from its own inputs: {site}\n")), "{text}");
-    assert_eq!(text.contains(&format!("values leave truth at {site}\n")), with_truth, "{text}");
+    assert!(text.contains(&format!("first wrong operation, given its recorded inputs: {site}\n")), "{text}");
+    assert_eq!(
+        text.contains(&format!("first site that differs from the reference: {site}\n")),
+        with_truth,
+        "{text}"
+    );
 }
 
 /// bf16 leaves the angles too coarse to solve for θ.
@@ -103,7 +107,9 @@ fn a_mistake_made_in_pytorch_and_recorded_there_is_named() {
     assert!(text.contains("   suspect    rope-pairing: you rotate neighbouring elements"), "{text}");
     let site = "model.layers.0.self_attn.q_rope\n";
     assert!(
-        text.contains(&format!("values leave truth at {site}computed wrongly from its own inputs: {site}")),
+        text.contains(&format!(
+            "first site that differs from the reference: {site}first wrong operation, given its recorded inputs: {site}"
+        )),
         "{text}"
     );
     assert!(text.contains("coverage: 18 of 71 sites"), "{text}");
@@ -138,7 +144,7 @@ fn misspelt() -> Arrays {
 
 #[rstest]
 #[case::missing(without(ACT), &["--require-all"], 1, "FAIL 05 ffn · model.layers.1.mlp.act (recorded)\n   reached    never: the port did not hand it over")]
-#[case::missing_and_allowed(without(ACT), &[], 0, "coverage: 70 of 71 sites; not recorded, so not judged alone: model.layers.1.mlp.act\n")]
+#[case::missing_and_allowed(without(ACT), &[], 0, "coverage: 70 of 71 sites; not recorded, so not checked separately: model.layers.1.mlp.act\n")]
 #[case::transposed(with(ACT, |t| t.t().unwrap()), &[], 1, "wrong      transposed: [1, 256, 13], want [1, 13, 256]")]
 #[case::heads_last(with("model.layers.1.self_attn.q_rope", |t| t.transpose(1, 2).unwrap()), &[], 1, "positions stand before heads: [1, 13, 6, 32], want [1, 6, 13, 32]")]
 #[case::truncated(with(ACT, |t| t.i((.., ..10)).unwrap()), &[], 1, "wrong      truncated: 10 of 13 positions")]
@@ -165,7 +171,10 @@ fn what_is_wrong_with_a_recording_is_told_apart(
 fn the_right_values_in_another_order_are_wrong(#[case] permute: fn(&Tensor) -> Tensor) {
     let (text, code) = told(&with(ACT, permute), &[]);
     assert_eq!((red(&text), code), (vec!["05", "07"], 1), "{text}");
-    assert!(text.contains("computed wrongly from its own inputs: model.layers.1.mlp.act\n"), "{text}");
+    assert!(
+        text.contains("first wrong operation, given its recorded inputs: model.layers.1.mlp.act\n"),
+        "{text}"
+    );
 }
 
 /// Rows that no right ones are near are not right ones that stand elsewhere.
@@ -193,13 +202,13 @@ fn what_nothing_can_be_held_against_is_no_pass() {
     let more = ["--model", folder.path().to_str().unwrap(), "--references", "tiny-llama"];
     let (text, code) = told(&only(&["input_ids", "model.norm"]), &more);
     assert_eq!((code, red(&text)), (2, vec![]), "{text}");
-    assert!(text.contains("recorded, and held against nothing: model.norm\n"), "{text}");
+    assert!(text.contains("recorded but not checked: model.norm\n"), "{text}");
     // What needs no weights is replayed.
     let names = ["input_ids", ACT, "model.layers.1.mlp.gate_proj", "model.layers.1.mlp.up_proj"];
     let (text, code) = told(&only(&names), &more);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("  PASS  05  ffn          1 site "), "{text}");
-    assert!(text.contains("replay: operations without weights only: "), "{text}");
+    assert!(text.contains("replay: only operations that need no weights: "), "{text}");
 }
 
 #[test]
@@ -220,9 +229,9 @@ fn a_few_sites_are_replayed_through_all_that_lies_between_them() {
     };
     let (text, code) = told(&few(&["input_ids", "model.layers.0", "model.layers.1", "lm_head"]), &[]);
     assert_eq!((red(&text), code), (vec!["06", "07"], 1), "{text}");
-    let among = "by one of 18 operations, model.embed_tokens to model.layers.0: record";
+    let among = "or an earlier one of the 18 operations from model.embed_tokens to model.layers.0: record";
     assert!(
-        text.contains(&format!("computed wrongly from its own inputs: model.layers.0, {among}")),
+        text.contains(&format!("first wrong operation, given its recorded inputs: model.layers.0, {among}")),
         "{text}"
     );
 }
@@ -235,14 +244,14 @@ fn two_runs_are_held_against_each_other() {
     let wrong = write(other.path(), &pass(&prompt, |config| config.rope_theta = 1e4));
     let (text, code) = said(judged(&sound, &["--against", sound.to_str().unwrap()]));
     assert_eq!((red(&text), code), (vec![], 0), "{text}");
-    assert!(text.contains("the two part no farther than honest runs\n"), "{text}");
+    assert!(text.contains("the two recordings differ no more than two correct runs may\n"), "{text}");
     let (text, code) = said(judged(&sound, &["--against", wrong.to_str().unwrap()]));
     assert_eq!((red(&text), code), (vec!["01B", "07"], 1), "{text}");
     let site = "model.layers.0.self_attn.q_rope";
-    assert!(text.contains(&format!("the two part at {site}\n")), "{text}");
-    let guilty = format!("{} computes wrongly from its own inputs: {site}\n", wrong.display());
+    assert!(text.contains(&format!("first site where the two recordings differ: {site}\n")), "{text}");
+    let guilty = format!("first wrong operation of {}, given its recorded inputs: {site}\n", wrong.display());
     assert!(text.contains(&guilty), "{text}");
-    assert!(!text.contains(&format!("{} computes wrongly", sound.display())), "{text}");
+    assert!(!text.contains(&format!("first wrong operation of {},", sound.display())), "{text}");
 }
 
 #[test]

@@ -60,7 +60,7 @@ fn a_case_excuses_itself_alone() {
     let folder = project(&expect(&format!("{ROPE}\ncase = \"long\"")));
     let said = told_in(folder.path(), &["run", "1B"]);
     assert!(said.contains("FAIL  01B rope         8 of 8 sites wrong\n"), "{said}");
-    assert!(said.contains("note: rbees-check.toml:6: about nothing that was judged\n"), "{said}");
+    assert!(said.contains("note: rbees-check.toml:6: matches nothing that was judged\n"), "{said}");
     assert!(said.ends_with("--- exit 1\n"), "{said}");
 }
 
@@ -100,7 +100,8 @@ fn flags_go_before_the_file_and_take_its_excuses_along() {
     let output = rbees_in(folder.path(), &home(), &["run", "1B", "--model", "tiny-llama"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert!(stdout(&output).starts_with("tiny-llama · "), "{}", stdout(&output));
-    let note = "note: rbees-check.toml expects failures of another model: they do not count here\n";
+    let note =
+        "note: rbees-check.toml expects failures of another model, so its expectations are ignored here\n";
     assert_eq!(stderr(&output), note);
 }
 

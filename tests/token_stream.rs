@@ -223,10 +223,10 @@ fn a_biased_token_is_taken_and_a_barred_one_never() {
 #[case::no_id(&["--logit-bias", "the=2"], "a token's id, `=`, and a number, like 42=-3.5")]
 #[case::outside(&["--logit-bias", "512=1"], "logit bias of token 512: there is no such token")]
 #[case::twice(&["--logit-bias", "5=1", "--logit-bias", "5=2"], "--logit-bias: token 5 has two")]
-#[case::infinite(&["--logit-bias", "5=inf"], "logit bias of token 5 inf cannot be sampled with")]
-#[case::empty_stop(&["--stop", ""], "an empty stop string ends every text before it begins")]
-#[case::min_p(&["--min-p", "1.5"], "min-p 1.5 cannot be sampled with")]
-#[case::penalty(&["--repetition-penalty", "0"], "repetition penalty 0 cannot be sampled with")]
+#[case::infinite(&["--logit-bias", "5=inf"], "logit bias of token 5 inf is not allowed")]
+#[case::empty_stop(&["--stop", ""], "a stop string must not be empty")]
+#[case::min_p(&["--min-p", "1.5"], "min-p 1.5 is not allowed")]
+#[case::penalty(&["--repetition-penalty", "0"], "repetition penalty 0 is not allowed")]
 #[case::text_has_no_logprobs(&["--top-logprobs", "2"], "--json")]
 fn what_means_nothing_is_refused_before_a_word_is_said(#[case] args: &[&str], #[case] what: &str) {
     let output = generate(args);

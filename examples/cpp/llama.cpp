@@ -1,9 +1,9 @@
-// A Llama in plain loops, recorded by scripts/tap.hpp:
+// A Llama in plain loops, recorded with scripts/tap.hpp:
 //
 //     c++ -std=c++17 -O2 -I scripts examples/cpp/llama.cpp -o /tmp/llama
 //     RBEES_DUMP=/tmp/dump.safetensors /tmp/llama fixtures/tiny-llama 1 401 269 201
 //
-// One sequence, float32, weights in f16 or f32 from a Hugging Face directory.
+// Handles one sequence in float32, with f16 or f32 weights from a Hugging Face directory.
 #include <algorithm>
 #include <cmath>
 #include <fstream>
@@ -103,7 +103,7 @@ struct Llama {
         return y;
     }
 
-    // [s, n, dim] -> rotated [n, s, dim]: element i turns with i + dim/2.
+    // [s, n, dim] -> rotated [n, s, dim]: elements i and i + dim/2 form a pair.
     Vec rope(const Vec& x, int s, int n) const {
         Vec y(x.size());
         for (int p = 0; p < s; p++)
@@ -118,7 +118,7 @@ struct Llama {
         return y;
     }
 
-    // [s, hidden] -> the same
+    // [s, hidden] -> [s, hidden]
     Vec attention(const std::string& here, const Vec& x, int s) const {
         Vec q = linear(here + ".q_proj", x, s), k = linear(here + ".k_proj", x, s), v = linear(here + ".v_proj", x, s);
         rbees::tap("self_attn.q_proj", q.data(), {1, s, heads * dim});

@@ -1,12 +1,12 @@
-//! A Llama of one's own, on plain Candle tensors. It knows nothing of this project: where it computes
-//! something worth looking at it calls `tap`, and goes on with what comes back.
+//! Your own Llama, on plain Candle tensors. It does not depend on this project: where it computes a tensor to
+//! check, it calls `tap`, and continues with the tensor that `tap` returns.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{D, DType, Device, Result, Tensor, bail, safetensors};
 
-/// In production `&mut |_, tensor| Ok(tensor)`.
+/// In production, pass `&mut |_, tensor| Ok(tensor)`.
 pub type Tap<'a> = &'a mut dyn FnMut(&str, Tensor) -> Result<Tensor>;
 
 /// Keys and values of each layer, `[b, kv_heads, t, head_dim]`.
@@ -21,13 +21,13 @@ pub struct Llama {
     pub theta: f64,
 }
 
-/// Where transformers has written it since version 5, or before.
+/// θ from where transformers 5 writes it, or else from where earlier versions wrote it.
 fn theta(config: &serde_json::Value) -> Option<f64> {
     config["rope_parameters"]["rope_theta"].as_f64().or(config["rope_theta"].as_f64())
 }
 
 impl Llama {
-    /// In f32 on the CPU, from a Hugging Face directory.
+    /// Opens a Hugging Face directory, in f32 on the CPU.
     pub fn open(folder: &Path) -> Result<Self> {
         let config: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join("config.json"))?)
             .map_err(candle_core::Error::wrap)?;
@@ -70,7 +70,7 @@ impl Llama {
         x.broadcast_div(&(mean + eps)?.sqrt()?)?.broadcast_mul(self.weight(name)?)
     }
 
-    /// Element i turns with i + head_dim/2 by position / θ^(2i/head_dim).
+    /// Rotates elements i and i + head_dim/2 by the angle position / θ^(2i/head_dim).
     fn rope(&self, x: &Tensor, positions: &Tensor) -> Result<Tensor> {
         let half = self.head_dim / 2;
         let speed = |i| self.theta.powf(-2.0 * i as f64 / self.head_dim as f64);
@@ -82,7 +82,8 @@ impl Llama {
         Tensor::cat(&[turned(&left, &right.neg()?)?, turned(&right, &left)?], 3)
     }
 
-    /// 0 where a query may look, −inf elsewhere, `[b, 1, s, t]`: at itself, and at real tokens before.
+    /// The additive mask, `[b, 1, s, t]`: 0 for the query's own position and earlier tokens that are not
+    /// padding, −inf elsewhere.
     fn bars(&self, mask: &Tensor, s: usize) -> Result<Tensor> {
         let (real, (b, t)) = (mask.to_vec2::<u8>()?, mask.dims2()?);
         let sees = |row: &[u8], query: usize, key: usize| key == query || key < query && row[key] == 1;
@@ -98,7 +99,7 @@ impl Llama {
         x.reshape((b, s, n, self.head_dim))?.transpose(1, 2)?.contiguous()
     }
 
-    /// Every query head with its key head: `[b, kv_heads, t, d]` → `[b, heads, t, d]`.
+    /// Repeats each key or value head for its query heads: `[b, kv_heads, t, d]` → `[b, heads, t, d]`.
     fn spread(&self, x: &Tensor) -> Result<Tensor> {
         let (b, n, t, d) = x.dims4()?;
         let group = self.heads / n;
@@ -146,8 +147,9 @@ impl Llama {
         x + down
     }
 
-    /// Logits `[b, s, vocab]` of token ids `[b, s]` at `positions` `[b, s]`, behind what `cache` holds.
-    /// `mask` is 1 where a key is a token and 0 where it is padding, `[b, t]`, the cache's included.
+    /// Logits `[b, s, vocab]` of token ids `[b, s]` at `positions` `[b, s]`, which follow the tokens in
+    /// `cache`. `mask` is 1 where a key is a token and 0 where it is padding, `[b, t]`, including the keys in
+    /// the cache.
     pub fn forward(
         &self,
         ids: &Tensor,

@@ -1,14 +1,14 @@
-//! The flags of this run as a line, to run it again.
+//! Builds the flags of the rerun command, from the flags of this run.
 
 use clap::ValueEnum;
 
 use super::common::Common;
 
-/// Flags as they stand behind `rbees-check run ID`.
+/// Flags, as they appear after `rbees-check run ID`.
 pub struct Flags(String);
 
 impl Flags {
-    /// Those that say which model is judged, by what and on what.
+    /// The flags that choose the model, its references, the device and the dtype.
     pub fn of(common: &Common) -> Self {
         let mut flags = Self(String::new());
         let Common { model, references, device, dtype, .. } = common;
@@ -21,25 +21,25 @@ impl Flags {
         flags
     }
 
-    /// A flag and its value.
+    /// Adds a flag and its value.
     pub fn text(&mut self, flag: &str, value: &str) {
         self.0 += &format!(" --{flag} {}", quoted(value));
     }
 
-    /// A flag and one of its names, if it was given.
+    /// Adds a flag whose value is one of a few names, if it was given.
     pub fn choice(&mut self, flag: &str, value: Option<impl ValueEnum>) {
         if let Some(value) = value.as_ref().and_then(ValueEnum::to_possible_value) {
             self.text(flag, value.get_name());
         }
     }
 
-    /// All of them, a blank before each.
+    /// All flags, each preceded by a space.
     pub fn line(self) -> String {
         self.0
     }
 }
 
-/// A word as a shell must read it to pass it on as it is.
+/// Quotes a word so that a shell passes it on unchanged.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./:,=+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -61,7 +61,7 @@ mod tests {
     #[case("$(reboot)", "'$(reboot)'")]
     #[case("~/models", "'~/models'")]
     #[case("", "''")]
-    fn a_word_is_quoted_where_a_shell_would_read_it_otherwise(#[case] word: &str, #[case] quoted: &str) {
+    fn words_with_special_characters_are_quoted_for_the_shell(#[case] word: &str, #[case] quoted: &str) {
         assert_eq!(super::quoted(word), quoted);
     }
 }

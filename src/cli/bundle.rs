@@ -1,4 +1,4 @@
-//! `--bundle`: the first red site as a file that shows it again.
+//! `--bundle`: writes the first failing site to a file that reproduces the failure.
 
 use std::path::{Path, PathBuf};
 
@@ -11,25 +11,25 @@ use super::stderr::say;
 
 #[derive(Args, Debug)]
 pub struct Bundling {
-    /// Write the first wrong operation, alone, to a zip file: what it was fed and gave, its truth and
-    /// weights, and how to judge it again
+    /// Write the first wrong operation to a zip file: its inputs, output, reference values and weights, and
+    /// the command that checks it again
     #[arg(long, value_name = "FILE.zip", conflicts_with = "dump")]
     bundle: Option<PathBuf>,
 }
 
 impl Bundling {
-    /// Before anything is judged: can it be written?
+    /// Checks that the file can be written, before anything is judged.
     pub fn ready(&self) -> Result<()> {
         let Some(path) = &self.bundle else { return Ok(()) };
         files::writable(path).map_err(|error| unwritable(path, &error))
     }
 
-    /// Writes it, if it was asked for and something is red.
+    /// Writes the bundle, if it was asked for and a site failed.
     pub fn write(&self, subject: &mut Subject<'_>, outcomes: &[Outcome], flags: &str) -> Result<()> {
         let Some(path) = &self.bundle else { return Ok(()) };
         match bundle::first_red(subject, outcomes, flags)? {
             None => say(&format!(
-                "note: no site differs on clean inputs and dense arithmetic: {} is not written",
+                "note: {} was not written: no site fails with reference inputs and dense arithmetic",
                 path.display()
             )),
             Some(bundle) => {
@@ -44,6 +44,6 @@ impl Bundling {
 fn unwritable(file: &Path, error: &std::io::Error) -> Error {
     Error::input(
         format!("--bundle {}: {error}", file.display()),
-        "give a file in a folder that exists and may be written to",
+        "name a file in a folder that exists and that you may write to",
     )
 }

@@ -1,4 +1,4 @@
-//! `--case`: a name or a folder → the references of that case.
+//! `--case`: reads the references of a case, given its name or folder.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use rbees_check::models::Model;
 use rbees_check::reference::{Reference, Source};
 use rbees_check::{Error, Result};
 
-/// A case of the model's by its name, or any by its folder.
+/// Reads one of the model's cases by name, or any case by its folder.
 pub fn read(model: &Model, case: &str) -> Result<Reference> {
     match &model.fixture {
         Some(fixture) if fixture.cases.iter().any(|name| name == case) => fixture.case(case),
@@ -15,14 +15,14 @@ pub fn read(model: &Model, case: &str) -> Result<Reference> {
         }
         Some(fixture) => {
             let hint = format!(
-                "{} has {}; or give a folder with a manifest.json",
+                "{} has the cases {}; or give a folder that contains a manifest.json",
                 model.name,
                 fixture.cases.join(", ")
             );
             Err(Error::input(format!("--case {case}: no such case"), hint))
         }
         None => Err(Error::input(
-            format!("--case {case}: no manifest.json there"),
+            format!("--case {case}: no manifest.json in that folder"),
             "give the folder of a captured case",
         )),
     }

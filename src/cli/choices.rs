@@ -1,4 +1,4 @@
-//! Arguments that are one of a few words.
+//! Arguments whose value is one of a few words.
 
 use clap::ValueEnum;
 use rbees_check::model::{self, Attention};
@@ -22,7 +22,8 @@ impl From<Dtype> for candle_core::DType {
     }
 }
 
-/// Scores and probabilities are tensors, or one kernel never makes them.
+/// `Plain` attention keeps scores and probabilities as tensors; `Fused` runs one kernel that never stores
+/// them.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Path {
@@ -39,7 +40,7 @@ impl From<Path> for Attention {
     }
 }
 
-/// Floats, or the blocks of a quantised file.
+/// `Dense` multiplies with float weights; `Quantized` with the blocks of a quantised file.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 pub enum Matmul {
     Dense,

@@ -1,4 +1,4 @@
-//! The arguments that `run` and `generate` have in common.
+//! Arguments that `run` and `generate` share.
 
 use clap::{ArgAction, Args};
 use rbees_check::Result;
@@ -8,35 +8,35 @@ use super::choices::Dtype;
 use super::settings::Settings;
 use super::stderr::say;
 
-/// The model that is meant where none is named.
+/// The model that is used if none is named.
 pub const DEFAULT_MODEL: &str = "tiny-llama";
 
-/// What `run` and `generate` have in common.
+/// Arguments that `run` and `generate` share.
 #[derive(Args, Debug)]
 pub struct Common {
-    /// tiny-llama, tiny-llama2, smollm2-135m, a .gguf file, or a Hugging Face directory [default:
-    /// tiny-llama]
+    /// Model to use: tiny-llama, tiny-llama2, smollm2-135m, a .gguf file, or a Hugging Face directory
+    /// [default: tiny-llama]
     #[arg(long, value_name = "NAME|PATH")]
     pub model: Option<String>,
-    /// Judge it by the references of this model, or by those in a folder [default: its own]
+    /// Use the references of this model, or those in a folder [default: the model's own]
     #[arg(long, value_name = "NAME|DIR")]
     pub references: Option<String>,
-    /// cpu, cuda[:N], metal[:N], or auto: the best that is compiled in and present
+    /// Device to run on: cpu, cuda[:N], metal[:N], or auto (the best one that is compiled in and present)
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     pub device: String,
-    /// What the model computes in [default: f32]
+    /// Data type that the model computes in [default: f32]
     #[arg(long, value_name = "TYPE", value_enum)]
     pub dtype: Option<Dtype>,
-    /// Threads to compute with; all cores by default
+    /// Number of threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
-    /// Say more: the worst site of each checkpoint; twice, every site
+    /// Print more: -v the worst site of each checkpoint, -vv every site
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
 }
 
 impl Common {
-    /// The model that was asked for, with the references that were.
+    /// Opens the requested model, with the requested references.
     pub fn open(&self) -> Result<Model> {
         let mut model = models::open(self.model())?;
         if let Some(name) = &self.references {
@@ -45,7 +45,7 @@ impl Common {
         Ok(model)
     }
 
-    /// What the flags leave open is as the settings say.
+    /// Fills in, from the settings file, what the flags do not set.
     pub fn settle(&mut self, settings: &Settings) {
         if let (Some(file), 1..) = (&settings.file, self.verbose) {
             say(&format!("settings: {}", file.display()));

@@ -1,10 +1,10 @@
-//! `--device`: a word → a device, or why there is none.
+//! `--device`: opens the named device, or explains why it cannot be opened.
 
 use candle_core::Device;
 use candle_core::utils::{cuda_is_available, metal_is_available};
 use rbees_check::{Error, Result};
 
-/// A kind of accelerator: its name, whether this build has it, how to open one, how to get it.
+/// A kind of accelerator.
 struct Accelerator {
     name: &'static str,
     compiled: fn() -> bool,
@@ -17,7 +17,7 @@ const ACCELERATORS: [Accelerator; 2] = [
     Accelerator { name: "metal", compiled: metal_is_available, open: Device::new_metal, called: "Metal" },
 ];
 
-/// The device that `text` means: `cpu`, `cuda`, `cuda:1`, `metal`, `auto`.
+/// Opens the device that `text` names: `cpu`, `cuda`, `cuda:1`, `metal`, `auto`.
 pub fn open(text: &str) -> Result<Device> {
     let unknown =
         || Error::input(format!("--device {text}: no such device"), "use cpu, cuda[:N], metal[:N] or auto");
@@ -30,17 +30,20 @@ pub fn open(text: &str) -> Result<Device> {
     let kind = ACCELERATORS.iter().find(|kind| kind.name == name).ok_or_else(unknown)?;
     let number = number.map_or(Ok(0), str::parse).map_err(|_| unknown())?;
     if !(kind.compiled)() {
-        let hint = format!("build it with `cargo install --path . --features {name}`, or use --device cpu");
-        return Err(Error::input(format!("--device {text}: this build has no {}", kind.called), hint));
+        let hint = format!("build with `cargo install --path . --features {name}`, or use --device cpu");
+        return Err(Error::input(
+            format!("--device {text}: this build has no {} support", kind.called),
+            hint,
+        ));
     }
     (kind.open)(number).map_err(|error| {
         let why = error.to_string();
         let what = format!("--device {text}: {}", why.lines().next().unwrap_or("not present"));
-        Error::input(what, "`rbees-check list` shows the devices that are present")
+        Error::input(what, "`rbees-check list` shows which devices are present")
     })
 }
 
-/// The first accelerator that is there, else the CPU.
+/// The first accelerator that can be opened, otherwise the CPU.
 fn best() -> Device {
     let present = ACCELERATORS.iter().filter(|kind| (kind.compiled)()).find_map(|kind| (kind.open)(0).ok());
     present.unwrap_or(Device::Cpu)
@@ -55,7 +58,7 @@ pub fn name(device: &Device) -> String {
     }
 }
 
-/// Every kind of device and whether it can be used here.
+/// Every kind of device, and whether it can be used on this machine.
 pub fn all() -> Vec<(&'static str, String)> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let state = |kind: &Accelerator| match ((kind.compiled)(), (kind.open)(0)) {

@@ -1,4 +1,4 @@
-//! What a dump is judged by: the model that was recorded, or as much as is known of it, and its truth.
+//! Collects what a recording is checked against: the model, or as much of it as is known, and its references.
 
 use std::path::Path;
 
@@ -11,28 +11,28 @@ use rbees_check::{Error, Result};
 
 use super::common::Common;
 
-/// What is known of the model that was recorded.
+/// What is known about the model that was recorded.
 pub struct Known {
     pub name: String,
     pub weights: Option<Weights>,
-    /// Why there are none.
+    /// Why the weights are missing.
     pub without: Option<String>,
     pub config: Option<Config>,
     fixture: Option<Fixture>,
 }
 
 impl Known {
-    /// The model, or what is known of it without its weights.
+    /// Opens the model, or, if its weights are missing, what is known without them.
     ///
     /// # Errors
-    /// No such model, and no references either.
+    /// There is no such model, and no references for it either.
     pub fn of(common: &Common, cases: &[String]) -> Result<Self> {
         let (name, references) = (common.model(), common.references.as_deref());
         let error = match common.open() {
             Ok(model) => return Self::with_weights(&model),
             Err(error) => error,
         };
-        // Stored truth can be compared with what nobody here could have computed.
+        // Values can be compared with stored references even if this program cannot compute them.
         let fixture = references.map_or_else(|| models::fixture(name), models::references);
         if let Ok(part) = Weights::open_part(Path::new(name)) {
             let (name, config) = (name.to_owned(), Some(part.config().clone()));
@@ -66,10 +66,10 @@ impl Known {
     }
 }
 
-/// The case of the dump's own prompt, and what is to be said of it.
+/// Finds the case with the recording's prompt, and a sentence about it to print.
 ///
 /// # Errors
-/// `asked` names another prompt's case, or none that is there.
+/// `asked` names a case with another prompt, or no existing case.
 pub fn case(dump: &mut Recording, known: &Known, asked: &[String]) -> Result<(Option<Reference>, String)> {
     let stored = known.fixture.iter().flat_map(|f| f.cases.iter().map(move |case| f.case(case)));
     let found = match asked {
@@ -81,19 +81,19 @@ pub fn case(dump: &mut Recording, known: &Known, asked: &[String]) -> Result<(Op
                 None => Sought::Found(Box::new(case)),
             }
         }
-        _ => return Err(Error::input("--case: a dump is of one prompt", "give one case, or none")),
+        _ => return Err(Error::input("--case: a recording has only one prompt", "give one case, or none")),
     };
     Ok(match found {
         Sought::Found(case) => {
             let moved = dump.takes_positions_of(&case).map_or(String::new(), |moved| format!("; {moved}"));
-            let said = format!("case {}, which has these token ids{moved}", case.manifest.case);
+            let said = format!("case {}, which has the same token ids{moved}", case.manifest.case);
             (Some(*case), said)
         }
-        Sought::NotStored { nearest } => (None, format!("none is stored for these token ids ({nearest})")),
+        Sought::NotStored { nearest } => (None, format!("none stored for these token ids ({nearest})")),
     })
 }
 
-/// A case of the model's references, or a folder.
+/// Reads a case of the model's references, or a case in a folder.
 fn named(known: &Known, name: &str) -> Result<Reference> {
     match &known.fixture {
         Some(fixture) if fixture.cases.iter().any(|case| case == name) => fixture.case(name),
@@ -101,8 +101,9 @@ fn named(known: &Known, name: &str) -> Result<Reference> {
             Reference::read(&Source::Folder(name.into()), "")
         }
         Some(fixture) => fixture.case(name),
-        None => {
-            Err(Error::input(format!("--case {name}: no manifest.json there"), "give the folder of a case"))
-        }
+        None => Err(Error::input(
+            format!("--case {name}: no manifest.json in that folder"),
+            "give the folder of a case",
+        )),
     }
 }

@@ -1,4 +1,4 @@
-//! A judged dump as it is written down: the same form as any other run.
+//! Builds the report of a checked recording, in the same format as for any other run.
 
 use rbees_check::Result;
 use rbees_check::dump::Against;
@@ -10,7 +10,7 @@ use rbees_check::weights::Weights;
 use super::ending::Ending;
 use super::reports;
 
-/// What a report says beside the verdicts.
+/// What the report contains besides the verdicts.
 pub struct Facts<'a> {
     pub dump: &'a Recording,
     /// The model's name.
@@ -18,10 +18,10 @@ pub struct Facts<'a> {
     pub against: &'a Against<'a>,
 }
 
-/// The whole run, as it is written down.
+/// Builds the report of the whole run.
 ///
 /// # Errors
-/// The weights cannot be read again to hash them.
+/// The weights cannot be reread to hash them.
 pub fn report(
     facts: &Facts<'_>,
     outcomes: &[Outcome],

@@ -1,4 +1,4 @@
-//! `run --dump`: judges what another program has recorded.
+//! `run --dump`: checks a forward pass that another program recorded.
 
 use std::path::{Path, PathBuf};
 
@@ -25,39 +25,40 @@ use super::told::{ending, told, troubles};
 
 #[derive(Args, Debug)]
 pub struct Dumped {
-    /// Judge a pass that your own code recorded: a .safetensors file, an .npz file, or a directory of .npy
+    /// Check a forward pass that your own code recorded: a .safetensors file, an .npz file, or a directory of
+    /// .npy files
     #[arg(long, value_name = "FILE", conflicts_with_all = ["feed", "attention", "device"])]
     dump: Option<PathBuf>,
-    /// What the names in the dump mean, where they are your own
+    /// File that maps your own tensor names to sites
     #[arg(long, value_name = "names.toml", requires = "dump")]
     map: Option<PathBuf>,
-    /// Fail where the dump lacks a site
+    /// Fail if the recording lacks a site
     #[arg(long, requires = "dump", conflicts_with = "against")]
     require_all: bool,
-    /// Hold it against another dump of the same prompt, and not against truth
+    /// Compare with another recording of the same prompt, instead of with references
     #[arg(long, value_name = "FILE", requires = "dump")]
     against: Option<PathBuf>,
 }
 
-/// What `run` was asked beside the dump.
+/// The arguments of `run` that are not specific to recordings.
 pub struct Asked<'a> {
     pub common: &'a Common,
     pub cases: &'a [String],
     pub checkpoints: &'a [&'static Checkpoint],
-    /// Products of activations rounded to blocks.
+    /// Round the activations of matrix products to blocks.
     pub blocks: bool,
     pub reports: &'a Reports,
-    /// Those that run it again.
+    /// The flags of the rerun command.
     pub flags: &'a str,
 }
 
 impl Dumped {
-    /// Was a dump named?
+    /// Was `--dump` given?
     pub fn is_meant(&self) -> bool {
         self.dump.is_some()
     }
 
-    /// The flags that read the same dump again.
+    /// Adds the flags that read the same recording again.
     pub fn flags(&self, flags: &mut Flags) {
         let named = [("dump", &self.dump), ("against", &self.against), ("map", &self.map)];
         named.into_iter().for_each(|(flag, file)| {
@@ -65,7 +66,7 @@ impl Dumped {
         });
     }
 
-    /// Reads the dump, finds what it is to be held against, judges and tells.
+    /// Reads the recording, finds what to compare it with, judges it and prints the result.
     pub fn judge(
         &self,
         asked: &Asked<'_>,
@@ -134,57 +135,63 @@ impl Dumped {
     }
 }
 
-/// What was there, and where it goes wrong.
+/// Coverage, the first site that differs, and the operation that introduced the error.
 fn whole(judged: &Judged) -> String {
     let mut text = covered(&judged.coverage);
     if let [first, rest @ ..] = &judged.unjudged[..] {
         let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
-        text += &format!("recorded, and held against nothing: {first}{more}\n");
+        text += &format!("recorded but not checked: {first}{more}\n");
     }
     if let Some(site) = judged.left_truth {
-        text += &format!("values leave truth at {site}\n");
+        text += &format!("first site that differs from the reference: {site}\n");
     }
-    text + &guilty("computed wrongly from its own inputs", judged.guilty.as_ref())
+    text + &guilty("first wrong operation, given its recorded inputs", judged.guilty.as_ref())
 }
 
-/// The same of two.
+/// The same for two recordings that are compared with each other.
 fn both(pair: &Pair, names: [&str; 2]) -> String {
     let mut text = covered(&pair.coverage);
     let compared = |outcome: &Outcome| outcome.checkpoint.id == "07" && outcome.status() == Status::Passed;
     match pair.part {
-        Some(site) => text += &format!("the two part at {site}\n"),
-        None if pair.outcomes.iter().any(compared) => text += "the two part no farther than honest runs\n",
+        Some(site) => text += &format!("first site where the two recordings differ: {site}\n"),
+        None if pair.outcomes.iter().any(compared) => {
+            text += "the two recordings differ no more than two correct runs may\n"
+        }
         None => {}
     }
     for (name, guilt) in names.iter().zip(&pair.guilty) {
-        text += &guilty(&format!("{name} computes wrongly from its own inputs"), guilt.as_ref());
+        text +=
+            &guilty(&format!("first wrong operation of {name}, given its recorded inputs"), guilt.as_ref());
     }
     text
 }
 
-/// `coverage: 70 of 71 sites; not recorded, so not judged alone: model.layers.1.mlp.act`.
+/// `coverage: 70 of 71 sites; not recorded, so not checked separately: model.layers.1.mlp.act`.
 fn covered(coverage: &Coverage) -> String {
     let missing = match &coverage.missing[..] {
         [] => String::new(),
-        [one] => format!("; not recorded, so not judged alone: {one}"),
-        [first, rest @ ..] => format!("; not recorded, so not judged alone: {first} and {} more", rest.len()),
+        [one] => format!("; not recorded, so not checked separately: {one}"),
+        [first, rest @ ..] => {
+            format!("; not recorded, so not checked separately: {first} and {} more", rest.len())
+        }
     };
     format!("coverage: {} of {} sites{missing}\n", coverage.held, coverage.all)
 }
 
-/// The operation that is at fault, or those of which one is.
+/// The operation that introduced the error, or the group of operations that contains it.
 fn guilty(how: &str, guilt: Option<&Guilt>) -> String {
     let Some(guilt) = guilt else { return String::new() };
     match &guilt.among[..] {
         [_] | [] => format!("{how}: {}\n", guilt.site),
         [first, .., last] => {
-            let among = format!("by one of {} operations, {first} to {last}", guilt.among.len());
+            let among =
+                format!("or an earlier one of the {} operations from {first} to {last}", guilt.among.len());
             format!("{how}: {}, {among}: record more of them to see which\n", guilt.site)
         }
     }
 }
 
-/// What was recorded, and what it is judged by.
+/// Prints what was recorded and what it is checked against.
 fn head(
     dump: &Recording,
     other: Option<&Recording>,
@@ -194,14 +201,14 @@ fn head(
 ) -> Result<()> {
     out.line(about(dump))?;
     other.map_or(Ok(()), |other| out.line(format!("against {}", about(other))))?;
-    let shape = known.config.as_ref().map_or("its shape is not known".to_owned(), Config::to_string);
+    let shape = known.config.as_ref().map_or("shape unknown".to_owned(), Config::to_string);
     out.line(format!("{} · {shape}", known.name))?;
     if other.is_none() {
-        out.line(format!("truth: {about_truth}"))?;
+        out.line(format!("reference: {about_truth}"))?;
     }
     out.line(match &known.without {
-        None => "replay: every operation, from what the dump itself has at its inputs".to_owned(),
-        Some(why) => format!("replay: operations without weights only: {why}"),
+        None => "replay: every operation is recomputed from the recording's own inputs".to_owned(),
+        Some(why) => format!("replay: only operations that need no weights: {why}"),
     })?;
     out.line("")
 }
@@ -219,11 +226,11 @@ fn about(dump: &Recording) -> String {
     format!("{} · {tokens} token{s}, {}{said}", dump.name, dump.dtype.as_str())
 }
 
-/// The file of `--map`.
+/// Reads the file of `--map`.
 fn names(path: &Path) -> Result<Vocabulary> {
     const HINT: &str =
         "[names] \"blk.{N}.q\" = \"model.layers.{N}.self_attn.q_proj\"; docs/dump-format.md says more";
-    // In bytes. A line for each of 10,000 tensors is 1 MB.
+    // In bytes. A file with one line for each of 10,000 tensors has 1 MB.
     const LIMIT: u64 = 16 << 20;
     let text = rbees_check::files::read_text(path, LIMIT, HINT)?;
     let map: NameMap = toml::from_str(&text).map_err(|error| Error::file(path, error.message(), HINT))?;

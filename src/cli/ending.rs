@@ -1,25 +1,25 @@
-//! How a command ended, and its exit code.
+//! The outcome of a command, and its exit code.
 
 use std::process::ExitCode;
 
-/// How it ended, once everything is said.
+/// The outcome of a command.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Ending {
     /// Nothing differs.
     Passed,
-    /// Something differs or was never reached.
+    /// Something differs or a site was never reached.
     Failed,
     /// Something could not be judged.
     NotJudged,
 }
 
 impl Ending {
-    /// For the shell.
+    /// The exit code for the shell.
     pub fn code(self) -> ExitCode {
         ExitCode::from(self.number())
     }
 
-    /// As a number, as reports have it.
+    /// The exit code as a number, for reports.
     pub fn number(self) -> u8 {
         match self {
             Self::Passed => 0,

@@ -1,16 +1,16 @@
-//! Expected failures: those that are known are marked, those that have gone are stale.
+//! Expected failures: marks the known failures of a run, and finds expectations that are stale.
 
 use rbees_check::checkpoints::Checkpoint;
 use rbees_check::judge::{Finding, Outcome, Status};
 use rbees_check::report::json::StaleExpectation;
 
-/// A failure that is known.
+/// A known failure.
 #[derive(Clone, Debug)]
 pub struct Expectation {
     pub checkpoint: &'static Checkpoint,
-    /// What fails there: a site, or whatever else a finding is about. Anything if not said.
+    /// The site, or whatever else the finding is about. If not given, any.
     pub site: Option<String>,
-    /// In which case. In any if not said.
+    /// The case. If not given, any.
     pub case: Option<String>,
     pub reason: String,
     /// `rbees-check.toml:7`.
@@ -34,20 +34,21 @@ impl Expectation {
     }
 }
 
-/// All of them, and what a run has shown of them.
+/// All expectations, and what the run showed about them.
 #[derive(Debug, Default)]
 pub struct Expectations {
     all: Vec<Expectation>,
-    /// Flags chose a part of what the settings file judges: a pass there does not say that all passes.
+    /// Flags selected only a part of what the settings file judges, so a pass here does not mean that all of
+    /// it passes.
     partial: bool,
-    /// Those that passed although they were judged whole.
+    /// Expectations that passed in a complete run.
     pub stale: Vec<StaleExpectation>,
-    /// What should be said of the others, one line each.
+    /// Remarks about the other expectations, one line each.
     pub notes: Vec<String>,
 }
 
 impl Expectations {
-    /// Of a run over everything that they are about, or a `partial` one.
+    /// Expectations for a complete run, or for a `partial` one.
     pub fn new(all: Vec<Expectation>, partial: bool) -> Self {
         Self { all, partial, ..Self::default() }
     }
@@ -61,7 +62,7 @@ impl Expectations {
             let about: Vec<&mut Finding> =
                 outcome.findings.iter_mut().filter(|finding| expectation.is_about(finding)).collect();
             if about.is_empty() {
-                self.notes.push(format!("{}: about nothing that was judged", expectation.origin));
+                self.notes.push(format!("{}: matches nothing that was judged", expectation.origin));
             } else if about.iter().all(|finding| finding.status() == Status::Passed) {
                 let stale = expectation.stale();
                 if self.partial {
@@ -115,7 +116,7 @@ mod tests {
     #[case::one_site_of_two(Some("q"), None, Status::Failed)]
     #[case::one_case_of_two(None, Some("short"), Status::Failed)]
     #[case::another_site(Some("v"), None, Status::Failed)]
-    fn only_what_is_named_is_excused(
+    fn only_failures_that_match_an_expectation_are_expected(
         #[case] site: Option<&str>,
         #[case] case: Option<&str>,
         #[case] status: Status,
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_is_stale_where_all_was_judged_and_a_note_where_a_part_was() {
+    fn a_pass_is_stale_in_a_complete_run_and_a_note_in_a_partial_one() {
         for partial in [false, true] {
             let mut outcome = rope([("q", "short", GREEN), ("k", "short", RED)]);
             let mut expectations = Expectations::new(vec![expect(Some("q"), None)], partial);
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_judged_is_neither_excused_nor_stale() {
+    fn a_finding_that_could_not_be_judged_is_neither_expected_nor_stale() {
         let mut outcome = rope([("q", "short", Verdict::Incomparable), ("k", "short", GREEN)]);
         let mut expectations = Expectations::new(vec![expect(None, None)], false);
         expectations.mark(&mut outcome);
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn one_failure_among_passes_keeps_an_expectation_alive() {
+    fn an_expectation_is_not_stale_if_any_matching_finding_fails() {
         let mut outcome = rope([("q", "short", RED), ("q", "long", GREEN)]);
         let mut expectations = Expectations::new(vec![expect(Some("q"), None)], false);
         expectations.mark(&mut outcome);

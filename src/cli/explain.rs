@@ -1,5 +1,5 @@
-//! `explain`: what a checkpoint judges, how, how far from truth it lets a port be, and where ports
-//! trip; or one of the mistakes that they make.
+//! `explain`: describes a checkpoint (what it checks, how, its tolerance and typical mistakes), or one known
+//! mistake.
 
 use clap::Args;
 use rbees_check::checkpoints::{self, Checkpoint, Factor, How, View};
@@ -13,7 +13,7 @@ use super::suggest::{meant, nearest, spellings};
 
 #[derive(Args, Debug)]
 pub struct Explain {
-    /// A checkpoint (3, 03, attention, CHECKPOINT_03_ATTENTION) or a mistake (rope-pairing)
+    /// Checkpoint (3, 03, attention, CHECKPOINT_03_ATTENTION) or mistake (rope-pairing) to explain
     #[arg(value_name = "ID|MISTAKE")]
     id: String,
 }
@@ -30,51 +30,59 @@ impl Explain {
     }
 }
 
-/// Neither a checkpoint nor a mistake; the hint names the one that was likely meant.
+/// The error for an unknown name; its hint names the one that was probably meant.
 fn unknown(id: &str) -> Error {
     let hint = meant(nearest(id, spellings().chain(mistakes::all().map(|mistake| mistake.name))));
-    Error::input(format!("`{id}` is no checkpoint and no mistake"), hint)
+    Error::input(format!("`{id}` is neither a checkpoint nor a mistake"), hint)
 }
 
 fn explanation(checkpoint: &Checkpoint) -> String {
     let Checkpoint { id, name, judges, how, trips, suspects } = checkpoint;
     let mut text = paint::heading(&format!("{id} {name}")) + "\n";
     let mut row = |label: &str, said: &str| text += &wrapped(label, said);
-    row("judges", judges);
+    row("checks", judges);
     for view in checkpoint.views() {
         row("sites", &kinds(view));
         row("feed", feed(view.feed));
     }
     match how {
-        How::Weights => row("budget", "none: names, shapes and bytes are equal or wrong"),
+        How::Weights => row("budget", "none: names, shapes and bytes must be equal"),
         How::Tokens(_, factor) => {
-            row("exact", "ids and text are equal or wrong");
+            row("exact", "ids and text must be equal");
             budget(factor, &mut row);
         }
         How::Sites(_, factor) => budget(factor, &mut row),
         How::Laws(factor) => {
-            row("sites", "all that a case stores, in pieces against the port's own prefill");
-            row("feed", "site: truth after every stored site; then own: nowhere");
+            row(
+                "sites",
+                "every stored site, computed in pieces and compared with the port's own single prefill",
+            );
+            row(
+                "feed",
+                "first site: a reference tensor at every stored site; then own: no reference tensors",
+            );
             budget(factor, &mut row);
         }
         How::Sampling => row(
             "budget",
-            "which tokens are kept is exact; probabilities are good to what float32 logits allow; draws by chi-squared",
+            "the set of tokens that are kept must be exact; probabilities must agree as far as float32 logits allow; \
+             draws are tested by chi-squared",
         ),
         How::Greedy(rule) => {
             let (times, percentile, decisive) = (rule.times, rule.percentile * 100.0, rule.decisive * 100.0);
             row(
                 "budget",
                 &format!(
-                    "exact, but at a near-tie: the two best logits closer than {times} times the {percentile}th percentile of \
-                 PyTorch's error of that gap; with fewer than {decisive}% of the steps decisive nothing is judged"
+                    "tokens must be equal, except at a near-tie, where the two best logits are closer than {times} times \
+                     the {percentile}th percentile of PyTorch's error of that gap; if fewer than {decisive}% of the steps \
+                     are decisive, the checkpoint cannot judge"
                 ),
             );
-            row("because", rule.because);
+            row("reason", rule.because);
         }
     }
     for (n, trip) in trips.iter().enumerate() {
-        row(if n == 0 { "trips" } else { "" }, &format!("- {trip}"));
+        row(if n == 0 { "pitfalls" } else { "" }, &format!("- {trip}"));
     }
     if !suspects.is_empty() {
         row("suspects", &suspects.join(", "));
@@ -89,17 +97,17 @@ fn about_mistake(mistake: &Mistake) -> String {
     let mut row = |label: &str, said: &str| text += &wrapped(label, said);
     row("what", title);
     if *kind == Kind::Honest {
-        row("", "this is no mistake: two correct programs may differ so");
+        row("", "this is not a mistake: two correct programs may differ in this way");
     }
     row("symptom", symptom);
-    row("shows", fingerprint);
-    row("at", &at.join(", "));
-    row("happened", &wild.join(", "));
+    row("evidence", fingerprint);
+    row("stage", &at.join(", "));
+    row("seen in", &wild.join(", "));
     row("fix", fix);
     text
 }
 
-/// `q_proj, k_proj`: without the module that all of a line share, where that is clear enough.
+/// `q_proj, k_proj`, …: the names of the sites that a view checks.
 fn kinds(view: &View) -> String {
     let names: Vec<&str> = view
         .kinds
@@ -111,21 +119,25 @@ fn kinds(view: &View) -> String {
 
 fn feed(feed: Feed) -> &'static str {
     match feed {
-        Feed::Site => "site: truth after every stored site, so that each operation has clean inputs",
-        Feed::Block => "block: truth at each block's input, the port's own values inside",
-        Feed::Own => "own: the port's own values from the prompt on",
+        Feed::Site => {
+            "site: a reference tensor at every stored site, so that each operation gets reference inputs"
+        }
+        Feed::Block => {
+            "block: a reference tensor at each block's input; inside the block, the port's own values"
+        }
+        Feed::Own => "own: no reference tensors; the port continues with its own values",
     }
 }
 
 fn budget(factor: &Factor, row: &mut impl FnMut(&str, &str)) {
     row(
         "budget",
-        &format!("{} times the noise measured in PyTorch, and 4 ulps, of each row's own scale", factor.times),
+        &format!("each row's own scale × ({} × the noise measured in PyTorch + 4 ulps)", factor.times),
     );
-    row("because", factor.because);
+    row("reason", factor.because);
 }
 
-/// A labelled row, wrapped to a readable width.
+/// A row with a label, wrapped to a readable width.
 fn wrapped(label: &str, said: &str) -> String {
     const WIDTH: usize = 86;
     let mut lines = vec![String::new()];
@@ -150,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_wrapped_and_never_lose_a_word() {
+    fn wrapping_keeps_every_word_and_limits_the_width() {
         let said = "word ".repeat(60);
         let rows = wrapped("label", &said);
         assert_eq!(rows.matches("word").count(), 60);

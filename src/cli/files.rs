@@ -1,4 +1,4 @@
-//! Files written whole or not at all, whatever happens meanwhile.
+//! Writes files atomically: a file is complete or absent, even if the program is interrupted.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -8,26 +8,26 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::{Builder, NamedTempFile};
 
-/// How the name of a temporary file ends. Only a killed run leaves one.
+/// Suffix of temporary files. Only a killed run leaves one behind.
 const UNFINISHED: &str = ".rbees-check-new";
 
-/// What this run has written. Locked while it writes.
+/// The files that this run has written. Locked while one is being written.
 static WRITTEN: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// What has been written so far. Waits for a file that is being written; while the answer is held,
-/// none is begun.
+/// The files written so far. Waits for a file that is being written; while the returned guard is alive,
+/// no write starts.
 pub fn written() -> MutexGuard<'static, Vec<PathBuf>> {
     WRITTEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Writes `bytes` to `path`: to a temporary file beside it, which then takes its name. A pipe or a device is
-/// written to directly.
+/// Writes `bytes` to a temporary file beside `path`, then renames it to `path`. Pipes and devices are
+/// written directly.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut written = written();
     if fs::metadata(path).is_ok_and(|facts| !facts.is_file() && !facts.is_dir()) {
         return fs::OpenOptions::new().write(true).open(path)?.write_all(bytes);
     }
-    // A link stays one: what it points to is replaced.
+    // A symbolic link is kept: the file that it points to is replaced.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let mut temporary = unfinished(&path)?;
     let file = temporary.as_file_mut();
@@ -38,7 +38,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Could `path` be written? Tries, and leaves nothing behind; removes what killed runs have left.
+/// Checks that `path` can be written, leaving nothing behind. Also removes temporary files of killed runs.
 pub fn writable(path: &Path) -> io::Result<()> {
     let _writing = written();
     match fs::metadata(path) {
@@ -51,10 +51,10 @@ pub fn writable(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes the temporary files of killed runs. A run that is still writing holds a lock on its own.
+/// Removes the temporary files of killed runs. A run that is still writing holds a lock on its file.
 pub fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        // Opening a pipe of that name would block.
+        // Opening a pipe with that name would block.
         let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
         let is_unfinished = is_file && entry.file_name().to_string_lossy().ends_with(UNFINISHED);
         let abandoned = || File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
@@ -64,17 +64,17 @@ pub fn sweep(folder: &Path) {
     }
 }
 
-/// A new temporary file beside `path`, locked. Removed when it is dropped.
+/// Creates a new, locked temporary file beside `path`. It is removed when dropped.
 fn unfinished(path: &Path) -> io::Result<NamedTempFile> {
     let mut prefix = OsString::from(".");
     prefix.push(path.file_name().ok_or(io::ErrorKind::InvalidFilename)?);
     prefix.push(".");
-    // `tempfile_in` would make it readable for its owner only, and name it in its errors.
+    // `tempfile_in` would make it readable by its owner only, and would show its name in errors.
     let file = Builder::new()
         .prefix(&prefix)
         .suffix(UNFINISHED)
         .make_in(folder(path), |name| File::create_new(name))?;
-    // Where files cannot be locked, nobody can take the lock and remove it either.
+    // On file systems without locks, no other run can lock it either, so none removes it.
     let _ = file.as_file().lock();
     Ok(file)
 }
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_replaced_and_nothing_lies_beside_it() {
+    fn writing_replaces_a_file_and_leaves_no_other_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("report.json");
         for text in ["first", "second"] {
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_run_left_is_removed_and_what_a_living_one_writes_is_not() {
+    fn sweep_removes_files_of_killed_runs_but_not_those_being_written() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(".report.json.1.rbees-check-new"), "half").unwrap();
         let (_, killed) = unfinished(&folder.path().join("report.json")).unwrap().keep().unwrap();
@@ -122,7 +122,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_link_stays_a_link_and_a_device_a_device() {
+    fn writing_keeps_links_and_devices() {
         let folder = tempfile::tempdir().unwrap();
         let (file, link) = (folder.path().join("report.json"), folder.path().join("link.json"));
         fs::write(&file, "old").unwrap();
@@ -134,7 +134,7 @@ mod tests {
         assert!(!fs::metadata("/dev/null").unwrap().is_file());
     }
 
-    /// A report is for everyone whom the umask lets read it.
+    /// Anyone whom the umask allows can read a report.
     #[cfg(unix)]
     #[test]
     fn a_file_has_the_permissions_of_any_new_file() {
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_written_leaves_nothing_and_its_error_names_no_temporary_file() {
+    fn a_failed_write_leaves_no_file_and_its_error_hides_the_temporary_name() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("taken")).unwrap();
         for name in ["taken", "no/such/r.json"] {
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_no_file_and_no_folder_holds_none() {
+    fn a_folder_or_a_file_in_a_missing_folder_is_not_writable() {
         let folder = tempfile::tempdir().unwrap();
         assert!(writable(folder.path()).is_err());
         assert!(writable(&folder.path().join("not/there.json")).is_err());

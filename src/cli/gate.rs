@@ -1,4 +1,4 @@
-//! No text from a path that has not passed: what stands between `generate` and its first token.
+//! Judges a path before `generate` prints its first token, so that no text comes from a path that fails.
 
 use candle_core::Device;
 use rbees_check::checkpoints::{self, How};
@@ -14,7 +14,7 @@ use super::stderr::say;
 use super::told::told;
 use super::verdicts::Key;
 
-/// The path that wants to speak.
+/// The path that is about to generate.
 pub struct Path<'a> {
     pub model: &'a Model,
     pub device: &'a Device,
@@ -22,18 +22,18 @@ pub struct Path<'a> {
     pub path: model::Path,
 }
 
-/// What the gate says.
+/// The result of judging the path.
 #[derive(Debug, PartialEq)]
 pub enum Gate {
-    /// Every checkpoint has passed, now or before.
+    /// Every checkpoint has passed, in this run or an earlier one.
     Open,
-    /// Something differs, or could not be judged: which, in one line.
+    /// Something differs or could not be judged; the text says what, in one line.
     Shut(Status, String),
-    /// There are no references: only the laws of the cache could be judged, and hold.
+    /// There are no references. Only the consistency of the cache could be judged, and it passed.
     Unjudged,
 }
 
-/// Judges the path by the model's references, or by the laws alone where there are none.
+/// Judges the path against the model's references, or only the consistency of its cache if it has none.
 pub fn judge(path: &Path<'_>, prompt: &[u32], verbose: u8) -> Result<Gate> {
     match &path.model.fixture {
         Some(fixture) => by_references(path, fixture, verbose),
@@ -47,10 +47,10 @@ fn by_references(path: &Path<'_>, fixture: &Fixture, verbose: u8) -> Result<Gate
     if key.passed() {
         return Ok(Gate::Open);
     }
-    let progress = Progress::start("reading references: the path is judged once, before its first text");
+    let progress = Progress::start("reading references: the path is judged once, before it first generates");
     let mut subject = Subject::new(path.model, &fixture.cases, path.device, path.dtype, &[path.path])?;
     let outcomes = judge::run_all(&mut subject, &checkpoints::ALL, |outcome| {
-        progress.now(&format!("judging before the first text: {} passed", outcome.checkpoint.id));
+        progress.now(&format!("judging before the first generation: {} done", outcome.checkpoint.id));
         if verbose > 0 {
             progress.aside(|| say(told(outcome, verbose - 1).trim_end()));
         }
@@ -62,14 +62,14 @@ fn by_references(path: &Path<'_>, fixture: &Fixture, verbose: u8) -> Result<Gate
         }
         None => {
             key.remember()
-                .unwrap_or_else(|error| say(&format!("note: the verdict is not remembered: {error}")));
+                .unwrap_or_else(|error| say(&format!("note: the verdict could not be stored: {error}")));
             Ok(Gate::Open)
         }
     }
 }
 
-/// The first checkpoint of the worst status. Only a pass opens the gate: what was skipped has not
-/// been judged.
+/// The first checkpoint with the worst status, or `None` if all passed. A skipped checkpoint has not been
+/// judged, so it blocks generation too.
 fn shut_by(outcomes: &[Outcome]) -> Option<(Status, String)> {
     let of = |status| outcomes.iter().find(move |outcome| outcome.status() == status);
     let worst = [Status::Failed, Status::NotJudged, Status::Skipped].into_iter().find_map(of)?;
@@ -82,8 +82,8 @@ fn by_laws(path: &Path<'_>, prompt: &[u32]) -> Result<Gate> {
         _ => None,
     });
     let (checkpoint, factor) =
-        laws.ok_or_else(|| Error::input("no checkpoint judges laws", "use --unchecked"))?;
-    let _progress = Progress::start("judging the laws of the cache on the prompt");
+        laws.ok_or_else(|| Error::input("no checkpoint judges the cache", "use --unchecked"))?;
+    let _progress = Progress::start("checking that the cache is consistent on the prompt");
     let llama = Llama::load(&path.model.weights, path.device, path.dtype, path.path)?;
     let mut port = LlamaPort::new(llama);
     let findings = judge::laws_alone(&mut port, prompt, factor)?;
@@ -114,14 +114,14 @@ mod tests {
     }
 
     #[test]
-    fn only_passes_open_the_gate() {
+    fn a_skipped_checkpoint_blocks_generation() {
         assert_eq!(shut_by(&[outcome(0, Some(Verdict::Pass(0.5)))]), None);
         let skipped = [outcome(0, Some(Verdict::Pass(0.5))), outcome(1, None)];
         assert_eq!(shut_by(&skipped), Some((Status::Skipped, "00B tokens".into())));
     }
 
     #[test]
-    fn the_first_failure_is_named_before_what_only_waits_for_it() {
+    fn the_first_failure_is_reported_before_checkpoints_that_could_not_be_judged() {
         let broken = || Some(Verdict::Broken("x".into()));
         let outcomes = [outcome(2, Some(Verdict::Incomparable)), outcome(5, broken()), outcome(7, broken())];
         assert_eq!(shut_by(&outcomes), Some((Status::Failed, "03 attention".into())));

@@ -1,4 +1,4 @@
-//! `generate`: text, once the path that makes it has passed its checkpoints.
+//! `generate`: generates text, after the path that generates it has passed its checkpoints.
 
 use std::collections::BTreeMap;
 
@@ -23,56 +23,57 @@ use super::{device, interrupt, threads, token_lines};
 
 #[derive(Args, Debug)]
 pub struct Generate {
-    /// What the text begins with
+    /// Text to continue
     prompt: String,
     #[command(flatten)]
     common: Common,
-    /// The prompt is what a user says: put it through the model's own chat template
+    /// Treat the prompt as a user's message and apply the model's chat template
     #[arg(long)]
     chat: bool,
-    /// Length of the continuation, at most
+    /// Maximum number of tokens to generate
     #[arg(long, value_name = "N", default_value_t = 128)]
     max_tokens: usize,
-    /// How freely to choose; 0 takes the likeliest token each time
+    /// Randomness of the choice; 0 always takes the most likely token
     #[arg(long, value_name = "T", default_value_t = 0.8)]
     temperature: f64,
-    /// Choose among the K likeliest tokens only
+    /// Sample only from the K most likely tokens
     #[arg(long, value_name = "K")]
     top_k: Option<usize>,
-    /// Choose among the likeliest tokens that together have probability P
+    /// Sample only from the smallest set of most likely tokens whose total probability reaches P
     #[arg(long, value_name = "P")]
     top_p: Option<f64>,
-    /// Choose among tokens at least P times as likely as the likeliest
+    /// Sample only from tokens at least P times as likely as the most likely one
     #[arg(long, value_name = "P")]
     min_p: Option<f64>,
-    /// Make tokens that were there before less likely; 1 does not
+    /// Make tokens that already occurred less likely; 1 turns this off
     #[arg(long, value_name = "R", default_value_t = 1.0)]
     repetition_penalty: f64,
-    /// Add VALUE to the logit of token ID, before anything else; -inf bars it. May be given again
+    /// Add VALUE to the logit of token ID, before everything else; -inf excludes the token; repeatable
     #[arg(long, value_name = "ID=VALUE", value_parser = bias)]
     logit_bias: Vec<(u32, f64)>,
-    /// End the text before TEXT, which is not printed. May be given again
+    /// Stop before TEXT, which is not printed; repeatable
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
-    /// The same seed chooses the same text
+    /// Random seed; the same seed gives the same text
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// A JSON object a token, with its log-probabilities, and one at the end
+    /// Print one JSON object per token, with its log-probabilities, and one at the end
     #[arg(long)]
     json: bool,
-    /// With --json: the N likeliest tokens of each place too
+    /// With --json: also print the N most likely tokens at each position
     #[arg(long, value_name = "N", default_value_t = 0, requires = "json")]
     top_logprobs: usize,
-    /// The path that generates [default: plain]
+    /// Attention path to generate with [default: plain]
     #[arg(long, value_name = "PATH", value_enum)]
     attention: Option<Path>,
-    /// Multiply with weights as floats, or in the blocks of a quantised file [default: blocks, if it has some]
+    /// Multiply by float weights, or by the blocks of a quantised file
+    /// [default: quantized for a quantised file, otherwise dense]
     #[arg(long, value_name = "PATH", value_enum)]
     matmul: Option<Matmul>,
-    /// Do not judge the path first
+    /// Generate without checking the path first
     #[arg(long, conflicts_with = "require_checks")]
     unchecked: bool,
-    /// No text from a model without references
+    /// Refuse to generate if the model has no references
     #[arg(long)]
     require_checks: bool,
 }
@@ -100,12 +101,12 @@ impl Generate {
                 Gate::Open => {}
                 Gate::Shut(status, what) => return Ok(self.refuse(status, &what)),
                 Gate::Unjudged if self.require_checks => {
-                    let what = format!("{}: no references, and --require-checks", model.name);
+                    let what = format!("{}: no references, and --require-checks needs some", model.name);
                     return Err(Error::input(what, "capture references with scripts/capture_reference.py"));
                 }
                 Gate::Unjudged => {
                     say(&format!(
-                        "unjudged: {} has no references; only the laws of the cache hold",
+                        "unjudged: {} has no references; only the consistency of its cache was checked",
                         model.name
                     ));
                 }
@@ -137,8 +138,8 @@ impl Generate {
         let mut logit_bias = BTreeMap::new();
         for &(token, bias) in &self.logit_bias {
             if logit_bias.insert(token, bias).is_some() {
-                let hint = "give --logit-bias once a token";
-                return Err(Error::input(format!("--logit-bias: token {token} has two"), hint));
+                let hint = "give --logit-bias once per token";
+                return Err(Error::input(format!("--logit-bias: token {token} has two biases"), hint));
             }
         }
         let sampling = Sampling {
@@ -154,7 +155,7 @@ impl Generate {
         Ok(sampling)
     }
 
-    /// The path that generates.
+    /// The path that generates the text.
     fn path(&self, model: &Model) -> model::Path {
         let matmul = match self.matmul {
             Some(matmul) => matmul.into(),
@@ -164,20 +165,20 @@ impl Generate {
         model::Path { attention: self.attention.unwrap_or(Path::Plain).into(), matmul }
     }
 
-    /// The prompt as the model is to read it.
+    /// The prompt as token ids.
     fn ids(&self, model: &Model) -> Result<Vec<u32>> {
         if !self.chat {
             return model.tokenizer.encode(&self.prompt, true);
         }
         let said = Message { role: "user".into(), content: self.prompt.clone() };
         let prompt = model.chat_template()?.render(&[said], true)?;
-        model.tokenizer.encode(&prompt, false) // the template writes BOS itself
+        model.tokenizer.encode(&prompt, false) // the template itself writes BOS
     }
 
     fn refuse(&self, status: Status, what: &str) -> Ending {
         let model = self.common.model();
         say(&format!("refused: {what}"));
-        say(&format!("hint: see `rbees-check run all --model {model}`, or say --unchecked"));
+        say(&format!("hint: run `rbees-check run all --model {model}` for details, or add --unchecked"));
         if status == Status::Failed { Ending::Failed } else { Ending::NotJudged }
     }
 }
@@ -185,5 +186,5 @@ impl Generate {
 /// `42=-3.5`.
 fn bias(text: &str) -> Result<(u32, f64), String> {
     let parsed = text.split_once('=').and_then(|(id, value)| Some((id.parse().ok()?, value.parse().ok()?)));
-    parsed.ok_or_else(|| "a token's id, `=`, and a number, like 42=-3.5".into())
+    parsed.ok_or_else(|| "give a token id, `=` and a number, for example 42=-3.5".into())
 }

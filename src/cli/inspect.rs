@@ -1,4 +1,4 @@
-//! `inspect`: what is in a model's files.
+//! `inspect`: shows what a model's files contain.
 
 use clap::Args;
 use rbees_check::Result;
@@ -34,8 +34,8 @@ fn section(name: &str, rows: Vec<String>, out: &mut Out) -> Result<()> {
 
 fn config(config: &Config) -> Vec<String> {
     let rope = match config.rope_layout {
-        RopeLayout::HalfSplit => "half-split: i turns with i + head_dim/2",
-        RopeLayout::Interleaved => "interleaved: 2i turns with 2i + 1",
+        RopeLayout::HalfSplit => "half-split: element i is rotated with i + head_dim/2",
+        RopeLayout::Interleaved => "interleaved: element 2i is rotated with 2i + 1",
     };
     let id = |id: Option<u32>| id.map_or("none".to_owned(), |id| id.to_string());
     let rows: [(&str, String); 14] = [
@@ -47,7 +47,7 @@ fn config(config: &Config) -> Vec<String> {
         ("head_dim", config.head_dim.to_string()),
         ("vocab_size", config.vocab_size.to_string()),
         ("max_position_embeddings", config.max_position_embeddings.to_string()),
-        // From GGUF they are exact values of float32: shown as such, 1e-5 is 1e-5 again.
+        // Values from GGUF are exact float32 values; formatting them as f32 prints 1e-5 as 1e-5.
         ("rms_norm_eps", format!("{:e}", config.rms_norm_eps as f32)),
         ("rope_theta", (config.rope_theta as f32).to_string()),
         ("tie_word_embeddings", config.tie_word_embeddings.to_string()),
@@ -63,7 +63,7 @@ fn tokenizer(model: &Model) -> Vec<String> {
     let config = weights.config();
     let spelled = |id: u32| match tokenizer.token(id) {
         Some(token) => format!("{id} {token}"),
-        None => format!("{id}, which has no token"),
+        None => format!("{id} (not in the vocabulary)"),
     };
     let ends: Vec<String> = config.eos_token_ids.iter().map(|&id| spelled(id)).collect();
     let chat = model.chat_template().map_or("no template", |_| "has a template");
@@ -83,7 +83,7 @@ fn references(model: &Model) -> Vec<String> {
     }
 }
 
-/// Every tensor that the model uses, then those that it has no use for.
+/// Every tensor that the model uses, then those that it does not use.
 fn tensors(model: &Model) -> Vec<String> {
     let weights = &model.weights;
     let row = |name: &String| {
@@ -93,7 +93,7 @@ fn tensors(model: &Model) -> Vec<String> {
     };
     let mut rows: Vec<String> = weights.names().iter().map(row).collect();
     rows.extend(
-        weights.unexpected().iter().map(|name| row(name) + ", unexpected: the model has no use for it"),
+        weights.unexpected().iter().map(|name| row(name) + ", unexpected: the model does not use it"),
     );
     rows
 }

@@ -1,14 +1,14 @@
-//! Ctrl-C: one line that says what there is, and exit code 130.
+//! Ctrl-C: prints which files were written, and exits with code 130.
 
 use super::stderr::say;
 use super::{files, progress};
 
-/// What a shell expects of a program that ended by SIGINT.
+/// The exit code that shells expect from a program that SIGINT ended.
 const CODE: i32 = 130;
 
-/// From here on Ctrl-C ends the program between two files, never inside one.
+/// From now on, Ctrl-C ends the program only between files, never while one is being written.
 pub fn heed() {
-    // Where no handler can be set the system's own ends the program: files are whole all the same.
+    // If no handler can be set, the system's default ends the program; files are still complete.
     let _ = ctrlc::set_handler(|| {
         let written = files::written();
         let names: Vec<String> = written.iter().map(|path| path.display().to_string()).collect();

@@ -1,4 +1,4 @@
-//! `list`: what can be judged here, by what, and on what.
+//! `list`: the checkpoints, mistakes, models, cases and devices that are available.
 
 use clap::Args;
 use rbees_check::reference::{Fixture, Manifest};
@@ -38,11 +38,11 @@ impl List {
     }
 }
 
-/// One line a case: what it runs on, and how much of it is stored. Broken references are a line too.
+/// One line per case: its prompts, and how many sites are stored. Broken references get a line too.
 fn cases(model: &str, out: &mut Out) -> Result<()> {
     let fixture = match models::fixture(model) {
         Ok(fixture) => fixture,
-        Err(error) => return out.line(format!("  {model:<12}  none: {error}")),
+        Err(error) => return out.line(format!("  {model:<12}  no cases: {error}")),
     };
     for case in &fixture.cases {
         out.line(match manifest(&fixture, case) {

@@ -1,4 +1,4 @@
-//! The command line: one file a verb, and what they share.
+//! The command line: one file per command, and the code that they share.
 
 mod again;
 mod bundle;
@@ -42,7 +42,7 @@ use rbees_check::{Error, Result};
 use self::paint::Out;
 use self::stderr::say;
 
-/// Finds the first wrong stage of a Llama port on Candle, against float64 references
+/// Finds the first wrong stage of a Llama port on Candle, by comparing it with float64 references
 #[derive(Debug, Parser)]
 #[command(
     name = "rbees-check",
@@ -55,7 +55,7 @@ use self::stderr::say;
     after_help = "Exit codes: 0 all passed; 1 something differs or was never reached; 2 could not judge; 130 interrupted."
 )]
 pub struct Arguments {
-    /// Colour in the output
+    /// When to colour the output
     #[arg(long, value_name = "WHEN", default_value = "auto", global = true, display_order = 900)]
     color: ColorChoice,
     #[command(subcommand)]
@@ -64,26 +64,26 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Judge a model, checkpoint by checkpoint
+    /// Check a model against its references, checkpoint by checkpoint
     Run(run::Run),
-    /// List checkpoints, mistakes, models, cases and devices
+    /// List checkpoints, known mistakes, models, cases and devices
     List(list::List),
-    /// Say what a checkpoint judges and how, or what a mistake is and how to fix it
+    /// Explain what a checkpoint checks and how, or what a mistake is and how to fix it
     Explain(explain::Explain),
-    /// Generate text, once the model's own path has passed
+    /// Generate text, after checking the model
     Generate(generate::Generate),
     /// Show a model's config, tensors and tokenizer
     Inspect(inspect::Inspect),
-    /// Plant every known mistake into a model and see that it is caught
+    /// Plant every known mistake into a correct model and check that each one is caught
     Selftest(selftest::Selftest),
 }
 
-/// What was asked for; answers `--help`, `--version` and bad usage itself.
+/// Parses the arguments; handles `--help`, `--version` and wrong usage itself.
 pub fn arguments() -> Arguments {
     Arguments::parse()
 }
 
-/// Does it.
+/// Runs the command.
 pub fn perform(arguments: Arguments) -> Result<Ending> {
     let mut out = Out::new(arguments.color);
     match arguments.verb {
@@ -96,13 +96,13 @@ pub fn perform(arguments: Arguments) -> Result<Ending> {
     }
 }
 
-/// Two lines on stderr: what went wrong, and what to do about it.
+/// Prints two lines on stderr: what went wrong, and what to do about it.
 pub fn give_up(error: &Error) -> ExitCode {
     let what = error.to_string();
     let hint = error
         .hint()
         .unwrap_or("try `--device cpu`; if it still fails, this is a bug of rbees-check: please report it");
-    // Candle's errors may carry a backtrace.
+    // Candle's errors may contain a backtrace after the first line.
     say(&format!("error: {}", what.lines().next().unwrap_or_default()));
     say(&format!("hint: {hint}"));
     Ending::NotJudged.code()

@@ -1,4 +1,4 @@
-//! Standard output: colour where it is wanted, and no fuss when the reader goes away.
+//! Writes to standard output: uses colour if wanted, and stops quietly if the reader closes the stream.
 
 use std::io::{ErrorKind, Write};
 
@@ -7,16 +7,16 @@ use clap::ColorChoice;
 use rbees_check::judge::Status;
 use rbees_check::{Error, Result};
 
-/// Where results go.
+/// The stream that results are written to.
 pub struct Out {
     stream: Box<dyn Write>,
     name: &'static str,
-    /// The reader is gone (`| head`): what is left to say goes nowhere, the exit code still counts.
+    /// The reader closed the stream (`| head`). Further output is dropped; the exit code is still correct.
     closed: bool,
 }
 
 impl Out {
-    /// Standard output; `NO_COLOR` and `CLICOLOR_FORCE` decide where `choice` does not.
+    /// Standard output. If `choice` is auto, `NO_COLOR` and `CLICOLOR_FORCE` decide.
     pub fn new(choice: ColorChoice) -> Self {
         match choice {
             ColorChoice::Auto => anstream::ColorChoice::Auto,
@@ -27,17 +27,17 @@ impl Out {
         Self { stream: Box::new(anstream::stdout()), name: "standard output", closed: false }
     }
 
-    /// Standard error, where standard output belongs to a report.
+    /// Standard error, used when a report goes to standard output.
     pub fn aside() -> Self {
         Self { stream: Box::new(anstream::stderr()), name: "standard error", closed: false }
     }
 
-    /// Standard output for a report: no colour, ever.
+    /// Standard output for a report, always without colour.
     pub fn plain() -> Self {
         Self { stream: Box::new(std::io::stdout()), name: "standard output", closed: false }
     }
 
-    /// Text as it is, at once.
+    /// Writes text unchanged and flushes it.
     pub fn text(&mut self, text: &str) -> Result<()> {
         if self.closed {
             return Ok(());
@@ -50,18 +50,18 @@ impl Out {
         Ok(())
     }
 
-    /// A line.
+    /// Writes a line.
     pub fn line(&mut self, line: impl AsRef<str>) -> Result<()> {
         self.text(&format!("{}\n", line.as_ref()))
     }
 
-    /// Has the reader gone?
+    /// Whether the reader has closed the stream.
     pub fn closed(&self) -> bool {
         self.closed
     }
 }
 
-/// The first word of `text`, a status, in the colour of `status`.
+/// Colours the first word of `text`, a status, according to `status`.
 pub fn status(text: &str, status: Status) -> String {
     let color = match status {
         Status::Passed => AnsiColor::Green,
@@ -74,7 +74,7 @@ pub fn status(text: &str, status: Status) -> String {
     format!("{style}{word}{style:#}{rest}")
 }
 
-/// A heading.
+/// Formats a heading.
 pub fn heading(text: &str) -> String {
     let style = Style::new().bold();
     format!("{style}{text}{style:#}")

@@ -1,4 +1,4 @@
-//! What is being done, on stderr: only on a terminal, and only once it takes long.
+//! Shows on stderr what is being done, only on a terminal, and only if it takes long.
 
 use std::io::{self, IsTerminal, Write};
 use std::thread;
@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Whoever waits less than this needs no consolation.
+/// How long the program waits before it shows a progress line.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A line that says what is being done; gone when dropped.
+/// A progress line. It disappears when dropped.
 pub struct Progress(ProgressBar);
 
 impl Progress {
-    /// Starts with `what`.
+    /// Starts with the message `what`.
     pub fn start(what: &str) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
@@ -30,18 +30,18 @@ impl Progress {
         Self(bar)
     }
 
-    /// Goes on with `what`.
+    /// Changes the message to `what`.
     pub fn now(&self, what: &str) {
         self.0.set_message(what.to_owned());
     }
 
-    /// Does something that prints, out of the line's way.
+    /// Runs a function that prints, with the progress line hidden.
     pub fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
         self.0.suspend(print)
     }
 }
 
-/// Clears the line from outside, for a program that ends here and now.
+/// Clears the progress line from outside, for a program that is about to exit.
 pub fn wipe() {
     let mut stderr = io::stderr();
     if stderr.is_terminal() {

@@ -1,4 +1,4 @@
-//! `--report` and `--baseline`: a run written down, and held against an earlier one.
+//! `--report` and `--baseline`: writes reports of a run, and compares it with an earlier one.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -19,16 +19,16 @@ use super::{files, verdicts};
 
 #[derive(Args, Debug)]
 pub struct Reports {
-    /// Write a report, whatever the outcome: html=FILE, json=FILE or junit=FILE; repeatable; with `-`
-    /// it goes to standard output, and the text to standard error
+    /// Write a report, whether or not the run passes: html=FILE, json=FILE or junit=FILE; repeatable; if FILE
+    /// is `-`, the report goes to standard output and the text to standard error
     #[arg(long = "report", value_name = "FORM=FILE")]
     targets: Vec<Target>,
-    /// Say what has changed since this JSON report; what is newly red fails the run as ever
+    /// Print what changed since this JSON report; the exit code does not change
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
 }
 
-/// A form and where it goes: `json=FILE`.
+/// A report format and the file it goes to: `json=FILE`.
 #[derive(Clone, Debug, PartialEq)]
 struct Target {
     form: Form,
@@ -51,10 +51,10 @@ impl FromStr for Target {
             "html" => Form::Html,
             "json" => Form::Json,
             "junit" => Form::Junit,
-            other => return Err(format!("`{other}` is no form: html, json or junit")),
+            other => return Err(format!("`{other}` is not a report format; use html, json or junit")),
         };
         if file.is_empty() {
-            return Err("no file is named".into());
+            return Err("the file name is missing".into());
         }
         Ok(Self { form, file: file.into() })
     }
@@ -66,7 +66,7 @@ impl Target {
     }
 }
 
-/// What a report says beside the verdicts.
+/// What a report contains besides the verdicts.
 pub struct Facts<'a> {
     pub model: &'a Model,
     pub subject: &'a Subject<'a>,
@@ -78,26 +78,26 @@ pub struct Facts<'a> {
 }
 
 impl Reports {
-    /// Is anything to be written or compared?
+    /// Whether a report must be written or a baseline compared.
     pub fn wanted(&self) -> bool {
         !self.targets.is_empty() || self.baseline.is_some()
     }
 
-    /// Does a report go where the text goes otherwise?
+    /// Whether a report goes to standard output, where the text normally goes.
     pub fn on_stdout(&self) -> bool {
         self.targets.iter().any(Target::is_stdout)
     }
 
-    /// Before anything is judged: reads the baseline, and makes sure that all can be written.
+    /// Before anything is judged: reads the baseline, and checks that all reports can be written.
     ///
     /// # Errors
-    /// A baseline that is none, a file that cannot be written, two reports for one place.
+    /// The baseline is not a report, a file cannot be written, or two reports go to the same file.
     pub fn ready(&self) -> Result<Option<Report>> {
         for (n, target) in self.targets.iter().enumerate() {
             let file = target.file.display();
             if self.targets[..n].iter().any(|other| other.file == target.file) {
-                let what = format!("--report: two reports for {file}");
-                return Err(Error::input(what, "give each a file of its own"));
+                let what = format!("--report: two reports go to {file}");
+                return Err(Error::input(what, "give each report its own file"));
             }
             if !target.is_stdout() {
                 files::writable(&target.file).map_err(|error| unwritable(&target.file, &error))?;
@@ -106,10 +106,10 @@ impl Reports {
         self.baseline.as_deref().map(Report::read).transpose()
     }
 
-    /// Writes them all.
+    /// Writes all reports.
     ///
     /// # Errors
-    /// The first that cannot be written.
+    /// The first report that cannot be written.
     pub fn write(&self, run: &html::Run<'_>) -> Result<()> {
         let report = run.report;
         for Target { form, file } in &self.targets {
@@ -128,7 +128,7 @@ impl Reports {
         Ok(())
     }
 
-    /// `since old.json: 1 newly red, 811 as before` and the changes; nothing without a baseline.
+    /// `since old.json: 1 newly red, 811 as before`, and the changes. Empty without a baseline.
     pub fn since(&self, earlier: Option<&Report>, now: &Report) -> String {
         match (&self.baseline, earlier) {
             (Some(file), Some(earlier)) => {
@@ -142,14 +142,14 @@ impl Reports {
 fn unwritable(file: &Path, error: &std::io::Error) -> Error {
     Error::input(
         format!("--report {}: {error}", file.display()),
-        "give a file in a folder that exists and may be written to",
+        "name a file in a folder that exists and that you may write to",
     )
 }
 
-/// The whole run, as it is written down.
+/// Builds the report of the whole run.
 ///
 /// # Errors
-/// The weights or references cannot be read again to hash them.
+/// The weights or references cannot be reread to hash them.
 pub fn report(
     facts: &Facts<'_>,
     outcomes: &[Outcome],

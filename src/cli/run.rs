@@ -1,4 +1,4 @@
-//! `run`: judges a model, checkpoint by checkpoint.
+//! `run`: checks a model, checkpoint by checkpoint.
 
 use clap::{Args, ValueEnum};
 use rbees_check::checkpoints::{self, Checkpoint};
@@ -26,21 +26,24 @@ use super::{cases, device, interrupt, speech, suggest, threads};
 
 #[derive(Args, Debug)]
 pub struct Run {
-    /// Checkpoints: 3, 03, attention, CHECKPOINT_01B_ROPE …, or all
+    /// Checkpoints to run: 3, 03, attention, CHECKPOINT_01B_ROPE …, or all
     #[arg(value_name = "ID", default_value = "all")]
     ids: Vec<String>,
     #[command(flatten)]
     common: Common,
-    /// One of the model's cases, or a folder with a manifest.json; repeatable [default: all it has]
+    /// One of the model's cases, or a folder with a manifest.json; repeatable
+    /// [default: all of the model's cases]
     #[arg(long = "case", value_name = "NAME|DIR")]
     cases: Vec<String>,
-    /// Judge only where truth enters after every site, at each block's input, or nowhere [default: all]
+    /// Where to substitute reference tensors: at every site, at each block's input, or never
+    /// [default: all three]
     #[arg(long, value_enum)]
     feed: Option<Entry>,
-    /// Judge this path only [default: both]
+    /// Check only this attention path [default: both]
     #[arg(long, value_name = "PATH", value_enum)]
     attention: Option<Path>,
-    /// Multiply with weights as floats, or in the blocks of a quantised file [default: both, where there are blocks]
+    /// Multiply by float weights, or by the blocks of a quantised file [default: both for a quantised file,
+    /// otherwise dense]
     #[arg(long, value_name = "PATH", value_enum)]
     matmul: Option<Matmul>,
     #[command(flatten)]
@@ -51,7 +54,7 @@ pub struct Run {
     bundling: Bundling,
 }
 
-/// Where truth enters a forward pass.
+/// Where reference tensors are substituted in a forward pass.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Entry {
     Site,
@@ -117,7 +120,7 @@ impl Run {
         let all_passed = outcomes.iter().all(|outcome| outcome.status() == Status::Passed);
         if all_passed && outcomes.len() == checkpoints::ALL.len() {
             drop(subject);
-            // What generates by default: blocks, where there are some.
+            // The path that `generate` uses by default: quantised blocks, if the file has them.
             let matmul = self.matmuls(&model).pop().unwrap_or(model::Matmul::Dense);
             let path = model::Path { attention: Attention::Plain, matmul };
             let llama = Llama::load(&model.weights, &device, dtype, path)?;
@@ -127,7 +130,8 @@ impl Run {
         Ok(ending)
     }
 
-    /// What the flags leave open is as the settings say; the failures that these expect of this run.
+    /// Fills in from the settings what the flags do not set. Returns the failures that the settings expect of
+    /// this run.
     fn settle(&mut self, settings: Settings) -> Expectations {
         let differs = |flag: &Option<String>, file: &str| flag.as_ref().is_some_and(|flag| flag != file);
         let other = differs(&self.common.model, settings.model.as_deref().unwrap_or(DEFAULT_MODEL))
@@ -146,7 +150,7 @@ impl Run {
         match (&settings.file, other && !settings.expected.is_empty()) {
             (Some(file), true) => {
                 say(&format!(
-                    "note: {} expects failures of another model: they do not count here",
+                    "note: {} expects failures of another model, so its expectations are ignored here",
                     file.display()
                 ));
                 Expectations::default()
@@ -166,7 +170,7 @@ impl Run {
         flags.line()
     }
 
-    /// The checkpoints that were asked for, each once, in their own order.
+    /// The requested checkpoints, each once, in pipeline order.
     fn checkpoints(&self) -> Result<Vec<&'static Checkpoint>> {
         if self.ids.iter().any(|id| id.eq_ignore_ascii_case("all")) {
             return Ok(checkpoints::ALL.to_vec());
@@ -175,7 +179,7 @@ impl Run {
         Ok(checkpoints::ALL.into_iter().filter(|checkpoint| asked.contains(checkpoint)).collect())
     }
 
-    /// How matrices are multiplied with, in every way that was asked for.
+    /// The matmul paths to run.
     fn matmuls(&self, model: &Model) -> Vec<model::Matmul> {
         match self.matmul {
             Some(matmul) => vec![matmul.into()],
@@ -189,7 +193,9 @@ impl Run {
             Some(path) => vec![path.into()],
             None if device.is_cpu() => vec![Attention::Plain, Attention::Fused],
             None => {
-                say("note: fused attention runs on the CPU only; here the plain path alone is judged");
+                say(
+                    "note: fused attention runs on the CPU only; on this device only the plain path is checked",
+                );
                 vec![Attention::Plain]
             }
         };
@@ -198,8 +204,9 @@ impl Run {
         let dtype = self.common.dtype();
         let names = model.fixture.as_ref().map_or(&[][..], |fixture| &fixture.cases);
         let mut subject = if self.cases.is_empty() && names.is_empty() {
-            let hint = "judge it by those of another model with --references NAME, or by a captured case with --case DIR";
-            return Err(Error::input(format!("{}: no references to judge it by", model.name), hint));
+            let hint =
+                "use those of another model with --references NAME, or a captured case with --case DIR";
+            return Err(Error::input(format!("{}: no references to check it against", model.name), hint));
         } else if self.cases.iter().all(|case| names.contains(case)) {
             let cases = if self.cases.is_empty() { names } else { &self.cases };
             Subject::new(model, cases, device, dtype, &paths)?
@@ -211,7 +218,7 @@ impl Run {
         Ok(subject)
     }
 
-    /// Runs the checkpoints and prints each as it ends.
+    /// Runs the checkpoints and prints each when it ends.
     fn judge(
         &self,
         subject: &mut Subject<'_>,

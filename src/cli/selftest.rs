@@ -1,4 +1,4 @@
-//! `selftest`: plants every mistake of the catalogue into a model and demands that it is caught.
+//! `selftest`: plants every mistake of the catalogue into a model and checks that each one is caught.
 
 use clap::Args;
 use rbees_check::model::{self, Attention};
@@ -15,22 +15,22 @@ use super::threads;
 
 #[derive(Args, Debug)]
 pub struct Selftest {
-    /// The sound model: tiny-llama, tiny-llama2, tiny-llama:q8_0 or smollm2-135m
+    /// Correct model to plant mistakes into: tiny-llama, tiny-llama2, tiny-llama:q8_0 or smollm2-135m
     #[arg(long, value_name = "NAME", default_value = "tiny-llama")]
     model: String,
-    /// What the model computes in
+    /// Data type that the model computes in
     #[arg(long, value_name = "TYPE", value_enum, default_value = "f32")]
     dtype: Dtype,
-    /// What it multiplies with: its weights as floats, or in the blocks of a quantised file
+    /// Multiply by float weights, or by the blocks of a quantised file
     #[arg(long, value_name = "PATH", value_enum, default_value = "dense")]
     matmul: Matmul,
-    /// Plant this mistake only; repeatable
+    /// Plant only this mistake; repeatable
     #[arg(long, value_name = "MISTAKE")]
     only: Vec<String>,
-    /// Plant on this path only [default: both]
+    /// Plant on this attention path only [default: both]
     #[arg(long, value_name = "PATH", value_enum)]
     attention: Option<Path>,
-    /// Threads to compute with; all cores by default
+    /// Number of threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
 }
@@ -78,13 +78,13 @@ fn ending(tally: &Tally) -> Ending {
     }
 }
 
-/// Is it in the catalogue?
+/// Checks that a mistake is in the catalogue.
 fn known(name: &str) -> Result<()> {
     if mistakes::find(name).is_some() {
         return Ok(());
     }
     let hint = nearest(name, mistakes::all().map(|mistake| mistake.name))
-        .map_or("`rbees-check list` names them all".into(), |meant| format!("did you mean `{meant}`?"));
+        .map_or("run `rbees-check list` to see all names".into(), |meant| format!("did you mean `{meant}`?"));
     Err(Error::input(format!("--only {name}: no such mistake"), hint))
 }
 
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_mistake_that_is_not_named_ends_in_failure() {
+    fn a_mistake_that_is_not_named_makes_the_command_fail() {
         assert_eq!(ending(&Tally::default()), Ending::NotJudged);
         let mut tally = Tally::default();
         for (name, expected) in [("norm-eps", Ending::Passed), ("norm-plus-one", Ending::Failed)] {

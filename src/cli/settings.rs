@@ -1,4 +1,4 @@
-//! `rbees-check.toml`: what a project judges, and which failures it knows of.
+//! `rbees-check.toml`: the settings of a project, and its expected failures.
 
 use std::path::{Path, PathBuf};
 
@@ -12,13 +12,13 @@ use super::choices::{Dtype, Path as Attention};
 use super::expect::Expectation;
 use super::suggest;
 
-/// The file, in the current directory or the nearest one above it.
+/// The file is searched for in the current directory, then in its parents.
 const NAME: &str = "rbees-check.toml";
-/// The largest file that is read, in bytes. It is written by hand.
+/// Size limit in bytes. The file is written by hand.
 const LIMIT: u64 = 1 << 20;
 const HINT: &str = "the keys are model, references, cases, dtype, attention and [[expect]]; see docs/ci.md";
 
-/// What flags may leave to the file. All empty where there is none.
+/// Settings that the file may give instead of flags. All are empty if there is no file.
 #[derive(Debug, Default)]
 pub struct Settings {
     /// The file that was found.
@@ -31,7 +31,7 @@ pub struct Settings {
     pub expected: Vec<Expectation>,
 }
 
-/// The file as it is written.
+/// The file's contents.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -45,7 +45,7 @@ struct Written {
     expect: Vec<Spanned<Expect>>,
 }
 
-/// An expected failure as it is written.
+/// An expected failure in the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Expect {
@@ -56,10 +56,10 @@ struct Expect {
 }
 
 impl Settings {
-    /// Those that hold in the current directory.
+    /// Finds the settings that apply in the current directory.
     ///
     /// # Errors
-    /// A file that cannot be read, or says what it may not: its name, the line and what is wrong.
+    /// The file cannot be read, or contains something invalid; the error gives file, line and problem.
     pub fn find() -> Result<Self> {
         let hint = "change to a directory that exists";
         let here = std::env::current_dir()
@@ -73,7 +73,7 @@ impl Settings {
         Ok(Self::default())
     }
 
-    /// `text` is that of `file`; `here` says whether that lies in the current directory.
+    /// Parses `text`, the contents of `file`; `here` says whether the file is in the current directory.
     fn parse(text: &str, file: &Path, here: bool) -> Result<Self> {
         let shown = if here { PathBuf::from(NAME) } else { file.to_owned() };
         let line = |at: usize| text.bytes().take(at).filter(|&byte| byte == b'\n').count() + 1;
@@ -99,12 +99,12 @@ impl Settings {
     }
 }
 
-/// The name of a model, or a path that is meant from where the file lies.
+/// Resolves a path relative to the settings file; names of models stay as they are.
 fn beside(folder: &Path, value: String) -> String {
     if models::NAMES.contains(&value.as_str()) { value } else { folder.join(value).display().to_string() }
 }
 
-/// The folder of a captured case beside the file, or the name of one of the model's own.
+/// Resolves the folder of a captured case relative to the settings file; names of cases stay as they are.
 fn captured(folder: &Path, value: String) -> String {
     let path = folder.join(&value);
     if path.join("manifest.json").is_file() { path.display().to_string() } else { value }
@@ -124,7 +124,7 @@ fn expectation(expect: Expect, start: String, origin: &impl Fn(usize) -> String)
         site.get_ref().parse::<Site>().map_err(unknown)?;
     }
     if expect.reason.get_ref().trim().is_empty() {
-        let hint = "say why it is known to fail, for whoever reads this in a year";
+        let hint = "say why this failure is expected, for later readers of the file";
         return Err(wrong(&expect.reason, "the reason is empty", hint));
     }
     Ok(Expectation {

@@ -1,4 +1,4 @@
-//! Token ids → text on standard output, as they come.
+//! Generates text and writes it to standard output as it is produced.
 
 use std::time::{Duration, Instant};
 
@@ -10,16 +10,16 @@ use rbees_check::tokenizer::Tokenizer;
 
 use super::paint::Out;
 
-/// How much was said, and how long it took.
+/// How much text was generated, and how long it took.
 #[derive(Clone, Copy, Debug)]
 pub struct Spoken {
-    /// Tokens of the prompt.
+    /// Number of prompt tokens.
     pub prompt: usize,
-    /// Until the first token.
+    /// Time until the first token.
     pub reading: Duration,
-    /// Tokens generated.
+    /// Number of generated tokens.
     pub tokens: usize,
-    /// From the first token to the last.
+    /// Time from the first token to the last.
     pub speaking: Duration,
 }
 
@@ -37,23 +37,23 @@ impl Spoken {
     }
 }
 
-/// A prompt and how it is to go on.
+/// A prompt, and how to continue it.
 pub struct Request {
-    /// Ids of the prompt.
+    /// Token ids of the prompt.
     pub prompt: Vec<u32>,
     /// How tokens are chosen.
     pub sampling: Sampling,
     /// Where the text ends.
     pub stops: Stops,
-    /// How many tokens follow, at most.
+    /// Maximum number of tokens to generate.
     pub max_tokens: usize,
 }
 
-/// What follows a prompt, piece by piece and timed.
+/// The continuation of a prompt, piece by piece, with timings.
 pub struct Speech<'a> {
-    /// The pieces, without the times.
+    /// The pieces of text, without timings.
     pub continuation: Continuation<'a, OnCache<'a>>,
-    /// So far.
+    /// Counts and timings so far.
     pub spoken: Spoken,
     begin: Instant,
 }
@@ -70,7 +70,7 @@ impl<'a> Speech<'a> {
         Ok(Self { continuation: Continuation::new(generation, tokenizer, stops)?, spoken, begin })
     }
 
-    /// Writes all of it, until it ends or nobody reads on.
+    /// Writes all of it, until it ends or the reader closes the stream.
     pub fn write(mut self, out: &mut Out) -> Result<Spoken> {
         while !out.closed()
             && let Some(piece) = self.next()
@@ -95,9 +95,9 @@ impl Iterator for Speech<'_> {
     }
 }
 
-/// What `run all` ends with, once all is well: the model says something.
+/// The text that `run all` generates if every checkpoint passes.
 pub fn sample(model: &Model, llama: &Llama, out: &mut Out) -> Result<()> {
-    // A vocabulary this small is that of our tiny models, which have read one book.
+    // Only our tiny models have a vocabulary this small; they were trained on a single book.
     let (prompt, sampling) = if llama.config.vocab_size < 1024 {
         ("And the king said unto", Sampling { temperature: 0.65, top_p: Some(0.9), ..Sampling::default() })
     } else {

@@ -1,8 +1,8 @@
-//! What is said on stderr.
+//! Writing to stderr.
 
 use std::io::Write;
 
-/// A line on stderr. If nobody listens there, there is nobody to tell.
+/// Writes a line to stderr. Errors are ignored: there is nowhere to report them.
 pub fn say(line: &str) {
     let _ = writeln!(anstream::stderr(), "{line}");
 }

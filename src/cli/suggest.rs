@@ -1,9 +1,9 @@
-//! What was meant by a name that is not quite right.
+//! Suggests a correct name for a misspelled one.
 
 use rbees_check::checkpoints::{self, Checkpoint};
 use rbees_check::{Error, Result};
 
-/// The nearest of `names` to what was typed, if any is near.
+/// The most similar of `names`, if any is similar enough.
 pub fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let typed = typed.to_ascii_lowercase();
     names
@@ -14,29 +14,29 @@ pub fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Opt
         .map(|(_, name)| name)
 }
 
-/// The checkpoint that `id` means.
+/// The checkpoint that `id` names.
 ///
 /// # Errors
-/// No checkpoint is called so; the hint names the one that was likely meant.
+/// There is no such checkpoint; the hint names the one that was probably meant.
 pub fn checkpoint(id: &str) -> Result<&'static Checkpoint> {
     checkpoints::find(id).ok_or_else(|| {
         let hint = meant(nearest(id, spellings()));
-        Error::input(format!("`{id}` is no checkpoint"), hint)
+        Error::input(format!("`{id}` is not a checkpoint"), hint)
     })
 }
 
-/// How checkpoints may be called. `3x` is nearer to `3` than to `03`.
+/// The accepted names of checkpoints. Ids are also listed without a leading 0, so that `3x` matches `3`.
 pub fn spellings() -> impl Iterator<Item = &'static str> {
     let all = checkpoints::ALL.iter().flat_map(|c| [c.id, c.id.trim_start_matches('0'), c.name]);
     all.filter(|spelling| !spelling.is_empty())
 }
 
-/// The hint that names what was likely meant.
+/// The hint that names what was probably meant.
 pub fn meant(spelling: Option<&str>) -> String {
     match spelling.map(|name| (name, checkpoints::find(name))) {
         Some((_, Some(checkpoint))) => format!("did you mean `{}` ({})?", checkpoint.id, checkpoint.name),
         Some((mistake, None)) => format!("did you mean `{mistake}`?"),
-        None => "`rbees-check list` names them all".to_owned(),
+        None => "run `rbees-check list` to see all names".to_owned(),
     }
 }
 
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_is_answered_with_what_was_meant() {
+    fn a_misspelled_checkpoint_gets_a_suggestion() {
         for (typed, meant) in [("3x", "03"), ("rop", "01B"), ("atention", "03"), ("ffm", "05")] {
             let error = checkpoint(typed).unwrap_err();
             assert!(error.hint().unwrap().contains(&format!("`{meant}`")), "{typed}: {error:?}");

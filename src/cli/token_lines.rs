@@ -1,4 +1,4 @@
-//! `generate --json`: a JSON object a token, and one at the end.
+//! `generate --json`: one JSON object per token, and one at the end.
 
 use rbees_check::Result;
 use rbees_check::generate::{Finish, Likelihood};
@@ -14,30 +14,30 @@ struct Line {
     index: usize,
     #[serde(flatten)]
     token: Token,
-    /// What is certain with it; all texts together are the continuation.
+    /// The text that became certain with this token. All of these, joined, are the continuation.
     text: String,
-    /// The likeliest tokens of this place by the model's own logits; left out where none were asked for.
+    /// The most likely tokens at this position by the model's own logits; left out if none were asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     top_logprobs: Vec<Token>,
 }
 
-/// A token and the logarithms of its probabilities; `null` is that of 0.
+/// A token and its log-probabilities; `null` stands for the logarithm of 0.
 #[derive(Serialize)]
 struct Token {
     id: u32,
-    /// In the vocabulary's own spelling.
+    /// As it is written in the vocabulary.
     token: Option<String>,
-    /// After the processors: what was drawn from.
+    /// After the logits processors: the distribution that was sampled.
     logprob: f64,
-    /// The model's own.
+    /// From the model's unprocessed logits.
     raw_logprob: f64,
 }
 
-/// The last line.
+/// The last object.
 #[derive(Serialize)]
 struct End<'a> {
     finish: &'static str,
-    /// The stop string that ended it.
+    /// The stop string that ended the text.
     #[serde(skip_serializing_if = "Option::is_none")]
     stop: Option<&'a str>,
     prompt_tokens: usize,
@@ -45,8 +45,8 @@ struct End<'a> {
     text: String,
 }
 
-/// Writes the whole of `speech`, until it ends or nobody reads on. Each line has the `others`
-/// likeliest tokens beside the one that was drawn.
+/// Writes all tokens of `speech` until it ends or the reader closes the stream. Each line also has the
+/// `others` most likely tokens.
 pub fn write(mut speech: Speech<'_>, tokenizer: &Tokenizer, others: usize, out: &mut Out) -> Result<Spoken> {
     let (mut whole, mut index) = (String::new(), 0);
     while let Some(piece) = speech.next() {
@@ -71,7 +71,7 @@ pub fn write(mut speech: Speech<'_>, tokenizer: &Tokenizer, others: usize, out: 
 
 fn token(likelihood: Likelihood, tokenizer: &Tokenizer) -> Token {
     let Likelihood { token: id, sampled, raw } = likelihood;
-    // Logits are float32: further digits would say nothing.
+    // Logits are float32: more digits would carry no information.
     let rounded = |x: f64| (x * 1e6).round() / 1e6 + 0.0;
     Token { id, token: tokenizer.token(id), logprob: rounded(sampled), raw_logprob: rounded(raw) }
 }

@@ -1,4 +1,5 @@
-//! Outcomes as `run` tells them: a line each, a paragraph where something is wrong, an exit code.
+//! Prints the outcomes of `run`: one line per checkpoint, one paragraph per failure; and derives the exit
+//! code.
 
 use rbees_check::judge::{Outcome, Status};
 use rbees_check::{Result, report};
@@ -8,7 +9,7 @@ use super::expect::Expectations;
 use super::paint::{self, Out};
 use super::stderr::say;
 
-/// Everything that is not as it should be, in paragraphs. `flags` run it again.
+/// Prints one paragraph for each outcome that needs one. `flags` are those of the rerun command.
 pub fn troubles(outcomes: &[Outcome], expected: &Expectations, flags: &str, out: &mut Out) -> Result<()> {
     for (outcome, detail) in outcomes.iter().filter_map(|o| Some((o, report::detail(o, flags)?))) {
         out.line(paint::status(&detail, outcome.status()))?;
@@ -17,13 +18,13 @@ pub fn troubles(outcomes: &[Outcome], expected: &Expectations, flags: &str, out:
         out.line(format!("{first}\n"))?;
     }
     for stale in &expected.stale {
-        out.line(format!("stale: {stale}; take the expectation away\n"))?;
+        out.line(format!("stale: {stale}; remove this expectation\n"))?;
     }
     expected.notes.iter().for_each(|note| say(&format!("note: {note}")));
     Ok(())
 }
 
-/// The line of a checkpoint, and as much of what stands behind it as is wanted.
+/// The line of one checkpoint, with as much detail as `verbose` asks for.
 pub fn told(outcome: &Outcome, verbose: u8) -> String {
     let mut text = format!("  {}\n", paint::status(&report::line(outcome), outcome.status()));
     if verbose > 0 {
@@ -35,7 +36,7 @@ pub fn told(outcome: &Outcome, verbose: u8) -> String {
     text
 }
 
-/// The worst of it. Where nothing passed nothing was judged, whatever was skipped.
+/// The worst status of all. If nothing passed, nothing was judged, even if everything else was skipped.
 pub fn ending(outcomes: &[Outcome], stale: usize) -> Ending {
     let any = |status| outcomes.iter().any(|outcome| outcome.status() == status);
     if any(Status::Failed) || stale > 0 {

@@ -1,7 +1,7 @@
-//! Passing verdicts, remembered: a path that has passed once need not be judged before every text.
+//! Stores passing verdicts, so that a path that has passed need not be judged before every generation.
 //!
-//! A verdict holds for exactly what was judged. Whatever it depends on is in its key, so that it is
-//! never found again once one of these has changed.
+//! A verdict is valid only for exactly what was judged. Everything that it depends on is part of its key, so
+//! if any of it changes, the stored verdict is no longer found.
 
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
@@ -16,10 +16,10 @@ use sha2::{Digest, Sha256};
 
 use super::files;
 
-/// The largest stored verdict that is read, in bytes. One has less than 1 kB.
+/// Size limit for reading a stored verdict, in bytes. A normal one has less than 1 kB.
 const LIMIT: u64 = 64 << 10;
 
-/// All that a verdict depends on.
+/// Everything that a verdict depends on.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 pub struct Key {
     model: String,
@@ -29,12 +29,12 @@ pub struct Key {
     dtype: String,
     path: String,
     version: String,
-    /// Size and time of the program: another build of the same version judges again.
+    /// Size and modification time of the program, so that another build of the same version judges again.
     build: String,
 }
 
 impl Key {
-    /// For `model`, judged by `fixture` on this device, dtype and path, by this program.
+    /// The key for `model`, judged with `fixture` on this device, dtype and path, by this program.
     pub fn new(model: &Model, fixture: &Fixture, device: String, dtype: &str, path: &str) -> Result<Self> {
         Ok(Self {
             model: model.name.clone(),
@@ -48,18 +48,18 @@ impl Key {
         })
     }
 
-    /// Has exactly this passed before?
+    /// Whether exactly this has passed before.
     pub fn passed(&self) -> bool {
-        // A verdict that is missing or cannot be read is none: the model is judged again.
+        // If the verdict is missing or unreadable, the model is judged again.
         let stored = || {
             let bytes = read(&self.file().ok()?, LIMIT, "remove it").ok()?;
             json::<Key>(&bytes).ok()
         };
-        // A build that we know nothing of cannot be told from another.
+        // If the build is unknown, it cannot be distinguished from another one.
         !self.build.is_empty() && stored().as_ref() == Some(self)
     }
 
-    /// Remembers that it has.
+    /// Stores that this has passed.
     ///
     /// # Errors
     /// The file cannot be written.

@@ -1,25 +1,25 @@
-//! What generation needs of a model, and the project's own Llama as such.
+//! The interface that generation needs from a model, implemented for the project's own Llama.
 //!
-//! Stands on [`Llama::hidden`] and [`Llama::logits`]: logits are made for the last position only.
+//! Uses [`Llama::hidden`] and [`Llama::logits`], so that logits are computed for the last position only.
 
 use candle_core::DType;
 
 use crate::Result;
 use crate::model::{Cache, Input, Llama};
 
-/// A sequence under way: it can be continued, and says what may follow.
+/// A sequence in progress, which can be continued and gives the logits of the next token.
 pub trait Decoder {
-    /// Appends `ids` to the sequence; the logits of the token after them, `[vocab]`.
+    /// Appends `ids` to the sequence, and returns the logits of the token after them, `[vocab]`.
     ///
     /// # Errors
-    /// When there are no ids, one is outside the vocabulary, or the context is too short for them.
+    /// There are no ids, one is outside the vocabulary, or they do not fit into the context.
     fn feed(&mut self, ids: &[u32]) -> Result<Vec<f32>>;
 
-    /// How many more ids the context can hold.
+    /// How many more ids fit into the context.
     fn room(&self) -> usize;
 }
 
-/// A Llama and the cache of one sequence. Positions go on from what the cache holds.
+/// A Llama with the cache of one sequence. Positions continue after the cached tokens.
 #[derive(Debug)]
 pub struct OnCache<'a> {
     llama: &'a Llama,
@@ -27,7 +27,7 @@ pub struct OnCache<'a> {
 }
 
 impl<'a> OnCache<'a> {
-    /// A new sequence.
+    /// Starts a new sequence.
     pub fn new(llama: &'a Llama) -> Self {
         Self { cache: llama.new_cache(), llama }
     }

@@ -1,4 +1,4 @@
-//! How likely a token was: to the model, and after the processors had their say.
+//! Log-probabilities of a token, by the model and after the logits processors.
 
 use super::processors::log_sum_exp;
 use super::sampling::Draw;
@@ -6,16 +6,16 @@ use super::sampling::Draw;
 /// A token, and the natural logarithms of its probabilities.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Likelihood {
-    /// Its id.
+    /// The token's id.
     pub token: u32,
-    /// In the distribution that was drawn from; −∞ for a barred token. A greedy choice has 0.
+    /// In the distribution that was sampled; −∞ for an excluded token. A greedy choice has 0.
     pub sampled: f64,
     /// In the softmax of the model's logits.
     pub raw: f64,
 }
 
-/// Of the token drawn from these logits, `[vocab]`, and of the `others` largest of them, in order; of
-/// equal ones the lowest ids.
+/// The likelihoods of the token drawn from these logits, `[vocab]`, and of the `others` tokens with the
+/// largest logits, in order; for equal logits, the lowest ids first.
 pub(super) fn likelihoods(draw: &Draw, logits: &[f32], others: usize) -> (Likelihood, Vec<Likelihood>) {
     let raw: Vec<f64> = logits.iter().map(|&logit| f64::from(logit)).collect();
     let (sampled_sum, raw_sum) = (log_sum_exp(&draw.scores), log_sum_exp(&raw));
@@ -48,14 +48,14 @@ mod tests {
     #[case(1, &[1])]
     #[case(3, &[1, 3, 0])]
     #[case(9, &[1, 3, 0, 4, 2])]
-    fn the_likeliest_come_in_order(#[case] others: usize, #[case] ids: &[u32]) {
+    fn the_most_likely_tokens_come_in_order(#[case] others: usize, #[case] ids: &[u32]) {
         let draw = Sampler::new(Sampling::default()).unwrap().draw(&LOGITS, &[]).unwrap();
         let (_, others) = likelihoods(&draw, &LOGITS, others);
         assert_eq!(others.iter().map(|one| one.token).collect::<Vec<_>>(), ids);
     }
 
     #[test]
-    fn both_are_logarithms_of_the_probabilities() {
+    fn both_likelihoods_are_logarithms_of_the_probabilities() {
         let sampling = Sampling { temperature: 0.5, top_k: Some(3), seed: 2, ..Sampling::default() };
         let draw = Sampler::new(sampling.clone()).unwrap().draw(&LOGITS, &[]).unwrap();
         let (chosen, all) = likelihoods(&draw, &LOGITS, 5);
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_greedy_choice_is_certain_and_all_else_barred() {
+    fn a_greedy_choice_has_probability_1_and_other_tokens_0() {
         let draw = Sampler::new(Sampling::default()).unwrap().draw(&LOGITS, &[]).unwrap();
         let (chosen, all) = likelihoods(&draw, &LOGITS, 2);
         assert_eq!((chosen.token, chosen.sampled), (1, 0.0));

@@ -1,6 +1,6 @@
-//! From logits to tokens: [`Sampling`] turns the logits of one position into a distribution and a
-//! token, [`Generation`] feeds token after token through the model, [`Continuation`] makes text of
-//! them and ends it at [`Stops`].
+//! Text generation. [`Sampling`] turns the logits of one position into a distribution and a token,
+//! [`Generation`] feeds tokens through the model one by one, and [`Continuation`] turns them into text that
+//! ends at [`Stops`].
 
 mod decoder;
 mod likelihood;

@@ -1,37 +1,42 @@
-//! Stands on no Candle function: one row of scores is small, and what happens to ties is exactly
-//! what a checkpoint holds against `transformers`.
+//! Logits processors: filters and penalties on the scores of one position.
 //!
-//! Scores are logits in f64; −∞ bars a token. Every filter leaves the likeliest token in.
+//! They use no Candle function: one row of scores is small, and the handling of ties is exactly what a
+//! checkpoint compares with `transformers`.
+//!
+//! Scores are logits in f64; −∞ excludes a token. Every filter keeps the most likely token.
 
 use std::collections::{BTreeMap, HashSet};
 
 use crate::{Error, Result};
 
-/// Do these scores make a distribution?
+/// Checks that the scores form a distribution.
 pub fn check(scores: &[f64]) -> Result<()> {
     let hint = "the model overflowed or its weights are damaged: run the checkpoints";
     if let Some(id) = scores.iter().position(|score| score.is_nan() || *score == f64::INFINITY) {
         return Err(Error::input(format!("the logit of token {id} is {}", scores[id]), hint));
     }
     if scores.iter().all(|score| *score == f64::NEG_INFINITY) {
-        return Err(Error::input(format!("none of {} logits leaves its token possible", scores.len()), hint));
+        return Err(Error::input(
+            format!("no token can be chosen: all {} logits are −∞", scores.len()),
+            hint,
+        ));
     }
     Ok(())
 }
 
-/// The largest score; of equal ones the lowest id.
+/// The index of the largest score; for equal scores, the lowest id.
 pub fn argmax(scores: &[f64]) -> usize {
     scores.iter().enumerate().fold(0, |best, (id, score)| if *score > scores[best] { id } else { best })
 }
 
-/// Adds to the scores of these tokens, all of which the vocabulary has.
+/// Adds `biases` to the scores of these tokens, all of which must be in the vocabulary.
 pub fn bias(scores: &mut [f64], biases: &BTreeMap<u32, f64>) {
     for (&id, bias) in biases {
         scores[id as usize] += bias;
     }
 }
 
-/// Makes every token of `context` less likely, once however often it occurs.
+/// Makes every token of `context` less likely, only once however often it occurs.
 pub fn penalise(scores: &mut [f64], context: &[u32], penalty: f64) {
     let seen: HashSet<u32> = context.iter().copied().collect();
     for id in seen {
@@ -41,7 +46,7 @@ pub fn penalise(scores: &mut [f64], context: &[u32], penalty: f64) {
     }
 }
 
-/// Bars what scores less than the k-th best.
+/// Excludes tokens with a lower score than the k-th best.
 pub fn keep_top_k(scores: &mut [f64], k: usize) {
     if k >= scores.len() {
         return;
@@ -51,7 +56,7 @@ pub fn keep_top_k(scores: &mut [f64], k: usize) {
     bar(scores, |score| score < last);
 }
 
-/// Bars the least likely tokens that together have at most 1 − p, never the likeliest one.
+/// Excludes the least likely tokens whose total probability is at most 1 − p, but never the most likely one.
 pub fn keep_top_p(scores: &mut [f64], p: f64) {
     let probs = softmax(scores);
     let mut ids: Vec<usize> = (0..scores.len()).collect();
@@ -66,24 +71,24 @@ pub fn keep_top_p(scores: &mut [f64], p: f64) {
     }
 }
 
-/// Bars tokens less than p times as likely as the likeliest.
+/// Excludes tokens less than p times as likely as the most likely one.
 pub fn keep_min_p(scores: &mut [f64], p: f64) {
     let most = scores[argmax(scores)];
     bar(scores, |score| (score - most).exp() < p);
 }
 
-/// Makes the tokens whose scores meet `condition` impossible.
+/// Excludes the tokens whose scores meet `condition`.
 fn bar(scores: &mut [f64], condition: impl Fn(f64) -> bool) {
     scores.iter_mut().filter(|score| condition(**score)).for_each(|score| *score = f64::NEG_INFINITY);
 }
 
-/// What to take from each score, so that it is the logarithm of a probability.
+/// The logarithm of the sum of exponentials; score minus this is a log-probability.
 pub fn log_sum_exp(scores: &[f64]) -> f64 {
     let most = scores[argmax(scores)];
     most + scores.iter().map(|score| (score - most).exp()).sum::<f64>().ln()
 }
 
-/// Scores → probabilities; −∞ → 0.
+/// Turns scores into probabilities; −∞ becomes 0.
 pub fn softmax(scores: &[f64]) -> Vec<f64> {
     let most = scores[argmax(scores)];
     let weights: Vec<f64> = scores.iter().map(|score| (score - most).exp()).collect();

@@ -1,6 +1,6 @@
-//! The logits of one position → a distribution → a token, with the processors of `transformers` in
-//! its order: logit bias, repetition penalty, temperature, top-k, top-p, min-p, each on what the one
-//! before left over.
+//! Turns the logits of one position into a distribution and a token. The processors are those of
+//! `transformers`, in its order: logit bias, repetition penalty, temperature, top-k, top-p, min-p. Each one
+//! works on what the one before kept.
 
 use std::collections::BTreeMap;
 
@@ -10,24 +10,24 @@ use rand::{Rng, SeedableRng};
 use super::processors::{argmax, bias, check, keep_min_p, keep_top_k, keep_top_p, penalise, softmax};
 use crate::{Error, Result};
 
-/// How a token is chosen. The default is greedy, without penalty.
+/// How tokens are chosen. The default is greedy, without penalty.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sampling {
-    /// What logits are divided by; 0 takes the most likely token and ignores the filters below.
+    /// Divides the logits; 0 always takes the most likely token and ignores the filters below.
     pub temperature: f64,
     /// Keeps the k most likely tokens, and those that tie with the last of them.
     pub top_k: Option<usize>,
-    /// Keeps the fewest most likely tokens whose probabilities add up to p; of tokens that tie, the
-    /// highest ids.
+    /// Keeps the smallest set of most likely tokens whose probabilities add up to p. Among tokens that tie,
+    /// keeps the highest ids.
     pub top_p: Option<f64>,
-    /// Keeps tokens at least this many times as likely as the likeliest.
+    /// Keeps tokens at least this many times as likely as the most likely one.
     pub min_p: Option<f64>,
-    /// Divides positive logits of tokens already in the context, and multiplies negative ones; 1 is
-    /// no penalty.
+    /// For tokens that are already in the context, divides positive logits and multiplies negative ones; 1
+    /// turns this off.
     pub repetition_penalty: f64,
-    /// Added to the logits of these tokens before anything else; −∞ bars one.
+    /// Added to the logits of these tokens before everything else; −∞ excludes the token.
     pub logit_bias: BTreeMap<u32, f64>,
-    /// Equal seeds draw equal tokens from equal logits.
+    /// The same seed draws the same tokens from the same logits.
     pub seed: u64,
 }
 
@@ -46,48 +46,54 @@ impl Default for Sampling {
 }
 
 impl Sampling {
-    /// Is every setting one that means something?
+    /// Checks that every setting has a valid value.
     ///
     /// # Errors
-    /// That name the setting and the values it takes.
+    /// The error names the setting and its valid values.
     pub fn validate(&self) -> Result<()> {
         let demand = |holds: bool, name: &str, value: String, hint: &str| {
-            if holds {
-                Ok(())
-            } else {
-                Err(Error::input(format!("{name} {value} cannot be sampled with"), hint))
-            }
+            if holds { Ok(()) } else { Err(Error::input(format!("{name} {value} is not allowed"), hint)) }
         };
         let (t, penalty) = (self.temperature, self.repetition_penalty);
         let shown = |p: Option<f64>| p.map(|p| p.to_string()).unwrap_or_default();
-        demand(t.is_finite() && t >= 0.0, "temperature", t.to_string(), "0 is greedy, 1 the model's own")?;
-        demand(self.top_k != Some(0), "top-k", "0".into(), "keep 1 token or more, or leave it out")?;
+        demand(
+            t.is_finite() && t >= 0.0,
+            "temperature",
+            t.to_string(),
+            "use 0 for greedy, 1 for the model's own, or another positive number",
+        )?;
+        demand(self.top_k != Some(0), "top-k", "0".into(), "keep at least 1 token, or leave it out")?;
         demand(
             self.top_p.is_none_or(|p| p > 0.0 && p <= 1.0),
             "top-p",
             shown(self.top_p),
-            "above 0 and up to 1",
+            "use a number above 0 and up to 1",
         )?;
         demand(
             self.min_p.is_none_or(|p| (0.0..=1.0).contains(&p)),
             "min-p",
             shown(self.min_p),
-            "from 0 to 1",
+            "use a number from 0 to 1",
         )?;
         let usable = penalty.is_finite() && penalty > 0.0;
-        demand(usable, "repetition penalty", penalty.to_string(), "above 0; 1 is no penalty")?;
+        demand(
+            usable,
+            "repetition penalty",
+            penalty.to_string(),
+            "use a number above 0; 1 means no penalty",
+        )?;
         for (token, &bias) in &self.logit_bias {
             let usable = !bias.is_nan() && bias < f64::INFINITY;
-            let hint = "a number; -inf bars the token";
+            let hint = "use a number; -inf excludes the token";
             demand(usable, &format!("logit bias of token {token}"), bias.to_string(), hint)?;
         }
         Ok(())
     }
 
-    /// Does every bias stand on a token of a vocabulary of this size?
+    /// Checks that every bias is for a token of a vocabulary of this size.
     ///
     /// # Errors
-    /// That name the token that is none.
+    /// The error names the token that does not exist.
     pub fn fits(&self, vocab: usize) -> Result<()> {
         match self.logit_bias.keys().find(|&&token| token as usize >= vocab) {
             None => Ok(()),
@@ -101,14 +107,14 @@ impl Sampling {
     /// The probability of each token after `context`, given its logits, `[vocab]` → `[vocab]`.
     ///
     /// # Errors
-    /// For settings that [`Sampling::validate`] or [`Sampling::fits`] refuses, and for logits that
-    /// hold NaN or +∞ or leave no token possible.
+    /// The settings are refused by [`Sampling::validate`] or [`Sampling::fits`], or the logits contain NaN or
+    /// +∞, or exclude every token.
     pub fn distribution(&self, logits: &[f32], context: &[u32]) -> Result<Vec<f64>> {
         Ok(softmax(&self.scores(logits, context)?))
     }
 
-    /// What [`Sampling::distribution`] is the softmax of, `[vocab]`; −∞ where a token is barred.
-    /// Errors as there.
+    /// The logarithms, up to a constant, of [`Sampling::distribution`], `[vocab]`; −∞ for an excluded token.
+    /// Has the same errors.
     fn scores(&self, logits: &[f32], context: &[u32]) -> Result<Vec<f64>> {
         self.validate()?;
         self.fits(logits.len())?;
@@ -121,7 +127,7 @@ impl Sampling {
             let only = |id| if id == best { 0.0 } else { f64::NEG_INFINITY };
             return Ok((0..scores.len()).map(only).collect());
         }
-        // The maximum goes first: a small temperature then underflows and cannot overflow.
+        // The maximum is subtracted first, so that a small temperature can only underflow, not overflow.
         let most = scores[best];
         scores.iter_mut().for_each(|score| *score = (*score - most) / self.temperature);
         if let Some(k) = self.top_k {
@@ -137,15 +143,15 @@ impl Sampling {
     }
 }
 
-/// A token, and what it was drawn from.
+/// A token, and the scores it was drawn from.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Draw {
     pub token: u32,
-    /// Processed logits, `[vocab]`; −∞ where a token was barred.
+    /// Processed logits, `[vocab]`; −∞ for an excluded token.
     pub scores: Vec<f64>,
 }
 
-/// Draws tokens, one seeded stream of them.
+/// Draws tokens from one seeded random stream.
 #[derive(Debug)]
 pub struct Sampler {
     sampling: Sampling,
@@ -153,25 +159,25 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Starts the stream of `sampling.seed`.
+    /// Starts the random stream with `sampling.seed`.
     ///
     /// # Errors
-    /// As [`Sampling::validate`].
+    /// The same as for [`Sampling::validate`].
     pub fn new(sampling: Sampling) -> Result<Self> {
         sampling.validate()?;
         Ok(Self { rng: StdRng::seed_from_u64(sampling.seed), sampling })
     }
 
-    /// The next token after `context`; greedy when the temperature is 0, and then no randomness is
-    /// used up.
+    /// Draws the next token after `context`. With temperature 0 the choice is greedy, and the random stream
+    /// does not advance.
     ///
     /// # Errors
-    /// As [`Sampling::distribution`].
+    /// The same as for [`Sampling::distribution`].
     pub fn sample(&mut self, logits: &[f32], context: &[u32]) -> Result<u32> {
         Ok(self.draw(logits, context)?.token)
     }
 
-    /// As [`Sampler::sample`], with what it was drawn from.
+    /// Like [`Sampler::sample`], but also returns the scores that the token was drawn from.
     pub(super) fn draw(&mut self, logits: &[f32], context: &[u32]) -> Result<Draw> {
         let scores = self.sampling.scores(logits, context)?;
         let token =
@@ -179,7 +185,7 @@ impl Sampler {
         Ok(Draw { token: token as u32, scores })
     }
 
-    /// An index, as often as its probability says.
+    /// Draws an index with the given probabilities.
     fn pick(&mut self, distribution: &[f64]) -> usize {
         let mut left: f64 = self.rng.random(); // in [0, 1)
         for (id, p) in distribution.iter().enumerate() {
@@ -188,7 +194,7 @@ impl Sampler {
             }
             left -= p;
         }
-        // The sum fell short of 1 by rounding: the likeliest token takes the rest.
+        // Rounding made the sum less than 1: the rest belongs to the most likely token.
         argmax(distribution)
     }
 }

@@ -1,35 +1,34 @@
-//! Stop strings: text comes in pieces of any size and goes out up to the first stop string, never
-//! beyond.
+//! Stop strings: passes text on up to the first stop string, whatever the sizes of the pieces it comes in.
 //!
-//! The one that is complete first ends the text, whatever the pieces are: of two that end at one
-//! place, the longer. So the cut does not depend on how the text was made of tokens.
+//! The stop string that is completed first ends the text; if two are completed at the same position, the
+//! longer one does. So the cut does not depend on how the text was split into tokens.
 
 use crate::{Error, Result};
 
-/// Watches a text for stop strings.
+/// Searches a text for stop strings.
 #[derive(Clone, Debug)]
 pub struct Stops {
     strings: Vec<String>,
-    /// Not out yet, because a stop string may have begun in it.
+    /// Text that is held back, because a stop string may have begun in it.
     held: String,
     met: Option<usize>,
 }
 
 impl Stops {
-    /// For these strings; none of them lets all text through at once.
+    /// Stops at these strings; without any, all text passes at once.
     ///
     /// # Errors
     /// One of them is empty: it would end every text before its first character.
     pub fn new(strings: Vec<String>) -> Result<Self> {
         if strings.iter().any(String::is_empty) {
-            let hint = "leave it out, or say what the text is to stop at";
-            return Err(Error::input("an empty stop string ends every text before it begins", hint));
+            let hint = "leave it out, or give the text to stop at";
+            return Err(Error::input("a stop string must not be empty", hint));
         }
         Ok(Self { strings, held: String::new(), met: None })
     }
 
-    /// Takes the next piece of text, and gives what is certain by now to stand before any stop
-    /// string. Once one is met, nothing more comes.
+    /// Takes the next piece of text, and returns the text that certainly precedes any stop string. After a
+    /// stop string, returns nothing more.
     pub fn push(&mut self, piece: &str) -> String {
         if self.met.is_some() {
             return String::new();
@@ -46,18 +45,18 @@ impl Stops {
         std::mem::replace(&mut self.held, held)
     }
 
-    /// The text is over: what was held back is no stop string after all.
+    /// Ends the text, and returns what was held back, since it is not part of a stop string.
     pub fn finish(&mut self) -> String {
         let held = std::mem::take(&mut self.held);
         if self.met.is_some() { String::new() } else { held }
     }
 
-    /// The stop string that ended the text, if one has.
+    /// The stop string that ended the text, if any.
     pub fn met(&self) -> Option<&str> {
         self.met.map(|stop| self.strings[stop].as_str())
     }
 
-    /// Where the stop string that is complete first begins, and which one it is.
+    /// The start of the stop string that is completed first, and its index.
     fn first(&self) -> Option<(usize, usize)> {
         let ends = |(stop, string): (usize, &String)| {
             let start = self.held.find(string.as_str())?;
@@ -66,7 +65,7 @@ impl Stops {
         self.strings.iter().enumerate().filter_map(ends).min().map(|(_, start, stop)| (start, stop))
     }
 
-    /// The length of the longest end of the held text that a stop string begins with.
+    /// The length of the longest suffix of the held text that is the beginning of a stop string.
     fn begun(&self) -> usize {
         let begins = |start: &usize| self.strings.iter().any(|s| s.starts_with(&self.held[*start..]));
         let starts = self.held.char_indices().map(|(start, _)| start);
@@ -81,7 +80,7 @@ mod tests {
 
     use super::*;
 
-    /// What goes out piece by piece, what at the end, and which string ended it.
+    /// The output for each piece and at the end, and the stop string that ended the text.
     fn told(stops: &[&str], pieces: &[&str]) -> (Vec<String>, Option<String>) {
         let mut watch = Stops::new(stops.iter().map(|s| s.to_string()).collect()).unwrap();
         let mut out: Vec<String> = pieces.iter().map(|piece| watch.push(piece)).collect();
@@ -115,11 +114,11 @@ mod tests {
     #[test]
     fn an_empty_stop_string_is_an_error() {
         let error = Stops::new(vec!["a".into(), String::new()]).unwrap_err();
-        assert!(error.to_string().starts_with("an empty stop string"));
+        assert!(error.to_string().starts_with("a stop string must not be empty"));
     }
 
-    /// The definition, naively: the shortest beginning of the text that ends in a stop string, less
-    /// the longest one that it ends in.
+    /// The expected result, computed naively: take the shortest prefix of the text that ends with a stop
+    /// string, and remove the longest stop string that it ends with.
     fn cut(text: &str, stops: &[String]) -> String {
         let ends = (0..=text.len()).filter(|&end| text.is_char_boundary(end));
         for end in ends {
@@ -133,7 +132,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_cut_is_the_same_whatever_the_pieces(
+        fn the_cut_does_not_depend_on_the_pieces(
             text in "[abé ]{0,24}",
             stops in prop::collection::vec("[abé ]{1,4}", 0..4),
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
@@ -147,7 +146,7 @@ mod tests {
             let mut out = String::new();
             for pair in places.windows(2) {
                 out += &watch.push(&text[pair[0]..pair[1]]);
-                prop_assert!(want.starts_with(&out), "{out:?} is out too early");
+                prop_assert!(want.starts_with(&out), "{out:?} was returned too early");
             }
             out += &watch.finish();
             prop_assert_eq!(&out, &want);

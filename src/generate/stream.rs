@@ -1,6 +1,7 @@
-//! Stands on a [`Decoder`]: the prompt goes through in one pass, then each token alone on the cache.
+//! Generates tokens with a [`Decoder`]: the prompt goes through the model in one pass, then each token alone,
+//! with the cache.
 //!
-//! Every end-of-sequence id ends it: a chat model often has several.
+//! Any end-of-sequence id ends the generation: a chat model often has several.
 
 use super::likelihood::{Likelihood, likelihoods};
 use super::sampling::Draw;
@@ -10,35 +11,35 @@ use crate::Result;
 /// One generated token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
-    /// Its id.
+    /// The token's id.
     pub token: u32,
-    /// The largest logit less the second: how narrowly greedy choice decided.
+    /// The largest logit minus the second largest: the margin of a greedy choice.
     pub gap: f32,
 }
 
-/// Why no more tokens come.
+/// Why generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finish {
-    /// The last token ends the text.
+    /// The last token is an end-of-sequence token.
     EndOfSequence,
-    /// As many tokens as asked for.
+    /// The requested number of tokens was generated.
     MaxTokens,
     /// The model's context is full.
     Context,
-    /// The text came to a stop string. Only a [`Continuation`](super::Continuation) sees text.
+    /// The text reached a stop string. Only a [`Continuation`](super::Continuation) sees text.
     StopString,
     /// The forward pass or the sampler failed.
     Error,
 }
 
-/// Tokens that follow a prompt, computed one by one as they are asked for.
+/// The tokens that follow a prompt, each computed when it is requested.
 #[derive(Debug)]
 pub struct Generation<D> {
     decoder: D,
     sampler: Sampler,
-    /// Of the next token, `[vocab]`, until it is drawn; then what it was drawn from.
+    /// Logits of the next token, `[vocab]`, until it is drawn; then the logits it was drawn from.
     logits: Vec<f32>,
-    /// The last token, until it is fed.
+    /// The last token, until it is fed to the decoder.
     drawn: Option<Draw>,
     ids: Vec<u32>,
     prompt: usize,
@@ -48,12 +49,12 @@ pub struct Generation<D> {
 }
 
 impl<D: Decoder> Generation<D> {
-    /// Feeds the prompt `ids` to `decoder`, so that the first token waits to be drawn. At most
-    /// `max_tokens` follow, or up to and including the first that is in `eos`.
+    /// Feeds the prompt `ids` to `decoder`, so that the first token can be drawn. Generates at most
+    /// `max_tokens`, or up to and including the first token that is in `eos`.
     ///
     /// # Errors
-    /// When the prompt is empty, outside the vocabulary or longer than the context, and for
-    /// settings that [`Sampling::validate`] refuses.
+    /// The prompt is empty, outside the vocabulary or longer than the context, or [`Sampling::validate`]
+    /// refuses the settings.
     pub fn start(
         mut decoder: D,
         ids: Vec<u32>,
@@ -73,24 +74,24 @@ impl<D: Decoder> Generation<D> {
         &self.ids[..self.prompt]
     }
 
-    /// The ids drawn so far, an end-of-sequence id included.
+    /// The ids generated so far, including an end-of-sequence id.
     pub fn generated(&self) -> &[u32] {
         &self.ids[self.prompt..]
     }
 
-    /// Why it ended, once it has.
+    /// Why it ended, or `None` if it has not ended.
     pub fn finish(&self) -> Option<Finish> {
         self.finish
     }
 
-    /// How likely the last token was, and the `others` likeliest tokens of its place by the model's
-    /// own logits, the last token among them if it is one. None before the first token.
+    /// The likelihood of the last token, and of the `others` most likely tokens at its position by the
+    /// model's own logits (which may include the last token). `None` before the first token.
     pub fn likelihoods(&self, others: usize) -> Option<(Likelihood, Vec<Likelihood>)> {
         let draw = self.drawn.as_ref()?;
         Some(likelihoods(draw, &self.logits, others))
     }
 
-    /// Draws a token, feeding the one before it first.
+    /// Draws a token, after feeding the previous one to the decoder.
     fn step(&mut self) -> Result<Step> {
         if let Some(last) = self.drawn.take() {
             self.logits = self.decoder.feed(&[last.token])?;
@@ -127,7 +128,7 @@ impl<D: Decoder> Iterator for Generation<D> {
     }
 }
 
-/// The largest logit less the second; 0 for a tie.
+/// The largest logit minus the second largest; 0 for a tie.
 fn gap(logits: &[f32]) -> f32 {
     let (first, second) =
         logits.iter().fold((f32::NEG_INFINITY, f32::NEG_INFINITY), |(first, second), &x| match x {
@@ -142,7 +143,7 @@ mod tests {
     use super::gap;
 
     #[test]
-    fn the_gap_is_between_the_two_largest_wherever_they_stand() {
+    fn the_gap_is_between_the_two_largest_logits_at_any_index() {
         assert_eq!(gap(&[1.0, 4.0, 2.5]), 1.5);
         assert_eq!(gap(&[2.5, 1.0, 4.0]), 1.5);
         assert_eq!(gap(&[4.0, 4.0]), 0.0);

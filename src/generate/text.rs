@@ -1,24 +1,24 @@
-//! The token stream as text: never half a character, never a stop string.
+//! Turns the token stream into text, without incomplete characters and without stop strings.
 
 use super::{Decoder, Finish, Generation, Step, Stops};
 use crate::Result;
 use crate::tokenizer::{Stream, Tokenizer};
 
-/// A generated token and the text that is certain with it.
+/// A generated token, and the text that became certain with it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Piece {
     /// The token.
     pub step: Step,
-    /// Often its own text; none while a character or a stop string may be unfinished, and later
-    /// that of several tokens. An end-of-sequence token has none.
+    /// Often the token's own text. Empty while a character or a stop string may be incomplete; later it can
+    /// be the text of several tokens. Empty for an end-of-sequence token.
     pub text: String,
 }
 
-/// What follows a prompt, token by token, as text. All pieces together are the text, up to the first
-/// stop string; the token that completes it is the last.
+/// The continuation of a prompt, token by token, as text. All pieces joined are the text up to the first stop
+/// string; the token that completes the stop string is the last.
 ///
-/// Bytes that are tokens of their own (`<0x0A>`) are certain only with the token after them, so a
-/// stop string that ends in one is seen one token later. The text is cut at the same place.
+/// Tokens for single bytes (`<0x0A>`) become certain only with the next token, so a stop string that ends
+/// with such a token is detected one token later. The text is cut at the same position.
 #[derive(Debug)]
 pub struct Continuation<'a, D> {
     generation: Generation<D>,
@@ -27,31 +27,31 @@ pub struct Continuation<'a, D> {
 }
 
 impl<'a, D: Decoder> Continuation<'a, D> {
-    /// The text of `generation`, which has not begun to draw.
+    /// The text of `generation`, from which no token must have been drawn yet.
     ///
     /// # Errors
-    /// When `tokenizer` does not know the prompt's ids.
+    /// `tokenizer` does not know the prompt's ids.
     pub fn new(generation: Generation<D>, tokenizer: &'a Tokenizer, stops: Stops) -> Result<Self> {
         let stream = Some(tokenizer.stream_after(generation.prompt(), true)?);
         Ok(Self { generation, stream, stops })
     }
 
-    /// The tokens behind the text.
+    /// The generation that produces the tokens.
     pub fn generation(&self) -> &Generation<D> {
         &self.generation
     }
 
-    /// Why it ended, once it has.
+    /// Why it ended, or `None` if it has not ended.
     pub fn finish(&self) -> Option<Finish> {
         self.stops.met().map_or(self.generation.finish(), |_| Some(Finish::StopString))
     }
 
-    /// The stop string that ended it, if one has.
+    /// The stop string that ended it, if any.
     pub fn stopped_by(&self) -> Option<&str> {
         self.stops.met()
     }
 
-    /// The text that is certain with this token: all that is left, if it is the last.
+    /// The text that becomes certain with this token; all remaining text, if it is the last token.
     fn text(&mut self, token: u32) -> Result<String> {
         let Some(stream) = &mut self.stream else { return Ok(String::new()) };
         let mut text = match self.generation.finish() {

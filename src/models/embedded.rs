@@ -1,6 +1,6 @@
-//! The models that are compiled in, file by file: what is not listed here is not in the program.
+//! The models that are compiled in, file by file. A file that is not listed here is not in the program.
 
-/// Path below the model's folder in `fixtures/`, and content.
+/// For each file, its path below the model's folder in `fixtures/`, and its content.
 pub(super) type Files = &'static [(&'static str, &'static [u8])];
 
 macro_rules! files {
@@ -9,7 +9,7 @@ macro_rules! files {
     };
 }
 
-/// Name and files of each.
+/// Name and files of each model.
 const MODELS: &[(&str, Files)] = &[("tiny-llama", TINY_LLAMA), ("tiny-llama2", TINY_LLAMA2)];
 
 const TINY_LLAMA: Files = files!("tiny-llama":
@@ -29,12 +29,12 @@ const TINY_LLAMA2: Files = files!("tiny-llama2":
     "short/manifest.json" "short/noise.npz" "short/reference.npz"
 );
 
-/// The model `name`, under a name that lives as long as the program, and its files.
+/// The name of the model `name` as a `'static` string, and its files.
 pub(super) fn files(name: &str) -> Option<(&'static str, Files)> {
     MODELS.iter().find(|(model, _)| *model == name).copied()
 }
 
-/// One file of the model `name`; nothing where it is not listed.
+/// One file of the model `name`; empty if it is not listed.
 pub(super) fn file(name: &str, path: &str) -> &'static [u8] {
     let files = files(name).map_or(&[][..], |(_, files)| files);
     files.iter().find(|(listed, _)| *listed == path).map_or(&[], |(_, bytes)| bytes)
@@ -47,7 +47,7 @@ mod tests {
 
     use super::*;
 
-    /// Every file below `folder`, by its path; GGUF variants are not compiled in.
+    /// Collects every file below `folder` by its path; GGUF variants are not compiled in.
     fn below(folder: &Path, prefix: &str, found: &mut BTreeSet<String>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let entry = entry.unwrap();
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn folder_and_table_agree() {
+    fn the_table_lists_exactly_the_files_in_the_folder() {
         for (model, files) in MODELS {
             let mut folder = BTreeSet::new();
             below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(model), "", &mut folder);

@@ -1,25 +1,25 @@
-//! The config by which a model is judged: the one that transformers reads, for the config as parsed here may be
-//! the very mistake.
+//! The config that a model is checked against: the one that transformers reads, because a mistake may be in
+//! the config as parsed here.
 
 use super::Model;
 use crate::Result;
 use crate::reference;
 use crate::weights::{Config, RopeLayout, Weights};
 
-/// The weights of `model`, with the config that transformers reads from it where that is stored.
+/// The weights of `model`, with the config that transformers reads from it, if that config is stored.
 ///
 /// # Errors
-/// References whose facts are damaged.
+/// The stored facts of the references are damaged.
 pub fn right_weights(model: &Model) -> Result<Weights> {
     match &model.fixture {
         Some(fixture) if fixture.has_facts()? => Ok(corrected(&model.weights, &fixture.facts()?.config)),
-        // References of a case alone say nothing of the config.
+        // References that are only cases contain no config.
         Some(_) | None => Ok(model.weights.clone()),
     }
 }
 
-/// The weights with the config that transformers reads. What says how the file is laid out, how long a context
-/// is and where a text ends stays the file's own.
+/// The weights with the config that transformers reads. The file's own values are kept for its row layout,
+/// the context length and the end tokens.
 pub fn corrected(weights: &Weights, theirs: &reference::Config) -> Weights {
     let own = weights.config();
     let config = Config {
@@ -35,7 +35,7 @@ pub fn corrected(weights: &Weights, theirs: &reference::Config) -> Weights {
     weights
 }
 
-/// The config of a model whose weights are not here, as transformers reads it.
+/// The config of a model without weights, as transformers reads it.
 pub fn config_without_weights(theirs: &reference::Config) -> Config {
     Config {
         hidden_size: theirs.hidden_size,

@@ -1,6 +1,6 @@
-//! Chat templates: messages → the text that a chat model was trained on.
+//! Chat templates: turn messages into the text format that a chat model was trained on.
 //!
-//! Templates are Jinja, written for Python; what they may call is what transformers gives them.
+//! Templates are Jinja, written for Python. They may call the same functions that transformers provides.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,9 +12,9 @@ use serde_json::Value;
 use super::Metadata;
 use crate::{Error, Result, files};
 
-/// The largest `tokenizer_config.json` that is read, in bytes. One that lists 6,000 added tokens has 1 MB.
+/// Size limit for a `tokenizer_config.json`, in bytes. One that lists 6,000 added tokens has 1 MB.
 const CONFIG_LIMIT: u64 = 16 << 20;
-/// The largest `chat_template.jinja` that is read, in bytes. Those of real models have some 10,000.
+/// Size limit for a `chat_template.jinja`, in bytes. Those of real models have some 10,000.
 const TEMPLATE_LIMIT: u64 = 1 << 20;
 
 /// One turn of a conversation.
@@ -22,11 +22,11 @@ const TEMPLATE_LIMIT: u64 = 1 << 20;
 pub struct Message {
     /// `system`, `user` or `assistant`.
     pub role: String,
-    /// What was said.
+    /// The text of the message.
     pub content: String,
 }
 
-/// A model's chat template and the tokens it may write.
+/// A model's chat template, and the tokens that it may write.
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
     source: String,
@@ -36,15 +36,15 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// A template from its text. `origin` names it in messages.
+    /// Creates a template from its text. `origin` names it in messages.
     pub fn new(source: &str, bos: Option<String>, eos: Option<String>, origin: &str) -> Self {
         Self { source: source.to_owned(), bos, eos, origin: origin.to_owned() }
     }
 
-    /// The template in GGUF metadata.
+    /// Reads the template in GGUF metadata.
     ///
     /// # Errors
-    /// When there is none: the model is no chat model.
+    /// There is none, because the model is not a chat model.
     pub fn from_gguf(metadata: Metadata<'_>, origin: &str) -> Result<Self> {
         let source = metadata("tokenizer.chat_template");
         let source = source.as_ref().and_then(Value::as_str).ok_or_else(|| no_template(origin))?;
@@ -56,21 +56,22 @@ impl ChatTemplate {
         Ok(Self::new(source, token("bos"), token("eos"), origin))
     }
 
-    /// The template in the text of a `tokenizer_config.json`; of several, the one named `default`.
+    /// Reads the template in the text of a `tokenizer_config.json`; of several, the one named `default`.
     ///
     /// # Errors
-    /// When it is no JSON or has no template.
+    /// It is not JSON, or has no template.
     pub fn from_tokenizer_config(json: &str, origin: &str) -> Result<Self> {
         Self::from_config(json, None, origin)
     }
 
-    /// The template of a model's directory: `chat_template.jinja`, else in `tokenizer_config.json`.
+    /// Reads the template of a model's directory: `chat_template.jinja`, otherwise from
+    /// `tokenizer_config.json`.
     ///
     /// # Errors
-    /// When the directory has none.
+    /// The directory has no template.
     pub fn from_dir(dir: &Path) -> Result<Self> {
         let path = dir.join("tokenizer_config.json");
-        let hint = "this file carries the chat template; without one use a plain prompt";
+        let hint = "this file contains the chat template; without one, use a plain prompt";
         let config = files::read_text(&path, CONFIG_LIMIT, hint)?;
         let beside = files::read_text_if_there(&dir.join("chat_template.jinja"), TEMPLATE_LIMIT, hint)?;
         Self::from_config(&config, beside, &path.to_string_lossy())
@@ -84,7 +85,7 @@ impl ChatTemplate {
         };
         let inside = &config["chat_template"];
         let source = beside.or_else(|| inside.as_str().map(str::to_owned)).or_else(|| named(inside));
-        // A token is a text, or an object that says more about it.
+        // A token is a string, or an object with more details.
         let token = |key: &str| {
             let token = &config[key];
             token.as_str().or_else(|| token["content"].as_str()).map(str::to_owned)
@@ -93,11 +94,11 @@ impl ChatTemplate {
         Ok(Self::new(&source, token("bos_token"), token("eos_token"), origin))
     }
 
-    /// Messages → text, ready for `Tokenizer::encode` *without* special tokens: a template writes
-    /// BOS itself. With `add_generation_prompt`, the text ends where the assistant's answer begins.
+    /// Turns messages into text, ready for `Tokenizer::encode` *without* special tokens, because a template
+    /// writes BOS itself. With `add_generation_prompt`, the text ends where the assistant's answer begins.
     ///
     /// # Errors
-    /// When the template does not parse, or refuses these messages.
+    /// The template does not parse, or refuses these messages.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
         let environment = environment();
         let values = context! {
@@ -107,18 +108,18 @@ impl ChatTemplate {
             eos_token => self.eos.as_deref().unwrap_or_default(),
         };
         environment.render_str(&self.source, values).map_err(|e| {
-            let hint = "the template is written for other messages: try without a system message";
+            let hint = "the template does not accept these messages: try without a system message";
             Error::file(&self.origin, format!("chat template: {e}"), hint)
         })
     }
 }
 
 fn no_template(origin: &str) -> Error {
-    Error::file(origin, "has no chat template", "this is no chat model: use a plain prompt")
+    Error::file(origin, "has no chat template", "this is not a chat model: use a plain prompt")
 }
 
-/// Jinja as transformers sets it up: block tags take their line with them, Python's methods work on
-/// texts and lists.
+/// Jinja configured like in transformers: block tags remove the whitespace around them on their line, and
+/// Python's methods work on strings and lists.
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_trim_blocks(true);
@@ -134,8 +135,8 @@ fn environment() -> Environment<'static> {
     environment
 }
 
-/// Writes a time, in seconds since 1970 and UTC, as Python's `strftime` would. Knows the directives
-/// that dates are made of.
+/// Formats a time, in seconds since 1970 and UTC, like Python's `strftime`. Supports the directives that are
+/// used for dates and times.
 fn strftime(format: &str, seconds: u64) -> Result<String, String> {
     const MONTHS: [&str; 12] = [
         "January",
@@ -176,7 +177,7 @@ fn strftime(format: &str, seconds: u64) -> Result<String, String> {
     Ok(out)
 }
 
-/// Days since 1970-01-01 → year, month, day of the Gregorian calendar.
+/// Converts days since 1970-01-01 to year, month and day of the Gregorian calendar.
 fn civil(days: u64) -> (u64, u64, u64) {
     let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let (mut year, mut left) = (1970, days);
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_holds_one_template_or_several_by_name() {
+    fn a_configuration_has_one_template_or_several_with_names() {
         let one = r#"{"chat_template": "A{{ eos_token }}", "eos_token": {"content": "</s>"}}"#;
         let several = r#"{"chat_template": [{"name": "tools", "template": "B"}, {"name": "default", "template": "C"}]}"#;
         for (json, text) in [(one, "A</s>"), (several, "C")] {
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_file_goes_first_and_one_that_cannot_be_read_is_an_error() {
+    fn a_template_file_has_priority_and_is_an_error_if_it_cannot_be_read() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &[u8]| std::fs::write(folder.path().join(name), text).unwrap();
         let written = || ChatTemplate::from_dir(folder.path())?.render(&[], false);
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_that_does_not_parse_or_names_what_is_not_there_is_an_error() {
+    fn a_template_that_does_not_parse_or_uses_undefined_names_is_an_error() {
         for source in ["{% for %}", "{{ nothing.at.all }}", "{{ strftime_now('%Q') }}", "{{ [] | nofilter }}"]
         {
             assert!(ChatTemplate::new(source, None, None, "t").render(&[], true).is_err(), "{source}");
@@ -256,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_written_as_python_writes_them() {
+    fn dates_are_formatted_like_in_python() {
         // From Python: datetime.fromtimestamp(n, timezone.utc).strftime(...)
         for (seconds, text) in [
             (0, "01 Jan 1970 00:00:00"),

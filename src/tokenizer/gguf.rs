@@ -1,7 +1,7 @@
-//! GGUF metadata → the tokenizer.json that says the same.
+//! Converts GGUF metadata to an equivalent tokenizer.json.
 //!
-//! Going through that format keeps one door into the `tokenizers` crate, with one set of checks,
-//! and shows in plain data what a GGUF vocabulary means.
+//! Using that format means that the `tokenizers` crate gets only one kind of input, with one set of checks,
+//! and that the meaning of a GGUF vocabulary can be read as plain data.
 
 use std::collections::HashMap;
 
@@ -10,20 +10,20 @@ use serde_json::{Map, Value, json};
 use super::{merges, split};
 use crate::{Error, Result};
 
-/// Bytes in a token at most. Real ones have a few hundred: runs of blanks.
+/// Maximum number of bytes in a token. Real tokens have a few hundred: runs of spaces.
 const MAX_TOKEN: usize = 4096;
 
-/// Looks a metadata key up, `weights::gguf::Gguf::metadata` for one.
+/// Looks up a metadata key, for example with `weights::gguf::Gguf::metadata`.
 pub type Metadata<'a> = &'a dyn Fn(&str) -> Option<Value>;
 
-/// What a token is for (`llama_token_type` in llama.h).
+/// The purpose of a token (`llama_token_type` in llama.h).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
-    /// Made by merging.
+    /// Produced by merging.
     Normal,
-    /// Never made of text: BOS and its kind, the unknown token, bytes.
+    /// Never produced from text: BOS and similar tokens, the unknown token, bytes.
     Control,
-    /// Found in text as it stands, before anything else, and kept when special tokens are left out.
+    /// Matched literally in the text before anything else, and kept when special tokens are left out.
     UserDefined,
     /// One byte, `<0x0A>`.
     Byte,
@@ -52,8 +52,8 @@ struct Vocabulary<'a> {
 /// SentencePiece's BPE (`llama`).
 ///
 /// # Errors
-/// When the metadata has no vocabulary, one of another kind or with an unknown way of splitting, or
-/// one that contradicts itself.
+/// The metadata has no vocabulary, one of another kind or with unknown splitting rules, or one that
+/// contradicts itself.
 pub(super) fn to_json(metadata: Metadata<'_>, origin: &str) -> Result<Value> {
     let vocabulary = Vocabulary::read(metadata, origin)?;
     match metadata("tokenizer.ggml.model").as_ref().and_then(Value::as_str) {
@@ -69,12 +69,16 @@ pub(super) fn to_json(metadata: Metadata<'_>, origin: &str) -> Result<Value> {
 impl<'a> Vocabulary<'a> {
     fn read(metadata: Metadata<'a>, origin: &'a str) -> Result<Self> {
         let bad = |what: String| Error::file(origin, what, "convert the model again with llama.cpp");
-        let tokens = strings(metadata, "tokenizer.ggml.tokens")
-            .filter(|tokens| !tokens.is_empty())
-            .ok_or_else(|| bad("metadata `tokenizer.ggml.tokens` is missing or no list of texts".into()))?;
-        // Looking for the parts of a token takes time with the square of its length.
+        let tokens =
+            strings(metadata, "tokenizer.ggml.tokens").filter(|tokens| !tokens.is_empty()).ok_or_else(
+                || bad("metadata `tokenizer.ggml.tokens` is missing or not a list of strings".into()),
+            )?;
+        // Searching for the parts of a token takes time quadratic in its length.
         if let Some((id, token)) = tokens.iter().enumerate().find(|(_, token)| token.len() > MAX_TOKEN) {
-            return Err(bad(format!("token {id} is {} bytes long, no vocabulary has such", token.len())));
+            return Err(bad(format!(
+                "token {id} is {} bytes long, more than the limit of {MAX_TOKEN}",
+                token.len()
+            )));
         }
         let mut seen = HashMap::new();
         for (id, token) in tokens.iter().enumerate() {
@@ -95,8 +99,12 @@ impl<'a> Vocabulary<'a> {
         let pre = (self.metadata)("tokenizer.ggml.pre");
         let pre = pre.as_ref().and_then(Value::as_str).unwrap_or("missing");
         let rules = split::rules(pre).ok_or_else(|| {
-            let what = format!("tokenizer.ggml.pre is {pre}, a way of splitting words that is not supported");
-            Error::file(self.origin, what, "another way would give wrong ids; use the model's tokenizer.json")
+            let what = format!("tokenizer.ggml.pre is {pre}, which is not supported");
+            Error::file(
+                self.origin,
+                what,
+                "other splitting rules would give wrong ids; use the model's tokenizer.json",
+            )
         })?;
         let merges = strings(self.metadata, "tokenizer.ggml.merges").ok_or_else(|| {
             Error::file(self.origin, "metadata `tokenizer.ggml.merges` is missing", "convert the model again")
@@ -104,7 +112,7 @@ impl<'a> Vocabulary<'a> {
         let model = json!({
             "type": "BPE",
             "vocab": self.ids(),
-            // A blank parts the two sides; byte-level tokens have none of their own.
+            // A space separates the two sides; byte-level tokens contain no spaces.
             "merges": merges,
             "ignore_merges": rules.ignore_merges,
         });
@@ -112,8 +120,8 @@ impl<'a> Vocabulary<'a> {
         self.assemble(model, Value::Null, rules.to_json(), decoder, rules.add_bos, [None, None])
     }
 
-    /// SentencePiece has no words and no list of merges: blanks become `▁`, one goes in front, and
-    /// the neighbours that make the token of the best score merge first.
+    /// SentencePiece has no words and no list of merges: spaces become `▁`, one is put in front, and the
+    /// neighbours that form the token with the best score are merged first.
     fn sentence_piece(&self) -> Result<Value> {
         let prefix = self.flag("tokenizer.ggml.add_space_prefix").unwrap_or(true);
         let scores = (self.metadata)("tokenizer.ggml.scores");
@@ -182,7 +190,7 @@ impl<'a> Vocabulary<'a> {
         }))
     }
 
-    /// The post-processor that puts BOS before and EOS after a text.
+    /// The post-processor that adds BOS before and EOS after a text.
     fn frame(
         &self,
         before: Option<(&str, Option<u64>)>,
@@ -195,8 +203,9 @@ impl<'a> Vocabulary<'a> {
         let mut end = |which: Option<(&str, Option<u64>)>| -> Result<Vec<Value>> {
             let Some((which, default)) = which else { return Ok(Vec::new()) };
             let Some((id, text)) = self.token(which, default)? else {
-                let what =
-                    format!("texts get a {which} token, but `tokenizer.ggml.{which}_token_id` is missing");
+                let what = format!(
+                    "a {which} token is added to texts, but `tokenizer.ggml.{which}_token_id` is missing"
+                );
                 return Err(Error::file(self.origin, what, "convert the model again with llama.cpp"));
             };
             specials.insert(text.to_owned(), json!({ "id": text, "ids": [id], "tokens": [text] }));
@@ -211,7 +220,7 @@ impl<'a> Vocabulary<'a> {
         )
     }
 
-    /// The token that `tokenizer.ggml.{which}_token_id` names.
+    /// The token with the id in `tokenizer.ggml.{which}_token_id`.
     fn token(&self, which: &str, default: Option<u64>) -> Result<Option<(u64, &str)>> {
         let key = format!("tokenizer.ggml.{which}_token_id");
         let Some(id) = (self.metadata)(&key).map_or(default, |id| id.as_u64()) else { return Ok(None) };
@@ -229,7 +238,7 @@ impl<'a> Vocabulary<'a> {
         (self.metadata)(key).and_then(|flag| flag.as_bool())
     }
 
-    /// The tokens that text is made of, the others as nothing.
+    /// The tokens that are made from text; `None` for the others.
     fn texts(&self) -> Vec<Option<&str>> {
         let made = |role: &Role| matches!(role, Role::Normal | Role::UserDefined);
         self.tokens

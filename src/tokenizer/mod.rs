@@ -1,7 +1,7 @@
-//! Text ↔ token ids, and chat templates.
+//! Converts between text and token ids, and renders chat templates.
 //!
-//! Splitting and merging is the `tokenizers` crate's work; this room says what a GGUF vocabulary
-//! means in its terms, and turns away what would make it panic or guess.
+//! The `tokenizers` crate does the splitting and merging. This module translates GGUF vocabularies into its
+//! format, and refuses input that would make it panic or guess.
 
 #[cfg(feature = "cli")]
 pub mod chat;
@@ -19,7 +19,7 @@ pub use self::gguf::Metadata;
 pub use self::stream::Stream;
 use crate::{Error, Result, files};
 
-/// The largest `tokenizer.json` that is read, in bytes. Gemma 3's, with 262,000 tokens, has 33 MB.
+/// Size limit for a `tokenizer.json`, in bytes. Gemma 3's, with 262,000 tokens, has 33 MB.
 const LIMIT: u64 = 256 << 20;
 
 /// A model's tokenizer.
@@ -27,7 +27,7 @@ const LIMIT: u64 = 256 << 20;
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     origin: String,
-    /// Left out by [`Tokenizer::decode_skipping_special`].
+    /// Ids that [`Tokenizer::decode_skipping_special`] leaves out.
     special: HashSet<u32>,
 }
 
@@ -35,8 +35,8 @@ impl Tokenizer {
     /// Reads a `tokenizer.json`. `origin` names it in messages.
     ///
     /// # Errors
-    /// When it is no tokenizer.json, contradicts itself, or holds another model than BPE (every
-    /// Llama's is BPE).
+    /// It is not a tokenizer.json, contradicts itself, or contains another model than BPE (every Llama uses
+    /// BPE).
     pub fn from_json(json: &[u8], origin: &str) -> Result<Self> {
         let json = files::json(json).map_err(|e| damaged(origin, e))?;
         Self::build(json, origin)
@@ -53,82 +53,83 @@ impl Tokenizer {
     /// Reads the `tokenizer.json` in a model's directory.
     ///
     /// # Errors
-    /// When it is not there, or as [`Tokenizer::from_json`].
+    /// It is missing, or as for [`Tokenizer::from_json`].
     pub fn from_dir(dir: &Path) -> Result<Self> {
         let path = dir.join("tokenizer.json");
-        let hint = "save the model's fast tokenizer beside it: transformers' `save_pretrained` writes tokenizer.json";
+        let hint = "save the model's fast tokenizer in this folder: transformers' `save_pretrained` writes tokenizer.json";
         let json = files::read(&path, LIMIT, hint)?;
         Self::from_json(&json, &path.to_string_lossy())
     }
 
     /// Reads the vocabulary in GGUF metadata, looked up by key: `&|key| file.metadata(key)`.
     ///
-    /// Splitting follows `tokenizer.ggml.pre` as llama.cpp has it; a text gets BOS and EOS where
-    /// `add_bos_token` and `add_eos_token` say so (by default, BOS for `llama` and `llama-bpe`).
-    /// Control tokens in the text are recognised.
+    /// Splitting follows `tokenizer.ggml.pre`, as in llama.cpp. A text gets BOS and EOS according to
+    /// `add_bos_token` and `add_eos_token` (by default, BOS for `llama` and `llama-bpe`). Control tokens in
+    /// the text are recognised.
     ///
     /// # Errors
-    /// When there is no vocabulary, or one that is damaged or not supported.
+    /// There is no vocabulary, or it is damaged or not supported.
     pub fn from_gguf(metadata: Metadata<'_>, origin: &str) -> Result<Self> {
         Self::build(gguf::to_json(metadata, origin)?, origin)
     }
 
-    /// All of it as the content of a `tokenizer.json`, which [`Tokenizer::from_json`] reads.
+    /// The tokenizer as the content of a `tokenizer.json`, which [`Tokenizer::from_json`] can read.
     ///
     /// # Errors
-    /// When a part of it has no such form.
+    /// A part of it cannot be written in this format.
     pub fn json(&self) -> Result<Value> {
         let text =
             self.inner.to_string(false).map_err(|e| Error::file(&self.origin, e, "report the tokenizer"))?;
         serde_json::from_str(&text).map_err(|e| Error::file(&self.origin, e, "report the tokenizer"))
     }
 
-    /// Text → ids. With `add_special_tokens`, what the model wants around a text: BOS, mostly.
+    /// Converts text to ids. With `add_special_tokens`, adds what the model expects around a text, usually
+    /// BOS.
     ///
     /// # Errors
-    /// When the tokenizer fails on this text.
+    /// The tokenizer fails on this text.
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {
         let encoding = self.inner.encode_fast(text, add_special_tokens);
         Ok(encoding.map_err(|e| Error::file(&self.origin, e, "report the text"))?.get_ids().to_vec())
     }
 
-    /// Ids → text, special tokens spelled out. Bytes that are no UTF-8 become U+FFFD.
+    /// Converts ids to text, including special tokens. Bytes that are not UTF-8 become U+FFFD.
     ///
     /// # Errors
-    /// When an id has no token.
+    /// An id is not in the vocabulary.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         if let Some(id) = ids.iter().find(|&&id| self.inner.id_to_token(id).is_none()) {
-            let hint = "weights and tokenizer do not belong together";
-            return Err(Error::file(&self.origin, format!("id {id} has no token"), hint));
+            let hint = "use the tokenizer that belongs to these weights";
+            return Err(Error::file(&self.origin, format!("id {id} is not in the vocabulary"), hint));
         }
         self.inner.decode(ids, false).map_err(|e| Error::file(&self.origin, e, "report the ids"))
     }
 
-    /// Ids → text, special tokens left out.
+    /// Converts ids to text, without special tokens.
     ///
     /// # Errors
-    /// When an id has no token.
+    /// An id is not in the vocabulary.
     pub fn decode_skipping_special(&self, ids: &[u32]) -> Result<String> {
         let plain: Vec<u32> = ids.iter().copied().filter(|&id| !self.is_special(id)).collect();
         self.decode(&plain)
     }
 
-    /// The token of an id, in the vocabulary's own spelling (`Ġthe`, `▁the`, `<0x0A>`).
+    /// The token with this id, as it is written in the vocabulary (`Ġthe`, `▁the`, `<0x0A>`).
     pub fn token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)
     }
 
-    /// The id of a token in the vocabulary's own spelling.
+    /// The id of a token, as it is written in the vocabulary.
     pub fn id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
     }
 
-    /// Is this a token that stands for no text: BOS, end of turn and their kind?
+    /// Whether the token stands for no text, like BOS or end of turn.
     pub fn is_special(&self, id: u32) -> bool {
         self.special.contains(&id)
     }
 
-    /// The number of tokens, added ones included. A model may have more embedding rows.
+    /// The number of tokens, including added ones. A model may have more embedding rows.
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
     }
@@ -138,12 +139,12 @@ fn damaged(origin: &str, why: impl std::fmt::Display) -> Error {
     Error::file(origin, why, "pass the model's own tokenizer.json")
 }
 
-/// Refuses what `tokenizers` would panic on: merges that make no token.
+/// Refuses merges that produce no token, on which `tokenizers` would panic.
 fn check_merges(model: &Value) -> Result<(), String> {
     let kind = &model["type"];
-    // Old files leave the type out.
+    // Old files have no type.
     if !kind.is_null() && kind != "BPE" {
-        return Err(format!("model type {kind} is not supported, BPE is"));
+        return Err(format!("model type {kind} is not supported; only BPE is"));
     }
     let vocab = model["vocab"].as_object().ok_or("has no BPE vocabulary")?;
     if model["continuing_subword_prefix"].as_str().is_some_and(|prefix| !prefix.is_empty()) {
@@ -154,11 +155,11 @@ fn check_merges(model: &Value) -> Result<(), String> {
             Value::String(both) => both.split_once(' '),
             both => both[0].as_str().zip(both[1].as_str()),
         };
-        let (left, right) = sides.ok_or_else(|| format!("merge {merge} is no pair"))?;
+        let (left, right) = sides.ok_or_else(|| format!("merge {merge} is not a pair"))?;
         if let Some(lost) =
             [left, right, &format!("{left}{right}")].into_iter().find(|side| !vocab.contains_key(*side))
         {
-            return Err(format!("merge {merge} needs {lost:?}, which is no token"));
+            return Err(format!("merge {merge} needs {lost:?}, which is not a token"));
         }
     }
     Ok(())

@@ -1,30 +1,30 @@
-//! How a byte-level BPE cuts text into words before it merges: the regular expressions behind the
-//! names that `tokenizer.ggml.pre` knows.
+//! How a byte-level BPE splits text into words before it merges: the regular expressions behind the values of
+//! `tokenizer.ggml.pre`.
 //!
-//! The name decides the ids of every digit, accent and run of blanks, and a wrong one still gives
-//! plausible text. So a name that is not here is an error, never GPT-2's splitting instead.
-//! Source: `llm_tokenizer_bpe` in llama.cpp's src/llama-vocab.cpp, and the tokenizer.json files of
-//! the models themselves, from which those expressions come.
+//! The value decides the ids of every digit, accent and run of spaces, and a wrong one still gives plausible
+//! text. So an unknown value is an error; we never fall back to GPT-2's rules. Sources: `llm_tokenizer_bpe`
+//! in llama.cpp's src/llama-vocab.cpp, and the models' own tokenizer.json files, which contain the original
+//! expressions.
 
 use serde_json::{Value, json};
 
-/// English clitics, words, numbers, other signs, each with one blank in front; then blanks, leaving
-/// the last one to the word that follows.
+/// GPT-2: English clitics, words, numbers, other symbols, each with an optional leading space; then spaces,
+/// except the last one, which belongs to the following word.
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
-/// Llama 3: clitics in any case, any one sign may lead a word, at most three digits together.
+/// Llama 3: clitics in any case, words with any one leading symbol, at most three digits together.
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// Qwen 2: Llama 3's, with every digit alone.
+/// Qwen 2: like Llama 3, but with every digit separate.
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const DIGIT: &str = r"\p{N}";
 const DEFAULT: &[&str] = &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"];
 
-/// What a name means.
+/// The splitting rules that a name stands for.
 pub(super) struct Rules {
-    /// Applied one after the other; each cuts the pieces that the one before has left.
+    /// Applied one after another; each one splits the pieces that the previous one left.
     expressions: &'static [&'static str],
-    /// Is a word that is a token taken whole, whatever the merges would make of it?
+    /// Whether a word that is a token is taken whole, without applying merges.
     pub(super) ignore_merges: bool,
-    /// Does a text start with BOS unless the file says otherwise?
+    /// Whether a text starts with BOS if the file does not say.
     pub(super) add_bos: bool,
 }
 
@@ -44,7 +44,7 @@ pub(super) fn rules(pre: &str) -> Option<Rules> {
 }
 
 impl Rules {
-    /// As the `pre_tokenizer` of a tokenizer.json.
+    /// The rules as the `pre_tokenizer` of a tokenizer.json.
     pub(super) fn to_json(&self) -> Value {
         let split = |expression: &&str| json!({ "type": "Split", "pattern": { "Regex": expression }, "behavior": "Isolated", "invert": false });
         let bytes = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false });

@@ -1,36 +1,37 @@
-//! Decoding id by id.
+//! Decodes ids one by one.
 
 use super::Tokenizer;
 use crate::Result;
 
-/// Turns ids into pieces of text as they come. The pieces, with the last one from
-/// [`Stream::finish`], are together exactly what decoding all ids at once gives.
+/// Turns ids into pieces of text as they arrive. All pieces, with the last one from [`Stream::finish`], are
+/// together exactly the text that decoding all ids at once gives.
 ///
-/// Two things forbid decoding each id alone. A character may be spread over several tokens, so text
-/// is held back while it could still change. And the decoder treats the start of a text differently
-/// (Llama's drops one blank there), so every piece is decoded behind its predecessor.
+/// Each id cannot be decoded alone, for two reasons. A character may be spread over several tokens, so text
+/// that may still change is held back. And the decoder treats the start of a text differently (Llama's drops
+/// one space there), so every piece is decoded together with the ids before it.
 #[derive(Debug)]
 pub struct Stream<'a> {
     tokenizer: &'a Tokenizer,
     skip_special: bool,
-    /// Ids whose text is out already, and that text: they make what follows no start of a text.
+    /// Ids whose text was already returned, and that text: with them, the next piece is not at the start of
+    /// the text.
     before: Vec<u32>,
     before_text: String,
-    /// Ids whose text is not out yet.
+    /// Ids whose text has not been returned yet.
     held: Vec<u32>,
 }
 
 impl Tokenizer {
-    /// Starts decoding id by id: what [`Tokenizer::decode`], or with `skip_special`
-    /// [`Tokenizer::decode_skipping_special`], would give, in pieces.
+    /// Starts to decode id by id. The pieces together are what [`Tokenizer::decode`], or with `skip_special`
+    /// [`Tokenizer::decode_skipping_special`], would give.
     pub fn stream(&self, skip_special: bool) -> Stream<'_> {
         Stream::new(self, skip_special)
     }
 
-    /// As [`Tokenizer::stream`], for ids that follow `before`, whose text is out already.
+    /// Like [`Tokenizer::stream`], for ids that follow `before`, whose text was already returned.
     ///
     /// # Errors
-    /// When one of `before` has no token.
+    /// One of `before` is not in the vocabulary.
     pub fn stream_after(&self, before: &[u32], skip_special: bool) -> Result<Stream<'_>> {
         Stream::after(self, before, skip_special)
     }
@@ -48,11 +49,11 @@ impl<'a> Stream<'a> {
         Ok(Self { tokenizer, skip_special, before, before_text, held: Vec::new() })
     }
 
-    /// Takes the next id and gives the text that is certain by now; often one token's, sometimes
-    /// none, sometimes that of several.
+    /// Takes the next id, and returns the text that is certain now: often that of one token, sometimes none,
+    /// sometimes that of several.
     ///
     /// # Errors
-    /// When the id has no token.
+    /// The id is not in the vocabulary.
     pub fn push(&mut self, id: u32) -> Result<String> {
         if self.skip_special && self.tokenizer.is_special(id) {
             return Ok(String::new());
@@ -63,17 +64,17 @@ impl<'a> Stream<'a> {
             return Ok(String::new());
         }
         let text = self.text_so_far()?;
-        // U+FFFD at the end is an unfinished character, or a real one: the next token will tell.
+        // U+FFFD at the end is an incomplete character or a real one; the next token will show which.
         if text.ends_with(char::REPLACEMENT_CHARACTER) {
             return Ok(String::new());
         }
         Ok(self.release(&text))
     }
 
-    /// Gives what was held back, unfinished characters as U+FFFD.
+    /// Returns the text that was held back, with incomplete characters as U+FFFD.
     ///
     /// # Errors
-    /// Never for ids that `push` took.
+    /// None for ids that `push` accepted.
     pub fn finish(mut self) -> Result<String> {
         let text = self.text_so_far()?;
         Ok(self.release(&text))
@@ -84,11 +85,12 @@ impl<'a> Stream<'a> {
     }
 
     fn release(&mut self, text: &str) -> String {
-        // Bytes after a prompt may turn its last character invalid: what is out stays out.
+        // Bytes after a prompt may make its last character invalid, but text that was returned stays
+        // unchanged.
         let same = text.chars().zip(self.before_text.chars()).take_while(|(now, then)| now == then);
         let piece = text[same.map(|(c, _)| c.len_utf8()).sum()..].to_owned();
         if piece.is_empty() {
-            // Tokens without text do not end the start of a text: keep what stands before them.
+            // Tokens without text do not end the start of a text, so the ids before them are kept.
             self.before.append(&mut self.held);
         } else {
             self.before = std::mem::take(&mut self.held);
@@ -97,7 +99,7 @@ impl<'a> Stream<'a> {
         piece
     }
 
-    /// Is it a token for one byte, `<0x0A>`?
+    /// Whether it is a token for one byte, `<0x0A>`.
     fn is_byte(&self, id: u32) -> bool {
         let token = self.tokenizer.token(id).unwrap_or_default();
         token.len() == 6 && token.starts_with("<0x") && token.ends_with('>')

@@ -107,14 +107,17 @@ fn judged(head: &str, dump: &Path, model: &str, quantized: bool, out: Out<'_>) -
         return Ok(());
     }
     let stdout = String::from_utf8_lossy(&ran.stdout).into_owned();
-    for said in stdout.lines().filter(|line| {
-        line.starts_with("values leave truth")
-            || line.starts_with("computed wrongly")
-            || line.starts_with("coverage")
-    }) {
+    // How a line begins, and the word that stands for it in a golden line.
+    let wanted = [
+        ("first site that differs from the reference", "values"),
+        ("first wrong operation", "computed"),
+        ("coverage", "coverage:"),
+    ];
+    for said in stdout.lines() {
+        let Some((_, word)) = wanted.iter().find(|(start, _)| said.starts_with(start)) else { continue };
         let sites: Vec<&str> =
             said.split([' ', ',', ':']).filter(|word| word.parse::<Site>().is_ok()).collect();
-        writeln!(out, "{head} {} {sites:?}", said.split(' ').next().unwrap_or_default())?;
+        writeln!(out, "{head} {word} {sites:?}")?;
     }
     for checkpoint in &Report::read(&report)?.checkpoints {
         writeln!(out, "{head} {} {:?}", checkpoint.id, checkpoint.status)?;

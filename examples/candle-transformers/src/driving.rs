@@ -1,4 +1,4 @@
-//! Every way of feeding a sequence that ends in logits at each position of a case.
+//! The ways to feed a sequence to a model, and the comparison of its logits at each position of a case.
 
 use candle_core::{DType, Result};
 use rbees_check::check::{Check, Checked};
@@ -8,11 +8,11 @@ use rbees_check::reference::Reference;
 
 use crate::ports::LastLogits;
 
-/// A way of feeding: logits of the last of `ids`.
+/// A name, and a function that feeds `ids` in some way and returns the logits of the last one.
 pub type Way = (&'static str, fn(&mut dyn LastLogits, &[u32]) -> Result<Vec<f32>>);
 
 pub const WAYS: [Way; 4] = [
-    ("in one go", |port, ids| {
+    ("in one pass", |port, ids| {
         port.begin()?;
         port.last(ids, 0)
     }),
@@ -37,7 +37,7 @@ pub const WAYS: [Way; 4] = [
     }),
 ];
 
-/// Logits at every position that the case stores, judged against its truth.
+/// Compares the logits at every position that the case stores with its references.
 pub fn judge(
     port: &mut dyn LastLogits,
     case: &Reference,
@@ -63,9 +63,9 @@ pub fn said(checked: &Checked) -> String {
     let tell = |finding: &Finding| match &finding.verdict {
         Verdict::Pass(share) => (*share, format!("PASS  {:.0}% of budget", share * 100.0)),
         Verdict::Differs(difference) => (difference.ratio, format!("FAIL  {:.1e} budgets", difference.ratio)),
-        Verdict::Incomparable => (f64::INFINITY, "VOID  noise covers every row".to_owned()),
+        Verdict::Incomparable => (f64::INFINITY, "INCONCLUSIVE  noise is as large as every row".to_owned()),
         other => (f64::INFINITY, format!("FAIL  {other:?}")),
     };
     let worst = findings.map(tell).max_by(|a, b| a.0.total_cmp(&b.0));
-    worst.map_or_else(|| "VOID  nothing was compared".to_owned(), |(_, said)| said)
+    worst.map_or_else(|| "INCONCLUSIVE  nothing was compared".to_owned(), |(_, said)| said)
 }

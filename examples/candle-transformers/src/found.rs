@@ -1,4 +1,4 @@
-//! What was found, each in its smallest form.
+//! Reproduces each finding of `docs/candle-findings.md` in its smallest form.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -18,7 +18,7 @@ use crate::driving::{WAYS, judge, said};
 use crate::ports::{Float, LastLogits, Quantized, parse, tensors};
 use crate::{fixtures, smollm2};
 
-/// As transformers 4 wrote it, θ at the top.
+/// The config as transformers 4 wrote it, with θ at the top level.
 pub const SMOLLM2: &str = r#"{"hidden_size": 576, "intermediate_size": 1536, "num_attention_heads": 9,
     "num_key_value_heads": 3, "num_hidden_layers": 30, "vocab_size": 49152, "rms_norm_eps": 1e-5,
     "max_position_embeddings": 8192, "tie_word_embeddings": true, "rope_theta": 100000.0}"#;
@@ -36,20 +36,24 @@ pub fn all(tiny: &Weights, config: &str) -> Result<()> {
     cache(tiny, config)
 }
 
-/// transformers 5 writes θ and scaling into `rope_parameters` alone.
+/// transformers 5 writes θ and scaling only to `rope_parameters`.
 fn rope_parameters() -> Result<()> {
     let new = SMOLLM2.replace(
         "\"rope_theta\": 100000.0",
         "\"rope_parameters\": {\"rope_theta\": 100000.0, \"rope_type\": \"default\"}",
     );
-    println!("\n1  config.json of transformers 5: θ is {}, {} in it", parse(&new).rope_theta, 100000.0);
+    println!(
+        "\n1  config.json of transformers 5: θ read as {}, the file says {}",
+        parse(&new).rope_theta,
+        100000.0
+    );
     let llama3 = SMOLLM2.replace(
         "\"rope_theta\": 100000.0",
         "\"rope_parameters\": {\"rope_theta\": 500000.0, \"rope_type\": \"llama3\", \"factor\": 32.0, \
          \"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0, \"original_max_position_embeddings\": 8192}",
     );
     println!(
-        "   with llama3 scaling: θ is {}, scaling {:?}",
+        "   with llama3 scaling: θ read as {}, scaling {:?}",
         parse(&llama3).rope_theta,
         parse(&llama3).rope_scaling
     );
@@ -58,25 +62,28 @@ fn rope_parameters() -> Result<()> {
         let mut port = Float::on(&weights, &new, DType::F32)?;
         let case = Reference::open(fixtures("smollm2-135m/short"))?;
         println!(
-            "   SmolLM2 by that config, in one go: {}",
+            "   SmolLM2 with that config, in one pass: {}",
             said(&judge(&mut port, &case, (DType::F32, Dense), WAYS[0])?)
         );
     }
     Ok(())
 }
 
-/// A file that ends too early, in a tensor that the reader takes for optional.
+/// A file that is cut off in a tensor that the reader treats as optional.
 fn output_weight() -> Result<()> {
     let whole = fixtures("tiny-llama2/gguf/tiny-llama2-f16.gguf");
     let bytes = std::fs::read(&whole)?;
     let path = scratch("truncated.gguf");
     std::fs::write(&path, &bytes[..bytes.len() - 1])?;
     let case = Reference::open(fixtures("tiny-llama2/short"))?;
-    println!("\n2  a GGUF file that lacks its last byte, in output.weight:");
+    println!("\n2  a GGUF file without its last byte, which belongs to output.weight:");
     match Quantized::open(&path) {
         Err(error) => println!("   refused: {}", first_line(&error)),
         Ok(mut port) => {
-            println!("   opens; in one go: {}", said(&judge(&mut port, &case, (DType::F32, Dense), WAYS[0])?))
+            println!(
+                "   opens; in one pass: {}",
+                said(&judge(&mut port, &case, (DType::F32, Dense), WAYS[0])?)
+            )
         }
     }
     match Weights::open(&path) {
@@ -87,7 +94,7 @@ fn output_weight() -> Result<()> {
     Ok(())
 }
 
-/// The wavelengths of Llama 3.1's scaling, as llama.cpp's converter writes them.
+/// The tensor with the wavelengths of Llama 3.1's scaling, as llama.cpp's converter writes it.
 fn rope_freqs() -> Result<()> {
     let plain = fixtures("tiny-llama2/gguf/tiny-llama2-f16.gguf");
     let scaled = scratch("rope-freqs.gguf");
@@ -99,7 +106,7 @@ fn rope_freqs() -> Result<()> {
     Ok(())
 }
 
-/// `attention_bias` and `mlp_bias` of Hugging Face's config.
+/// A model with `attention_bias` in its Hugging Face config.
 fn biases(weights: &Weights, config: &str) -> Result<()> {
     let biased = config.replace("\"attention_bias\": false", "\"attention_bias\": true");
     let mut with: HashMap<String, Tensor> = tensors(weights)?;
@@ -115,7 +122,7 @@ fn biases(weights: &Weights, config: &str) -> Result<()> {
     Ok(())
 }
 
-/// `tiny-llama` has 6 heads of 32 on a width of 128.
+/// A `head_dim` that is not width / heads: `tiny-llama` has 6 heads of 32 and a width of 128.
 fn head_dim() -> Result<()> {
     let weights = models::open("tiny-llama")?.weights;
     let config = std::fs::read_to_string(fixtures("tiny-llama/config.json"))?;
@@ -126,7 +133,7 @@ fn head_dim() -> Result<()> {
     Ok(())
 }
 
-/// A token at the first position that there is not.
+/// A token at the first position after the end of the context.
 fn context(weights: &Weights, config: &str) -> Result<()> {
     println!("\n6  the end of the context");
     let mut port = Float::on(weights, config, DType::F32)?;
@@ -151,9 +158,9 @@ fn context(weights: &Weights, config: &str) -> Result<()> {
     Ok(())
 }
 
-/// A cache that still holds another sequence, and a position behind what it holds.
+/// A cache that still holds another sequence, or a token that is fed twice at the same position.
 fn cache(weights: &Weights, config: &str) -> Result<()> {
-    println!("\n7  a cache that was used before");
+    println!("\n7  a used cache");
     let mut float = Float::on(weights, config, DType::F32)?;
     let mut quantized = Quantized::open(&fixtures("tiny-llama2/gguf/tiny-llama2-f16.gguf"))?;
     let ports: [(&str, &mut dyn LastLogits); 2] =
@@ -172,15 +179,12 @@ fn cache(weights: &Weights, config: &str) -> Result<()> {
         port.begin()?;
         port.last(&IDS[..4], 0)?;
         let next = port.last(&IDS[4..5], 4)?;
-        println!(
-            "   {name}, the same token at 4 once more: logits {}",
-            same(&next, &port.last(&IDS[4..5], 4)?)
-        );
+        println!("   {name}, the same token at 4 again: logits {}", same(&next, &port.last(&IDS[4..5], 4)?));
     }
     Ok(())
 }
 
-/// A copy of a GGUF file with one more tensor.
+/// Writes a copy of a GGUF file with one more tensor.
 fn with_tensor(from: &Path, to: &Path, name: &str, tensor: QTensor) -> Result<()> {
     let mut file = BufReader::new(File::open(from)?);
     let content = Content::read(&mut file)?;
@@ -198,14 +202,18 @@ fn scratch(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("rbees-{}-{name}", std::process::id()))
 }
 
-/// `the same bit for bit`, or how far apart.
+/// `are bit-identical`, or how far they differ.
 fn same(a: &[f32], b: &[f32]) -> String {
     let apart = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
     let largest = a.iter().fold(0f32, |largest, v| largest.max(v.abs()));
-    if a == b { "the same bit for bit".into() } else { format!("differ by up to {apart:.3} (largest {largest:.3})") }
+    if a == b {
+        "are bit-identical".into()
+    } else {
+        format!("differ by up to {apart:.3} (largest {largest:.3})")
+    }
 }
 
-/// What became of it: `fine`, an error, a panic.
+/// The result of `run`: `computed`, an error, or a panic.
 fn quietly(run: impl FnOnce() -> Result<()>) -> String {
     std::panic::set_hook(Box::new(|_| ()));
     let done = catch_unwind(AssertUnwindSafe(run));

@@ -1,6 +1,6 @@
-//! What candle-transformers' `llama` and `quantized_llama` do, judged by what can be reached from outside:
-//! logits. `cargo run --release` in this folder, with folders of cases captured from `tiny-llama2` behind it
-//! if you have some; what it found stands in `docs/candle-findings.md`.
+//! Checks candle-transformers' `llama` and `quantized_llama` by what is accessible from outside: logits. Run
+//! `cargo run --release` in this folder; arguments may be folders of cases captured from `tiny-llama2`.
+//! `docs/candle-findings.md` describes the findings.
 
 mod driving;
 mod found;
@@ -19,14 +19,14 @@ pub fn fixtures(path: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "../../fixtures", path].iter().collect()
 }
 
-/// Where `scripts/fetch_smollm2.sh` puts it.
+/// The file that `scripts/fetch_smollm2.sh` downloads.
 pub fn smollm2() -> Option<PathBuf> {
     let file = models::home().ok()?.join("smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf");
     file.is_file().then_some(file)
 }
 
 fn main() -> Result<()> {
-    println!("logits at every position, against float64 truth");
+    println!("logits at every position, compared with float64 references");
     let tiny = models::open("tiny-llama2")?.weights;
     let config = std::fs::read_to_string(fixtures("tiny-llama2/config.json"))?;
     for (dtype, name) in [(DType::F32, "f32"), (DType::BF16, "bf16"), (DType::F16, "f16")] {
@@ -36,7 +36,7 @@ fn main() -> Result<()> {
     let mut port = Quantized::open(&fixtures("tiny-llama2/gguf/tiny-llama2-f16.gguf"))?;
     table("quantized_llama F16, tiny-llama2", &mut port, "tiny-llama2/short", (DType::F32, Dense))?;
     match smollm2() {
-        None => println!("(SmolLM2 is not fetched: scripts/fetch_smollm2.sh)"),
+        None => println!("(SmolLM2 was not downloaded: run scripts/fetch_smollm2.sh)"),
         Some(file) => {
             let weights = models::open("smollm2-135m")?.weights;
             let mut port = Float::on(&weights, found::SMOLLM2, DType::F32)?;

@@ -1,4 +1,4 @@
-//! The two models behind one face: logits of the last of some tokens, on what the cache holds.
+//! One interface for the two models: it returns the logits of the last of some tokens, given the cache.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -16,11 +16,11 @@ pub trait LastLogits {
     /// Empties the cache, as far as the model's own API can.
     fn begin(&mut self) -> Result<()>;
 
-    /// Logits of the last of `ids`, the first of which stands at position `start`, `[vocab]`.
+    /// Logits of the last of `ids`, `[vocab]`. The first of them is at position `start`.
     fn last(&mut self, ids: &[u32], start: usize) -> Result<Vec<f32>>;
 }
 
-/// `llama`, with its cache beside it.
+/// `llama`, with its separate cache.
 pub struct Float {
     pub model: Llama,
     pub config: Config,
@@ -34,18 +34,18 @@ impl Float {
         Ok(Self { cache: Cache::new(true, dtype, &config, &Device::Cpu)?, model, config, dtype })
     }
 
-    /// On weights as this project reads them, under a `config.json` as its text.
+    /// From weights that this project has read, and the text of a `config.json`.
     pub fn on(weights: &Weights, config: &str, dtype: DType) -> Result<Self> {
         Self::new(tensors(weights)?, parse(config), dtype)
     }
 }
 
-/// The project's names and rows are those of Hugging Face.
+/// The weights under Hugging Face's names, with its row order, which this project uses too.
 pub fn tensors(weights: &Weights) -> Result<HashMap<String, Tensor>> {
     weights.names().into_iter().map(|name| Ok((name.clone(), weights.canonical(&name)?))).collect()
 }
 
-/// As candle's own examples do.
+/// Parses the config like Candle's own examples.
 pub fn parse(config: &str) -> Config {
     serde_json::from_str::<LlamaConfig>(config).expect("a config").into_config(false)
 }

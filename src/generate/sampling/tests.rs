@@ -15,7 +15,7 @@ fn kept(sampling: Sampling, logits: &[f32]) -> Vec<usize> {
 }
 
 #[test]
-fn greedy_takes_the_lowest_id_of_a_tie_and_draws_nothing() {
+fn greedy_takes_the_lowest_id_of_a_tie_and_uses_no_randomness() {
     let mut sampler = Sampler::new(Sampling::default()).unwrap();
     let untouched = sampler.rng.clone();
     assert_eq!(sampler.sample(&LOGITS, &[]).unwrap(), 1);
@@ -23,7 +23,7 @@ fn greedy_takes_the_lowest_id_of_a_tie_and_draws_nothing() {
 }
 
 #[test]
-fn ties_are_kept_by_top_k_and_cut_from_below_by_top_p() {
+fn top_k_keeps_ties_and_top_p_drops_the_lowest_ids_of_a_tie() {
     assert_eq!(kept(Sampling { top_k: Some(1), ..warm() }, &LOGITS), [1, 3]);
     assert_eq!(kept(Sampling { top_p: Some(0.1), ..warm() }, &LOGITS), [3]);
     assert_eq!(kept(Sampling { top_p: Some(0.6), ..warm() }, &LOGITS), [1, 3]);
@@ -31,7 +31,7 @@ fn ties_are_kept_by_top_k_and_cut_from_below_by_top_p() {
 }
 
 #[test]
-fn the_penalty_lowers_both_signs_and_counts_a_token_once() {
+fn the_penalty_lowers_positive_and_negative_logits_and_counts_a_token_once() {
     let sampling = Sampling { repetition_penalty: 2.0, ..warm() };
     let got = sampling.distribution(&LOGITS, &[1, 2, 2, 99]).unwrap();
     let want = warm().distribution(&[1.0, 1.5, -4.0, 3.0, 0.5], &[]).unwrap();
@@ -41,7 +41,7 @@ fn the_penalty_lowers_both_signs_and_counts_a_token_once() {
 }
 
 #[test]
-fn a_bias_comes_before_the_penalty_and_minus_infinity_bars() {
+fn a_bias_is_added_before_the_penalty_and_minus_infinity_excludes_a_token() {
     let bars = [(1, -4.0), (3, f64::NEG_INFINITY)].into();
     let sampling = Sampling { logit_bias: bars, repetition_penalty: 2.0, ..warm() };
     let got = sampling.distribution(&LOGITS, &[1]).unwrap();
@@ -59,14 +59,14 @@ fn a_bias_comes_before_the_penalty_and_minus_infinity_bars() {
 #[case(Sampling { repetition_penalty: 0.0, ..warm() }, "repetition penalty 0")]
 #[case(Sampling { logit_bias: [(4, f64::NAN)].into(), ..warm() }, "logit bias of token 4 NaN")]
 #[case(Sampling { logit_bias: [(4, f64::INFINITY)].into(), ..warm() }, "logit bias of token 4 inf")]
-fn meaningless_settings_are_errors(#[case] sampling: Sampling, #[case] what: &str) {
+fn invalid_settings_are_errors(#[case] sampling: Sampling, #[case] what: &str) {
     let error = sampling.distribution(&LOGITS, &[]).unwrap_err().to_string();
     assert!(error.starts_with(what), "{error}");
     Sampler::new(sampling).unwrap_err();
 }
 
 #[test]
-fn a_bias_on_no_token_is_an_error() {
+fn a_bias_for_a_token_outside_the_vocabulary_is_an_error() {
     let sampling = Sampling { logit_bias: [(5, 1.0)].into(), ..warm() };
     let error = sampling.distribution(&LOGITS, &[]).unwrap_err();
     assert_eq!(error.to_string(), "logit bias of token 5: there is no such token");
@@ -76,9 +76,9 @@ fn a_bias_on_no_token_is_an_error() {
 #[rstest]
 #[case(&[1.0, f32::NAN], "token 1 is NaN")]
 #[case(&[f32::INFINITY, 1.0], "token 0 is inf")]
-#[case(&[f32::NEG_INFINITY; 3], "none of 3 logits")]
-#[case(&[], "none of 0 logits")]
-fn broken_logits_are_errors(#[case] logits: &[f32], #[case] what: &str) {
+#[case(&[f32::NEG_INFINITY; 3], "all 3 logits are −∞")]
+#[case(&[], "all 0 logits are −∞")]
+fn invalid_logits_are_errors(#[case] logits: &[f32], #[case] what: &str) {
     for sampling in [warm(), Sampling::default()] {
         let error = sampling.distribution(logits, &[]).unwrap_err().to_string();
         assert!(error.contains(what), "{error}");
@@ -86,7 +86,7 @@ fn broken_logits_are_errors(#[case] logits: &[f32], #[case] what: &str) {
 }
 
 #[test]
-fn tokens_come_as_often_as_their_probability_says() {
+fn tokens_are_drawn_as_often_as_their_probability_says() {
     let mut sampler = Sampler::new(Sampling { temperature: 2.0, ..warm() }).unwrap();
     let want = sampler.sampling.distribution(&LOGITS, &[]).unwrap();
     let mut count = [0; LOGITS.len()];
@@ -100,7 +100,7 @@ fn tokens_come_as_often_as_their_probability_says() {
 
 proptest! {
     #[test]
-    fn it_is_a_distribution_and_the_filters_leave_the_likeliest(
+    fn the_result_is_a_distribution_that_keeps_the_most_likely_token(
         logits in prop::collection::vec(-60f32..60.0, 1..80),
         temperature in 0f64..3.0,
         top_k in prop::option::of(1usize..90),
@@ -116,7 +116,7 @@ proptest! {
     }
 
     #[test]
-    fn top_k_leaves_k_of_different_logits(
+    fn top_k_keeps_k_of_different_logits(
         ranks in Just((0..40).collect::<Vec<i32>>()).prop_shuffle(),
         k in 1usize..60,
     ) {
@@ -125,7 +125,7 @@ proptest! {
     }
 
     #[test]
-    fn top_p_leaves_the_fewest_that_reach_p(
+    fn top_p_keeps_the_smallest_set_that_reaches_p(
         ranks in Just((0..30).collect::<Vec<i32>>()).prop_shuffle(),
         p in 0.05f64..0.95,
     ) {
@@ -139,7 +139,7 @@ proptest! {
     }
 
     #[test]
-    fn seeds_repeat_and_cold_is_greedy(
+    fn a_seed_reproduces_tokens_and_a_low_temperature_is_greedy(
         logits in prop::collection::vec(-9f32..9.0, 2..50),
         seed: u64,
     ) {
