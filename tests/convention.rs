@@ -98,7 +98,10 @@ proptest! {
         prop_assert_eq!(named(&outcomes), ["unpermuted-qk"]);
         let says = outcomes[0].named()[0].says.clone();
         let moved = 6 * (0..HEAD_DIM).filter(|&j| order[j] != j).count();
-        let expected = format!("{moved} of 192 rows are moved, your row {first} is the reference's row {}", order[first]);
+        let expected = format!(
+            "{moved} of 192 rows are moved, your row {first} is the reference's row {}",
+            order[first],
+        );
         prop_assert!(says.ends_with(&expected), "{says}: {expected}");
     }
 }
