@@ -2,8 +2,8 @@
 //! tokens drawn from them.
 //!
 //! The set of kept tokens must be equal. Their probabilities come from float32 logits: a logit x is accurate
-//! to |x| ulps, so e^x has that relative error, and so has the sum. Drawing twice with one seed gives the same
-//! tokens, and many draws follow the distribution.
+//! to |x| ulps, so e^x has that relative error, and so has the sum. Drawing twice with one seed gives the
+//! same tokens, and many draws follow the distribution.
 
 use super::{Checkpoint, How};
 

@@ -10,12 +10,12 @@ use std::path::Path;
 
 use crate::{Error, Result};
 
-/// Opens a regular file and returns it with its length in bytes. `hint` says what to do if the file is missing
-/// or cannot be read.
+/// Opens a regular file and returns it with its length in bytes. `hint` says what to do if the file is
+/// missing or cannot be read.
 ///
 /// # Errors
-/// [`Error::Missing`] if there is no such file; [`Error::File`] if it is a directory, a pipe or a device, or cannot
-/// be opened.
+/// [`Error::Missing`] if there is no such file; [`Error::File`] if it is a directory, a pipe or a device, or
+/// cannot be opened.
 pub fn open(path: &Path, hint: &str) -> Result<(File, u64)> {
     // Opening a pipe blocks until someone writes to it, so check before opening. Another file may replace it
     // in between, so check again afterwards.

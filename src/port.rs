@@ -15,7 +15,8 @@ pub trait Port {
     /// Empties the cache: the next forward pass begins a new sequence.
     fn begin(&mut self);
 
-    /// Runs `input` after the tokens in the cache, appends it to the cache, and returns the logits, `[b, s, vocab]`.
+    /// Runs `input` after the tokens in the cache, appends it to the cache, and returns the logits, `[b, s,
+    /// vocab]`.
     ///
     /// # Errors
     /// The model refuses the input. It must refuse an input that exceeds its context length.

@@ -1,7 +1,7 @@
 //! The interface between a model and the harness.
 //!
-//! A model hands every named tensor of its forward pass, a [`Site`], to a [`Probe`] and continues with the tensor
-//! that the probe returns. Production uses `()` as its probe, which wants nothing and costs nothing.
+//! A model hands every named tensor of its forward pass, a [`Site`], to a [`Probe`] and continues with the
+//! tensor that the probe returns. Production uses `()` as its probe, which wants nothing and costs nothing.
 //!
 //! Shapes of sites (b batch, s query positions, t key positions): hidden-width sites
 //! `[b, s, width]`; `q_rope` `[b, heads, s, head_dim]`; `k_rope` `[b, kv_heads, s, head_dim]`;
@@ -23,12 +23,12 @@ use crate::Result;
 
 /// Receives every site of a forward pass.
 pub trait Probe {
-    /// Whether the probe wants this kind of site. A model may skip the work for kinds that it does not want: fused
-    /// attention never computes `scores`.
+    /// Whether the probe wants this kind of site. A model may skip the work for kinds that it does not want:
+    /// fused attention never computes `scores`.
     fn wants(&self, kind: Kind) -> bool;
 
-    /// Takes the tensor at `site` and returns the one that the model continues with: same shape, dtype and device,
-    /// contiguous.
+    /// Takes the tensor at `site` and returns the one that the model continues with: same shape, dtype and
+    /// device, contiguous.
     fn tap(&mut self, site: Site, tensor: Tensor) -> Result<Tensor>;
 }
 
@@ -60,8 +60,8 @@ impl<P: Probe + ?Sized> Probe for &mut P {
 pub enum Layout {
     /// Hugging Face's order.
     Reference,
-    /// Inside each head, the reference's elements i and i + head_dim/2 are at 2i and 2i + 1: the row order of GGUF's q
-    /// and k weights, which `rope_i` rotates.
+    /// Inside each head, the reference's elements i and i + head_dim/2 are at 2i and 2i + 1: the row order of
+    /// GGUF's q and k weights, which `rope_i` rotates.
     Interleaved {
         /// Width of one head.
         head_dim: usize,
@@ -85,7 +85,8 @@ impl fmt::Display for Layout {
 }
 
 impl Layout {
-    /// For each of the reference's `width` columns, its column in the model's tensor; `None` if they are the same.
+    /// For each of the reference's `width` columns, its column in the model's tensor; `None` if they are the
+    /// same.
     pub fn columns(&self, width: usize) -> Option<Vec<usize>> {
         match self {
             Layout::Reference => None,

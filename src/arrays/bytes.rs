@@ -35,7 +35,8 @@ impl Bytes {
         Self::mapped(path, &file, &MmapOptions::new())
     }
 
-    /// Maps a part of a regular file. It uses memory only for the pages that are read, and only while the map exists.
+    /// Maps a part of a regular file. It uses memory only for the pages that are read, and only while the map
+    /// exists.
     ///
     /// # Errors
     /// Those of [`Bytes::map`]; the file ends before the part does.
@@ -52,9 +53,9 @@ impl Bytes {
     }
 
     fn mapped(path: &Path, file: &File, options: &MmapOptions) -> Result<Self> {
-        // SAFETY: the map is read-only and private to this value, and lives at least as long as every slice taken
-        // from it. Another program may still shorten the file; then this process ends with SIGBUS, and memory is
-        // not corrupted.
+        // SAFETY: the map is read-only and private to this value, and lives at least as long as every slice
+        // taken from it. Another program may still shorten the file; then this process ends with SIGBUS, and
+        // memory is not corrupted.
         #[allow(unsafe_code)]
         let map = unsafe { options.map(file) }.map_err(|e| Error::file(path, e, HINT))?;
         Ok(Self::Mapped(map))

@@ -1,8 +1,9 @@
 //! Reads and writes named arrays in files: safetensors, npz archives, directories of npy files.
 //!
-//! All recordings, references and bundles are read and written here. All input is untrusted: a header is checked
-//! against the size of the file before anything is allocated; only regular files are opened; an array is read to its
-//! end so that its checksum is verified; and an archive that inflates to many times its size is refused.
+//! All recordings, references and bundles are read and written here. All input is untrusted: a header is
+//! checked against the size of the file before anything is allocated; only regular files are opened; an array
+//! is read to its end so that its checksum is verified; and an archive that inflates to many times its size
+//! is refused.
 
 mod bytes;
 mod npy;

@@ -1,5 +1,5 @@
-//! Reads the header of an `.npy` file. We do not use an existing reader because those compute the size from an
-//! unchecked shape.
+//! Reads the header of an `.npy` file. We do not use an existing reader because those compute the size from
+//! an unchecked shape.
 
 use py_literal::Value;
 use safetensors::Dtype;
@@ -7,8 +7,8 @@ use safetensors::Dtype;
 /// The longest accepted header, in bytes; numpy itself refuses longer ones.
 pub(super) const LONGEST: usize = 10_000;
 
-/// The deepest accepted nesting of brackets. A structured type needs three; without a limit the parser's stack would
-/// overflow.
+/// The deepest accepted nesting of brackets. A structured type needs three; without a limit the parser's
+/// stack would overflow.
 const DEEPEST: usize = 4;
 
 /// The content of a header.

@@ -30,8 +30,8 @@ const DEFLATE: u64 = 1032;
 /// A member larger than this may inflate at most by [`LIKELY`], which excludes zip bombs.
 const LARGE: u64 = 256 << 20;
 
-/// The largest accepted ratio for large members. Arrays of numbers deflate to a half, constant ones to a thousandth;
-/// real recordings contain no large constant arrays.
+/// The largest accepted ratio for large members. Arrays of numbers deflate to a half, constant ones to a
+/// thousandth; real recordings contain no large constant arrays.
 const LIKELY: u64 = 100;
 
 /// One member: its index in the archive, its name, and its uncompressed size according to the archive.
@@ -95,8 +95,8 @@ impl Members {
     /// All bytes of a member. They are read to the end, where the checksum is compared.
     ///
     /// # Errors
-    /// Says what is wrong: the stream is damaged, the checksum differs, or the member has more or fewer bytes than
-    /// stated.
+    /// Says what is wrong: the stream is damaged, the checksum differs, or the member has more or fewer bytes
+    /// than stated.
     pub(super) fn whole(&self, index: usize) -> Result<Vec<u8>, String> {
         let mut zip = self.zip.clone();
         let member: ZipFile<'_, _> = zip.by_index(index).map_err(|e| e.to_string())?;

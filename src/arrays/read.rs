@@ -52,7 +52,8 @@ const METADATA: &str = "metadata.json";
 const LONGEST_METADATA: usize = 1 << 20;
 
 impl Arrays {
-    /// Opens a directory, or a file whose format follows from its name. `hint` says what to do if it cannot be used.
+    /// Opens a directory, or a file whose format follows from its name. `hint` says what to do if it cannot
+    /// be used.
     ///
     /// # Errors
     /// The path is none of the three formats, cannot be read, or has an inconsistent header.
@@ -192,7 +193,8 @@ impl Arrays {
         self.entries.get(name)
     }
 
-    /// The values of `entry`, little-endian: exactly the number of bytes that follows from its shape and type.
+    /// The values of `entry`, little-endian: exactly the number of bytes that follows from its shape and
+    /// type.
     ///
     /// # Errors
     /// A compressed member is damaged, or has another size than stated; the file has become shorter.

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use crate::files;
 
-/// Reads the header at the beginning of `bytes`: the offset of the first value, and the metadata of each tensor.
-/// Every tensor is inside `bytes`.
+/// Reads the header at the beginning of `bytes`: the offset of the first value, and the metadata of each
+/// tensor. Every tensor is inside `bytes`.
 ///
 /// # Errors
 /// Says what is wrong with the header.
@@ -22,9 +22,9 @@ pub(crate) fn header(bytes: &[u8]) -> Result<(usize, Metadata), String> {
     Ok((8 + length, header))
 }
 
-/// Whether all tensors end inside the file. The safetensors crate adds header length and last offset without an
-/// overflow check: an offset near 2⁶⁴ panics in debug builds and wraps in others. This check runs before it; all other
-/// errors in the header are left for the crate to report.
+/// Whether all tensors end inside the file. The safetensors crate adds header length and last offset without
+/// an overflow check: an offset near 2⁶⁴ panics in debug builds and wraps in others. This check runs before
+/// it; all other errors in the header are left for the crate to report.
 fn ends_are_inside(bytes: &[u8]) -> bool {
     let header = || {
         let length = u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?);

@@ -25,8 +25,8 @@ pub(super) fn ratio(e: &Evidence<'_>, theory: &Expected, right: f64) -> Option<E
     }))
 }
 
-/// The scale at which `run` comes closest to the port's rows. The scale acts through a softmax, so it is found
-/// by Newton steps on ln c, starting from the best of a few values.
+/// The scale at which `run` comes closest to the port's rows. The scale acts through a softmax, so it is
+/// found by Newton steps on ln c, starting from the best of a few values.
 ///
 /// # Errors
 /// Those of `run`.
@@ -70,7 +70,8 @@ pub(super) fn scale(
     Ok(Some(Estimate { value: c, bound }))
 }
 
-/// How many tokens a query sees, itself included; `None` unless at least two queries see fewer than there are.
+/// How many tokens a query sees, itself included; `None` unless at least two queries see fewer than there
+/// are.
 pub(super) fn window(e: &Evidence<'_>) -> Option<usize> {
     if e.red.site.kind != Kind::Scores {
         return None;

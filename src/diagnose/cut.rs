@@ -10,7 +10,8 @@ pub trait Around {
     /// Whether this node is computed here from its inputs instead of taken from the port.
     fn computes(&self, id: NodeId) -> bool;
 
-    /// The known rows that the port continued with at a node. For keys and values, padding rows are the port's own.
+    /// The known rows that the port continued with at a node. For keys and values, padding rows are the
+    /// port's own.
     fn at(&self, id: NodeId) -> Option<Placed>;
 }
 

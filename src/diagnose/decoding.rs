@@ -13,8 +13,8 @@ pub fn sees_the_past() -> Diagnosis {
     exact("cache-kept", says.into())
 }
 
-/// The diagnosis of a text that continues after `last`, or stops early. `ours` are the end tokens that the port
-/// knows, `theirs` those of the model.
+/// The diagnosis of a text that continues after `last`, or stops early. `ours` are the end tokens that the
+/// port knows, `theirs` those of the model.
 pub fn other_ends(ours: &[u32], theirs: &[u32], last: u32) -> Diagnosis {
     if theirs.contains(&last) && !ours.contains(&last) {
         let says = format!(
@@ -25,8 +25,8 @@ pub fn other_ends(ours: &[u32], theirs: &[u32], last: u32) -> Diagnosis {
     Diagnosis::default()
 }
 
-/// The diagnosis of a token that does not have the largest logit, but has it after a repetition penalty on the
-/// tokens already in the text (Keskar et al., 2019): positive logits divided, negative ones multiplied.
+/// The diagnosis of a token that does not have the largest logit, but has it after a repetition penalty on
+/// the tokens already in the text (Keskar et al., 2019): positive logits divided, negative ones multiplied.
 pub fn sampled(logits: &[f32], text: &[u32], got: u32) -> Diagnosis {
     let best = |penalty: f32| {
         let penalised = |id: usize| {

@@ -22,8 +22,8 @@ macro_rules! last {
     };
 }
 
-/// Float64 arithmetic with deviations at some nodes. Deviations that change a node's parameters are already in
-/// the graph.
+/// Float64 arithmetic with deviations at some nodes. Deviations that change a node's parameters are already
+/// in the graph.
 #[derive(Clone, Copy)]
 pub(super) struct Deviated<'a> {
     pub deviations: &'a [Deviation],

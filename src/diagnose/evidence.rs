@@ -1,5 +1,5 @@
-//! All that is known about a site that differs: the port's rows, the reference at the same rows, and the tensors
-//! that the port continued with at the inputs of the site.
+//! All that is known about a site that differs: the port's rows, the reference at the same rows, and the
+//! tensors that the port continued with at the inputs of the site.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +26,8 @@ pub struct Evidence<'a> {
     pub(super) graph: Cow<'a, Graph>,
     /// The node of the site.
     pub(super) id: NodeId,
-    /// The nodes between the given tensors and the site, in the order of the pass; the site's own node is last.
+    /// The nodes between the given tensors and the site, in the order of the pass; the site's own node is
+    /// last.
     pub(super) cut: Vec<NodeId>,
     /// The inputs of the cut; `None` if one of them is unknown.
     pub(super) given: Option<Given>,
@@ -59,7 +60,8 @@ pub struct Red<'a> {
     pub dtype: DType,
     /// The arithmetic of its matrix products.
     pub arithmetic: Arithmetic,
-    /// The layout of the port's tensor at this site. The rows in [`Evidence`] are already in the reference's order.
+    /// The layout of the port's tensor at this site. The rows in [`Evidence`] are already in the reference's
+    /// order.
     pub layout: Layout,
     /// Kinds of site for which the port's path never creates a tensor.
     pub hides: &'a [Kind],
@@ -84,9 +86,9 @@ pub struct Wanted<'a> {
 }
 
 impl<'a> Evidence<'a> {
-    /// Collects the evidence from the rows that can be judged: those that are not all zeros and whose noise is
-    /// smaller than their scale. `got` returns what the port computed at some places. `None` if no row can be
-    /// judged or the port's tensor has other axes.
+    /// Collects the evidence from the rows that can be judged: those that are not all zeros and whose noise
+    /// is smaller than their scale. `got` returns what the port computed at some places. `None` if no row can
+    /// be judged or the port's tensor has other axes.
     ///
     /// # Errors
     /// The errors of `got`; the graph does not have the site.
@@ -160,8 +162,8 @@ impl<'a> Evidence<'a> {
         Some(self.given.as_ref()?.values.get(&id)?.kept(&self.places)?.rows().clone())
     }
 
-    /// The same evidence for the site's own operation alone: the operations before it are computed correctly. A
-    /// port's fused kernel counts as one operation. `None` if the cut contains nothing else.
+    /// The same evidence for the site's own operation alone: the operations before it are computed correctly.
+    /// A port's fused kernel counts as one operation. `None` if the cut contains nothing else.
     ///
     /// # Errors
     /// A weight that cannot be read.

@@ -11,7 +11,8 @@ use crate::oracle::Rows;
 pub(super) struct Fit {
     /// The largest error / budget of any row, for both the maximum and the root mean square.
     pub residual: f64,
-    /// The number of entries left out of `residual`: they differ by one rounding in the hypothesis' coarse dtype.
+    /// The number of entries left out of `residual`: they differ by one rounding in the hypothesis' coarse
+    /// dtype.
     pub flips: usize,
 }
 
@@ -22,8 +23,8 @@ const FLIPS: usize = 2;
 pub(super) struct Expected {
     /// Its rows.
     pub rows: Rows,
-    /// The entries that the hypothesis cannot predict: scores of padded keys that were not recorded. The port's
-    /// values there must be finite and not 0, because a 0 would have been written there on purpose.
+    /// The entries that the hypothesis cannot predict: scores of padded keys that were not recorded. The
+    /// port's values there must be finite and not 0, because a 0 would have been written there on purpose.
     unknown: Option<Vec<bool>>,
 }
 
@@ -103,8 +104,8 @@ pub(super) fn distance(e: &Evidence<'_>, expected: &Expected, rows: &Rows, coars
     fit
 }
 
-/// Like [`fit`], but a hypothesis must differ from the correct rows. It does not fit if it predicts the same as
-/// the correct rows, or if the correct rows fit as well within the same tolerance.
+/// Like [`fit`], but a hypothesis must differ from the correct rows. It does not fit if it predicts the same
+/// as the correct rows, or if the correct rows fit as well within the same tolerance.
 pub(super) fn weigh(
     e: &Evidence<'_>,
     right: &Expected,
@@ -130,8 +131,8 @@ pub(super) struct Estimate {
 }
 
 impl Estimate {
-    /// Combines samples of one number, each with its largest error δ: the value is their mean weighted by 1/δ²,
-    /// the bound is the mean of δ with the same weights.
+    /// Combines samples of one number, each with its largest error δ: the value is their mean weighted by
+    /// 1/δ², the bound is the mean of δ with the same weights.
     pub fn of(samples: impl Iterator<Item = (f64, f64)>) -> Option<Self> {
         let (mut sum, mut weights, mut off) = (0.0, 0.0, 0.0);
         for (value, delta) in samples.filter(|(value, delta)| value.is_finite() && *delta > 0.0) {

@@ -45,8 +45,8 @@ fn transposed(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
     Ok(vec![Candidate::new(Deviation::Matrix(MatrixReading::Transposed { order }), says)])
 }
 
-/// The same vector added to every token. It has one free number per column, so it is solved from every other token
-/// and must be right for the tokens in between.
+/// The same vector added to every token. It has one free number per column, so it is solved from every other
+/// token and must be right for the tokens in between.
 fn bias(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
     if e.got.len() < 3 || e.red.site.kind == Kind::Logits {
         return Ok(vec![]);

@@ -27,8 +27,8 @@ impl Matrices {
         OnBlocks::exact(arithmetic, &self.last)
     }
 
-    /// The matrix `name`, or these rows of it, `[out, in]`; with its quantised blocks if `arithmetic` uses them. One
-    /// diagnosis has one arithmetic.
+    /// The matrix `name`, or these rows of it, `[out, in]`; with its quantised blocks if `arithmetic` uses
+    /// them. One diagnosis has one arithmetic.
     ///
     /// # Errors
     /// The matrix cannot be read.

@@ -1,6 +1,6 @@
 //! Finds the mistake that made a site fail. It recomputes the operations that produce the site once per known
-//! deviation, and names a mistake if the result equals the port's tensor within the site's budget. Wrong numbers
-//! (an ε, a θ) are solved for.
+//! deviation, and names a mistake if the result equals the port's tensor within the site's budget. Wrong
+//! numbers (an ε, a θ) are solved for.
 //!
 //! A mistake that only looks similar is not named: a tensor that no deviation reproduces is unexplained.
 
@@ -43,8 +43,8 @@ pub use rounding::round;
 use crate::Result;
 use crate::probe::Kind;
 
-/// Tries every deviation of the operation that produces a failed site. If several operations are between the known
-/// tensors and the site, it then tries the usual deviations of all of them.
+/// Tries every deviation of the operation that produces a failed site. If several operations are between the
+/// known tensors and the site, it then tries the usual deviations of all of them.
 ///
 /// # Errors
 /// A weight that cannot be read.

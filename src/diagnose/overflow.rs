@@ -14,8 +14,8 @@ const SEEN: usize = 12;
 
 /// Names an overflow if the port's infinite entries are finite and past 65504 in the reference, and all other
 /// entries are right. A tensor that was scaled to float16 and back overflows at another value than 65504. In
-/// float32 that value follows from the grid of the finite numbers. Half precision rounds the grid away; the message
-/// then only gives the smallest value that became infinite.
+/// float32 that value follows from the grid of the finite numbers. Half precision rounds the grid away; the
+/// message then only gives the smallest value that became infinite.
 pub(super) fn named(e: &Evidence<'_>) -> Option<Named> {
     if e.red.site.kind.over_keys() {
         return None;

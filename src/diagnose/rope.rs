@@ -64,8 +64,8 @@ impl Turning {
     }
 }
 
-/// The pairs of a port that uses the other pairing for its own order of rows, given in the reference's order. `None`
-/// for an arbitrary permutation, where the other pairing is no more likely than any.
+/// The pairs of a port that uses the other pairing for its own order of rows, given in the reference's order.
+/// `None` for an arbitrary permutation, where the other pairing is no more likely than any.
 pub(super) fn other_pairing(layout: &Layout, head_dim: usize) -> Option<Vec<(usize, usize)>> {
     match layout {
         Layout::Permuted(_) => None,
@@ -138,8 +138,8 @@ fn scaling(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
     Ok(scaled.into_iter().map(candidate).collect())
 }
 
-/// Solves for the position of every row. One free position per row can fit anything, so only a law that all rows
-/// follow is named.
+/// Solves for the position of every row. One free position per row can fit anything, so only a law that all
+/// rows follow is named.
 fn positions(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
     let Some(turning) = Turning::of(e, made) else { return Ok(vec![]) };
     let length = e.red.pass.length().max(e.red.window.end);

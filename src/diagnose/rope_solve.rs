@@ -43,8 +43,8 @@ fn wrap(angle: f64) -> f64 {
     if wrapped == -PI { PI } else { wrapped }
 }
 
-/// Solves for θ from angles p·θ^(−2i/d). It starts from the sample that θ moves least, whose number of full turns
-/// is certain, and refines with more and more sensitive samples, unwrapped by the current estimate.
+/// Solves for θ from angles p·θ^(−2i/d). It starts from the sample that θ moves least, whose number of full
+/// turns is certain, and refines with more and more sensitive samples, unwrapped by the current estimate.
 pub(super) fn theta(angles: &[Vec<Measured>], positions: &[f64]) -> Option<Estimate> {
     let half = angles.first()?.len();
     let mut samples: Vec<(f64, f64, Measured)> = Vec::new(); // position, exponent, angle
@@ -135,9 +135,9 @@ pub(super) fn scaled(
     all
 }
 
-/// The scaling factor that this may be, a whole number if the interval contains one. Configs only use factors above 1.
-/// A port whose frequencies start one pair or half a pair late divides by θ^(2/head_dim) or its root: a factor that may
-/// be one of these is not named.
+/// The scaling factor that this may be, a whole number if the interval contains one. Configs only use factors
+/// above 1. A port whose frequencies start one pair or half a pair late divides by θ^(2/head_dim) or its
+/// root: a factor that may be one of these is not named.
 fn configured(factor: Estimate, theta: f64, pairs: usize) -> Option<f64> {
     let late = [0.5, 1.0].map(|by| theta.powf(by / pairs as f64));
     if factor.value <= 1.0 || late.into_iter().any(|late| factor.allows(late)) {
@@ -151,8 +151,8 @@ fn inverse(ratio: Estimate) -> Estimate {
     Estimate { value: 1.0 / ratio.value, bound: ratio.bound / (ratio.value * ratio.value) }
 }
 
-/// Refines `ratio`, by which all pairs turn too slowly, with faster and faster pairs, unwrapped by the current
-/// estimate; `None` if no single ratio gives all angles.
+/// Refines `ratio`, by which all pairs turn too slowly, with faster and faster pairs, unwrapped by the
+/// current estimate; `None` if no single ratio gives all angles.
 fn refined(
     angles: &[Vec<Measured>],
     positions: &[f64],

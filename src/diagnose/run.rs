@@ -11,8 +11,8 @@ use crate::Result;
 use crate::graph::{Graph, Node, NodeId, Operation};
 use crate::oracle::{Executor, Placed, Slots};
 
-/// The tensor of a port that has these deviations at every node of the cut that they apply to. `None` if one of the
-/// inputs is unknown.
+/// The tensor of a port that has these deviations at every node of the cut that they apply to. `None` if one
+/// of the inputs is unknown.
 ///
 /// # Errors
 /// A weight that cannot be read.
@@ -56,8 +56,8 @@ fn deviated<'g>(graph: &'g Graph, made: &[Deviation], nodes: &BTreeSet<NodeId>) 
     changed.map(Cow::Owned)
 }
 
-/// Marks entries as unknown: scores of padding whose keys were not recorded. Nothing computed from such scores can be
-/// predicted.
+/// Marks entries as unknown: scores of padding whose keys were not recorded. Nothing computed from such
+/// scores can be predicted.
 fn expected(e: &Evidence<'_>, made: &[Deviation], placed: Placed) -> Option<Expected> {
     let sees = made.iter().rev().find_map(|d| if let Deviation::Sees(sees) = d { Some(*sees) } else { None });
     let scores = e.cut.iter().find_map(|&id| {

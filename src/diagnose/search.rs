@@ -15,8 +15,8 @@ pub(super) struct Solver {
     pub mistake: &'static str,
     /// Whether the evidence looks like this mistake; it is then tried before the others.
     pub fingerprint: fn(&Evidence<'_>) -> bool,
-    /// The deviations of a port with this mistake, on top of the given ones. Empty if the mistake would change
-    /// nothing.
+    /// The deviations of a port with this mistake, on top of the given ones. Empty if the mistake would
+    /// change nothing.
     pub solve: fn(&Evidence<'_>, &[Deviation]) -> Result<Vec<Candidate>>,
     /// Whether this mistake is also tried together with a second one.
     pub pairs: bool,
@@ -24,7 +24,8 @@ pub(super) struct Solver {
 
 /// A deviation, and the message about a port that has it.
 pub(super) struct Candidate {
-    /// The mistake's name in the catalogue, for a solver that can find several; the solver's own name if `None`.
+    /// The mistake's name in the catalogue, for a solver that can find several; the solver's own name if
+    /// `None`.
     pub mistake: Option<&'static str>,
     /// What the port computes differently.
     pub deviation: Deviation,
@@ -77,15 +78,15 @@ const HONEST: f64 = 0.5;
 
 /// Finds the mistakes that reproduce the port's rows.
 ///
-/// If the operation without deviations does not give the wanted rows, a hypothesis cannot be tested, so nothing is
-/// named.
+/// If the operation without deviations does not give the wanted rows, a hypothesis cannot be tested, so
+/// nothing is named.
 ///
 /// # Errors
 /// A tensor that cannot be read.
 pub(super) fn search(e: &Evidence<'_>, solvers: &[Solver]) -> Result<Diagnosis> {
     let Some(right) = run(e, &[])? else { return Ok(Diagnosis::default()) };
-    // If the oracle does not give the wanted rows, the weights or the prefill are already wrong; if it gives the
-    // port's rows, the operation is right.
+    // If the oracle does not give the wanted rows, the weights or the prefill are already wrong; if it gives
+    // the port's rows, the operation is right.
     if distance(e, &right, &e.want, None).residual > 1.0 || fit(e, Some(&right), None).residual <= 1.0 {
         return Ok(Diagnosis::default());
     }
@@ -106,8 +107,8 @@ pub(super) fn search(e: &Evidence<'_>, solvers: &[Solver]) -> Result<Diagnosis> 
     Ok(decide(e, theories))
 }
 
-/// Tries two mistakes of one operation together, in the order of the list. The second is solved for with the first
-/// in place, so solvers for numbers come last in the list.
+/// Tries two mistakes of one operation together, in the order of the list. The second is solved for with the
+/// first in place, so solvers for numbers come last in the list.
 fn pairs(e: &Evidence<'_>, right: &Expected, solvers: &[Solver]) -> Result<Vec<Theory>> {
     let mut theories = Vec::new();
     for (n, first) in solvers.iter().enumerate().filter(|(_, solver)| solver.pairs) {
@@ -131,8 +132,9 @@ fn part(solver: &Solver, found: Candidate) -> (&'static str, String) {
     (found.mistake.unwrap_or(solver.mistake), found.says)
 }
 
-/// Names the hypotheses within budget, if the port's rows contradict the correct operation strongly enough. If some
-/// hypotheses fit as well as correct arithmetic does, worse ones are not named; if several fit equally well, all are.
+/// Names the hypotheses within budget, if the port's rows contradict the correct operation strongly enough.
+/// If some hypotheses fit as well as correct arithmetic does, worse ones are not named; if several fit
+/// equally well, all are.
 pub(super) fn decide(e: &Evidence<'_>, mut theories: Vec<Theory>) -> Diagnosis {
     let (contradiction, tried) = (Contradiction::of(e), theories.len());
     theories.sort_by(|a, b| a.fit.residual.total_cmp(&b.fit.residual));

@@ -1,5 +1,5 @@
-//! Diagnoses a failed site when several unrecorded operations precede it: recomputes all of them with one deviation,
-//! applied wherever it fits.
+//! Diagnoses a failed site when several unrecorded operations precede it: recomputes all of them with one
+//! deviation, applied wherever it fits.
 
 use super::deviation::Deviation;
 use super::fit::{Expected, fit, weigh};
@@ -42,8 +42,9 @@ fn theory(e: &Evidence<'_>, right: &Expected, tried: Usual, number: Number) -> R
     Ok(Some(Theory { parts: vec![(tried.mistake, tried.says)], fit, number }))
 }
 
-/// Whether a wrongly scaled embedding, which was not recorded, explains the site. A norm of an embedding that is s times
-/// too large equals the norm of the right embedding with ε / s², so the two causes cannot be distinguished.
+/// Whether a wrongly scaled embedding, which was not recorded, explains the site. A norm of an embedding that
+/// is s times too large equals the norm of the right embedding with ε / s², so the two causes cannot be
+/// distinguished.
 ///
 /// # Errors
 /// A weight that cannot be read.
@@ -61,8 +62,8 @@ fn solved_eps(e: &Evidence<'_>) -> Result<Option<f64>> {
     Ok(nearest_eps(e, &with)?.map(rounded))
 }
 
-/// The ε for which `made` comes closest to the recorded rows, by the secant method, because a small ε moves every
-/// entry linearly. `None` if `made` changes nothing in this cut.
+/// The ε for which `made` comes closest to the recorded rows, by the secant method, because a small ε moves
+/// every entry linearly. `None` if `made` changes nothing in this cut.
 fn nearest_eps(e: &Evidence<'_>, made: &dyn Fn(f64) -> Deviation) -> Result<Option<f64>> {
     let (mut before, mut rows) = (e.config().rms_norm_eps, e.want.clone());
     if !e.nodes().any(|node| made(before).concerns(&node.operation)) {

@@ -1,5 +1,5 @@
-//! Decides when a hypothesis that fits may be named. It compares, in bits, how strongly the port's rows contradict the
-//! correct operation with what the best of all tried hypotheses may reach by chance.
+//! Decides when a hypothesis that fits may be named. It compares, in bits, how strongly the port's rows
+//! contradict the correct operation with what the best of all tried hypotheses may reach by chance.
 
 use super::Evidence;
 use super::fit::{Expected, Fit, fit};
@@ -22,8 +22,8 @@ const NUMBER_BITS: f64 = 24.0;
 /// The bits that a hypothesis must explain beyond those that the best of all tried ones may reach by chance.
 const SPARE_BITS: f64 = 20.0;
 
-/// How many times closer to the port's rows than the correct operation a hypothesis with a solved number must be: some
-/// ε explains every error that is only just over budget.
+/// How many times closer to the port's rows than the correct operation a hypothesis with a solved number must
+/// be: some ε explains every error that is only just over budget.
 const NEARER: f64 = 10.0;
 
 /// The free number of a hypothesis that was chosen to fit.
@@ -77,7 +77,8 @@ impl Contradiction {
     /// Whether it is strong enough to name `theory`, the best of `tried` hypotheses.
     pub fn supports(&self, theory: Fit, tried: usize, number: Number) -> bool {
         let by_chance = (tried.max(1) as f64).log2() + number.bits() + SPARE_BITS;
-        // With a solved number a small residual proves nothing, because the number was chosen to make it small.
+        // With a solved number a small residual proves nothing, because the number was chosen to make it
+        // small.
         let (nearer, most) = match number {
             Number::Real => (NEARER, 1.0),
             Number::Listed | Number::Whole { .. } => (1.0, theory.residual.max(NOISE)),
@@ -85,8 +86,8 @@ impl Contradiction {
         theory.residual * nearer <= self.residual && self.bits(most) > by_chance
     }
 
-    /// Σ log2(error of the correct rows / `most`) over the entries whose error is more than `most` budgets. NaN and
-    /// infinite errors count as the largest possible.
+    /// Σ log2(error of the correct rows / `most`) over the entries whose error is more than `most` budgets.
+    /// NaN and infinite errors count as the largest possible.
     fn bits(&self, most: f64) -> f64 {
         let bits =
             |&error: &f64| if error.is_nan() { MOST_BITS } else { (error / most).log2().min(MOST_BITS) };

@@ -1,5 +1,5 @@
-//! Finds the mistake in a weight that differs from what PyTorch reads: undoes each known mistake and checks whether
-//! the hash becomes right.
+//! Finds the mistake in a weight that differs from what PyTorch reads: undoes each known mistake and checks
+//! whether the hash becomes right.
 
 use std::collections::BTreeMap;
 
@@ -93,8 +93,8 @@ fn permuted(tensor: &Tensor, head_dim: usize) -> Result<Vec<Tensor>> {
     Ok(vec![order(half, 2)?, order(2, half)?])
 }
 
-/// Whether the right tensor follows from the port's q, k and v if the port split the fused matrix in the wrong way:
-/// group by group where it stores all q, then all k, then all v, or the reverse.
+/// Whether the right tensor follows from the port's q, k and v if the port split the fused matrix in the
+/// wrong way: group by group where it stores all q, then all k, then all v, or the reverse.
 fn split(weights: &Weights, name: &str, is: &dyn Fn(&Tensor) -> Result<bool>) -> Result<bool> {
     let Some((layer, part)) = name.split_once(".self_attn.") else { return Ok(false) };
     let read =

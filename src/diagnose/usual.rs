@@ -1,5 +1,6 @@
-//! Lists the deviations that are tried when several unrecorded operations precede a site: the ones that ports make,
-//! with their usual numbers. Numbers are only solved for when an operation's own inputs and output are known.
+//! Lists the deviations that are tried when several unrecorded operations precede a site: the ones that ports
+//! make, with their usual numbers. Numbers are only solved for when an operation's own inputs and output are
+//! known.
 
 use candle_core::DType;
 

@@ -5,8 +5,9 @@ use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// Reads JSON like [`serde_json::from_slice`], but refuses an object, at any depth, that has the same key twice:
-/// serde_json takes the last value and other readers take the first, so the meaning of the file is ambiguous.
+/// Reads JSON like [`serde_json::from_slice`], but refuses an object, at any depth, that has the same key
+/// twice: serde_json takes the last value and other readers take the first, so the meaning of the file is
+/// ambiguous.
 ///
 /// # Errors
 /// Those of [`serde_json::from_slice`]; `duplicate key "x"` with its line and column.

@@ -12,8 +12,8 @@ impl HeadMap {
         Self(looks_at)
     }
 
-    /// Llama's map: the query heads of a group are consecutive. It is empty if there are no key heads, or more of
-    /// them than query heads; [`Builder::finish`](super::Builder::finish) refuses an empty map.
+    /// Llama's map: the query heads of a group are consecutive. It is empty if there are no key heads, or
+    /// more of them than query heads; [`Builder::finish`](super::Builder::finish) refuses an empty map.
     pub fn grouped(heads: usize, kv_heads: usize) -> Self {
         let group = heads.checked_div(kv_heads).unwrap_or(0);
         Self(if group == 0 { Vec::new() } else { (0..heads).map(|h| h / group).collect() })

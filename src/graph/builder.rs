@@ -10,8 +10,8 @@ use super::rope::Rope;
 use super::site::SiteName;
 use crate::Result;
 
-/// Collects nodes in the order of the pass. Names are relative to the module that was entered last. A norm or linear
-/// layer reads the weights of its own module unless another is given.
+/// Collects nodes in the order of the pass. Names are relative to the module that was entered last. A norm or
+/// linear layer reads the weights of its own module unless another is given.
 #[derive(Debug, Default)]
 pub struct Builder {
     nodes: Vec<Node>,
@@ -134,8 +134,8 @@ impl Builder {
     /// Finishes the graph.
     ///
     /// # Errors
-    /// There are no nodes; two nodes have the same site, or the same layer and role; a node's inputs do not come before
-    /// it, are too few or too many, or have shapes that its operation cannot take; a size is 0.
+    /// There are no nodes; two nodes have the same site, or the same layer and role; a node's inputs do not
+    /// come before it, are too few or too many, or have shapes that its operation cannot take; a size is 0.
     pub fn finish(self) -> Result<Graph> {
         Graph::new(self.nodes)
     }

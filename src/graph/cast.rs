@@ -4,8 +4,8 @@ use super::norm::NormCast;
 use super::operation::Operation;
 use super::rope::RopeCast;
 
-/// A value that PyTorch rounds to the model's dtype while it computes a node. Exact arithmetic rounds nothing.
-/// Rounded arithmetic reproduces PyTorch's noise only if it uses PyTorch's casts.
+/// A value that PyTorch rounds to the model's dtype while it computes a node. Exact arithmetic rounds
+/// nothing. Rounded arithmetic reproduces PyTorch's noise only if it uses PyTorch's casts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cast {
     /// The factor of an embedding, before the multiplication.

@@ -15,8 +15,8 @@ pub struct Cut {
 }
 
 impl Graph {
-    /// The cut that computes every node of `wanted`. Where a node of `given` is an input, it is read instead of
-    /// computed. Nodes of other graphs are ignored.
+    /// The cut that computes every node of `wanted`. Where a node of `given` is an input, it is read instead
+    /// of computed. Nodes of other graphs are ignored.
     pub fn cut(&self, wanted: &BTreeSet<NodeId>, given: &BTreeSet<NodeId>) -> Cut {
         let mut needed: BTreeSet<NodeId> = wanted.clone();
         let mut read = BTreeSet::new();

@@ -10,8 +10,8 @@ use super::rope::{FrequencyLaw, Rope};
 use crate::Result;
 use crate::weights::Config;
 
-/// Builds the graph of a Llama. Rows of q and k are in Hugging Face's order, in which [`Weights::canonical`] returns
-/// them for every file format.
+/// Builds the graph of a Llama. Rows of q and k are in Hugging Face's order, in which [`Weights::canonical`]
+/// returns them for every file format.
 ///
 /// [`Weights::canonical`]: crate::weights::Weights::canonical
 ///

@@ -1,7 +1,8 @@
-//! Describes a model's forward pass as data: one node per site, with its operation, its inputs and its weights.
+//! Describes a model's forward pass as data: one node per site, with its operation, its inputs and its
+//! weights.
 //!
-//! A family is one function `Config → Graph` that reads from top to bottom like its paper. This module computes
-//! nothing; the graph only describes what to compute, and in which order:
+//! A family is one function `Config → Graph` that reads from top to bottom like its paper. This module
+//! computes nothing; the graph only describes what to compute, and in which order:
 //!
 //! | | |
 //! | --- | --- |

@@ -8,8 +8,8 @@ use super::role::Role;
 use super::site::SiteName;
 use crate::{Error, Result};
 
-/// The forward pass of a model. Every node comes after its inputs. No two nodes have the same site, or the same layer
-/// and role.
+/// The forward pass of a model. Every node comes after its inputs. No two nodes have the same site, or the
+/// same layer and role.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
     nodes: Vec<Node>,

@@ -5,8 +5,8 @@ use std::fmt;
 /// Defines each role once, so that the enum, the list and the names cannot disagree.
 macro_rules! roles {
     ($($(#[$doc:meta])* $role:ident = $name:literal,)*) => {
-        /// What a site means. A model has at most one node of each role in a layer, and at most one outside the
-        /// layers. No family has all roles.
+        /// What a site means. A model has at most one node of each role in a layer, and at most one outside
+        /// the layers. No family has all roles.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Role { $($(#[$doc])* $role,)* }
 
@@ -75,8 +75,8 @@ roles! {
     FinalNorm = "final_norm",
     /// The product with the output matrix.
     Head = "head",
-    /// The head's output after a softcap (Gemma 2) or a scale (Granite). A family with neither has no such node; see
-    /// [`Graph::output`](super::Graph::output).
+    /// The head's output after a softcap (Gemma 2) or a scale (Granite). A family with neither has no such
+    /// node; see [`Graph::output`](super::Graph::output).
     Logits = "logits",
 }
 

@@ -25,8 +25,8 @@ impl Rope {
     }
 }
 
-/// The angle, in radians, by which pair i of n = `turned / 2` turns from one position to the next. The variants call
-/// θ^(−i/n) its base frequency.
+/// The angle, in radians, by which pair i of n = `turned / 2` turns from one position to the next. The
+/// variants call θ^(−i/n) its base frequency.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FrequencyLaw {
     /// The base frequency.
@@ -41,7 +41,8 @@ pub enum FrequencyLaw {
         /// The factor by which all pairs turn more slowly.
         factor: f64,
     },
-    /// Llama 3.1's law: long wavelengths are stretched by `factor`, short ones stay, those in between are blended.
+    /// Llama 3.1's law: long wavelengths are stretched by `factor`, short ones stay, those in between are
+    /// blended.
     Llama3 {
         /// θ.
         theta: f64,

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::probe::Site;
 
-/// The Hugging Face module path of a tensor: `model.layers.0.self_attn.q_proj`. A tensor that no module returns has a
-/// path that we define: `….self_attn.scores`. Modules differ between families, so names are not a closed list and have
-/// no order: see [`Graph::position`](super::Graph::position).
+/// The Hugging Face module path of a tensor: `model.layers.0.self_attn.q_proj`. A tensor that no module
+/// returns has a path that we define: `….self_attn.scores`. Modules differ between families, so names are not
+/// a closed list and have no order: see [`Graph::position`](super::Graph::position).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SiteName(Arc<str>);
 

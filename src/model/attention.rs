@@ -3,8 +3,8 @@
 //!
 //! Grouped-query attention needs no copies of keys and values: the query heads of a group are consecutive, so
 //! `[b, heads, s, d]` is also `[b, kv_heads, group * s, d]`, a plain batch of products. The matrix product
-//! accepts the cache's strided views and the transposed keys without copies. Softmax sums in its input's dtype
-//! (512 equal scores in bf16 would sum to 2), so half precision is converted to f32 and back.
+//! accepts the cache's strided views and the transposed keys without copies. Softmax sums in its input's
+//! dtype (512 equal scores in bf16 would sum to 2), so half precision is converted to f32 and back.
 
 use candle_core::{DType, Module, Tensor};
 use candle_nn::kv_cache::KvCache;

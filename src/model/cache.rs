@@ -1,10 +1,11 @@
-//! The key and value cache, built on `candle_nn::kv_cache::KvCache`. That keeps one growing tensor per layer for
-//! keys and one for values, so that a decode step appends without copying earlier tokens.
+//! The key and value cache, built on `candle_nn::kv_cache::KvCache`. That keeps one growing tensor per layer
+//! for keys and one for values, so that a decode step appends without copying earlier tokens.
 //!
-//! `KvCache` requires contiguous `[b, kv_heads, s, head_dim]` with the slots in dim 2, and returns views that are
+//! `KvCache` requires contiguous `[b, kv_heads, s, head_dim]` with the slots in dim 2, and returns views that
+//! are
 //! *not* contiguous. Its `max_seq_len` is a growth step, not a limit, so we check the context length here. Its
-//! clones share storage, so a [`Cache`] cannot be cloned. Its `reset` keeps the grown capacity, so ours makes new
-//! ones: running prompts A, B, A must give exactly equal results for A.
+//! clones share storage, so a [`Cache`] cannot be cloned. Its `reset` keeps the grown capacity, so ours makes
+//! new ones: running prompts A, B, A must give exactly equal results for A.
 
 use candle_nn::kv_cache::KvCache;
 
@@ -55,8 +56,8 @@ impl Cache {
     /// Records which slots of `input` are real; the layers then append their keys and values.
     ///
     /// # Errors
-    /// The context length would be exceeded; the batch size differs from that of the cache; an earlier forward pass
-    /// stopped half-way.
+    /// The context length would be exceeded; the batch size differs from that of the cache; an earlier
+    /// forward pass stopped half-way.
     pub(super) fn extend(&mut self, input: &Input) -> Result<()> {
         let (past, new) = (self.len(), input.len());
         if new > self.room() {

@@ -1,9 +1,9 @@
-//! Fused attention on the CPU, built on `candle_nn::attention::flash_attn`, which computes attention in one pass
-//! without the `[s, t]` scores. (On Metal the fused function is `sdpa`; on CUDA it is in another crate.)
+//! Fused attention on the CPU, built on `candle_nn::attention::flash_attn`, which computes attention in one
+//! pass without the `[s, t]` scores. (On Metal the fused function is `sdpa`; on CUDA it is in another crate.)
 //!
-//! The kernel requires `[b, s, heads, head_dim]` and returns f32 `[b, heads, s, head_dim]`. For a batch it supports
-//! only the causal mask and not bf16, so we run it on one row at a time. The mask is: none for a single query, which
-//! reads keys in place; causal with an offset; or, with padding, our mask as a tensor.
+//! The kernel requires `[b, s, heads, head_dim]` and returns f32 `[b, heads, s, head_dim]`. For a batch it
+//! supports only the causal mask and not bf16, so we run it on one row at a time. The mask is: none for a
+//! single query, which reads keys in place; causal with an offset; or, with padding, our mask as a tensor.
 
 use candle_core::{DType, Tensor};
 use candle_nn::attention::{AttnMask, flash_attn};

@@ -1,7 +1,8 @@
-//! The input of one forward pass: a rectangular batch of token ids, the position of each token, and which slots
-//! are padding.
+//! The input of one forward pass: a rectangular batch of token ids, the position of each token, and which
+//! slots are padding.
 //!
-//! Candle has no type for this. It is plain data, so that a caller can fill it in by hand, also with mistakes.
+//! Candle has no type for this. It is plain data, so that a caller can fill it in by hand, also with
+//! mistakes.
 
 use std::ops::Range;
 
@@ -37,8 +38,8 @@ impl Input {
         }
     }
 
-    /// Rows of different lengths, padded with the id `pad` on one side. The first real token of every row is at
-    /// position 0.
+    /// Rows of different lengths, padded with the id `pad` on one side. The first real token of every row is
+    /// at position 0.
     pub fn padded<R: AsRef<[u32]>>(rows: &[R], side: Side, pad: u32) -> Self {
         let width = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
         let mut input = Self { ids: vec![], positions: vec![], real: vec![] };
@@ -95,8 +96,8 @@ impl Input {
     /// Checks that a model of `vocab` tokens can embed this batch.
     ///
     /// # Errors
-    /// The batch is empty, its rows differ in length, or an id is outside the vocabulary (for which a GPU would
-    /// silently read past the table).
+    /// The batch is empty, its rows differ in length, or an id is outside the vocabulary (for which a GPU
+    /// would silently read past the table).
     pub fn check(&self, vocab: usize) -> Result<()> {
         let (batch, len) = (self.batch(), self.len());
         if self.is_empty() {

@@ -42,8 +42,8 @@ impl Llama {
     /// Loads `weights` onto `device`, rounded to `dtype` (f32, f16 or bf16).
     ///
     /// # Errors
-    /// A tensor is missing or has another shape than the config says; the device or the dtype cannot run this path; the
-    /// path has quantised products but the file has no quantised blocks.
+    /// A tensor is missing or has another shape than the config says; the device or the dtype cannot run this
+    /// path; the path has quantised products but the file has no quantised blocks.
     pub fn load(weights: &Weights, device: &Device, dtype: DType, path: impl Into<Path>) -> Result<Self> {
         Self::with_config(weights.config().clone(), weights, device, dtype, path)
     }
@@ -104,15 +104,15 @@ impl Llama {
     /// Logits of every slot of `input`, `[b, s, vocab]`, after the tokens in `cache`.
     ///
     /// # Errors
-    /// The input is unusable, exceeds the context length, or belongs to another batch than the cache. After an error of
-    /// a probe or a tensor operation, reset the cache.
+    /// The input is unusable, exceeds the context length, or belongs to another batch than the cache. After
+    /// an error of a probe or a tensor operation, reset the cache.
     pub fn forward<P: Probe>(&self, input: &Input, cache: &mut Cache, probe: &mut P) -> Result<Tensor> {
         let hidden = self.hidden(input, cache, probe)?; // [b, s, hidden]
         self.logits(&hidden, probe) // [b, s, vocab]
     }
 
-    /// The forward pass without the last product: the final norm's output, `[b, s, hidden]`. The errors are those of
-    /// [`Llama::forward`].
+    /// The forward pass without the last product: the final norm's output, `[b, s, hidden]`. The errors are
+    /// those of [`Llama::forward`].
     pub fn hidden<P: Probe>(&self, input: &Input, cache: &mut Cache, probe: &mut P) -> Result<Tensor> {
         input.check(self.config.vocab_size)?;
         cache.extend(input)?;
@@ -127,8 +127,8 @@ impl Llama {
         probe.tap(Site::model(Kind::FinalNorm), self.norm.forward(&x)?) // [b, s, hidden]
     }
 
-    /// Logits of rows of the final norm, `[b, s, hidden]` → `[b, s, vocab]`. Generation passes only the last row,
-    /// because it needs no others.
+    /// Logits of rows of the final norm, `[b, s, hidden]` → `[b, s, vocab]`. Generation passes only the last
+    /// row, because it needs no others.
     pub fn logits<P: Probe>(&self, hidden: &Tensor, probe: &mut P) -> Result<Tensor> {
         let logits = self.lm_head.forward(&hidden.contiguous()?)?; // [b, s, vocab]
         probe.tap(Site::model(Kind::Logits), logits)
@@ -153,7 +153,8 @@ impl Llama {
     }
 }
 
-/// How this device's kernels round the activations of these matrices, found by a trial: see [`super::projection`].
+/// How this device's kernels round the activations of these matrices, found by a trial: see
+/// [`super::projection`].
 fn rounding<'a>(
     matmul: Matmul,
     dtype: DType,

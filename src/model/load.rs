@@ -1,5 +1,5 @@
-//! Loads layers from named tensors and checks each shape against the config, so that a matrix of the wrong shape is
-//! reported by name here and not by a later product.
+//! Loads layers from named tensors and checks each shape against the config, so that a matrix of the wrong
+//! shape is reported by name here and not by a later product.
 
 use std::sync::Arc;
 

@@ -15,16 +15,16 @@ use crate::Result;
 pub struct Mask {
     /// Keys − queries if there is no padding; a causal kernel needs nothing else.
     pub(super) causal: Option<usize>,
-    /// 0 where visible, −inf where masked, `[b, 1, s, t]`; `None` if all keys are visible or the path's kernel masks
-    /// by itself.
+    /// 0 where visible, −inf where masked, `[b, 1, s, t]`; `None` if all keys are visible or the kernel of
+    /// this path masks by itself.
     pub(super) bias: Option<Tensor>,
     /// 1 for a query that sees no key, `[b, 1, s, 1]` u8; `None` if every query sees a key.
     blind: Option<Tensor>,
 }
 
 impl Mask {
-    /// The mask of the last `queries` slots of a cache. `real`, `[b][t]`, says which slots contain a token, including
-    /// those of the queries.
+    /// The mask of the last `queries` slots of a cache. `real`, `[b][t]`, says which slots contain a token,
+    /// including those of the queries.
     pub fn new(
         real: &[Vec<bool>],
         queries: usize,

@@ -1,5 +1,5 @@
-//! The feed-forward network, built on `Tensor::silu` and a product. `candle_nn::ops::swiglu` does the same two
-//! operations after it splits one [gate | up] tensor, so we would have to join the two first.
+//! The feed-forward network, built on `Tensor::silu` and a product. `candle_nn::ops::swiglu` does the same
+//! two operations after it splits one [gate | up] tensor, so we would have to join the two first.
 
 use candle_core::{Module, Tensor};
 

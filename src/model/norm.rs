@@ -1,8 +1,9 @@
-//! RMSNorm, built on `candle_nn::ops::rms_norm`, which takes one pass per row where tensor operations take six.
+//! RMSNorm, built on `candle_nn::ops::rms_norm`, which takes one pass per row where tensor operations take
+//! six.
 //!
-//! The kernel requires contiguous input and a weight of the input's dtype. On the CPU it sums in f32, but then
-//! rounds the divisor to the input's dtype and divides and multiplies in that dtype, which in bf16 shifts whole
-//! rows by up to 2⁻⁹. So half precision is computed in f32 and rounded once.
+//! The kernel requires contiguous input and a weight of the input's dtype. On the CPU it sums in f32, but
+//! then rounds the divisor to the input's dtype and divides and multiplies in that dtype, which in bf16
+//! shifts whole rows by up to 2⁻⁹. So half precision is computed in f32 and rounded once.
 
 use candle_core::{DType, Tensor};
 use candle_nn::ops::rms_norm;

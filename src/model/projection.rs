@@ -1,9 +1,9 @@
-//! Matrix products with weights, built on `candle_nn::Linear` for floats and `candle_core::quantized::QMatMul` for
-//! quantised blocks.
+//! Matrix products with weights, built on `candle_nn::Linear` for floats and
+//! `candle_core::quantized::QMatMul` for quantised blocks.
 //!
 //! A kernel on quantised blocks rounds its activations to 8 bits, in blocks of 32 or of 256. That is another
-//! arithmetic than the dense product, with its own reference. The block size depends on the type, the shape and the
-//! processor. Candle does not report it, so we find it by a trial.
+//! arithmetic than the dense product, with its own reference. The block size depends on the type, the shape
+//! and the processor. Candle does not report it, so we find it by a trial.
 
 use std::sync::Arc;
 
@@ -18,7 +18,8 @@ use crate::Result;
 pub enum Matmul {
     /// With weights as floats of the model's dtype.
     Dense,
-    /// With the quantised blocks of the file. A matrix that the file stores as floats is multiplied as floats.
+    /// With the quantised blocks of the file. A matrix that the file stores as floats is multiplied as
+    /// floats.
     Quantized,
 }
 
@@ -74,8 +75,8 @@ impl Projection {
         matches!(self, Self::Quantized(QMatMul::QTensor(weight)) if weight.dtype() == GgmlDType::Q8_0)
     }
 
-    /// How many activations of `dtype` share a scale when this layer rounds them; `None` if it does not round them.
-    /// Candle packs weights for f32 and bf16 but not for f16, so f16 may use another block size.
+    /// How many activations of `dtype` share a scale when this layer rounds them; `None` if it does not round
+    /// them. Candle packs weights for f32 and bf16 but not for f16, so f16 may use another block size.
     ///
     /// # Errors
     /// The trial fails on the device.
@@ -91,8 +92,8 @@ impl Projection {
     }
 }
 
-/// The block size that a small Q8_0 product uses on this device. The trial puts 1 and a value 1000 times larger
-/// 255 entries apart: if the two share a scale, 1 is rounded to 0.
+/// The block size that a small Q8_0 product uses on this device. The trial puts 1 and a value 1000 times
+/// larger 255 entries apart: if the two share a scale, 1 is rounded to 0.
 fn tried(device: &Device, dtype: DType) -> Result<usize> {
     const WIDTH: usize = 256;
     let mut last = vec![0f32; 16 * WIDTH];

@@ -1,12 +1,13 @@
-//! The rotation of queries and keys, built on `candle_nn::rotary_emb::{rope, rope_i}`, which take one pass where
-//! tensor operations take eight.
+//! The rotation of queries and keys, built on `candle_nn::rotary_emb::{rope, rope_i}`, which take one pass
+//! where tensor operations take eight.
 //!
-//! The order of the weight's rows decides which of the two is right: `rope` rotates element i with i + head_dim/2
-//! (Hugging Face), `rope_i` rotates 2i with 2i + 1 (GGUF llama). They agree at position 0, and both preserve norms.
-//! Both require contiguous `[b, heads, s, head_dim]`, and cos and sin in the input's dtype; a table
-//! `[b, s, head_dim/2]` gives each row its own positions and must not be longer than the sequence. We compute angles
-//! in f64, because f32 angles are off by 1e-4 at position 900, and only for the positions of this pass, so that no
-//! table limits the context. Half precision is rotated in f32 and rounded once.
+//! The order of the weight's rows decides which of the two is right: `rope` rotates element i with i +
+//! head_dim/2 (Hugging Face), `rope_i` rotates 2i with 2i + 1 (GGUF llama). They agree at position 0, and
+//! both preserve norms. Both require contiguous `[b, heads, s, head_dim]`, and cos and sin in the input's
+//! dtype; a table `[b, s, head_dim/2]` gives each row its own positions and must not be longer than the
+//! sequence. We compute angles in f64, because f32 angles are off by 1e-4 at position 900, and only for the
+//! positions of this pass, so that no table limits the context. Half precision is rotated in f32 and rounded
+//! once.
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::rotary_emb::{rope, rope_i};

@@ -17,8 +17,8 @@ pub trait Fault {
         input.clone()
     }
 
-    /// Changes what the correct model computes at `site`. A fault changes the tensor before it hands it to `probe`,
-    /// the judge's, and returns the tensor that the judge returned.
+    /// Changes what the correct model computes at `site`. A fault changes the tensor before it hands it to
+    /// `probe`, the judge's, and returns the tensor that the judge returned.
     fn tap(&mut self, site: Site, tensor: Tensor, probe: &mut dyn Probe) -> Result<Tensor> {
         probe.tap(site, tensor)
     }

@@ -1,8 +1,8 @@
 //! Recomputes attention with a mistake, from the queries, keys and values that the model hands over.
 //!
-//! It keeps its own keys and values, because a model's cache cannot be reached from outside. On the plain path it
-//! hands over wrong scores and continues from them. On the fused path, where scores are hidden, it replaces the
-//! context.
+//! It keeps its own keys and values, because a model's cache cannot be reached from outside. On the plain
+//! path it hands over wrong scores and continues from them. On the fused path, where scores are hidden, it
+//! replaces the context.
 
 use std::collections::BTreeMap;
 
@@ -157,8 +157,8 @@ impl<A: Attend> Attending<A> {
         Ok(scores.broadcast_add(&bar?.to_dtype(scores.dtype())?)?)
     }
 
-    /// Probabilities, `[b, heads, s, t]`. As in the correct model, queries that see no token because all slots
-    /// before them are padding get zeros.
+    /// Probabilities, `[b, heads, s, t]`. As in the correct model, queries that see no token because all
+    /// slots before them are padding get zeros.
     fn probs(&self) -> Result<Tensor> {
         let probs = self.attend.softmax(&self.passed[&Kind::Scores])?;
         let view = self.view();

@@ -1,5 +1,5 @@
-//! Planted differences that are not mistakes: rows 39, 40 and 42 of the catalogue. No checkpoint may fail because
-//! of them.
+//! Planted differences that are not mistakes: rows 39, 40 and 42 of the catalogue. No checkpoint may fail
+//! because of them.
 
 use candle_core::{DType, Tensor};
 
@@ -54,8 +54,8 @@ fn fused(x: &[f32], w: &[f32]) -> f32 {
     x.iter().zip(w).fold(0.0, |sum, (x, w)| x.mul_add(*w, sum))
 }
 
-/// The port of `llama` that sums its first layer's products with `dot` where `when` is true. It changes one layer
-/// only, because plain loops are slow.
+/// The port of `llama` that sums its first layer's products with `dot` where `when` is true. It changes one
+/// layer only, because plain loops are slow.
 fn resummed(llama: Llama, dot: Dot, when: fn(&Seen) -> bool) -> impl crate::port::Port {
     let first = llama.layers[0].clone();
     remade(llama, move |seen, site, _| match product(&first, seen, site) {

@@ -90,8 +90,8 @@ impl Setting<'_> {
         demand(self.cases.iter().any(padded), "no case is a batch padded on the left")
     }
 
-    /// Requires products that are sums of floats. Quantised products round their activations; float sums in their
-    /// place would be another arithmetic.
+    /// Requires products that are sums of floats. Quantised products round their activations; float sums in
+    /// their place would be another arithmetic.
     pub fn dense(&self) -> Result<(), String> {
         demand(
             self.matmul == Matmul::Dense,

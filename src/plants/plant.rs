@@ -53,8 +53,8 @@ impl Plant {
         self.unseen.iter().find(|(unseen, _)| *unseen == dtype).map(|(_, why)| *why)
     }
 
-    /// The first site that it changes on `path`. A fused kernel hands over no scores and probabilities, so an error in
-    /// them first shows in the context.
+    /// The first site that it changes on `path`. A fused kernel hands over no scores and probabilities, so an
+    /// error in them first shows in the context.
     pub fn first_on(&self, path: Attention) -> Option<String> {
         let hidden = |site: &str| site.replace("scores", "context").replace("probs", "context");
         self.first.map(|site| if path == Attention::Fused { hidden(site) } else { site.to_owned() })

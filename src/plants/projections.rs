@@ -87,8 +87,8 @@ fn implied_head_dim(config: &Config) -> usize {
     config.hidden_size / config.num_attention_heads
 }
 
-/// Fuses the weights as `[q of group 0, k 0, v 0, q of group 1, …]`, as Megatron and GPT-NeoX store them, and splits
-/// them as `[q, k, v]`.
+/// Fuses the weights as `[q of group 0, k 0, v 0, q of group 1, …]`, as Megatron and GPT-NeoX store them, and
+/// splits them as `[q, k, v]`.
 fn split_wrongly(weights: &mut Weights, config: &Config, layer: usize) -> Result<()> {
     let name = |part: &str| format!("model.layers.{layer}.self_attn.{part}_proj.weight");
     let read = |part: &str| weights.tensor(&name(part), DType::F32, &Device::Cpu);

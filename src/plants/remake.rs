@@ -30,7 +30,8 @@ impl Seen {
     }
 }
 
-/// The fault that replaces a site's tensor by the result of `make`; where `make` returns `None`, the tensor stays.
+/// The fault that replaces a site's tensor by the result of `make`; where `make` returns `None`, the tensor
+/// stays.
 pub struct Remake<F> {
     seen: Seen,
     make: F,

@@ -19,7 +19,8 @@ pub const PLANTS: &[Plant] = &[Plant {
          the same",
     ),
     first: Some("model.layers.0.self_attn.probs"),
-    // Up to 256 equal probabilities are summed exactly, and the sum of unequal ones is not much less accurate.
+    // Up to 256 equal probabilities are summed exactly, and the sum of unequal ones is not much less
+    // accurate.
     reach: |dtype| if dtype == DType::BF16 { 501 } else { 0 },
     shows: |setting| {
         let long = setting.cases.iter().any(|case| case.length() > 500);

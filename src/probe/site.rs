@@ -89,8 +89,8 @@ impl Kind {
         matches!(self, Kind::Scores | Kind::Probs)
     }
 
-    /// The kinds that this one is computed from, in the same layer. They must have reference values before it can be
-    /// judged by itself.
+    /// The kinds that this one is computed from, in the same layer. They must have reference values before it
+    /// can be judged by itself.
     pub fn inputs(self) -> &'static [Kind] {
         use Kind::*;
         match self {

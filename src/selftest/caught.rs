@@ -69,9 +69,9 @@ impl OnPath {
 
     /// Describes the first result that differs from what `plant` declares; `None` if there is none.
     ///
-    /// In f32 exactly the declared checkpoints must fail, and the first wrong site must be the one that the plant
-    /// changes. In half precision noise hides much of a mistake: every failing checkpoint must be declared, and at
-    /// least one must fail.
+    /// In f32 exactly the declared checkpoints must fail, and the first wrong site must be the one that the
+    /// plant changes. In half precision noise hides much of a mistake: every failing checkpoint must be
+    /// declared, and at least one must fail.
     fn fault(&self, plant: &Plant, dtype: DType, fine: bool) -> Option<String> {
         let declared: BTreeSet<&str> = plant.red.iter().copied().collect();
         let first = plant.first_on(self.path).filter(|_| !declared.is_empty());
@@ -100,8 +100,8 @@ impl Caught {
         self.dtype == DType::F32 && self.matmul == Matmul::Dense
     }
 
-    /// The differences from what the plant declares, one per path. In f32 a mistake must also exceed its budget by a
-    /// margin.
+    /// The differences from what the plant declares, one per path. In f32 a mistake must also exceed its
+    /// budget by a margin.
     pub fn faults(&self) -> Vec<String> {
         let mut faults: Vec<String> =
             self.paths.iter().filter_map(|on| on.fault(self.plant, self.dtype, self.is_fine())).collect();
@@ -116,8 +116,8 @@ impl Caught {
         self.paths.iter().filter_map(|on| on.margin).min_by(f64::total_cmp)
     }
 
-    /// If the plant declares that nothing fails in this dtype, and nothing does: the reason, and the largest share of
-    /// a budget.
+    /// If the plant declares that nothing fails in this dtype, and nothing does: the reason, and the largest
+    /// share of a budget.
     pub fn unseen(&self) -> Option<(&'static str, f64)> {
         let green = self.paths.iter().all(|on| on.red.is_empty());
         let share = self.paths.iter().map(|on| on.share).fold(0.0, f64::max);
@@ -134,8 +134,8 @@ impl Caught {
         !self.paths.is_empty() && self.paths.iter().all(|on| on.named.rank == Some(1))
     }
 
-    /// What the judge named instead, one entry per path. In f32 every mistake must be named. In half precision a tensor
-    /// may contain too little information to name one, but no other mistake may be named.
+    /// What the judge named instead, one entry per path. In f32 every mistake must be named. In half
+    /// precision a tensor may contain too little information to name one, but no other mistake may be named.
     pub fn misnamed(&self) -> Vec<String> {
         if self.honest() || self.unseen().is_some() {
             return vec![];

@@ -1,5 +1,5 @@
-//! Tests the harness itself: plants every mistake of the catalogue in a correct model and checks that exactly the
-//! declared checkpoints fail.
+//! Tests the harness itself: plants every mistake of the catalogue in a correct model and checks that exactly
+//! the declared checkpoints fail.
 
 mod caught;
 mod named;
@@ -131,8 +131,8 @@ impl<'a> Bench<'a> {
         self.catch_by(plant, on, &chosen, &checkpoints::ALL)
     }
 
-    /// The cases that `plant` is judged by: the shortest text, the shortest batch, and, if it shows only at far
-    /// positions, the shortest case that reaches them. Further cases would add nothing.
+    /// The cases that `plant` is judged by: the shortest text, the shortest batch, and, if it shows only at
+    /// far positions, the shortest case that reaches them. Further cases would add nothing.
     pub fn reached(&self, plant: &Plant) -> Vec<String> {
         let shortest = |fits: &dyn Fn(&Reference) -> bool| {
             self.cases.iter().filter(|case| fits(case)).min_by_key(|case| case.length())
@@ -165,7 +165,8 @@ impl<'a> Bench<'a> {
         Ok(Caught { plant, dtype: self.dtype(), matmul: self.llama.path.matmul, paths })
     }
 
-    /// Runs each of `checkpoints` separately: in one run of all of them, generation runs only if the others pass.
+    /// Runs each of `checkpoints` separately: in one run of all of them, generation runs only if the others
+    /// pass.
     fn judge(
         &mut self,
         planted: Planted,

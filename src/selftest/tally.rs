@@ -48,7 +48,8 @@ impl Tally {
         self.planted + self.unseen + self.honest
     }
 
-    /// Whether every mistake was caught, none was misnamed, and rows that are not mistakes failed no checkpoint.
+    /// Whether every mistake was caught, none was misnamed, and rows that are not mistakes failed no
+    /// checkpoint.
     pub fn holds(&self) -> bool {
         self.caught == self.planted && self.misnamed == 0 && self.green == self.honest
     }

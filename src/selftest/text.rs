@@ -36,7 +36,8 @@ pub fn line(row: &Row, caught: Option<&Caught>) -> String {
     }
 }
 
-/// Marks a checkpoint: `X` failed on every path, `x` on some, `·` on none, `?` inconclusive, `~` may fail or pass.
+/// Marks a checkpoint: `X` failed on every path, `x` on some, `·` on none, `?` inconclusive, `~` may fail or
+/// pass.
 fn cell(caught: &Caught, id: &str) -> &'static str {
     if caught.plant.may.0.contains(&id) {
         return "~";

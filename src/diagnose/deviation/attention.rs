@@ -51,8 +51,8 @@ pub(in crate::diagnose) enum Leaks {
 pub(in crate::diagnose) enum Misread {
     /// `[seq, heads, head_dim]` as `[heads, seq, head_dim]`.
     Heads,
-    /// A cache with `length` slots per head, zero where nothing was written, as if it had only as many slots as are
-    /// filled.
+    /// A cache with `length` slots per head, zero where nothing was written, as if it had only as many slots
+    /// as are filled.
     Buffer { length: usize },
 }
 

@@ -11,16 +11,16 @@ use crate::oracle::Matrix;
 pub(in crate::diagnose) enum MatrixReading {
     /// Zeros: the weight was never loaded.
     Zeros,
-    /// The transpose of a square matrix; of another matrix, its values read in the transpose's shape. `order` is the
-    /// port's own order of rows, if it has one.
+    /// The transpose of a square matrix; of another matrix, its values read in the transpose's shape. `order`
+    /// is the port's own order of rows, if it has one.
     Transposed { order: Option<Vec<usize>> },
     /// Rows of matrices of the file, by matrix name and row index.
     Rows(Vec<(String, u32)>),
 }
 
 impl MatrixReading {
-    /// Computes the port's matrix from the right one, `[out, in]` → the same shape; `read` returns rows of another
-    /// matrix.
+    /// Computes the port's matrix from the right one, `[out, in]` → the same shape; `read` returns rows of
+    /// another matrix.
     pub fn of(&self, right: Matrix, read: &dyn Fn(&str, &[u32]) -> Result<Matrix>) -> Result<Matrix> {
         match self {
             Self::Zeros => right.map(|_| 0.0),

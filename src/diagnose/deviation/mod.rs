@@ -1,7 +1,8 @@
 //! The ways in which a port can deviate from the graph of its model, as data.
 //!
-//! A deviation either changes the parameters of a node ([`Deviation::on`]), or how the node is computed, which
-//! [`Deviated`](super::deviated::Deviated) implements. Of two deviations of one kind, the later one applies.
+//! A deviation either changes the parameters of a node ([`Deviation::on`]), or how the node is computed,
+//! which [`Deviated`](super::deviated::Deviated) implements. Of two deviations of one kind, the later one
+//! applies.
 
 mod attention;
 mod gate;

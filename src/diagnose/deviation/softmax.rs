@@ -15,7 +15,8 @@ pub(in crate::diagnose) struct LowSoftmax {
 }
 
 impl LowSoftmax {
-    /// e^(x − max) / Σ e^(x − max) along each run of `slots` entries, `[queries, heads * slots]` → the same shape.
+    /// e^(x − max) / Σ e^(x − max) along each run of `slots` entries, `[queries, heads * slots]` → the same
+    /// shape.
     pub fn of(self, scores: &Rows, slots: usize) -> Rows {
         let round = |v: f64| round(v, self.dtype);
         let mut probs = scores.clone();
