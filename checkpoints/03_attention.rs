@@ -16,8 +16,8 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         &[View { feed: Feed::Site, kinds: &[Kind::Scores, Kind::Probs, Kind::Context, Kind::OProj] }],
         Factor {
             times: 8.0,
-            because: "Candle's fused kernel reaches 38% of this budget, because its softmax rescales as it goes, \
-                      which no measured run does; plain attention reaches 15%",
+            because: "Candle's fused kernel, whose softmax rescales as it goes, unlike that of any measured run, \
+                      reaches 38% of this budget; plain attention reaches 15%",
         },
     ),
     trips: &[

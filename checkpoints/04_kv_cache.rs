@@ -14,7 +14,7 @@ use super::{Checkpoint, Factor, How};
 pub const CHECKPOINT: Checkpoint = Checkpoint {
     id: "04",
     name: "kv_cache",
-    judges: "one prefill = chunks = token by token; batch rows independent; A, B, A; context length",
+    judges: "one prefill equals chunks and single tokens; independent batch rows; prompts A, B, A; context length",
     how: How::Laws(Factor {
         times: 16.0,
         because: "both sides are correct runs that may differ from the reference in opposite directions, so the \

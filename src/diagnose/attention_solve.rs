@@ -29,7 +29,7 @@ pub(super) fn ratio(e: &Evidence<'_>, theory: &Expected, right: f64) -> Option<E
 /// found by Newton steps on ln c, starting from the best of a few values.
 ///
 /// # Errors
-/// Those of `run`.
+/// The errors of `run`.
 pub(super) fn scale(
     e: &Evidence<'_>,
     right: f64,

@@ -166,7 +166,7 @@ impl<'a> Evidence<'a> {
     /// A port's fused kernel counts as one operation. `None` if the cut contains nothing else.
     ///
     /// # Errors
-    /// A weight that cannot be read.
+    /// A weight cannot be read.
     pub(super) fn alone(&self) -> Result<Option<Self>> {
         let hidden = |node: &Node| node.site.probed().is_none_or(|site| self.red.hides.contains(&site.kind));
         let computed = self.graph.iter().filter(|(_, node)| hidden(node)).map(|(id, _)| id).collect();

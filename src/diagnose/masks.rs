@@ -30,7 +30,7 @@ pub(super) fn masks(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>>
     let start = e.red.window.start;
     if start > 0 {
         let says = format!(
-            "{start} tokens are cached, but you align the mask to its upper left corner: query i of the call sees \
+            "{start} tokens are cached, but you align the mask to the upper left corner: query i of the call sees \
              only keys j ≤ i; it should see j ≤ i + {start}"
         );
         all.push(Candidate::new(Deviation::Sees(Sees::FromZero { start }), says).named("mask-square"));

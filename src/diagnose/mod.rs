@@ -47,7 +47,7 @@ use crate::probe::Kind;
 /// known tensors and the site, it then tries the usual deviations of all of them.
 ///
 /// # Errors
-/// A weight that cannot be read.
+/// A weight cannot be read.
 pub fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     if let Some(named) = overflow::named(e) {
         return Ok(Diagnosis { named: vec![named], runner_up: None });

@@ -46,7 +46,7 @@ pub(super) fn named(e: &Evidence<'_>) -> Option<Named> {
     Some(Named::new("f16-overflow", says).at(Fit { residual, flips: 0 }))
 }
 
-/// A number on the edge may be rounded to either side.
+/// The tolerance at the limit, because a number at the limit may be rounded to either side.
 const NEAR: f64 = 1.0 + 1.0 / 1024.0;
 
 struct Seen {

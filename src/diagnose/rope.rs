@@ -23,7 +23,7 @@ const SOLVERS: [Solver; 6] = [
 /// Finds the mistake in the rotation.
 pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     if e.config().head_dim < 4 {
-        return Ok(Diagnosis::default()); // one pair alone determines no law of angles
+        return Ok(Diagnosis::default()); // one pair alone does not determine a frequency law
     }
     search(e, &SOLVERS)
 }

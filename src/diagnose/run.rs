@@ -15,15 +15,15 @@ use crate::oracle::{Executor, Placed, Slots};
 /// of the inputs is unknown.
 ///
 /// # Errors
-/// A weight that cannot be read.
+/// A weight cannot be read.
 pub(super) fn run(e: &Evidence<'_>, made: &[Deviation]) -> Result<Option<Expected>> {
     run_at(e, made, &|_| true)
 }
 
-/// The same for a port that has the deviations only at some nodes.
+/// Like [`run`], for a port that has the deviations only at some nodes.
 ///
 /// # Errors
-/// A weight that cannot be read.
+/// A weight cannot be read.
 pub(super) fn run_at(
     e: &Evidence<'_>,
     made: &[Deviation],

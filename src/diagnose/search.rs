@@ -82,7 +82,7 @@ const HONEST: f64 = 0.5;
 /// nothing is named.
 ///
 /// # Errors
-/// A tensor that cannot be read.
+/// A tensor cannot be read.
 pub(super) fn search(e: &Evidence<'_>, solvers: &[Solver]) -> Result<Diagnosis> {
     let Some(right) = run(e, &[])? else { return Ok(Diagnosis::default()) };
     // If the oracle does not give the wanted rows, the weights or the prefill are already wrong; if it gives

@@ -14,7 +14,7 @@ use crate::graph::EpsPlace;
 /// Finds the deviation that reproduces the site.
 ///
 /// # Errors
-/// A weight that cannot be read.
+/// A weight cannot be read.
 pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     let Some(right) = run(e, &[])? else { return Ok(Diagnosis::default()) };
     let mut theories = Vec::new();
@@ -47,7 +47,7 @@ fn theory(e: &Evidence<'_>, right: &Expected, tried: Usual, number: Number) -> R
 /// distinguished.
 ///
 /// # Errors
-/// A weight that cannot be read.
+/// A weight cannot be read.
 pub(super) fn scaled_embedding_fits(e: &Evidence<'_>) -> Result<bool> {
     let own = e.config().rms_norm_eps;
     let scaled = |eps: f64| Deviation::EmbeddingScale((own / eps).sqrt());

@@ -30,7 +30,7 @@ pub const ROWS: &[Mistake] = &[
     Mistake {
         number: 11,
         name: "mask-square",
-        title: "with tokens in the cache, you align the mask to its upper left corner: j > i, without the \
+        title: "with tokens in the cache, you align the mask to the upper left corner: j > i, without the \
               offset",
         symptom: "chunked prefill and speculative decoding are wrong; everything else is right",
         fingerprint: "one prefill passes, and so does decoding; a chunk of two or more tokens after cached \
@@ -75,7 +75,7 @@ pub const ROWS: &[Mistake] = &[
             "ml-explore/mlx-lm#390",
             "NVIDIA-NeMo/Megatron-Bridge#2656",
         ],
-        fix: "make a window of w show the query's own key and the w − 1 keys before it",
+        fix: "let a window of w show the query's own key and the w − 1 keys before it",
         kind: Kind::Mistake,
     },
     Mistake {

@@ -22,7 +22,7 @@ pub const ROWS: &[Mistake] = &[
         fingerprint: "the longest row is exact; shorter rows are shifted by their padding",
         at: &["01B", "04"],
         wild: &["unslothai/unsloth#3699", "ndif-team/nnsight#673"],
-        fix: "make a token's position the number of real tokens before it in its row",
+        fix: "set a token's position to the number of real tokens before it in its row",
         kind: Kind::Mistake,
     },
     Mistake {
@@ -97,7 +97,7 @@ pub const ROWS: &[Mistake] = &[
     Mistake {
         number: 41,
         name: "pads-visible",
-        title: "you do not mask padded keys: a score of 0 is not a probability of 0",
+        title: "you do not mask padded keys; a score of 0 does not give a probability of 0",
         symptom: "short prompts of a batch spread their attention over padding; long ones are fine",
         fingerprint: "the probabilities of the real keys sum to less than 1; each padded key contributes \
               exp(0) = 1",
