@@ -1,8 +1,7 @@
-//! 00B tokens: prompt → ids, ids → text, ids → embedding rows.
+//! 00B tokens: checks prompt → ids, ids → text, and ids → embedding rows.
 //!
-//! Ids and text are exact. Embedding rows are copies: their measured noise is nothing but the
-//! rounding to the run's dtype, so the factor has nothing to multiply and the floor of four ulps
-//! is the whole budget.
+//! Ids and text must be equal. Embedding rows are copies: their only measured noise is the rounding to the
+//! run's dtype, so the factor has nothing to multiply and the floor of four ulps is the whole budget.
 
 use super::{Checkpoint, Factor, How, View};
 use crate::probe::Kind;
@@ -20,11 +19,11 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         },
     ),
     trips: &[
-        "BOS added twice, or not at all",
-        "the pre-tokenizer's regex of another model: digits in threes instead of one by one",
-        "no leading ▁ in SentencePiece vocabularies; byte fallback missing: `<0xE6>` in the text",
-        "special tokens of a chat template encoded as plain text",
-        "an embedding scaled by √hidden, as another family does",
+        "you add BOS twice, or not at all",
+        "you use another model's pre-tokenizer regex: it splits digits in groups of three instead of one by one",
+        "you omit the leading ▁ of SentencePiece vocabularies, or byte fallback: `<0xE6>` appears in the text",
+        "you encode the special tokens of a chat template as plain text",
+        "you scale the embedding by √hidden, as another family does",
     ],
     suspects: &["special-tokens"],
 };

@@ -1,7 +1,8 @@
-//! 01 rms_norm: attention norm, FFN norm, final norm, each on true inputs.
+//! 01 rms_norm: compares the attention norm, FFN norm and final norm, each fed reference inputs.
 //!
-//! The mean of squares is a sum over the width; its order is the library's own business. A sum of n
-//! positive terms errs by far less than n ulps in any order, and the root halves what is left.
+//! The mean of squares is a sum over the width, and each library chooses its own order of summation. In any
+//! order, the error of a sum of n positive terms is far less than n ulps, and the square root halves the
+//! relative error that remains.
 
 use super::{Checkpoint, Factor, How, View};
 use crate::probe::Kind;
@@ -10,21 +11,21 @@ use crate::reference::Feed;
 pub const CHECKPOINT: Checkpoint = Checkpoint {
     id: "01",
     name: "rms_norm",
-    judges: "attention norm, FFN norm and final norm, each on true inputs",
+    judges: "attention norm, FFN norm and final norm, each fed reference inputs",
     how: How::Sites(
         &[View { feed: Feed::Site, kinds: &[Kind::InputNorm, Kind::PostNorm, Kind::FinalNorm] }],
         Factor {
             times: 8.0,
-            because: "Candle sums squares in sequence and PyTorch pairwise; with three more orders of \
-                      summation in the products around it, honest runs reach 14% of this on three models. \
-                      The rest is for wider models, whose sums are longer",
+            because: "Candle sums squares in sequence and PyTorch sums them pairwise; with three more orders of \
+                      summation in the products around the norm, correct models reach 14% of this budget on \
+                      three models. The rest is for wider models, whose sums are longer",
         },
     ),
     trips: &[
-        "eps of another model (1e-6 for 1e-5), or outside the root: invisible in the text",
-        "the sum of squares or the division in half precision",
-        "weight applied as 1 + w, or w applied before rounding where the reference rounds first",
-        "LayerNorm's mean subtracted",
+        "you use another model's ε (1e-6 for 1e-5), or add it outside the root: the text does not show it",
+        "you compute the sum of squares or the division in half precision",
+        "you multiply by 1 + w, or multiply by w before rounding where the reference rounds first",
+        "you subtract the mean, as LayerNorm does",
     ],
     suspects: &["norm-eps", "norm-plus-one", "norm-low-precision"],
 };

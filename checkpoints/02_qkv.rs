@@ -1,7 +1,7 @@
-//! 02 qkv: the three projections, on true normed inputs.
+//! 02 qkv: compares the three projections, each fed the reference norm output.
 //!
-//! With grouped queries k and v are narrower than q, and with an explicit head_dim q is not as wide
-//! as the model: fixtures have all of these differ, so that no exchange keeps the shape.
+//! With grouped-query attention k and v are narrower than q, and with an explicit head_dim q is not as wide
+//! as the model. In the fixtures all of these widths differ, so that no swap keeps the shape.
 
 use super::{Checkpoint, Factor, How, View};
 use crate::probe::Kind;
@@ -15,16 +15,16 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         &[View { feed: Feed::Site, kinds: &[Kind::QProj, Kind::KProj, Kind::VProj] }],
         Factor {
             times: 8.0,
-            because: "matrix products by Candle and by plain loops in three other orders reach 24% of this \
-                      on three models: the longest sums are 576 terms, and a wider model's may be ten times \
-                      as long",
+            because: "matrix products by Candle, and by plain loops in three other orders, reach 24% of this \
+                      budget on three models. Their longest sums have 576 terms; a wider model's may be ten \
+                      times as long",
         },
     ),
     trips: &[
-        "a weight not transposed: [out, in] multiplied as [in, out]",
-        "a fused qkv matrix split at the wrong places",
-        "q and k rows permuted for another rotation than the one that follows",
-        "a bias that the family has, dropped",
+        "you do not transpose a weight: you multiply by [out, in] as if it were [in, out]",
+        "you split a fused qkv matrix at the wrong rows",
+        "you permute q and k rows for another rotation than the one that follows",
+        "you drop a bias that the family has",
     ],
     suspects: &["unpermuted-qk", "qkv-split", "bias-dropped", "weight-transposed", "gemm-reduced", "fma"],
 };

@@ -1,8 +1,8 @@
-//! 03 attention: scores with their mask, probabilities, context, output projection.
+//! 03 attention: compares masked scores, probabilities, context and the output projection.
 //!
-//! Scores are judged where they are allowed; what is barred must be barred on both sides, whether
-//! by −inf or by the most negative number. A fused kernel never makes scores and probabilities: it
-//! is judged at its context, on true q, k and v.
+//! Scores are compared where the mask allows them. A masked entry must be masked on both sides, either by
+//! −inf or by the most negative number. A fused kernel never produces scores and probabilities: only its
+//! context is compared, with reference q, k and v as inputs.
 
 use super::{Checkpoint, Factor, How, View};
 use crate::probe::Kind;
@@ -16,16 +16,16 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         &[View { feed: Feed::Site, kinds: &[Kind::Scores, Kind::Probs, Kind::Context, Kind::OProj] }],
         Factor {
             times: 8.0,
-            because: "Candle's fused kernel, whose softmax rescales as it goes in a way that no measured run \
-                      does, reaches 38% of this; plain attention 15%",
+            because: "Candle's fused kernel, whose softmax rescales as it goes, unlike that of any measured run, \
+                      reaches 38% of this budget; plain attention reaches 15%",
         },
     ),
     trips: &[
-        "query head h on key head h mod kv_heads instead of h / group",
-        "scale 1/√hidden instead of 1/√head_dim, or applied twice",
-        "the mask inverted, off by one, or built by multiplying with −inf, which makes NaN of zeros",
-        "padding visible to real tokens, or a batch masked by its first row",
-        "softmax over the wrong axis, or accumulated in half precision",
+        "you match query head h with key head h mod kv_heads instead of h / group",
+        "you scale by 1/√hidden instead of 1/√head_dim, or you scale twice",
+        "you invert the mask, shift it by one, or build it by multiplying by −inf, which turns zeros into NaN",
+        "you let real tokens see padding, or you use the first row's mask for the whole batch",
+        "you take the softmax over the wrong axis, or accumulate it in half precision",
     ],
     suspects: &[
         "mask-inverted",

@@ -1,30 +1,32 @@
-//! 04 kv_cache: one prefill = chunks = token by token; batch rows do not see each other; A, B, A;
-//! the context can be filled and not overfilled.
+//! 04 kv_cache: checks that one prefill, chunks, and token by token give the same tensors; that batch rows
+//! do not affect each other; that running prompts A, B, A gives the first result again; and that the context
+//! can be filled but not overfilled.
 //!
-//! The port is held against its own prefill, site by site, fed with truth and on its own. A mistake
-//! that treats prefill and decoding alike is not seen here but at its own stage.
+//! The port is compared with its own prefill, site by site, once fed reference inputs and once on its own. A
+//! mistake that affects prefill and decoding alike does not show here, but at the checkpoint of its stage.
 //!
-//! Equality is within budget, because Candle's matmul is not the same for one row and for many;
-//! only A, B, A runs identical shapes, and must be the same bit for bit. Both sides of a comparison
-//! are honest runs that may lie on opposite sides of truth: hence twice the usual factor.
+//! Equality is within budget, because Candle's matmul computes one row and many rows differently. Only the
+//! two runs of A have identical shapes, and must agree bit for bit. Both sides of a comparison are correct
+//! runs that may differ from the reference in opposite directions: hence twice the usual factor.
 
 use super::{Checkpoint, Factor, How};
 
 pub const CHECKPOINT: Checkpoint = Checkpoint {
     id: "04",
     name: "kv_cache",
-    judges: "one prefill = chunks = token by token; batch rows independent; A, B, A; context length",
+    judges: "one prefill equals chunks and single tokens; independent batch rows; prompts A, B, A; context length",
     how: How::Laws(Factor {
         times: 16.0,
-        because: "both sides are honest runs and may lie on opposite sides of truth, so twice the factor \
-                  of a comparison with truth; token by token against one prefill reaches 24% of this",
+        because: "both sides are correct runs that may differ from the reference in opposite directions, so the \
+                  factor is twice that of a comparison with the reference; token by token against one prefill \
+                  reaches 24% of this budget",
     }),
     trips: &[
-        "positions restart at 0, or count the loop, in decoding: fluent text, wrong keys",
-        "the mask `j > i` on a warm cache: decoding sees only the first token",
-        "a cache not emptied between two prompts",
-        "a shared counter advanced once a layer",
-        "pads of a batch counted as positions",
+        "your positions restart at 0 in decoding, or count loop iterations: the text is fluent, the keys are wrong",
+        "you mask by `j > i` after tokens are cached: decoding sees only the first token",
+        "you do not empty the cache between two prompts",
+        "you advance a shared counter once per layer",
+        "you count a batch's padding as positions",
     ],
     suspects: &[
         "decode-position",

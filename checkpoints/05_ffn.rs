@@ -1,4 +1,4 @@
-//! 05 ffn: gate, up, silu(gate) · up, down, each on true inputs.
+//! 05 ffn: compares gate, up, silu(gate) · up, and down, each fed reference inputs.
 
 use super::{Checkpoint, Factor, How, View};
 use crate::probe::Kind;
@@ -12,15 +12,15 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         &[View { feed: Feed::Site, kinds: &[Kind::Gate, Kind::Up, Kind::Act, Kind::Down] }],
         Factor {
             times: 8.0,
-            because: "matrix products by Candle and by plain loops in three other orders reach 21% of this \
-                      on three models; the down projection has the longest sums of all, 1536 terms here",
+            because: "matrix products by Candle, and by plain loops in three other orders, reach 21% of this \
+                      budget on three models; the down projection has the longest sums of all, 1536 terms here",
         },
     ),
     trips: &[
-        "gate and up exchanged: silu(up) · gate is as smooth and as wrong",
-        "GELU for SiLU",
-        "the activation in half precision",
-        "fed with the attention's output instead of its norm",
+        "you swap gate and up: silu(up) · gate looks as plausible and is wrong",
+        "you use GELU instead of SiLU",
+        "you compute the activation in half precision",
+        "you feed the attention's output instead of the norm of it",
     ],
     suspects: &["gate-up-swapped", "act-half", "f16-overflow", "gemm-reduced", "fma"],
 };

@@ -1,7 +1,8 @@
-//! 06 block: both residual additions on true inputs, then each block as a whole on its true input.
+//! 06 block: compares both residual additions fed reference inputs, then each whole block fed its reference
+//! input.
 //!
-//! Inside a whole block errors of one operation pass through the next ones; the noise was measured
-//! the same way, under the same feed.
+//! Inside a whole block, the error of one operation passes through the next ones. The noise was measured the
+//! same way, under the same feed.
 
 use super::{Checkpoint, Factor, How, View};
 use crate::probe::Kind;
@@ -10,7 +11,7 @@ use crate::reference::Feed;
 pub const CHECKPOINT: Checkpoint = Checkpoint {
     id: "06",
     name: "block",
-    judges: "both residual additions, then each whole block on its true input",
+    judges: "both residual additions, then each whole block fed its reference input",
     how: How::Sites(
         &[
             View { feed: Feed::Site, kinds: &[Kind::PostNormInput, Kind::Block] },
@@ -20,13 +21,13 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
             times: 8.0,
             because: "a block passes the error of its first operation through all others, so one unlucky \
                       order of summation shows most here: a fused multiply-add from last to first reaches 38% \
-                      of this, Candle 17%",
+                      of this budget, Candle 17%",
         },
     ),
     trips: &[
-        "the second residual taken from before the attention, or from after the norm",
-        "a residual added twice, or not at all",
-        "two layers exchanged",
+        "you take the second residual from before the attention, or from after the norm",
+        "you add a residual twice, or not at all",
+        "you swap two layers",
     ],
     suspects: &[],
 };

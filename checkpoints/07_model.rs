@@ -1,5 +1,5 @@
-//! 07 model: logits on a true final norm, then final norm and logits of a whole forward on nothing
-//! but the prompt.
+//! 07 model: compares the logits computed from the reference final norm, then the final norm and logits of a
+//! whole forward pass that gets only the prompt.
 
 use super::{Checkpoint, Factor, How, View};
 use crate::probe::Kind;
@@ -8,7 +8,7 @@ use crate::reference::Feed;
 pub const CHECKPOINT: Checkpoint = Checkpoint {
     id: "07",
     name: "model",
-    judges: "logits on a true final norm; final norm and logits of the whole forward",
+    judges: "logits from the reference final norm; then final norm and logits of a whole forward pass",
     how: How::Sites(
         &[
             View { feed: Feed::Site, kinds: &[Kind::Logits] },
@@ -16,14 +16,14 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         ],
         Factor {
             times: 8.0,
-            because: "over all layers the errors of many sums average out: honest runs in four orders of \
-                      summation on three models reach 25% of this",
+            because: "over all layers the errors of many sums average out: correct models in four orders of \
+                      summation reach 25% of this budget on three models",
         },
     ),
     trips: &[
-        "lm_head not tied where the config ties it",
-        "logits of the wrong row: the one before the last, or a pad's",
-        "the final norm forgotten, or applied twice",
+        "you do not tie lm_head where the config ties it",
+        "you take the logits of the wrong row: the one before the last, or a padding row",
+        "you omit the final norm, or apply it twice",
     ],
     suspects: &["lm-head-random", "device-kernel", "logit-row", "batch-variance"],
 };

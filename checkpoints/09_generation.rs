@@ -1,7 +1,7 @@
-//! 09 generation: greedy tokens against the reference's, on the path that generates.
+//! 09 generation: compares greedy tokens with the reference's, on the path that generates text.
 //!
-//! Where the two best logits are closer than arithmetic can tell apart, either token is right: the
-//! run is set back on the reference's token there, and the step is not counted as decisive.
+//! Where rounding error is larger than the gap of the two best logits, either token is right: the run then
+//! continues from the reference's token, and the step does not count as decisive.
 
 use super::{Checkpoint, How, NearTie};
 
@@ -13,14 +13,14 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         times: 4.0,
         percentile: 0.95,
         decisive: 0.25,
-        because: "a gap's error is that of two logits, which PyTorch's own runs in this dtype have measured; \
-                  four times its 95th percentile is more than an honest run reaches, and far less than most gaps",
+        because: "a gap's error is that of two logits, which was measured in PyTorch's own runs in this dtype; \
+                  four times its 95th percentile is more than a correct model reaches, and far less than most gaps",
     }),
     trips: &[
-        "the second token computed at position 0, or 1",
-        "one end-of-sequence token of several",
-        "a repetition penalty, or a temperature, nobody asked for",
-        "BOS missing or doubled: another first token",
+        "you compute the second token at position 0 or 1",
+        "you stop at only one of several end-of-sequence tokens",
+        "you apply a repetition penalty or a temperature that nobody asked for",
+        "you leave out BOS or add it twice: the first token differs",
     ],
     suspects: &["one-eos", "sampler-default", "tie-break"],
 };

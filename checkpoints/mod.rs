@@ -1,7 +1,7 @@
-//! The numbered checkpoints, in order. Each file says what its stage is judged by, how far it may
-//! be from truth and why, and where ports trip there.
+//! The registry of numbered checkpoints, in order. Each file says which sites its checkpoint compares, how
+//! far they may differ from the reference and why, and which mistakes ports make there.
 //!
-//! To add one: its file, its `mod` line, its line in [`ALL`].
+//! To add a checkpoint, add its file, its `mod` line, and its line in [`ALL`].
 
 use crate::probe::Kind;
 use crate::reference::Feed;
@@ -31,7 +31,7 @@ mod tokens;
 #[path = "00_weights.rs"]
 mod weights;
 
-/// Every checkpoint, in the order in which they are run.
+/// Every checkpoint, in the order in which they run.
 pub const ALL: [&Checkpoint; 12] = [
     &weights::CHECKPOINT,
     &tokens::CHECKPOINT,
@@ -47,34 +47,34 @@ pub const ALL: [&Checkpoint; 12] = [
     &generation::CHECKPOINT,
 ];
 
-/// A numbered stage.
+/// A numbered stage of the forward pass, and how it is judged.
 #[derive(Debug, PartialEq)]
 pub struct Checkpoint {
-    /// `00`, `01B`: as printed.
+    /// `00`, `01B`, as printed.
     pub id: &'static str,
-    /// `rope`: lower case, no blanks.
+    /// `rope`: lower case, no spaces.
     pub name: &'static str,
     /// What is judged, in one line.
     pub judges: &'static str,
     /// How it is judged.
     pub how: How,
-    /// Where ports trip here, one mistake a line.
+    /// Common mistakes in this stage, one per line, addressed to the user in the second person.
     pub trips: &'static [&'static str],
-    /// The mistakes of the catalogue that this stage shows first, by their names there. A stage that runs
-    /// others, 06, turns red with theirs and has none of its own.
+    /// Names of the mistakes of the catalogue that this checkpoint shows first. Checkpoint 06 runs other
+    /// stages, so it fails when they do and has no mistakes of its own.
     pub suspects: &'static [&'static str],
 }
 
-/// How a checkpoint is judged. The judge knows how to do each.
+/// How a checkpoint is judged. The `judge` module implements each way.
 #[derive(Debug, PartialEq)]
 pub enum How {
     /// Config and weight bytes, exactly.
     Weights,
     /// Token ids and text exactly, and the sites of the view.
     Tokens(View, Factor),
-    /// Sites against stored truth.
+    /// Sites, compared with the stored reference.
     Sites(&'static [View], Factor),
-    /// The laws of a cache: the port against itself.
+    /// Properties that a cache must have: the port compared with itself.
     Laws(Factor),
     /// Distributions after the logits processors.
     Sampling,
@@ -82,39 +82,39 @@ pub enum How {
     Greedy(NearTie),
 }
 
-/// Some kinds of site under one feed.
+/// Some kinds of site, compared under one feed.
 #[derive(Debug, PartialEq)]
 pub struct View {
-    /// Where truth enters.
+    /// Where reference tensors replace the port's own.
     pub feed: Feed,
-    /// What is looked at.
+    /// The kinds of site that are compared.
     pub kinds: &'static [Kind],
 }
 
-/// How many times the measured noise is allowed, and why so many.
+/// How many times the measured noise is allowed, and why.
 #[derive(Debug, PartialEq)]
 pub struct Factor {
     /// The factor.
     pub times: f64,
-    /// Its reason.
+    /// The reason for it.
     pub because: &'static str,
 }
 
-/// When two tokens are as good as each other.
+/// When either of two tokens counts as right.
 #[derive(Debug, PartialEq)]
 pub struct NearTie {
     /// A step is a near-tie if its top-2 gap is within this many times the noise of that gap.
     pub times: f64,
     /// The noise: this percentile of PyTorch's own error of the gap, over all steps.
     pub percentile: f64,
-    /// Under this share of decisive steps nothing can be said.
+    /// With a smaller share of decisive steps than this, the checkpoint is inconclusive.
     pub decisive: f64,
     /// The reason for these numbers.
     pub because: &'static str,
 }
 
 impl Checkpoint {
-    /// The views of sites against truth that it judges.
+    /// The views of sites that it compares with the reference.
     pub fn views(&self) -> &[View] {
         match &self.how {
             How::Tokens(view, _) => std::slice::from_ref(view),
@@ -123,7 +123,7 @@ impl Checkpoint {
         }
     }
 
-    /// How many times the measured noise it allows at a site; none where it judges no numbers of sites.
+    /// How many times the measured noise it allows at a site; `None` where it compares no values at sites.
     pub fn factor(&self) -> Option<f64> {
         match &self.how {
             How::Tokens(_, factor) | How::Sites(_, factor) | How::Laws(factor) => Some(factor.times),
@@ -137,21 +137,22 @@ impl Checkpoint {
     }
 }
 
-/// The checkpoint that judges a kind of site on clean inputs, and how many times it allows the noise.
+/// The checkpoint that compares a kind of site fed reference inputs, and how many times the noise it allows.
 pub fn judge_of(kind: Kind) -> (&'static Checkpoint, f64) {
     let judges = |view: &View| view.feed == Feed::Site && view.kinds.contains(&kind);
     let found = ALL.into_iter().find(|checkpoint| checkpoint.views().iter().any(judges));
     let found = found.and_then(|checkpoint| Some((checkpoint, checkpoint.factor()?)));
-    found.expect("every kind of site is judged by a checkpoint: a test says so")
+    found.expect("a test ensures that every kind of site is judged by a checkpoint")
 }
 
-/// The checkpoint that `text` means: `3`, `03`, `attention`, `1b`, `01B`, `CHECKPOINT_01B_ROPE`.
+/// The checkpoint with the id or name `text`: `3`, `03`, `attention`, `1b`, `01B`, `CHECKPOINT_01B_ROPE`.
 pub fn find(text: &str) -> Option<&'static Checkpoint> {
     let text = text.to_ascii_lowercase();
     let number = |id: &str| id.trim_start_matches('0').to_ascii_lowercase();
     ALL.into_iter().find(|checkpoint| {
         let id = checkpoint.id.to_ascii_lowercase();
-        // `0` is 00 and `0b` 00B, though nothing, or only a letter, is left without their zeros.
+        // Without its zeros, 00 is empty and 00B is `b`; the check for a digit keeps `0` and `0b` valid and
+        // rejects the empty text and `b`.
         let short = text.starts_with(|c: char| c.is_ascii_digit())
             && text.len() <= id.len()
             && number(&text) == number(&id);
@@ -180,7 +181,7 @@ mod tests {
     #[case("0", "00")]
     #[case("00", "00")]
     #[case("0b", "00B")]
-    fn a_checkpoint_is_found_by_any_of_its_names(#[case] text: &str, #[case] id: &str) {
+    fn find_accepts_ids_and_names(#[case] text: &str, #[case] id: &str) {
         assert_eq!(find(text).map(|c| c.id), Some(id));
     }
 
@@ -191,12 +192,12 @@ mod tests {
     #[case("0003")]
     #[case("10")]
     #[case("rope ")]
-    fn anything_else_is_not_a_checkpoint(#[case] text: &str) {
+    fn find_rejects_other_text(#[case] text: &str) {
         assert_eq!(find(text), None);
     }
 
     #[test]
-    fn folder_and_registry_agree() {
+    fn every_file_in_the_folder_is_in_the_registry() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/checkpoints");
         let mut files: Vec<String> = std::fs::read_dir(folder)
             .unwrap()
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_site_is_judged_on_clean_inputs_by_exactly_one_checkpoint() {
+    fn exactly_one_checkpoint_judges_each_kind_of_site_fed_reference_inputs() {
         for &kind in Kind::ALL {
             let judges = ALL
                 .iter()
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn every_checkpoint_gives_its_reasons() {
+    fn every_checkpoint_states_its_reasons() {
         for checkpoint in ALL {
             let because = match &checkpoint.how {
                 How::Tokens(_, factor) | How::Sites(_, factor) | How::Laws(factor) => factor.because,

@@ -1,9 +1,9 @@
-//! The error type: a line that names the file or flag, and a hint that says what to do.
+//! The error type: one line that names the file or flag, and a hint that says what to do.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-/// Why rbees-check could not judge. A wrong tensor is no error: it is a [`crate::judge::Verdict`].
+/// Why rbees-check could not judge. A wrong tensor is not an error but a [`crate::judge::Verdict`].
 ///
 /// ```no_run
 /// use rbees_check::{Error, models};
@@ -27,7 +27,7 @@ pub enum Error {
         /// What the user can do about it.
         hint: String,
     },
-    /// A file is not there: for example, a model that has not been fetched.
+    /// A file does not exist, for example because a model has not been fetched.
     #[error("{what}")]
     Missing {
         /// Where the file was expected.
@@ -56,7 +56,7 @@ pub enum Error {
     Candle(#[from] candle_core::Error),
 }
 
-/// Behind it Candle prints the backtrace that `RUST_BACKTRACE` asks for.
+/// The message without the backtrace that Candle appends if `RUST_BACKTRACE` is set.
 fn first_line(error: &candle_core::Error) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }
@@ -65,7 +65,7 @@ fn first_line(error: &candle_core::Error) -> String {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An argument, a name or a value that cannot be used: `what` names it, `hint` says what to do.
+    /// An argument, name or value that cannot be used: `what` names it, `hint` says what to do.
     pub fn input(what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Input { what: what.into(), hint: hint.into() }
     }
@@ -75,7 +75,7 @@ impl Error {
         Self::File { path: path.as_ref().to_owned(), problem: problem.to_string(), hint: hint.into() }
     }
 
-    /// A file that is not there: `path: problem`.
+    /// A file that does not exist: `path: problem`.
     pub fn missing(path: impl AsRef<Path>, problem: impl Display, hint: impl Into<String>) -> Self {
         let path = path.as_ref();
         Self::Missing {
@@ -90,7 +90,7 @@ impl Error {
         Self::Internal { what: what.into() }
     }
 
-    /// What the user can do about it, where we know.
+    /// What the user can do about it, if known.
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::File { hint, .. } | Self::Missing { hint, .. } | Self::Input { hint, .. } => Some(hint),
@@ -99,7 +99,7 @@ impl Error {
         }
     }
 
-    /// The same error once more. Candle's errors cannot be cloned: of those, the copy keeps the first line.
+    /// A copy of the error. Candle's errors cannot be cloned, so the copy of one keeps only its first line.
     pub(crate) fn copy(&self) -> Self {
         match self {
             Self::File { path, problem, hint } => {
@@ -115,7 +115,7 @@ impl Error {
     }
 }
 
-/// So that `?` takes this error out of functions that speak Candle, as a port's own do.
+/// Lets `?` return this error from functions with Candle's error type, which ports often have.
 impl From<Error> for candle_core::Error {
     fn from(error: Error) -> Self {
         match error {

@@ -1,4 +1,4 @@
-//! Reading files from anyone: only regular files, never more than a limit, and JSON without duplicate keys.
+//! Reads untrusted files: only regular files, only up to a size limit, and JSON without duplicate keys.
 
 mod json;
 
@@ -10,15 +10,15 @@ use std::path::Path;
 
 use crate::{Error, Result};
 
-/// Opens a regular file and returns it with its length in bytes. `hint` says what to do where the file is
+/// Opens a regular file and returns it with its length in bytes. `hint` says what to do if the file is
 /// missing or cannot be read.
 ///
 /// # Errors
-/// [`Error::Missing`] where there is no such file; [`Error::File`] where it is a directory, a pipe or a
-/// device, or cannot be opened.
+/// [`Error::Missing`] if there is no such file; [`Error::File`] if it is a directory, a pipe or a device, or
+/// cannot be opened.
 pub fn open(path: &Path, hint: &str) -> Result<(File, u64)> {
-    // Opening a pipe blocks until someone writes to it, so check first. Another file may take its place
-    // before it is opened, so check again.
+    // Opening a pipe blocks until someone writes to it, so check before opening. Another file may replace it
+    // in between, so check again afterwards.
     check(path, fs::metadata(path), hint)?;
     let file = File::open(path).map_err(|error| unreadable(path, &error, hint))?;
     let facts = check(path, file.metadata(), hint)?;
@@ -28,7 +28,7 @@ pub fn open(path: &Path, hint: &str) -> Result<(File, u64)> {
 /// Reads a regular file of at most `limit` bytes. `hint` as in [`open`].
 ///
 /// # Errors
-/// As [`open`]; [`Error::File`] where the file is larger than `limit` or reading fails.
+/// Those of [`open`]; [`Error::File`] if the file is larger than `limit` or reading fails.
 pub fn read(path: &Path, limit: u64, hint: &str) -> Result<Vec<u8>> {
     let too_large = || {
         let problem = format!("is larger than the limit of {limit} bytes");
@@ -39,16 +39,16 @@ pub fn read(path: &Path, limit: u64, hint: &str) -> Result<Vec<u8>> {
         return Err(too_large());
     }
     let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
-    // The file may grow meanwhile: one more byte than allowed shows it.
+    // The file may grow while it is read, so try to read one byte more than allowed.
     let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
     read.map_err(|error| unreadable(path, &error, hint))?;
     if bytes.len() as u64 > limit { Err(too_large()) } else { Ok(bytes) }
 }
 
-/// As [`read`], but `None` where there is no such file.
+/// Like [`read`], but returns `None` if there is no such file.
 ///
 /// # Errors
-/// As [`read`], except [`Error::Missing`].
+/// Those of [`read`], except [`Error::Missing`].
 pub fn read_if_there(path: &Path, limit: u64, hint: &str) -> Result<Option<Vec<u8>>> {
     match read(path, limit, hint) {
         Err(Error::Missing { .. }) => Ok(None),
@@ -56,18 +56,18 @@ pub fn read_if_there(path: &Path, limit: u64, hint: &str) -> Result<Option<Vec<u
     }
 }
 
-/// As [`read`], for UTF-8 text.
+/// Like [`read`], for UTF-8 text.
 ///
 /// # Errors
-/// As [`read`]; [`Error::File`] where the content is not UTF-8.
+/// Those of [`read`]; [`Error::File`] if the content is not UTF-8.
 pub fn read_text(path: &Path, limit: u64, hint: &str) -> Result<String> {
     read(path, limit, hint).and_then(|bytes| text(path, bytes, hint))
 }
 
-/// As [`read_text`], but `None` where there is no such file.
+/// Like [`read_text`], but returns `None` if there is no such file.
 ///
 /// # Errors
-/// As [`read_text`], except [`Error::Missing`].
+/// Those of [`read_text`], except [`Error::Missing`].
 pub fn read_text_if_there(path: &Path, limit: u64, hint: &str) -> Result<Option<String>> {
     read_if_there(path, limit, hint)?.map(|bytes| text(path, bytes, hint)).transpose()
 }
@@ -112,7 +112,7 @@ mod tests {
         (folder, path)
     }
 
-    /// The line without the path, and the hint.
+    /// The error's line without the path, and its hint.
     fn problem<T: std::fmt::Debug>(path: &Path, result: Result<T>) -> (String, String) {
         let error = result.unwrap_err();
         let line = error.to_string();
@@ -125,7 +125,7 @@ mod tests {
     #[case::under_the_limit(b"abc", 4)]
     #[case::at_the_limit(b"abc", 3)]
     #[case::no_limit(b"abc", u64::MAX)]
-    fn a_file_up_to_the_limit_is_read_whole(#[case] content: &[u8], #[case] limit: u64) {
+    fn a_file_up_to_the_limit_is_read_completely(#[case] content: &[u8], #[case] limit: u64) {
         let (_folder, path) = file(content);
         assert_eq!(read(&path, limit, "x").unwrap(), content);
         assert_eq!(read_if_there(&path, limit, "x").unwrap().unwrap(), content);
@@ -144,7 +144,7 @@ mod tests {
     /// `/proc` reports a length of 0 for files that have content.
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_file_that_is_longer_than_its_metadata_says_is_refused() {
+    fn the_limit_applies_to_content_beyond_the_length_in_the_metadata() {
         let path = Path::new("/proc/self/status");
         assert_eq!(fs::metadata(path).unwrap().len(), 0);
         assert_eq!(problem(path, read(path, 10, "x")).0, "is larger than the limit of 10 bytes");
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_not_utf_8_is_refused_with_its_place() {
+    fn invalid_utf_8_is_refused_with_its_byte_offset() {
         let (_folder, path) = file(b"ab\xffc");
         for read in [read_text(&path, 9, "x").map(drop), read_text_if_there(&path, 9, "x").map(drop)] {
             assert_eq!(problem(&path, read), ("is not valid UTF-8 at byte 2".into(), "x".into()));

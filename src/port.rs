@@ -1,4 +1,4 @@
-//! The port under test: what drives a model, and is driven.
+//! The port under test: a model that the judge can drive.
 
 use candle_core::{DType, Tensor};
 
@@ -7,49 +7,50 @@ use crate::model::{Attention, Cache, Input, Llama, Path};
 use crate::probe::{Arithmetic, Kind, Layout, Probe};
 use crate::weights::RopeLayout;
 
-/// A model that can be judged: it taps its sites, keeps a cache, and can empty it.
+/// A model that can be judged: it hands its sites to a probe, keeps a cache, and can empty it.
 pub trait Port {
-    /// What the judge must know of it.
+    /// What the judge must know about the port.
     fn traits(&self) -> Traits;
 
-    /// Forgets everything: the next forward begins a new sequence.
+    /// Empties the cache: the next forward pass begins a new sequence.
     fn begin(&mut self);
 
-    /// Runs `input` on what the cache holds and appends it there; logits, `[b, s, vocab]`.
+    /// Runs `input` after the tokens in the cache, appends it to the cache, and returns the logits, `[b, s,
+    /// vocab]`.
     ///
     /// # Errors
-    /// Whatever the model refuses; passing its context length must be among it.
+    /// The model refuses the input. It must refuse an input that exceeds its context length.
     fn forward(&mut self, input: &Input, probe: &mut dyn Probe) -> Result<Tensor>;
 }
 
-/// What the judge must know of a port.
+/// What the judge must know about a port.
 #[derive(Clone, Debug)]
 pub struct Traits {
     /// The path it takes: `plain`, `fused`, `plain quantized`.
     pub path: &'static str,
-    /// What its matrices are multiplied with, and so which truth it is held to.
+    /// The arithmetic of its matrix products, which selects the reference that it is compared with.
     pub arithmetic: Arithmetic,
     /// The dtype it computes in.
     pub dtype: DType,
-    /// Layers.
+    /// The number of layers.
     pub layers: usize,
-    /// Tokens in the vocabulary.
+    /// The number of tokens in the vocabulary.
     pub vocab: usize,
-    /// Positions that it can hold.
+    /// The context length, in positions.
     pub context: usize,
-    /// Kinds that never become a tensor on this path.
+    /// Kinds for which this path never creates a tensor.
     pub hides: &'static [Kind],
-    /// Kinds whose last axis does not lie as the reference's.
+    /// Kinds whose last axis has another layout than the reference's.
     pub layouts: Vec<(Kind, Layout)>,
 }
 
 impl Traits {
-    /// Does this path make such a tensor?
+    /// Whether this path creates a tensor of this kind.
     pub fn shows(&self, kind: Kind) -> bool {
         !self.hides.contains(&kind)
     }
 
-    /// How its tensors of this kind lie.
+    /// The layout of its tensors of this kind.
     pub fn layout(&self, kind: Kind) -> Layout {
         self.layouts.iter().find(|(k, _)| *k == kind).map_or(Layout::Reference, |(_, layout)| layout.clone())
     }
@@ -62,7 +63,7 @@ pub struct LlamaPort {
 }
 
 impl LlamaPort {
-    /// With an empty cache.
+    /// Makes a port with an empty cache.
     pub fn new(model: Llama) -> Self {
         Self { cache: model.new_cache(), model }
     }

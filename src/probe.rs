@@ -1,9 +1,9 @@
-//! The one seam between a model and the harness.
+//! The interface between a model and the harness.
 //!
-//! A model hands every named tensor of its forward pass, a [`Site`], to a [`Probe`] and goes on
-//! with what comes back. Production runs with `()`, which wants nothing and costs nothing.
+//! A model hands every named tensor of its forward pass, a [`Site`], to a [`Probe`] and continues with the
+//! tensor that the probe returns. Production uses `()` as its probe, which wants nothing and costs nothing.
 //!
-//! Shapes handed over (b batch, s query positions, t key positions): hidden-width sites
+//! Shapes of sites (b batch, s query positions, t key positions): hidden-width sites
 //! `[b, s, width]`; `q_rope` `[b, heads, s, head_dim]`; `k_rope` `[b, kv_heads, s, head_dim]`;
 //! `scores` and `probs` `[b, heads, s, t]`; `context` `[b, s, heads * head_dim]`;
 //! logits (`lm_head`) `[b, s, vocab]`.
@@ -23,16 +23,16 @@ use crate::Result;
 
 /// Receives every site of a forward pass.
 pub trait Probe {
-    /// Does anyone want this kind of site? A model may skip work for what nobody wants: a fused
-    /// attention never makes `scores`.
+    /// Whether the probe wants this kind of site. A model may skip the work for kinds that it does not want:
+    /// fused attention never computes `scores`.
     fn wants(&self, kind: Kind) -> bool;
 
-    /// Takes the tensor at `site` and gives back the one that the model goes on with: same shape,
-    /// dtype and device, contiguous.
+    /// Takes the tensor at `site` and returns the one that the model continues with: same shape, dtype and
+    /// device, contiguous.
     fn tap(&mut self, site: Site, tensor: Tensor) -> Result<Tensor>;
 }
 
-/// Production: nobody looks.
+/// The probe of production: it records nothing.
 impl Probe for () {
     #[inline(always)]
     fn wants(&self, _: Kind) -> bool {
@@ -55,29 +55,29 @@ impl<P: Probe + ?Sized> Probe for &mut P {
     }
 }
 
-/// How the last axis of a site lies in a model, against the reference's order.
+/// The order of the last axis of a site in a model, compared with the reference's order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// As Hugging Face has it.
+    /// Hugging Face's order.
     Reference,
-    /// Inside each head, the reference's elements i and i + head_dim/2 lie side by side, at 2i and
-    /// 2i + 1: the row order of GGUF's q and k weights, which `rope_i` rotates.
+    /// Inside each head, the reference's elements i and i + head_dim/2 are at 2i and 2i + 1: the row order of
+    /// GGUF's q and k weights, which `rope_i` rotates.
     Interleaved {
         /// Width of one head.
         head_dim: usize,
     },
-    /// Inside each head, the reference's element j lies at the j-th of these: `[head_dim]`.
+    /// Inside each head, the reference's element j is at index `order[j]`: `[head_dim]`.
     Permuted(Arc<[usize]>),
 }
 
 impl fmt::Display for Layout {
-    /// `in the reference's order`, `as in GGUF, 2i beside 2i + 1`.
+    /// `in the reference's order`, `as in GGUF, i beside i + head_dim/2`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Layout::Reference => f.write_str("in the reference's order"),
             Layout::Interleaved { .. } => f.write_str("as in GGUF, i beside i + head_dim/2"),
             Layout::Permuted(order) => match (0..order.len()).find(|&j| order[j] != j) {
-                Some(j) => write!(f, "in an order of their own within each head ({j} lies at {})", order[j]),
+                Some(j) => write!(f, "in their own order within each head (element {j} is at {})", order[j]),
                 None => f.write_str("in the reference's order"),
             },
         }
@@ -85,8 +85,8 @@ impl fmt::Display for Layout {
 }
 
 impl Layout {
-    /// For each of the reference's `width` columns, the column of the model's tensor that holds it;
-    /// `None` if they are the same.
+    /// For each of the reference's `width` columns, its column in the model's tensor; `None` if they are the
+    /// same.
     pub fn columns(&self, width: usize) -> Option<Vec<usize>> {
         match self {
             Layout::Reference => None,
@@ -108,7 +108,7 @@ mod tests {
     use super::Layout;
 
     #[test]
-    fn interleaved_columns_pair_what_half_split_keeps_apart() {
+    fn interleaved_columns_put_both_elements_of_a_pair_side_by_side() {
         let columns = Layout::Interleaved { head_dim: 4 }.columns(8).unwrap();
         assert_eq!(columns, [0, 2, 1, 3, 4, 6, 5, 7]);
     }

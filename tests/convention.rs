@@ -77,7 +77,12 @@ fn any_order_that_queries_and_keys_share_is_a_convention(#[case] before: Instead
     let port = Altered { before, behind: nothing, ..sound(llama(&model, Attention::Plain)) };
     let outcomes = judged(&model, port, &["01B", "02"]);
     assert!(outcomes.iter().all(|outcome| outcome.status() == status), "{}", notes(&outcomes));
-    assert_eq!(notes(&outcomes).contains("(0 lies at"), status == Status::Passed, "{}", notes(&outcomes));
+    assert_eq!(
+        notes(&outcomes).contains("(element 0 is at "),
+        status == Status::Passed,
+        "{}",
+        notes(&outcomes)
+    );
 }
 
 proptest! {
@@ -98,7 +103,10 @@ proptest! {
         prop_assert_eq!(named(&outcomes), ["unpermuted-qk"]);
         let says = outcomes[0].named()[0].says.clone();
         let moved = 6 * (0..HEAD_DIM).filter(|&j| order[j] != j).count();
-        let expected = format!("{moved} of 192 are moved, row {first} is row {}", order[first]);
+        let expected = format!(
+            "{moved} of 192 rows are moved, your row {first} is the reference's row {}",
+            order[first],
+        );
         prop_assert!(says.ends_with(&expected), "{says}: {expected}");
     }
 }

@@ -29,10 +29,14 @@ fn npy(dict: &str, zeros: usize) -> Vec<u8> {
 const IDS: &str = "{'descr': '<i8', 'fortran_order': False, 'shape': (1, 2), }\n";
 
 #[rstest]
-#[case::more_than_there_is("(1, 2, 128)", 8, "is said to be [1, 2, 128] of F32, and holds 8 bytes")]
-#[case::overflowing("(4611686018427387904, 4, 4)", 8, "is said to be [4611686018427387904, 4, 4] of F32")]
+#[case::more_than_there_is("(1, 2, 128)", 8, "has 8 bytes, but its header says [1, 2, 128] of F32")]
+#[case::overflowing(
+    "(4611686018427387904, 4, 4)",
+    8,
+    "has 8 bytes, but its header says [4611686018427387904, 4, 4] of F32"
+)]
 #[case::empty("(1, 0, 128)", 0, "model.norm is empty: [1, 0, 128]")]
-#[case::past_all_numbers("(99999999999999999999,)", 8, "its shape is not of whole numbers")]
+#[case::past_all_numbers("(99999999999999999999,)", 8, "its shape has an entry that is not a whole number")]
 fn a_header_that_promises_what_is_not_there_is_refused(
     #[case] shape: &str,
     #[case] zeros: usize,
@@ -86,10 +90,10 @@ fn what_is_no_dump_is_said_to_be_none(#[case] name: &str, #[case] why: &str) {
     "{'descr': '<f4', 'fortran_order': 1, 'shape': (1, 2, 128), }",
     "its fortran_order is neither True nor False"
 )]
-#[case("{'descr': '<f4', 'fortran_order': True, 'shape': (1, 2, 128), }", "in Fortran order")]
+#[case("{'descr': '<f4', 'fortran_order': True, 'shape': (1, 2, 128), }", "it is in Fortran order")]
 #[case(
     "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2, 128), 'shape': (1, 2, 128), }",
-    "its header has shape twice"
+    "its header has the key shape twice"
 )]
 fn a_header_that_is_not_plain_is_refused(#[case] dict: &str, #[case] why: &str) {
     let folder = tempdir().unwrap();

@@ -92,7 +92,7 @@ fn a_softmax_summed_in_bf16_is_named_from_queries_keys_and_context() {
 fn a_matrix_that_is_not_transposed_is_named_from_its_block() {
     let text = told(planted("tiny-llama2", "weight-transposed"), &["model.layers.0"], "tiny-llama2");
     assert_eq!(named(&text), ["weight-transposed"], "{text}");
-    assert!(text.contains("you multiply with self_attn."), "{text}");
+    assert!(text.contains("you multiply by the weight of self_attn."), "{text}");
 }
 
 /// The span begins at what was recorded, and not at the embedding, though layers without any lie between.

@@ -124,15 +124,15 @@ fn scores(heads: HeadMap, head_dim: usize) -> Scores {
 }
 
 #[rstest]
-#[case::nothing(|_: &mut Builder, _| {}, "x: a size of 0", 0)]
+#[case::nothing(|_: &mut Builder, _| {}, "x: its size is 0", 0)]
 #[case::two_of_one_site(|g: &mut Builder, x| { g.scale(Role::Head, "x", x, 1.0); }, "x: two nodes have this site", 12)]
-#[case::two_of_one_role(|g: &mut Builder, x| { g.scale(Role::Embed, "y", x, 1.0); }, "y: another node of its layer is embed too", 12)]
-#[case::widths(|g: &mut Builder, x| { let y = g.linear(Role::Up, "up", x, 5); g.sum(Role::Block, "sum", x, y); }, "sum: Flat { width: 12 } does not follow from", 12)]
-#[case::no_terms(|g: &mut Builder, _| { g.weighted_sum(Role::Block, "sum", &[]); }, "sum: these are not the inputs of a weighted sum", 12)]
+#[case::two_of_one_role(|g: &mut Builder, x| { g.scale(Role::Embed, "y", x, 1.0); }, "y: another node of its layer also has the role embed", 12)]
+#[case::widths(|g: &mut Builder, x| { let y = g.linear(Role::Up, "up", x, 5); g.sum(Role::Block, "sum", x, y); }, "sum: a weighted sum of [Flat { width: 12 }, Flat { width: 5 }] cannot give", 12)]
+#[case::no_terms(|g: &mut Builder, _| { g.weighted_sum(Role::Block, "sum", &[]); }, "sum: a weighted sum cannot have the inputs", 12)]
 #[case::heads(|g: &mut Builder, x| { g.norm(Role::QNorm, "norm", x, NormRule::rms(1e-5).per_head(5)); }, "norm: ", 12)]
 #[case::odd_rotation(|g: &mut Builder, x| { g.rope(Role::QRope, "rope", x, rope(3)); }, "rope: ", 12)]
 #[case::head_map(|g: &mut Builder, x| { g.scores(Role::Scores, "s", x, x, scores(HeadMap::new(vec![0, 2]), 6)); }, "s: ", 12)]
-#[case::no_key_heads(|g: &mut Builder, x| { g.scores(Role::Scores, "s", x, x, scores(HeadMap::grouped(2, 0), 6)); }, "s: a size of 0", 12)]
+#[case::no_key_heads(|g: &mut Builder, x| { g.scores(Role::Scores, "s", x, x, scores(HeadMap::grouped(2, 0), 6)); }, "s: its size is 0", 12)]
 #[case::softmax_of_rows(|g: &mut Builder, x| { g.softmax(Role::Probs, "p", x); }, "p: ", 12)]
 fn nodes_that_do_not_fit_are_refused_by_name(
     #[case] add: fn(&mut Builder, NodeId),

@@ -203,7 +203,7 @@ fn the_context_length_is_reached_and_never_passed(
 
     assert_eq!((cache.len(), cache.room()), (context, 0));
     let error = llama.forward(&Input::single(&[1], context), &mut cache, &mut ()).unwrap_err();
-    assert!(error.to_string().contains("pass the context length of 300"), "{error}");
+    assert!(error.to_string().contains("exceed the context length of 300"), "{error}");
 }
 
 #[test]
@@ -306,7 +306,7 @@ fn unusable_inputs_are_errors() {
     llama.forward(&Input::single(&OTHER, 0), &mut cache, &mut ()).unwrap();
     let two = Input::padded(&[[1u32], [2]], Side::Left, 0);
     let error = llama.forward(&two, &mut cache, &mut ()).unwrap_err();
-    assert!(error.to_string().contains("the cache holds 1 rows, the input 2"), "{error}");
+    assert!(error.to_string().contains("the cache has 1 rows, the input has 2"), "{error}");
 }
 
 #[test]
@@ -316,6 +316,9 @@ fn a_config_that_belongs_to_other_weights_is_an_error_that_names_the_tensor() {
     config.intermediate_size += 1;
     let load = |config, dtype| Llama::with_config(config, &weights, &Device::Cpu, dtype, Attention::Plain);
     let error = load(config, DType::F32).unwrap_err().to_string();
-    assert_eq!(error, "model.layers.0.mlp.gate_proj.weight is [80, 48], its config says [81, 48]");
+    assert_eq!(
+        error,
+        "model.layers.0.mlp.gate_proj.weight has the shape [80, 48], but its config says [81, 48]"
+    );
     load(weights.config().clone(), DType::F64).unwrap_err();
 }

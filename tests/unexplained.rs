@@ -113,7 +113,7 @@ fn an_overflow_is_float16s_only_where_65504_is_the_limit() {
     let outcomes = judged(&model, port, &["05"]);
     assert_eq!(named(&outcomes), ["f16-overflow"]);
     let says = &outcomes[0].named()[0].says;
-    assert!(says.contains("at a scale where 65504 is"), "{says}");
+    assert!(says.contains("your scaling maps 65504, the largest float16 number, to "), "{says}");
 }
 
 #[rstest]

@@ -1,4 +1,4 @@
-//! The bytes of a file, mapped and not read: an array costs memory only once it is asked for.
+//! Maps the bytes of a file into memory, so that an array costs memory only when it is read.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -11,14 +11,14 @@ use crate::{Error, Result, files};
 
 const HINT: &str = "check the path and its permissions";
 
-/// Bytes that stay where they are.
+/// The bytes of a file, wherever they are stored.
 #[derive(Debug)]
 pub(crate) enum Bytes {
     /// A file, mapped read-only. Starts on a page boundary.
     Mapped(memmap2::Mmap),
-    /// Bytes of the program itself. Aligned to nothing in particular.
+    /// Bytes that are compiled into the program. They have no particular alignment.
     Static(&'static [u8]),
-    /// A file that was read.
+    /// A file that was read into memory.
     Owned(Vec<u8>),
 }
 
@@ -26,7 +26,7 @@ impl Bytes {
     /// Maps a whole regular file.
     ///
     /// # Errors
-    /// When it cannot be opened or mapped, is not a regular file, or is empty.
+    /// The file cannot be opened or mapped, is not a regular file, or is empty.
     pub(crate) fn map(path: &Path) -> Result<Self> {
         let (file, length) = files::open(path, HINT)?;
         if length == 0 {
@@ -35,26 +35,27 @@ impl Bytes {
         Self::mapped(path, &file, &MmapOptions::new())
     }
 
-    /// Maps a part of a regular file: memory holds what is read of it, and only as long as the part is there.
+    /// Maps a part of a regular file. It uses memory only for the pages that are read, and only while the map
+    /// exists.
     ///
     /// # Errors
-    /// As [`Bytes::map`]; a file that ends before the part does.
+    /// Those of [`Bytes::map`]; the file ends before the part does.
     pub(crate) fn map_part(path: &Path, range: &Range<usize>) -> Result<Self> {
         let (file, length) = files::open(path, HINT)?;
         if length < range.end as u64 {
             return Err(Error::file(
                 path,
                 "has become shorter",
-                "judge it when nobody writes to it any more",
+                "run again when no other program writes to it",
             ));
         }
         Self::mapped(path, &file, MmapOptions::new().offset(range.start as u64).len(range.len()))
     }
 
     fn mapped(path: &Path, file: &File, options: &MmapOptions) -> Result<Self> {
-        // SAFETY: the map is read-only and private to this value, and lives as long as every slice
-        // taken from it. What no program can rule out is that another one shortens the file
-        // meanwhile: that ends this process with SIGBUS, it does not corrupt memory.
+        // SAFETY: the map is read-only and private to this value, and lives at least as long as every slice
+        // taken from it. Another program may still shorten the file; then this process ends with SIGBUS, and
+        // memory is not corrupted.
         #[allow(unsafe_code)]
         let map = unsafe { options.map(file) }.map_err(|e| Error::file(path, e, HINT))?;
         Ok(Self::Mapped(map))
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_of_a_file_is_mapped_wherever_it_begins() {
+    fn a_part_of_a_file_is_mapped_at_any_offset() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bytes");
         let bytes: Vec<u8> = (0..10_000).map(|i| (i % 251) as u8).collect();

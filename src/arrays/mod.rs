@@ -1,9 +1,9 @@
-//! Named arrays in files: safetensors, npz archives, directories of npy files.
+//! Reads and writes named arrays in files: safetensors, npz archives, directories of npy files.
 //!
-//! Recordings, references and bundles are read and written here and nowhere else. Everything read is untrusted: a
-//! header is a claim, which is held against the size of the file before anything is allocated. Only regular files
-//! are opened, an array is read to its end so that its checksum counts, and an archive cannot inflate to many
-//! times its size.
+//! All recordings, references and bundles are read and written here. All input is untrusted: a header is
+//! checked against the size of the file before anything is allocated; only regular files are opened; an array
+//! is read to its end so that its checksum is verified; and an archive that inflates to many times its size
+//! is refused.
 
 mod bytes;
 mod npy;

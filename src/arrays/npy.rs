@@ -1,29 +1,31 @@
-//! The header of an `.npy` file. Read here because other readers multiply out a shape that they trust.
+//! Reads the header of an `.npy` file. We do not use an existing reader because those compute the size from
+//! an unchecked shape.
 
 use py_literal::Value;
 use safetensors::Dtype;
 
-/// More than any header of an honest file: numpy itself refuses a longer one.
+/// The longest accepted header, in bytes; numpy itself refuses longer ones.
 pub(super) const LONGEST: usize = 10_000;
 
-/// Brackets inside brackets: a structured type needs three, a parser without a limit overflows its stack.
+/// The deepest accepted nesting of brackets. A structured type needs three; without a limit the parser's
+/// stack would overflow.
 const DEEPEST: usize = 4;
 
-/// What a header says.
+/// The content of a header.
 #[derive(Debug, PartialEq)]
 pub(super) struct Header {
-    /// The type of its numbers.
+    /// The type of the numbers.
     pub dtype: Dtype,
-    /// Its dimensions.
+    /// The dimensions.
     pub shape: Vec<usize>,
-    /// Bytes up to the first value.
+    /// The number of bytes before the first value.
     pub length: usize,
 }
 
 /// Reads a header at the beginning of `bytes`.
 ///
 /// # Errors
-/// What is wrong with it, in words.
+/// Says what is wrong with the header.
 pub(super) fn header(bytes: &[u8]) -> Result<Header, String> {
     let (start, length) = match bytes {
         [0x93, b'N', b'U', b'M', b'P', b'Y', 1, _, a, b, ..] => (10, u16::from_le_bytes([*a, *b]) as usize),
@@ -33,7 +35,7 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header, String> {
         _ => return Err("not an .npy array".into()),
     };
     if length > LONGEST {
-        return Err(format!("its header claims {length} bytes"));
+        return Err(format!("its header has {length} bytes; at most {LONGEST} are allowed"));
     }
     let text = bytes.get(start..).and_then(|rest| rest.get(..length)).ok_or("its header is cut off")?;
     let text = std::str::from_utf8(text).map_err(|_| "its header is not text")?;
@@ -48,19 +50,19 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header, String> {
         Some("|u1") => Dtype::U8,
         Some("|b1") => Dtype::BOOL,
         Some(other) => {
-            return Err(format!("numbers of type {other:?}: write little-endian f64, f32 or f16"));
+            return Err(format!("its numbers have the type {other:?}: write little-endian f64, f32 or f16"));
         }
-        None => return Err("its numbers are no plain type".into()),
+        None => return Err("its numbers have a structured type: write f64, f32 or f16".into()),
     };
     match fortran_order {
         Value::Boolean(false) => {}
-        Value::Boolean(true) => return Err("in Fortran order: write np.ascontiguousarray(…)".into()),
+        Value::Boolean(true) => return Err("it is in Fortran order: write np.ascontiguousarray(…)".into()),
         _ => return Err("its fortran_order is neither True nor False".into()),
     }
     let sizes = shape.as_tuple().ok_or("its shape is not a tuple")?;
     let size = |value: &Value| value.as_integer().and_then(|n| usize::try_from(n).ok());
     let shape: Option<Vec<usize>> = sizes.iter().map(size).collect();
-    let shape = shape.ok_or("its shape is not of whole numbers")?;
+    let shape = shape.ok_or("its shape has an entry that is not a whole number")?;
     Ok(Header { dtype, shape, length: start + length })
 }
 
@@ -71,7 +73,7 @@ struct Fields {
     shape: Value,
 }
 
-/// Each of them is there once, and nothing else is.
+/// Parses the dictionary of a header. Each entry must be present once, and there must be no others.
 fn fields(text: &str) -> Result<Fields, String> {
     let mut depth = 0usize;
     for c in text.chars() {
@@ -89,15 +91,15 @@ fn fields(text: &str) -> Result<Fields, String> {
     };
     let [mut descr, mut fortran_order, mut shape] = [None, None, None];
     for (key, value) in entries {
-        let Value::String(key) = key else { return Err("its header has a key that is not a text".into()) };
+        let Value::String(key) = key else { return Err("its header has a key that is not a string".into()) };
         let field = match key.as_str() {
             "descr" => &mut descr,
             "fortran_order" => &mut fortran_order,
             "shape" => &mut shape,
-            other => return Err(format!("its header has a key {other:?}")),
+            other => return Err(format!("its header has an unknown key {other:?}")),
         };
         if field.replace(value).is_some() {
-            return Err(format!("its header has {key} twice"));
+            return Err(format!("its header has the key {key} twice"));
         }
     }
     Ok(Fields {
@@ -121,7 +123,7 @@ mod tests {
     #[rstest]
     #[case::as_numpy_writes_it("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }   \n")]
     #[case::in_another_order("{'shape': (2, 3), 'descr': '<f4', 'fortran_order': False}")]
-    fn a_header_says_type_shape_and_where_values_begin(#[case] dict: &str) {
+    fn a_header_gives_type_shape_and_offset_of_the_values(#[case] dict: &str) {
         let bytes = npy(dict);
         let want = Header { dtype: Dtype::F32, shape: vec![2, 3], length: bytes.len() };
         assert_eq!(header(&bytes), Ok(want));
@@ -130,11 +132,11 @@ mod tests {
     #[rstest]
     #[case(
         "{'descr': '>f4', 'fortran_order': False, 'shape': (2,)}",
-        "numbers of type \">f4\": write little-endian f64, f32 or f16"
+        "its numbers have the type \">f4\": write little-endian f64, f32 or f16"
     )]
     #[case(
         "{'descr': '<f4', 'fortran_order': True, 'shape': (2,)}",
-        "in Fortran order: write np.ascontiguousarray(…)"
+        "it is in Fortran order: write np.ascontiguousarray(…)"
     )]
     #[case::a_number_for_a_flag(
         "{'descr': '<f4', 'fortran_order': 1, 'shape': (2,)}",
@@ -144,32 +146,35 @@ mod tests {
         "{'descr': '<f4', 'fortran_order': 'True', 'shape': (2,)}",
         "its fortran_order is neither True nor False"
     )]
-    #[case("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}", "its shape is not of whole numbers")]
+    #[case(
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}",
+        "its shape has an entry that is not a whole number"
+    )]
     #[case("{'descr': '<f4', 'fortran_order': False, 'shape': 3}", "its shape is not a tuple")]
     #[case(
         "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,)}",
-        "its numbers are no plain type"
+        "its numbers have a structured type: write f64, f32 or f16"
     )]
     #[case::twice(
         "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), 'shape': (3,)}",
-        "its header has shape twice"
+        "its header has the key shape twice"
     )]
     #[case::one_more(
         "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), 'name': 'x'}",
-        "its header has a key \"name\""
+        "its header has an unknown key \"name\""
     )]
     #[case("{}", "its header has no descr")]
     #[case("import os", "its header is not a Python dictionary")]
     #[case::deep("((((((((((", "its header has too many brackets inside each other")]
-    fn what_cannot_be_read_is_said(#[case] dict: &str, #[case] why: &str) {
+    fn the_error_says_what_is_wrong_with_the_header(#[case] dict: &str, #[case] why: &str) {
         assert_eq!(header(&npy(dict)), Err(why.to_owned()));
     }
 
     #[test]
-    fn a_header_longer_than_the_file_is_cut_off_and_one_too_long_is_refused() {
+    fn a_header_that_is_cut_off_or_too_long_is_refused() {
         assert_eq!(header(b"\x93NUMPY\x01\x00\xff\x00{"), Err("its header is cut off".into()));
         let huge = b"\x93NUMPY\x02\x00\xff\xff\xff\xff{";
-        assert_eq!(header(huge), Err("its header claims 4294967295 bytes".into()));
+        assert_eq!(header(huge), Err("its header has 4294967295 bytes; at most 10000 are allowed".into()));
         assert_eq!(header(b"PK"), Err("not an .npy array".into()));
     }
 }

@@ -1,4 +1,4 @@
-//! The members of an `.npz` archive, each read whole or not at all.
+//! Reads the members of an `.npz` archive and verifies their sizes and checksums.
 
 use std::io::{Cursor, Read};
 use std::sync::Arc;
@@ -8,13 +8,13 @@ use zip::read::ZipFile;
 
 use super::bytes::Bytes;
 
-/// An archive that several readers look at.
+/// An archive that several readers share.
 #[derive(Clone, Debug)]
 pub(super) struct Members {
     zip: ZipArchive<Cursor<Shared>>,
 }
 
-/// A file that several readers look at.
+/// A file that several readers share.
 #[derive(Clone, Debug)]
 struct Shared(Arc<Bytes>);
 
@@ -24,16 +24,17 @@ impl AsRef<[u8]> for Shared {
     }
 }
 
-/// No deflate stream holds more than this for each of its bytes.
+/// The largest ratio by which deflate can compress.
 const DEFLATE: u64 = 1032;
 
-/// A member that is larger than this must not be a bomb: [`LIKELY`].
+/// A member larger than this may inflate at most by [`LIKELY`], which excludes zip bombs.
 const LARGE: u64 = 256 << 20;
 
-/// Arrays of numbers deflate to a half, constant ones to a thousandth. Nobody records large constant arrays.
+/// The largest accepted ratio for large members. Arrays of numbers deflate to a half, constant ones to a
+/// thousandth; real recordings contain no large constant arrays.
 const LIKELY: u64 = 100;
 
-/// One member: its place in the archive, its name, and the bytes that it inflates to, as it claims.
+/// One member: its index in the archive, its name, and its uncompressed size according to the archive.
 pub(super) struct Member {
     pub index: usize,
     pub name: String,
@@ -44,16 +45,20 @@ impl Members {
     /// Opens the archive.
     ///
     /// # Errors
-    /// In words: it is not a zip file, or has a name twice.
+    /// Says what is wrong: it is not a zip file, or two members have the same name.
     pub(super) fn open(bytes: Bytes) -> Result<Self, String> {
         let zip = ZipArchive::new(Cursor::new(Shared(Arc::new(bytes)))).map_err(|e| e.to_string())?;
-        if zip.has_duplicate_names() { Err("a name is there twice".into()) } else { Ok(Self { zip }) }
+        if zip.has_duplicate_names() {
+            Err("two members have the same name".into())
+        } else {
+            Ok(Self { zip })
+        }
     }
 
-    /// Every member. What each claims to hold can be true.
+    /// Every member, with a plausible size.
     ///
     /// # Errors
-    /// In words: a member that cannot be read, or claims more than it can hold.
+    /// Says what is wrong: a member cannot be read, or its stated size is not possible.
     pub(super) fn all(&mut self) -> Result<Vec<Member>, String> {
         let whole = self.zip.clone().into_inner().get_ref().as_ref().len() as u64;
         (0..self.zip.len())
@@ -62,7 +67,7 @@ impl Members {
                 let name = member.name().map_err(|e| e.to_string())?.into_owned();
                 let (packed, size) = (member.compressed_size(), member.size());
                 if packed > whole || size > packed.saturating_mul(DEFLATE) {
-                    return Err(format!("{name:?} claims more than the file can hold"));
+                    return Err(format!("{name:?} states a size that is impossible for a file this small"));
                 }
                 if size > LARGE && size > packed.saturating_mul(LIKELY) {
                     let times = size / packed.max(1);
@@ -76,10 +81,10 @@ impl Members {
             .collect()
     }
 
-    /// The first bytes of a member, no more than `most`.
+    /// The first bytes of a member, at most `most`.
     ///
     /// # Errors
-    /// In words: a damaged stream.
+    /// Says what is wrong: the stream is damaged.
     pub(super) fn beginning(&mut self, index: usize, most: usize) -> Result<Vec<u8>, String> {
         let mut bytes = Vec::new();
         let member = self.zip.by_index(index).map_err(|e| e.to_string())?;
@@ -87,21 +92,22 @@ impl Members {
         Ok(bytes)
     }
 
-    /// All bytes of a member. They are read to their end, where their checksum is compared.
+    /// All bytes of a member. They are read to the end, where the checksum is compared.
     ///
     /// # Errors
-    /// In words: a damaged stream, another checksum, more or fewer bytes than it claims.
+    /// Says what is wrong: the stream is damaged, the checksum differs, or the member has more or fewer bytes
+    /// than stated.
     pub(super) fn whole(&self, index: usize) -> Result<Vec<u8>, String> {
         let mut zip = self.zip.clone();
         let member: ZipFile<'_, _> = zip.by_index(index).map_err(|e| e.to_string())?;
         let claimed = member.size();
         let mut bytes = Vec::new();
-        // Memory grows with what comes, and stops one byte behind what is claimed.
+        // Memory grows with the bytes that are read, at most to one byte more than stated.
         member.take(claimed.saturating_add(1)).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
         if bytes.len() as u64 == claimed {
             Ok(bytes)
         } else {
-            Err("a member holds more or fewer bytes than it claims".into())
+            Err("a member has more or fewer bytes than the archive states".into())
         }
     }
 }
@@ -111,7 +117,7 @@ mod tests {
     use super::*;
     use crate::arrays::Npz;
 
-    /// An archive of one member that holds more than both of its headers say.
+    /// An archive with one member whose size in both headers is `claimed`.
     fn with_a_false_size(content: &[u8], claimed: usize) -> Bytes {
         let mut zip = Npz::new();
         zip.file("a", content).unwrap();
@@ -127,20 +133,20 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_holds_what_it_claims_is_read() {
+    fn a_member_with_its_stated_size_is_read() {
         let members = Members::open(with_a_false_size(b"0123456789", 10)).unwrap();
         assert_eq!(members.whole(0).unwrap(), b"0123456789");
     }
 
-    /// Whoever reads no further than what is claimed never compares the checksum.
+    /// A reader that stops at the stated size would never compare the checksum.
     #[test]
-    fn a_member_that_holds_more_than_it_claims_is_refused() {
+    fn a_member_larger_than_stated_is_refused() {
         let members = Members::open(with_a_false_size(b"0123456789", 6)).unwrap();
         assert!(members.whole(0).is_err());
     }
 
     #[test]
-    fn a_member_that_holds_less_than_it_claims_is_refused() {
+    fn a_member_smaller_than_stated_is_refused() {
         let members = Members::open(with_a_false_size(b"0123456789", 12)).unwrap();
         assert!(members.whole(0).is_err());
     }

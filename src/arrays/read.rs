@@ -1,7 +1,6 @@
-//! The named arrays of a `.safetensors` file, an `.npz` archive, or a directory of `.npy` files.
+//! Reads the named arrays of a `.safetensors` file, an `.npz` archive, or a directory of `.npy` files.
 //!
-//! Only headers are read at first. A header is a claim: what it says is held against the size of the file
-//! before anything is allocated.
+//! At first only headers are read. Each is checked against the size of the file before anything is allocated.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -15,48 +14,49 @@ use super::npz::Members;
 use super::{npy, safetensors as header};
 use crate::{Error, Result, files};
 
-/// Arrays by name. Their values stay in the file until asked for.
+/// Arrays by name. Their values stay in the file until they are read.
 #[derive(Debug)]
 pub(crate) struct Arrays {
-    /// The file, as messages call it.
+    /// The name of the file in messages.
     origin: String,
     /// What to do about a file that cannot be used.
     hint: &'static str,
     entries: BTreeMap<String, Entry>,
     members: Option<Members>,
-    /// Its metadata, all texts.
+    /// The metadata; all values are strings.
     pub metadata: BTreeMap<String, String>,
 }
 
-/// One array: what its header says, and where its values lie.
+/// One array: its header, and where its values are.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    /// The type of its numbers, one of [`width`].
+    /// The type of the numbers, one that [`width`] knows.
     pub dtype: Dtype,
-    /// Its dimensions, none of them 0.
+    /// The dimensions, none of them 0.
     pub shape: Vec<usize>,
     values: Values,
 }
 
 #[derive(Debug)]
 enum Values {
-    /// Inside a file.
+    /// This range of bytes of a file.
     Inside(Arc<Path>, Range<usize>),
-    /// Behind so many bytes of header in a member of the archive.
+    /// A member of the archive, by index, after a header of so many bytes.
     Member(usize, usize),
 }
 
-/// Where metadata stands in archives and directories.
+/// The name of the metadata file in archives and directories.
 const METADATA: &str = "metadata.json";
 
-/// Bytes of metadata: a few texts.
+/// The largest accepted size of metadata, in bytes; it contains only a few strings.
 const LONGEST_METADATA: usize = 1 << 20;
 
 impl Arrays {
-    /// Opens what `path` is, by its kind and its name. `hint` says what to do where that cannot be used.
+    /// Opens a directory, or a file whose format follows from its name. `hint` says what to do if it cannot
+    /// be used.
     ///
     /// # Errors
-    /// It is none of the three, cannot be read, or says of itself what cannot be.
+    /// The path is none of the three formats, cannot be read, or has an inconsistent header.
     pub(crate) fn open(path: &Path, hint: &'static str) -> Result<Self> {
         let ends = |end: &str| path.extension().is_some_and(|own| own.eq_ignore_ascii_case(end));
         if path.is_dir() {
@@ -71,8 +71,8 @@ impl Arrays {
         } else if ends("npz") {
             Self::npz(Bytes::map(path)?, origin, hint)
         } else {
-            let hint = "arrays are a .safetensors file, an .npz file, or a directory of .npy files";
-            Err(Error::file(path, "not a file of arrays by its name", hint))
+            let hint = "give a .safetensors file, an .npz file, or a directory of .npy files";
+            Err(Error::file(path, "its name does not end in .safetensors or .npz", hint))
         }
     }
 
@@ -92,10 +92,10 @@ impl Arrays {
         Ok(this)
     }
 
-    /// The arrays of an `.npz` archive; `origin` is what messages call it.
+    /// Reads the arrays of an `.npz` archive; `origin` is its name in messages.
     ///
     /// # Errors
-    /// It is none, or says of itself what cannot be.
+    /// It is not an archive, or has an inconsistent header.
     pub(crate) fn npz(bytes: Bytes, origin: String, hint: &'static str) -> Result<Self> {
         let mut this = Self::empty(origin, hint);
         let mut members = Members::open(bytes).map_err(|e| this.fault(e))?;
@@ -148,12 +148,13 @@ impl Arrays {
         stem.ok_or_else(|| self.fault(format!("{name} is not an array: its name does not end in .npy")))
     }
 
-    /// Takes an array of `held` bytes, if that is what its header promises.
+    /// Adds an array of `held` bytes, if its header gives the same size.
     fn insert(&mut self, name: String, entry: Entry, held: usize) -> Result<()> {
         let count = entry.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
         let Some(width) = width(entry.dtype) else {
-            let hint = "floats are f64, f32, f16 or bf16; ids are i64, i32 or u32";
-            return Err(Error::input(format!("{}: {name} is of type {:?}", self.origin, entry.dtype), hint));
+            let hint = "write floats as f64, f32, f16 or bf16, and ids as i64, i32 or u32";
+            let what = format!("{}: {name} has the unsupported type {:?}", self.origin, entry.dtype);
+            return Err(Error::input(what, hint));
         };
         if count == Some(0) {
             return Err(self.fault(format!("{name} is empty: {:?}", entry.shape)));
@@ -161,18 +162,20 @@ impl Arrays {
         if count.and_then(|n| n.checked_mul(width)) != Some(held) {
             let Entry { shape, dtype, .. } = &entry;
             return Err(
-                self.fault(format!("{name} is said to be {shape:?} of {dtype:?}, and holds {held} bytes"))
+                self.fault(format!("{name} has {held} bytes, but its header says {shape:?} of {dtype:?}"))
             );
         }
         match self.entries.insert(name.clone(), entry) {
-            Some(_) => Err(self.fault(format!("{name} is there twice"))),
+            Some(_) => Err(self.fault(format!("{name} occurs twice"))),
             None => Ok(()),
         }
     }
 
     fn set_metadata(&mut self, size: usize, text: impl FnOnce() -> Result<Vec<u8>, String>) -> Result<()> {
         if size > LONGEST_METADATA {
-            return Err(self.fault(format!("{METADATA} has {size} bytes: more than {LONGEST_METADATA}")));
+            return Err(
+                self.fault(format!("{METADATA} has {size} bytes; at most {LONGEST_METADATA} are allowed"))
+            );
         }
         let text = text().map_err(|e| self.fault(format!("{METADATA}: {e}")))?;
         let read = files::json(&text);
@@ -180,32 +183,33 @@ impl Arrays {
         Ok(())
     }
 
-    /// Every array and what its header says.
+    /// Every array with its header.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
         self.entries.iter().map(|(name, entry)| (name.as_str(), entry))
     }
 
-    /// What the header of the array `name` says.
+    /// The header of the array `name`.
     pub(crate) fn entry(&self, name: &str) -> Option<&Entry> {
         self.entries.get(name)
     }
 
-    /// The values of `entry`, little-endian, as many bytes as its shape and type make.
+    /// The values of `entry`, little-endian: exactly the number of bytes that follows from its shape and
+    /// type.
     ///
     /// # Errors
-    /// A compressed member that is damaged, or holds more or less than it claims; a file that is shorter than it was.
+    /// A compressed member is damaged, or has another size than stated; the file has become shorter.
     pub(crate) fn values(&self, entry: &Entry) -> Result<Bytes> {
         let (index, header) = match &entry.values {
             Values::Inside(path, range) => return Bytes::map_part(path, range),
             &Values::Member(index, header) => (index, header),
         };
-        let members = self.members.as_ref().ok_or_else(|| self.fault("no archive"))?;
+        let members = self.members.as_ref().ok_or_else(|| self.fault("it is not an archive"))?;
         let mut bytes = members.whole(index).map_err(|e| self.fault(e))?;
         bytes.drain(..header);
         Ok(Bytes::Owned(bytes))
     }
 
-    /// The file, as messages call it.
+    /// The name of the file in messages.
     pub(crate) fn origin(&self) -> &str {
         &self.origin
     }
@@ -217,7 +221,7 @@ impl Arrays {
 }
 
 impl Entry {
-    /// The whole numbers that `bytes` are, as [`Arrays::values`] gives them; none where they are floats.
+    /// Decodes `bytes` from [`Arrays::values`] as integers; `None` if the array has floats.
     pub(crate) fn integers(&self, bytes: &[u8]) -> Option<Vec<i64>> {
         Some(match self.dtype {
             Dtype::I64 => bytes.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b)).collect(),
@@ -228,7 +232,7 @@ impl Entry {
         })
     }
 
-    /// The float64 or float32 numbers that `bytes` are, widened; none where they are others.
+    /// Decodes `bytes` as float64 or float32 numbers, widened to f64; `None` for other types.
     pub(crate) fn floats(&self, bytes: &[u8]) -> Option<Vec<f64>> {
         Some(match self.dtype {
             Dtype::F64 => bytes.as_chunks().0.iter().map(|&b| f64::from_le_bytes(b)).collect(),
@@ -238,7 +242,7 @@ impl Entry {
     }
 }
 
-/// Bytes of one number, of the types that are read.
+/// The size of one number in bytes; `None` for unsupported types.
 fn width(dtype: Dtype) -> Option<usize> {
     match dtype {
         Dtype::F64 | Dtype::I64 => Some(8),

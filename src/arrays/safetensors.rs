@@ -1,4 +1,4 @@
-//! The header of a safetensors file, and a file of tensors.
+//! Reads the header of a safetensors file, and writes a file of tensors.
 
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, SafeTensors, TensorView};
@@ -7,24 +7,24 @@ use serde_json::{Map, Value};
 
 use crate::files;
 
-/// Reads the header at the beginning of `bytes`: the offset of the first value, and what it says of each tensor.
-/// Every tensor lies inside `bytes`.
+/// Reads the header at the beginning of `bytes`: the offset of the first value, and the metadata of each
+/// tensor. Every tensor is inside `bytes`.
 ///
 /// # Errors
-/// What is wrong with it, in words.
+/// Says what is wrong with the header.
 pub(crate) fn header(bytes: &[u8]) -> Result<(usize, Metadata), String> {
     if !ends_are_inside(bytes) {
-        return Err("a tensor ends past the end of the file: it is cut off, or damaged".into());
+        return Err("a tensor ends past the end of the file: the file is cut off or damaged".into());
     }
     let (length, header) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
-    // Of two tensors with one name the crate takes either.
+    // If two tensors have the same name, the crate keeps an arbitrary one; this refuses them.
     files::json::<IgnoredAny>(&bytes[8..8 + length]).map_err(|error| format!("header: {error}"))?;
     Ok((8 + length, header))
 }
 
-/// Safetensors adds header length and last offset without minding an overflow: an offset near 2⁶⁴
-/// panics in debug builds and wraps in others. So look at the offsets first; whatever else is wrong
-/// with the header is its own to say.
+/// Whether all tensors end inside the file. The safetensors crate adds header length and last offset without
+/// an overflow check: an offset near 2⁶⁴ panics in debug builds and wraps in others. This check runs before
+/// it; all other errors in the header are left for the crate to report.
 fn ends_are_inside(bytes: &[u8]) -> bool {
     let header = || {
         let length = u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?);
@@ -38,10 +38,10 @@ fn ends_are_inside(bytes: &[u8]) -> bool {
     header().is_none_or(|header| header.values().all(inside))
 }
 
-/// A file of float32 tensors: name, shape and values of each.
+/// Writes a file of float32 tensors, each given by name, shape and values.
 ///
 /// # Errors
-/// Values that do not fill their shape.
+/// The number of values does not match the shape.
 pub(crate) fn write(
     tensors: &[(String, Vec<usize>, Vec<f32>)],
 ) -> Result<Vec<u8>, safetensors::SafeTensorError> {

@@ -1,4 +1,4 @@
-//! An `.npz` archive that is written.
+//! Writes an `.npz` archive.
 
 use std::io::{self, Cursor, Write};
 
@@ -6,7 +6,7 @@ use npyz::{AutoSerialize, WriteOptions, WriterBuilder};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-/// An archive that is being written. The same files give the same bytes: it holds no time.
+/// An archive that is being written. It contains no timestamps, so the same files give the same bytes.
 pub(crate) struct Npz(ZipWriter<Cursor<Vec<u8>>>);
 
 impl Npz {
@@ -14,7 +14,7 @@ impl Npz {
         Self(ZipWriter::new(Cursor::new(Vec::new())))
     }
 
-    /// An array of `shape`, as the member `NAME.npy`.
+    /// Adds an array of `shape` as the member `NAME.npy`.
     pub(crate) fn array<T: AutoSerialize>(
         &mut self,
         name: &str,
@@ -30,7 +30,7 @@ impl Npz {
         self.file(&format!("{name}.npy"), &bytes)
     }
 
-    /// A member as it is.
+    /// Adds a member with these bytes.
     pub(crate) fn file(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let large = u32::try_from(bytes.len()).is_err();
         self.0.start_file(name, SimpleFileOptions::default().large_file(large))?;

@@ -1,4 +1,4 @@
-//! Attention: who sees whom, which head looks at which, and by what scores are scaled.
+//! Finds mistakes in attention: wrong masks, wrong head maps, wrong score scales, softmax in half precision.
 
 use candle_core::DType;
 
@@ -20,12 +20,12 @@ const SOLVERS: [Solver; 6] = [
     Solver { mistake: "attention-scale", fingerprint: |_| false, solve: scale, pairs: true },
 ];
 
-/// Which mistake of the attention is it?
+/// Finds the mistake in the attention.
 pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     search(e, &SOLVERS)
 }
 
-/// Every way of taking the softmax in half precision.
+/// All ways to compute the softmax in half precision.
 fn low(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
     if !e.computes_softmax() {
         return Ok(vec![]);
@@ -40,7 +40,7 @@ fn low(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
     Ok(found)
 }
 
-/// Keys and values of one whole sequence, read from memory without its strides.
+/// Keys and values of one whole sequence, read from memory with the strides ignored.
 fn misread(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
     let (pass, length) = (e.red.pass, e.red.pass.length());
     let whole = pass.places() == (0..length).map(|slot| (0, slot)).collect::<Vec<_>>()
@@ -51,18 +51,18 @@ fn misread(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
     let found = |how, says: &str| Candidate::new(Deviation::Misread(how), says);
     let mut all = vec![found(
         Misread::Heads,
-        "keys or values are read as they lie in memory, [seq, heads, head_dim], where [heads, seq, head_dim] was \
-         meant: strides are ignored",
+        "you ignore strides: you read keys or values in memory order, [seq, heads, head_dim], but they must be read \
+         as [heads, seq, head_dim]",
     )];
     for length in (5..14).map(|power| 1 << power).chain([e.config().max_position_embeddings]) {
-        let says = "keys or values are read as if the cache's buffer were no longer than what is in it: strides \
-                    are ignored";
+        let says = "you ignore strides: you read keys or values as if the cache's buffer were only as long as its \
+                    content";
         all.push(found(Misread::Buffer { length }, says));
     }
     Ok(all)
 }
 
-/// Maps of `heads` query heads to `kv` key heads that ports make by mistake.
+/// Wrong maps of `heads` query heads to `kv` key heads that ports use by mistake.
 pub(super) fn wrong_maps(heads: usize, kv: usize) -> Vec<HeadMap> {
     if kv == 0 || !heads.is_multiple_of(kv) {
         return vec![];
@@ -91,9 +91,9 @@ fn head_map(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
     maps.dedup();
     let candidate = |map: HeadMap| {
         let says = if map == tiled(n, kv) {
-            format!("your query head h looks at key head h mod {kv}; it is h / {}", n / kv)
+            format!("your query head h uses key head h mod {kv}; it should use h / {}", n / kv)
         } else {
-            format!("your query heads look at key heads {:?}; they should at {:?}", &*map, &*grouped)
+            format!("your query heads use key heads {:?}; they should use {:?}", &*map, &*grouped)
         };
         Candidate::new(Deviation::LooksAt(map), says)
     };
@@ -112,19 +112,20 @@ fn scale(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
     let own = config.hidden_size / config.num_attention_heads;
     let known = usual_scales(config).into_iter().find(|(value, _)| c.allows(*value));
     let said = known.map_or(String::new(), |(_, said)| format!(", which is {said}"));
-    let says = format!("you scale scores by {c}{said}; it is 1/√{}, {right:.6}", config.head_dim);
+    let says =
+        format!("you scale scores by {c}{said}; the scale should be 1/√{}, {right:.6}", config.head_dim);
     let candidate = || Candidate::new(Deviation::ScoreScale(c.value), says.clone()).solved();
     let of_other_heads = own != config.head_dim && c.allows(1.0 / (own as f64).sqrt());
     Ok([candidate()].into_iter().chain(of_other_heads.then(|| candidate().named("head-dim"))).collect())
 }
 
-/// Scales that ports use by mistake, and what each is.
+/// Scales that ports use by mistake, each with its description.
 pub(super) fn usual_scales(config: &crate::weights::Config) -> [(f64, String); 5] {
     let (d, hidden) = (config.head_dim as f64, config.hidden_size as f64);
     let own = config.hidden_size / config.num_attention_heads;
     [
-        (1.0, "1: not at all".to_owned()),
-        (1.0 / d, "1/head_dim: twice, or without the root".to_owned()),
+        (1.0, "1: you do not scale at all".to_owned()),
+        (1.0 / d, "1/head_dim: you scale twice, or omit the root".to_owned()),
         (1.0 / hidden.sqrt(), "1/√hidden_size".to_owned()),
         (d.sqrt(), "√head_dim: you multiply where you should divide".to_owned()),
         (1.0 / (own as f64).sqrt(), format!("1/√{own}, hidden_size / heads")),

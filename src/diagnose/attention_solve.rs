@@ -1,4 +1,4 @@
-//! What can be solved for in an attention: scale, window, head map.
+//! Solves for the numbers of an attention: score scale, window, head map.
 
 use super::Evidence;
 use super::fit::{Estimate, Expected};
@@ -7,7 +7,8 @@ use crate::graph::{HeadMap, Operation, Scores};
 use crate::oracle::{Rows, Slots, scores};
 use crate::probe::Kind;
 
-/// The scale of scores, from theirs under the scale `right`: each row gives c = ⟨got, p⟩ / ⟨p, p⟩.
+/// The port's score scale, from the scores `theory` expected under the scale `right`: each row gives
+/// c = ⟨got, p⟩ / ⟨p, p⟩.
 pub(super) fn ratio(e: &Evidence<'_>, theory: &Expected, right: f64) -> Option<Estimate> {
     Estimate::of((0..theory.rows.len()).map(|r| {
         let (mut product, mut square, mut n) = (0.0, 0.0, 0usize);
@@ -18,17 +19,17 @@ pub(super) fn ratio(e: &Evidence<'_>, theory: &Expected, right: f64) -> Option<E
                 n += 1;
             }
         }
-        // An error of `rms` in n entries is at most this long along the row.
+        // An error of `rms` in each of n entries has at most this length along the row.
         let off = e.budget(r, e.got.row(r)).rms * (n as f64).sqrt() / square.sqrt();
         (right * product / square, right * off)
     }))
 }
 
-/// The scale with which `run` comes nearest to what the port gave: Newton's steps on ln c, from each
-/// of a few starts, for it enters through a softmax.
+/// The scale at which `run` comes closest to the port's rows. The scale acts through a softmax, so it is
+/// found by Newton steps on ln c, starting from the best of a few values.
 ///
 /// # Errors
-/// Those of `run`.
+/// The errors of `run`.
 pub(super) fn scale(
     e: &Evidence<'_>,
     right: f64,
@@ -69,7 +70,8 @@ pub(super) fn scale(
     Ok(Some(Estimate { value: c, bound }))
 }
 
-/// How many tokens back a query sees, if two queries at least see fewer than there are.
+/// How many tokens a query sees, itself included; `None` unless at least two queries see fewer than there
+/// are.
 pub(super) fn window(e: &Evidence<'_>) -> Option<usize> {
     if e.red.site.kind != Kind::Scores {
         return None;
@@ -81,7 +83,7 @@ pub(super) fn window(e: &Evidence<'_>) -> Option<usize> {
     (full > 1 && widest > 0).then_some(widest)
 }
 
-/// Which key head each query head looks at: the one whose products the port's scores follow best.
+/// Which key head each query head uses: the one whose products correlate best with the port's scores.
 pub(super) fn map(e: &Evidence<'_>) -> Option<Vec<usize>> {
     let Some(Operation::Scores(right)) = e.node().map(|node| &node.operation) else { return None };
     let keys = e.given.as_ref()?.values.get(&e.node()?.inputs.get(1)?.node)?;

@@ -1,9 +1,9 @@
-//! The config as parsed: each key that is wrong has its mistake.
+//! Finds the mistake behind a config key that was parsed wrongly.
 
 use super::{Named, key_in};
 use crate::weights::Weights;
 
-/// The mistake of reading `key` as `got` where transformers reads `want`.
+/// The mistake of a port that reads `got` for `key` where transformers reads `want`.
 pub fn wrong(weights: &Weights, key: &'static str, got: &str, want: &str) -> Option<Named> {
     let mistake = match key {
         "rope_theta" => "rope-theta",

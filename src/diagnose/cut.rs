@@ -1,21 +1,21 @@
-//! The nodes between what a port went on with and a site.
+//! The nodes between the port's known tensors and a site.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::graph::{self, Graph, NodeId};
 use crate::oracle::{Given, Placed};
 
-/// What the port went on with.
+/// The tensors that the port continued with.
 pub trait Around {
-    /// Is this node computed here from what is before it, and not taken from the port?
+    /// Whether this node is computed here from its inputs instead of taken from the port.
     fn computes(&self, id: NodeId) -> bool;
 
-    /// The rows that the port went on with at a node, as far as they are known. Of keys and values, those of padding
-    /// are the port's own.
+    /// The known rows that the port continued with at a node. For keys and values, padding rows are the
+    /// port's own.
     fn at(&self, id: NodeId) -> Option<Placed>;
 }
 
-/// The nodes between what is given and a site.
+/// The nodes between the given tensors and a site.
 pub(super) struct Cut {
     pub nodes: Vec<NodeId>,
     pub read: BTreeSet<NodeId>,
@@ -28,7 +28,7 @@ impl Cut {
         Self { nodes, read }
     }
 
-    /// What it is computed from; none where a tensor of it is not known.
+    /// The inputs of the cut; `None` if one of its tensors is unknown.
     pub fn given(&self, around: &dyn Around) -> Option<Given> {
         let values = self.read.iter().map(|&id| Some((id, around.at(id)?))).collect::<Option<_>>()?;
         Some(Given { values, cached: BTreeMap::new() })

@@ -1,4 +1,4 @@
-//! Mistakes of what drives a model: the cache between two prompts, the end of a text, the sampler.
+//! Finds mistakes in the code that drives a model: a cache kept between prompts, end tokens, the sampler.
 
 use super::{Diagnosis, Named};
 
@@ -6,23 +6,27 @@ fn exact(mistake: &'static str, says: String) -> Diagnosis {
     Diagnosis { named: vec![Named::new(mistake, says)], runner_up: None }
 }
 
-/// A prompt whose first token sees more keys than its own.
+/// The diagnosis of a prompt whose first token sees more keys than its own.
 pub fn sees_the_past() -> Diagnosis {
-    let says = "the first token of a new prompt sees what the prompt before it left in the cache";
+    let says =
+        "you keep the cache between prompts: the first token of a new prompt sees the previous prompt's keys";
     exact("cache-kept", says.into())
 }
 
-/// A text that goes on behind `last`, or stops early: known ends `ours`, of `theirs`.
+/// The diagnosis of a text that continues after `last`, or stops early. `ours` are the end tokens that the
+/// port knows, `theirs` those of the model.
 pub fn other_ends(ours: &[u32], theirs: &[u32], last: u32) -> Diagnosis {
     if theirs.contains(&last) && !ours.contains(&last) {
-        let says = format!("you know the ends {ours:?}; the model has {theirs:?}, and ended with {last}");
+        let says = format!(
+            "you stop at token ids {ours:?}; the model's end tokens are {theirs:?}, and the text ended with {last}"
+        );
         return exact("one-eos", says);
     }
     Diagnosis::default()
 }
 
-/// A token that is not the largest of its own logits, but is so after a penalty on those that stand
-/// in the text already (Keskar et al., 2019): positive logits divided, negative ones multiplied.
+/// The diagnosis of a token that does not have the largest logit, but has it after a repetition penalty on
+/// the tokens already in the text (Keskar et al., 2019): positive logits divided, negative ones multiplied.
 pub fn sampled(logits: &[f32], text: &[u32], got: u32) -> Diagnosis {
     let best = |penalty: f32| {
         let penalised = |id: usize| {
@@ -43,7 +47,9 @@ pub fn sampled(logits: &[f32], text: &[u32], got: u32) -> Diagnosis {
     match known.into_iter().find(|&penalty| best(penalty) == Some(got)) {
         Some(penalty) => exact(
             "sampler-default",
-            format!("token {got} is not the largest logit, but is with a repetition penalty of {penalty}"),
+            format!(
+                "you apply a repetition penalty of {penalty}: only with it token {got} has the largest logit"
+            ),
         ),
         None => Diagnosis::default(),
     }

@@ -1,4 +1,4 @@
-//! Exact arithmetic of a port that departs from the graph.
+//! Computes, in float64, what a port with given deviations computes.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::oracle::{
 use crate::probe;
 use crate::weights::Weights;
 
-/// The last deviation of one kind, if there is any.
+/// The last deviation of one kind, if there is one.
 macro_rules! last {
     ($deviated:expr, $kind:ident) => {
         $deviated.deviations.iter().rev().find_map(|deviation| match deviation {
@@ -22,14 +22,15 @@ macro_rules! last {
     };
 }
 
-/// Float64, with deviations at some nodes. What changes a node's parameters stands in its graph already.
+/// Float64 arithmetic with deviations at some nodes. Deviations that change a node's parameters are already
+/// in the graph.
 #[derive(Clone, Copy)]
 pub(super) struct Deviated<'a> {
     pub deviations: &'a [Deviation],
-    /// The nodes that they are made at.
+    /// The nodes where the deviations apply.
     pub nodes: &'a BTreeSet<NodeId>,
     pub matrices: &'a Matrices,
-    /// What matrices are multiplied with.
+    /// The arithmetic of matrix products.
     pub arithmetic: probe::Arithmetic,
 }
 
@@ -50,7 +51,7 @@ impl Arithmetic for Deviated<'_> {
         if self.nodes.contains(&node) { *self } else { Self { deviations: &[], ..*self } }
     }
 
-    /// Another matrix than the file's has no blocks.
+    /// A matrix that a deviation changed has no quantised blocks.
     fn matrix(&self, weights: &Weights, name: &str, rows: Option<&MatrixRows>) -> Result<Self::Matrix> {
         let read =
             |name: &str, rows: Option<&MatrixRows>| self.matrices.read(weights, name, rows, self.arithmetic);
@@ -140,7 +141,7 @@ impl Arithmetic for Deviated<'_> {
         Ok(rows)
     }
 
-    /// As a port does it: of a query that sees no key the weights are 0 / 0.
+    /// As a port computes it: a query that sees no key gets weights of 0 / 0, NaN.
     fn softmax(&self, scores: &Rows, slots: usize, at: &Standing) -> Rows {
         let low = last!(self, LowSoftmax);
         if let Some(low) = low {
@@ -163,7 +164,7 @@ impl Arithmetic for Deviated<'_> {
         oracle::softmax(&leaky, slots)
     }
 
-    /// What has taken its share of a softmax as a leak has no value.
+    /// Masked keys that leak into the softmax have probability, but no value vector.
     fn context(&self, probs: &Rows, v: &Rows, sight: &Sight, context: &Context) -> Result<Rows> {
         let misread = self.misread(v, context.head_dim);
         let v = misread.as_ref().unwrap_or(v);
@@ -208,7 +209,7 @@ impl Arithmetic for Deviated<'_> {
     }
 }
 
-/// Is it no token that anyone may see?
+/// Whether the slot contains no token that any query may see.
 pub(super) fn is_padding(slot: Option<Slot>) -> bool {
     matches!(slot, Some(Slot::Padding(_) | Slot::Unknown))
 }

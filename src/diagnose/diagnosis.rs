@@ -1,15 +1,15 @@
-//! What is thought of a red site: the mistakes that explain it.
+//! The result of a diagnosis: the mistakes that explain a failed site.
 
 use super::fit::Fit;
 use crate::mistakes;
 
-/// What is thought of a red site.
+/// The result of diagnosing a failed site.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Diagnosis {
-    /// The mistakes that explain it: one; two made together; or several that explain it equally.
-    /// Empty: unexplained.
+    /// The mistakes that explain the site: one, two made together, or several that explain it equally well.
+    /// Empty if the site is unexplained.
     pub named: Vec<Named>,
-    /// The best of what does not explain it.
+    /// The closest mistake that does not explain the site.
     pub runner_up: Option<RunnerUp>,
 }
 
@@ -18,31 +18,31 @@ pub struct Diagnosis {
 pub struct Named {
     /// Its name in the catalogue: `rope-pairing`.
     pub mistake: &'static str,
-    /// What the port does, in the second person.
+    /// What the port does and what it should do, in the second person.
     pub says: String,
-    /// What to do about it.
+    /// How to fix it.
     pub fix: String,
-    /// The distance of what it predicts from what the port gave, in budgets; 0 where it is named by
-    /// an exact fingerprint.
+    /// The distance of the predicted tensor from the port's, in budgets; 0 if an exact fingerprint identified
+    /// the mistake.
     pub residual: f64,
-    /// Entries that one rounding tells apart, left out of the residual.
+    /// The number of entries that differ by one rounding; they are left out of the residual.
     pub flips: usize,
 }
 
 impl Named {
-    /// A mistake that an exact fingerprint shows. What to do about it stands in the catalogue.
+    /// A mistake identified by an exact fingerprint. Its fix comes from the catalogue.
     pub fn new(mistake: &'static str, says: impl Into<String>) -> Self {
         let fix = mistakes::find(mistake).map_or_else(String::new, |known| known.fix.to_owned());
         Self { mistake, says: says.into(), fix, residual: 0.0, flips: 0 }
     }
 
-    /// The same, so far from what the port gave.
+    /// The same, with this distance from the port's tensor.
     pub(super) fn at(self, fit: Fit) -> Self {
         Self { residual: fit.residual, flips: fit.flips, ..self }
     }
 }
 
-/// A mistake that comes near a site without explaining it.
+/// A mistake that comes close to a site's tensor without explaining it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunnerUp {
     /// Its name in the catalogue.

@@ -1,5 +1,5 @@
-//! What is known of a site that differs: the port's rows, truth at the same rows, and what the port went on with
-//! at all that the site is computed from.
+//! All that is known about a site that differs: the port's rows, the reference at the same rows, and the
+//! tensors that the port continued with at the inputs of the site.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,78 +18,80 @@ use crate::probe::{Arithmetic, Kind, Layout, Site};
 use crate::weights::{Config, Weights};
 use crate::{Error, Result};
 
-/// A red site and everything around it.
+/// A failed site, its rows, and its inputs.
 pub struct Evidence<'a> {
-    /// The site, and what is known of the port there.
+    /// The site, and what is known about the port there.
     pub red: Red<'a>,
     /// What the port should compute.
     pub(super) graph: Cow<'a, Graph>,
     /// The node of the site.
     pub(super) id: NodeId,
-    /// The nodes between what is given and the site, in the order of the pass, the site's own last.
+    /// The nodes between the given tensors and the site, in the order of the pass; the site's own node is
+    /// last.
     pub(super) cut: Vec<NodeId>,
-    /// What the cut is computed from; none where a part of it is not known.
+    /// The inputs of the cut; `None` if one of them is unknown.
     pub(super) given: Option<Given>,
-    /// Where the judged rows stand.
+    /// Batch row and slot of each judged row.
     pub places: Vec<Place>,
-    /// The position of each.
+    /// The position of each judged row.
     pub positions: Vec<usize>,
-    /// What the port computed, `[rows, width]`. Scores that a mask bars are −inf.
+    /// What the port computed, `[rows, width]`. Masked scores are −inf.
     pub got: Rows,
-    /// What it is held against: truth, or for a law the port's own prefill.
+    /// What it is compared with: the reference, or the port's own prefill for a law.
     pub want: Rows,
     /// Measured noise of each row.
     pub noise: Vec<Noise>,
-    /// The matrices that were read so far.
+    /// The matrices that have been read.
     pub(super) matrices: Matrices,
 }
 
-/// A red site, but for its rows.
+/// A failed site without its rows.
 #[derive(Clone)]
 pub struct Red<'a> {
     /// The site.
     pub site: Site,
     /// What the port should compute.
     pub graph: &'a Graph,
-    /// The weights, and the config that belongs to them.
+    /// The weights and their config.
     pub weights: &'a Weights,
-    /// The tokens that the call sees, those of earlier calls among them.
+    /// The tokens that the call sees, including those of earlier calls.
     pub pass: &'a Pass,
-    /// What the port computes in.
+    /// The dtype in which the port computes.
     pub dtype: DType,
-    /// What its matrices are multiplied with.
+    /// The arithmetic of its matrix products.
     pub arithmetic: Arithmetic,
-    /// How the port's tensor lies at this site. Rows of evidence are in the reference's order already.
+    /// The layout of the port's tensor at this site. The rows in [`Evidence`] are already in the reference's
+    /// order.
     pub layout: Layout,
-    /// Kinds that the port's path never makes a tensor of.
+    /// Kinds of site for which the port's path never creates a tensor.
     pub hides: &'a [Kind],
     /// How many times the noise is allowed.
     pub factor: f64,
-    /// The slots that this call fed.
+    /// The slots that were fed in this call.
     pub window: Range<usize>,
-    /// Was the whole pass fed in this one call?
+    /// Whether the whole pass was fed in this one call.
     pub whole: bool,
-    /// Does the same kind of site in layer 0 agree?
+    /// Whether the same kind of site agrees in layer 0.
     pub first_layer_agrees: bool,
 }
 
-/// What one row of it should be.
+/// The reference values of one row of a site.
 pub struct Wanted<'a> {
     /// Batch row and slot.
     pub place: Place,
-    /// Its values.
+    /// The values.
     pub row: Cow<'a, [f64]>,
-    /// How honest arithmetic errs there.
+    /// The measured rounding error of correct arithmetic there.
     pub noise: Noise,
 }
 
 impl<'a> Evidence<'a> {
-    /// From the rows that say anything: those that are not all zeros, and whose noise is under their scale. `got`
-    /// gives what the port computed at some places. None where no row says anything, or the port's tensor has
-    /// other axes.
+    /// Collects the evidence from the rows that can be judged: those that are not all zeros and whose noise
+    /// is smaller than their scale. `got` returns what the port computed at some places. `None` if no row can
+    /// be judged or the port's tensor has other axes.
     ///
     /// # Errors
-    /// Those of `got`; a site that the graph does not have.
+    /// The errors of `got`; the graph does not have the site.
     pub fn of(
         red: Red<'a>,
         wanted: impl Iterator<Item = Wanted<'a>>,
@@ -149,22 +151,22 @@ impl<'a> Evidence<'a> {
         })
     }
 
-    /// Is a softmax in the cut?
+    /// Whether the cut contains a softmax.
     pub(super) fn computes_softmax(&self) -> bool {
         self.nodes().any(|node| node.operation == Operation::Softmax)
     }
 
-    /// The rows that the site's operation reads at input `n`, the judged ones.
+    /// The judged rows of input `n` of the site's operation.
     pub(super) fn input(&self, n: usize) -> Option<Rows> {
         let id = self.node()?.inputs.get(n)?.node;
         Some(self.given.as_ref()?.values.get(&id)?.kept(&self.places)?.rows().clone())
     }
 
-    /// The same evidence of the site's own operation alone: what is before it is computed as it should be. A port's
-    /// fused kernel is one operation. None where nothing else is in the cut.
+    /// The same evidence for the site's own operation alone: the operations before it are computed correctly.
+    /// A port's fused kernel counts as one operation. `None` if the cut contains nothing else.
     ///
     /// # Errors
-    /// A weight that cannot be read.
+    /// A weight cannot be read.
     pub(super) fn alone(&self) -> Result<Option<Self>> {
         let hidden = |node: &Node| node.site.probed().is_none_or(|site| self.red.hides.contains(&site.kind));
         let computed = self.graph.iter().filter(|(_, node)| hidden(node)).map(|(id, _)| id).collect();
@@ -188,7 +190,7 @@ impl<'a> Evidence<'a> {
         }))
     }
 
-    /// What a smaller cut is computed from: given, or computed as it should be. None without the weights for that.
+    /// The inputs of a smaller cut: given, or computed correctly. `None` if the weights for that are missing.
     fn before(&self, cut: &Cut, given: &Given) -> Result<Option<Given>> {
         let mut weights = self.nodes().flat_map(Node::weights);
         if weights.any(|name| self.red.weights.shape(name).is_none()) {
@@ -208,13 +210,13 @@ impl<'a> Evidence<'a> {
         Ok(Some(Given { values, cached: BTreeMap::new() }))
     }
 
-    /// What `theory`, row `r` of what the tensor would be, may differ by from what the port gives.
+    /// How far `theory`, row `r` of a predicted tensor, may differ from the port's row.
     pub fn budget(&self, r: usize, theory: &[f64]) -> Budget {
         let scale = Scale::of(theory.iter().copied());
         Budget::derive(scale, self.noise[r], self.red.factor, self.red.dtype)
     }
 
-    /// The entries in which the port's row `r` is wrong.
+    /// The columns in which the port's row `r` is wrong.
     pub fn wrong(&self, r: usize) -> impl Iterator<Item = usize> + '_ {
         let budget = self.budget(r, self.want.row(r));
         let pairs = self.got.row(r).iter().zip(self.want.row(r)).enumerate();
@@ -226,14 +228,14 @@ impl<'a> Evidence<'a> {
             .map(|(j, _)| j)
     }
 
-    /// Do all rows at position 0 agree, and is there another one?
+    /// Whether there are rows at position 0 and all of them agree.
     pub fn position_0_agrees(&self) -> bool {
         let positions = &self.positions;
         let at_0 = || (0..self.got.len()).filter(|&r| positions[r] == 0);
         at_0().next().is_some() && at_0().all(|r| self.wrong(r).next().is_none())
     }
 
-    /// Where the config key `key` stands, in the user's own words: `` `rope_theta`, config.json ``.
+    /// The config key `key` as named in the user's own file, and that file: `` `rope_theta`, config.json ``.
     pub fn key(&self, key: &'static str) -> String {
         key_in(self.red.weights, key)
     }

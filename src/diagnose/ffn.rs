@@ -1,4 +1,4 @@
-//! silu(gate) · up: exchanged halves, and half precision.
+//! Finds mistakes in silu(gate) · up: swapped halves and half precision.
 
 use candle_core::DType;
 
@@ -12,13 +12,13 @@ const SOLVERS: [Solver; 2] = [
     Solver { mistake: "act-half", fingerprint: |_| false, solve: low, pairs: true },
 ];
 
-/// Which mistake of the gate is it?
+/// Finds the mistake in the gated product.
 pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     search(e, &SOLVERS)
 }
 
 fn exchanged(_: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
-    let says = "you compute silu(up) · gate; it is silu(gate) · up";
+    let says = "you compute silu(up) · gate; it should be silu(gate) · up";
     Ok(vec![Candidate::new(Deviation::GateExchanged, says)])
 }
 
@@ -28,7 +28,7 @@ fn low(_: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
         for way in 0..16u8 {
             let (steps, gate, product, sigmoid) = (way & 1 > 0, way & 2 > 0, way & 4 > 0, way & 8 > 0);
             let deviation = Deviation::LowGate(LowGate { dtype, steps, sigmoid, gate, product });
-            let says = format!("you compute silu in {}", dtype.as_str());
+            let says = format!("you compute silu in half precision, {}", dtype.as_str());
             found.push(Candidate::new(deviation, says).rounding(dtype));
         }
     }

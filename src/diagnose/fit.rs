@@ -1,4 +1,4 @@
-//! How well a theory fits, and numbers solved for with the interval that the site's noise leaves.
+//! Measures how well a hypothesis fits the port's rows, and holds solved numbers with their uncertainty.
 
 use candle_core::DType;
 
@@ -6,58 +6,59 @@ use super::Evidence;
 use crate::compare::{Scale, ulp};
 use crate::oracle::Rows;
 
-/// How far a theory is from what the port computed.
+/// The distance of a hypothesis from what the port computed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Fit {
-    /// The largest over rows of error / budget, maximum and root mean square alike.
+    /// The largest error / budget of any row, for both the maximum and the root mean square.
     pub residual: f64,
-    /// Entries left out of that: apart by one rounding of the theory's own coarse dtype.
+    /// The number of entries left out of `residual`: they differ by one rounding in the hypothesis' coarse
+    /// dtype.
     pub flips: usize,
 }
 
-/// Of 100 entries as many may be rounded the other way: a tie is rare.
+/// The percentage of entries that may be rounded the other way: ties are rare.
 const FLIPS: usize = 2;
 
-/// What a tensor would be under a theory.
+/// The tensor that a hypothesis predicts.
 pub(super) struct Expected {
     /// Its rows.
     pub rows: Rows,
-    /// The entries that the theory cannot know: scores of padded keys that nobody recorded. They are finite and
-    /// not 0, which would be a number that somebody put there.
+    /// The entries that the hypothesis cannot predict: scores of padded keys that were not recorded. The
+    /// port's values there must be finite and not 0, because a 0 would have been written there on purpose.
     unknown: Option<Vec<bool>>,
 }
 
 impl From<Rows> for Expected {
-    /// All of it is known.
+    /// All entries are known.
     fn from(rows: Rows) -> Self {
         Self { rows, unknown: None }
     }
 }
 
 impl Expected {
-    /// But for these entries, one for each of the rows' values.
+    /// All entries are known except those marked in `unknown`, which has one flag per value.
     pub fn but_for(rows: Rows, unknown: Vec<bool>) -> Self {
         Self { rows, unknown: unknown.contains(&true).then_some(unknown) }
     }
 
-    /// The rows, if all of them are known.
+    /// The rows, if all entries are known.
     pub fn known(self) -> Option<Rows> {
         self.unknown.is_none().then_some(self.rows)
     }
 
-    /// Is the entry at column `j` of row `r` known?
+    /// Whether the entry at column `j` of row `r` is known.
     pub fn knows(&self, r: usize, j: usize) -> bool {
         self.unknown.as_ref().is_none_or(|unknown| !unknown[r * self.rows.width + j])
     }
 }
 
-/// Compares what the tensor would be with what the port computed. A theory of rounding says the
-/// dtype that it rounds to: there a tie may fall either way. A theory that cannot be computed fits nothing.
+/// Compares the predicted tensor with the port's. A hypothesis about rounding gives the dtype it rounds to as
+/// `coarse`: a tie may then be rounded either way. A hypothesis that cannot be computed does not fit.
 pub(super) fn fit(e: &Evidence<'_>, theory: Option<&Expected>, coarse: Option<DType>) -> Fit {
     theory.map_or(Fit { residual: f64::INFINITY, flips: 0 }, |theory| distance(e, theory, &e.got, coarse))
 }
 
-/// As [`fit`], of any rows at the site.
+/// Like [`fit`], for any rows at the site.
 pub(super) fn distance(e: &Evidence<'_>, expected: &Expected, rows: &Rows, coarse: Option<DType>) -> Fit {
     let (mut fit, theory) = (Fit { residual: 0.0, flips: 0 }, &expected.rows);
     if theory.width != rows.width || theory.len() != rows.len() {
@@ -103,8 +104,8 @@ pub(super) fn distance(e: &Evidence<'_>, expected: &Expected, rows: &Rows, coars
     fit
 }
 
-/// As [`fit`], of a theory that says something else than the right rows. What the right rows explain as well, within
-/// the same tolerance, or what is the same as they are, explains nothing.
+/// Like [`fit`], but a hypothesis must differ from the correct rows. It does not fit if it predicts the same
+/// as the correct rows, or if the correct rows fit as well within the same tolerance.
 pub(super) fn weigh(
     e: &Evidence<'_>,
     right: &Expected,
@@ -120,18 +121,18 @@ pub(super) fn weigh(
     fit(e, Some(theory), coarse)
 }
 
-/// A number solved for: the true one lies within `bound` of it, if every error was within budget.
+/// A solved number: the port's own value is within `bound` of it if every error was within budget.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Estimate {
     /// The number.
     pub value: f64,
-    /// How far it may be off.
+    /// The largest possible error of `value`.
     pub bound: f64,
 }
 
 impl Estimate {
-    /// From samples of one number, each with the most that it may be off: their mean weighted by
-    /// 1/δ², off by the same mean of the δ at most.
+    /// Combines samples of one number, each with its largest error δ: the value is their mean weighted by
+    /// 1/δ², the bound is the mean of δ with the same weights.
     pub fn of(samples: impl Iterator<Item = (f64, f64)>) -> Option<Self> {
         let (mut sum, mut weights, mut off) = (0.0, 0.0, 0.0);
         for (value, delta) in samples.filter(|(value, delta)| value.is_finite() && *delta > 0.0) {
@@ -145,14 +146,14 @@ impl Estimate {
         (weights > 0.0).then(|| Self { value: sum / weights, bound: off / weights })
     }
 
-    /// May it be `value`?
+    /// Whether the number may be `value`.
     pub fn allows(self, value: f64) -> bool {
         (self.value - value).abs() <= self.bound
     }
 }
 
 impl std::fmt::Display for Estimate {
-    /// `10000 ± 3`, `3.0002e-6 ± 4e-10`: as many digits as the bound leaves.
+    /// `10000 ± 3`, `3.0002e-6 ± 4e-10`: prints the digits that the bound makes significant.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { value, bound } = *self;
         let digit = bound.max(1e-300).log10().floor();
@@ -165,7 +166,7 @@ impl std::fmt::Display for Estimate {
     }
 }
 
-/// One digit, upwards.
+/// `bound` rounded up to one digit.
 fn short(bound: f64) -> String {
     let digit = 10f64.powf(bound.max(1e-300).log10().floor());
     let up = (bound / digit).ceil() * digit;
@@ -182,12 +183,12 @@ mod tests {
     #[case(3.00021e-6, 3.7e-10, "3.0002e-6 ± 4e-10")]
     #[case(0.176776, 2e-5, "0.17678 ± 2e-5")]
     #[case(2.0, 0.012, "2.00 ± 0.02")]
-    fn an_estimate_shows_the_digits_that_it_has(#[case] value: f64, #[case] bound: f64, #[case] said: &str) {
+    fn an_estimate_prints_its_significant_digits(#[case] value: f64, #[case] bound: f64, #[case] said: &str) {
         assert_eq!(Estimate { value, bound }.to_string(), said);
     }
 
     #[test]
-    fn the_sharpest_sample_decides() {
+    fn the_most_precise_sample_dominates() {
         let estimate = Estimate::of([(1.0, 1e-6), (2.0, 1.0)].into_iter()).unwrap();
         assert!(estimate.allows(1.0) && !estimate.allows(1.0001), "{estimate:?}");
     }

@@ -1,8 +1,8 @@
-//! Config keys in the words of the file that was read.
+//! Names of config keys as the user's own file has them.
 
 use crate::weights::Weights;
 
-/// Where the config key `key`, by its Hugging Face name, stands in the file that was read.
+/// The key in the file that was read, and that file, for `key`, a Hugging Face name.
 pub fn key_in(weights: &Weights, key: &'static str) -> String {
     if weights.gguf().is_none() {
         return format!("`{key}`, config.json");

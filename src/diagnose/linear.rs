@@ -1,4 +1,4 @@
-//! Linear layers: the weight's order, what is added, what is rounded.
+//! Finds mistakes in linear layers: wrong weights, a wrong row order, a missing bias, rounded factors.
 
 use candle_core::DType;
 
@@ -17,7 +17,7 @@ const SOLVERS: [Solver; 5] = [
     Solver { mistake: "gemm-reduced", fingerprint: |_| false, solve: low, pairs: true },
 ];
 
-/// Which mistake of a linear layer is it?
+/// Finds the mistake in a linear layer.
 pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     search(e, &SOLVERS)
 }
@@ -26,7 +26,7 @@ fn zeros(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
     if e.got.values.iter().any(|&v| v != 0.0) {
         return Ok(vec![]);
     }
-    let says = "your weight is all zeros: it was never loaded";
+    let says = "your weight is all zeros: you never load it";
     Ok(vec![Candidate::new(Deviation::Matrix(MatrixReading::Zeros), says)])
 }
 
@@ -36,17 +36,17 @@ fn transposed(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
         return Ok(vec![]);
     }
     let says = if out == x.width {
-        "you multiply with W; it is square, and wants Wᵀ".to_owned()
+        "you multiply by W instead of Wᵀ; W is square, so the shape is right either way".to_owned()
     } else {
-        format!("you read the numbers of a [{out}, {}] weight as [{}, {out}]", x.width, x.width)
+        format!("you read the values of a [{out}, {}] weight as [{}, {out}]", x.width, x.width)
     };
-    // The port's own rows are transposed: they may lie in another order than the reference's.
+    // The transpose is of the port's own rows, which may be in another order than the reference's.
     let order = e.red.layout.columns(out);
     Ok(vec![Candidate::new(Deviation::Matrix(MatrixReading::Transposed { order }), says)])
 }
 
-/// The same vector added to every token: a number for each column, so it is read off every other token, and must be
-/// right for the tokens between.
+/// The same vector added to every token. It has one free number per column, so it is solved from every other
+/// token and must be right for the tokens in between.
 fn bias(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
     if e.got.len() < 3 || e.red.site.kind == Kind::Logits {
         return Ok(vec![]);
@@ -58,7 +58,7 @@ fn bias(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
         differences.sum::<f64>() / half as f64
     };
     let bias = (0..e.got.width).map(mean).collect();
-    let says = "the same vector is added to every token, or missing from it: a bias";
+    let says = "you leave out a bias, or add one: your output differs by the same vector for every token";
     Ok(vec![Candidate::new(Deviation::Bias(bias), says).solved()])
 }
 
@@ -70,7 +70,7 @@ fn low(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
     ];
     let others = all.into_iter().filter(|(_, _, dtype)| *dtype != e.red.dtype);
     let candidate = |(low, said, _): (LowFactors, &str, DType)| {
-        let says = format!("both factors of your products are rounded to {said}");
+        let says = format!("you round both factors of your matrix products to {said}");
         Candidate::new(Deviation::LowFactors(low), says)
     };
     Ok(others.map(candidate).collect())

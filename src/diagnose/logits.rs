@@ -1,5 +1,5 @@
-//! Logits: which row they are of, whether they have to do with the input at all, and what else can be
-//! wrong in a product.
+//! Finds mistakes in the logits: taken from another row, unrelated to the input, or a mistake of the linear
+//! layer that computes them.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -12,11 +12,11 @@ use crate::graph::{MatrixRows, Node, Operation, RowShape};
 use crate::oracle::Rows;
 use crate::probe::Kind;
 
-/// Of a wider vocabulary this many tokens are computed again, evenly spread: the matrix of all of them is
-/// large in float64, and a mistake of the product is in each.
+/// Only this many tokens of a larger vocabulary are recomputed, evenly spread: the whole matrix is large in
+/// float64, and a mistake in the product shows in every token.
 const TOKENS: usize = 4096;
 
-/// Which mistake of the head is it?
+/// Finds the mistake in the head.
 pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     debug_assert_eq!(e.red.site.kind, Kind::Logits);
     if let Some(named) = other_row(e) {
@@ -29,7 +29,7 @@ pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     Ok(diagnosis)
 }
 
-/// The tokens that are looked at. The largest logit of each row is among them: budgets are of its scale.
+/// The tokens that are recomputed. They include the largest logit of each row, because it sets the budget.
 fn tokens(e: &Evidence<'_>) -> Vec<u32> {
     let width = e.want.width;
     let largest = |row: &[f64]| (0..width).max_by(|&a, &b| row[a].abs().total_cmp(&row[b].abs()));
@@ -39,7 +39,7 @@ fn tokens(e: &Evidence<'_>) -> Vec<u32> {
     chosen.into_iter().map(|id| id as u32).collect()
 }
 
-/// The same evidence of these tokens only.
+/// The same evidence for these tokens only.
 fn of_tokens<'a>(e: &Evidence<'a>, tokens: Vec<u32>) -> Result<Evidence<'a>> {
     let cut = |rows: &Rows| rows.columns(tokens.len(), |j| tokens[j] as usize);
     let (got, want) = (cut(&e.got), cut(&e.want));
@@ -59,7 +59,7 @@ fn of_tokens<'a>(e: &Evidence<'a>, tokens: Vec<u32>) -> Result<Evidence<'a>> {
     })
 }
 
-/// A product of which only these columns are computed.
+/// The node of a product that computes only these columns.
 fn only(mut node: Node, columns: &[u32]) -> Node {
     if let Operation::Linear(linear) = &mut node.operation {
         linear.rows = Some(MatrixRows::Listed(columns.to_vec()));
@@ -68,7 +68,7 @@ fn only(mut node: Node, columns: &[u32]) -> Node {
     node
 }
 
-/// Logits of another row: the one before, the one after, the first, the last.
+/// Finds logits that belong to the row before or the row after.
 fn other_row(e: &Evidence<'_>) -> Option<Named> {
     let places = &e.places;
     let at = |r: usize, by: isize| {
@@ -78,13 +78,13 @@ fn other_row(e: &Evidence<'_>) -> Option<Named> {
     let shifted = [(-1isize, "before"), (1, "after")].into_iter().find_map(|(by, said)| {
         let pairs: Vec<(usize, usize)> = (0..places.len()).filter_map(|r| Some((r, at(r, by)?))).collect();
         let fit = moved(e, &pairs)?;
-        Some((fit, format!("your row t holds the logits of the row {said} it")))
+        Some((fit, format!("your row t contains the logits of the row {said} it")))
     });
     let (fit, says) = shifted?;
     Some(Named::new("logit-row", says).at(fit))
 }
 
-/// Is row `a` of the port what row `b` should be, for all of these, and at least two?
+/// The fit if row `a` of the port is what row `b` should be, for all of at least two pairs (a, b).
 fn moved(e: &Evidence<'_>, pairs: &[(usize, usize)]) -> Option<Fit> {
     let mut worst = Fit { residual: 0.0, flips: 0 };
     for &(a, b) in pairs {
@@ -99,7 +99,7 @@ fn moved(e: &Evidence<'_>, pairs: &[(usize, usize)]) -> Option<Fit> {
     (pairs.len() > 1 && worst.residual <= 1.0).then_some(worst)
 }
 
-/// Logits that have nothing to do with truth, of a head that is tied.
+/// Finds logits that are unrelated to the reference, where the config ties the head to the embedding.
 fn unrelated(e: &Evidence<'_>) -> Option<Named> {
     let correlation = |r: usize| {
         let (got, want) = (e.got.row(r), e.want.row(r));
@@ -117,17 +117,17 @@ fn unrelated(e: &Evidence<'_>) -> Option<Named> {
     if rows < 2 || !e.config().tie_word_embeddings {
         return None;
     }
-    // A row that is right depends on its input.
+    // If a row is right, the logits do depend on the input.
     let right = (0..rows).any(|r| e.wrong(r).next().is_none());
     let constant = (1..rows).all(|r| e.got.row(r) == e.got.row(0));
     if constant && !right {
-        let says = "your logits do not depend on the input";
+        let says = "your logits are the same for every input; they must depend on it";
         return Some(Named::new("device-kernel", says));
     }
     let unrelated = (0..rows).all(|r| correlation(r).abs() < 0.3);
     unrelated.then(|| {
-        let says = "the final norm is right and your logits are unrelated to the reference's, row by row: your head \
-                    is not the embedding that the config ties it to";
+        let says = "your final norm is right, but every row of your logits is unrelated to the reference: your \
+                    lm_head is not the embedding matrix that the config ties it to";
         Named::new("lm-head-random", says)
     })
 }

@@ -1,4 +1,4 @@
-//! Matrices that were read once.
+//! A cache of the matrices that one diagnosis reads.
 
 use std::cell::RefCell;
 
@@ -8,7 +8,7 @@ use crate::oracle::{self, BlockMatrix, Exact, LastRead, OnBlocks};
 use crate::probe::Arithmetic;
 use crate::weights::Weights;
 
-/// The matrices of one diagnosis: many deviations are tried on the same few.
+/// The matrices of one diagnosis, kept because many deviations are tried on the same few.
 #[derive(Default)]
 pub(super) struct Matrices {
     read: RefCell<Vec<Read>>,
@@ -22,16 +22,16 @@ struct Read {
 }
 
 impl Matrices {
-    /// The arithmetic that multiplies with them.
+    /// The arithmetic that multiplies by them.
     pub fn exact(&self, arithmetic: Arithmetic) -> OnBlocks<'_, Exact> {
         OnBlocks::exact(arithmetic, &self.last)
     }
 
-    /// The matrix `name`, or these rows of it, `[out, in]`; with its blocks where they are multiplied with. One
-    /// diagnosis has one arithmetic.
+    /// The matrix `name`, or these rows of it, `[out, in]`; with its quantised blocks if `arithmetic` uses
+    /// them. One diagnosis has one arithmetic.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The matrix cannot be read.
     pub fn read(
         &self,
         weights: &Weights,

@@ -1,8 +1,8 @@
-//! Which mistake was it? The operations behind a red site are computed again under one known deviation after the
-//! other. A mistake is named when it gives, within the site's budget, the very tensor that the port gave; a number
-//! that is wrong is solved for.
+//! Finds the mistake that made a site fail. It recomputes the operations that produce the site once per known
+//! deviation, and names a mistake if the result equals the port's tensor within the site's budget. Wrong
+//! numbers (an ε, a θ) are solved for.
 //!
-//! Nothing is named that merely looks alike: what no deviation reproduces is unexplained.
+//! A mistake that only looks similar is not named: a tensor that no deviation reproduces is unexplained.
 
 mod attention;
 mod attention_solve;
@@ -43,11 +43,11 @@ pub use rounding::round;
 use crate::Result;
 use crate::probe::Kind;
 
-/// Tries every deviation of the operation behind a red site; then, where several operations lie between what is known
-/// and the site, those that are usual in all of them.
+/// Tries every deviation of the operation that produces a failed site. If several operations are between the
+/// known tensors and the site, it then tries the usual deviations of all of them.
 ///
 /// # Errors
-/// A weight that cannot be read.
+/// A weight cannot be read.
 pub fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     if let Some(named) = overflow::named(e) {
         return Ok(Diagnosis { named: vec![named], runner_up: None });
@@ -65,7 +65,7 @@ pub fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     Ok(Diagnosis { runner_up, ..spanned })
 }
 
-/// Nothing is named where a mistake that no list holds is just as likely.
+/// Removes a name where a mistake outside the catalogue explains the site as well.
 fn but_for_rivals(e: &Evidence<'_>, mut found: Diagnosis) -> Result<Diagnosis> {
     if found.named.iter().any(|named| named.mistake == "norm-eps") && span::scaled_embedding_fits(e)? {
         found.named.clear();
@@ -83,7 +83,7 @@ fn own_operation(e: &Evidence<'_>) -> Result<Diagnosis> {
         Kind::Gate | Kind::Up | Kind::Down => linear::diagnose(e),
         Kind::Logits => logits::diagnose(e),
         Kind::Act => ffn::diagnose(e),
-        // A lookup and two sums: no mistake of the catalogue is made in them.
+        // A lookup and two sums: the catalogue has no mistake in them.
         Kind::Embed | Kind::PostNormInput | Kind::Block => Ok(Diagnosis::default()),
     }
 }

@@ -1,4 +1,4 @@
-//! RMSNorm: ε, the weight's 1, and low precision.
+//! Finds mistakes in RMSNorm: a wrong ε, 1 + w, a weight never loaded, half precision.
 
 use candle_core::DType;
 
@@ -17,12 +17,12 @@ const SOLVERS: [Solver; 4] = [
     Solver { mistake: "norm-low-precision", fingerprint: |e| !by_one_factor(e), solve: low, pairs: false },
 ];
 
-/// Which mistake of a norm is it?
+/// Finds the mistake in a norm.
 pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     search(e, &SOLVERS)
 }
 
-/// Is every row the right one times one number?
+/// Whether every row is the correct row times one number.
 fn by_one_factor(e: &Evidence<'_>) -> bool {
     (0..e.got.len()).all(|r| {
         let (got, want) = (e.got.row(r), e.want.row(r));
@@ -32,7 +32,7 @@ fn by_one_factor(e: &Evidence<'_>) -> bool {
     })
 }
 
-/// The number by which `base` comes nearest to `row`.
+/// The factor that brings `base` closest to `row`.
 fn project(row: &[f64], base: &[f64]) -> f64 {
     let (mut product, mut square) = (0.0, 0.0);
     for (a, b) in row.iter().zip(base) {
@@ -45,20 +45,20 @@ fn project(row: &[f64], base: &[f64]) -> f64 {
 fn plus_one(_: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
     let with = |more: f64, says| Candidate::new(Deviation::NormWeight(NormWeight::Plus(more)), says);
     Ok(vec![
-        with(1.0, "you multiply by 1 + w; these weights hold the 1 already"),
-        with(-1.0, "you multiply by w − 1; these weights are to be used as they are"),
+        with(1.0, "you multiply by 1 + w; these weights already contain the 1, so multiply by w"),
+        with(-1.0, "you multiply by w − 1; multiply by these weights as they are"),
     ])
 }
 
 fn without_weight(_: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
     let all = [(1.0, "ones"), (0.0, "zeros")].map(|(value, said)| {
-        let says = format!("your norm's weight is all {said}: it was never loaded");
+        let says = format!("your norm's weight is all {said}: you never load it");
         Candidate::new(Deviation::NormWeight(NormWeight::All(value)), says)
     });
     Ok(all.into())
 }
 
-/// The vector that a port with these deviations multiplies with.
+/// The vector by which a port with these deviations multiplies.
 fn weight(e: &Evidence<'_>, made: &[Deviation]) -> Result<Option<Vec<f64>>> {
     let Some(Operation::Norm(norm)) = e.node().map(|node| &node.operation) else { return Ok(None) };
     let mut weight = vector(e.red.weights, &norm.weight)?;
@@ -70,7 +70,7 @@ fn weight(e: &Evidence<'_>, made: &[Deviation]) -> Result<Option<Vec<f64>>> {
     Ok(Some(weight))
 }
 
-/// ε solved for from the length of every row: |got| = |x·w| / √(mean + ε).
+/// Solves for ε from the length of every row: |got| = |x·w| / √(mean + ε).
 fn eps(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
     let (Some(x), Some(weight)) = (e.input(0), weight(e, made)?) else { return Ok(vec![]) };
     let config = e.config().rms_norm_eps;
@@ -79,7 +79,7 @@ fn eps(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
             let base: Vec<f64> = x.row(r).iter().zip(&weight).map(|(x, w)| x * w).collect();
             let divisor = 1.0 / project(e.got.row(r), &base);
             let budget = e.budget(r, e.got.row(r));
-            // The part of a row's error that lies along the row.
+            // The part of a row's error in the direction of the row.
             let length = base.iter().map(|v| v * v).sum::<f64>().sqrt() / divisor;
             (mean_square(x.row(r)), divisor, budget.rms * (x.width as f64).sqrt() / length)
         })
@@ -94,19 +94,20 @@ fn eps(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
         found.push(with(eps.value, EpsPlace::InsideRoot, says));
     }
     if let Some(eps) = outside.filter(|eps| eps.value > 0.0) {
-        let says = format!("you add ε = {eps} to the root; Llama adds it to the mean of squares, inside");
+        let says =
+            format!("you add ε = {eps} outside the root; add it to the mean of squares, inside the root");
         found.push(with(eps.value, EpsPlace::OutsideRoot, says));
     }
     Ok(found)
 }
 
-/// Every way of doing it in half precision.
+/// All ways to compute the norm in half precision.
 fn low(_: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
     let mut found = Vec::new();
     for dtype in [DType::BF16, DType::F16] {
         for (sums, inverse) in [(false, false), (false, true), (true, false), (true, true)] {
             let how = if sums { "sum squares and divide" } else { "square and divide" };
-            let says = format!("you {how} in {}: the norm loses its digits there", dtype.as_str());
+            let says = format!("you {how} in {}: the norm loses precision there", dtype.as_str());
             let deviation = Deviation::LowNorm(LowNorm { dtype, sums, inverse });
             found.push(Candidate::new(deviation, says).rounding(dtype));
         }

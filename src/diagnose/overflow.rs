@@ -1,4 +1,4 @@
-//! Values that pass float16's largest, 65504.
+//! Finds values that overflowed float16: those larger than 65504.
 
 use candle_core::DType;
 
@@ -6,16 +6,16 @@ use super::fit::Fit;
 use super::{Evidence, Named};
 use crate::compare::ulp;
 
-/// Steps of float16 from 0 to its largest number, in the binade of that.
+/// The largest float16 number divided by the spacing of float16 numbers in its binade.
 const STEPS: f64 = 2047.0;
 
-/// Of a product that was scaled to float16 and back, at least so many numbers must lie on its grid.
+/// How many numbers of a product that was scaled to float16 and back must at least be on its grid.
 const SEEN: usize = 12;
 
-/// What is infinite in the port's tensor is finite in truth, and past 65504; the rest is right. What was
-/// scaled to float16 and back has 65504 at a scale of its own: in float32 that is read off the grid that the
-/// finite numbers lie on; half precision rounds the grid away, and it is said from where on values are
-/// infinite.
+/// Names an overflow if the port's infinite entries are finite and past 65504 in the reference, and all other
+/// entries are right. A tensor that was scaled to float16 and back overflows at another value than 65504. In
+/// float32 that value follows from the grid of the finite numbers. Half precision rounds the grid away; the
+/// message then only gives the smallest value that became infinite.
 pub(super) fn named(e: &Evidence<'_>) -> Option<Named> {
     if e.red.site.kind.over_keys() {
         return None;
@@ -31,33 +31,35 @@ pub(super) fn named(e: &Evidence<'_>) -> Option<Named> {
         return None;
     }
     let at = match e.red.dtype {
-        DType::F16 | DType::BF16 => None, // too coarse to show the grid of another scale
+        DType::F16 | DType::BF16 => None, // too coarse to show a grid at another scale
         _ => Some(grid(e, &seen)?),
     };
     let Seen { infinite, residual, smallest_infinite, .. } = seen;
-    let scale = at.map_or(String::new(), |at| format!(", at a scale where 65504 is {at:.5}"));
+    let scale = at.map_or(String::new(), |at| {
+        format!("; your scaling maps 65504, the largest float16 number, to {at:.5}")
+    });
     let says = format!(
-        "{infinite} value{} became infinite, those past float16's largest: {smallest_infinite:.4} and up in \
-         truth{scale}",
+        "your tensor overflows float16: {infinite} value{} became infinite, all that are {smallest_infinite:.4} or \
+         more in the reference{scale}",
         if infinite == 1 { "" } else { "s" }
     );
     Some(Named::new("f16-overflow", says).at(Fit { residual, flips: 0 }))
 }
 
-/// A number on the edge may be rounded to either side.
+/// The tolerance at the limit, because a number at the limit may be rounded to either side.
 const NEAR: f64 = 1.0 + 1.0 / 1024.0;
 
 struct Seen {
-    /// In truth.
+    /// The smallest reference magnitude among the entries that are infinite in the port.
     smallest_infinite: f64,
-    /// In truth.
+    /// The largest reference magnitude among the others.
     largest_finite: f64,
     infinite: usize,
     residual: f64,
 }
 
 impl Seen {
-    /// None where it is neither right nor an overflow.
+    /// Counts one entry; `None` if it is neither right nor an overflow.
     fn entry(&mut self, got: f64, want: f64, budget: f64) -> Option<()> {
         if got.is_nan() || !want.is_finite() {
             return None;
@@ -67,7 +69,7 @@ impl Seen {
             self.smallest_infinite = self.smallest_infinite.min(want.abs());
             return (got.signum() == want.signum()).then_some(());
         }
-        // What did not overflow was rounded to float16, at whatever scale.
+        // Entries that did not overflow were rounded to float16, at an unknown scale.
         let rounding = want.abs() * ulp(DType::F16);
         self.residual = self.residual.max((got - want).abs() / budget.max(rounding));
         self.largest_finite = self.largest_finite.max(want.abs());
@@ -75,15 +77,15 @@ impl Seen {
     }
 }
 
-/// What 65504 was before it was scaled back, if all finite numbers lie on float16's grid at one scale, and
-/// its end parts them from those that are infinite.
+/// The value that 65504 has after scaling back; `None` unless all finite numbers are on float16's grid at one
+/// scale and the end of that grid separates them from the infinite ones.
 fn grid(e: &Evidence<'_>, seen: &Seen) -> Option<f64> {
     let finite = || e.got.values.iter().map(|v| v.abs()).filter(|v| v.is_finite());
     let largest = finite().fold(0.0, f64::max);
     let fewest = (largest / seen.smallest_infinite / NEAR * STEPS).floor().max(1024.0) as usize;
     (fewest..=STEPS as usize).rev().map(|steps| largest / steps as f64).find_map(|step| {
         let end = step * STEPS;
-        // In the binades below the first the grid is finer by as many halves.
+        // Each binade below the largest halves the spacing of the grid.
         let near = finite().filter(|v| *v > end / 16.0);
         let on_grid = |v: &f64| {
             let halves = ((end * NEAR) / v).log2().floor().max(0.0);

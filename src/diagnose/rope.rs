@@ -1,4 +1,4 @@
-//! Rotary positions: pairs, angles, positions, and tables of low precision.
+//! Finds mistakes in the rotation: wrong pairs, angles or positions, and tables in half precision.
 
 use candle_core::DType;
 
@@ -20,22 +20,22 @@ const SOLVERS: [Solver; 6] = [
     Solver { mistake: "rope-half-tables", fingerprint: |_| false, solve: low_tables, pairs: true },
 ];
 
-/// Which mistake of the rotation is it?
+/// Finds the mistake in the rotation.
 pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     if e.config().head_dim < 4 {
-        return Ok(Diagnosis::default()); // one pair alone tells no law of angles
+        return Ok(Diagnosis::default()); // one pair alone does not determine a frequency law
     }
     search(e, &SOLVERS)
 }
 
-/// How a port with some deviations rotates.
+/// How a port with given deviations rotates.
 struct Turning {
     rope: Rope,
     /// `[turned/2]`.
     pairs: Vec<(usize, usize)>,
-    /// By what each row is rotated, `[rows]`.
+    /// The position by which each row is rotated, `[rows]`.
     positions: Vec<f64>,
-    /// Radians a position, `[turned/2]`.
+    /// Radians per position, `[turned/2]`.
     frequencies: Vec<f64>,
 }
 
@@ -64,8 +64,8 @@ impl Turning {
     }
 }
 
-/// The pairs of a port that takes the other pairing for its own order of rows; said in the reference's order. In an
-/// order that nobody has named, the other pairing is as good as any.
+/// The pairs of a port that uses the other pairing for its own order of rows, given in the reference's order.
+/// `None` for an arbitrary permutation, where the other pairing is no more likely than any.
 pub(super) fn other_pairing(layout: &Layout, head_dim: usize) -> Option<Vec<(usize, usize)>> {
     match layout {
         Layout::Permuted(_) => None,
@@ -81,16 +81,16 @@ fn pairing(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
     let Some(pairs) = other_pairing(&e.red.layout, e.config().head_dim) else { return Ok(vec![]) };
     let says = match &e.red.layout {
         Layout::Interleaved { .. } => {
-            "you rotate halves, i with i + head_dim/2; these weights want neighbours, 2i with 2i + 1"
+            "you rotate halves, i with i + head_dim/2; these weights need neighbours, 2i with 2i + 1"
         }
         Layout::Reference | Layout::Permuted(_) => {
-            "you rotate neighbouring elements, 2i with 2i + 1; these weights want halves, i with i + head_dim/2"
+            "you rotate neighbouring elements, 2i with 2i + 1; these weights need halves, i with i + head_dim/2"
         }
     };
     Ok(vec![Candidate::new(Deviation::Pairs(pairs), says)])
 }
 
-/// What ports take where they do not read the config: Llama's own, Llama 3's, Mistral's.
+/// The values of θ that ports use when they do not read the config: Llama's, Llama 3's, Mistral's.
 const DEFAULTS: [f64; 3] = [1e4, 5e5, 1e6];
 
 fn theta(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
@@ -103,7 +103,7 @@ fn theta(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
     };
     Ok(match found.filter(|theta| !theta.allows(own)) {
         Some(theta) => vec![candidate(theta.value, theta.to_string()).solved()],
-        // Half precision leaves angles too coarse to solve for: then it is one of few, or nothing.
+        // In half precision the angles are too coarse to solve for θ: only a few usual values are tried.
         None if e.red.dtype != DType::F32 => {
             let others = DEFAULTS.into_iter().filter(|&theta| theta != own);
             others.map(|theta| candidate(theta, format!("{theta} or near it"))).collect()
@@ -112,7 +112,7 @@ fn theta(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
     })
 }
 
-/// Frequencies made for heads of hidden_size / heads.
+/// Frequencies computed with hidden_size / heads as the head's width.
 fn head_dim(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
     let config = e.config();
     let (d, own) = (config.head_dim, config.hidden_size / config.num_attention_heads);
@@ -121,8 +121,10 @@ fn head_dim(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
     }
     // θ^(−2i/own) = (θ^(d/own))^(−2i/d).
     let theta = config.rope_theta.powf(d as f64 / own as f64);
-    let says =
-        format!("you divide 2i by {own}, hidden_size / heads; a head is {d} wide ({})", e.key("head_dim"));
+    let says = format!(
+        "you divide 2i by {own}, hidden_size / heads; divide by head_dim, {d} ({})",
+        e.key("head_dim")
+    );
     Ok(vec![Candidate::new(Deviation::Frequencies(FrequencyLaw::Base { theta }), says)])
 }
 
@@ -136,7 +138,8 @@ fn scaling(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
     Ok(scaled.into_iter().map(candidate).collect())
 }
 
-/// The position of every row, solved for. A position a row can fit anything: only a law of all of them is named.
+/// Solves for the position of every row. One free position per row can fit anything, so only a law that all
+/// rows follow is named.
 fn positions(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
     let Some(turning) = Turning::of(e, made) else { return Ok(vec![]) };
     let length = e.red.pass.length().max(e.red.window.end);
@@ -148,7 +151,7 @@ fn positions(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
     let slots = e.places.iter().map(|&(_, slot)| slot);
     let shift = found[first].wrapping_sub(own[first]);
     let shifted = (0..found.len()).all(|r| found[r].wrapping_sub(own[r]) == shift);
-    let at = format!("position {} is rotated as {}", own[first], found[first]);
+    let at = format!("you rotate position {} as {}", own[first], found[first]);
     let candidate = |law, says| Candidate::new(Deviation::Positions(law), says).one_of(limit);
     if slots.eq(found.iter().copied()) {
         let says = format!("you count the padding on the left as positions: {at}");
@@ -159,7 +162,7 @@ fn positions(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
     }
     let law = Positions::Shifted(shift as i64);
     if !e.red.whole && e.red.first_layer_agrees {
-        let says = format!("layer 0 is right and layer {} is not: {at}", e.red.site.layer.unwrap_or(0));
+        let says = format!("layer 0 is right, but in layer {} {at}", e.red.site.layer.unwrap_or(0));
         return Ok(vec![candidate(law, says).named("shared-counter")]);
     }
     let jumps = if found[first] > own[first] {
@@ -168,9 +171,9 @@ fn positions(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
         at.clone()
     };
     let mut all = Vec::new();
-    // The more special of two that explain the same comes first.
+    // Of two candidates that explain the same, the more specific comes first.
     if !e.red.whole && shift == e.red.window.start {
-        let says = format!("you count what is fed again a second time: {at}");
+        let says = format!("you count the tokens that you feed again twice: {at}");
         all.push(candidate(law, says).named("uncached-position"));
     }
     all.push(candidate(law, jumps));
@@ -185,19 +188,19 @@ fn low_tables(_: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
         let exact = exact(dtype);
         let made = LowTables { frequencies: true, positions: true, angles: true, ..exact };
         for (tables, how) in [
-            (LowTables { cosines: true, ..exact }, "cos and sin are rounded to"),
-            (LowTables { angles: true, cosines: true, ..exact }, "angles, cos and sin are rounded to"),
-            (LowTables { angles: true, ..exact }, "angles are rounded to"),
-            (LowTables { frequencies: true, ..exact }, "θ^(−2i/head_dim) is rounded to"),
+            (LowTables { cosines: true, ..exact }, "round cos and sin to"),
+            (LowTables { angles: true, cosines: true, ..exact }, "round angles, cos and sin to"),
+            (LowTables { angles: true, ..exact }, "round angles to"),
+            (LowTables { frequencies: true, ..exact }, "round θ^(−2i/head_dim) to"),
             (
                 LowTables { frequencies: true, cosines: true, ..exact },
-                "θ^(−2i/head_dim), cos and sin are rounded to",
+                "round θ^(−2i/head_dim), cos and sin to",
             ),
-            (made, "angles are made in"),
-            (LowTables { cosines: true, ..made }, "angles, cos and sin are made in"),
-            (LowTables { positions: true, ..exact }, "positions are rounded to"),
+            (made, "compute angles in"),
+            (LowTables { cosines: true, ..made }, "compute angles, cos and sin in"),
+            (LowTables { positions: true, ..exact }, "round positions to"),
         ] {
-            let says = format!("your {how} {}", dtype.as_str());
+            let says = format!("you {how} {}", dtype.as_str());
             all.push(Candidate::new(Deviation::LowTables(tables), says).rounding(dtype));
         }
     }

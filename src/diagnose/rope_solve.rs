@@ -1,4 +1,4 @@
-//! Angles measured from what the port gave, and what follows from them: θ, scaling, positions.
+//! Measures the rotation angles in the port's rows, and solves for θ, scaling and positions from them.
 
 use std::f64::consts::{PI, TAU};
 
@@ -7,17 +7,17 @@ use super::fit::Estimate;
 use crate::graph::FrequencyLaw;
 use crate::oracle::Rows;
 
-/// An angle, in (−π, π], and the most that it may be off.
+/// An angle in (−π, π], and its largest possible error.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Measured {
     pub angle: f64,
     pub off: f64,
 }
 
-/// By how much each pair of each row was turned, over all heads: `[rows][head_dim/2]`.
+/// The angle by which each pair of each row was rotated, from all heads together: `[rows][head_dim/2]`.
 ///
-/// The angle of Σ x̄·y over the heads, as complex numbers; an error of ε in every entry of y turns it
-/// by √2·ε·Σ|x| / Σ|x|² at most.
+/// It is the angle of Σ x̄·y over the heads, with pairs as complex numbers. An error of ε in every entry of y
+/// changes it by at most √2·ε·Σ|x| / Σ|x|².
 pub(super) fn angles(e: &Evidence<'_>, x: &Rows, pairs: &[(usize, usize)]) -> Vec<Vec<Measured>> {
     let row = |r: usize| {
         let budget = e.budget(r, e.got.row(r)).max;
@@ -37,21 +37,21 @@ pub(super) fn angles(e: &Evidence<'_>, x: &Rows, pairs: &[(usize, usize)]) -> Ve
     (0..x.len()).map(|r| row(r).collect()).collect()
 }
 
-/// The difference of two angles, in (−π, π].
+/// An angle difference, wrapped to (−π, π].
 fn wrap(angle: f64) -> f64 {
     let wrapped = (angle + PI).rem_euclid(TAU) - PI;
     if wrapped == -PI { PI } else { wrapped }
 }
 
-/// θ, from angles p·θ^(−2i/d): first the sample that θ moves least, whose turn is not in doubt; then
-/// ever sharper ones, unwrapped by what is known.
+/// Solves for θ from angles p·θ^(−2i/d). It starts from the sample that θ moves least, whose number of full
+/// turns is certain, and refines with more and more sensitive samples, unwrapped by the current estimate.
 pub(super) fn theta(angles: &[Vec<Measured>], positions: &[f64]) -> Option<Estimate> {
     let half = angles.first()?.len();
     let mut samples: Vec<(f64, f64, Measured)> = Vec::new(); // position, exponent, angle
     for (row, &p) in angles.iter().zip(positions).filter(|(_, p)| **p > 0.0) {
         samples.extend((1..half).map(|i| (p, i as f64 / half as f64, row[i])).filter(|s| s.2.off < 0.1));
     }
-    // ln θ = ln(p / φ) / exponent, where the slow pair at the first position has not turned round.
+    // ln θ = ln(p / φ) / exponent, where the slow pair at the first position has not made a full turn.
     let first = samples.iter().filter(|s| s.2.angle > 4.0 * s.2.off).min_by(|a, b| {
         let turn = |s: &(f64, f64, Measured)| s.0 / s.1;
         turn(a).total_cmp(&turn(b))
@@ -59,7 +59,7 @@ pub(super) fn theta(angles: &[Vec<Measured>], positions: &[f64]) -> Option<Estim
     let (p, exponent, measured) = *first;
     let mut known = (p / measured.angle).ln() / exponent;
     let mut bound = measured.off / measured.angle / exponent;
-    // How fast an angle moves with ln θ.
+    // The derivative of an angle with respect to ln θ.
     let speed = |p: f64, exponent: f64, known: f64| exponent * p * (-exponent * known).exp();
     samples.sort_by(|a, b| speed(a.0, a.1, known).total_cmp(&speed(b.0, b.1, known)));
     for (p, exponent, measured) in samples {
@@ -70,9 +70,9 @@ pub(super) fn theta(angles: &[Vec<Measured>], positions: &[f64]) -> Option<Estim
         let residual = wrap(measured.angle - p * (-exponent * known).exp());
         let off = measured.off / speed;
         if residual.abs() / speed > 1.01 * (bound + off) + 1e-12 {
-            return None; // no one θ turns all of them
+            return None; // no single θ gives all angles
         }
-        // Both intervals hold: what they share.
+        // θ is in both intervals, so in their intersection.
         let (low, high) = (known - residual / speed - off, known - residual / speed + off);
         let (low, high) = (low.max(known - bound), high.min(known + bound));
         if low > high {
@@ -84,7 +84,7 @@ pub(super) fn theta(angles: &[Vec<Measured>], positions: &[f64]) -> Option<Estim
     Some(Estimate { value, bound: value * bound.exp_m1() })
 }
 
-/// The position of each row, if every row has one below `limit` that turns all its pairs so.
+/// The position of each row, if for every row a position below `limit` gives the angles of all its pairs.
 pub(super) fn positions(angles: &[Vec<Measured>], frequencies: &[f64], limit: usize) -> Option<Vec<usize>> {
     let fits = |row: &[Measured], p: usize| {
         let pairs = row.iter().zip(frequencies);
@@ -93,8 +93,8 @@ pub(super) fn positions(angles: &[Vec<Measured>], frequencies: &[f64], limit: us
     angles.iter().map(|row| (0..limit.min(1 << 17)).find(|&p| fits(row, p))).collect()
 }
 
-/// The two scalings that real configs have, their factor read off the slowest pair.
-/// With each, how to say it.
+/// The two scalings that real configs have, with the factor measured at the slowest pair. Each comes with its
+/// message.
 pub(super) fn scaled(
     angles: &[Vec<Measured>],
     positions: &[f64],
@@ -102,7 +102,7 @@ pub(super) fn scaled(
     theta: f64,
 ) -> Vec<(FrequencyLaw, String)> {
     let last = frequencies.len() - 1;
-    // Rows in which the slowest pair has not turned round, whatever the factor is.
+    // Rows in which the slowest pair has not made a full turn, whatever the factor is.
     let rows = angles.iter().zip(positions).filter(|(_, p)| **p > 0.0 && **p * frequencies[last] < 0.75);
     let samples = rows.map(|(row, &p)| {
         let turn = p * frequencies[last];
@@ -127,16 +127,17 @@ pub(super) fn scaled(
         let original = 1usize << power;
         let law = FrequencyLaw::Llama3 { theta, factor, low_freq_factor: 1.0, high_freq_factor: 4.0, original };
         let says = format!(
-            "you scale slow pairs by 1/{factor} as Llama 3 does from a context of {original}; the config does not"
+            "you scale slow pairs by 1/{factor}, as Llama 3 does with an original context of {original}; the config \
+             has no such scaling"
         );
         (law, says)
     }));
     all
 }
 
-/// The factor of a config that this may be, a whole number if it allows one. Configs stretch positions, and never
-/// squeeze them. A port whose frequencies begin a pair late, or half a pair, divides by θ^(2/head_dim) or its root: what
-/// may be that is not named.
+/// The scaling factor that this may be, a whole number if the interval contains one. Configs only use factors
+/// above 1. A port whose frequencies start one pair or half a pair late divides by θ^(2/head_dim) or its
+/// root: a factor that may be one of these is not named.
 fn configured(factor: Estimate, theta: f64, pairs: usize) -> Option<f64> {
     let late = [0.5, 1.0].map(|by| theta.powf(by / pairs as f64));
     if factor.value <= 1.0 || late.into_iter().any(|late| factor.allows(late)) {
@@ -150,8 +151,8 @@ fn inverse(ratio: Estimate) -> Estimate {
     Estimate { value: 1.0 / ratio.value, bound: ratio.bound / (ratio.value * ratio.value) }
 }
 
-/// `ratio`, by which all pairs turn too slowly, from ever faster ones, unwrapped by what is known; none if
-/// no one ratio turns all of them.
+/// Refines `ratio`, by which all pairs turn too slowly, with faster and faster pairs, unwrapped by the
+/// current estimate; `None` if no single ratio gives all angles.
 fn refined(
     angles: &[Vec<Measured>],
     positions: &[f64],

@@ -1,4 +1,4 @@
-//! Numbers as a dtype has them.
+//! Rounds numbers to a dtype.
 
 use candle_core::DType;
 use half::{bf16, f16};

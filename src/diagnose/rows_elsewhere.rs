@@ -1,5 +1,5 @@
-//! Rows of a weight that stand elsewhere: within a head, in another of q, k and v, in the other of gate
-//! and up. They are found by their outputs, column by column.
+//! Finds weight rows that are in the wrong place: elsewhere in the head, in another of q, k and v, or in the
+//! other of gate and up. It identifies them by their outputs, column by column.
 
 use super::Evidence;
 use super::deviation::{Deviation, MatrixReading};
@@ -9,13 +9,13 @@ use crate::graph::{Node, Operation, Role};
 use crate::oracle::{Matrix, Rows, linear};
 use crate::probe::{Kind, Layout};
 
-/// The rows that a port may have mixed up with those of one matrix: of its own and of those beside it.
+/// The rows that a port may have confused: those of one matrix and of the matrices fused with it.
 struct Beside {
-    /// Matrix and row of each, `[all]`.
+    /// Matrix and row index of each, `[all]`.
     rows: Vec<(String, u32)>,
-    /// What each gives, `[tokens, all]`.
+    /// The output of each, `[tokens, all]`.
     outputs: Rows,
-    /// The first that is of the site's own matrix.
+    /// The index of the first row of the site's own matrix.
     start: usize,
 }
 
@@ -48,7 +48,7 @@ impl Beside {
     }
 }
 
-/// The matrix of a product that uses all of it, and its rows.
+/// The matrix of a product that uses all of its rows, and their number.
 fn whole_matrix(node: &Node) -> Option<(&str, usize)> {
     match &node.operation {
         Operation::Linear(linear) if linear.rows.is_none() => Some((&linear.weight, node.shape.width(0))),
@@ -56,9 +56,9 @@ fn whole_matrix(node: &Node) -> Option<(&str, usize)> {
     }
 }
 
-/// Where each column of the port's is found among those that it may be mixed up with.
+/// Finds each of the port's columns among the outputs of the rows that it may have confused.
 pub(super) fn found(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
-    // One token alone cannot tell columns apart for sure.
+    // One token alone cannot identify columns reliably.
     if e.got.len() < 2 {
         return Ok(vec![]);
     }
@@ -70,12 +70,12 @@ pub(super) fn found(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>>
     let (width, kind) = (e.got.width, e.red.site.kind);
     if matches!(kind, Kind::Gate | Kind::Up) {
         let (is, other, first) = if kind == Kind::Gate { ("gate", "up", width) } else { ("up", "gate", 0) };
-        // Rows of both, mixed, are another mistake: a fused matrix that is split in the wrong places.
+        // A mix of rows of both is another mistake: a fused matrix split in the wrong places.
         if !(0..width).all(|j| same(j, first + j)) {
             return Ok(vec![]);
         }
         let reading = MatrixReading::Rows(rows[first..first + width].to_vec());
-        let says = format!("your {is}_proj gives what {other}_proj should");
+        let says = format!("you use {other}_proj's weight in {is}_proj");
         return Ok(vec![Candidate::new(Deviation::Matrix(reading), says).named("gate-up-swapped")]);
     }
     let find = |j: usize| std::iter::once(start + j).chain(0..outputs.width).find(|&c| same(j, c));
@@ -88,24 +88,28 @@ pub(super) fn found(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>>
     Ok(match kind {
         Kind::QProj | Kind::KProj if columns.iter().enumerate().all(in_head) => {
             let order = order(&columns.iter().map(|c| c - start).collect::<Vec<_>>(), d);
-            let says = format!("your rows are the right ones in another order within each head: {order}");
+            let says =
+                format!("your weight has the right rows, but in another order within each head: {order}");
             vec![candidate(says).named("unpermuted-qk")]
         }
         _ if columns.iter().all(own) => vec![],
-        _ => vec![candidate("your rows are right ones of q, k and v, at the wrong places".into())],
+        _ => vec![candidate("your weight has rows of q, k and v in the wrong places".into())],
     })
 }
 
-/// Columns of the port's, by where truth has them: which order that is.
+/// Describes the order of the port's columns, given the index of each in the reference.
 fn order(columns: &[usize], head_dim: usize) -> String {
     let there = Layout::Interleaved { head_dim }.columns(columns.len()).unwrap_or_default();
     if columns.iter().enumerate().all(|(j, &c)| there.get(c) == Some(&j)) {
-        return "permuted for `rope_i`, as GGUF has them".into();
+        return "they are permuted for `rope_i`, as in GGUF files".into();
     }
     if columns == there {
-        return "un-permuted as if they lay for `rope_i`, and they did not".into();
+        return "you un-permute them as if they were permuted for `rope_i`, but they are not".into();
     }
     let moved = columns.iter().enumerate().filter(|(j, c)| j != *c);
-    let first = moved.clone().next().map_or(String::new(), |(j, c)| format!(", row {j} is row {c}"));
-    format!("{} of {} are moved{first}", moved.count(), columns.len())
+    let first = moved
+        .clone()
+        .next()
+        .map_or(String::new(), |(j, c)| format!(", your row {j} is the reference's row {c}"));
+    format!("{} of {} rows are moved{first}", moved.count(), columns.len())
 }

@@ -1,4 +1,4 @@
-//! What the tensor of a red site would be under deviations.
+//! Computes what the tensor of a failed site would be under given deviations.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -11,19 +11,19 @@ use crate::Result;
 use crate::graph::{Graph, Node, NodeId, Operation};
 use crate::oracle::{Executor, Placed, Slots};
 
-/// What it would be in a port that makes these deviations wherever the cut has a node that they concern. None where
-/// something that it is computed from is not known.
+/// The tensor of a port that has these deviations at every node of the cut that they apply to. `None` if one
+/// of the inputs is unknown.
 ///
 /// # Errors
-/// A weight that cannot be read.
+/// A weight cannot be read.
 pub(super) fn run(e: &Evidence<'_>, made: &[Deviation]) -> Result<Option<Expected>> {
     run_at(e, made, &|_| true)
 }
 
-/// The same in a port that makes them at some nodes only.
+/// Like [`run`], for a port that has the deviations only at some nodes.
 ///
 /// # Errors
-/// A weight that cannot be read.
+/// A weight cannot be read.
 pub(super) fn run_at(
     e: &Evidence<'_>,
     made: &[Deviation],
@@ -45,7 +45,7 @@ pub(super) fn run_at(
     Ok(placed.and_then(|placed| expected(e, made, placed)))
 }
 
-/// The graph with other parameters at these nodes.
+/// The graph with the deviations' parameters at these nodes.
 fn deviated<'g>(graph: &'g Graph, made: &[Deviation], nodes: &BTreeSet<NodeId>) -> Result<Cow<'g, Graph>> {
     if made.is_empty() {
         return Ok(Cow::Borrowed(graph));
@@ -56,7 +56,8 @@ fn deviated<'g>(graph: &'g Graph, made: &[Deviation], nodes: &BTreeSet<NodeId>) 
     changed.map(Cow::Owned)
 }
 
-/// Scores of padding whose keys nobody recorded cannot be known; nor can anything behind them.
+/// Marks entries as unknown: scores of padding whose keys were not recorded. Nothing computed from such
+/// scores can be predicted.
 fn expected(e: &Evidence<'_>, made: &[Deviation], placed: Placed) -> Option<Expected> {
     let sees = made.iter().rev().find_map(|d| if let Deviation::Sees(sees) = d { Some(*sees) } else { None });
     let scores = e.cut.iter().find_map(|&id| {

@@ -1,4 +1,4 @@
-//! Tries deviations on a site: each mistake alone, then two together.
+//! Searches for the deviations that reproduce a site: each mistake alone, then two together.
 
 use candle_core::DType;
 
@@ -9,30 +9,31 @@ use super::support::{Contradiction, Number};
 use super::{Diagnosis, Evidence, Named, RunnerUp};
 use crate::Result;
 
-/// Finds the deviations of one mistake that a port may make.
+/// Proposes the deviations of one mistake.
 pub(super) struct Solver {
     /// The mistake's name in the catalogue.
     pub mistake: &'static str,
-    /// Looks so: then it is tried before the others.
+    /// Whether the evidence looks like this mistake; it is then tried before the others.
     pub fingerprint: fn(&Evidence<'_>) -> bool,
-    /// The deviations of a port with this mistake, beside those that it makes already. None where the mistake would
+    /// The deviations of a port with this mistake, on top of the given ones. Empty if the mistake would
     /// change nothing.
     pub solve: fn(&Evidence<'_>, &[Deviation]) -> Result<Vec<Candidate>>,
-    /// Can it be one of two?
+    /// Whether this mistake is also tried together with a second one.
     pub pairs: bool,
 }
 
-/// A deviation, and what to say of a port that makes it.
+/// A deviation, and the message about a port that has it.
 pub(super) struct Candidate {
-    /// The catalogue's name, where a solver can find several mistakes; the solver's own if `None`.
+    /// The mistake's name in the catalogue, for a solver that can find several; the solver's own name if
+    /// `None`.
     pub mistake: Option<&'static str>,
-    /// What is done otherwise.
+    /// What the port computes differently.
     pub deviation: Deviation,
-    /// What the port does, in the second person.
+    /// What the port does and what it should do, in the second person.
     pub says: String,
-    /// The dtype that it rounds to, if its mistake is rounding: ties may fall either way.
+    /// The dtype that it rounds to, if the mistake is about rounding: ties may be rounded either way.
     pub coarse: Option<DType>,
-    /// What it was made to fit.
+    /// The free number that was chosen to fit.
     pub number: Number,
 }
 
@@ -42,50 +43,50 @@ impl Candidate {
         Self { mistake: None, deviation, says: says.into(), coarse: None, number: Number::Listed }
     }
 
-    /// With a number that was solved for.
+    /// Marks that one number of it was solved for.
     pub fn solved(self) -> Self {
         Self { number: Number::Real, ..self }
     }
 
-    /// With the whole number, of so many, that fits.
+    /// Marks that its whole number was chosen to fit, from so many.
     pub fn one_of(self, choices: usize) -> Self {
         Self { number: Number::Whole { choices }, ..self }
     }
 
-    /// The same under another name of the catalogue.
+    /// The same under another mistake's name from the catalogue.
     pub fn named(self, mistake: &'static str) -> Self {
         Self { mistake: Some(mistake), ..self }
     }
 
-    /// Rounding to `coarse`.
+    /// Marks that it rounds to `coarse`.
     pub fn rounding(self, coarse: DType) -> Self {
         Self { coarse: Some(coarse), ..self }
     }
 }
 
-/// One theory and how it fits.
+/// One hypothesis and how well it fits.
 pub(super) struct Theory {
-    /// The mistakes that it is made of, and what the port does.
+    /// The mistakes that it consists of, each with its message.
     pub parts: Vec<(&'static str, String)>,
     pub fit: Fit,
-    /// What it was made to fit.
+    /// The free number that was chosen to fit.
     pub number: Number,
 }
 
-/// The residual up to which an honest run comes: under half the budget.
+/// The residual that correct arithmetic can reach: half the budget.
 const HONEST: f64 = 0.5;
 
-/// Which mistakes reproduce the port's rows?
+/// Finds the mistakes that reproduce the port's rows.
 ///
-/// Where the operation without deviations does not give what was wanted, nothing is known that a theory could stand
-/// on, and nothing is named.
+/// If the operation without deviations does not give the wanted rows, a hypothesis cannot be tested, so
+/// nothing is named.
 ///
 /// # Errors
-/// A tensor that cannot be read.
+/// A tensor cannot be read.
 pub(super) fn search(e: &Evidence<'_>, solvers: &[Solver]) -> Result<Diagnosis> {
     let Some(right) = run(e, &[])? else { return Ok(Diagnosis::default()) };
-    // Where the oracle does not give what was wanted, the weights or the prefill are wrong already;
-    // where it gives what the port gave, the operation is right.
+    // If the oracle does not give the wanted rows, the weights or the prefill are already wrong; if it gives
+    // the port's rows, the operation is right.
     if distance(e, &right, &e.want, None).residual > 1.0 || fit(e, Some(&right), None).residual <= 1.0 {
         return Ok(Diagnosis::default());
     }
@@ -106,8 +107,8 @@ pub(super) fn search(e: &Evidence<'_>, solvers: &[Solver]) -> Result<Diagnosis> 
     Ok(decide(e, theories))
 }
 
-/// Two mistakes of one operation, made in the order of the list: what is solved for comes last and
-/// is solved for under the other.
+/// Tries two mistakes of one operation together, in the order of the list. The second is solved for with the
+/// first in place, so solvers for numbers come last in the list.
 fn pairs(e: &Evidence<'_>, right: &Expected, solvers: &[Solver]) -> Result<Vec<Theory>> {
     let mut theories = Vec::new();
     for (n, first) in solvers.iter().enumerate().filter(|(_, solver)| solver.pairs) {
@@ -131,8 +132,9 @@ fn part(solver: &Solver, found: Candidate) -> (&'static str, String) {
     (found.mistake.unwrap_or(solver.mistake), found.says)
 }
 
-/// Named is what lies within budget, if the port's rows contradict the right operation strongly enough. Where some
-/// theories fit as well as an honest run does, those that fit worse are not named; where several fit alike, all are.
+/// Names the hypotheses within budget, if the port's rows contradict the correct operation strongly enough.
+/// If some hypotheses fit as well as correct arithmetic does, worse ones are not named; if several fit
+/// equally well, all are.
 pub(super) fn decide(e: &Evidence<'_>, mut theories: Vec<Theory>) -> Diagnosis {
     let (contradiction, tried) = (Contradiction::of(e), theories.len());
     theories.sort_by(|a, b| a.fit.residual.total_cmp(&b.fit.residual));

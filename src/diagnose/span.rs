@@ -1,5 +1,5 @@
-//! A red site behind several operations of which none is seen alone: all of them are computed again by a port that
-//! departs from the graph in one way, wherever it can.
+//! Diagnoses a failed site when several unrecorded operations precede it: recomputes all of them with one
+//! deviation, applied wherever it fits.
 
 use super::deviation::Deviation;
 use super::fit::{Expected, fit, weigh};
@@ -11,10 +11,10 @@ use super::{Diagnosis, Evidence};
 use crate::Result;
 use crate::graph::EpsPlace;
 
-/// Which deviation gives what stands at the site?
+/// Finds the deviation that reproduces the site.
 ///
 /// # Errors
-/// A weight that cannot be read.
+/// A weight cannot be read.
 pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     let Some(right) = run(e, &[])? else { return Ok(Diagnosis::default()) };
     let mut theories = Vec::new();
@@ -31,7 +31,7 @@ pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     Ok(found)
 }
 
-/// A deviation and how it fits; none where it changes nothing here.
+/// A deviation and how well it fits; `None` if it changes nothing in this cut.
 fn theory(e: &Evidence<'_>, right: &Expected, tried: Usual, number: Number) -> Result<Option<Theory>> {
     if !e.nodes().any(|node| tried.changes(node)) {
         return Ok(None);
@@ -42,11 +42,12 @@ fn theory(e: &Evidence<'_>, right: &Expected, tried: Usual, number: Number) -> R
     Ok(Some(Theory { parts: vec![(tried.mistake, tried.says)], fit, number }))
 }
 
-/// A norm takes an embedding that is s times too large as it is, with ε / s². Does such an embedding, which the port
-/// did not show, explain the site? Then nobody can tell it from another ε.
+/// Whether a wrongly scaled embedding, which was not recorded, explains the site. A norm of an embedding that
+/// is s times too large equals the norm of the right embedding with ε / s², so the two causes cannot be
+/// distinguished.
 ///
 /// # Errors
-/// A weight that cannot be read.
+/// A weight cannot be read.
 pub(super) fn scaled_embedding_fits(e: &Evidence<'_>) -> Result<bool> {
     let own = e.config().rms_norm_eps;
     let scaled = |eps: f64| Deviation::EmbeddingScale((own / eps).sqrt());
@@ -54,15 +55,15 @@ pub(super) fn scaled_embedding_fits(e: &Evidence<'_>) -> Result<bool> {
     Ok(fit(e, run(e, &[scaled(eps)])?.as_ref(), None).residual <= 1.0)
 }
 
-/// The ε with which what stands here comes nearest to what was recorded, to two digits.
+/// The ε that brings this cut closest to the recorded rows, rounded to two digits.
 fn solved_eps(e: &Evidence<'_>) -> Result<Option<f64>> {
     let with = |eps: f64| Deviation::Eps { eps, place: EpsPlace::InsideRoot };
     let rounded = |eps: f64| format!("{eps:.1e}").parse().unwrap_or(eps);
     Ok(nearest_eps(e, &with)?.map(rounded))
 }
 
-/// The ε for which `made` comes nearest to what was recorded: by secants, because a small ε moves every entry along
-/// a line. None where `made` changes nothing here.
+/// The ε for which `made` comes closest to the recorded rows, by the secant method, because a small ε moves
+/// every entry linearly. `None` if `made` changes nothing in this cut.
 fn nearest_eps(e: &Evidence<'_>, made: &dyn Fn(f64) -> Deviation) -> Result<Option<f64>> {
     let (mut before, mut rows) = (e.config().rms_norm_eps, e.want.clone());
     if !e.nodes().any(|node| made(before).concerns(&node.operation)) {

@@ -1,44 +1,44 @@
-//! When a theory that fits may be named: what the port's rows say against the right operation, in bits, and what
-//! chance gives the best of all theories that were tried.
+//! Decides when a hypothesis that fits may be named. It compares, in bits, how strongly the port's rows
+//! contradict the correct operation with what the best of all tried hypotheses may reach by chance.
 
 use super::Evidence;
 use super::fit::{Expected, Fit, fit};
 
-/// How strongly the port's rows contradict the right operation.
+/// How strongly the port's rows contradict the correct operation.
 #[derive(Clone, Debug)]
 pub(super) struct Contradiction {
-    /// The distance of the right rows from the port's, in budgets.
+    /// The distance of the correct rows from the port's, in budgets.
     residual: f64,
-    /// The error of each entry of the right rows, in budgets.
+    /// The distance of each correct entry from the port's, in budgets.
     errors: Vec<f64>,
 }
 
-/// One entry says no more than a float32 can hold, however far it is off.
+/// The most bits that one entry may count: the precision of a float32, however large the error.
 const MOST_BITS: f64 = 24.0;
 
-/// A number that is solved for is one of as many as a float32 tells apart.
+/// The cost of a solved number: it is one of as many values as a float32 can distinguish.
 const NUMBER_BITS: f64 = 24.0;
 
-/// What a theory must explain beyond the bits that chance gives the best of all that were tried.
+/// The bits that a hypothesis must explain beyond those that the best of all tried ones may reach by chance.
 const SPARE_BITS: f64 = 20.0;
 
-/// How many times nearer than the right operation a theory must be to the port's rows if a number of it was solved
-/// for: some ε explains every error of little more than a budget.
+/// How many times closer to the port's rows than the correct operation a hypothesis with a solved number must
+/// be: some ε explains every error that is only just over budget.
 const NEARER: f64 = 10.0;
 
-/// What a theory was made to fit by.
+/// The free number of a hypothesis that was chosen to fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Number {
-    /// Nothing: it is one of a list.
+    /// None: the hypothesis is one of a list.
     Listed,
-    /// A whole number, the one of so many that fits.
+    /// A whole number: the one of `choices` that fits.
     Whole { choices: usize },
-    /// A number that was solved for.
+    /// A real number that was solved for.
     Real,
 }
 
 impl Number {
-    /// That of a theory with two deviations.
+    /// The free number of a hypothesis with two deviations.
     pub fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Real, _) | (_, Self::Real) => Self::Real,
@@ -49,7 +49,7 @@ impl Number {
         }
     }
 
-    /// The bits that it is paid with.
+    /// Its cost in bits.
     fn bits(self) -> f64 {
         match self {
             Self::Listed => 0.0,
@@ -59,11 +59,11 @@ impl Number {
     }
 }
 
-/// The share of a budget that honest noise takes: no theory predicts an entry more closely.
+/// The share of a budget that correct arithmetic's noise takes: no hypothesis predicts an entry more closely.
 const NOISE: f64 = 0.1;
 
 impl Contradiction {
-    /// Of what the port gave.
+    /// The contradiction of the port's rows.
     pub fn of(e: &Evidence<'_>) -> Self {
         let right = Expected::from(e.want.clone());
         let errors = (0..e.got.len()).flat_map(|r| {
@@ -74,10 +74,11 @@ impl Contradiction {
         Self { errors: errors.collect(), residual: fit(e, Some(&right), None).residual }
     }
 
-    /// Is it enough to name the best of `tried` theories, which fits so?
+    /// Whether it is strong enough to name `theory`, the best of `tried` hypotheses.
     pub fn supports(&self, theory: Fit, tried: usize, number: Number) -> bool {
         let by_chance = (tried.max(1) as f64).log2() + number.bits() + SPARE_BITS;
-        // However near a number comes that was solved for: it was made to come near.
+        // With a solved number a small residual proves nothing, because the number was chosen to make it
+        // small.
         let (nearer, most) = match number {
             Number::Real => (NEARER, 1.0),
             Number::Listed | Number::Whole { .. } => (1.0, theory.residual.max(NOISE)),
@@ -85,8 +86,8 @@ impl Contradiction {
         theory.residual * nearer <= self.residual && self.bits(most) > by_chance
     }
 
-    /// Σ log2(error of the right rows / `most`) over the entries where it is more than `most` budgets. NaN and
-    /// infinities are as far off as can be.
+    /// Σ log2(error of the correct rows / `most`) over the entries whose error is more than `most` budgets.
+    /// NaN and infinite errors count as the largest possible.
     fn bits(&self, most: f64) -> f64 {
         let bits =
             |&error: &f64| if error.is_nan() { MOST_BITS } else { (error / most).log2().min(MOST_BITS) };

@@ -1,4 +1,5 @@
-//! Weights that are not what PyTorch reads: put right in one known way, is their hash the right one?
+//! Finds the mistake in a weight that differs from what PyTorch reads: undoes each known mistake and checks
+//! whether the hash becomes right.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +10,11 @@ use crate::Result;
 use crate::probe::Layout;
 use crate::weights::{RopeLayout, Weights, sha256_of};
 
-/// A tensor that the port does not have.
+/// The diagnosis of a tensor that the port does not have.
 pub fn absent(name: &str) -> Named {
     Named::new(
         "absent-tensors",
-        format!("there is no {name}: whatever stands in its place was never trained"),
+        format!("you do not load {name}: the values used in its place were never trained"),
     )
 }
 
@@ -28,7 +29,7 @@ pub fn altered(weights: &Weights, name: &str, right: &BTreeMap<&str, &str>) -> R
     let named = |mistake, says: &str| Ok(Some(Named::new(mistake, says)));
     if name.ends_with("norm.weight") {
         for (by, says) in
-            [(-1.0, "your norm's weight has 1 added to it"), (1.0, "your norm's weight has 1 taken off it")]
+            [(-1.0, "you add 1 to the norm's weight"), (1.0, "you subtract 1 from the norm's weight")]
         {
             if is(&(&tensor + by)?)? {
                 return named("norm-plus-one", says);
@@ -37,21 +38,21 @@ pub fn altered(weights: &Weights, name: &str, right: &BTreeMap<&str, &str>) -> R
     }
     let values: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
     if values.iter().all(|&v| v == 0.0) || values.iter().all(|&v| v == 1.0) {
-        return named("absent-tensors", "all of it is one number: it was never loaded");
+        return named("absent-tensors", "you never load this tensor: all its values are the same number");
     }
     if name.ends_with("q_proj.weight") || name.ends_with("k_proj.weight") {
         for permuted in permuted(&tensor, weights.config().head_dim)? {
             if is(&permuted)? {
                 return named(
                     "unpermuted-qk",
-                    "its rows are the right ones in another order within each head: permuted for the other rope",
+                    "your tensor has the right rows, but in another order within each head: permuted for the other rope",
                 );
             }
         }
     }
     let own = sha256_of(&tensor)?;
     if let Some((other, _)) = right.iter().find(|(other, hash)| **hash == own && **other != name) {
-        let says = format!("it is what {other} should be");
+        let says = format!("your tensor is the reference's {other}");
         let mistake = match name {
             _ if name.contains(".mlp.") => "gate-up-swapped",
             _ if name.contains(".self_attn.") && same_layer(name, other) => "qkv-split",
@@ -62,13 +63,13 @@ pub fn altered(weights: &Weights, name: &str, right: &BTreeMap<&str, &str>) -> R
     if let &[out, width] = tensor.dims()
         && (is(&tensor.t()?)? || is(&tensor.reshape((width, out))?.t()?)?)
     {
-        return named("weight-transposed", "it is the transpose of what it should be");
+        return named("weight-transposed", "your tensor is the transpose of the reference's");
     }
     if name.contains(".self_attn.") && split(weights, name, &is)? {
-        return named("qkv-split", "its rows are right ones of q, k and v, at the wrong places");
+        return named("qkv-split", "your tensor has rows of q, k and v in the wrong places");
     }
     if name == "lm_head.weight" && right.get("model.embed_tokens.weight") == Some(&want) {
-        return named("lm-head-random", "your head is not the embedding that it should equal");
+        return named("lm-head-random", "your lm_head is not the embedding matrix; the two should be equal");
     }
     Ok(None)
 }
@@ -78,7 +79,7 @@ fn same_layer(a: &str, b: &str) -> bool {
     layer(a) == layer(b)
 }
 
-/// The rows of each head in the two other orders that files have.
+/// The tensor with the rows of each head in the two other orders that occur in files.
 fn permuted(tensor: &Tensor, head_dim: usize) -> Result<Vec<Tensor>> {
     let (rows, width) = tensor.dims2()?;
     if head_dim == 0 || !rows.is_multiple_of(head_dim) || !head_dim.is_multiple_of(2) {
@@ -92,8 +93,8 @@ fn permuted(tensor: &Tensor, head_dim: usize) -> Result<Vec<Tensor>> {
     Ok(vec![order(half, 2)?, order(2, half)?])
 }
 
-/// Can it be put together from q, k and v as the port has them, if these were split head by head out
-/// of a matrix that holds all q, then all k, then all v, or the reverse?
+/// Whether the right tensor follows from the port's q, k and v if the port split the fused matrix in the
+/// wrong way: group by group where it stores all q, then all k, then all v, or the reverse.
 fn split(weights: &Weights, name: &str, is: &dyn Fn(&Tensor) -> Result<bool>) -> Result<bool> {
     let Some((layer, part)) = name.split_once(".self_attn.") else { return Ok(false) };
     let read =
@@ -107,7 +108,7 @@ fn split(weights: &Weights, name: &str, is: &dyn Fn(&Tensor) -> Result<bool>) ->
     }
     let parts = ["q_proj.weight", "k_proj.weight", "v_proj.weight"];
     let Some(which) = parts.iter().position(|p| *p == part) else { return Ok(false) };
-    // Rows of q and k may lie in the file in another order than in the reference.
+    // Rows of q and k may have another order in the file than in the reference.
     let in_file = match (weights.config().rope_layout, which) {
         (RopeLayout::Interleaved, 0 | 1) => Layout::Interleaved { head_dim: d },
         _ => Layout::Reference,
@@ -119,7 +120,7 @@ fn split(weights: &Weights, name: &str, is: &dyn Fn(&Tensor) -> Result<bool>) ->
             is(&rows.contiguous()?.index_select(&Tensor::new(order, rows.device())?, 0)?)
         }
     };
-    // The fused matrix as the port must have seen it, if it split it in one of these ways …
+    // First rebuild the fused matrix, for each way in which the port may have split it …
     let per = nq / groups;
     let group = |g: usize| -> Result<Tensor> {
         let rows = [q.narrow(0, g * per, per)?, k.narrow(0, g * d, d)?, v.narrow(0, g * d, d)?];
@@ -131,7 +132,7 @@ fn split(weights: &Weights, name: &str, is: &dyn Fn(&Tensor) -> Result<bool>) ->
     for order in orders {
         fused.push(Tensor::cat(&order, 0)?);
     }
-    // … and split in the right ones.
+    // … then split it in each of the right ways.
     for fused in &fused {
         let (start, rows) = [(0, nq), (nq, nk), (nq + nk, nk)][which];
         if is(&fused.narrow(0, start, rows)?)? {

@@ -1,8 +1,10 @@
-//! Ids that are not the reference's: BOS, and text that is split by another model's rules.
+//! Finds the mistake behind token ids that differ from the reference: BOS, or text split by another model's
+//! rules.
 
 use super::Named;
 
-/// The mistake behind `got` for `want`, ids of the same `text`; `decode` gives the text of ids.
+/// The mistake behind ids `got` where the reference has `want`, both for `text`; `decode` turns ids into
+/// text.
 pub fn other_ids(
     text: &str,
     got: &[u32],
@@ -15,7 +17,7 @@ pub fn other_ids(
         && first == bos
         && rest == got
     {
-        return named(format!("BOS ({bos}) is missing"));
+        return named(format!("you leave out BOS ({bos})"));
     }
     if let (Some(bos), Some((&first, rest))) = (bos, got.split_first())
         && first == bos
@@ -23,9 +25,9 @@ pub fn other_ids(
     {
         let doubled = want.first() == Some(&bos);
         return named(if doubled {
-            format!("BOS ({bos}) stands there twice")
+            format!("you add BOS ({bos}) twice")
         } else {
-            format!("BOS ({bos}) is added, and does not belong")
+            format!("you add BOS ({bos}); this model's text has none")
         });
     }
     let pieces = |ids: &[u32]| ids.iter().map(|&id| decode(&[id])).collect::<Option<Vec<String>>>();
@@ -40,7 +42,9 @@ pub fn other_ids(
         _ if text.is_empty() => return None,
         _ => "words",
     };
-    let says =
-        format!("you split {what} by another model's rules: {:?} where {:?} should stand", got[at], want[at]);
+    let says = format!(
+        "you split {what} by another model's rules: your token is {:?}, it should be {:?}",
+        got[at], want[at]
+    );
     named(says)
 }

@@ -1,5 +1,6 @@
-//! The deviations that are tried where several operations lie between what is known of a port: those that ports make,
-//! with the numbers that are usual. Numbers are solved for where an operation is seen alone.
+//! Lists the deviations that are tried when several unrecorded operations precede a site: the ones that ports
+//! make, with their usual numbers. Numbers are only solved for when an operation's own inputs and output are
+//! known.
 
 use candle_core::DType;
 
@@ -10,14 +11,14 @@ use super::rope::other_pairing;
 use crate::graph::{EpsPlace, FrequencyLaw, Node, Role};
 use crate::probe::Layout;
 
-/// A deviation that a port may make wherever it can.
+/// A deviation that a port may have at every node that it applies to.
 pub(super) struct Usual {
     /// Its name in the catalogue.
     pub mistake: &'static str,
     pub deviation: Deviation,
-    /// In nodes of this role only.
+    /// If given, the deviation applies to nodes of this role only.
     pub role: Option<Role>,
-    /// What the port does, in the second person.
+    /// What the port does and what it should do, in the second person.
     pub says: String,
 }
 
@@ -26,13 +27,13 @@ impl Usual {
         Self { mistake, deviation, role: None, says: says.into() }
     }
 
-    /// Is this node computed otherwise?
+    /// Whether the deviation changes how this node is computed.
     pub fn changes(&self, node: &Node) -> bool {
         self.role.is_none_or(|role| role == node.role) && self.deviation.concerns(&node.operation)
     }
 }
 
-/// The ε that configs and ports have.
+/// The values of ε in configs and ports.
 const EPS: [f64; 8] = [0.0, 1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3];
 
 /// Another ε in every norm.
@@ -42,12 +43,12 @@ pub(super) fn eps(e: &Evidence<'_>, eps: f64) -> Usual {
     Usual::new("norm-eps", Deviation::Eps { eps, place: EpsPlace::InsideRoot }, says)
 }
 
-/// All that is tried.
+/// All deviations that are tried.
 pub(super) fn all(e: &Evidence<'_>) -> Vec<Usual> {
     let mut all = norms(e);
     all.extend(rotations(e));
     all.extend(attentions(e));
-    let says = "you compute silu(up) · gate; it is silu(gate) · up";
+    let says = "you compute silu(up) · gate; it should be silu(gate) · up";
     all.push(Usual::new("gate-up-swapped", Deviation::GateExchanged, says));
     all.extend(e.nodes().filter_map(transposed));
     all
@@ -57,10 +58,10 @@ fn norms(e: &Evidence<'_>) -> Vec<Usual> {
     let own = e.config().rms_norm_eps;
     let mut all: Vec<Usual> =
         EPS.into_iter().filter(|&other| other != own).map(|other| eps(e, other)).collect();
-    let says = "you add ε to the root; Llama adds it to the mean of squares, inside";
+    let says = "you add ε outside the root; add it to the mean of squares, inside the root";
     all.push(Usual::new("norm-eps", Deviation::Eps { eps: own, place: EpsPlace::OutsideRoot }, says));
     for (one, how) in [(1.0, "1 + w"), (-1.0, "w − 1")] {
-        let says = format!("your norms multiply by {how}; these weights are to be used as they are");
+        let says = format!("you multiply by {how} in the norms; multiply by these weights as they are");
         all.push(Usual::new("norm-plus-one", Deviation::NormWeight(NormWeight::Plus(one)), says));
     }
     all
@@ -76,11 +77,11 @@ fn rotations(e: &Evidence<'_>) -> Vec<Usual> {
     for (layout, says) in [
         (
             Layout::Reference,
-            "you rotate neighbouring elements, 2i with 2i + 1; these weights want halves, i with i + head_dim/2",
+            "you rotate neighbouring elements, 2i with 2i + 1; these weights need halves, i with i + head_dim/2",
         ),
         (
             Layout::Interleaved { head_dim: d },
-            "you rotate halves, i with i + head_dim/2, of rows that lie interleaved: they want neighbours",
+            "you rotate halves, i with i + head_dim/2; these rows are interleaved and need neighbours, 2i with 2i + 1",
         ),
     ] {
         if let Some(pairs) = other_pairing(&layout, d) {
@@ -88,7 +89,7 @@ fn rotations(e: &Evidence<'_>) -> Vec<Usual> {
         }
     }
     for (shift, how) in [(1, "high"), (-1, "low")] {
-        let says = format!("every position is 1 too {how}");
+        let says = format!("you rotate by positions that are 1 too {how}");
         all.push(Usual::new("decode-position", Deviation::Positions(Positions::Shifted(shift)), says));
     }
     all
@@ -100,16 +101,16 @@ fn attentions(e: &Evidence<'_>) -> Vec<Usual> {
     let mut all = Vec::new();
     for map in wrong_maps(n, kv) {
         let right: Vec<usize> = (0..n).map(|h| h / (n / kv)).collect();
-        let says = format!("your query heads look at key heads {:?}; they should at {right:?}", &*map);
+        let says = format!("your query heads use key heads {:?}; they should use {right:?}", &*map);
         all.push(Usual::new("head-map", Deviation::LooksAt(map), says));
     }
     for (scale, how) in usual_scales(config) {
         if (scale * (config.head_dim as f64).sqrt() - 1.0).abs() > 1e-9 {
-            let says = format!("you scale scores by {how}; it is 1/√head_dim");
+            let says = format!("you scale scores by {how}; the scale should be 1/√head_dim");
             all.push(Usual::new("attention-scale", Deviation::ScoreScale(scale), says));
         }
     }
-    let says = "you see the future: no causal mask";
+    let says = "you apply no causal mask: queries see future tokens";
     all.push(Usual::new("mask-missing", Deviation::Sees(Sees::All { pads: false }), says));
     for dtype in [DType::BF16, DType::F16] {
         let soft = LowSoftmax { dtype, terms: true };
@@ -118,7 +119,7 @@ fn attentions(e: &Evidence<'_>) -> Vec<Usual> {
     all
 }
 
-/// The matrix of this node, transposed. The output matrix is not square in any model.
+/// The matrix of this node, transposed. The head is left out: its matrix is not square in any model.
 fn transposed(node: &Node) -> Option<Usual> {
     let deviation = Deviation::Matrix(MatrixReading::Transposed { order: None });
     if node.role == Role::Head || !deviation.concerns(&node.operation) {
@@ -127,6 +128,6 @@ fn transposed(node: &Node) -> Option<Usual> {
     let path = node.site.as_str();
     let in_layer = node.layer.map(|layer| format!("model.layers.{layer}."));
     let module = in_layer.and_then(|layer| path.strip_prefix(&*layer)).unwrap_or(path);
-    let says = format!("you multiply with {module} where its transpose is wanted");
+    let says = format!("you multiply by the weight of {module} where you need its transpose");
     Some(Usual { role: Some(node.role), ..Usual::new("weight-transposed", deviation, says) })
 }

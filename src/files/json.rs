@@ -1,22 +1,23 @@
-//! JSON without duplicate keys.
+//! Reads JSON and refuses duplicate keys.
 
 use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// Reads JSON as [`serde_json::from_slice`] does, but refuses an object, at any depth, that has the same key
-/// twice: serde_json takes the last value and other readers take the first, so the file has no one meaning.
+/// Reads JSON like [`serde_json::from_slice`], but refuses an object, at any depth, that has the same key
+/// twice: serde_json takes the last value and other readers take the first, so the meaning of the file is
+/// ambiguous.
 ///
 /// # Errors
-/// As [`serde_json::from_slice`]; `duplicate key "x"` with its line and column.
+/// Those of [`serde_json::from_slice`]; `duplicate key "x"` with its line and column.
 pub fn json<'a, T: Deserialize<'a>>(text: &'a (impl AsRef<[u8]> + ?Sized)) -> serde_json::Result<T> {
     let bytes = text.as_ref();
     UniqueKeys.deserialize(&mut serde_json::Deserializer::from_slice(bytes))?;
     serde_json::from_slice(bytes)
 }
 
-/// Walks over one JSON value and remembers nothing but the keys of the objects that it is inside.
+/// Walks over one JSON value and stores only the keys of the objects that it is currently inside.
 struct UniqueKeys;
 
 impl<'de> DeserializeSeed<'de> for UniqueKeys {
@@ -93,7 +94,7 @@ mod tests {
     )]
     #[case::spelled_in_two_ways(r#"{"a": 1, "\u0061": 2}"#, "duplicate key \"a\" at line 1 column 17")]
     #[case::empty(r#"{"": 1, "": 2}"#, "duplicate key \"\" at line 1 column 10")]
-    fn a_duplicate_key_is_named_with_its_place(#[case] text: &str, #[case] line: &str) {
+    fn the_error_for_a_duplicate_key_has_its_line_and_column(#[case] text: &str, #[case] line: &str) {
         assert_eq!(json::<Value>(text).unwrap_err().to_string(), line);
     }
 
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_can_be_borrowed() {
+    fn strings_can_be_borrowed() {
         assert_eq!(json::<Vec<&str>>(r#"["a", "b"]"#).unwrap(), ["a", "b"]);
     }
 
@@ -148,7 +149,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_serde_json_writes_is_read_as_serde_json_reads_it(value in values()) {
+        fn json_written_by_serde_json_is_read_like_serde_json(value in values()) {
             let text = serde_json::to_vec(&value).unwrap();
             prop_assert_eq!(json::<Value>(&text).unwrap(), serde_json::from_slice::<Value>(&text).unwrap());
         }

@@ -1,4 +1,4 @@
-//! What a family's function writes a graph with, a line a node.
+//! The builder with which a family's function writes its graph, one line per node.
 
 use super::attention::{Context, Scores};
 use super::node::{Edge, Input, Node, NodeId, RowShape};
@@ -10,8 +10,8 @@ use super::rope::Rope;
 use super::site::SiteName;
 use crate::Result;
 
-/// Collects nodes in the order of the pass. Names are below the module that was entered last; a norm and a linear
-/// layer read the weights of their own module unless they are told otherwise.
+/// Collects nodes in the order of the pass. Names are relative to the module that was entered last. A norm or
+/// linear layer reads the weights of its own module unless another is given.
 #[derive(Debug, Default)]
 pub struct Builder {
     nodes: Vec<Node>,
@@ -20,17 +20,17 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// What follows is a part of this layer, below the module `path`.
+    /// The nodes that follow are in this layer, and their names are relative to the module `path`.
     pub fn enter_layer(&mut self, layer: usize, path: impl Into<String>) {
         (self.layer, self.path) = (Some(layer), path.into());
     }
 
-    /// What follows is outside the layers.
+    /// The nodes that follow are outside the layers.
     pub fn leave_layers(&mut self) {
         (self.layer, self.path) = (None, String::new());
     }
 
-    /// The whole path of the module `name`; the empty name is the module that was entered.
+    /// The full path of the module `name`; the empty name is the module that was entered.
     pub fn path(&self, name: &str) -> String {
         match (self.path.as_str(), name) {
             (path, "") => path.to_owned(),
@@ -51,7 +51,7 @@ impl Builder {
         self.push(role, name, operation, &[], RowShape::Flat { width: hidden })
     }
 
-    /// A norm of x with `{name}.weight`: as wide as x.
+    /// A norm of x with `{name}.weight`: the same shape as x.
     pub fn norm(&mut self, role: Role, name: &str, x: NodeId, rule: NormRule) -> NodeId {
         let weight = format!("{}.weight", self.path(name));
         let operation = Operation::Norm(Norm { weight, bias: None, rule });
@@ -64,13 +64,13 @@ impl Builder {
         self.linear_of(role, name, x, out, linear)
     }
 
-    /// x times the matrix that `linear` names, whatever this module is called: `[out]`.
+    /// x times the matrix that `linear` names, which may belong to another module: `[out]`.
     pub fn linear_of(&mut self, role: Role, name: &str, x: NodeId, out: usize, linear: Linear) -> NodeId {
         let shape = RowShape::Flat { width: out };
         self.push(role, name, Operation::Linear(linear), &[(x, Edge::RowWise)], shape)
     }
 
-    /// Queries or keys x, rotated: `[heads, head_dim]`.
+    /// The rotation of queries or keys x: `[heads, head_dim]`.
     pub fn rope(&mut self, role: Role, name: &str, x: NodeId, rope: Rope) -> NodeId {
         let head_dim = rope.head_dim;
         let heads = self.width(x).checked_div(head_dim).unwrap_or(0);
@@ -97,23 +97,23 @@ impl Builder {
         self.push(role, name, Operation::Context(context), &inputs, shape)
     }
 
-    /// A function of each entry of x: as wide as x.
+    /// A function of each entry of x: the same shape as x.
     pub fn activation(&mut self, role: Role, name: &str, x: NodeId, activation: Activation) -> NodeId {
         self.push(role, name, Operation::Activation(activation), &[(x, Edge::RowWise)], self.shape(x))
     }
 
-    /// a · b, entry by entry: as wide as both.
+    /// a · b, entry by entry: the same shape as both.
     pub fn product(&mut self, role: Role, name: &str, a: NodeId, b: NodeId) -> NodeId {
         let inputs = [(a, Edge::RowWise), (b, Edge::RowWise)];
         self.push(role, name, Operation::Product, &inputs, self.shape(a))
     }
 
-    /// a + b, entry by entry: as wide as both.
+    /// a + b, entry by entry: the same shape as both.
     pub fn sum(&mut self, role: Role, name: &str, a: NodeId, b: NodeId) -> NodeId {
         self.weighted_sum(role, name, &[(1.0, a), (1.0, b)])
     }
 
-    /// Σ factor · term, entry by entry: as wide as each term.
+    /// Σ factor · term, entry by entry: the same shape as each term.
     pub fn weighted_sum(&mut self, role: Role, name: &str, terms: &[(f64, NodeId)]) -> NodeId {
         let factors = terms.iter().map(|&(factor, _)| factor).collect();
         let inputs: Vec<_> = terms.iter().map(|&(_, term)| (term, Edge::RowWise)).collect();
@@ -121,31 +121,31 @@ impl Builder {
         self.push(role, name, Operation::WeightedSum { factors }, &inputs, shape)
     }
 
-    /// cap · tanh(x / cap): as wide as x.
+    /// cap · tanh(x / cap): the same shape as x.
     pub fn softcap(&mut self, role: Role, name: &str, x: NodeId, cap: f64) -> NodeId {
         self.push(role, name, Operation::Softcap { cap }, &[(x, Edge::RowWise)], self.shape(x))
     }
 
-    /// factor · x: as wide as x.
+    /// factor · x: the same shape as x.
     pub fn scale(&mut self, role: Role, name: &str, x: NodeId, factor: f64) -> NodeId {
         self.push(role, name, Operation::Scale { factor }, &[(x, Edge::RowWise)], self.shape(x))
     }
 
-    /// The graph.
+    /// Finishes the graph.
     ///
     /// # Errors
-    /// No nodes; two of one site, or of one layer and role; a node whose inputs do not come before it, are too few
-    /// or too many, or have shapes that its operation cannot take; a size of 0.
+    /// There are no nodes; two nodes have the same site, or the same layer and role; a node's inputs do not
+    /// come before it, are too few or too many, or have shapes that its operation cannot take; a size is 0.
     pub fn finish(self) -> Result<Graph> {
         Graph::new(self.nodes)
     }
 
-    /// Of a node of another builder nothing is known: `finish` refuses a width of 0.
+    /// The shape of a node. A node of another builder gets a width of 0, which `finish` refuses.
     fn shape(&self, id: NodeId) -> RowShape {
         self.nodes.get(id.0).map_or(RowShape::Flat { width: 0 }, |node| node.shape)
     }
 
-    /// Entries of a row. No input of a rotation is as long as the sequence.
+    /// The number of entries in a row, for inputs whose rows do not depend on the length of the sequence.
     fn width(&self, id: NodeId) -> usize {
         self.shape(id).width(0)
     }

@@ -1,16 +1,16 @@
-//! Where PyTorch rounds to the model's dtype within a node.
+//! The values that PyTorch rounds to the model's dtype within a node.
 
 use super::norm::NormCast;
 use super::operation::Operation;
 use super::rope::RopeCast;
 
-/// A value that PyTorch rounds to the model's dtype on the way to a node's result. Exact arithmetic rounds
-/// nothing; rounded arithmetic only reproduces PyTorch's noise with PyTorch's casts.
+/// A value that PyTorch rounds to the model's dtype while it computes a node. Exact arithmetic rounds
+/// nothing. Rounded arithmetic reproduces PyTorch's noise only if it uses PyTorch's casts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cast {
-    /// The factor of an embedding, before it multiplies.
+    /// The factor of an embedding, before the multiplication.
     Factor,
-    /// The rows of a norm, before the weight.
+    /// The normed rows, before the weight.
     Normed,
     /// The cosines and sines of a rotation.
     CosSin,
@@ -20,20 +20,20 @@ pub enum Cast {
     Unscaled,
     /// Scores, before the softcap.
     Uncapped,
-    /// x / c of a softcap.
+    /// x / c in a softcap.
     Quotient,
-    /// tanh(x / c) of a softcap.
+    /// tanh(x / c) in a softcap.
     Tanh,
-    /// A product with a matrix, before the bias.
+    /// A matrix product, before the bias.
     Unbiased,
     /// Each term of a weighted sum whose factor is not 1.
     Term,
-    /// What the node hands on.
+    /// The node's result.
     Result,
 }
 
 impl Operation {
-    /// Its cast points, in the order in which they are reached.
+    /// The casts of this operation, in the order in which they happen.
     pub fn casts(&self) -> Vec<Cast> {
         let mut casts = match self {
             Self::Source => return vec![],

@@ -1,4 +1,4 @@
-//! Do the nodes of a graph fit together?
+//! Checks that the nodes of a graph fit together.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +9,10 @@ use super::operation::Operation;
 use super::rope::FrequencyLaw;
 use super::site::SiteName;
 
-/// A length of the sequence to compare widths at.
+/// The sequence length at which widths are compared.
 const KEYS: usize = 1;
 
-/// The first node that contradicts another or itself, and what is wrong with it.
+/// The first inconsistent node, and what is wrong with it.
 pub(super) fn fault(nodes: &[Node]) -> Option<(SiteName, String)> {
     if nodes.is_empty() {
         return Some((SiteName::new("the graph"), "it has no nodes".into()));
@@ -22,7 +22,7 @@ pub(super) fn fault(nodes: &[Node]) -> Option<(SiteName, String)> {
         let problem = if !sites.insert(&node.site) {
             Some("two nodes have this site".into())
         } else if !roles.insert((node.layer, node.role)) {
-            Some(format!("another node of its layer is {} too", node.role))
+            Some(format!("another node of its layer also has the role {}", node.role))
         } else if node.inputs.iter().any(|input| input.node.index() >= n) {
             Some("an input does not come before it".into())
         } else {
@@ -40,10 +40,10 @@ fn fault_of(node: &Node, nodes: &[Node]) -> Option<String> {
     let shapes: Vec<RowShape> = node.inputs.iter().map(|input| nodes[input.node.index()].shape).collect();
     let edges: Vec<Edge> = node.inputs.iter().map(|input| input.edge).collect();
     if edges != edges_of(&node.operation) {
-        return Some(format!("these are not the inputs of a {}: {edges:?}", node.operation.name()));
+        return Some(format!("a {} cannot have the inputs {edges:?}", node.operation.name()));
     }
     if node.shape.width(KEYS) == 0 {
-        return Some("a size of 0".into());
+        return Some("its size is 0".into());
     }
     let fits = match &node.operation {
         Operation::Source | Operation::Embedding(_) => true,
@@ -83,11 +83,10 @@ fn fault_of(node: &Node, nodes: &[Node]) -> Option<String> {
         | Operation::Softcap { .. }
         | Operation::Scale { .. } => shapes.iter().all(|&shape| shape == node.shape),
     };
-    (!fits)
-        .then(|| format!("{:?} does not follow from {shapes:?} by a {}", node.shape, node.operation.name()))
+    (!fits).then(|| format!("a {} of {shapes:?} cannot give {:?}", node.operation.name(), node.shape))
 }
 
-/// The edges that an operation has, in their order.
+/// The edges of an operation, in the order of its inputs.
 fn edges_of(operation: &Operation) -> Vec<Edge> {
     match operation {
         Operation::Source | Operation::Embedding(_) => vec![],
@@ -104,12 +103,12 @@ fn edges_of(operation: &Operation) -> Vec<Edge> {
     }
 }
 
-/// Is a row a whole number of runs of `run` entries?
+/// Whether a row consists of a whole number of runs of `run` entries.
 fn whole(shape: RowShape, run: usize) -> bool {
     run > 0 && !matches!(shape, RowShape::HeadsByKeys { .. }) && shape.width(KEYS).is_multiple_of(run)
 }
 
-/// Does a row of keys or values have every head that is looked at?
+/// Whether a row of keys or values contains every head that the map uses.
 fn looks_at(heads: &HeadMap, head_dim: usize, keys: RowShape) -> bool {
     whole(keys, head_dim) && heads.iter().all(|&head| head < keys.width(KEYS) / head_dim)
 }

@@ -1,4 +1,4 @@
-//! The Llama family (Touvron et al., 2023).
+//! The graph of the Llama family (Touvron et al., 2023).
 
 use super::attention::{Context, HeadMap, Mask, Scores};
 use super::builder::Builder;
@@ -10,13 +10,13 @@ use super::rope::{FrequencyLaw, Rope};
 use crate::Result;
 use crate::weights::Config;
 
-/// What a Llama computes. Rows of q and k are in Hugging Face's order, as [`Weights::canonical`] gives them
-/// whatever the file has.
+/// Builds the graph of a Llama. Rows of q and k are in Hugging Face's order, in which [`Weights::canonical`]
+/// returns them for every file format.
 ///
 /// [`Weights::canonical`]: crate::weights::Weights::canonical
 ///
 /// # Errors
-/// A configuration that contradicts itself: see [`Config::lint`].
+/// The configuration contradicts itself: see [`Config::lint`].
 pub fn llama(config: &Config) -> Result<Graph> {
     let Config {
         hidden_size: hidden,
@@ -29,7 +29,7 @@ pub fn llama(config: &Config) -> Result<Graph> {
         rms_norm_eps: eps,
         rope_theta: theta,
         tie_word_embeddings: tied,
-        // These change nothing of what is computed. The pattern is whole, so that a new key is not forgotten here.
+        // These keys do not affect the computation. They are listed so that the compiler reports any new key.
         max_position_embeddings: _,
         bos_token_id: _,
         eos_token_ids: _,

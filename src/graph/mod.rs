@@ -1,15 +1,16 @@
-//! What a model computes, as data: one node per site, with its operation, its inputs and its weights.
+//! Describes a model's forward pass as data: one node per site, with its operation, its inputs and its
+//! weights.
 //!
-//! A family is one function `Config → Graph` that reads from top to bottom as its paper does. Nothing is
-//! computed here; the graph only says what there is to compute, and in which order:
+//! A family is one function `Config → Graph` that reads from top to bottom like its paper. This module
+//! computes nothing; the graph only describes what to compute, and in which order:
 //!
 //! | | |
 //! | --- | --- |
-//! | [`Graph`] | the nodes in the order of the forward pass; looks them up by site, or by layer and role |
+//! | [`Graph`] | the nodes in the order of the forward pass; finds them by site, or by layer and role |
 //! | [`Node`] | one tensor of the pass: role, site, operation, inputs, shape of a row |
-//! | [`Operation`] | the closed list of what a node can compute, with all parameters as plain values |
-//! | [`Builder`] | what a family's function writes a graph with |
-//! | [`Cut`] | the nodes to compute so that some sites follow from others |
+//! | [`Operation`] | the closed list of operations, with all parameters as plain values |
+//! | [`Builder`] | builds a graph, one line per node |
+//! | [`Cut`] | the nodes that must be computed to get some sites from others |
 //! | [`llama`] | the graph of the Llama family |
 
 mod attention;

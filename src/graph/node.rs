@@ -1,63 +1,63 @@
-//! One tensor of the forward pass.
+//! The type of a node: one tensor of the forward pass.
 
 use super::cast::Cast;
 use super::operation::Operation;
 use super::role::Role;
 use super::site::SiteName;
 
-/// A node of one graph, by its place in the order of the pass: the smaller one is computed earlier.
+/// The id of a node in one graph: its index in the order of the pass. Smaller ids are computed earlier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub(super) usize);
 
 impl NodeId {
-    /// How many nodes are computed before it.
+    /// The number of nodes computed before it.
     pub const fn index(self) -> usize {
         self.0
     }
 }
 
-/// What a node reads: another node, and which rows of it.
+/// One input of a node: another node, and which rows of it are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Input {
     /// The node that is read.
     pub node: NodeId,
-    /// Which rows of it a row of the result depends on.
+    /// The rows of it that one row of the result depends on.
     pub edge: Edge,
 }
 
-/// Which rows of an input one row of the result depends on.
+/// The rows of an input that one row of the result depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edge {
     /// The row of the same token.
     RowWise,
-    /// The rows of all keys of the batch row that the mask allows, those in a cache included.
+    /// The rows of all keys in the batch row that the mask allows, including those in a cache.
     AllKeys,
 }
 
-/// The shape of one row: what one token has of a tensor.
+/// The shape of one row: the part of a tensor that belongs to one token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowShape {
     /// `[width]`.
     Flat {
-        /// Entries.
+        /// Number of entries.
         width: usize,
     },
     /// `[heads, head_dim]`.
     Heads {
-        /// Heads.
+        /// Number of heads.
         heads: usize,
-        /// Entries of a head.
+        /// Number of entries in a head.
         head_dim: usize,
     },
-    /// `[heads, keys]`: an entry for each slot of the sequence.
+    /// `[heads, keys]`: one entry per head and slot of the sequence.
     HeadsByKeys {
-        /// Heads.
+        /// Number of heads.
         heads: usize,
     },
 }
 
 impl RowShape {
-    /// Entries of a row in a sequence of `keys` slots.
+    /// The number of entries in a row, in a sequence of `keys` slots.
     pub const fn width(self, keys: usize) -> usize {
         match self {
             Self::Flat { width } => width,
@@ -70,27 +70,27 @@ impl RowShape {
 /// One tensor of the forward pass and how it is computed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// Its layer; none outside the layers.
+    /// Its layer; `None` outside the layers.
     pub layer: Option<usize>,
-    /// What it is by meaning.
+    /// Its meaning, independent of the family.
     pub role: Role,
-    /// What the family calls it.
+    /// Its name in the family.
     pub site: SiteName,
     /// How it is computed.
     pub operation: Operation,
-    /// What it is computed from.
+    /// The nodes that it is computed from.
     pub inputs: Vec<Input>,
-    /// What one token has of it.
+    /// The shape of one row.
     pub shape: RowShape,
 }
 
 impl Node {
-    /// The tensors of the model that it reads.
+    /// The names of the weights that it reads.
     pub fn weights(&self) -> Vec<&str> {
         self.operation.weights()
     }
 
-    /// Where PyTorch rounds to the model's dtype on the way to its result.
+    /// The values that PyTorch rounds to the model's dtype while it computes this node.
     pub fn casts(&self) -> Vec<Cast> {
         self.operation.casts()
     }

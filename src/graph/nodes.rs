@@ -1,4 +1,4 @@
-//! The nodes of a model, in the order of its forward pass.
+//! The graph: the nodes of a model, in the order of its forward pass.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,8 @@ use super::role::Role;
 use super::site::SiteName;
 use crate::{Error, Result};
 
-/// What a model computes. Every node comes after its inputs; no two have the same site, or the same layer and role.
+/// The forward pass of a model. Every node comes after its inputs. No two nodes have the same site, or the
+/// same layer and role.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
     nodes: Vec<Node>,
@@ -16,28 +17,28 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// The graph of these nodes.
+    /// Makes the graph of these nodes.
     ///
     /// # Errors
-    /// Nodes that contradict each other: see [`Builder::finish`](super::Builder::finish).
+    /// The nodes are inconsistent: see [`Builder::finish`](super::Builder::finish).
     pub fn new(nodes: Vec<Node>) -> Result<Self> {
         if let Some((node, problem)) = fault(&nodes) {
-            let hint = "the configuration contradicts itself, or no graph can be made of it";
+            let hint = "check the model's config: it contradicts itself, or has no valid graph";
             return Err(Error::input(format!("{node}: {problem}"), hint));
         }
         let by_site = nodes.iter().enumerate().map(|(n, node)| (node.site.clone(), NodeId(n))).collect();
         Ok(Self { nodes, by_site })
     }
 
-    /// The same graph with other nodes wherever `change` gives one.
+    /// The same graph, with each node replaced for which `change` returns another.
     ///
     /// # Errors
-    /// As [`Graph::new`].
+    /// Those of [`Graph::new`].
     pub fn with(&self, change: impl Fn(NodeId, &Node) -> Option<Node>) -> Result<Self> {
         Self::new(self.iter().map(|(id, node)| change(id, node).unwrap_or_else(|| node.clone())).collect())
     }
 
-    /// Where `site` comes in the order of the pass, if the model has it.
+    /// The node of `site`, if the model has it. Ids are in the order of the pass.
     pub fn position(&self, site: &SiteName) -> Option<NodeId> {
         self.by_site.get(site).copied()
     }
@@ -50,7 +51,7 @@ impl Graph {
         })
     }
 
-    /// The node `id`. An id of a larger graph has none.
+    /// The node with this id; `None` if the id belongs to a larger graph.
     pub fn node(&self, id: NodeId) -> Option<&Node> {
         self.nodes.get(id.0)
     }
@@ -65,7 +66,7 @@ impl Graph {
         (0..self.nodes.len()).map(NodeId)
     }
 
-    /// The last node: what tokens are sampled from.
+    /// The last node: the logits from which tokens are sampled.
     pub fn output(&self) -> Option<NodeId> {
         self.ids().next_back()
     }

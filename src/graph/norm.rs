@@ -1,35 +1,35 @@
-//! The parameters of a norm.
+//! Parameters of a norm.
 
 /// A norm along each row, or along each head of each row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Norm {
-    /// The tensor that multiplies what was normed, `[width]` or `[head_dim]`.
+    /// The tensor that multiplies the normed values, `[width]` or `[head_dim]`.
     pub weight: String,
-    /// The tensor that is added at the end, of the same shape.
+    /// The tensor that is added at the end, with the same shape.
     pub bias: Option<String>,
-    /// How it is normed.
+    /// How the values are normed.
     pub rule: NormRule,
 }
 
-/// How a norm norms; all norms of a model mostly share one.
+/// How a norm is computed; usually all norms of a model share one rule.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NormRule {
-    /// What the row is divided by the root of.
+    /// The statistic whose root divides the row.
     pub statistic: Statistic,
-    /// The small number that keeps the divisor away from zero.
+    /// The small number ε that keeps the divisor away from zero.
     pub eps: f64,
     /// Where ε is added.
     pub eps_place: EpsPlace,
-    /// What the weight tensor stands for.
+    /// How the weight tensor is used.
     pub gain: Gain,
-    /// What is normed on its own.
+    /// The part of a row that is normed by itself.
     pub span: NormSpan,
     /// Where PyTorch casts back to the model's dtype.
     pub cast: NormCast,
 }
 
 impl NormRule {
-    /// Llama's: x / √(mean(x²) + ε), cast, · weight (Zhang and Sennrich, 2019).
+    /// Llama's norm: x / √(mean(x²) + ε), cast, · weight (Zhang and Sennrich, 2019).
     pub const fn rms(eps: f64) -> Self {
         Self {
             statistic: Statistic::MeanSquare,
@@ -47,12 +47,12 @@ impl NormRule {
     }
 }
 
-/// What a row is divided by the root of.
+/// The statistic whose root divides a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statistic {
     /// The mean of the squares: RMSNorm.
     MeanSquare,
-    /// The variance, after the mean was subtracted: LayerNorm.
+    /// The variance; the mean is subtracted first: LayerNorm.
     Variance,
 }
 
@@ -65,7 +65,7 @@ pub enum EpsPlace {
     OutsideRoot,
 }
 
-/// What multiplies the normed row.
+/// The factor of the normed row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gain {
     /// The weight.
@@ -74,22 +74,22 @@ pub enum Gain {
     OnePlusWeight,
 }
 
-/// What is normed on its own.
+/// The part of a row that is normed by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NormSpan {
     /// The whole row.
     Row,
     /// Each run of `head_dim` entries; all share one weight of that length.
     Head {
-        /// Entries of a head.
+        /// Number of entries in a head.
         head_dim: usize,
     },
 }
 
-/// Where PyTorch rounds a norm to the model's dtype. It computes in float32 up to there.
+/// Where PyTorch rounds a norm to the model's dtype. Before that it computes in float32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NormCast {
-    /// Before the weight, and the product with the weight again: Llama, Qwen.
+    /// Before the weight, and again after it: Llama, Qwen.
     BeforeWeight,
     /// Once, after the weight: Gemma, OLMo 2.
     AfterWeight,

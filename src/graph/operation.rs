@@ -1,4 +1,4 @@
-//! What a node can compute: a closed list, all parameters plain values.
+//! The closed list of operations that a node can compute, with all parameters as plain values.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use super::attention::{Context, Scores};
 use super::norm::Norm;
 use super::rope::Rope;
 
-/// What a node computes from its inputs, in their order.
+/// The operation of a node. Inputs are listed in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operation {
     /// Nothing: the tensor comes from outside the graph and must be given. No inputs.
@@ -17,11 +17,11 @@ pub enum Operation {
     Norm(Norm),
     /// The product of the input with a matrix.
     Linear(Linear),
-    /// Rotated queries or keys.
+    /// The rotation of queries or keys.
     Rope(Rope),
     /// Scores of queries (first input) and keys (second input).
     Scores(Scores),
-    /// e^x / Σ e^x over the keys of each head. A head that sees no key has weights of 0.
+    /// e^x / Σ e^x over the keys of each head. A query that sees no key gets weights of 0.
     Softmax,
     /// Values (second input) weighted by probabilities (first input).
     Context(Context),
@@ -29,9 +29,9 @@ pub enum Operation {
     Activation(Activation),
     /// The product of both inputs, entry by entry.
     Product,
-    /// Σ factor · input: residual additions, with a factor for each input.
+    /// Σ factor · input: residual additions, with one factor per input.
     WeightedSum {
-        /// One an input, in their order.
+        /// One factor per input, in the order of the inputs.
         factors: Vec<f64>,
     },
     /// c · tanh(x / c) of each entry.
@@ -51,7 +51,7 @@ pub enum Operation {
 pub struct Embedding {
     /// The table, `[vocab, hidden]`.
     pub weight: String,
-    /// What rows are multiplied with, as a part of the embedding. PyTorch rounds it to the model's dtype.
+    /// The factor of the rows, as part of the embedding. PyTorch rounds it to the model's dtype.
     pub scale: f64,
 }
 
@@ -60,23 +60,23 @@ pub struct Embedding {
 pub struct Linear {
     /// The matrix, `[out, in]`.
     pub weight: String,
-    /// Which rows of the matrix, and entries of the bias, are used; all of them if none are named.
+    /// The rows of the matrix, and entries of the bias, that are used; `None` means all.
     pub rows: Option<MatrixRows>,
-    /// The vector that is added, `[out]`.
+    /// The tensor that is added, `[out]`.
     pub bias: Option<String>,
 }
 
 /// Rows of a matrix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MatrixRows {
-    /// A run of them: one part of a fused matrix.
+    /// Consecutive rows: one part of a fused matrix.
     Range(Range<usize>),
-    /// These, in this order.
+    /// These rows, in this order.
     Listed(Vec<u32>),
 }
 
 impl MatrixRows {
-    /// How many they are.
+    /// The number of rows.
     pub fn len(&self) -> usize {
         match self {
             Self::Range(rows) => rows.len(),
@@ -84,12 +84,12 @@ impl MatrixRows {
         }
     }
 
-    /// None at all.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// One past the last row that is used.
+    /// One past the largest row number.
     pub fn end(&self) -> usize {
         match self {
             Self::Range(rows) => rows.end,
@@ -97,7 +97,7 @@ impl MatrixRows {
         }
     }
 
-    /// Their numbers. A matrix has fewer than 2³² rows.
+    /// The row numbers. A matrix has fewer than 2³² rows.
     pub fn numbers(&self) -> Vec<u32> {
         match self {
             Self::Range(rows) => rows.clone().map(|row| u32::try_from(row).unwrap_or(u32::MAX)).collect(),
@@ -107,7 +107,7 @@ impl MatrixRows {
 }
 
 impl Linear {
-    /// The whole of a matrix, without bias.
+    /// A whole matrix, without bias.
     pub fn whole(weight: impl Into<String>) -> Self {
         Self { weight: weight.into(), rows: None, bias: None }
     }
@@ -123,7 +123,7 @@ pub enum Activation {
 }
 
 impl Operation {
-    /// The tensors of the model that it reads.
+    /// The names of the weights that it reads.
     pub fn weights(&self) -> Vec<&str> {
         match self {
             Self::Embedding(embedding) => vec![&embedding.weight],

@@ -1,12 +1,12 @@
-//! What a site is by meaning, whatever a family calls its module.
+//! The roles of sites: what a site means, independent of its module name in a family.
 
 use std::fmt;
 
-/// Names the roles once: the enum, the list and the names cannot disagree.
+/// Defines each role once, so that the enum, the list and the names cannot disagree.
 macro_rules! roles {
     ($($(#[$doc:meta])* $role:ident = $name:literal,)*) => {
-        /// What a site is by meaning. A model has at most one node of each role in a layer, and at most one
-        /// outside the layers; no family has all of them.
+        /// What a site means. A model has at most one node of each role in a layer, and at most one outside
+        /// the layers. No family has all roles.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Role { $($(#[$doc])* $role,)* }
 
@@ -43,7 +43,7 @@ roles! {
     QRope = "q_rope",
     /// Rotated keys, as they enter the cache.
     KRope = "k_rope",
-    /// Scaled, capped and masked scores, before softmax; barred entries are −inf.
+    /// Scaled, capped and masked scores, before softmax; masked entries are −inf.
     Scores = "scores",
     /// Softmax of the scores.
     Probs = "probs",
@@ -75,8 +75,8 @@ roles! {
     FinalNorm = "final_norm",
     /// The product with the output matrix.
     Head = "head",
-    /// What becomes of the head's output before sampling: capped by Gemma 2, scaled by Granite. A family that
-    /// does neither has no such node; see [`Graph::output`](super::Graph::output).
+    /// The head's output after a softcap (Gemma 2) or a scale (Granite). A family with neither has no such
+    /// node; see [`Graph::output`](super::Graph::output).
     Logits = "logits",
 }
 

@@ -1,32 +1,32 @@
-//! The parameters of a rotation (Su et al., 2021).
+//! Parameters of a rotation (Su et al., 2021).
 
-/// Turns pairs of each head's elements by an angle that grows with the position.
+/// Rotates pairs of each head's elements by an angle that grows with the position.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rope {
-    /// By how much each pair turns from one position to the next.
+    /// The angle by which each pair turns from one position to the next.
     pub law: FrequencyLaw,
-    /// Which two elements turn together.
+    /// Which two elements form a pair.
     pub pairing: Pairing,
-    /// Entries of a head.
+    /// Number of entries in a head.
     pub head_dim: usize,
-    /// How many entries of a head turn, from its first; the others stay. Even, and at most `head_dim`.
+    /// How many entries of a head are rotated, from the first; the others stay. Even, and at most `head_dim`.
     pub turned: usize,
-    /// What cosine and sine are multiplied with: 1, or a long-context factor.
+    /// The factor of cosine and sine: 1, or a long-context factor.
     pub magnitude: f64,
     /// Where PyTorch casts.
     pub cast: RopeCast,
 }
 
 impl Rope {
-    /// Llama's in Hugging Face's order of rows: whole heads, halves, cosine and sine cast.
+    /// Llama's rotation in Hugging Face's order of rows: whole heads, halves as pairs, cosine and sine cast.
     pub const fn whole(law: FrequencyLaw, head_dim: usize) -> Self {
         let pairing = Pairing::Halves;
         Self { law, pairing, head_dim, turned: head_dim, magnitude: 1.0, cast: RopeCast::EveryStep }
     }
 }
 
-/// Radians by which pair i of n = `turned / 2` turns from one position to the next. θ^(−i/n) is called its base
-/// frequency here.
+/// The angle, in radians, by which pair i of n = `turned / 2` turns from one position to the next. The
+/// variants call θ^(−i/n) its base frequency.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FrequencyLaw {
     /// The base frequency.
@@ -38,14 +38,15 @@ pub enum FrequencyLaw {
     Linear {
         /// θ.
         theta: f64,
-        /// By how much all pairs turn more slowly.
+        /// The factor by which all pairs turn more slowly.
         factor: f64,
     },
-    /// Llama 3.1's: long wavelengths are stretched by `factor`, short ones stay, those between are blended.
+    /// Llama 3.1's law: long wavelengths are stretched by `factor`, short ones stay, those in between are
+    /// blended.
     Llama3 {
         /// θ.
         theta: f64,
-        /// By how much long wavelengths are stretched.
+        /// The factor by which long wavelengths are stretched.
         factor: f64,
         /// Wavelengths above `original / low_freq_factor` are long.
         low_freq_factor: f64,
@@ -54,16 +55,16 @@ pub enum FrequencyLaw {
         /// The context length, in tokens, before stretching.
         original: usize,
     },
-    /// The base frequency over a divisor of each pair: `rope_freqs.weight` of a GGUF file, or longrope's factors.
+    /// The base frequency over a divisor per pair: `rope_freqs.weight` of a GGUF file, or longrope's factors.
     Divided {
         /// θ.
         theta: f64,
-        /// One a pair, `[turned / 2]`.
+        /// One divisor per pair, `[turned / 2]`.
         divisors: Vec<f64>,
     },
 }
 
-/// Which two elements of the turned part of a head turn together.
+/// Which two elements of the rotated part of a head form a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pairing {
     /// i and i + turned/2: Hugging Face.
@@ -86,8 +87,8 @@ impl Pairing {
 /// Where PyTorch rounds a rotation to the model's dtype.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RopeCast {
-    /// Cosine and sine, both products and their sum: Llama.
+    /// It rounds cosine and sine, both products and their sum: Llama.
     EveryStep,
-    /// Only the sum; cosine and sine stay in float32: OLMo 2.
+    /// It rounds only the sum; cosine and sine stay in float32: OLMo 2.
     Sum,
 }

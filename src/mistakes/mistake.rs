@@ -1,34 +1,34 @@
-//! A row of the catalogue.
+//! The type of one row of the catalogue.
 
-/// One row of the catalogue.
+/// One row of the catalogue: a known mistake. Its texts address the user in the second person.
 #[derive(Debug, PartialEq)]
 pub struct Mistake {
-    /// Its row, from 1.
+    /// Row number, from 1.
     pub number: u8,
-    /// `rope-pairing`: lower case, no blanks.
+    /// `rope-pairing`: lower case, no spaces.
     pub name: &'static str,
-    /// What is wrong, in one line.
+    /// What the port does wrong, in one line.
     pub title: &'static str,
-    /// What a user sees of it.
+    /// What a user notices.
     pub symptom: &'static str,
-    /// By what its tensors are known.
+    /// How the mistake shows in the tensors.
     pub fingerprint: &'static str,
-    /// The checkpoints whose own stage it is in. 06, 07 and 09, which run whole blocks and models,
-    /// may turn red with them.
+    /// The checkpoints that judge the stage where the mistake is made. Checkpoints 06, 07 and 09 run whole
+    /// blocks and models, so they may fail too.
     pub at: &'static [&'static str],
-    /// Where it happened: public issues and changes, `owner/repo#N`.
+    /// Where it happened: public issues and commits, `owner/repo#N`.
     pub wild: &'static [&'static str],
-    /// How to put it right.
+    /// How to fix it.
     pub fix: &'static str,
-    /// A mistake, or what is easily taken for one and is none.
+    /// A mistake, or a correct difference that is easily taken for one.
     pub kind: Kind,
 }
 
-/// A mistake, or none.
+/// Whether a row of the catalogue is a mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The port is wrong.
     Mistake,
-    /// The port is right: two correct programs may differ so.
+    /// The port is right: two correct programs may differ in this way.
     Honest,
 }

@@ -1,8 +1,8 @@
-//! The catalogue: mistakes that real ports of Llama-family models have made, each with how it shows,
-//! where it shows, where it happened, and how to put it right.
+//! The catalogue of mistakes that real ports of Llama-family models have made: how each shows, which
+//! checkpoint shows it, where it happened, and how to fix it.
 //!
-//! Data only. What a tensor *would* be under a mistake, and ports that really make it, are made
-//! elsewhere and apart from each other: a plant proves nothing about the code that made it.
+//! This module is data only. `diagnose` computes what a tensor *would* be under a mistake, and `plants`
+//! builds ports that make it. The two share no code: a planted mistake cannot test the code that planted it.
 
 mod attention;
 mod driving;
@@ -21,12 +21,12 @@ pub fn all() -> impl Iterator<Item = &'static Mistake> {
         .flatten()
 }
 
-/// The row that `name` means, upper or lower case.
+/// The row with this name, in upper or lower case.
 pub fn find(name: &str) -> Option<&'static Mistake> {
     all().find(|mistake| mistake.name.eq_ignore_ascii_case(name))
 }
 
-/// The mistakes made at the stage of checkpoint `id`.
+/// The mistakes made in the stage that checkpoint `id` judges.
 pub fn at(id: &str) -> impl Iterator<Item = &'static Mistake> {
     all().filter(move |mistake| mistake.at.contains(&id))
 }
@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_words_joined_by_hyphens_and_each_its_own() {
+    fn names_are_unique_words_joined_by_hyphens() {
         let names: BTreeSet<&str> = all().map(|mistake| mistake.name).collect();
         assert_eq!(names.len(), 43);
         let plain =
@@ -52,12 +52,12 @@ mod tests {
     }
 
     #[test]
-    fn every_row_says_how_it_shows_where_it_happened_and_what_to_do() {
+    fn every_row_has_a_symptom_a_fingerprint_a_fix_and_places_where_it_happened() {
         for mistake in all() {
             let Mistake { name, title, symptom, fingerprint, at, wild, fix, .. } = mistake;
             assert!([title, symptom, fingerprint, fix].iter().all(|said| !said.is_empty()), "{name}");
             assert!(!at.is_empty() && !wild.is_empty(), "{name}");
-            // An issue, a commit, or a file of a project.
+            // An issue, a commit, or a file in a project.
             let public =
                 |place: &&str| place.contains(['#', '@']) && place.contains('/') || place.contains(' ');
             assert!(wild.iter().all(public), "{name}: {wild:?}");
@@ -65,14 +65,14 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_found_by_its_name_and_by_its_checkpoint() {
+    fn find_and_at_return_the_rows_of_a_name_and_of_a_checkpoint() {
         assert_eq!(find("Rope-Pairing").map(|mistake| mistake.number), Some(1));
         assert_eq!(find("rope"), None);
         assert!(at("01B").any(|mistake| mistake.name == "rope-pairing"));
     }
 
     #[test]
-    fn three_rows_are_no_mistakes() {
+    fn three_rows_are_not_mistakes() {
         let honest: Vec<u8> = all().filter(|m| m.kind == Kind::Honest).map(|m| m.number).collect();
         assert_eq!(honest, [39, 40, 42]);
     }

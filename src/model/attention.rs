@@ -1,10 +1,10 @@
-//! Stands on `Tensor::matmul` and `candle_nn::ops::softmax_last_dim`, the one softmax with a kernel.
+//! Self-attention, built on `Tensor::matmul` and `candle_nn::ops::softmax_last_dim`, the only softmax with a
+//! kernel.
 //!
-//! Grouped queries need no copies of keys and values: the query heads of a group are consecutive,
-//! so `[b, heads, s, d]` is also `[b, kv_heads, group * s, d]`, a plain batch of products. The
-//! matrix product takes the cache's strided views and the transposed keys as they are. Softmax
-//! sums in its input's dtype (512 equal scores in bf16 would sum to 2), so the half dtypes go
-//! through f32.
+//! Grouped-query attention needs no copies of keys and values: the query heads of a group are consecutive, so
+//! `[b, heads, s, d]` is also `[b, kv_heads, group * s, d]`, a plain batch of products. The matrix product
+//! accepts the cache's strided views and the transposed keys without copies. Softmax sums in its input's
+//! dtype (512 equal scores in bf16 would sum to 2), so half precision is converted to f32 and back.
 
 use candle_core::{DType, Module, Tensor};
 use candle_nn::kv_cache::KvCache;
@@ -31,20 +31,20 @@ pub struct SelfAttention {
     pub v_proj: Projection,
     /// `[hidden, heads * head_dim]`.
     pub o_proj: Projection,
-    /// Query heads.
+    /// Number of query heads.
     pub heads: usize,
-    /// Key and value heads; query head h looks at h / (heads / kv_heads).
+    /// Number of key and value heads; query head h uses h / (heads / kv_heads).
     pub kv_heads: usize,
     /// Width of a head.
     pub head_dim: usize,
-    /// What scores are multiplied with: 1 / √head_dim.
+    /// The factor of scores: 1 / √head_dim.
     pub scale: f64,
-    /// How scores become context.
+    /// How the context is computed.
     pub path: Attention,
 }
 
 impl SelfAttention {
-    /// The tensors under `prefix`.
+    /// Loads the tensors under `prefix`.
     pub fn load(loader: &Loader, prefix: &str, config: &Config, path: Attention) -> Result<Self> {
         let (hidden, head_dim) = (config.hidden_size, config.head_dim);
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
@@ -63,7 +63,7 @@ impl SelfAttention {
         })
     }
 
-    /// `[b, s, hidden]` → the same; the keys and values of these s tokens join the cache's.
+    /// `[b, s, hidden]` → the same shape. Appends the keys and values of these s tokens to the cache.
     pub fn forward<P: Probe>(
         &self,
         x: &Tensor,
@@ -91,7 +91,7 @@ impl SelfAttention {
         taps.tap(Kind::OProj, self.o_proj.forward(&context)?) // [b, s, hidden]
     }
 
-    /// softmax(q kᵀ · scale + mask) v, every step in the open: `[b, heads, s, head_dim]`.
+    /// softmax(q kᵀ · scale + mask) v, step by step with probes: `[b, heads, s, head_dim]`.
     fn attend<P: Probe>(
         &self,
         q: &Tensor,

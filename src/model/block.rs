@@ -1,4 +1,4 @@
-//! Stands on tensor addition alone: a block is two residual branches, each behind a norm.
+//! A decoder block: two residual branches, each after a norm. Beyond its parts it needs only tensor addition.
 
 use candle_core::Tensor;
 use candle_nn::kv_cache::KvCache;
@@ -17,18 +17,18 @@ use crate::weights::Config;
 /// One decoder layer.
 #[derive(Clone, Debug)]
 pub struct Block {
-    /// Before attention.
+    /// The norm before attention.
     pub input_layernorm: Norm,
-    /// Mixes positions.
+    /// Attention: mixes positions.
     pub self_attn: SelfAttention,
-    /// Before the feed-forward half.
+    /// The norm before the feed-forward network.
     pub post_attention_layernorm: Norm,
-    /// Mixes channels.
+    /// The feed-forward network: mixes channels.
     pub mlp: Mlp,
 }
 
 impl Block {
-    /// The tensors under `prefix`.
+    /// Loads the tensors under `prefix`.
     pub fn load(loader: &Loader, prefix: &str, config: &Config, path: Attention) -> Result<Self> {
         let norm = |name: &str| {
             Norm::load(loader, &format!("{prefix}.{name}.weight"), config.hidden_size, config.rms_norm_eps)
@@ -47,7 +47,7 @@ impl Block {
         [&attn.q_proj, &attn.k_proj, &attn.v_proj, &attn.o_proj, &mlp.gate_proj, &mlp.up_proj, &mlp.down_proj]
     }
 
-    /// `[b, s, hidden]` → the same; keys and values of the new tokens go to `cache`.
+    /// `[b, s, hidden]` → the same shape. Appends the keys and values of the new tokens to `cache`.
     pub fn forward<P: Probe>(
         &self,
         x: Tensor,

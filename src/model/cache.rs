@@ -1,10 +1,11 @@
-//! Stands on `candle_nn::kv_cache::KvCache`, which keeps one growing tensor per layer for keys and
-//! one for values, so that a decode step appends without copying what is there.
+//! The key and value cache, built on `candle_nn::kv_cache::KvCache`. That keeps one growing tensor per layer
+//! for keys and one for values, so that a decode step appends without copying earlier tokens.
 //!
-//! It wants contiguous `[b, kv_heads, s, head_dim]` with the slots on dim 2, and returns views that
-//! are *not* contiguous. Its `max_seq_len` is a growth step and no limit, so the context length is
-//! checked here. Its clones share storage, so a [`Cache`] cannot be cloned. Its `reset` keeps the
-//! grown capacity, so ours makes new ones: A, B, A must be exact.
+//! `KvCache` requires contiguous `[b, kv_heads, s, head_dim]` with the slots in dim 2, and returns views that
+//! are
+//! *not* contiguous. Its `max_seq_len` is a growth step, not a limit, so we check the context length here. Its
+//! clones share storage, so a [`Cache`] cannot be cloned. Its `reset` keeps the grown capacity, so ours makes
+//! new ones: running prompts A, B, A must give exactly equal results for A.
 
 use candle_nn::kv_cache::KvCache;
 
@@ -12,62 +13,62 @@ use super::input::Input;
 use crate::weights::Config;
 use crate::{Error, Result};
 
-/// Slots that each layer's storage grows by.
+/// The number of slots by which each layer's storage grows.
 const GROWTH: usize = 256;
 
-/// The keys and values of every token so far, and which slots hold a token at all.
+/// The keys and values of every token so far, and which slots contain a token.
 #[derive(Debug)]
 pub struct Cache {
     pub(super) layers: Vec<KvCache>,
-    /// `[b][slot]`: a token, or padding that stays invisible for good.
+    /// `[b][slot]`: true for a token, false for padding, which no query ever sees.
     pub(super) real: Vec<Vec<bool>>,
     context: usize,
 }
 
 impl Cache {
-    /// An empty cache for a model of this shape. Storage comes with the first tokens.
+    /// An empty cache for a model of this shape. Storage is allocated with the first tokens.
     pub fn new(config: &Config) -> Self {
         let context = config.max_position_embeddings;
         Self { layers: empty(config.num_hidden_layers, context), real: vec![], context }
     }
 
-    /// Slots filled per row, padding included.
+    /// The number of filled slots per row, including padding.
     pub fn len(&self) -> usize {
         self.real.first().map_or(0, Vec::len)
     }
 
-    /// Nothing has been fed yet.
+    /// Whether nothing has been fed yet.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The slots that the model's context length leaves.
+    /// The number of slots left in the model's context length.
     pub fn room(&self) -> usize {
         self.context - self.len()
     }
 
-    /// Forgets everything, storage included: what follows is as on a new cache, bit for bit.
+    /// Empties the cache and frees its storage: later results are the same as with a new cache, bit for bit.
     pub fn reset(&mut self) {
         self.layers = empty(self.layers.len(), self.context);
         self.real.clear();
     }
 
-    /// Takes in which slots of `input` are real; the layers append their keys and values after.
+    /// Records which slots of `input` are real; the layers then append their keys and values.
     ///
     /// # Errors
-    /// When the context length would be passed, when the batch is not the one that the cache was
-    /// begun with, and when an earlier forward pass stopped half-way.
+    /// The context length would be exceeded; the batch size differs from that of the cache; an earlier
+    /// forward pass stopped half-way.
     pub(super) fn extend(&mut self, input: &Input) -> Result<()> {
         let (past, new) = (self.len(), input.len());
         if new > self.room() {
             return Err(Error::input(
-                format!("{past} tokens and {new} more pass the context length of {}", self.context),
+                format!("{past} tokens and {new} more exceed the context length of {}", self.context),
                 "shorten the prompt or generate fewer tokens",
             ));
         }
         if self.layers.iter().any(|layer| layer.current_seq_len() != past) {
             return Err(Error::input(
-                "the cache holds a forward pass that stopped half-way",
+                "an earlier forward pass stopped half-way and left the cache incomplete",
                 "reset the cache and feed the prompt again",
             ));
         }
@@ -76,8 +77,8 @@ impl Cache {
         }
         if self.real.len() != input.batch() {
             return Err(Error::input(
-                format!("the cache holds {} rows, the input {}", self.real.len(), input.batch()),
-                "reset the cache before another batch",
+                format!("the cache has {} rows, the input has {}", self.real.len(), input.batch()),
+                "reset the cache before you feed another batch",
             ));
         }
         for (slots, new) in self.real.iter_mut().zip(&input.real) {
@@ -87,7 +88,7 @@ impl Cache {
     }
 }
 
-/// Caches without storage. A growth step of 0 would loop for ever.
+/// Caches without storage. A growth step of 0 would loop forever.
 fn empty(layers: usize, context: usize) -> Vec<KvCache> {
     (0..layers).map(|_| KvCache::new(2, context.clamp(1, GROWTH))).collect()
 }

@@ -1,9 +1,9 @@
-//! Stands on `candle_nn::attention::flash_attn`, attention in one pass without the `[s, t]` scores,
-//! on the CPU. (On Metal the fused function is another one, `sdpa`; on CUDA another crate.)
+//! Fused attention on the CPU, built on `candle_nn::attention::flash_attn`, which computes attention in one
+//! pass without the `[s, t]` scores. (On Metal the fused function is `sdpa`; on CUDA it is in another crate.)
 //!
-//! It wants `[b, s, heads, head_dim]` and returns f32 `[b, heads, s, head_dim]`. A batch takes no
-//! mask beyond the causal one and no bf16, so rows go one by one. Masks: none for one query, which
-//! reads keys in place; causal with an offset; or, for padding, ours as a tensor.
+//! The kernel requires `[b, s, heads, head_dim]` and returns f32 `[b, heads, s, head_dim]`. For a batch it
+//! supports only the causal mask and not bf16, so we run it on one row at a time. The mask is: none for a
+//! single query, which reads keys in place; causal with an offset; or, with padding, our mask as a tensor.
 
 use candle_core::{DType, Tensor};
 use candle_nn::attention::{AttnMask, flash_attn};
@@ -13,17 +13,17 @@ use super::mask::Mask;
 use crate::{Error, Result};
 
 /// softmax(q kᵀ · scale + mask) v: queries `[b, heads, s, head_dim]`, keys and values
-/// `[b, kv_heads, t, head_dim]`, strided views welcome → the queries' shape and dtype.
+/// `[b, kv_heads, t, head_dim]`, which may be strided views → the queries' shape and dtype.
 ///
 /// # Errors
-/// For dtypes other than f32, f16 and bf16.
+/// The dtype is not f32, f16 or bf16.
 pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, mask: &Mask) -> Result<Tensor> {
     let kernel = match q.dtype() {
         DType::F32 => flash_attn::<f32>,
         DType::F16 => flash_attn::<f16>,
         DType::BF16 => flash_attn::<bf16>,
         other => {
-            let what = format!("fused attention does not compute in {}", other.as_str());
+            let what = format!("fused attention does not support {}", other.as_str());
             return Err(Error::input(what, "use f32, f16 or bf16"));
         }
     };
@@ -36,7 +36,7 @@ pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, mask: &Mask) -> Re
     Ok(Tensor::cat(&rows, 0)?.to_dtype(q.dtype())?) // [b, heads, s, head_dim]
 }
 
-/// The mask of row `b` in the kernel's words.
+/// The mask of row `b` as the kernel's type.
 fn bars(mask: &Mask, b: usize, queries: usize) -> Result<AttnMask> {
     Ok(match (mask.causal, &mask.bias) {
         (Some(_), _) if queries == 1 => AttnMask::None,

@@ -1,19 +1,19 @@
-//! What one forward pass is fed: a rectangular batch of token ids, where each token stands, and
-//! which slots are padding.
+//! The input of one forward pass: a rectangular batch of token ids, the position of each token, and which
+//! slots are padding.
 //!
-//! Candle has nothing for this; it is plain data, so that a caller may fill it in by hand, wrongly
-//! too.
+//! Candle has no type for this. It is plain data, so that a caller can fill it in by hand, also with
+//! mistakes.
 
 use std::ops::Range;
 
 use crate::{Error, Result};
 
-/// The side on which the short rows of a batch are padded.
+/// The side on which short rows of a batch are padded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// Padding first: the last column is every row's newest token, as generation likes it.
+    /// Padding comes first, so the last column is every row's newest token, which suits generation.
     Left,
-    /// Padding last.
+    /// Padding comes last.
     Right,
 }
 
@@ -22,14 +22,14 @@ pub enum Side {
 pub struct Input {
     /// Token ids; any id of the vocabulary where `real` is false.
     pub ids: Vec<Vec<u32>>,
-    /// The position by which each token is rotated: how many real tokens of its row come before.
+    /// The position by which each token is rotated: the number of real tokens before it in its row.
     pub positions: Vec<Vec<usize>>,
-    /// Is the slot a token, or padding that nobody may look at?
+    /// True for a token, false for padding, which no query may see.
     pub real: Vec<Vec<bool>>,
 }
 
 impl Input {
-    /// One row without padding, whose first token stands at position `start`.
+    /// One row without padding, whose first token is at position `start`.
     pub fn single(ids: &[u32], start: usize) -> Self {
         Self {
             ids: vec![ids.to_vec()],
@@ -38,8 +38,8 @@ impl Input {
         }
     }
 
-    /// Rows of unequal lengths, filled up with the id `pad` on one side; every row's first real
-    /// token stands at position 0.
+    /// Rows of different lengths, padded with the id `pad` on one side. The first real token of every row is
+    /// at position 0.
     pub fn padded<R: AsRef<[u32]>>(rows: &[R], side: Side, pad: u32) -> Self {
         let width = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
         let mut input = Self { ids: vec![], positions: vec![], real: vec![] };
@@ -58,23 +58,22 @@ impl Input {
         input
     }
 
-    /// Rows.
+    /// The number of rows.
     pub fn batch(&self) -> usize {
         self.ids.len()
     }
 
-    /// Slots per row: the query positions of the forward pass.
+    /// The number of slots per row: the query positions of the forward pass.
     pub fn len(&self) -> usize {
         self.ids.first().map_or(0, Vec::len)
     }
 
-    /// No rows, or rows without slots: nothing to compute.
+    /// Whether there are no rows, or rows without slots.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The slots `range` of every row, as a chunk of a prefill is fed; slots past the end are left
-    /// out.
+    /// The slots `range` of every row, for a chunk of a prefill. Slots past the end are left out.
     pub fn slice(&self, range: Range<usize>) -> Self {
         fn cut<T: Copy>(rows: &[Vec<T>], range: &Range<usize>) -> Vec<Vec<T>> {
             rows.iter().map(|row| row.iter().copied().take(range.end).skip(range.start).collect()).collect()
@@ -86,7 +85,7 @@ impl Input {
         }
     }
 
-    /// Row `b` alone, its padding kept; empty when there is no such row.
+    /// Row `b` alone, with its padding; empty if there is no such row.
     pub fn row(&self, b: usize) -> Self {
         fn pick<T: Clone>(rows: &[Vec<T>], b: usize) -> Vec<Vec<T>> {
             rows.get(b).into_iter().cloned().collect()
@@ -94,15 +93,15 @@ impl Input {
         Self { ids: pick(&self.ids, b), positions: pick(&self.positions, b), real: pick(&self.real, b) }
     }
 
-    /// Is this a batch that a model of `vocab` tokens can embed?
+    /// Checks that a model of `vocab` tokens can embed this batch.
     ///
     /// # Errors
-    /// When it is empty, its rows differ in length, or an id is outside the vocabulary (which a GPU
-    /// would read past the table for, silently).
+    /// The batch is empty, its rows differ in length, or an id is outside the vocabulary (for which a GPU
+    /// would silently read past the table).
     pub fn check(&self, vocab: usize) -> Result<()> {
         let (batch, len) = (self.batch(), self.len());
         if self.is_empty() {
-            return Err(Error::input("the input holds no tokens", "give at least one token id"));
+            return Err(Error::input("the input has no tokens", "give at least one token id"));
         }
         let ragged = self.ids.iter().any(|row| row.len() != len)
             || self.positions.len() != batch
@@ -112,7 +111,7 @@ impl Input {
         if ragged {
             return Err(Error::input(
                 format!("the input is not a rectangle of {batch} rows of {len}"),
-                "ids, positions and real need rows of one length: `Input::padded` makes them",
+                "give ids, positions and real rows of equal length, for example with `Input::padded`",
             ));
         }
         match self.ids.iter().flatten().find(|&&id| id as usize >= vocab) {
@@ -130,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn padding_counts_the_real_tokens_before_each_slot() {
+    fn positions_count_the_real_tokens_before_each_slot() {
         let rows = [&[7, 8, 9][..], &[5]];
         let left = Input::padded(&rows, Side::Left, 0);
         assert_eq!(left.ids, [[7, 8, 9], [0, 0, 5]]);
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn cuts_never_leave_the_batch() {
+    fn slices_and_rows_outside_the_batch_are_empty() {
         let input = Input::padded(&[&[7, 8, 9][..], &[5]], Side::Left, 0);
         assert_eq!(input.slice(1..9).ids, [[8, 9], [0, 5]]);
         assert_eq!(input.row(1).positions, [[0, 0, 0]]);
@@ -151,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn unusable_batches_are_errors_that_say_why() {
+    fn the_error_for_an_unusable_batch_says_why() {
         let says = |input: Input, what: &str| {
             let error = input.check(10).unwrap_err().to_string();
             assert!(error.contains(what), "{error}");

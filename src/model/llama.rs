@@ -17,38 +17,38 @@ use crate::probe::{Arithmetic, Kind, Probe, Site};
 use crate::weights::{Config, Weights};
 use crate::{Error, Result};
 
-/// A Llama with its weights on a device.
+/// A Llama model with its weights on a device.
 #[derive(Clone, Debug)]
 pub struct Llama {
     /// The shape that it was built for.
     pub config: Config,
     /// `[vocab, hidden]`.
     pub embed_tokens: Embedding,
-    /// In order.
+    /// The layers, in order.
     pub layers: Vec<Block>,
-    /// After the last layer.
+    /// The norm after the last layer.
     pub norm: Norm,
-    /// `[vocab, hidden]`: the embedding's own tensor when the config ties the two.
+    /// `[vocab, hidden]`: the embedding's own tensor if the config ties the two.
     pub lm_head: Projection,
-    /// Positions into angles.
+    /// Turns positions into angles.
     pub rope: Rope,
     /// The path of every layer.
     pub path: Path,
-    /// What its products make of activations, here.
+    /// How matrix products round activations on this device.
     pub arithmetic: Arithmetic,
 }
 
 impl Llama {
-    /// Reads `weights` onto `device`, rounded to `dtype` (f32, f16 or bf16).
+    /// Loads `weights` onto `device`, rounded to `dtype` (f32, f16 or bf16).
     ///
     /// # Errors
-    /// When a tensor is missing or has another shape than the config says, and when the device, the
-    /// dtype or the file (without blocks, for quantised products) cannot run this path.
+    /// A tensor is missing or has another shape than the config says; the device or the dtype cannot run this
+    /// path; the path has quantised products but the file has no quantised blocks.
     pub fn load(weights: &Weights, device: &Device, dtype: DType, path: impl Into<Path>) -> Result<Self> {
         Self::with_config(weights.config().clone(), weights, device, dtype, path)
     }
 
-    /// As [`Llama::load`], believing `config` instead of the one in the file.
+    /// Like [`Llama::load`], with `config` instead of the config in the file.
     pub fn with_config(
         config: Config,
         weights: &Weights,
@@ -84,10 +84,10 @@ impl Llama {
         })
     }
 
-    /// The same weights, shared, with another attention.
+    /// The same model with another attention path; the weights are shared.
     ///
     /// # Errors
-    /// When the device cannot run it.
+    /// The device cannot run it.
     pub fn on(&self, attention: Attention) -> Result<Self> {
         runnable(&self.config, self.device(), self.dtype(), attention)?;
         let mut model = self.clone();
@@ -101,18 +101,18 @@ impl Llama {
         Cache::new(&self.config)
     }
 
-    /// Logits of every slot of `input`, `[b, s, vocab]`, given what `cache` already holds.
+    /// Logits of every slot of `input`, `[b, s, vocab]`, after the tokens in `cache`.
     ///
     /// # Errors
-    /// When the input is unusable, passes the context length, or belongs to another batch than the
-    /// cache. After an error of a probe or a tensor operation, reset the cache.
+    /// The input is unusable, exceeds the context length, or belongs to another batch than the cache. After
+    /// an error of a probe or a tensor operation, reset the cache.
     pub fn forward<P: Probe>(&self, input: &Input, cache: &mut Cache, probe: &mut P) -> Result<Tensor> {
         let hidden = self.hidden(input, cache, probe)?; // [b, s, hidden]
         self.logits(&hidden, probe) // [b, s, vocab]
     }
 
-    /// All but the last product: the final norm's output, `[b, s, hidden]`. Errors as
-    /// [`Llama::forward`].
+    /// The forward pass without the last product: the final norm's output, `[b, s, hidden]`. The errors are
+    /// those of [`Llama::forward`].
     pub fn hidden<P: Probe>(&self, input: &Input, cache: &mut Cache, probe: &mut P) -> Result<Tensor> {
         input.check(self.config.vocab_size)?;
         cache.extend(input)?;
@@ -127,24 +127,24 @@ impl Llama {
         probe.tap(Site::model(Kind::FinalNorm), self.norm.forward(&x)?) // [b, s, hidden]
     }
 
-    /// Logits of final-normed rows, `[b, s, hidden]` → `[b, s, vocab]`: all of them, or only the
-    /// last, which is all that generation needs.
+    /// Logits of rows of the final norm, `[b, s, hidden]` → `[b, s, vocab]`. Generation passes only the last
+    /// row, because it needs no others.
     pub fn logits<P: Probe>(&self, hidden: &Tensor, probe: &mut P) -> Result<Tensor> {
         let logits = self.lm_head.forward(&hidden.contiguous()?)?; // [b, s, vocab]
         probe.tap(Site::model(Kind::Logits), logits)
     }
 
-    /// Where it runs.
+    /// The device it runs on.
     pub fn device(&self) -> &Device {
         self.embed_tokens.embeddings().device()
     }
 
-    /// What it computes in.
+    /// The dtype it computes in.
     pub fn dtype(&self) -> DType {
         self.embed_tokens.embeddings().dtype()
     }
 
-    /// What the layers share, once the cache knows the new slots.
+    /// The data that the layers share. Call it after the cache was extended by the new slots.
     fn pass(&self, input: &Input, cache: &Cache) -> Result<Pass> {
         Ok(Pass {
             rotation: self.rope.at(&input.positions, self.device())?,
@@ -153,7 +153,8 @@ impl Llama {
     }
 }
 
-/// How this device's kernels round the activations of these matrices: tried, see [`super::projection`].
+/// How this device's kernels round the activations of these matrices, found by a trial: see
+/// [`super::projection`].
 fn rounding<'a>(
     matmul: Matmul,
     dtype: DType,
@@ -170,16 +171,19 @@ fn rounding<'a>(
     Ok(Arithmetic::Blocks32)
 }
 
-/// Can this path run there?
+/// Checks that this path can run on this device.
 fn runnable(config: &Config, device: &Device, dtype: DType, attention: Attention) -> Result<()> {
     if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) {
         return Err(Error::input(
-            format!("the model does not compute in {}", dtype.as_str()),
+            format!("the model does not support {}", dtype.as_str()),
             "use f32, f16 or bf16",
         ));
     }
     if attention == Attention::Fused && !device.is_cpu() {
-        return Err(Error::input("fused attention runs on the CPU only", "use plain attention here"));
+        return Err(Error::input(
+            "fused attention runs on the CPU only",
+            "use plain attention on this device",
+        ));
     }
     let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
     if kv_heads == 0 || heads % kv_heads != 0 {

@@ -1,5 +1,5 @@
-//! Named tensors → layers, each of the shape that the config promises: a matrix of the wrong shape
-//! is an error that names it, here rather than in some later product.
+//! Loads layers from named tensors and checks each shape against the config, so that a matrix of the wrong
+//! shape is reported by name here and not by a later product.
 
 use std::sync::Arc;
 
@@ -11,16 +11,16 @@ use super::projection::{Matmul, Projection};
 use crate::weights::Weights;
 use crate::{Error, Result};
 
-/// Where tensors come from, and what they become.
+/// The source of tensors, and how to load them.
 #[derive(Clone, Copy)]
 pub struct Loader<'a> {
     /// The model's file.
     pub weights: &'a Weights,
-    /// Where they go.
+    /// The device that they are loaded to.
     pub device: &'a Device,
-    /// What they are rounded to.
+    /// The dtype that they are rounded to.
     pub dtype: DType,
-    /// What becomes of matrices.
+    /// Whether matrices are loaded as floats or as quantised blocks.
     pub matmul: Matmul,
 }
 
@@ -32,7 +32,7 @@ impl Loader<'_> {
         Ok(tensor)
     }
 
-    /// A linear layer without bias: `[out, in]` as stored, transposed by the product itself.
+    /// A linear layer without bias, with the weight `[out, in]` as stored; the product transposes it.
     pub fn linear(&self, name: &str, outputs: usize, inputs: usize) -> Result<Projection> {
         let shape = [outputs, inputs];
         match self.blocks(name)? {
@@ -44,7 +44,7 @@ impl Loader<'_> {
         }
     }
 
-    /// The same for a matrix that is already here as floats, as an embedding is.
+    /// The same for a matrix that is already loaded as floats, such as an embedding.
     pub fn tied(&self, name: &str, floats: &Tensor) -> Result<Projection> {
         match self.blocks(name)? {
             None => Ok(Linear::new(floats.clone(), None).into()),
@@ -52,7 +52,7 @@ impl Loader<'_> {
         }
     }
 
-    /// The matrix in its blocks, where it has some and they are asked for.
+    /// The matrix in its quantised blocks, if it has them and the path uses them.
     fn blocks(&self, name: &str) -> Result<Option<Arc<QTensor>>> {
         if self.matmul == Matmul::Dense {
             return Ok(None);
@@ -68,7 +68,7 @@ fn promised(name: &str, got: &[usize], want: &[usize]) -> Result<()> {
         return Ok(());
     }
     Err(Error::input(
-        format!("{name} is {got:?}, its config says {want:?}"),
-        "the config belongs to other weights, or the file is damaged",
+        format!("{name} has the shape {got:?}, but its config says {want:?}"),
+        "check that the config belongs to these weights, and that the file is not damaged",
     ))
 }

@@ -1,30 +1,30 @@
-//! Ours, since Candle has no mask for a cache with padding: key j is visible to query i iff
-//! j ≤ i + (keys − queries) and slot j holds a token.
+//! The attention mask. Candle has no mask for a cache with padding, so this one is ours: key j is visible to
+//! query i if and only if j ≤ i + (keys − queries) and slot j contains a token.
 //!
-//! Without the offset a decode step would see the first token only. Barred scores are −inf, added
-//! before softmax; a query that sees nothing (padding on the left) would make softmax divide 0 by
-//! 0, so such a row of probabilities is 0 by definition.
+//! Without the offset a decode step would see only the first token. For masked scores, −inf is added before
+//! softmax. For a query that sees no key (padding on the left) softmax would divide 0 by 0, so its row of
+//! probabilities is 0 by definition.
 
 use candle_core::{DType, Device, Tensor};
 
 use super::path::Attention;
 use crate::Result;
 
-/// Which keys each query of one forward pass may look at, the same in every layer and head.
+/// Which keys each query of one forward pass may see; the same in every layer and head.
 #[derive(Debug)]
 pub struct Mask {
-    /// Keys − queries, when nothing is padded: all that a causal kernel needs to know.
+    /// Keys − queries if there is no padding; a causal kernel needs nothing else.
     pub(super) causal: Option<usize>,
-    /// 0 where visible, −inf where barred, `[b, 1, s, t]`; none when all is visible or when the
-    /// path's kernel bars by itself.
+    /// 0 where visible, −inf where masked, `[b, 1, s, t]`; `None` if all keys are visible or the kernel of
+    /// this path masks by itself.
     pub(super) bias: Option<Tensor>,
-    /// 1 for a query that sees nothing, `[b, 1, s, 1]` u8; none when every query sees a key.
+    /// 1 for a query that sees no key, `[b, 1, s, 1]` u8; `None` if every query sees a key.
     blind: Option<Tensor>,
 }
 
 impl Mask {
-    /// For the last `queries` slots of a cache whose slots are `real`, `[b][t]`, those queries
-    /// included.
+    /// The mask of the last `queries` slots of a cache. `real`, `[b][t]`, says which slots contain a token,
+    /// including those of the queries.
     pub fn new(
         real: &[Vec<bool>],
         queries: usize,
@@ -55,7 +55,7 @@ impl Mask {
         Ok(Self { causal: (!padded).then_some(offset), bias: Some(bias), blind })
     }
 
-    /// Scores `[b, heads, s, t]` with the barred ones at −inf.
+    /// Sets the masked scores to −inf: `[b, heads, s, t]`.
     pub fn bar(&self, scores: Tensor) -> Result<Tensor> {
         Ok(match &self.bias {
             None => scores,
@@ -63,7 +63,7 @@ impl Mask {
         })
     }
 
-    /// Probabilities `[b, heads, s, t]` with 0 for the queries that see nothing.
+    /// Sets the probabilities of queries that see no key to 0: `[b, heads, s, t]`.
     pub fn clear_blind(&self, probs: Tensor) -> Result<Tensor> {
         Ok(match &self.blind {
             None => probs,
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn no_tensor_is_made_where_nothing_or_a_kernel_bars() {
+    fn no_mask_tensor_is_created_for_one_query_or_a_causal_kernel() {
         let mask =
             |queries, path| Mask::new(&[vec![true; 5]], queries, path, DType::F32, &Device::Cpu).unwrap();
         assert!(mask(1, Attention::Plain).bias.is_none());
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_that_sees_nothing_gets_zeros() {
+    fn a_query_that_sees_no_key_gets_zeros() {
         let mask = Mask::new(&[vec![false, true]], 2, Attention::Plain, DType::F32, &Device::Cpu).unwrap();
         let probs = Tensor::new(&[[[[f32::NAN, f32::NAN], [0.0, 1.0]]]], &Device::Cpu).unwrap();
         let cleared = mask.clear_blind(probs).unwrap().flatten_all().unwrap();

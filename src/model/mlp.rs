@@ -1,5 +1,5 @@
-//! Stands on `Tensor::silu` and a product, rather than on `candle_nn::ops::swiglu`: that is the
-//! same two operations after splitting one [gate | up] tensor, and would need the two joined first.
+//! The feed-forward network, built on `Tensor::silu` and a product. `candle_nn::ops::swiglu` does the same
+//! two operations after it splits one [gate | up] tensor, so we would have to join the two first.
 
 use candle_core::{Module, Tensor};
 
@@ -10,7 +10,7 @@ use crate::Result;
 use crate::probe::{Kind, Probe};
 use crate::weights::Config;
 
-/// The feed-forward half of a block: down(silu(gate(x)) · up(x)).
+/// The feed-forward network of a block: down(silu(gate(x)) · up(x)).
 #[derive(Clone, Debug)]
 pub struct Mlp {
     /// `[ffn, hidden]`.
@@ -22,7 +22,7 @@ pub struct Mlp {
 }
 
 impl Mlp {
-    /// The tensors under `prefix`.
+    /// Loads the tensors under `prefix`.
     pub fn load(loader: &Loader, prefix: &str, config: &Config) -> Result<Self> {
         let (hidden, ffn) = (config.hidden_size, config.intermediate_size);
         Ok(Self {
@@ -32,7 +32,7 @@ impl Mlp {
         })
     }
 
-    /// `[b, s, hidden]` → the same.
+    /// `[b, s, hidden]` → the same shape.
     pub fn forward<P: Probe>(&self, x: &Tensor, taps: &mut Taps<P>) -> Result<Tensor> {
         let gate = taps.tap(Kind::Gate, self.gate_proj.forward(x)?)?; // [b, s, ffn]
         let up = taps.tap(Kind::Up, self.up_proj.forward(x)?)?; // [b, s, ffn]

@@ -1,13 +1,13 @@
-//! The model under test: Llama on Candle, one file a part, each opening with the Candle function
-//! that it stands on.
+//! The model under test: Llama on Candle, with one file per part. Each file begins with the Candle function
+//! that it uses.
 //!
 //! ```text
 //! ids ─ embed ─┬─ norm ─ q, k, v ─ rope ─ cache ─ attention ─ o ─ + ─┬─ norm ─ gate · up ─ down ─ + ─ … ─ norm ─ logits
 //!              └──────────────────────────────────────────────────┘ └────────────────────────────┘
 //! ```
 //!
-//! Every named tensor passes a [`Probe`](crate::probe::Probe) on its way; with `()` nothing happens
-//! there. All parts and their weights are public fields: they are plain data that a caller may replace.
+//! Every named tensor is handed to a [`Probe`](crate::probe::Probe); the probe `()` does nothing. All parts
+//! and their weights are public fields: plain data that a caller may replace.
 
 mod attention;
 mod block;

@@ -1,4 +1,4 @@
-//! What a layer is handed beside its input: what all layers of a pass share, and the probe.
+//! The arguments of a layer besides its input: the data that all layers of a pass share, and the probe.
 
 use candle_core::Tensor;
 
@@ -7,26 +7,26 @@ use super::rope::Rotation;
 use crate::Result;
 use crate::probe::{Kind, Probe, Site};
 
-/// What every layer of one forward pass shares.
+/// The data that all layers of one forward pass share.
 #[derive(Debug)]
 pub struct Pass {
-    /// How far each token's queries and keys turn.
+    /// The rotation of each token's queries and keys.
     pub rotation: Rotation,
     /// Which keys each query sees.
     pub mask: Mask,
 }
 
-/// The probe, at one layer.
+/// The probe for one layer.
 #[derive(Debug)]
 pub struct Taps<'a, P> {
-    /// Receives the tensors.
+    /// The probe that receives the tensors.
     pub probe: &'a mut P,
-    /// Names them.
+    /// The layer in their names.
     pub layer: usize,
 }
 
 impl<P: Probe> Taps<'_, P> {
-    /// Hands over the tensor of this layer's `kind` and returns the one to go on with.
+    /// Hands over the tensor of this layer's `kind` and returns the one to continue with.
     #[inline(always)]
     pub fn tap(&mut self, kind: Kind, tensor: Tensor) -> Result<Tensor> {
         self.probe.tap(Site::layer(self.layer, kind), tensor)

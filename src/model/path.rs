@@ -1,27 +1,27 @@
-//! Which arithmetic a model runs: how scores become context, and how weights are multiplied with.
+//! The computation path of a model: how it computes attention and matrix products.
 
 use super::projection::Matmul;
 
-/// How scores become context. Asked for at loading and never switched.
+/// How the context is computed. Chosen at loading and never changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attention {
-    /// Scores and probabilities are tensors, and sites.
+    /// Step by step: scores and probabilities are tensors, and sites.
     Plain,
-    /// One kernel that never makes them; CPU only.
+    /// In one kernel, which never creates scores and probabilities; CPU only.
     Fused,
 }
 
-/// Which arithmetic runs. An [`Attention`] alone means dense products.
+/// The computation path. An [`Attention`] alone means dense products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Path {
-    /// How scores become context.
+    /// How the context is computed.
     pub attention: Attention,
-    /// How weights are multiplied with.
+    /// How matrix products are computed.
     pub matmul: Matmul,
 }
 
 impl Path {
-    /// What it is called in what is printed and remembered.
+    /// Its name in output and stored files.
     pub const fn name(self) -> &'static str {
         match (self.attention, self.matmul) {
             (Attention::Plain, Matmul::Dense) => "plain",

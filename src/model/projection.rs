@@ -1,8 +1,9 @@
-//! Stands on `candle_nn::Linear` for floats and `candle_core::quantized::QMatMul` for blocks.
+//! Matrix products with weights, built on `candle_nn::Linear` for floats and
+//! `candle_core::quantized::QMatMul` for quantised blocks.
 //!
-//! A kernel on blocks rounds its activations to 8 bits, in blocks of 32 or of 256: another arithmetic
-//! than the dense product, with a truth of its own. Which block it is depends on the type, the
-//! shape and the processor, and Candle does not say: it is found out by trying.
+//! A kernel on quantised blocks rounds its activations to 8 bits, in blocks of 32 or of 256. That is another
+//! arithmetic than the dense product, with its own reference. The block size depends on the type, the shape
+//! and the processor. Candle does not report it, so we find it by a trial.
 
 use std::sync::Arc;
 
@@ -12,12 +13,13 @@ use candle_nn::Linear;
 
 use crate::Result;
 
-/// How weights are multiplied with. Asked for at loading and never switched.
+/// How matrix products are computed. Chosen at loading and never changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Matmul {
-    /// As floats of the model's dtype.
+    /// With weights as floats of the model's dtype.
     Dense,
-    /// In the blocks of the file. A matrix that the file keeps as floats is multiplied as such.
+    /// With the quantised blocks of the file. A matrix that the file stores as floats is multiplied as
+    /// floats.
     Quantized,
 }
 
@@ -34,19 +36,19 @@ impl Matmul {
 /// A linear layer without bias, `[out, in]`.
 #[derive(Clone, Debug)]
 pub enum Projection {
-    /// Floats.
+    /// A weight as floats.
     Dense(Linear),
-    /// Blocks.
+    /// A weight in quantised blocks.
     Quantized(QMatMul),
 }
 
 impl Projection {
-    /// On the blocks of `weight`, `[out, in]`.
+    /// A layer with the quantised blocks of `weight`, `[out, in]`.
     pub fn blocks(weight: Arc<QTensor>) -> Self {
         Self::Quantized(QMatMul::QTensor(weight))
     }
 
-    /// The matrix, `[out, in]`, where it is kept as floats.
+    /// The matrix, `[out, in]`, if it is stored as floats.
     pub fn floats(&self) -> Option<&Tensor> {
         match self {
             Self::Dense(linear) => Some(linear.weight()),
@@ -54,10 +56,10 @@ impl Projection {
         }
     }
 
-    /// The matrix as floats, `[out, in]`: blocks are widened.
+    /// The matrix as floats, `[out, in]`; quantised blocks are dequantised.
     ///
     /// # Errors
-    /// The device cannot widen blocks.
+    /// The device cannot dequantise blocks.
     pub fn widened(&self) -> Result<Tensor> {
         match self {
             Self::Dense(linear) => Ok(linear.weight().clone()),
@@ -68,16 +70,16 @@ impl Projection {
         }
     }
 
-    /// Is it in blocks of Q8_0, whose kernels differ in how they round activations?
+    /// Whether it has Q8_0 blocks, whose kernels differ in how they round activations.
     pub fn is_eight_bit(&self) -> bool {
         matches!(self, Self::Quantized(QMatMul::QTensor(weight)) if weight.dtype() == GgmlDType::Q8_0)
     }
 
-    /// How many activations of `dtype` share a scale where this layer rounds them; `None` where it does
-    /// not. Candle packs weights for f32 and bf16 and not for f16, so that f16 may meet another block.
+    /// How many activations of `dtype` share a scale when this layer rounds them; `None` if it does not round
+    /// them. Candle packs weights for f32 and bf16 but not for f16, so f16 may use another block size.
     ///
     /// # Errors
-    /// The device refuses the trial.
+    /// The trial fails on the device.
     pub fn activation_block(&self, dtype: DType) -> Result<Option<usize>> {
         use GgmlDType::{Q2K, Q3K, Q4K, Q5K, Q6K, Q8_0, Q8K};
         let Self::Quantized(QMatMul::QTensor(weight)) = self else { return Ok(None) };
@@ -90,8 +92,8 @@ impl Projection {
     }
 }
 
-/// The block that a small Q8_0 product meets on this device: beside a value 1000 times larger, 1 is
-/// rounded to 0, if the two share a scale.
+/// The block size that a small Q8_0 product uses on this device. The trial puts 1 and a value 1000 times
+/// larger 255 entries apart: if the two share a scale, 1 is rounded to 0.
 fn tried(device: &Device, dtype: DType) -> Result<usize> {
     const WIDTH: usize = 256;
     let mut last = vec![0f32; 16 * WIDTH];
@@ -131,7 +133,7 @@ mod tests {
     #[case::odd_outputs(GgmlDType::Q8_0, 15, 256, Some(32))]
     #[case::four_bits(GgmlDType::Q4_0, 32, 256, Some(32))]
     #[case::k_type(GgmlDType::Q4K, 32, 256, Some(256))]
-    fn the_block_of_activations_follows_type_and_shape(
+    fn the_activation_block_size_depends_on_type_and_shape(
         #[case] dtype: GgmlDType,
         #[case] outputs: usize,
         #[case] inputs: usize,
@@ -142,9 +144,9 @@ mod tests {
         assert_eq!(Projection::blocks(weight.into()).activation_block(DType::F32).unwrap(), block);
     }
 
-    /// The trial's answer is the one that a product of the shape in question gives.
+    /// The trial finds the block size that a larger product really uses.
     #[test]
-    fn the_trial_tells_what_a_larger_product_does() {
+    fn the_trial_agrees_with_a_larger_product() {
         let (outputs, inputs) = (48, 512);
         let weight = Tensor::randn(0f32, 1f32, (outputs, inputs), &Device::Cpu).unwrap();
         let layer = Projection::blocks(QTensor::quantize(&weight, GgmlDType::Q8_0).unwrap().into());

@@ -1,13 +1,13 @@
-//! Stands on `candle_nn::rotary_emb::{rope, rope_i}`, one pass over queries or keys where tensor
-//! operations need eight.
+//! The rotation of queries and keys, built on `candle_nn::rotary_emb::{rope, rope_i}`, which take one pass
+//! where tensor operations take eight.
 //!
-//! Which of the two is decided by the order of the weight's rows: `rope` rotates element i with
-//! i + head_dim/2 (Hugging Face), `rope_i` rotates 2i with 2i + 1 (GGUF llama). They agree at
-//! position 0 and both keep norms. Both want contiguous `[b, heads, s, head_dim]` and cos and sin
-//! of the input's dtype; `[b, s, head_dim/2]` gives each row its own positions, and must not be
-//! longer than the sequence. Angles are made in f64, since f32 ones are off by 1e-4 at position
-//! 900, for the positions of this pass only, so no table bounds the context. The half dtypes are
-//! rotated in f32 and rounded once.
+//! The order of the weight's rows decides which of the two is right: `rope` rotates element i with i +
+//! head_dim/2 (Hugging Face), `rope_i` rotates 2i with 2i + 1 (GGUF llama). They agree at position 0, and
+//! both preserve norms. Both require contiguous `[b, heads, s, head_dim]`, and cos and sin in the input's
+//! dtype; a table `[b, s, head_dim/2]` gives each row its own positions and must not be longer than the
+//! sequence. We compute angles in f64, because f32 angles are off by 1e-4 at position 900, and only for the
+//! positions of this pass, so that no table limits the context. Half precision is rotated in f32 and rounded
+//! once.
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::rotary_emb::{rope, rope_i};
@@ -20,12 +20,12 @@ use crate::weights::{Config, RopeLayout};
 pub struct Rope {
     /// θ^(−2i / head_dim) for pair i, `[head_dim/2]`.
     pub frequencies: Vec<f64>,
-    /// Which elements make a pair.
+    /// Which elements form a pair.
     pub layout: RopeLayout,
 }
 
 impl Rope {
-    /// For heads of `config`.
+    /// The angles for the heads of `config`.
     pub fn new(config: &Config) -> Self {
         let frequency = |i: usize| config.rope_theta.powf(-2.0 * i as f64 / config.head_dim as f64);
         Self { frequencies: (0..config.head_dim / 2).map(frequency).collect(), layout: config.rope_layout }

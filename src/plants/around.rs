@@ -1,4 +1,4 @@
-//! A sound port with something wrong around it: in its caller, or where its tensors pass.
+//! Wraps a correct port in a fault: in its caller, or in the tensors that it hands to the probe.
 
 use candle_core::Tensor;
 
@@ -7,36 +7,36 @@ use crate::model::Input;
 use crate::port::{LlamaPort, Port, Traits};
 use crate::probe::{Kind, Probe, Site};
 
-/// Something wrong around a sound port. Each part does the right thing unless it is replaced.
+/// A fault around a correct port. The default of each method does the right thing.
 pub trait Fault {
-    /// A new sequence begins.
+    /// Called when a new sequence begins.
     fn begin(&mut self) {}
 
-    /// What the caller was to feed → what it feeds.
+    /// Changes what the caller feeds.
     fn input(&mut self, input: &Input) -> Input {
         input.clone()
     }
 
-    /// What the sound model computes at `site` → what it goes on with. The mistake is made before
-    /// the judge looks, through `probe`, and what the judge gives back is kept.
+    /// Changes what the correct model computes at `site`. A fault changes the tensor before it hands it to
+    /// `probe`, the judge's, and returns the tensor that the judge returned.
     fn tap(&mut self, site: Site, tensor: Tensor, probe: &mut dyn Probe) -> Result<Tensor> {
         probe.tap(site, tensor)
     }
 
-    /// The logits that the caller goes on with, `[b, s, vocab]`, once all sites have passed.
+    /// Changes the logits that the caller continues with, `[b, s, vocab]`, after all sites were handed over.
     fn logits(&mut self, logits: Tensor) -> Result<Tensor> {
         Ok(logits)
     }
 }
 
-/// A port with a fault around it.
+/// A port wrapped in a fault.
 pub struct Around<F> {
     port: LlamaPort,
     fault: F,
 }
 
 impl<F: Fault> Around<F> {
-    /// Puts `fault` around `port`.
+    /// Wraps `port` in `fault`.
     pub fn new(port: LlamaPort, fault: F) -> Self {
         Self { port, fault }
     }
@@ -59,7 +59,7 @@ impl<F: Fault> Port for Around<F> {
     }
 }
 
-/// Stands between the model and the judge's probe.
+/// The probe that passes the model's tensors through the fault to the judge's probe.
 struct Between<'a, F> {
     fault: &'a mut F,
     probe: &'a mut dyn Probe,

@@ -1,8 +1,8 @@
-//! Attention computed again, wrongly, from the queries, keys and values that pass.
+//! Recomputes attention with a mistake, from the queries, keys and values that the model hands over.
 //!
-//! It keeps keys and values of its own, since what a model does with its cache cannot be reached
-//! from outside. Plain attention hands over wrong scores and goes on from them; where a fused kernel
-//! hides them, the wrong context takes the place of the right one.
+//! It keeps its own keys and values, because a model's cache cannot be reached from outside. On the plain
+//! path it hands over wrong scores and continues from them. On the fused path, where scores are hidden, it
+//! replaces the context.
 
 use std::collections::BTreeMap;
 
@@ -15,19 +15,19 @@ use crate::port::LlamaPort;
 use crate::probe::{Kind, Probe, Site};
 use crate::{Error, Result};
 
-/// The parts of attention in which a mistake can be made. As they stand they are right.
+/// The parts of attention in which a mistake can be planted. The default of each method is correct.
 pub trait Attend {
-    /// May query i of row b look at slot j? `view` says what there is to look at.
+    /// Whether query i of row b sees slot j; `view` describes the slots.
     fn visible(&self, view: &View<'_>, b: usize, i: usize, j: usize) -> bool {
         view.causal(i, j) && view.real[b][j]
     }
 
-    /// The key head of query head `h`.
+    /// The key head that query head `h` uses.
     fn key_head(&self, h: usize, heads: usize, kv_heads: usize) -> usize {
         h / (heads / kv_heads)
     }
 
-    /// Keys or values as they lie in the cache, `[b, kv_heads, t, head_dim]` → as they are read.
+    /// Keys or values in the cache, `[b, kv_heads, t, head_dim]` → as attention reads them, the same shape.
     fn read(&self, cached: &Tensor, _: &View<'_>) -> Result<Tensor> {
         Ok(cached.clone())
     }
@@ -38,18 +38,18 @@ pub trait Attend {
     }
 }
 
-/// What the queries of one forward have before them.
+/// The slots that the queries of one forward pass can see.
 pub struct View<'a> {
-    /// `[b][slot]`: a token, or padding.
+    /// `[b][slot]`: true for a token, false for padding.
     pub real: &'a [Vec<bool>],
-    /// Queries of this forward: the last slots.
+    /// The number of queries of this forward pass; they are the last slots.
     pub queries: usize,
-    /// Slots that were there before.
+    /// The number of slots before them.
     pub past: usize,
 }
 
 impl View<'_> {
-    /// Is slot j the slot of query i or one before it?
+    /// Whether slot j is the slot of query i or an earlier one.
     pub fn causal(&self, i: usize, j: usize) -> bool {
         j <= i + self.past
     }
@@ -62,7 +62,7 @@ struct Cached {
     values: Option<Tensor>,
 }
 
-/// A port's attention, made by `attend`.
+/// The fault that computes a port's attention with `attend`.
 pub struct Attending<A> {
     attend: A,
     path: Attention,
@@ -73,11 +73,11 @@ pub struct Attending<A> {
     cached: Vec<Cached>,
     real: Vec<Vec<bool>>,
     queries: usize,
-    /// The last tensor of each kind, as the model went on with it.
+    /// The last tensor of each kind that the model continued with.
     passed: BTreeMap<Kind, Tensor>,
 }
 
-/// The port of `llama` whose attention is `attend`'s.
+/// The port of `llama` with the attention of `attend`.
 pub fn attending<A: Attend>(llama: Llama, attend: A) -> Around<Attending<A>> {
     let (config, layers) = (&llama.config, llama.layers.len());
     let fault = Attending {
@@ -146,7 +146,7 @@ impl<A: Attend> Attending<A> {
         View { real: &self.real, queries: self.queries, past: keys - self.queries }
     }
 
-    /// `[b, heads, s, t]`, barred.
+    /// Masked scores, `[b, heads, s, t]`.
     fn scores(&self, layer: usize) -> Result<Tensor> {
         let q = &self.passed[&Kind::QRope]; // [b, heads, s, head_dim]
         let keys = self.read(&self.cached[layer].keys)?; // [b, heads, t, head_dim]
@@ -157,8 +157,8 @@ impl<A: Attend> Attending<A> {
         Ok(scores.broadcast_add(&bar?.to_dtype(scores.dtype())?)?)
     }
 
-    /// `[b, heads, s, t]`. As in the sound model, queries that can see nothing because all before
-    /// them is padding get zeros.
+    /// Probabilities, `[b, heads, s, t]`. As in the correct model, queries that see no token because all
+    /// slots before them are padding get zeros.
     fn probs(&self) -> Result<Tensor> {
         let probs = self.attend.softmax(&self.passed[&Kind::Scores])?;
         let view = self.view();
@@ -168,7 +168,7 @@ impl<A: Attend> Attending<A> {
         Ok(blind.where_cond(&probs.zeros_like()?, &probs)?)
     }
 
-    /// `[b, s, heads * head_dim]`.
+    /// The context, `[b, s, heads * head_dim]`.
     fn context(&self, layer: usize) -> Result<Tensor> {
         let values = self.read(&self.cached[layer].values)?; // [b, heads, t, head_dim]
         let context = self.passed[&Kind::Probs].matmul(&values)?; // [b, heads, s, head_dim]
@@ -178,7 +178,7 @@ impl<A: Attend> Attending<A> {
     /// Keys or values as the query heads read them, `[b, heads, t, head_dim]`.
     fn read(&self, cached: &Option<Tensor>) -> Result<Tensor> {
         let Some(cached) = cached else {
-            return Err(Error::input("attention without keys", "tap k_rope and v_proj before scores"));
+            return Err(Error::input("attention has no keys", "tap k_rope and v_proj before scores"));
         };
         let read = self.attend.read(cached, &self.view())?; // [b, kv_heads, t, head_dim]
         let of = |h| self.attend.key_head(h, self.heads, self.kv_heads) as u32;
@@ -186,7 +186,7 @@ impl<A: Attend> Attending<A> {
         Ok(read.index_select(&Tensor::new(index, read.device())?, 1)?)
     }
 
-    /// `[b, 1, s, t]`, f32.
+    /// The tensor of `entry(b, i, j)`, `[b, 1, s, t]`, f32.
     fn per_entry(&self, entry: impl Fn(usize, usize, usize) -> f32) -> Result<Tensor> {
         let (b, s, t) = (self.real.len(), self.queries, self.real.first().map_or(0, Vec::len));
         let mut values = Vec::with_capacity(b * s * t);

@@ -1,4 +1,4 @@
-//! Masks, heads and scale: rows 9 to 13, 15, 18, 30 and 41 of the catalogue.
+//! Planted mistakes in masks, heads and scale: rows 9 to 13, 15, 18, 30 and 41 of the catalogue.
 
 use candle_core::Tensor;
 
@@ -12,7 +12,7 @@ const SCORES: Option<&str> = Some("model.layers.0.self_attn.scores");
 pub const PLANTS: &[Plant] = &[
     Plant {
         name: "mask-inverted",
-        does: "bars what is before a query and shows what is after it",
+        does: "masks the keys before a query and shows those after it",
         make: |sound| sound.driven(|llama| attending(llama, Inverted)),
         red: &["03", "04", "06", "07", "09"],
         first: SCORES,
@@ -20,7 +20,7 @@ pub const PLANTS: &[Plant] = &[
     },
     Plant {
         name: "mask-missing",
-        does: "bars nothing but padding",
+        does: "masks only padding",
         make: |sound| sound.driven(|llama| attending(llama, Missing)),
         red: &["03", "04", "06", "07", "09"],
         first: SCORES,
@@ -28,7 +28,7 @@ pub const PLANTS: &[Plant] = &[
     },
     Plant {
         name: "mask-square",
-        does: "bars j > i for several queries at once, however long the cache is",
+        does: "masks j > i for several queries at once, whatever the length of the cache",
         make: |sound| sound.driven(|llama| attending(llama, Square)),
         red: &["04"],
         first: SCORES,
@@ -36,7 +36,7 @@ pub const PLANTS: &[Plant] = &[
     },
     Plant {
         name: "mask-first-row",
-        does: "takes the padding of a batch's first row for all rows",
+        does: "uses the padding mask of a batch's first row for all rows",
         make: |sound| sound.driven(|llama| attending(llama, FirstRow)),
         red: &["03", "04", "06", "07"],
         first: SCORES,
@@ -45,7 +45,7 @@ pub const PLANTS: &[Plant] = &[
     },
     Plant {
         name: "mask-twice",
-        does: "bars the future by a mask, and then a query's own key as well",
+        does: "masks later keys, and then masks a query's own key as well",
         make: |sound| sound.driven(|llama| attending(llama, Twice)),
         red: &["03", "04", "06", "07", "09"],
         first: SCORES,
@@ -53,13 +53,16 @@ pub const PLANTS: &[Plant] = &[
     },
     Plant {
         name: "head-map",
-        does: "looks from query head h at key head h mod kv_heads",
+        does: "matches query head h with key head h mod kv_heads",
         make: |sound| sound.driven(|llama| attending(llama, Tiled)),
         red: &["03", "06", "07", "09"],
         first: SCORES,
         shows: |setting| {
             let (heads, kv_heads) = (setting.config.num_attention_heads, setting.config.num_key_value_heads);
-            demand(heads != kv_heads && kv_heads > 1, "query heads are not grouped on several key heads")
+            demand(
+                heads != kv_heads && kv_heads > 1,
+                "this model does not group its query heads on several key heads",
+            )
         },
         ..PLANT
     },
@@ -79,19 +82,19 @@ pub const PLANTS: &[Plant] = &[
     },
     Plant {
         name: "storage-offset",
-        does: "reads the cache's keys and values as if they lay without gaps",
+        does: "reads the cache's keys and values as if they had no gaps in memory",
         make: |sound| sound.driven(|llama| attending(llama, Unstrided)),
         red: &["03", "06", "07", "09"],
         may: (
             &["04"],
-            "a row reads other slots in a batch than alone: a batch breaks the law, one row does not",
+            "a row reads other slots in a batch than alone, so checkpoint 04 fails with a batch and passes with one row",
         ),
         first: SCORES,
         ..PLANT
     },
     Plant {
         name: "pads-visible",
-        does: "fills padding with zeros and does not bar it",
+        does: "fills padding with zeros and does not mask it",
         make: |sound| sound.driven(|llama| attending(llama, PadsVisible)),
         red: &["03", "04", "06", "07"],
         first: SCORES,
@@ -100,7 +103,7 @@ pub const PLANTS: &[Plant] = &[
     },
 ];
 
-/// Most ports bar nothing for a single query.
+/// Whether there is only one query; most ports use no mask then.
 fn alone(view: &View<'_>) -> bool {
     view.queries == 1
 }
@@ -170,7 +173,7 @@ impl Attend for PadsVisible {
 
 struct Unstrided;
 
-/// Slots that a cache's storage grows by.
+/// The number of slots by which a cache's storage grows.
 const GROWTH: usize = 256;
 
 impl Attend for Unstrided {

@@ -1,4 +1,4 @@
-//! Callers and what becomes of logits: rows 6, 8 and 33 to 38 of the catalogue.
+//! Planted mistakes in callers and in the use of logits: rows 6, 8 and 33 to 38 of the catalogue.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ pub const PLANTS: &[Plant] = &[
     },
     Plant {
         name: "cache-kept",
-        does: "keeps a cache for each size of batch, and empties it only when it is full",
+        does: "keeps one cache per batch size, and empties it only when it is full",
         make: |sound| sound.driven(|llama| Kept { llama, caches: BTreeMap::new() }),
         red: &["03", "04", "06", "07", "09"],
         first: Some("model.layers.0.self_attn.scores"),
@@ -50,7 +50,7 @@ pub const PLANTS: &[Plant] = &[
     },
     Plant {
         name: "special-tokens",
-        does: "puts one BOS more before every text than the model wants",
+        does: "puts one more BOS before every text than the model needs",
         make: |sound| {
             sound.misread(|files| {
                 let bos = files.config.bos_token_id.unwrap_or_default();
@@ -63,7 +63,7 @@ pub const PLANTS: &[Plant] = &[
     },
     Plant {
         name: "one-eos",
-        does: "knows only the first of several end-of-sequence tokens",
+        does: "stops only at the first of several end-of-sequence tokens",
         make: |sound| {
             sound.misread(|files| {
                 files.config.eos_token_ids.truncate(1);
@@ -71,12 +71,14 @@ pub const PLANTS: &[Plant] = &[
             })
         },
         red: &["00", "09"],
-        shows: |setting| demand(setting.config.eos_token_ids.len() > 1, "it has one end-of-sequence token"),
+        shows: |setting| {
+            demand(setting.config.eos_token_ids.len() > 1, "this model has only one end-of-sequence token")
+        },
         ..PLANT
     },
     Plant {
         name: "sampler-default",
-        does: "penalises repetition by 1.1 when nobody asked for it",
+        does: "applies a repetition penalty of 1.1 that nobody asked for",
         make: |sound| sound.driven(|llama| Around::new(LlamaPort::new(llama), Penalty { ids: vec![] })),
         red: &["09"],
         ..PLANT
@@ -107,7 +109,7 @@ impl Fault for Slots {
     fn input(&mut self, input: &Input) -> Input {
         let mut input = input.clone();
         let (from, len) = (self.fed, input.len());
-        // Only the left: padding behind the text moves nothing.
+        // Only padding on the left counts: padding after the text changes no position.
         let left = input.real.iter().any(|row| !row[0]) || from > 0;
         if left {
             input.positions.iter_mut().for_each(|row| *row = (from..from + len).collect());
@@ -131,11 +133,11 @@ impl Fault for RowBefore {
     }
 }
 
-/// The penalty that candle's examples had by default.
+/// The default penalty of Candle's examples.
 const PENALTY: f32 = 1.1;
 
 struct Penalty {
-    /// What has been fed so far, row by row.
+    /// The tokens fed so far, one list per row.
     ids: Vec<Vec<u32>>,
 }
 
@@ -163,10 +165,10 @@ impl Fault for Penalty {
     }
 }
 
-/// Nobody empties a cache until it is full.
+/// A port that keeps its caches between prompts and empties one only when it is full.
 struct Kept {
     llama: Llama,
-    /// By the size of the batch.
+    /// One cache per batch size.
     caches: BTreeMap<usize, Cache>,
 }
 
@@ -186,7 +188,7 @@ impl Port for Kept {
     }
 }
 
-/// The same tokenizer with one BOS more before a text than it had.
+/// The same tokenizer, which adds one more BOS before a text.
 fn with_another(tokenizer: &Tokenizer, bos: u32) -> Result<Tokenizer> {
     let mut json = tokenizer.json()?;
     let token = tokenizer.token(bos).unwrap_or_default();
@@ -210,5 +212,5 @@ fn with_another(tokenizer: &Tokenizer, bos: u32) -> Result<Tokenizer> {
         }
     }
     let bytes = serde_json::to_vec(&json).map_err(|e| Error::input(e.to_string(), "report the tokenizer"))?;
-    Tokenizer::from_json(&bytes, "a tokenizer with one BOS more")
+    Tokenizer::from_json(&bytes, "a tokenizer that adds one more BOS")
 }

@@ -1,5 +1,5 @@
-//! What is no mistake, made like one: rows 39, 40 and 42 of the catalogue. None of it may turn
-//! anything red.
+//! Planted differences that are not mistakes: rows 39, 40 and 42 of the catalogue. No checkpoint may fail
+//! because of them.
 
 use candle_core::{DType, Tensor};
 
@@ -15,16 +15,19 @@ use crate::probe::{Kind, Site};
 pub const PLANTS: &[Plant] = &[
     Plant {
         name: "tie-break",
-        does: "takes the second of two tokens that are less than a rounding apart",
+        does: "takes the second of two tokens whose logits differ by less than one rounding",
         make: |sound| sound.driven(|llama| Around::new(LlamaPort::new(llama), OtherOfTwo)),
         shows: |setting| {
-            demand(setting.dtype == DType::BF16, "no two logits are a rounding apart: --dtype bf16 shows it")
+            demand(
+                setting.dtype == DType::BF16,
+                "in this dtype no two logits are within one rounding: use --dtype bf16",
+            )
         },
         ..PLANT
     },
     Plant {
         name: "batch-variance",
-        does: "sums the first layer's products in another order when there are several rows",
+        does: "sums the first layer's products in another order when a batch has several rows",
         make: |sound| sound.driven(|llama| resummed(llama, last_to_first, |seen| seen.input.batch() > 1)),
         first: Some("model.layers.0.self_attn.q_proj"),
         shows: |setting| setting.batch().and(setting.dense()),
@@ -40,7 +43,7 @@ pub const PLANTS: &[Plant] = &[
     },
 ];
 
-/// x · w, both `[n]`.
+/// Computes x · w, both `[n]`.
 type Dot = fn(&[f32], &[f32]) -> f32;
 
 fn last_to_first(x: &[f32], w: &[f32]) -> f32 {
@@ -51,8 +54,8 @@ fn fused(x: &[f32], w: &[f32]) -> f32 {
     x.iter().zip(w).fold(0.0, |sum, (x, w)| x.mul_add(*w, sum))
 }
 
-/// The port of `llama` whose first layer's products are summed by `dot` wherever `when` says so. One
-/// layer is enough: plain loops are slow.
+/// The port of `llama` that sums its first layer's products with `dot` where `when` is true. It changes one
+/// layer only, because plain loops are slow.
 fn resummed(llama: Llama, dot: Dot, when: fn(&Seen) -> bool) -> impl crate::port::Port {
     let first = llama.layers[0].clone();
     remade(llama, move |seen, site, _| match product(&first, seen, site) {
@@ -61,7 +64,7 @@ fn resummed(llama: Llama, dot: Dot, when: fn(&Seen) -> bool) -> impl crate::port
     })
 }
 
-/// What the product at `site` of layer 0 multiplies: rows and a layer.
+/// The two factors of the product at `site` of layer 0: its input rows and its weight.
 fn product<'a>(block: &'a Block, seen: &'a Seen, site: Site) -> Option<(&'a Tensor, &'a Projection)> {
     let attention = &block.self_attn;
     let (x, linear) = match site.kind {
@@ -90,8 +93,7 @@ fn resum(x: &Tensor, weight: &Tensor, dot: Dot) -> Result<Tensor> {
 struct OtherOfTwo;
 
 impl Fault for OtherOfTwo {
-    /// Exchanges the two largest logits of each last row, if they are at most a unit in the last
-    /// place apart.
+    /// Swaps the two largest logits of each last row if they differ by at most one unit in the last place.
     fn logits(&mut self, logits: Tensor) -> Result<Tensor> {
         let (b, s, vocab) = logits.dims3()?;
         let mut values: Vec<f32> = logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
@@ -103,7 +105,7 @@ impl Fault for OtherOfTwo {
             let place = ulp * row[best].abs().log2().floor().exp2();
             if row[best] - row[second] <= place {
                 row.swap(best, second);
-                // Of equal ones the first is taken: make the other the larger.
+                // Of equal logits the first is taken, so make the other one larger.
                 row[second] = row[second].max(row[best]) + place;
             }
         }
@@ -111,7 +113,7 @@ impl Fault for OtherOfTwo {
     }
 }
 
-/// Where the largest is, `but` one.
+/// The index of the largest value, except the index `but`.
 fn largest(row: &[f32], but: Option<usize>) -> Option<usize> {
     (0..row.len()).filter(|&at| Some(at) != but).max_by(|&a, &b| row[a].total_cmp(&row[b]).then(b.cmp(&a)))
 }

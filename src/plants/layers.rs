@@ -1,4 +1,4 @@
-//! Norms and the feed-forward half: rows 20 to 24 and 28 of the catalogue.
+//! Planted mistakes in norms and the feed-forward network: rows 20 to 24 and 28 of the catalogue.
 
 use candle_core::{D, DType, Tensor};
 
@@ -8,16 +8,16 @@ use crate::Result;
 use crate::model::{Llama, Norm};
 use crate::probe::{Kind, Site};
 
-/// Why a rounding inside a float32 port may show where two of its runs are compared.
-const FLIPS: &str = "two runs that differ in a float32's last bit may round to different bf16s";
+/// Why rounding inside a float32 port may show where two of its runs are compared.
+const FLIPS: &str = "two runs that differ in the last bit of a float32 may round to different bf16 values";
 
 pub const PLANTS: &[Plant] = &[
     Plant {
         name: "norm-eps",
-        does: "adds a tenth of ε",
+        does: "uses a tenth of ε",
         unseen: &[
-            (DType::BF16, "an ε this small moves a row by less than one rounding; f32 shows it"),
-            (DType::F16, "an ε this small moves a row by less than one rounding; f32 shows it"),
+            (DType::BF16, "an ε this small changes a row by less than one rounding; it shows in f32"),
+            (DType::F16, "an ε this small changes a row by less than one rounding; it shows in f32"),
         ],
         make: |sound| {
             sound.altered(|llama| {
@@ -31,7 +31,7 @@ pub const PLANTS: &[Plant] = &[
     },
     Plant {
         name: "norm-plus-one",
-        does: "multiplies with 1 + w",
+        does: "multiplies by 1 + w",
         make: |sound| {
             sound.altered(|llama| {
                 norms(llama).try_for_each(|norm| {
@@ -49,7 +49,7 @@ pub const PLANTS: &[Plant] = &[
         may: (&["04"], FLIPS),
         unseen: &[(
             DType::BF16,
-            "a short sum errs by a rounding or two, as bf16 outputs do; f32 and f16 show it",
+            "the error of a short sum is a rounding or two, like that of bf16 outputs; it shows in f32 and f16",
         )],
         does: "squares, sums, divides and multiplies in bf16",
         make: |sound| {
@@ -67,7 +67,7 @@ pub const PLANTS: &[Plant] = &[
     },
     Plant {
         name: "gate-up-swapped",
-        does: "exchanges gate_proj and up_proj",
+        does: "swaps gate_proj and up_proj",
         make: |sound| {
             sound.altered(|llama| {
                 for block in &mut llama.layers {
@@ -83,7 +83,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "act-half",
         may: (&["04", "09"], FLIPS),
-        unseen: &[(DType::BF16, "its steps are rounded as bf16 outputs are; f32 and f16 show it")],
+        unseen: &[(DType::BF16, "its steps are rounded like bf16 outputs; it shows in f32 and f16")],
         does: "computes silu(gate) · up in bf16, step by step",
         make: |sound| {
             sound.driven(|llama| {
@@ -103,7 +103,7 @@ pub const PLANTS: &[Plant] = &[
     },
     Plant {
         name: "f16-overflow",
-        does: "stretches down_proj over the range of f16 and shrinks its products, which are then infinite",
+        does: "scales down_proj to the range of f16 and scales its products back, which are then infinite",
         make: |sound| {
             sound.driven(|llama| {
                 let down: Vec<_> = llama.layers.iter().map(|block| block.mlp.down_proj.clone()).collect();
@@ -116,15 +116,15 @@ pub const PLANTS: &[Plant] = &[
                 })
             })
         },
-        // 04 fills the context, and demands that its logits are finite.
+        // Checkpoint 04 fills the context and requires finite logits.
         red: &["04", "05", "06", "07", "09"],
-        may: (&["03"], "plain attention multiplies the NaN of a padded value by 0, which is NaN"),
+        may: (&["03"], "plain attention multiplies the NaN in a padded value by 0, which gives NaN"),
         first: Some("model.layers.0.mlp.down_proj"),
         ..PLANT
     },
 ];
 
-/// Every norm, layer by layer, the final one last.
+/// Every norm, layer by layer; the final norm is last.
 fn norms(llama: &mut Llama) -> impl Iterator<Item = &mut Norm> {
     let of_layers = llama
         .layers
@@ -133,7 +133,7 @@ fn norms(llama: &mut Llama) -> impl Iterator<Item = &mut Norm> {
     of_layers.chain(std::iter::once(&mut llama.norm))
 }
 
-/// The norm that computes `site`, in the order of [`norms`], and what it is computed from.
+/// The norm that computes `site`, from norms in the order of [`norms`], and its input.
 fn norm_at<'a>(norms: &'a [Norm], seen: &'a Seen, site: Site) -> Option<(&'a Norm, &'a Tensor)> {
     let layer = site.layer.map_or(0, usize::from);
     match site.kind {
@@ -144,7 +144,7 @@ fn norm_at<'a>(norms: &'a [Norm], seen: &'a Seen, site: Site) -> Option<(&'a Nor
     }
 }
 
-/// RMSNorm of which every number is bf16, the running sum too: `[b, s, hidden]` → the same.
+/// RMSNorm with every number in bf16, including the running sum: `[b, s, hidden]` → the same shape.
 fn half_norm(norm: &Norm, x: &Tensor) -> Result<Tensor> {
     let half = x.to_dtype(DType::BF16)?;
     let mean = (half.sqr()?.sum_keepdim(D::Minus1)? / half.dim(D::Minus1)? as f64)?; // [b, s, 1]
@@ -152,19 +152,19 @@ fn half_norm(norm: &Norm, x: &Tensor) -> Result<Tensor> {
     Ok(normed.broadcast_mul(&norm.weight.to_dtype(DType::BF16)?)?.to_dtype(x.dtype())?)
 }
 
-/// silu(gate) · up with a rounding to bf16 after each step.
+/// silu(gate) · up, rounded to bf16 after each step.
 fn half_act(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     let (half_gate, half_up) = (gate.to_dtype(DType::BF16)?, up.to_dtype(DType::BF16)?);
     let sigmoid = (half_gate.neg()?.exp()? + 1.0)?.recip()?;
     Ok(((half_gate * sigmoid)? * half_up)?.to_dtype(gate.dtype())?)
 }
 
-/// x · (c·w)ᵀ in f16, divided by c, where c·w reaches to the end of f16: `[b, s, out]`.
+/// x · (c·w)ᵀ in f16, divided by c, where c scales the largest weight to f16's maximum: `[b, s, out]`.
 fn overflowing(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let wide = weight.to_dtype(DType::F32)?;
     let largest: f32 = wide.abs()?.flatten_all()?.max(0)?.to_scalar()?;
     let stretch = f64::from(half::f16::MAX.to_f32() / largest);
     let product = x.to_dtype(DType::F32)?.broadcast_matmul(&(wide * stretch)?.t()?)?; // [b, s, out]
-    // What an f16 accumulator holds: past 65504 it is infinite.
+    // As in an f16 accumulator, a value past 65504 becomes infinite.
     Ok((product.to_dtype(DType::F16)?.to_dtype(DType::F32)? / stretch)?.to_dtype(x.dtype())?)
 }

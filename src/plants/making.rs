@@ -1,4 +1,4 @@
-//! From a sound model to one with a mistake in it.
+//! Turns a correct model into one with a planted mistake.
 
 use candle_core::{DType, Device};
 
@@ -10,17 +10,17 @@ use crate::reference::Reference;
 use crate::tokenizer::Tokenizer;
 use crate::weights::{Config, Weights};
 
-/// A sound model, about to be altered.
+/// A correct model, the starting point of every plant.
 pub struct Sound<'a> {
-    /// Its files as read.
+    /// Its files, as read.
     pub model: &'a Model,
-    /// Loaded, on the path that is judged.
+    /// The loaded model, on the path that is judged.
     pub llama: &'a Llama,
 }
 
-/// What a model is read from.
+/// The files of a model.
 pub struct Files {
-    /// As parsed.
+    /// The parsed config.
     pub config: Config,
     /// Tensors by name.
     pub weights: Weights,
@@ -28,28 +28,28 @@ pub struct Files {
     pub tokenizer: Tokenizer,
 }
 
-/// A model with a mistake in it: all that a judge looks at.
+/// A model with a planted mistake: everything that the judge examines.
 pub struct Planted {
-    /// What it was read from.
+    /// The files that it was read from.
     pub files: Files,
-    /// What it computes.
+    /// The port that computes it.
     pub port: Box<dyn Port>,
 }
 
-/// What a plant may need of a model, of its cases and of the dtype in order to show.
+/// The properties of a model and its run that decide whether a plant can show.
 pub struct Setting<'a> {
-    /// The sound model's.
+    /// The config of the correct model.
     pub config: &'a Config,
     /// The cases it is judged by.
     pub cases: &'a [Reference],
-    /// What it computes in.
+    /// The dtype in which it computes.
     pub dtype: DType,
-    /// What it multiplies with.
+    /// How it multiplies matrices.
     pub matmul: Matmul,
 }
 
 impl Sound<'_> {
-    /// As they are.
+    /// The unchanged files.
     fn files(&self) -> Files {
         let (weights, tokenizer) = (self.model.weights.clone(), self.model.tokenizer.clone());
         Files { config: self.llama.config.clone(), weights, tokenizer }
@@ -60,19 +60,19 @@ impl Sound<'_> {
         self.llama.path.attention
     }
 
-    /// With parts of the loaded model replaced.
+    /// Plants a mistake by replacing parts of the loaded model.
     pub fn altered(&self, alter: impl FnOnce(&mut Llama) -> Result<()>) -> Result<Planted> {
         let mut llama = self.llama.clone();
         alter(&mut llama)?;
         Ok(Planted { files: self.files(), port: Box::new(LlamaPort::new(llama)) })
     }
 
-    /// Driven by something that makes a mistake.
+    /// Plants a mistake with a port that drives the model wrongly.
     pub fn driven<P: Port + 'static>(&self, port: impl FnOnce(Llama) -> P) -> Result<Planted> {
         Ok(Planted { files: self.files(), port: Box::new(port(self.llama.clone())) })
     }
 
-    /// Read wrongly: the model is built from what the altered files say.
+    /// Plants a mistake of reading: builds the model from altered files.
     pub fn misread(&self, alter: impl FnOnce(&mut Files) -> Result<()>) -> Result<Planted> {
         let mut files = self.files();
         alter(&mut files)?;
@@ -84,25 +84,28 @@ impl Sound<'_> {
 }
 
 impl Setting<'_> {
-    /// Is there a batch whose rows are padded on the left?
+    /// Requires a case that is a batch padded on the left.
     pub fn padded_left(&self) -> Result<(), String> {
         let padded = |case: &Reference| case.manifest.padding.as_deref() == Some("left");
         demand(self.cases.iter().any(padded), "no case is a batch padded on the left")
     }
 
-    /// Are its products sums of floats? Others round their activations: float sums in their place would be
-    /// another arithmetic.
+    /// Requires products that are sums of floats. Quantised products round their activations; float sums in
+    /// their place would be another arithmetic.
     pub fn dense(&self) -> Result<(), String> {
-        demand(self.matmul == Matmul::Dense, "its products are not sums of floats: --matmul dense shows it")
+        demand(
+            self.matmul == Matmul::Dense,
+            "this path's products are not sums of floats: use --matmul dense",
+        )
     }
 
-    /// Is there a batch?
+    /// Requires a case that is a batch.
     pub fn batch(&self) -> Result<(), String> {
         demand(self.cases.iter().any(|case| case.batch() > 1), "no case is a batch")
     }
 }
 
-/// An error with these words unless `holds`.
+/// Returns `lacks` as the error unless `holds`.
 pub(super) fn demand(holds: bool, lacks: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(lacks.to_owned()) }
 }

@@ -1,12 +1,12 @@
-//! The mistakes of the catalogue made for real, one file a family: so that the harness can be held
-//! to what it promises.
+//! Plants the mistakes of the catalogue in correct models, so that the self-test can check that the harness
+//! catches each one. There is one file per kind of mistake.
 //!
-//! The model carries no switches for this. A plant is a sound model with a part replaced, a config,
-//! weights or tokenizer altered after reading, a caller that drives it wrongly, or a probe around the
-//! judge's probe that hands it another tensor and goes on with what comes back.
+//! The model itself has no switches for this. A plant is one of: a correct model with a part replaced; a
+//! config, weights or tokenizer altered after reading; a caller that drives the model wrongly; a probe around
+//! the judge's probe that hands over another tensor and continues with what the judge returns.
 //!
-//! Nothing here knows how a mistake is recognised: a plant proves nothing about code that shares its
-//! idea of the mistake.
+//! Nothing here knows how a mistake is recognised. If a plant and a diagnosis shared code, the plant would
+//! not test the diagnosis.
 
 mod around;
 mod attending;

@@ -1,4 +1,4 @@
-//! A mistake made for real, and what its plants have in common.
+//! The type of a planted mistake, and the defaults that plants share.
 
 use candle_core::DType;
 
@@ -6,34 +6,34 @@ use super::making::{Planted, Setting, Sound};
 use crate::Result;
 use crate::model::Attention;
 
-/// A mistake made for real, and what must be seen of it.
+/// A planted mistake, and the results that the self-test expects.
 pub struct Plant {
     /// The mistake's name in the catalogue.
     pub name: &'static str,
-    /// What is done to a sound model.
+    /// What the altered model does.
     pub does: &'static str,
-    /// Makes the port that has it.
+    /// Plants the mistake in a correct model.
     pub make: fn(&Sound<'_>) -> Result<Planted>,
-    /// Paths on which it can be made.
+    /// The paths on which it can be planted.
     pub paths: &'static [Attention],
-    /// The checkpoints that turn red: all of these and no others.
+    /// The checkpoints that must fail: all of these and no others.
     pub red: &'static [&'static str],
-    /// Checkpoints that may turn red as well, on one path or machine and not on another, and why.
+    /// Checkpoints that may also fail, depending on path or machine, and why.
     pub may: (&'static [&'static str], &'static str),
-    /// Dtypes in which it drowns in the noise of honest arithmetic, and why.
+    /// Dtypes in which the mistake is smaller than the noise of correct arithmetic, and why.
     pub unseen: &'static [(DType, &'static str)],
-    /// The first site that it alters, on plain attention; none if it alters no tensor.
+    /// The first site that it changes on plain attention; `None` if it changes no tensor.
     pub first: Option<&'static str>,
-    /// Positions that a case must have before it shows in this dtype.
+    /// The number of positions that a case must have for the mistake to show in this dtype.
     pub reach: fn(DType) -> usize,
-    /// Can this model and its cases show it? If not, what they lack.
+    /// Whether this model and its cases can show it; the error says what is missing.
     pub shows: fn(&Setting<'_>) -> Result<(), String>,
 }
 
-/// Both ways in which scores become context.
+/// Both paths of attention.
 const BOTH: &[Attention] = &[Attention::Plain, Attention::Fused];
 
-/// What most plants have in common.
+/// The default values of most plants.
 pub const PLANT: Plant = Plant {
     name: "",
     does: "",
@@ -53,8 +53,8 @@ impl Plant {
         self.unseen.iter().find(|(unseen, _)| *unseen == dtype).map(|(_, why)| *why)
     }
 
-    /// The first site that it alters on `path`: a fused kernel shows no scores and no probabilities,
-    /// and what is wrong in them is first seen in their context.
+    /// The first site that it changes on `path`. A fused kernel hands over no scores and probabilities, so an
+    /// error in them first shows in the context.
     pub fn first_on(&self, path: Attention) -> Option<String> {
         let hidden = |site: &str| site.replace("scores", "context").replace("probs", "context");
         self.first.map(|site| if path == Attention::Fused { hidden(site) } else { site.to_owned() })

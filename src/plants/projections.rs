@@ -1,4 +1,4 @@
-//! Weights and what is read of them: rows 16, 19, 25 and 26 of the catalogue.
+//! Planted mistakes in weights and how they are read: rows 16, 19, 25 and 26 of the catalogue.
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::Linear;
@@ -27,7 +27,8 @@ pub const PLANTS: &[Plant] = &[
     },
     Plant {
         name: "head-dim",
-        does: "takes head_dim for hidden_size / heads; shapes come from the tensors, the scale does not",
+        does: "uses hidden_size / heads as head_dim; this changes the scale, but not the shapes, which come from the \
+               tensors",
         make: |sound| {
             let mut planted = sound.altered(|llama| {
                 let scale = 1.0 / (implied_head_dim(&llama.config) as f64).sqrt();
@@ -41,13 +42,16 @@ pub const PLANTS: &[Plant] = &[
         first: Some("model.layers.0.self_attn.scores"),
         shows: |setting| {
             let config = setting.config;
-            demand(implied_head_dim(config) != config.head_dim, "its head_dim is hidden_size / heads")
+            demand(
+                implied_head_dim(config) != config.head_dim,
+                "this model's head_dim is hidden_size / heads",
+            )
         },
         ..PLANT
     },
     Plant {
         name: "weight-transposed",
-        does: "multiplies with the transposed q_proj",
+        does: "multiplies by the transposed q_proj",
         make: |sound| {
             sound.altered(|llama| {
                 for block in &mut llama.layers {
@@ -61,7 +65,10 @@ pub const PLANTS: &[Plant] = &[
         first: Some("model.layers.0.self_attn.q_proj"),
         shows: |setting| {
             let config = setting.config;
-            demand(config.query_width() == config.hidden_size, "its q_proj is not square: a shape error")
+            demand(
+                config.query_width() == config.hidden_size,
+                "this model's q_proj is not square, so its transpose is a shape error",
+            )
         },
         ..PLANT
     },
@@ -71,7 +78,7 @@ pub const PLANTS: &[Plant] = &[
         make: |sound| sound.altered(randomise_lm_head),
         red: &["07", "09"],
         first: Some("lm_head"),
-        shows: |setting| demand(setting.config.tie_word_embeddings, "its lm_head is not tied"),
+        shows: |setting| demand(setting.config.tie_word_embeddings, "this model's lm_head is not tied"),
         ..PLANT
     },
 ];
@@ -80,7 +87,8 @@ fn implied_head_dim(config: &Config) -> usize {
     config.hidden_size / config.num_attention_heads
 }
 
-/// `[q of group 0, k 0, v 0, q of group 1, …]`, as Megatron and GPT-NeoX store it, cut as `[q, k, v]`.
+/// Fuses the weights as `[q of group 0, k 0, v 0, q of group 1, …]`, as Megatron and GPT-NeoX store them, and
+/// splits them as `[q, k, v]`.
 fn split_wrongly(weights: &mut Weights, config: &Config, layer: usize) -> Result<()> {
     let name = |part: &str| format!("model.layers.{layer}.self_attn.{part}_proj.weight");
     let read = |part: &str| weights.tensor(&name(part), DType::F32, &Device::Cpu);
@@ -101,7 +109,7 @@ fn split_wrongly(weights: &mut Weights, config: &Config, layer: usize) -> Result
     Ok(())
 }
 
-/// Uniform, of the spread that layers begin with: 1/√hidden.
+/// Fills lm_head with uniform random values within ±1/√hidden, the usual initial range of a layer.
 fn randomise_lm_head(llama: &mut Llama) -> Result<()> {
     let (vocab, hidden) = llama.lm_head.widened()?.dims2()?;
     let (mut rng, spread) = (StdRng::seed_from_u64(0), 1.0 / (hidden as f32).sqrt());

@@ -1,4 +1,4 @@
-//! A site computed again, wrongly, from what it is computed from.
+//! Replaces the tensor of a site by one that is computed wrongly from the same inputs.
 
 use std::collections::BTreeMap;
 
@@ -10,33 +10,34 @@ use crate::model::{Input, Llama};
 use crate::port::LlamaPort;
 use crate::probe::{Kind, Probe, Site};
 
-/// What has passed so far in this forward, and what it was fed.
+/// The tensors handed over so far in this forward pass, and its input.
 pub struct Seen {
-    /// The last tensor of each kind, as the model went on with it.
+    /// The last tensor of each kind that the model continued with.
     tensors: BTreeMap<Kind, Tensor>,
     /// What the caller fed.
     pub input: Input,
 }
 
 impl Seen {
-    /// The last tensor of `kind` that passed.
+    /// The last tensor of `kind` that was handed over.
     pub fn last(&self, kind: Kind) -> Option<&Tensor> {
         self.tensors.get(&kind)
     }
 
-    /// What a block begins with: the block before it, or the embedding.
+    /// The input of the current block: the output of the block before it, or the embedding.
     pub fn stream(&self) -> Option<&Tensor> {
         self.last(Kind::Block).or(self.last(Kind::Embed))
     }
 }
 
-/// Puts what `make` makes in the place of a site: nothing where it makes none.
+/// The fault that replaces a site's tensor by the result of `make`; where `make` returns `None`, the tensor
+/// stays.
 pub struct Remake<F> {
     seen: Seen,
     make: F,
 }
 
-/// The port of `llama` with the sites that `make` makes computed by it.
+/// The port of `llama` with the tensors that `make` returns in place of its own.
 pub fn remade<F>(llama: Llama, make: F) -> Around<Remake<F>>
 where
     F: FnMut(&Seen, Site, &Tensor) -> Result<Option<Tensor>>,

@@ -1,4 +1,4 @@
-//! Rotations and positions: rows 1, 2, 3, 5 and 7 of the catalogue.
+//! Planted mistakes in rotations and positions: rows 1, 2, 3, 5 and 7 of the catalogue.
 
 use candle_core::{DType, Tensor};
 use candle_nn::rotary_emb::{rope, rope_i};
@@ -11,7 +11,7 @@ use crate::model::{Llama, Rope};
 use crate::probe::{Kind, Site};
 use crate::weights::RopeLayout;
 
-/// What a port takes that does not read its config.
+/// The θ of a port that does not read its config.
 const DEFAULT_THETA: f64 = 10_000.0;
 
 pub const PLANTS: &[Plant] = &[
@@ -49,7 +49,7 @@ pub const PLANTS: &[Plant] = &[
     },
     Plant {
         name: "rope-theta",
-        does: "takes θ 10000 for the config's",
+        does: "uses θ = 10000 instead of the config's",
         make: |sound| {
             sound.misread(|files| {
                 files.config.rope_theta = DEFAULT_THETA;
@@ -59,13 +59,13 @@ pub const PLANTS: &[Plant] = &[
         red: &["00", "01B", "06", "07", "09"],
         first: Some("model.layers.0.self_attn.q_rope"),
         shows: |setting| {
-            demand(setting.config.rope_theta != DEFAULT_THETA, "its own θ is 10000, the default")
+            demand(setting.config.rope_theta != DEFAULT_THETA, "this model's θ is 10000, the default")
         },
         ..PLANT
     },
     Plant {
         name: "rope-half-tables",
-        does: "makes positions, frequencies, angles, cos and sin in bf16",
+        does: "computes positions, frequencies, angles, cos and sin in bf16",
         make: |sound| {
             sound.driven(|llama| {
                 let (rope, heads) = (llama.rope.clone(), Heads::of(&llama));
@@ -75,14 +75,15 @@ pub const PLANTS: &[Plant] = &[
                 })
             })
         },
-        // bf16 holds every whole number up to 256.
+        // bf16 represents every whole number up to 256 exactly.
         reach: |_| 257,
         red: &["01B", "06", "07"],
-        may: (&["09"], "the stored prompts are short, and most of their greedy tokens survive it"),
+        may: (&["09"], "the stored prompts are short, and most of their greedy tokens stay the same"),
         first: Some("model.layers.0.self_attn.q_rope"),
         shows: |setting| {
             let far = setting.cases.iter().any(|case| case.length() > 256);
-            let lacks = "no case passes position 256: nearer, half precision rounds as much; f32 shows it";
+            let lacks =
+                "no case passes position 256; up to there, correct half precision rounds as much: use f32";
             demand(far || setting.dtype == DType::F32, lacks)
         },
         ..PLANT
@@ -120,7 +121,7 @@ fn other(layout: RopeLayout) -> RopeLayout {
     }
 }
 
-/// `[rows, in]` that lie as `layout` has them → as the other layout has them.
+/// Reorders rows, `[rows, in]`, from `layout` to the other layout.
 fn relaid(rows: &Tensor, head_dim: usize, layout: RopeLayout) -> Result<Tensor> {
     let (n, width) = rows.dims2()?;
     let (members, pairs) = match layout {
@@ -131,7 +132,7 @@ fn relaid(rows: &Tensor, head_dim: usize, layout: RopeLayout) -> Result<Tensor> 
     Ok(heads.transpose(1, 2)?.contiguous()?.reshape((n, width))?)
 }
 
-/// How projections fall into heads.
+/// The shape of heads in the projections.
 struct Heads {
     queries: usize,
     keys: usize,
@@ -145,7 +146,7 @@ impl Heads {
         Self { queries, keys, head_dim: config.head_dim }
     }
 
-    /// What is about to be rotated at `site`, `[b, heads, s, head_dim]`; nothing elsewhere.
+    /// The input of the rotation at `site`, `[b, heads, s, head_dim]`; `None` at other sites.
     fn unrotated(&self, seen: &Seen, site: Site) -> Result<Option<Tensor>> {
         let (projection, heads) = match site.kind {
             Kind::QRope => (Kind::QProj, self.queries),
@@ -158,7 +159,7 @@ impl Heads {
     }
 }
 
-/// Rotates `[b, heads, s, head_dim]` by tables of which every number is bf16.
+/// Rotates `[b, heads, s, head_dim]` with tables in which every number is bf16.
 fn half_tables(rope_of: &Rope, positions: &[Vec<usize>], x: &Tensor) -> Result<Tensor> {
     let half = |values: Vec<f32>, shape: (usize, usize, usize)| {
         Tensor::from_vec(values, shape, x.device())?.to_dtype(DType::BF16)

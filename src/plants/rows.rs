@@ -1,25 +1,25 @@
-//! Where every row of the catalogue stands: planted, covered by another, or not here.
+//! Says, for every row of the catalogue, whether it can be planted in a given model, and if not, why.
 
 use super::{Plant, Setting, find};
 use crate::mistakes::Mistake;
 
-/// What becomes of a row of the catalogue on one model.
+/// Whether a row of the catalogue can be planted in one model.
 pub enum Standing {
-    /// It is made for real.
+    /// It can, with this plant.
     Planted(&'static Plant),
-    /// It cannot be made or cannot show, for this reason.
+    /// It cannot be planted, or would not show, for this reason.
     NotHere(String),
 }
 
-/// Rows that no model here can show, and why.
+/// Rows that no bundled model can show, and why.
 const NOWHERE: &[(&str, &str)] = &[
-    ("rope-scaling", "a config with rope scaling is refused"),
-    ("sliding-window", "a config with a sliding window is refused"),
-    ("bias-dropped", "a config with biases is refused"),
-    ("absent-tensors", "a file without a tensor that its config demands is refused when it is opened"),
-    ("gemm-reduced", "the CPU accumulates as it does; a CUDA device shows it"),
-    ("missing-barrier", "no kernel on the CPU shares memory between threads without one"),
-    ("device-kernel", "it is the device's: `run --device` shows it there"),
+    ("rope-scaling", "the program refuses a config with rope scaling"),
+    ("sliding-window", "the program refuses a config with a sliding window"),
+    ("bias-dropped", "the program refuses a config with biases"),
+    ("absent-tensors", "the program refuses to open a file that lacks a tensor its config requires"),
+    ("gemm-reduced", "it happens on CUDA devices only, not on the CPU"),
+    ("missing-barrier", "no kernel on the CPU shares memory between threads without a barrier"),
+    ("device-kernel", "it happens on a device: `run --device` shows it there"),
 ];
 
 /// The row of `mistake` on a model of this setting.
@@ -30,7 +30,7 @@ pub fn standing(mistake: &Mistake, setting: &Setting<'_>) -> Standing {
     match find(mistake.name).map(|plant| (plant, (plant.shows)(setting))) {
         Some((plant, Ok(()))) => Standing::Planted(plant),
         Some((_, Err(why))) => Standing::NotHere(why),
-        None => Standing::NotHere("nobody has planted it".to_owned()),
+        None => Standing::NotHere("there is no plant for it".to_owned()),
     }
 }
 
@@ -42,7 +42,7 @@ mod tests {
     use crate::mistakes;
 
     #[test]
-    fn every_row_is_planted_or_has_its_reason_and_none_both() {
+    fn every_row_has_either_a_plant_or_a_reason() {
         assert!(super::super::all().all(|plant| mistakes::find(plant.name).is_some()));
         for mistake in mistakes::all() {
             let reason = NOWHERE.iter().any(|(name, _)| *name == mistake.name);
@@ -51,12 +51,12 @@ mod tests {
     }
 
     #[test]
-    fn every_reason_is_about_a_row() {
+    fn every_reason_belongs_to_a_row() {
         assert!(NOWHERE.iter().all(|(name, _)| mistakes::find(name).is_some()));
     }
 
     #[test]
-    fn a_plant_turns_red_where_its_row_says_that_it_shows() {
+    fn a_plant_fails_a_checkpoint_that_its_row_names() {
         for plant in super::super::all().filter(|plant| !plant.red.is_empty()) {
             let mistake = mistakes::find(plant.name).unwrap();
             let red: BTreeSet<&str> = plant.red.iter().copied().collect();
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_mistake_turns_nothing_red() {
+    fn rows_that_are_not_mistakes_fail_no_checkpoint() {
         for mistake in mistakes::all().filter(|mistake| mistake.kind == mistakes::Kind::Honest) {
             assert!(find(mistake.name).is_some_and(|plant| plant.red.is_empty()), "{}", mistake.name);
         }

@@ -1,4 +1,4 @@
-//! Candle's own softmax put back, on scores in bf16.
+//! Planted mistake in the softmax: Candle's own softmax on bf16 scores, row 43 of the catalogue.
 
 use candle_core::{DType, Tensor};
 use candle_nn::ops::softmax_last_dim;
@@ -10,15 +10,17 @@ use crate::Result;
 
 pub const PLANTS: &[Plant] = &[Plant {
     name: "softmax-half",
-    does: "takes the softmax in bf16, step by step, as `softmax_last_dim` does with bf16 scores",
+    does: "computes the softmax in bf16, step by step, as `softmax_last_dim` does with bf16 scores",
     make: |sound| sound.driven(|llama| attending(llama, Half)),
     red: &["03", "06", "07"],
     may: (
         &["04", "09"],
-        "scores that differ in a float32's last bit may round to different bf16s, and greedy tokens may survive it",
+        "scores that differ in the last bit of a float32 may round to different bf16 values; greedy tokens may stay \
+         the same",
     ),
     first: Some("model.layers.0.self_attn.probs"),
-    // Up to 256 equal probabilities are summed exactly, and unequal ones not much further off.
+    // Up to 256 equal probabilities are summed exactly, and the sum of unequal ones is not much less
+    // accurate.
     reach: |dtype| if dtype == DType::BF16 { 501 } else { 0 },
     shows: |setting| {
         let long = setting.cases.iter().any(|case| case.length() > 500);

@@ -1,4 +1,4 @@
-//! A caller that keeps no cache: row 8 of the catalogue.
+//! Planted mistake of a caller that keeps no cache: row 8 of the catalogue.
 
 use candle_core::Tensor;
 
@@ -10,7 +10,7 @@ use crate::probe::{Kind, Probe, Site};
 
 pub const PLANTS: &[Plant] = &[Plant {
     name: "uncached-position",
-    does: "keeps no cache, feeds the whole text again, and goes on counting positions",
+    does: "keeps no cache, feeds the whole text again at each step, and continues to count positions up",
     make: |sound| sound.driven(|llama| Uncached { port: LlamaPort::new(llama), text: None, fed: 0 }),
     red: &["04"],
     first: Some("model.layers.0.self_attn.q_rope"),
@@ -21,7 +21,7 @@ struct Uncached {
     port: LlamaPort,
     /// The sequence so far.
     text: Option<Input>,
-    /// Tokens fed since the sequence began, repeated ones each time.
+    /// The number of tokens fed since the sequence began; repeated tokens count each time.
     fed: usize,
 }
 
@@ -60,7 +60,7 @@ fn joined(mut before: Input, new: &Input) -> Input {
     before
 }
 
-/// Shows the judge the last rows only: those that it asked for.
+/// Hands the judge only the last rows, those that it asked for.
 struct Tail<'a> {
     probe: &'a mut dyn Probe,
     rows: usize,

@@ -1,25 +1,25 @@
-//! Which arithmetic a truth belongs to.
+//! The arithmetic of matrix products that a reference was computed with.
 
 use serde::Deserialize;
 
-/// What matrices are multiplied with: floats, or activations rounded to 8 bits, so many to a scale.
-/// Each is another truth.
+/// How activations enter matrix products: as floats, or rounded to 8 bits in blocks that share a scale. Each
+/// arithmetic has its own reference.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Arithmetic {
-    /// Nothing is rounded but by the dtype.
+    /// Activations are rounded only to the dtype.
     #[default]
     #[serde(rename = "dense")]
     Dense,
-    /// Activations rounded in blocks of 32 (of 256 before K types).
+    /// Activations are rounded in blocks of 32 (of 256 for K-type matrices).
     #[serde(rename = "32")]
     Blocks32,
-    /// The same, but in blocks of 256 before Q8_0 too, where the matrix's shape allows it.
+    /// The same, but in blocks of 256 for Q8_0 matrices too, if their shape allows it.
     #[serde(rename = "256")]
     Blocks256,
 }
 
 impl Arithmetic {
-    /// Its name in file names and in what is printed.
+    /// Its name in file names and output.
     pub const fn name(self) -> &'static str {
         match self {
             Arithmetic::Dense => "dense",

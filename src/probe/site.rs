@@ -1,14 +1,14 @@
-//! The names of the tensors of a forward pass, and what each is computed from.
+//! The names of the tensors of a forward pass, and the inputs of each.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::{Error, Result};
 
-/// Names the kinds once: the enum, the order of the forward pass and the names cannot disagree.
+/// Defines each kind once, so that the enum, the order of the forward pass and the names cannot disagree.
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $name:literal,)*) => {
-        /// What a site is, without its layer. Listed in forward order.
+        /// The kind of a site, without its layer. Listed in forward order.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Kind { $($(#[$doc])* $kind,)* }
 
@@ -39,15 +39,15 @@ kinds! {
     QRope = "self_attn.q_rope",
     /// Rotated keys, before the cache, `[b, kv_heads, s, head_dim]`.
     KRope = "self_attn.k_rope",
-    /// Scaled and masked scores, before softmax, `[b, heads, s, t]`; barred entries are −inf.
+    /// Scaled and masked scores, before softmax, `[b, heads, s, t]`; masked entries are −inf.
     Scores = "self_attn.scores",
     /// Softmax of the scores, `[b, heads, s, t]`.
     Probs = "self_attn.probs",
-    /// Heads merged, before the output projection, `[b, s, heads * head_dim]`.
+    /// Weighted values with heads merged, before the output projection, `[b, s, heads * head_dim]`.
     Context = "self_attn.context",
     /// Output projection, `[b, s, hidden]`.
     OProj = "self_attn.o_proj",
-    /// After the first residual addition, `[b, s, hidden]`.
+    /// The sum of the first residual addition, `[b, s, hidden]`.
     PostNormInput = "post_attention_layernorm.input",
     /// Second RMSNorm, `[b, s, hidden]`.
     PostNorm = "post_attention_layernorm",
@@ -68,34 +68,34 @@ kinds! {
 }
 
 impl Kind {
-    /// Does every layer have one?
+    /// Whether every layer has one.
     pub const fn in_layer(self) -> bool {
         !matches!(self, Kind::Embed | Kind::FinalNorm | Kind::Logits)
     }
 
-    /// Are the heads an axis of their own, `[b, heads, s, …]`?
+    /// Whether the heads are a separate axis, `[b, heads, s, …]`.
     pub const fn by_head(self) -> bool {
         matches!(self, Kind::QRope | Kind::KRope | Kind::Scores | Kind::Probs)
     }
 
-    /// Is it a product with a weight matrix?
+    /// Whether it is a product with a weight matrix.
     pub const fn is_product(self) -> bool {
         use Kind::*;
         matches!(self, QProj | KProj | VProj | OProj | Gate | Up | Down | Logits)
     }
 
-    /// Is the last axis one entry per key position?
+    /// Whether the last axis has one entry per key position.
     pub const fn over_keys(self) -> bool {
         matches!(self, Kind::Scores | Kind::Probs)
     }
 
-    /// The sites that this one is computed from, given the layer: what must be true before it can
-    /// be judged on its own.
+    /// The kinds that this one is computed from, in the same layer. They must have reference values before it
+    /// can be judged by itself.
     pub fn inputs(self) -> &'static [Kind] {
         use Kind::*;
         match self {
             Embed => &[],
-            // A block's input is the embedding or the block before: see `Site::inputs`.
+            // A block's input is the embedding or the previous block: see `Site::inputs`.
             InputNorm => &[Block],
             QProj | KProj | VProj => &[InputNorm],
             QRope => &[QProj],
@@ -116,12 +116,12 @@ impl Kind {
     }
 }
 
-/// One named tensor of the forward pass. Orders by the forward pass.
+/// One named tensor of the forward pass. Sites are ordered as in the forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Site {
     /// Its layer, for the kinds that every layer has.
     pub layer: Option<u16>,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
 }
 
@@ -136,7 +136,7 @@ impl Site {
         Self { layer: None, kind }
     }
 
-    /// What this site's block is computed from: the embedding or the block before.
+    /// The input of this site's block: the embedding or the previous block.
     pub fn block_input(self) -> Option<Site> {
         match self.layer? {
             0 => Some(Site::model(Kind::Embed)),
@@ -191,7 +191,7 @@ impl FromStr for Site {
         let unknown = || {
             Error::input(
                 format!("`{name}` is not a site"),
-                "sites are named as Hugging Face modules: `model.layers.0.self_attn.q_proj`",
+                "use the name of a Hugging Face module, for example `model.layers.0.self_attn.q_proj`",
             )
         };
         let named = |name: &str, in_layer: bool| {
@@ -220,14 +220,14 @@ mod tests {
     }
 
     #[test]
-    fn a_name_read_back_is_the_same_site() {
+    fn every_site_parses_from_its_own_name() {
         for site in every_site() {
             assert_eq!(site.to_string().parse::<Site>().unwrap(), site);
         }
     }
 
     #[test]
-    fn sites_order_as_the_forward_pass_computes_them() {
+    fn every_site_comes_after_its_inputs() {
         for site in every_site() {
             for input in site.inputs(3) {
                 assert!(input < site, "{input} feeds {site}");
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_names_are_errors_that_quote_the_name() {
+    fn the_error_for_an_unknown_name_quotes_it() {
         for name in
             ["", "model.layers.x.mlp.act", "model.layers.0.mlp", "model.layers.70000", "lm_head.weight"]
         {

@@ -1,4 +1,4 @@
-//! What a planted mistake turned red, and whether that is what it declares.
+//! Compares the checkpoints that failed for a planted mistake with those that the plant declares.
 
 use std::collections::BTreeSet;
 
@@ -9,42 +9,41 @@ use crate::judge::{Outcome, Status, Verdict};
 use crate::model::{Attention, Matmul};
 use crate::plants::Plant;
 
-/// How many budgets a mistake must be off at its best site in f32: nearer ones would be luck.
+/// The least error of a mistake at its best site in f32, in budgets: a smaller one could be caught by luck.
 const MARGIN: f64 = 10.0;
 
-/// A plant and what became of every checkpoint.
+/// A plant and the results of its checkpoints.
 pub struct Caught {
     /// The plant.
     pub plant: &'static Plant,
-    /// What the model computes in.
+    /// The dtype in which the model computes.
     pub dtype: DType,
-    /// What it multiplies with.
+    /// How it multiplies matrices.
     pub matmul: Matmul,
-    /// Once for each path on which it was made.
+    /// One result per path.
     pub paths: Vec<OnPath>,
 }
 
-/// A plant on one path.
+/// The results of a plant on one path.
 pub struct OnPath {
     /// The path.
     pub path: Attention,
     /// The checkpoints that failed.
     pub red: BTreeSet<&'static str>,
-    /// The checkpoints that could not judge.
+    /// The checkpoints that were inconclusive.
     pub void: BTreeSet<&'static str>,
     /// The first wrong site.
     pub first: Option<String>,
-    /// The worst error as a multiple of its budget, at the site where that is largest; none where only
-    /// exact facts are wrong.
+    /// The largest error of any site, in budgets; `None` if only exact facts are wrong.
     pub margin: Option<f64>,
-    /// The largest share of a budget among what passed at the plant's own stages.
+    /// The largest share of a budget among the sites that passed in the plant's declared checkpoints.
     pub share: f64,
-    /// What the judge took it for.
+    /// The mistakes that the judge named.
     pub named: Named,
 }
 
 impl OnPath {
-    /// From the outcomes of the checkpoints that were run.
+    /// Collects the results from the outcomes of the checkpoints.
     pub fn new(plant: &Plant, path: Attention, outcomes: Vec<Outcome>) -> Self {
         let of = |status| {
             let ids = outcomes.iter().filter(move |outcome| outcome.status() == status);
@@ -68,11 +67,11 @@ impl OnPath {
         }
     }
 
-    /// What is not as `plant` declares it, in words; `None` if all is.
+    /// Describes the first result that differs from what `plant` declares; `None` if there is none.
     ///
-    /// In f32 the red checkpoints are exactly the declared ones, and the first wrong site is the one
-    /// that the plant alters. In half precision much of it drowns in noise: what is red must be
-    /// declared, and something must be red.
+    /// In f32 exactly the declared checkpoints must fail, and the first wrong site must be the one that the
+    /// plant changes. In half precision noise hides much of a mistake: every failing checkpoint must be
+    /// declared, and at least one must fail.
     fn fault(&self, plant: &Plant, dtype: DType, fine: bool) -> Option<String> {
         let declared: BTreeSet<&str> = plant.red.iter().copied().collect();
         let first = plant.first_on(self.path).filter(|_| !declared.is_empty());
@@ -82,30 +81,32 @@ impl OnPath {
         if !fine {
             let nothing = declared.is_empty() || plant.unseen_in(dtype).is_some();
             let caught = red.is_subset(&declared) && (nothing || !red.is_empty());
-            return (!caught).then(|| format!("{path:?}: {red:?} are red, declared {declared:?}"));
+            return (!caught).then(|| format!("{path:?}: {red:?} failed, declared {declared:?}"));
         }
         if !self.void.is_empty() {
-            return Some(format!("{path:?}: {:?} could not judge", self.void));
+            return Some(format!("{path:?}: {:?} were inconclusive", self.void));
         }
         if red != declared {
-            return Some(format!("{path:?}: {red:?} are red, declared {declared:?}"));
+            return Some(format!("{path:?}: {red:?} failed, declared {declared:?}"));
         }
-        (self.first != first).then(|| format!("{path:?}: first wrong {:?}, declared {first:?}", self.first))
+        (self.first != first)
+            .then(|| format!("{path:?}: first wrong site {:?}, declared {first:?}", self.first))
     }
 }
 
 impl Caught {
-    /// Are no more than the last bits of float32 uncertain?
+    /// Whether rounding affects only the last bits of float32.
     fn is_fine(&self) -> bool {
         self.dtype == DType::F32 && self.matmul == Matmul::Dense
     }
 
-    /// What is not as declared, path by path. In f32 a mistake must also be far past its budget.
+    /// The differences from what the plant declares, one per path. In f32 a mistake must also exceed its
+    /// budget by a margin.
     pub fn faults(&self) -> Vec<String> {
         let mut faults: Vec<String> =
             self.paths.iter().filter_map(|on| on.fault(self.plant, self.dtype, self.is_fine())).collect();
         if let Some(margin) = self.margin().filter(|margin| self.is_fine() && *margin < MARGIN) {
-            faults.push(format!("only {margin:.1} budgets off, at least {MARGIN} demanded"));
+            faults.push(format!("the error is only {margin:.1} budgets; it must be at least {MARGIN}"));
         }
         faults
     }
@@ -115,25 +116,26 @@ impl Caught {
         self.paths.iter().filter_map(|on| on.margin).min_by(f64::total_cmp)
     }
 
-    /// Why nothing is red, where that is declared, and how much of a budget it takes.
+    /// If the plant declares that nothing fails in this dtype, and nothing does: the reason, and the largest
+    /// share of a budget.
     pub fn unseen(&self) -> Option<(&'static str, f64)> {
         let green = self.paths.iter().all(|on| on.red.is_empty());
         let share = self.paths.iter().map(|on| on.share).fold(0.0, f64::max);
         self.plant.unseen_in(self.dtype).filter(|_| green).map(|why| (why, share))
     }
 
-    /// Is it one of the rows that are no mistakes?
+    /// Whether it is one of the rows that are not mistakes.
     pub fn honest(&self) -> bool {
         self.plant.red.is_empty()
     }
 
-    /// Was it named on every path, as the likeliest of all suspects?
+    /// Whether the planted mistake was named first on every path.
     pub fn named(&self) -> bool {
         !self.paths.is_empty() && self.paths.iter().all(|on| on.named.rank == Some(1))
     }
 
-    /// What the judge named in its place, path by path. In f32 all of them must be named; in half
-    /// precision a tensor may say too little to name anything, but nothing else may be named.
+    /// What the judge named instead, one entry per path. In f32 every mistake must be named. In half
+    /// precision a tensor may contain too little information to name one, but no other mistake may be named.
     pub fn misnamed(&self) -> Vec<String> {
         if self.honest() || self.unseen().is_some() {
             return vec![];

@@ -1,5 +1,5 @@
-//! The harness held to what it promises: every mistake of the catalogue is planted into a sound
-//! model, and must turn exactly its declared checkpoints red.
+//! Tests the harness itself: plants every mistake of the catalogue in a correct model and checks that exactly
+//! the declared checkpoints fail.
 
 mod caught;
 mod named;
@@ -22,13 +22,13 @@ use crate::plants::{self, Plant, Planted, Setting, Sound, Standing};
 use crate::reference::{Prompt, Reference};
 use crate::{Error, Result};
 
-/// Positions up to which a case is short: longer ones are judged only for plants that need them.
+/// The longest short case, in positions. Longer cases are judged only for plants that need them.
 const SHORT: usize = 64;
 
-/// Greedy steps that are enough to see whether a text changes: prompts beyond them say the same again.
+/// The number of greedy steps that is enough to see whether a text changes; further prompts add nothing.
 const STEPS: usize = 90;
 
-/// A sound model and all that it is judged by.
+/// A correct model and everything that it is judged by.
 pub struct Bench<'a> {
     model: &'a Model,
     llama: Llama,
@@ -40,29 +40,28 @@ pub struct Bench<'a> {
 pub struct Row {
     /// The row of the catalogue.
     pub mistake: &'static Mistake,
-    /// Where it stands on this model.
+    /// Whether it can be planted in this model.
     pub standing: Standing,
 }
 
 impl<'a> Bench<'a> {
-    /// `model` on the CPU in `dtype`, multiplying by `matmul`, with every case of its references.
+    /// Loads `model` on the CPU in `dtype`, with products as `matmul` says and all cases of its references.
     ///
     /// # Errors
-    /// It has no references, or cannot be loaded.
+    /// The model has no references, or cannot be loaded.
     pub fn new(model: &'a Model, dtype: DType, matmul: Matmul) -> Result<Self> {
         let cases = model.fixture.iter().flat_map(|fixture| &fixture.cases);
         Self::by(model, dtype, matmul, &cases.map(String::as_str).collect::<Vec<_>>())
     }
 
-    /// As [`Bench::new`], with these cases only.
+    /// Like [`Bench::new`], with these cases only.
     ///
     /// # Errors
-    /// As [`Bench::new`], and for an unknown case.
+    /// Those of [`Bench::new`]; an unknown case.
     pub fn by(model: &'a Model, dtype: DType, matmul: Matmul, cases: &[&str]) -> Result<Self> {
         let Some(fixture) = &model.fixture else {
-            let hint =
-                "plants are made in models that have references: tiny-llama, tiny-llama2, smollm2-135m";
-            return Err(Error::input(format!("{}: no references", model.name), hint));
+            let hint = "the self-test needs a model with references: tiny-llama, tiny-llama2 or smollm2-135m";
+            return Err(Error::input(format!("{} has no references", model.name), hint));
         };
         let llama =
             Llama::load(&model.weights, &Device::Cpu, dtype, Path { attention: Attention::Plain, matmul })?;
@@ -76,20 +75,20 @@ impl<'a> Bench<'a> {
         Ok(Self { model, llama, cases, facts })
     }
 
-    /// What it computes in.
+    /// The dtype in which the model computes.
     pub fn dtype(&self) -> DType {
         self.llama.dtype()
     }
 
-    /// The cases that it is judged by.
+    /// The cases that the model is judged by.
     pub fn cases(&self) -> &[Reference] {
         &self.cases
     }
 
-    /// Can `plant` show here?
+    /// Checks whether `plant` can show in this model.
     ///
     /// # Errors
-    /// What the model, its cases or the dtype lack, in words.
+    /// Says what the model, its cases or the dtype lack.
     pub fn can_show(&self, plant: &Plant) -> Result<(), String> {
         (plant.shows)(&self.setting())
     }
@@ -99,7 +98,7 @@ impl<'a> Bench<'a> {
         Setting { config: &self.llama.config, cases: &self.cases, dtype: self.dtype(), matmul }
     }
 
-    /// Every row of the catalogue and where it stands here.
+    /// Every row of the catalogue, and whether it can be planted in this model.
     pub fn rows(&self) -> Vec<Row> {
         let setting = self.setting();
         mistakes::all()
@@ -107,7 +106,7 @@ impl<'a> Bench<'a> {
             .collect()
     }
 
-    /// The sound model on `path`.
+    /// The correct model on `path`.
     ///
     /// # Errors
     /// The path cannot run here.
@@ -118,22 +117,22 @@ impl<'a> Bench<'a> {
     /// Plants `plant` on each of its paths and runs every checkpoint.
     ///
     /// # Errors
-    /// The plant cannot be made, or the harness cannot go on.
+    /// The mistake cannot be planted, or a checkpoint cannot run.
     pub fn catch(&mut self, plant: &'static Plant) -> Result<Caught> {
         self.catch_on(plant, plant.paths)
     }
 
-    /// As [`Bench::catch`], on these paths.
+    /// Like [`Bench::catch`], on these paths.
     ///
     /// # Errors
-    /// As [`Bench::catch`].
+    /// Those of [`Bench::catch`].
     pub fn catch_on(&mut self, plant: &'static Plant, on: &[Attention]) -> Result<Caught> {
         let chosen = self.reached(plant);
         self.catch_by(plant, on, &chosen, &checkpoints::ALL)
     }
 
-    /// The cases that `plant` is judged by: the shortest text, the shortest batch, and where it shows only
-    /// far on, the shortest case that goes so far. Others would say the same again.
+    /// The cases that `plant` is judged by: the shortest text, the shortest batch, and, if it shows only at
+    /// far positions, the shortest case that reaches them. Further cases would add nothing.
     pub fn reached(&self, plant: &Plant) -> Vec<String> {
         let shortest = |fits: &dyn Fn(&Reference) -> bool| {
             self.cases.iter().filter(|case| fits(case)).min_by_key(|case| case.length())
@@ -146,10 +145,10 @@ impl<'a> Bench<'a> {
         [text, batch, far].into_iter().flatten().map(|case| case.manifest.case.clone()).collect()
     }
 
-    /// As [`Bench::catch`], on these paths, by these cases and checkpoints.
+    /// Like [`Bench::catch`], on these paths, with these cases and checkpoints.
     ///
     /// # Errors
-    /// As [`Bench::catch`].
+    /// Those of [`Bench::catch`].
     pub fn catch_by(
         &mut self,
         plant: &'static Plant,
@@ -166,7 +165,8 @@ impl<'a> Bench<'a> {
         Ok(Caught { plant, dtype: self.dtype(), matmul: self.llama.path.matmul, paths })
     }
 
-    /// Runs `checkpoints`, each alone: in a run of all of them generation would wait for the others.
+    /// Runs each of `checkpoints` separately: in one run of all of them, generation runs only if the others
+    /// pass.
     fn judge(
         &mut self,
         planted: Planted,
@@ -193,7 +193,7 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// Keeps the prompts of fewest steps, as many as make up [`STEPS`].
+/// Keeps the prompts with the fewest steps, until they add up to [`STEPS`].
 fn few(prompts: &mut Vec<Prompt>) {
     prompts.sort_by_key(|prompt| prompt.tokens.len());
     let mut steps = 0;

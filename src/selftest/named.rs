@@ -1,4 +1,4 @@
-//! What the judge took a planted mistake for: the seam to its diagnosis.
+//! Collects the mistakes that the judge named for a plant.
 
 use std::collections::BTreeSet;
 
@@ -6,22 +6,22 @@ use crate::diagnose::{self, Diagnosis};
 use crate::judge::{Finding, Outcome};
 use crate::plants::Plant;
 
-/// What the judge took a mistake for.
+/// The mistakes that the judge named for a plant.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Named {
-    /// All that it named, likeliest first.
+    /// All named mistakes, most likely first.
     pub names: Vec<&'static str>,
-    /// The place of the planted mistake among them, from 1; none where it is not among them.
+    /// The rank of the planted mistake among them, from 1; `None` if it is not among them.
     pub rank: Option<usize>,
-    /// How far the tensor is from what it would be under that mistake, in budgets.
+    /// The distance of the tensor from the one that this mistake predicts, in budgets.
     pub residual: f64,
-    /// Named with it, since they make the very same tensor.
+    /// Mistakes that were named together with it because they predict the same tensor.
     pub alike: Vec<&'static str>,
-    /// The best suspect that does not explain it, and its residual.
+    /// The closest mistake that does not explain the tensor, and its residual.
     pub runner_up: Option<(&'static str, f64)>,
 }
 
-/// The place of the planted mistake among all that the judge names, checkpoint by checkpoint.
+/// Finds the planted mistake among all that the judge named, checkpoint by checkpoint.
 pub(super) fn name(plant: &Plant, outcomes: &[Outcome]) -> Named {
     let all: Vec<&diagnose::Named> = outcomes.iter().flat_map(Outcome::named).collect();
     let mut seen = BTreeSet::new();

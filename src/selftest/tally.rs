@@ -1,30 +1,30 @@
-//! Counts for the last line, and whether the harness keeps its promise.
+//! Counts the results for the last line, and decides whether the self-test passed.
 
 use std::fmt;
 
 use super::Caught;
 
-/// What became of all that was planted.
+/// The counts of all plants.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Tally {
-    /// Mistakes made.
+    /// Planted mistakes.
     planted: usize,
-    /// Those that turned red exactly what they declare.
+    /// Planted mistakes for which exactly the declared checkpoints failed.
     caught: usize,
-    /// Those that were named as the likeliest of all suspects, on every path.
+    /// Planted mistakes that were named first on every path.
     named: usize,
-    /// Those in whose place another was named, or, in f32, none.
+    /// Planted mistakes for which another mistake was named, or, in f32, none.
     misnamed: usize,
-    /// Mistakes made that drown in honest rounding here, as they declare.
+    /// Planted mistakes that rounding hides in this dtype, as they declare.
     unseen: usize,
-    /// Rows that are no mistakes, made all the same.
+    /// Planted rows that are not mistakes.
     honest: usize,
-    /// Those among them that turned nothing red.
+    /// Those of them for which no checkpoint failed.
     green: usize,
 }
 
 impl Tally {
-    /// Counts one row; none where nothing was made of it.
+    /// Counts one row; `None` if it was not planted.
     pub fn count(&mut self, caught: Option<&Caught>) {
         let Some(caught) = caught else { return };
         let as_declared = caught.faults().is_empty();
@@ -43,12 +43,13 @@ impl Tally {
         self.misnamed += usize::from(!caught.misnamed().is_empty());
     }
 
-    /// Rows of which something was made.
+    /// The number of planted rows.
     pub fn ran(&self) -> usize {
         self.planted + self.unseen + self.honest
     }
 
-    /// Was every mistake caught and none misnamed, and is green what should be?
+    /// Whether every mistake was caught, none was misnamed, and rows that are not mistakes failed no
+    /// checkpoint.
     pub fn holds(&self) -> bool {
         self.caught == self.planted && self.misnamed == 0 && self.green == self.honest
     }

@@ -1,16 +1,16 @@
-//! The self-test as text: a matrix of mistakes and checkpoints, and a line for the end.
+//! Prints the self-test as a matrix of mistakes and checkpoints.
 
 use super::{Caught, OnPath, Row};
 use crate::checkpoints;
 use crate::plants::Standing;
 
-/// The head of the matrix.
+/// The header line of the matrix.
 pub fn matrix() -> String {
     let ids: String = checkpoints::ALL.iter().map(|checkpoint| format!(" {:<3}", checkpoint.id)).collect();
     format!("{:24}{ids}  margin   named", "")
 }
 
-/// `1  rope-pairing … ·   ·   ·   X   …   1e5      rope-pairing`, or why it is not here.
+/// `1  rope-pairing … ·   ·   ·   X   …   1e5      rank 1, …`, or why the row is not planted here.
 pub fn line(row: &Row, caught: Option<&Caught>) -> String {
     let head = format!("{:>3}  {:<19}", row.mistake.number, row.mistake.name);
     match (&row.standing, caught) {
@@ -36,7 +36,8 @@ pub fn line(row: &Row, caught: Option<&Caught>) -> String {
     }
 }
 
-/// Red on every path, on some, or on none; `~` where it need not be either.
+/// Marks a checkpoint: `X` failed on every path, `x` on some, `·` on none, `?` inconclusive, `~` may fail or
+/// pass.
 fn cell(caught: &Caught, id: &str) -> &'static str {
     if caught.plant.may.0.contains(&id) {
         return "~";
@@ -50,7 +51,7 @@ fn cell(caught: &Caught, id: &str) -> &'static str {
     }
 }
 
-/// To a power of ten: the last digits are the machine's.
+/// The margin, rounded down to a power of ten, because further digits depend on the machine.
 fn margin(caught: &Caught) -> String {
     match caught.margin() {
         _ if caught.plant.red.is_empty() => "green".to_owned(),
@@ -60,7 +61,7 @@ fn margin(caught: &Caught) -> String {
     }
 }
 
-/// The path on which least is said for it.
+/// How the planted mistake was named on the path where it ranked lowest.
 fn named(caught: &Caught) -> String {
     let least = |on: &&OnPath| on.named.rank.unwrap_or(usize::MAX);
     let Some(named) = caught.paths.iter().rev().max_by_key(least).map(|on| &on.named) else {

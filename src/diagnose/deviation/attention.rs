@@ -1,28 +1,28 @@
-//! Attention: which keys a query sees, what barred keys are in a softmax, and memory that is read wrongly.
+//! Deviations in attention: which keys a query sees, masked keys that count in the softmax, ignored strides.
 
 use crate::oracle::{Pass, Place, Rows, Slot};
 
-/// Which slots a query sees. Padding is not seen unless it is said so.
+/// Which slots a query sees. Padding is not visible unless a variant says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::diagnose) enum Sees {
-    /// Past and future, and padding or not.
+    /// Past and future tokens, with or without padding.
     All { pads: bool },
-    /// The future, and its own slot or not.
+    /// Future tokens, with or without its own slot.
     Future { own: bool },
-    /// The past, as if this call, which begins at slot `start`, were the first.
+    /// Past tokens, with the mask of a call that begins at slot 0 although this one begins at slot `start`.
     FromZero { start: usize },
-    /// The past, with the padding of the batch's first row.
+    /// Past tokens, with the padding mask of the batch's first row.
     AsRow0,
-    /// The past without the token itself.
+    /// Past tokens without the token itself.
     Before,
-    /// The last so many, its own included.
+    /// The last so many tokens, its own included.
     Last(usize),
-    /// The past, and padding, whose scores are as they come, or 0.
+    /// Past tokens and padding; the scores of padding are computed, or 0 if `zero`.
     Pads { zero: bool },
 }
 
 impl Sees {
-    /// Does the query at this place see the key in slot `key` of its batch row?
+    /// Whether the query at this place sees the key in slot `key` of its batch row.
     pub fn sees(self, pass: &Pass, (batch, own): Place, key: usize) -> bool {
         let real = |batch| matches!(pass.slot((batch, key)), Some(Slot::Real(_) | Slot::Cached));
         match self {
@@ -37,26 +37,27 @@ impl Sees {
     }
 }
 
-/// Barred scores that a softmax counts as 0 instead of −inf.
+/// Which masked scores enter the softmax as 0 instead of −inf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::diagnose) enum Leaks {
     /// Those of padded keys.
     Pads,
-    /// All.
+    /// All masked scores.
     All,
 }
 
-/// How memory is read by a kernel that ignores strides.
+/// How a kernel that ignores strides reads memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::diagnose) enum Misread {
     /// `[seq, heads, head_dim]` as `[heads, seq, head_dim]`.
     Heads,
-    /// A cache of `length` slots a head, zeros where nothing was written, as one of as many slots as are full.
+    /// A cache with `length` slots per head, zero where nothing was written, as if it had only as many slots
+    /// as are filled.
     Buffer { length: usize },
 }
 
 impl Misread {
-    /// Keys or values of one sequence as they are read: `[seq, heads * head_dim]` → the same.
+    /// Keys or values of one sequence as the kernel reads them: `[seq, heads * head_dim]` → the same shape.
     pub fn read(self, x: &Rows, head_dim: usize) -> Rows {
         let (s, heads) = (x.len(), x.width / head_dim);
         Rows::from_fn(s, x.width, |r, j| {

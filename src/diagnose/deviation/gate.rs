@@ -1,21 +1,21 @@
-//! silu(gate) · up in half precision.
+//! Deviations in silu(gate) · up: half precision.
 
 use candle_core::DType;
 
 use crate::diagnose::round;
 
-/// What is rounded on the way to silu(gate) · up.
+/// Which values are rounded in the computation of silu(gate) · up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::diagnose) struct LowGate {
-    /// What it is rounded to.
+    /// The dtype that they are rounded to.
     pub dtype: DType,
-    /// Every step of silu is rounded, and not its result alone.
+    /// Every step of silu is rounded, not only its result.
     pub steps: bool,
-    /// It is x · σ(x) with σ rounded, and not x / (1 + e^−x).
+    /// silu is computed as x · σ(x) with σ rounded, not as x / (1 + e^−x).
     pub sigmoid: bool,
-    /// The gate is rounded before.
+    /// The gate is rounded first.
     pub gate: bool,
-    /// The product is rounded, and up before it.
+    /// Up and the product are rounded.
     pub product: bool,
 }
 

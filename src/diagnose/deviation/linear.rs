@@ -1,4 +1,4 @@
-//! Products: another matrix, and factors of low precision.
+//! Deviations in matrix products: another matrix, and factors in low precision.
 
 use candle_core::DType;
 
@@ -6,20 +6,21 @@ use crate::Result;
 use crate::diagnose::round;
 use crate::oracle::Matrix;
 
-/// The matrix that is multiplied with.
+/// The matrix that the port multiplies by.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::diagnose) enum MatrixReading {
-    /// Zeros: never loaded.
+    /// Zeros: the weight was never loaded.
     Zeros,
-    /// Its transpose, where it is square; else its numbers read as a matrix of the transpose's shape. The rows lie in
-    /// `order` in the port, if it has its own.
+    /// The transpose of a square matrix; of another matrix, its values read in the transpose's shape. `order`
+    /// is the port's own order of rows, if it has one.
     Transposed { order: Option<Vec<usize>> },
-    /// Rows of these matrices of the file, by name and row.
+    /// Rows of matrices of the file, by matrix name and row index.
     Rows(Vec<(String, u32)>),
 }
 
 impl MatrixReading {
-    /// What it makes of the right matrix, `[out, in]` → the same; `read` gives rows of another one.
+    /// Computes the port's matrix from the right one, `[out, in]` → the same shape; `read` returns rows of
+    /// another matrix.
     pub fn of(&self, right: Matrix, read: &dyn Fn(&str, &[u32]) -> Result<Matrix>) -> Result<Matrix> {
         match self {
             Self::Zeros => right.map(|_| 0.0),
@@ -41,24 +42,24 @@ impl MatrixReading {
     }
 }
 
-/// Where each row came from → where each one goes.
+/// The inverse of a permutation.
 fn inverse(order: &[usize]) -> Vec<usize> {
     let mut inverse = vec![0; order.len()];
     order.iter().enumerate().for_each(|(j, &c)| inverse[c] = j);
     inverse
 }
 
-/// What both factors of a product are rounded to.
+/// The precision that both factors of a product are rounded to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::diagnose) enum LowFactors {
-    /// A half dtype.
+    /// A half-precision dtype.
     Half(DType),
-    /// 10 bits behind the point: TensorFloat-32.
+    /// TensorFloat-32: 10 bits after the binary point.
     Tf32,
 }
 
 impl LowFactors {
-    /// The nearest value that it has.
+    /// The nearest value in this precision.
     pub fn round(self, v: f64) -> f64 {
         match self {
             Self::Half(dtype) => round(v, dtype),

@@ -1,7 +1,8 @@
-//! How a port can depart from the graph of its model, as data.
+//! The ways in which a port can deviate from the graph of its model, as data.
 //!
-//! A deviation either changes the parameters of a node ([`Deviation::on`]), or how the node is carried out, which
-//! [`Deviated`](super::deviated::Deviated) does. Where two of one kind are made, the later one counts.
+//! A deviation either changes the parameters of a node ([`Deviation::on`]), or how the node is computed,
+//! which [`Deviated`](super::deviated::Deviated) implements. Of two deviations of one kind, the later one
+//! applies.
 
 mod attention;
 mod gate;
@@ -19,18 +20,18 @@ pub(super) use softmax::LowSoftmax;
 
 use crate::graph::{EpsPlace, FrequencyLaw, Graph, HeadMap, Input, Node, Operation, Role};
 
-/// One way in which a port departs from the graph.
+/// One way in which a port deviates from the graph.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Deviation {
     /// An embedding times this number.
     EmbeddingScale(f64),
-    /// A norm with this ε, at this place.
+    /// A norm with this ε, inside or outside the root.
     Eps { eps: f64, place: EpsPlace },
-    /// A norm with another vector than its weight.
+    /// A norm that multiplies by another vector than its weight.
     NormWeight(NormWeight),
     /// A norm in half precision.
     LowNorm(LowNorm),
-    /// A rotation by these angles.
+    /// A rotation with these frequencies.
     Frequencies(FrequencyLaw),
     /// A rotation of these pairs of elements, `[turned/2]`.
     Pairs(Vec<(usize, usize)>),
@@ -38,32 +39,32 @@ pub(super) enum Deviation {
     Positions(Positions),
     /// A rotation whose tables are rounded to half precision.
     LowTables(LowTables),
-    /// Attention to other keys.
+    /// Attention with another mask.
     Sees(Sees),
-    /// A softmax in which barred scores count.
+    /// A softmax in which masked scores count.
     Leaks(Leaks),
     /// A softmax in half precision.
     LowSoftmax(LowSoftmax),
-    /// Keys and values read from memory without their strides.
+    /// Keys and values read from memory with their strides ignored.
     Misread(Misread),
-    /// Query heads that look at these key and value heads.
+    /// Query heads that use these key and value heads.
     LooksAt(HeadMap),
     /// Scores scaled by this number.
     ScoreScale(f64),
-    /// A product with another matrix, made of those in the file.
+    /// A product with another matrix, built from those in the file.
     Matrix(MatrixReading),
     /// A product to which this vector is added, `[out]`.
     Bias(Vec<f64>),
     /// A product whose factors are rounded.
     LowFactors(LowFactors),
-    /// The activation of up, times gate.
+    /// The activation of up, multiplied by gate.
     GateExchanged,
     /// The activation and its product with up in half precision.
     LowGate(LowGate),
 }
 
 impl Deviation {
-    /// Can a node with this operation be computed so?
+    /// Whether this deviation applies to a node with this operation.
     pub(super) fn concerns(&self, operation: &Operation) -> bool {
         match self {
             Self::EmbeddingScale(_) => matches!(operation, Operation::Embedding(_)),
@@ -88,7 +89,7 @@ impl Deviation {
         }
     }
 
-    /// A node of `graph` under it, as far as its parameters tell.
+    /// A node of `graph` with the parameters that this deviation gives it.
     pub(super) fn on(&self, graph: &Graph, mut node: Node) -> Node {
         match (self, &mut node.operation) {
             (Self::EmbeddingScale(by), Operation::Embedding(embedding)) => embedding.scale *= by,
@@ -107,7 +108,7 @@ impl Deviation {
     }
 }
 
-/// Lets input `n` of a node be the node of another role in its layer.
+/// Makes input `n` of a node the node of another role in its layer.
 fn reads(graph: &Graph, node: &mut Node, n: usize, role: Role) {
     if let (Some(other), Some(input)) = (graph.find(node.layer, role), node.inputs.get_mut(n)) {
         *input = Input { node: other, ..*input };

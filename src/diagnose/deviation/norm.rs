@@ -1,21 +1,21 @@
-//! Norms: their weight, and half precision.
+//! Deviations in norms: another weight, and half precision.
 
 use candle_core::DType;
 
 use crate::diagnose::round;
 use crate::oracle::Rows;
 
-/// What a norm multiplies with.
+/// The vector that the port's norm multiplies by.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::diagnose) enum NormWeight {
     /// The weight plus a number.
     Plus(f64),
-    /// One number everywhere: a weight that was never loaded.
+    /// The same number everywhere: a weight that was never loaded.
     All(f64),
 }
 
 impl NormWeight {
-    /// What it makes of the right weight.
+    /// Computes the port's vector from the right weight.
     pub fn of(self, weight: &[f64]) -> Vec<f64> {
         match self {
             Self::Plus(more) => weight.iter().map(|w| w + more).collect(),
@@ -24,19 +24,19 @@ impl NormWeight {
     }
 }
 
-/// A norm of which every step is rounded.
+/// A norm in which every step is rounded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::diagnose) struct LowNorm {
-    /// What it is rounded to.
+    /// The dtype that steps are rounded to.
     pub dtype: DType,
-    /// Squares are summed one after the other, and the sum is rounded each time.
+    /// Squares are added one by one, and the sum is rounded after each.
     pub sums: bool,
     /// A row is multiplied by the rounded inverse instead of divided.
     pub inverse: bool,
 }
 
 impl LowNorm {
-    /// x / √(mean(x²) + eps) · weight along each row, every step rounded: `[rows, width]` → the same.
+    /// x / √(mean(x²) + eps) · weight along each row, every step rounded: `[rows, width]` → the same shape.
     pub fn norm(self, x: &Rows, weight: &[f64], eps: f64) -> Rows {
         let round = |v: f64| round(v, self.dtype);
         let divisors: Vec<f64> = x.iter().map(|row| self.divisor(row, eps)).collect(); // [rows]

@@ -1,21 +1,21 @@
-//! Rotations: other positions, and tables in half precision.
+//! Deviations in rotations: other positions, and tables in half precision.
 
 use candle_core::DType;
 
 use crate::diagnose::round;
 use crate::oracle::Standing;
 
-/// By which positions rows are rotated.
+/// The positions by which the port rotates rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::diagnose) enum Positions {
-    /// All are so much higher.
+    /// All positions are higher by this number.
     Shifted(i64),
-    /// Each is the row's slot in the padded sequence.
+    /// Each position is the row's slot in the padded sequence.
     Slots,
 }
 
 impl Positions {
-    /// That of row `r`.
+    /// The position of row `r`.
     pub fn of(self, at: &Standing<'_>, r: usize) -> f64 {
         let own = at.position(r);
         match self {
@@ -25,10 +25,10 @@ impl Positions {
     }
 }
 
-/// What is rounded on the way to cosines and sines.
+/// Which values are rounded in the computation of cosines and sines.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::diagnose) struct LowTables {
-    /// What it is rounded to.
+    /// The dtype that they are rounded to.
     pub dtype: DType,
     /// The frequencies are rounded.
     pub frequencies: bool,

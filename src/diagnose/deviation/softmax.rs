@@ -1,21 +1,22 @@
-//! The softmax in half precision.
+//! Deviations in the softmax: half precision.
 
 use candle_core::DType;
 
 use crate::diagnose::round;
 use crate::oracle::Rows;
 
-/// A softmax whose every step is rounded.
+/// A softmax in which every step is rounded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::diagnose) struct LowSoftmax {
-    /// What it is rounded to.
+    /// The dtype that steps are rounded to.
     pub dtype: DType,
-    /// Is the sum rounded after each term, one behind the other, or once?
+    /// Whether the sum is rounded after each added term, or only once.
     pub terms: bool,
 }
 
 impl LowSoftmax {
-    /// e^(x − max) / Σ e^(x − max) along each run of `slots` entries, `[queries, heads * slots]` → the same.
+    /// e^(x − max) / Σ e^(x − max) along each run of `slots` entries, `[queries, heads * slots]` → the same
+    /// shape.
     pub fn of(self, scores: &Rows, slots: usize) -> Rows {
         let round = |v: f64| round(v, self.dtype);
         let mut probs = scores.clone();
@@ -33,10 +34,10 @@ impl LowSoftmax {
         probs
     }
 
-    /// What a port does that computes so, in the second person.
+    /// What a port with this softmax does, in the second person.
     pub fn says(self) -> String {
         let how = if self.terms { "sum the softmax term by term" } else { "compute the softmax" };
-        format!("you {how} in {}: its probabilities do not sum to 1", self.dtype.as_str())
+        format!("you {how} in {}, so its probabilities do not sum to 1", self.dtype.as_str())
     }
 }
 
@@ -46,11 +47,11 @@ mod tests {
 
     use super::*;
 
-    /// Equal scores: the sum stops growing where adding 1 no longer changes it.
+    /// With equal scores, the sum stops growing once adding 1 no longer changes it.
     #[rstest]
     #[case::bf16_counts_to_256(DType::BF16, 512, true, 2.0)]
     #[case::f16_counts_to_2048(DType::F16, 4096, true, 2.0)]
-    #[case::so_far_it_counts(DType::F16, 2048, true, 1.0)]
+    #[case::f16_counts_up_to_2048(DType::F16, 2048, true, 1.0)]
     #[case::rounded_once(DType::BF16, 512, false, 1.0)]
     fn probabilities_sum_to(
         #[case] dtype: DType,
@@ -63,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_barred_has_no_probability() {
+    fn masked_entries_have_probability_0() {
         let scores = Rows::new(3, vec![0.0, f64::NEG_INFINITY, 0.0]);
         assert_eq!(LowSoftmax { dtype: DType::BF16, terms: true }.of(&scores, 3).values, [0.5, 0.0, 0.5]);
     }
