@@ -261,7 +261,7 @@ fn half_precision_in_a_float32_check_is_told_how_to_say_so() {
         })
         .unwrap()
         .report();
-    assert!(report.contains("a bf16 tensor in a f32 run"), "{report}");
+    assert!(report.contains("got a bf16 tensor in a f32 run"), "{report}");
     assert!(
         report.contains("hint: model.norm is bf16: if the port computes in it, say `.dtype(DType::BF16)`")
     );

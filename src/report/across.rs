@@ -1,13 +1,13 @@
-//! The shape of an error across comparisons: in which layers, for which lengths, driven how.
+//! The scope of a failure: which layers, which cases and which drives it is limited to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::compare::Axis;
 use crate::judge::{Finding, Outcome, Status};
 
-/// What is common to the comparisons that failed and not to those that passed, among those of the same
-/// kind of site as `first`: `only layer 2; only cases longer than 1 token`. Nothing where all failed, or
-/// where neither side has anything to itself.
+/// What the failed comparisons have in common and the passed ones do not, among those of the same kind of
+/// site as `first`: `only layer 2; only cases longer than 1 token`. `None` if all failed, or if nothing
+/// separates the two groups.
 pub(super) fn across(outcome: &Outcome, first: &Finding) -> Option<String> {
     let kind = first.site?.kind;
     let judged = |f: &&Finding| matches!(f.status(), Status::Passed | Status::Failed | Status::Expected);
@@ -25,8 +25,8 @@ pub(super) fn across(outcome: &Outcome, first: &Finding) -> Option<String> {
     (!said.is_empty()).then(|| said.join("; "))
 }
 
-/// Which cases fail, where some do not: by their length, where longer ones fail and shorter ones pass or the other
-/// way round, else by name. A case is as long as the last position that was compared in it.
+/// Which cases fail, if some pass: named by length if all longer (or all shorter) cases fail and the others
+/// pass, else by name. A case is as long as the last position that was compared in it.
 fn cases(same: &[(&Finding, bool)]) -> Option<String> {
     let mut cases: BTreeMap<&str, (usize, bool)> = BTreeMap::new();
     for (finding, wrong) in same {
@@ -42,7 +42,7 @@ fn cases(same: &[(&Finding, bool)]) -> Option<String> {
     let (shortest_bad, longest_bad) = (lengths(true).min()?, lengths(true).max()?);
     let (shortest_good, longest_good) = (lengths(false).min()?, lengths(false).max()?);
     Some(match (names(true), names(false)) {
-        // Without a compared row, as of a wrong shape, a case has no length.
+        // A case in which no row was compared, for example because of a wrong shape, has no length.
         _ if shortest_bad > longest_good && longest_good > 0 => {
             format!("only cases longer than {}", tokens(longest_good))
         }
@@ -57,8 +57,7 @@ fn cases(same: &[(&Finding, bool)]) -> Option<String> {
     })
 }
 
-/// What all drives that fail have in common and none of the others has: `only feed block`, `only token by
-/// token`.
+/// What all failing drives share and no passing drive has: `only feed block`, `only token by token`.
 fn drives(same: &[(&Finding, bool)]) -> Option<String> {
     let parts = |f: &'_ Finding| f.drive.parts().into_iter().collect::<BTreeSet<_>>();
     let of = |wrong: bool| same.iter().filter(move |s| s.1 == wrong).map(|s| parts(s.0));
@@ -80,7 +79,7 @@ mod tests {
     use crate::probe::{Kind, Site};
     use crate::reference::Feed;
 
-    /// One comparison of q after rope: its layer, its case, how many tokens that has, its drive.
+    /// One comparison of q after rope: its layer, case, number of tokens and drive.
     fn one(layer: usize, case: &str, tokens: usize, drive: Drive, wrong: bool) -> Finding {
         let site = Site::layer(layer, Kind::QRope);
         let verdict = if wrong { Verdict::Differs(Difference::default().into()) } else { Verdict::Pass(0.1) };
