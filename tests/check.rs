@@ -344,5 +344,5 @@ fn what_a_check_cannot_be_told_is_an_error() {
     says(check().axes(Kind::QRope, "b s"), "`b s` are not the axes of self_attn.q_rope");
     says(check().rename("wq", Kind::QProj), "`wq` cannot name model.layers.0.self_attn.q_proj");
     says(check().dtype(DType::F64), "f64: no noise is measured in it");
-    says(check().arithmetic(Arithmetic::Blocks32), "no truth for quantized-32 arithmetic");
+    says(check().arithmetic(Arithmetic::Blocks32), "no reference for quantized-32 arithmetic");
 }
