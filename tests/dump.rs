@@ -146,8 +146,8 @@ fn misspelt() -> Arrays {
 #[case::nan(with(ACT, |t| poked(t, f32::NAN)), &[], 1, "not finite 1 elements are NaN")]
 #[case::half(with(ACT, |t| t.to_dtype(DType::F16).unwrap()), &[], 1, "precision  got a f16 tensor in a f32 run")]
 #[case::misspelt(misspelt(), &[], 2, "`model.layers.1.mpl.act` is not a known site name\nhint: did you mean `model.layers.1.mlp.act`?")]
-#[case::another_prompt(pass(&[5, 99, 7, 300], |_| {}), &["--case", "short"], 2, "of another prompt than case short: position 0 of row 0 is token 5, and ")]
-#[case::another_model(short(), &["--model", "tiny-llama2"], 2, "it has a layer 3, the model ends at 2")]
+#[case::another_prompt(pass(&[5, 99, 7, 300], |_| {}), &["--case", "short"], 2, "its prompt is not that of case short: position 0 of row 0 is token 5, but ")]
+#[case::another_model(short(), &["--model", "tiny-llama2"], 2, "it has a layer 3, but the model's last layer is 2")]
 fn what_is_wrong_with_a_recording_is_told_apart(
     #[case] arrays: Arrays,
     #[case] more: &[&str],
@@ -252,7 +252,7 @@ fn two_runs_of_other_prompts_are_not() {
     let two = write(other.path(), &pass(&[5, 98, 7], |_| {}));
     let (text, code) = said(judged(&one, &["--against", two.to_str().unwrap()]));
     assert_eq!(code, 2, "{text}");
-    assert!(text.contains("they part at position 1 of row 0"), "{text}");
+    assert!(text.contains("they differ at position 1 of row 0"), "{text}");
 }
 
 #[test]

@@ -150,8 +150,8 @@ fn shards_are_found_through_their_index_and_stay_inside_the_directory() {
     for (a, b, why) in [
         ("../a.safetensors", "b.safetensors", "not a plain file name"),
         ("/etc/passwd", "b.safetensors", "not a plain file name"),
-        ("c.safetensors", "b.safetensors", "names c.safetensors, which is not there"),
-        ("b.safetensors", "a.safetensors", "where it is not"),
+        ("c.safetensors", "b.safetensors", "names c.safetensors, which does not exist"),
+        ("b.safetensors", "a.safetensors", "but it is not there"),
     ] {
         let line = refusal(index(a, b));
         assert!(line.contains(why), "{line}");
