@@ -166,7 +166,7 @@ fn a_path_is_judged_before_its_first_text_and_never_again() {
                 .concat();
         let output = rbees(&home, &args).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        (stdout(&output), stderr(&output).contains("PASS  09"))
+        (stdout(&output), stderr(&output).contains("PASS         09"))
     };
     let (first, judged) = say(&[]);
     assert!(judged);

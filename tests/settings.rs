@@ -59,7 +59,7 @@ fn a_site_excuses_itself_alone() {
 fn a_case_excuses_itself_alone() {
     let folder = project(&expect(&format!("{ROPE}\ncase = \"long\"")));
     let said = told_in(folder.path(), &["run", "1B"]);
-    assert!(said.contains("FAIL  01B rope         8 of 8 sites wrong\n"), "{said}");
+    assert!(said.contains("FAIL         01B rope         8 of 8 sites wrong\n"), "{said}");
     assert!(said.contains("note: rbees-check.toml:6: about nothing that was judged\n"), "{said}");
     assert!(said.ends_with("--- exit 1\n"), "{said}");
 }
@@ -91,7 +91,10 @@ fn a_folder_below_has_the_settings_of_the_folder_above() {
     let below = folder.path().join("src/deep");
     fs::create_dir_all(&below).unwrap();
     let said = told_in(&below, &["run", "1B"]);
-    assert!(said.contains("XFAIL 01B rope         8 of 8 sites wrong, as expected: θ is fixed"), "{said}");
+    assert!(
+        said.contains("XFAIL        01B rope         8 of 8 sites wrong, as expected: θ is fixed"),
+        "{said}"
+    );
 }
 
 #[test]

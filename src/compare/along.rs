@@ -115,7 +115,7 @@ mod tests {
     #[case::first_agrees(8, &[1, 2, 3, 4, 5, 6, 7], Some("position 0 agrees"))]
     #[case::one(8, &[3], Some("only position 3"))]
     #[case::two(8, &[3, 5], Some("only positions 3 and 5"))]
-    #[case::a_run(9, &[4, 5, 6], Some("only positions 4 to 6"))]
+    #[case::consecutive(9, &[4, 5, 6], Some("only positions 4 to 6"))]
     #[case::scattered(20, &[0, 2, 4, 6, 8], Some("only positions 0, 2, 4 and 2 more"))]
     #[case::all(3, &[0, 1, 2], None)]
     #[case::none(3, &[], None)]

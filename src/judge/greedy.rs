@@ -31,7 +31,8 @@ pub(super) fn judge(
 ) -> Result<(Vec<Finding>, Vec<String>)> {
     let traits = port.traits();
     let Some(prompts) = stored.on(traits.arithmetic) else {
-        let what = format!("greedy.json: no continuations on {} arithmetic", traits.arithmetic.name());
+        let what =
+            format!("greedy.json: it has no continuations for {} arithmetic", traits.arithmetic.name());
         return Err(Error::input(
             what,
             "capture the references again from the quantised file, or use --matmul dense",

@@ -30,8 +30,8 @@ enum Words {
     Many(Vec<String>),
 }
 
-const WORDS: &str = "a layout is `seq-first`, `reversed`, `interleaved` or `half-split`, or several of these; or axes \
-                     in letters, for example `b s h d`";
+const WORDS: &str = "use `seq-first`, `reversed`, `interleaved` or `half-split`, or several of these; or write the \
+                     axes in letters, for example `b s h d`";
 
 impl NameMap {
     /// Converts the map to a vocabulary, if everything in it is a valid site, kind and layout.

@@ -99,24 +99,24 @@ mod tests {
     const FUSED: Drive = Drive::Path("fused");
 
     #[rstest]
-    #[case::all_wrong(&[(0, "a", 5, PLAIN, true), (1, "a", 5, PLAIN, true)], None)]
+    #[case::all_fail(&[(0, "a", 5, PLAIN, true), (1, "a", 5, PLAIN, true)], None)]
     #[case::one_layer(
         &[(0, "a", 5, PLAIN, false), (1, "a", 5, PLAIN, true), (2, "a", 5, PLAIN, false)],
         Some("only layer 1")
     )]
-    #[case::the_long(
+    #[case::longer_cases_fail(
         &[(0, "a", 5, PLAIN, false), (0, "b", 9, PLAIN, true), (0, "c", 12, PLAIN, true)],
         Some("only cases longer than 5 tokens")
     )]
-    #[case::the_short(
+    #[case::shorter_cases_fail(
         &[(0, "a", 5, PLAIN, true), (0, "b", 9, PLAIN, false)],
         Some("only cases shorter than 9 tokens")
     )]
-    #[case::neither_long_nor_short(
+    #[case::not_by_length(
         &[(0, "a", 5, PLAIN, false), (0, "b", 9, PLAIN, true), (0, "c", 12, PLAIN, false)],
         Some("only case b")
     )]
-    #[case::one_is_right(
+    #[case::one_case_agrees(
         &[(0, "a", 5, PLAIN, true), (0, "b", 9, PLAIN, false), (0, "c", 12, PLAIN, true)],
         Some("case b agrees")
     )]
@@ -138,7 +138,7 @@ mod tests {
           (0, "a", 5, Drive::Prefill("fused", Feed::Block), true), (0, "a", 5, Drive::Prefill("fused", Feed::Site), false)],
         Some("only feed block")
     )]
-    #[case::no_drive_is_to_blame(
+    #[case::not_by_drive(
         &[(0, "a", 5, PLAIN, true), (1, "a", 5, PLAIN, false), (0, "a", 5, FUSED, true)],
         Some("layer 1 agrees")
     )]
@@ -147,7 +147,7 @@ mod tests {
           (1, "b", 9, PLAIN, false), (2, "b", 9, PLAIN, false)],
         Some("only layer 0; only cases longer than 1 token")
     )]
-    fn what_failed_and_what_did_not(#[case] judged: &[Judged], #[case] said: Option<&str>) {
+    fn the_scope_is_what_only_the_failures_share(#[case] judged: &[Judged], #[case] said: Option<&str>) {
         let findings: Vec<Finding> =
             judged.iter().map(|(l, c, n, d, wrong)| one(*l, c, *n, d.clone(), *wrong)).collect();
         let first = findings.iter().find(|f| f.status() == Status::Failed).unwrap().clone();

@@ -37,8 +37,8 @@ fn drives(outcome: &Outcome) -> Vec<(String, usize)> {
 #[case::fine("tiny-llama", "short", DType::F32, Matmul::Dense, "own", &[])]
 #[case::half("tiny-llama", "short", DType::BF16, Matmul::Dense, "block", &[])]
 #[case::quantized("tiny-llama:q8_0", "short", DType::F32, Matmul::Quantized, "block", &[])]
-#[case::truth_of_the_last_rows("tiny-llama", "long", DType::F32, Matmul::Dense, "own", &[])]
-#[case::those_in_half("tiny-llama", "long", DType::BF16, Matmul::Dense, "block", &[])]
+#[case::last_rows_only("tiny-llama", "long", DType::F32, Matmul::Dense, "own", &[])]
+#[case::last_rows_in_half("tiny-llama", "long", DType::BF16, Matmul::Dense, "block", &[])]
 #[case::batch("tiny-llama", "batch-left", DType::F32, Matmul::Dense, "own", &[0, 1, 2])]
 #[case::batch_in_half("tiny-llama", "batch-left", DType::BF16, Matmul::Dense, "block", &[0, 1, 2])]
 fn every_law_is_checked_at_every_site_and_ignores_mistakes_outside_the_cache(

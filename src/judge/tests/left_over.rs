@@ -39,8 +39,8 @@ impl Port for Shrinking {
 #[rstest]
 #[case::the_same(&[2], Verdict::Pass(0.0))]
 #[case::fewer_the_second_time(&[2, 2, 1], Verdict::Broken("the second run of the same text gives logits of another shape".into()))]
-#[case::more(&[2, 2, 3], Verdict::Broken("the second run of the same text gives logits of another shape".into()))]
-#[case::none_ever(&[0], Verdict::Broken("the second run of the same text gives logits of another shape".into()))]
+#[case::more_the_second_time(&[2, 2, 3], Verdict::Broken("the second run of the same text gives logits of another shape".into()))]
+#[case::never_any(&[0], Verdict::Broken("the second run of the same text gives logits of another shape".into()))]
 fn a_b_a_compares_logits_of_the_same_nonempty_shape(#[case] rows: &'static [usize], #[case] want: Verdict) {
     let mut port = Shrinking { rows, read: vec![] };
     let finding = a_b_a(&mut port, &sequence(&[0, 1, 3, 7])).unwrap();
@@ -110,13 +110,13 @@ impl Port for Layer {
 #[case::on_a_path_without_scores(Layer { keys: None, ..SOUND }, false)]
 #[case::within_rounding(Layer { context: [1.0, 2.0, 1.0, 2.07, 3.0, 4.0, 3.0, 4.0], ..SOUND }, false)]
 #[case::one_head_sees_more(Layer { context: [1.0, 2.0, 1.0, 2.1, 3.0, 4.0, 3.0, 4.0], ..SOUND }, true)]
-#[case::or_less(Layer { context: [1.0, 2.0, 1.0, 2.0, 3.0, 4.0, 3.0, 3.9], ..SOUND }, true)]
+#[case::one_head_sees_less(Layer { context: [1.0, 2.0, 1.0, 2.0, 3.0, 4.0, 3.0, 3.9], ..SOUND }, true)]
 #[case::all_see_more(Layer { context: [5.0; 8], ..SOUND }, true)]
 #[case::over_more_keys_than_its_own(Layer { keys: Some(6), ..SOUND }, true)]
 #[case::over_fewer_in_a_window(Layer { keys: Some(2), ..SOUND }, false)]
-#[case::it_stops_and_had_more_keys(Layer { keys: Some(6), stops: Some(Kind::Context), ..SOUND }, true)]
-#[case::it_stops_before_its_heads_are_known(Layer { stops: Some(Kind::KRope), ..SOUND }, false)]
-#[case::it_stops_before_anything_is_known(Layer { keys: None, stops: Some(Kind::Context), ..SOUND }, false)]
+#[case::an_error_after_more_keys_were_seen(Layer { keys: Some(6), stops: Some(Kind::Context), ..SOUND }, true)]
+#[case::an_error_before_the_heads_are_known(Layer { stops: Some(Kind::KRope), ..SOUND }, false)]
+#[case::an_error_before_anything_is_known(Layer { keys: None, stops: Some(Kind::Context), ..SOUND }, false)]
 fn a_first_token_that_attends_to_more_than_itself_sees_the_earlier_text(
     #[case] mut port: Layer,
     #[case] want: bool,

@@ -96,7 +96,7 @@ fn an_empty_distribution_fails() {
 #[rstest]
 #[case::fair(&[0.0, 0.0], &[0.5, 0.5], true)]
 #[case::loaded(&[0.3, 0.0], &[0.5, 0.5], false)]
-#[case::rare_ones_together(&[6.0, 0.0, 0.0, 0.0, 6.0], &[0.4975, 5e-4, 5e-4, 4e-3, 0.4975], false)]
+#[case::rare_tokens_together(&[6.0, 0.0, 0.0, 0.0, 6.0], &[0.4975, 5e-4, 5e-4, 4e-3, 0.4975], false)]
 fn draws_must_follow_the_distribution(
     #[case] logits: &[f32],
     #[case] probabilities: &[f64],
@@ -114,7 +114,7 @@ fn draws_must_follow_the_distribution(
 #[case::less_than_its_mean(&[2010, 1990], &[0.5, 0.5], Some(0.0))]
 #[case::a_little_off(&[2080, 1920], &[0.5, 0.5], Some(5.4 / 72f64.sqrt()))]
 #[case::at_the_budget(&[2097, 1903], &[0.5, 0.5], Some(8.409 / 72f64.sqrt()))]
-#[case::past_it(&[2098, 1902], &[0.5, 0.5], None)]
+#[case::over_the_budget(&[2098, 1902], &[0.5, 0.5], None)]
 #[case::of_three(&[1040, 980, 1980], &[0.25, 0.25, 0.5], Some(0.2 / 144f64.sqrt()))]
 #[case::rare_tokens_share_a_cell(&[3992, 1, 3, 4], &[0.998, 0.0005, 0.0005, 0.001], Some(0.0))]
 #[case::rare_tokens_too_often(&[3972, 10, 10, 8], &[0.998, 0.0005, 0.0005, 0.001], None)]
@@ -139,7 +139,7 @@ fn counts_must_be_likely_under_their_probabilities(
 }
 
 #[rstest]
-#[case::it_is(2, true)]
+#[case::the_largest(2, true)]
 #[case::as_large_as_another(0, true)]
 #[case::another_is_larger(1, false)]
 #[case::outside_the_vocabulary(3, false)]

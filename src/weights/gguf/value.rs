@@ -59,7 +59,7 @@ impl Value {
     /// Reads a type code and skips the value after it.
     ///
     /// # Errors
-    /// On unknown types, values that run past the end, strings that are not UTF-8, booleans other
+    /// Unknown types, values that run past the end, strings that are not UTF-8, booleans other
     /// than 0 and 1, and arrays of arrays (no known file has one).
     pub(super) fn scan(cursor: &mut Cursor, bytes: &[u8]) -> Result<Self, Problem> {
         let kind = Kind::from_code(cursor.u32("a value type")?)?;
