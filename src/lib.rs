@@ -56,7 +56,7 @@
 //! ```
 //!
 //! Everything else is the harness itself. It is public because the program and its tests are separate crates,
-//! and it changes as they need.
+//! and it changes when they need it to.
 //!
 //! # The modules
 //!

@@ -10,9 +10,9 @@
 //!     .assert();
 //! # Ok::<(), rbees_check::Error>(())
 //! ```
+//!
 //! The closure runs one forward pass over all tokens of the reference, from an empty cache, and hands each
 //! tensor to be judged to the [`Recorder`], by its Hugging Face name:
-//! each tensor that is to be judged to the [`Recorder`], by its Hugging Face name:
 //!
 //! ```no_run
 //! # use candle_core::{Result, Tensor};

@@ -115,7 +115,7 @@ impl Recording {
         }
         let Some(case) = against.case else {
             let what = "it is unknown how far two correct runs may differ: there are neither weights nor a case of this prompt";
-            return Err(Error::file(&self.name, what, "pass the weights that were run with --model"));
+            return Err(Error::file(&self.name, what, "pass --model with the weights that were run"));
         };
         Ok(Box::new(move |site, place| {
             case.truth(site)?.places.binary_search(&place).ok()?;

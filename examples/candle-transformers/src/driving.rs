@@ -63,7 +63,9 @@ pub fn said(checked: &Checked) -> String {
     let tell = |finding: &Finding| match &finding.verdict {
         Verdict::Pass(share) => (*share, format!("PASS  {:.0}% of budget", share * 100.0)),
         Verdict::Differs(difference) => (difference.ratio, format!("FAIL  {:.1e} budgets", difference.ratio)),
-        Verdict::Incomparable => (f64::INFINITY, "INCONCLUSIVE  rounding noise is as large as the values in every row".to_owned()),
+        Verdict::Incomparable => {
+            (f64::INFINITY, "INCONCLUSIVE  rounding noise is as large as the values in every row".to_owned())
+        }
         other => (f64::INFINITY, format!("FAIL  {other:?}")),
     };
     let worst = findings.map(tell).max_by(|a, b| a.0.total_cmp(&b.0));
