@@ -1,5 +1,6 @@
-//! One red site → the smallest set of files that shows it again: what the operation was fed and gave, truth
-//! and noise there, and the weights that it uses. Nobody needs the model or the port to look at it.
+//! Writes a bundle for one failing site: the smallest set of files that reproduces the failure. It contains
+//! the operation's inputs and output, the reference and noise at those sites, and the weights that the
+//! operation uses. Neither the model nor the port is needed to examine it.
 
 mod weights;
 
@@ -17,18 +18,18 @@ use crate::reference::{Feed, Reference};
 use crate::report::{self, json};
 use crate::{Error, Result};
 
-/// A red site, alone.
+/// The files that reproduce one failing site.
 #[derive(Debug)]
 pub struct Bundle {
     /// The site.
     pub site: Site,
-    /// The line that shows it again, once its files lie in `DIR`.
+    /// The command that reproduces it, after its files are unpacked into `DIR`.
     pub command: String,
-    /// Path and content, in the order of the paths.
+    /// Path and content of each file, ordered by path.
     files: BTreeMap<String, Vec<u8>>,
 }
 
-/// A red site on clean inputs, and what judged it.
+/// A site that fails on reference inputs, and what judged it.
 struct Red<'a> {
     outcome: &'a Outcome,
     finding: &'a Finding,
@@ -37,11 +38,11 @@ struct Red<'a> {
     case: &'a Reference,
 }
 
-/// The bundle of the first site that differs on clean inputs and dense arithmetic; none where there is none.
-/// `flags` are those of the run, for its readers.
+/// The bundle of the first site that differs on reference inputs with dense arithmetic; `None` if no site
+/// does. `flags` are the flags of the run, printed in the README.
 ///
 /// # Errors
-/// The port refuses the pass that it made before; a weight cannot be read.
+/// The port returns an error in a pass that succeeded before, or a weight cannot be read.
 pub fn first_red(subject: &mut Subject<'_>, outcomes: &[Outcome], flags: &str) -> Result<Option<Bundle>> {
     let right = subject.right_weights();
     let Subject { ports, cases, .. } = subject;
@@ -75,10 +76,10 @@ pub fn first_red(subject: &mut Subject<'_>, outcomes: &[Outcome], flags: &str) -
 }
 
 impl Bundle {
-    /// The same files give the same bytes.
+    /// The bundle as a zip archive. The same files give the same bytes.
     ///
     /// # Errors
-    /// More than a zip file can hold.
+    /// The files exceed what a zip archive can hold.
     pub fn zip(&self) -> Result<Vec<u8>> {
         let mut zip = Npz::new();
         let written = self.files.iter().try_for_each(|(name, bytes)| zip.file(name, bytes));
@@ -87,7 +88,7 @@ impl Bundle {
     }
 }
 
-/// The first in the forward pass, of those that a pass on clean inputs shows.
+/// The first failing site in forward order, among those found with reference inputs at every site.
 fn find<'a>(ports: &[Box<dyn Port>], cases: &'a [Reference], outcomes: &'a [Outcome]) -> Option<Red<'a>> {
     let traits: Vec<Traits> = ports.iter().map(|port| port.traits()).collect();
     let red = |outcome: &'a Outcome, finding: &'a Finding| {
@@ -107,7 +108,7 @@ fn find<'a>(ports: &[Box<dyn Port>], cases: &'a [Reference], outcomes: &'a [Outc
     all.filter_map(|(outcome, finding)| red(outcome, finding)).min_by_key(|red| red.site)
 }
 
-/// What `docs/dump-format.md` describes: ids, and the tensors widened to float32.
+/// The recording, in the format of `docs/dump-format.md`: ids, and the tensors widened to float32.
 fn dump(red: &Red<'_>, traits: &Traits, tensors: Vec<(Site, &[usize], Vec<f32>)>) -> io::Result<Vec<u8>> {
     let manifest = &red.case.manifest;
     let shape = [red.case.batch(), red.case.length()];
@@ -132,7 +133,7 @@ fn dump(red: &Red<'_>, traits: &Traits, tensors: Vec<(Site, &[usize], Vec<f32>)>
     zip.finish()
 }
 
-/// The last axis in the reference's order.
+/// The values as float32, with the last axis in the reference's order.
 fn floats(site: Site, tensor: &Tensor, traits: &Traits) -> Result<Vec<f32>> {
     let width = tensor.dims().last().copied().unwrap_or(1).max(1);
     let values: Vec<f32> = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
@@ -142,7 +143,7 @@ fn floats(site: Site, tensor: &Tensor, traits: &Traits) -> Result<Vec<f32>> {
     })
 }
 
-/// A case may have been read from anywhere: its name becomes one of a folder.
+/// A folder name for the case. Its own name may come from any file, so other characters are replaced.
 fn folder(case: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '_' };
     let name: String = case.chars().map(plain).collect();
@@ -159,24 +160,24 @@ fn readme(red: &Red<'_>, command: &str, flags: &str, names: &[String]) -> String
         names => names.join(", "),
     };
     format!(
-        "One operation that computes something else than PyTorch does, alone.
+        "One operation whose output differs from the PyTorch reference.
 
     {site}
     checkpoint {id} {name}; case {} of {}; {}
 
-Unpack this into a directory DIR. Then
+Unpack this into a directory DIR, then run
 
     {command}
 
-judges it again. Neither the model nor the program that computed it is needed.
+to judge it again. Neither the model nor the program that computed it is needed.
 
-As it was found:
+The original failure:
 
 {found}
-What lies here:
+Files:
 
-    dump.npz            what the operation was fed, which is truth, and what it gave
-    {:<19} float64 truth and the noise of honest computations, at these sites
+    dump.npz            the operation's reference inputs and its output
+    {:<19} float64 references and PyTorch's rounding noise at these sites
     config.json         as transformers reads it
     model.safetensors   {weights}
     finding.json        the verdict, as in a JSON report

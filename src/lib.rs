@@ -1,6 +1,6 @@
-//! Numbered checkpoints for Llama ports on Candle: which stage is the first that is wrong?
+//! Numbered checkpoints for ports of Llama models on Candle: which stage is the first that is wrong?
 //!
-//! # In a test of your own
+//! # In your own test
 //!
 //! ```
 //! use rbees_check::{Check, Reference};
@@ -23,24 +23,25 @@
 //! # Ok::<(), rbees_check::Error>(())
 //! ```
 //!
-//! Where the port is wrong, this panics with the first wrong stage, how it is wrong, and which mistake it
-//! was. What you need is little:
+//! If the port is wrong, this panics with the first wrong stage, how its values differ, and which mistake
+//! causes it. These are the items you need:
 //!
 //! | | |
 //! | --- | --- |
-//! | [`Reference`] | opens a case: what a forward is given, and what it must compute |
-//! | [`Check`] | runs your forward against it; is told names, axes, dtype, weights |
-//! | [`Recorder`](check::Recorder) | the probe: takes a tensor, or plain numbers, by their site's name |
-//! | [`Checked`](check::Checked) | what became of it: `assert`, `assert_complete`, `report`, `outcomes` |
-//! | [`Kind`](probe::Kind) | the sites, by the names that they are tapped under |
-//! | [`Weights`](weights::Weights) | the model's weights, by which mistakes are named |
-//! | [`Error`] | why it could not be judged: match on its variants, print its [`hint`](Error::hint) |
+//! | [`Reference`] | opens a case: the input of a forward pass, and the values that it must compute |
+//! | [`Check`] | runs your forward pass and compares it; takes your names, axes, dtype and weights |
+//! | [`Recorder`](check::Recorder) | the probe: takes a tensor, or plain numbers, by the name of the site |
+//! | [`Checked`](check::Checked) | the result: `assert`, `assert_complete`, `report`, `outcomes` |
+//! | [`Kind`](probe::Kind) | the kinds of site, with their names |
+//! | [`Weights`](weights::Weights) | the model's weights, needed to name mistakes |
+//! | [`Error`] | why the port could not be judged: match on its variants, print its [`hint`](Error::hint) |
 //!
-//! [`check`] says how; `examples/own_model.rs` is a whole model. References of your own model are written by
-//! `scripts/capture_reference.py`; those of two tiny models are compiled in, see [`models::fixture`].
+//! The module [`check`] explains the details; `examples/own_model.rs` is a complete model.
+//! `scripts/capture_reference.py` writes references of your own model; those of two tiny models are compiled
+//! in, see [`models::fixture`].
 //!
-//! A model with a cache is judged further, by every checkpoint: implement [`port::Port`] for it, and put it
-//! into [`judge::Subject::ports`], as `examples/cached_model.rs` does. The project's own is judged like this:
+//! A model with a cache can be judged by every checkpoint: implement [`port::Port`] for it and put it into
+//! [`judge::Subject::ports`], as in `examples/cached_model.rs`. The project's own model is judged like this:
 //!
 //! ```
 //! use candle_core::{DType, Device};
@@ -54,42 +55,42 @@
 //! # Ok::<(), rbees_check::Error>(())
 //! ```
 //!
-//! All else is the harness itself. It is public because the program and its tests are crates of their own,
-//! and changes as they need it.
+//! Everything else is the harness itself. It is public because the program and its tests are separate crates,
+//! and it changes when they need it to.
 //!
-//! # The map
+//! # The modules
 //!
 //! ```text
-//! files ─► arrays                            regular files only; npy, npz and safetensors, read and written
-//! weights, tokenizer ─► models ─┐            a name → weights, tokenizer, references
+//! files ─► arrays                            regular files only; reads and writes npy, npz and safetensors
+//! weights, tokenizer ─► models ─┐            a model's name → weights, tokenizer, references
 //! model ─► generate             ├─► judge ─► report
-//! reference ─► checkpoints ─────┘            drives a port through a checkpoint → verdicts → text
+//! reference ─► checkpoints ─────┘            runs a port through a checkpoint → verdicts → text
 //! recording ─► judge, check, dump            the tensors of one pass by site, from a file or from memory
-//! dump ─► report                             a pass that any port recorded: truth, and replay
-//! probe, compare                             the seam, and two tensors under a budget
-//! graph ─► oracle                            what a model computes, as data; computed in float64, or rounded
-//! oracle ─► diagnose ─► judge                the same under each known mistake: which one was it?
-//! check ─► judge, report                     a forward pass of your own, in a test of your own
-//! judge ─► bundle ─► dump                    one red site as files that show it again
-//! mistakes ─► plants ─► selftest             what ports do wrong, made for real, and caught
+//! dump ─► report                             any port's recorded pass: compared with references, replayed
+//! probe, compare                             the interface to models; compares two tensors under a budget
+//! graph ─► oracle                            a model's computation as data; in float64 or rounded
+//! oracle ─► diagnose ─► judge                recomputes with each known mistake: which one fits?
+//! check ─► judge, report                     your own forward pass, in your own test
+//! judge ─► bundle ─► dump                    one failing site, as files that reproduce it
+//! mistakes ─► plants ─► selftest             known porting mistakes, planted on purpose to test the harness
 //! ```
 //!
-//! # The words
+//! # Terms
 //!
-//! | word | means |
+//! | term | meaning |
 //! | --- | --- |
-//! | [site](probe::Site) | one named tensor of the forward pass, by its Hugging Face module path |
-//! | [probe](probe::Probe) | what a model hands each site to; it returns the one the model goes on with |
-//! | [reference](reference::Reference) | stored truth at the sites of one case, and PyTorch's noise there |
-//! | [feed](reference::Feed) | where truth enters: after every site, at each block's input, nowhere |
-//! | [budget](compare::Budget) | how far from truth a row may be: scale · (factor · noise + 4 ulp) |
-//! | [verdict](judge::Verdict) | what became of one site |
+//! | [site](probe::Site) | one named tensor of the forward pass, named by its Hugging Face module path |
+//! | [probe](probe::Probe) | receives each site from a model and returns the tensor that the model continues with |
+//! | [reference](reference::Reference) | stored PyTorch values at the sites of one case, and PyTorch's noise there |
+//! | [feed](reference::Feed) | where reference tensors are substituted: after every site, at each block's input, never |
+//! | [budget](compare::Budget) | how far a row may differ from the reference: scale · (factor · noise + 4 ulp) |
+//! | [verdict](judge::Verdict) | the result for one site |
 //! | [checkpoint](checkpoints::Checkpoint) | a numbered stage: its sites, feeds, factor and reason |
 //! | [port](port::Port) | a model that can be judged |
 //! | [recording](recording::Recording) | the tensors of one pass, by site |
-//! | [graph](graph::llama) | what a model computes, as data: one node per site |
+//! | [graph](graph::llama) | a model's computation as data: one node per site |
 //! | [oracle](oracle::Executor) | computes the graph in float64, or rounded to a dtype |
-//! | [diagnosis](diagnose::diagnose) | the mistakes that reproduce a wrong tensor, each computed again |
+//! | [diagnosis](diagnose::diagnose) | the mistakes that reproduce a wrong tensor when it is recomputed with them |
 
 mod arrays;
 pub mod bundle;

@@ -65,7 +65,7 @@ fn a_file_cut_anywhere_is_refused() {
 }
 
 #[rstest]
-#[case::magic(|f: &mut GgufFile| f.magic = *b"GGML", "is no GGUF file")]
+#[case::magic(|f: &mut GgufFile| f.magic = *b"GGML", "is not a GGUF file")]
 #[case::version_1(|f: &mut GgufFile| f.version = 1, "GGUF version 1")]
 #[case::version_9(|f: &mut GgufFile| f.version = 9, "GGUF version 9")]
 #[case::big_endian(|f: &mut GgufFile| f.version = 3 << 24, "big-endian")]
@@ -79,8 +79,8 @@ fn a_file_cut_anywhere_is_refused() {
 #[case::an_unknown_value_type(|f: &mut GgufFile| { f.set("x", 13u32.to_le_bytes().to_vec()); }, "value type 13 does not exist")]
 #[case::a_boolean_of_2(|f: &mut GgufFile| { f.set("x", [7, 0, 0, 0, 2].to_vec()); }, "a boolean is 2")]
 #[case::a_text_that_is_none(|f: &mut GgufFile| { f.set("x", [8, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0xff].to_vec()); }, "is not UTF-8")]
-#[case::a_key_twice(|f: &mut GgufFile| f.metadata.push(f.metadata[0].clone()), "metadata `general.architecture` is there twice")]
-#[case::a_tensor_twice(|f: &mut GgufFile| f.tensors.push(f.tensors[0].clone()), "is there twice")]
+#[case::a_key_twice(|f: &mut GgufFile| f.metadata.push(f.metadata[0].clone()), "metadata `general.architecture` appears twice")]
+#[case::a_tensor_twice(|f: &mut GgufFile| f.tensors.push(f.tensors[0].clone()), "appears twice")]
 #[case::no_alignment(|f: &mut GgufFile| { f.set("general.alignment", value_u32(0)); }, "`general.alignment` is 0")]
 #[case::an_odd_alignment(|f: &mut GgufFile| { f.set("general.alignment", value_u32(1)); }, "`general.alignment` is 1")]
 #[case::a_worded_alignment(|f: &mut GgufFile| { f.set("general.alignment", made::value_text("32")); }, "`general.alignment` is \"32\"")]
@@ -97,7 +97,7 @@ fn a_file_cut_anywhere_is_refused() {
 #[case::an_unknown_type(|f: &mut GgufFile| f.tensors[0].code = 4711, "type number 4711 is not supported")]
 #[case::an_offset_past_the_end(|f: &mut GgufFile| f.tensors[0].offset = Some(1 << 40), "do not fit")]
 #[case::an_offset_that_wraps(|f: &mut GgufFile| f.tensors[0].offset = Some(u64::MAX - 31), "do not fit")]
-#[case::a_misaligned_offset(|f: &mut GgufFile| f.tensors[0].offset = Some(4), "no multiple of the alignment 32")]
+#[case::a_misaligned_offset(|f: &mut GgufFile| f.tensors[0].offset = Some(4), "not a multiple of the alignment 32")]
 #[case::tensors_on_each_other(|f: &mut GgufFile| f.tensors[1].offset = Some(0), "overlap")]
 fn a_lying_gguf_header_is_refused(#[case] lie: fn(&mut GgufFile), #[case] why: &str) {
     let line = refusal(&with(lie));
@@ -185,7 +185,7 @@ fn refused_directory(dir: &TempDir) -> String {
 #[case::generation_config(
     "generation_config.json",
     r#"{"eos_token_id": 2, "eos_token_id": 3}"#,
-    "config.json: generation_config.json beside it: duplicate key \"eos_token_id\""
+    "config.json: generation_config.json next to it: duplicate key \"eos_token_id\""
 )]
 #[case::a_large_config("config.json", &" ".repeat((1 << 20) + 1), "config.json: is larger than the limit of 1048576 bytes")]
 fn a_configuration_without_one_meaning_is_refused(#[case] name: &str, #[case] text: &str, #[case] why: &str) {
@@ -273,7 +273,7 @@ fn a_tensor_of_a_type_that_is_no_float_is_named() {
     let bytes = safetensors(&serde_json::to_string(&header).unwrap(), end);
     let weights = Weights::from_parts("built-in", CONFIG, None, bytes).unwrap();
     let line = weights.canonical("model.norm.weight").unwrap_err().to_string();
-    assert_eq!(line, "built-in: `model.norm.weight` is U8, not a float type we read");
+    assert_eq!(line, "built-in: `model.norm.weight` has type U8, which is not a supported float type");
 }
 
 /// Some bytes of `whole` changed, most of them in its first `header` bytes.

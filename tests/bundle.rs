@@ -65,7 +65,7 @@ fn same(now: &Report, then: &json::Finding) {
         Verdict::Differs(difference) => difference.clone(),
         other => panic!("{other:?}"),
     };
-    assert_eq!(difference(driven("fed with truth")), difference(then));
+    assert_eq!(difference(driven("fed reference inputs")), difference(then));
     let named = |finding: &json::Finding| {
         let suspects = finding.suspects.iter().flat_map(|suspects| &suspects.named);
         suspects.map(|named| named.mistake.clone()).collect::<Vec<_>>()

@@ -261,9 +261,9 @@ fn half_precision_in_a_float32_check_is_told_how_to_say_so() {
         })
         .unwrap()
         .report();
-    assert!(report.contains("a bf16 tensor in a f32 run"), "{report}");
+    assert!(report.contains("got a bf16 tensor in a f32 run"), "{report}");
     assert!(
-        report.contains("hint: model.norm is bf16: if the port computes in it, say `.dtype(DType::BF16)`")
+        report.contains("hint: model.norm is bf16: if the port computes in bf16, call `.dtype(DType::BF16)`")
     );
 }
 
@@ -343,6 +343,6 @@ fn what_a_check_cannot_be_told_is_an_error() {
     };
     says(check().axes(Kind::QRope, "b s"), "`b s` are not the axes of self_attn.q_rope");
     says(check().rename("wq", Kind::QProj), "`wq` cannot name model.layers.0.self_attn.q_proj");
-    says(check().dtype(DType::F64), "f64: no noise is measured in it");
-    says(check().arithmetic(Arithmetic::Blocks32), "no truth for quantized-32 arithmetic");
+    says(check().dtype(DType::F64), "f64: no noise was measured in this dtype");
+    says(check().arithmetic(Arithmetic::Blocks32), "no reference for quantized-32 arithmetic");
 }

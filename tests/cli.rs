@@ -101,7 +101,7 @@ fn a_red_run_says_how_to_repeat_it_with_every_flag_that_it_had() {
     let args =
         ["--dtype", "f16", "--case", "short", "--feed", "site", "--attention", "plain", "--matmul", "dense"];
     let told = told(&[&["run", "1B", "--model", path, "--references", "tiny-llama"], &args[..]].concat());
-    let again = told.lines().find_map(|line| line.trim_start().strip_prefix("again      ")).unwrap();
+    let again = told.lines().find_map(|line| line.trim_start().strip_prefix("rerun      ")).unwrap();
     let flags = "--dtype f16 --case short --feed site --attention plain --matmul dense";
     let line = format!("rbees-check run 01B --model '{path}' --references tiny-llama {flags} -v");
     assert!(again.starts_with(&line), "{again}");

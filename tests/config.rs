@@ -90,7 +90,7 @@ fn end_tokens_of_the_generation_configuration_count_too() {
 #[case("num_key_value_heads", "0", "num_key_value_heads: 0")]
 #[case("num_attention_heads", "0", "num_attention_heads: 0")]
 #[case("head_dim", "5", "head_dim: 5 is odd")]
-#[case("head_dim", "null", "q_proj.weight` is [24, 32], the configuration wants [32, 32]")]
+#[case("head_dim", "null", "q_proj.weight` has shape [24, 32], but the configuration requires [32, 32]")]
 #[case("rms_norm_eps", "0.0", "rms_norm_eps: 0e0")]
 #[case("rms_norm_eps", "1.0", "rms_norm_eps: 1e0")]
 #[case("rms_norm_eps", "null", "invalid type: null")]
@@ -99,7 +99,7 @@ fn end_tokens_of_the_generation_configuration_count_too() {
 #[case("num_hidden_layers", "70000", "num_hidden_layers: 70000")]
 #[case("num_hidden_layers", "3", "`model.layers.2.input_layernorm.weight` is missing (and 8 more)")]
 #[case("hidden_size", "18446744073709551615", "hidden_size: 18446744073709551615")]
-#[case("vocab_size", "12", "is [11, 32], the configuration wants [12, 32]")]
+#[case("vocab_size", "12", "has shape [11, 32], but the configuration requires [12, 32]")]
 fn a_configuration_that_cannot_be_followed_is_refused(
     #[case] key: &str,
     #[case] value: &str,

@@ -143,17 +143,17 @@ fn misspelt() -> Arrays {
 }
 
 #[rstest]
-#[case::missing(without(ACT), &["--require-all"], 1, "FAIL 05 ffn · model.layers.1.mlp.act (recorded)\n   reached    never: the port did not hand it over")]
+#[case::missing(without(ACT), &["--require-all"], 1, "FAIL 05 ffn · model.layers.1.mlp.act (recorded)\n   reached    never: the port did not pass this site to the probe")]
 #[case::missing_and_allowed(without(ACT), &[], 0, "coverage: 70 of 71 sites; not recorded, so not checked separately: model.layers.1.mlp.act\n")]
 #[case::transposed(with(ACT, |t| t.t().unwrap()), &[], 1, "wrong      transposed: [1, 256, 13], want [1, 13, 256]")]
-#[case::heads_last(with("model.layers.1.self_attn.q_rope", |t| t.transpose(1, 2).unwrap()), &[], 1, "positions stand before heads: [1, 13, 6, 32], want [1, 6, 13, 32]")]
+#[case::heads_last(with("model.layers.1.self_attn.q_rope", |t| t.transpose(1, 2).unwrap()), &[], 1, "positions come before heads: [1, 13, 6, 32], want [1, 6, 13, 32]")]
 #[case::truncated(with(ACT, |t| t.i((.., ..10)).unwrap()), &[], 1, "wrong      truncated: 10 of 13 positions")]
 #[case::another_width(with(ACT, |t| t.i((.., .., ..200)).unwrap()), &[], 1, "shape      got [1, 13, 200], want [1, 13, 256]")]
 #[case::nan(with(ACT, |t| poked(t, f32::NAN)), &[], 1, "not finite 1 elements are NaN")]
-#[case::half(with(ACT, |t| t.to_dtype(DType::F16).unwrap()), &[], 1, "precision  a f16 tensor in a f32 run")]
-#[case::misspelt(misspelt(), &[], 2, "`model.layers.1.mpl.act` is no site\nhint: did you mean `model.layers.1.mlp.act`?")]
-#[case::another_prompt(pass(&[5, 99, 7, 300], |_| {}), &["--case", "short"], 2, "of another prompt than case short: position 0 of row 0 is token 5, and ")]
-#[case::another_model(short(), &["--model", "tiny-llama2"], 2, "it has a layer 3, the model ends at 2")]
+#[case::half(with(ACT, |t| t.to_dtype(DType::F16).unwrap()), &[], 1, "precision  got a f16 tensor in a f32 run")]
+#[case::misspelt(misspelt(), &[], 2, "`model.layers.1.mpl.act` is not a known site name\nhint: did you mean `model.layers.1.mlp.act`?")]
+#[case::another_prompt(pass(&[5, 99, 7, 300], |_| {}), &["--case", "short"], 2, "its prompt is not that of case short: position 0 of row 0 is token 5, but ")]
+#[case::another_model(short(), &["--model", "tiny-llama2"], 2, "it has a layer 3, but the model's last layer is 2")]
 fn what_is_wrong_with_a_recording_is_told_apart(
     #[case] arrays: Arrays,
     #[case] more: &[&str],
@@ -261,7 +261,7 @@ fn two_runs_of_other_prompts_are_not() {
     let two = write(other.path(), &pass(&[5, 98, 7], |_| {}));
     let (text, code) = said(judged(&one, &["--against", two.to_str().unwrap()]));
     assert_eq!(code, 2, "{text}");
-    assert!(text.contains("they part at position 1 of row 0"), "{text}");
+    assert!(text.contains("they differ at position 1 of row 0"), "{text}");
 }
 
 #[test]

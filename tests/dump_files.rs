@@ -71,7 +71,7 @@ fn a_file_that_is_cut_off_is_refused_in_two_lines(#[case] form: fn(&Path, &Array
 }
 
 #[rstest]
-#[case("model.safetensors.index.json", "not a dump by its name")]
+#[case("model.safetensors.index.json", "its name is not that of a dump")]
 #[case("nowhere.npz", "no such file")]
 fn what_is_no_dump_is_said_to_be_none(#[case] name: &str, #[case] why: &str) {
     let folder = tempdir().unwrap();

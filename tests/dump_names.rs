@@ -150,7 +150,12 @@ fn names_and_axes_of_ones_own_are_said_in_a_file(#[case] layout: &str, #[case] d
     let dump = write(folder.path(), &arrays);
     let (text, code) = told(&dump, &[]);
     assert_eq!(code, 2, "{text}");
-    assert!(text.contains(" is no site\nhint: name it in a file: `--map names.toml`"), "{text}");
+    assert!(
+        text.contains(
+            " is not a known site name\nhint: map it to a site in a file and pass `--map names.toml`"
+        ),
+        "{text}"
+    );
     let kinds = short().into_keys().filter_map(|site| Some(split(&site)?.1.to_owned()));
     let mut lines: Vec<String> = kinds
         .map(|kind| {
@@ -169,9 +174,9 @@ fn names_and_axes_of_ones_own_are_said_in_a_file(#[case] layout: &str, #[case] d
 #[rstest]
 #[case("[names]\na = \"model.layers.0.mpl\"", "`model.layers.0.mpl` is not a site")]
 #[case("[names]\na = \"model.layers.{N}.mlp.act\"", "{N} on one side only")]
-#[case("[layout]\n\"mlp.act\" = \"sideways\"", "mlp.act: `sideways` is no layout")]
-#[case("[layout]\n\"mlp.act\" = \"b h s t\"", "mlp.act: `b h s t` is no layout")]
-#[case("[layout]\nact = \"reversed\"", "`act` is no kind of site")]
+#[case("[layout]\n\"mlp.act\" = \"sideways\"", "mlp.act: `sideways` is not a layout")]
+#[case("[layout]\n\"mlp.act\" = \"b h s t\"", "mlp.act: `b h s t` is not a layout")]
+#[case("[layout]\nact = \"reversed\"", "`act` is not a kind of site")]
 #[case("[nmaes]", "unknown field `nmaes`")]
 fn a_map_that_says_nonsense_is_refused(#[case] map: &str, #[case] why: &str) {
     let folder = tempdir().unwrap();
@@ -189,5 +194,5 @@ fn two_names_of_one_site_are_refused() {
     let folder = tempdir().unwrap();
     let (text, code) = told(&write(folder.path(), &arrays), &[]);
     assert_eq!(code, 2, "{text}");
-    assert!(text.contains("are both model.layers.0.mlp.down_proj\nhint: leave one out"), "{text}");
+    assert!(text.contains("both name model.layers.0.mlp.down_proj\nhint: leave one out"), "{text}");
 }

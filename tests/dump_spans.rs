@@ -111,5 +111,5 @@ fn what_nothing_usual_reproduces_is_not_named() {
     let text = told(pass(&PROMPT, |config| config.rope_theta = 12_345.0), &["lm_head"], "tiny-llama");
     assert!(text.contains("   suspect    unexplained: no known mistake reproduces it"), "{text}");
     let text = told(pass(&PROMPT, |_| {}), &["lm_head"], "tiny-llama");
-    assert!(named(&text).is_empty() && text.contains("  PASS  07  model        1 site "), "{text}");
+    assert!(named(&text).is_empty() && text.contains("  PASS         07  model        1 site "), "{text}");
 }

@@ -72,7 +72,7 @@ fn a_file_that_facts_json_does_not_list_as_it_is_is_refused(
 ) {
     let folder = copy();
     put(folder.path().join(name), pointer, value);
-    assert_eq!(refusal(folder.path()), format!("{name}: it is not the file that facts.json lists (SHA-256)"));
+    assert_eq!(refusal(folder.path()), format!("{name}: it does not match facts.json (SHA-256)"));
 }
 
 #[test]
@@ -80,23 +80,23 @@ fn altered_arrays_of_sampling_are_refused() {
     let folder = copy();
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny-llama/sampling.npz");
     fs::copy(from, folder.path().join("sampling.npz")).unwrap();
-    assert_eq!(refusal(folder.path()), "sampling.npz: it is not the file that facts.json lists (SHA-256)");
+    assert_eq!(refusal(folder.path()), "sampling.npz: it does not match facts.json (SHA-256)");
 }
 
 #[rstest]
-#[case("tokens.json", "/encode", json!([]), "it holds no text: `encode` is empty")]
-#[case("tokens.json", "/format", json!(7), "its format is 7; this version reads format 1")]
-#[case("greedy.json", "/prompts", json!([]), "it holds no prompt: `prompts` is empty")]
+#[case("tokens.json", "/encode", json!([]), "it contains no texts: `encode` is empty")]
+#[case("tokens.json", "/format", json!(7), "it has format version 7, but this program reads version 1")]
+#[case("greedy.json", "/prompts", json!([]), "it contains no prompts: `prompts` is empty")]
 #[case("greedy.json", "/prompts/0/tokens", json!([]), "prompt \"And God said,\" has no tokens")]
 #[case("greedy.json", "/prompts/0/ids", json!([]), "prompt \"And God said,\" has no ids")]
-#[case("greedy.json", "/prompts/0/gap", json!([]), "has 64 tokens, and 0 entries in `gap`")]
-#[case("greedy.json", "/prompts/0/runner_up", json!([1]), "has 64 tokens, and 1 entries in `runner_up`")]
-#[case("greedy.json", "/prompts/0/gap_error/bf16", json!([]), "has 64 tokens, and 0 entries in `bf16`")]
-#[case("greedy.json", "/format", json!(2), "its format is 2; this version reads format 1")]
-#[case("sampling.json", "/cases", json!([]), "it holds no case: `cases` is empty")]
-#[case("sampling.json", "/format", json!(0), "its format is 0; this version reads format 1")]
-#[case("facts.json", "/tensors", json!({}), "it lists no tensor")]
-#[case("facts.json", "/format", json!(1), "its format is 1; this version reads format 2")]
+#[case("greedy.json", "/prompts/0/gap", json!([]), "has 64 tokens, but 0 entries in `gap`")]
+#[case("greedy.json", "/prompts/0/runner_up", json!([1]), "has 64 tokens, but 1 entries in `runner_up`")]
+#[case("greedy.json", "/prompts/0/gap_error/bf16", json!([]), "has 64 tokens, but 0 entries in `bf16`")]
+#[case("greedy.json", "/format", json!(2), "it has format version 2, but this program reads version 1")]
+#[case("sampling.json", "/cases", json!([]), "it contains no cases: `cases` is empty")]
+#[case("sampling.json", "/format", json!(0), "it has format version 0, but this program reads version 1")]
+#[case("facts.json", "/tensors", json!({}), "it lists no tensors")]
+#[case("facts.json", "/format", json!(1), "it has format version 1, but this program reads version 2")]
 #[case("facts.json", "/files", json!({}), "it does not list tokens.json")]
 fn what_proves_nothing_is_refused_even_where_it_is_listed(
     #[case] name: &str,

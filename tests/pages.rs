@@ -84,7 +84,7 @@ fn outline(document: &Document<'_>) -> String {
             node.ancestors().skip(1).find(|node| node.has_tag_name(("http://www.w3.org/1999/xhtml", tag)))
         };
         // Which site is the worst of those that pass is the machine's business.
-        let nearest = inside("section").is_some_and(|section| text(section).starts_with("The site nearest"));
+        let nearest = inside("section").is_some_and(|section| text(section).starts_with("The site closest"));
         if nearest || node.tag_name().name() == "p" && inside("details").is_some() {
             continue;
         }
@@ -150,7 +150,7 @@ fn a_page_gives_every_checkpoint_the_verdict_that_the_data_gives(
         json::Standing::Failed => "FAIL",
         json::Standing::Skipped => "SKIP",
         json::Standing::Expected => "XFAIL",
-        json::Standing::NotJudged => "VOID",
+        json::Standing::NotJudged => "INCONCLUSIVE",
     };
     let said: Vec<(String, String)> =
         report.checkpoints.iter().map(|c| (format!("{} {}", c.id, c.name), word(c.status).into())).collect();

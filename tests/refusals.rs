@@ -67,7 +67,7 @@ fn an_altered_array_is_refused_by_its_hash() {
         let last = bytes.len() - 1;
         bytes[last] ^= 1;
     });
-    assert!(refused(&copy, "01").contains("model.norm is not what the manifest says it is"));
+    assert!(refused(&copy, "01").contains("model.norm does not match the manifest"));
 }
 
 /// A budget is a multiple of the noise: noise that was enlarged lets a wrong model pass.
@@ -75,7 +75,7 @@ fn an_altered_array_is_refused_by_its_hash() {
 fn altered_noise_is_refused_by_its_hash() {
     let copy = Copy::of("tiny-llama", "single");
     copy.noisier(5000.0, &["site", "block", "own"]);
-    assert!(refused(&copy, "03").contains("is not what the manifest says it is (SHA-256)"));
+    assert!(refused(&copy, "03").contains("does not match the manifest (SHA-256)"));
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn noise_that_no_rounding_makes_is_refused_even_where_its_hash_is_right() {
     copy.noisier(5000.0, &["site"]);
     copy.rehash_noise();
     let error = refused(&copy, "03");
-    assert!(error.contains("on clean inputs: rounding errs by"), "{error}");
+    assert!(error.contains("on reference inputs, but rounding errors are at most"), "{error}");
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn noise_of_a_site_that_the_manifest_does_not_list_is_refused() {
     copy.manifest(|manifest| {
         drop(manifest["noise"]["dense"].as_object_mut().unwrap().remove("model.norm"));
     });
-    assert!(refused(&copy, "01").ends_with("no noise for model.norm on dense arithmetic"));
+    assert!(refused(&copy, "01").ends_with("there is no noise for model.norm with dense arithmetic"));
 }
 
 /// Rotated rows have one noise a place: of another number of places nobody knows whose it is.
@@ -104,7 +104,8 @@ fn noise_of_another_number_of_places_is_refused() {
         manifest["noise"]["dense"]["model.layers.0.self_attn.q_rope"]["shape"] = json!([3, 3, 2, 7]);
     });
     let error = refused(&copy, "1B");
-    let place = "manifest.json: the noise of model.layers.0.self_attn.q_rope has the shape [3, 3, 2, 7]";
+    let place =
+        "manifest.json: the noise of model.layers.0.self_attn.q_rope has the wrong shape [3, 3, 2, 7]";
     assert!(error.ends_with(place), "{error}");
 }
 
@@ -150,14 +151,14 @@ fn a_manifest_that_says_something_twice_is_refused(#[case] key: &str, #[case] va
 fn a_case_of_the_format_that_did_not_hash_noise_is_refused() {
     let copy = Copy::of("tiny-llama", "single");
     copy.manifest(|manifest| manifest["format"] = json!(1));
-    assert!(refused(&copy, "03").ends_with("its format is 1; this version reads format 2"));
+    assert!(refused(&copy, "03").ends_with("it has format version 1, but this program reads version 2"));
 }
 
 #[test]
 fn an_emptied_case_is_refused() {
     let copy = Copy::of("tiny-llama", "single");
     copy.manifest(|manifest| manifest["sites"] = json!({}));
-    assert!(refused(&copy, "03").contains("no sites: an empty case proves nothing"));
+    assert!(refused(&copy, "03").contains("it has no sites, so it cannot check anything"));
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn a_failing_report_keeps_to_the_schema_and_says_how() {
     let statuses: Vec<&Value> =
         report["checkpoints"].as_array().unwrap().iter().map(|checkpoint| &checkpoint["status"]).collect();
     assert_eq!(statuses, ["failed", "passed", "failed", "failed", "skipped"]);
-    assert_eq!(report["checkpoints"][4]["skipped"], "waits for 00, 01B, 06");
+    assert_eq!(report["checkpoints"][4]["skipped"], "not run because 00, 01B, 06 did not pass");
     let first = findings(report).find(|finding| finding["verdict"]["kind"] == "differs").unwrap();
     assert_eq!(first["site"], "model.layers.0.self_attn.q_rope");
     assert_eq!(first["verdict"]["elements"], 1920);
@@ -202,7 +202,7 @@ fn a_failure_in_junit_carries_its_lines() {
     let test = failure.parent_element().unwrap();
     assert_eq!(test.attribute("name"), Some("rope_theta"));
     assert_eq!(test.attribute("classname"), Some("checkpoint_00_weights.model"));
-    assert_eq!(failure.attribute("message"), Some("wrong: 10000.0, transformers reads 30000.0"));
+    assert_eq!(failure.attribute("message"), Some("wrong: 10000.0, but transformers reads 30000.0"));
 }
 
 #[test]

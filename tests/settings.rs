@@ -91,7 +91,10 @@ fn a_folder_below_has_the_settings_of_the_folder_above() {
     let below = folder.path().join("src/deep");
     fs::create_dir_all(&below).unwrap();
     let said = told_in(&below, &["run", "1B"]);
-    assert!(said.contains("XFAIL 01B rope         8 of 8 sites wrong, as expected: θ is fixed"), "{said}");
+    assert!(
+        said.contains("XFAIL        01B rope         8 of 8 sites wrong, as expected: θ is fixed"),
+        "{said}"
+    );
 }
 
 #[test]

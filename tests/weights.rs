@@ -150,8 +150,8 @@ fn shards_are_found_through_their_index_and_stay_inside_the_directory() {
     for (a, b, why) in [
         ("../a.safetensors", "b.safetensors", "not a plain file name"),
         ("/etc/passwd", "b.safetensors", "not a plain file name"),
-        ("c.safetensors", "b.safetensors", "names c.safetensors, which is not there"),
-        ("b.safetensors", "a.safetensors", "where it is not"),
+        ("c.safetensors", "b.safetensors", "names c.safetensors, which does not exist"),
+        ("b.safetensors", "a.safetensors", "but it is not there"),
     ] {
         let line = refusal(index(a, b));
         assert!(line.contains(why), "{line}");
@@ -170,7 +170,7 @@ fn paths_that_are_no_model_say_what_a_model_is() {
         (dir.path().join("nowhere"), "No such file"),
         (dir.path().to_owned(), "config.json: No such file"),
         (file("empty.gguf", b""), "is empty"),
-        (file("readme.txt", b"hello, this is no model"), "is no GGUF file"),
+        (file("readme.txt", b"hello, this is no model"), "is not a GGUF file"),
         (file("part.safetensors", b"x"), "is only a part of a model"),
     ] {
         let line = refusal(Weights::open(&path));
@@ -190,7 +190,10 @@ fn a_replaced_tensor_is_used_and_all_others_stay() {
     assert_eq!(values(&weights.canonical(Q).unwrap()), tensors()[Q].1);
     assert_ne!(weights.sha256().unwrap(), before);
     weights.replace(norm, Tensor::zeros(31, DType::F32, &Device::Cpu).unwrap());
-    assert_eq!(weights.lint(), [format!("tensor `{norm}` is [31], the configuration wants [32]")]);
+    assert_eq!(
+        weights.lint(),
+        [format!("tensor `{norm}` has shape [31], but the configuration requires [32]")]
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The part of a model that one operation needs.
+//! Selects the weights that one operation needs.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::probe::{Kind, Site};
 use crate::weights::{Config, PART, Weights};
 use crate::{Error, Result};
 
-/// The weights that `site` is computed with, and those of its layer that ports mistake for them.
+/// The weights that `site` is computed with, and those in its layer that ports might use by mistake.
 pub(super) fn of(site: Site, config: &Config) -> Vec<String> {
     let in_layer = |names: &[&str]| {
         let of = |name: &&str| site.layer.map(|layer| format!("model.layers.{layer}.{name}.weight"));
@@ -28,7 +28,7 @@ pub(super) fn of(site: Site, config: &Config) -> Vec<String> {
     }
 }
 
-/// A `config.json` that says that the tensors beside it are a part.
+/// A `config.json` that declares that the tensors next to it are only part of a model.
 pub(super) fn config(config: &Config, site: Site) -> Vec<u8> {
     let ends = (!config.eos_token_ids.is_empty()).then_some(&config.eos_token_ids);
     let text = json!({
@@ -52,7 +52,7 @@ pub(super) fn config(config: &Config, site: Site) -> Vec<u8> {
     format!("{text:#}\n").into_bytes()
 }
 
-/// Tensors by these names, in f32 and Hugging Face's order of rows.
+/// The tensors with these names as a safetensors file, in f32 and in Hugging Face's row order.
 pub(super) fn safetensors(weights: &Weights, names: &[String]) -> Result<Vec<u8>> {
     let tensor = |name: &String| {
         let tensor = weights.canonical(name)?;

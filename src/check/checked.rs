@@ -1,4 +1,4 @@
-//! What became of a port: verdicts, their text, and a panic.
+//! The result of a check: verdicts, their text, and a panic.
 
 use std::fmt::Write;
 
@@ -8,16 +8,16 @@ use crate::probe::Kind;
 use crate::reference::Reference;
 use crate::report;
 
-/// What became of a port's forward pass.
+/// The result of judging a port's forward pass.
 #[derive(Debug)]
 #[must_use = "nothing fails before `assert` is called"]
 pub struct Checked {
     head: String,
     outcomes: Vec<Outcome>,
-    /// Kinds that the reference stores and the port never handed over.
+    /// Kinds that the reference stores but the port never handed over.
     absent: Vec<Kind>,
     hints: Vec<String>,
-    /// Truth entered nowhere: what is behind a wrong site is wrong because of it.
+    /// No reference inputs were given, so every site after a wrong one is wrong because of it.
     on_its_own: bool,
 }
 
@@ -32,7 +32,7 @@ impl Checked {
     ) -> Self {
         let (of, how) = (&case.manifest, if on_its_own { ", on its own values" } else { "" });
         let head = format!(
-            "your port against {} ({}) · {}, {}{how}",
+            "your port compared with {} ({}) · {}, {}{how}",
             of.case,
             of.model,
             traits.dtype.as_str(),
@@ -41,18 +41,19 @@ impl Checked {
         Self { head, outcomes, absent, hints, on_its_own }
     }
 
-    /// Every checkpoint that one forward can show, in order: its findings, or why it was skipped.
+    /// Every checkpoint that one forward pass can check, in order, with its findings or the reason why it was
+    /// skipped.
     pub fn outcomes(&self) -> &[Outcome] {
         &self.outcomes
     }
 
-    /// Is all that was handed over right, and was anything?
+    /// True if everything that was handed over matches, and at least one site was compared.
     pub fn passed(&self) -> bool {
         let fine = |o: &Outcome| matches!(o.status(), Status::Passed | Status::Skipped);
         self.outcomes.iter().all(fine) && self.outcomes.iter().any(|o| o.status() == Status::Passed)
     }
 
-    /// A line a checkpoint, a paragraph a failure, as the program prints them.
+    /// One line per checkpoint and one paragraph per failure, as the program prints them.
     pub fn report(&self) -> String {
         let mut text = format!("{}\n\n", self.head);
         for outcome in &self.outcomes {
@@ -61,7 +62,7 @@ impl Checked {
         text + "\n" + &self.troubles()
     }
 
-    /// What is wrong, in paragraphs, and the last line.
+    /// One paragraph per failure, and the last line.
     fn troubles(&self) -> String {
         let mut text = String::new();
         let first = report::first_wrong(&self.outcomes);
@@ -69,11 +70,15 @@ impl Checked {
         for outcome in self.outcomes.iter().filter(told) {
             if let Some(trouble) = report::trouble(outcome) {
                 let id = outcome.checkpoint.id;
-                let _ = writeln!(text, "{trouble}   read       rbees-check explain {id}\n");
+                let _ = writeln!(text, "{trouble}   docs       rbees-check explain {id}\n");
             }
         }
         if let Some(first) = first {
-            let behind = if self.on_its_own { "\nwhat is behind it is computed from it" } else { "" };
+            let behind = if self.on_its_own {
+                "\nlater sites are computed from it, so their failures may be its consequences"
+            } else {
+                ""
+            };
             let _ = writeln!(text, "{first}{behind}\n");
         }
         for hint in &self.hints {
@@ -88,8 +93,8 @@ impl Checked {
         text + &report::summary(&self.outcomes, 0)
     }
 
-    /// Does what is wrong begin in this checkpoint, the port being on its own values? Where the port
-    /// stopped, that is told too.
+    /// If the port runs on its own values: does the first failure belong to this checkpoint? Errors of the
+    /// port are included.
     fn begins(&self, outcome: &Outcome) -> bool {
         let wrong = || outcome.findings.iter().filter(|f| f.status() != Status::Passed);
         let first = self.outcomes.iter().flat_map(|o| o.failures()).filter_map(|f| f.site).min();
@@ -97,17 +102,18 @@ impl Checked {
     }
 
     /// # Panics
-    /// With the report, where something is wrong, could not be judged, or nothing was compared.
+    /// With the report, if something is wrong, could not be judged, or nothing was compared.
     #[track_caller]
     pub fn assert(&self) {
         assert!(self.passed(), "{}", self.report());
     }
 
-    /// As [`Checked::assert`], and every kind of site that the reference stores was handed over. A fused
-    /// attention, which never makes scores and probabilities, is complete with its context.
+    /// Like [`Checked::assert`], and also requires that every kind of site that the reference stores was
+    /// handed over. A fused attention, which never computes scores and probabilities, is complete if it hands
+    /// over its context.
     ///
     /// # Panics
-    /// Where it is not so.
+    /// If something is wrong or missing.
     #[track_caller]
     pub fn assert_complete(&self) {
         self.assert();

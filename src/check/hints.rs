@@ -1,4 +1,4 @@
-//! What to say to `Check` where the port is right and was only described wrongly.
+//! Hints for a port that is right but was described to `Check` wrongly.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,11 @@ use crate::probe::{Kind, Layout, Site};
 use crate::recording::Axes;
 use crate::reference::Feed;
 
-/// Axes that ports are known to have.
+/// Axis orders that ports are known to use.
 const AXES: [&str; 7] = ["b s h d", "b h s d", "b s w", "s w", "h s d", "s h d", "h s t"];
 
-/// What another description would put right, a line each. `unnamed`: something is wrong, and without
-/// weights it cannot be said which mistake it is.
+/// Descriptions that would make the port pass, one line each. `unnamed`: something is wrong, and without
+/// weights the mistake cannot be named.
 pub(super) fn of(judging: &Judging<'_>, outcomes: &[Outcome], unnamed: bool) -> Result<Vec<String>> {
     let mut hints: BTreeMap<Kind, String> = BTreeMap::new();
     let mut side_by_side = Vec::new();
@@ -29,7 +29,7 @@ pub(super) fn of(judging: &Judging<'_>, outcomes: &[Outcome], unnamed: bool) -> 
             Verdict::LowerPrecision { got, .. } => {
                 let named = got.to_ascii_uppercase();
                 let hint =
-                    format!("{site} is {got}: if the port computes in it, say `.dtype(DType::{named})`");
+                    format!("{site} is {got}: if the port computes in {got}, call `.dtype(DType::{named})`");
                 hints.entry(site.kind).or_insert(hint);
             }
             Verdict::Differs(_) => {
@@ -51,16 +51,16 @@ pub(super) fn of(judging: &Judging<'_>, outcomes: &[Outcome], unnamed: bool) -> 
         let kinds: Vec<&str> = side_by_side.into_iter().map(short).collect();
         let kinds = kinds.join(", ");
         hints.push(format!(
-            "i and i + head_dim/2 lie side by side in {kinds}, which are right so: say `.interleaved()`"
+            "elements i and i + head_dim/2 are side by side in {kinds}, which are correct in that order: call `.interleaved()`"
         ));
     }
     if unnamed {
-        hints.push("with the model's weights mistakes are named: say `.weights(&weights)`".into());
+        hints.push("to name the mistake, the model's weights are needed: call `.weights(&weights)`".into());
     }
     Ok(hints)
 }
 
-/// The axes under which the port's tensor would have the shape it should have.
+/// Axes under which the port's tensor would have the expected shape.
 fn axes(judging: &Judging<'_>, site: Site, want: &[usize]) -> Option<String> {
     let kind = site.kind;
     let heads = judging.case.truth(site).map(|truth| truth.row_shape[0]).filter(|_| kind.by_head());
@@ -70,10 +70,12 @@ fn axes(judging: &Judging<'_>, site: Site, want: &[usize]) -> Option<String> {
         axes.and_then(|axes| axes.to_reference(kind, tensor, heads)).is_some_and(|there| there.dims() == want)
     };
     let text = AXES.iter().find(fits)?;
-    Some(format!("{site} has the shape of `{text}`: if so, say `.axes(Kind::{kind:?}, \"{text}\")`"))
+    Some(format!(
+        "the shape of {site} matches the axes `{text}`: if these are its axes, call `.axes(Kind::{kind:?}, \"{text}\")`"
+    ))
 }
 
-/// Does the port's own tensor of this kind agree everywhere once its rows are read as interleaved?
+/// Does the port's own tensor of this kind match everywhere if its rows are read as interleaved?
 fn interleaved(judging: &Judging<'_>, kind: Kind, factor: f64) -> Result<bool> {
     let rope = |kind: Kind| matches!(kind, Kind::QRope | Kind::KRope);
     let Some(rotated) = judging.case.sites().find(|site| rope(site.kind)) else { return Ok(false) };

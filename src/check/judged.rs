@@ -1,4 +1,4 @@
-//! What was written down, under each feed → outcomes.
+//! Judges the recordings of all runs and returns the outcomes.
 
 use super::checked::Checked;
 use super::hints;
@@ -11,7 +11,7 @@ use crate::reference::Reference;
 use crate::weights::Weights;
 use crate::{Error, Result};
 
-/// Judges all that was handed over; what is wrong is looked into with the model's weights.
+/// Judges everything that was handed over; failures are diagnosed with the model's weights.
 pub(super) fn judge(
     case: &Reference,
     mut traits: Traits,
@@ -41,10 +41,10 @@ pub(super) fn judge(
     Ok(Checked::new(case, &traits, outcomes, absent, hints, runs.site.is_none()))
 }
 
-/// The weights that the case was captured from, if they are those of a model that is known by name and is here.
+/// The weights that the case was captured from, if they belong to a known model that is available here.
 ///
 /// # Errors
-/// Weights that are here and cannot be read.
+/// The weights are available but cannot be read.
 fn of_model(case: &Reference) -> Result<Option<Weights>> {
     let Some(name) = models::NAMES.into_iter().find(|&name| name == case.manifest.model) else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! What a port handed over under each feed, held against a case.
+//! Compares what a port handed over under each feed with a case.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::weights::Weights;
 /// A wrong site, and the feed under which it is wrong.
 type Wrong = (Site, Feed);
 
-/// What is judged, and by what.
+/// The recordings, and what they are compared with.
 pub(super) struct Judging<'a> {
     pub case: &'a Reference,
     pub traits: &'a Traits,
@@ -23,7 +23,7 @@ pub(super) struct Judging<'a> {
 }
 
 impl Judging<'_> {
-    /// Every checkpoint that one forward can show, and the first wrong site with its feed.
+    /// Every checkpoint that one forward pass can check, and the first wrong site with its feed.
     pub fn outcomes(&self, explain: Option<(&Weights, Wrong)>) -> Result<(Vec<Outcome>, Option<Wrong>)> {
         let (mut outcomes, mut first) = (Vec::new(), None);
         for checkpoint in checkpoints::ALL.into_iter().filter(|checkpoint| !checkpoint.views().is_empty()) {
@@ -44,7 +44,7 @@ impl Judging<'_> {
         Ok((outcomes, first))
     }
 
-    /// The sites of one kind under one feed.
+    /// Findings at the sites of one kind under one feed.
     pub fn look(
         &self,
         kind: Kind,
@@ -62,14 +62,14 @@ impl Judging<'_> {
         let mut replay = Played::new(&run.tape.recording, None, self.traits.clone());
         let mut findings = judge_sites(&mut replay, self.case, &View { feed, kinds }, factor, weights)?;
         if run.stopped.is_some() {
-            // What stopped the port is a finding of its own: see `ends`.
+            // The error of the port is a finding of its own: see `ends`.
             findings.retain(|finding| finding.verdict != Verdict::NeverReached);
         }
         Ok(findings)
     }
 
-    /// What a checkpoint looks at in this port: each kind that is handed over, under the purest feed that
-    /// reaches it.
+    /// What a checkpoint judges in this port: each kind that is handed over, under the feed that isolates it
+    /// best.
     fn looks(&self, checkpoint: &Checkpoint) -> Vec<(Kind, Feed)> {
         let mut looks: Vec<(Kind, Feed)> = Vec::new();
         for view in checkpoint.views() {
@@ -87,8 +87,8 @@ impl Judging<'_> {
         looks
     }
 
-    /// Does truth enter right before this operation? A fused attention shows no scores and probabilities,
-    /// and takes true q, k and v instead.
+    /// Do reference inputs enter right before this operation? A fused attention does not show scores and
+    /// probabilities, and takes the reference's q, k and v instead.
     fn reaches(&self, kind: Kind) -> bool {
         let fused = |&kind: &Kind| {
             matches!(kind, Kind::Scores | Kind::Probs) && !self.runs.own.shows(kind) && self.reaches(kind)
@@ -99,7 +99,8 @@ impl Judging<'_> {
         })
     }
 
-    /// What stopped the port belongs to the whole forward; what was not handed over is said.
+    /// Adds the errors of the port, which belong to the whole forward pass, and a note about kinds that were
+    /// not handed over.
     fn ends(&self, outcome: &mut Outcome) {
         let Runs { own, block, site } = self.runs;
         let runs = [(Feed::Own, Some(own)), (Feed::Site, site.as_ref()), (Feed::Block, block.as_ref())];
@@ -124,14 +125,15 @@ impl Judging<'_> {
                 }
             }
             (true, true) => {
-                outcome.skipped = Some(format!("{} stores nothing to judge it by", self.case.manifest.case));
+                outcome.skipped =
+                    Some(format!("{} stores no reference for this checkpoint", self.case.manifest.case));
             }
             (false, true) => {}
         }
     }
 }
 
-/// Does the case hold truth of this kind?
+/// Does the case store references of this kind?
 pub(super) fn stores(case: &Reference, kind: Kind) -> bool {
     case.sites().any(|site| site.kind == kind)
 }

@@ -1,11 +1,11 @@
-//! Kinds of site: those that may lie interleaved, and how a list names each.
+//! Kinds of site: those with an interleaved layout, and their short names.
 
 use crate::probe::Kind;
 
-/// The kinds that lie otherwise where q and k are interleaved.
+/// The kinds whose layout changes if q and k are interleaved.
 pub(super) const INTERLEAVED: [Kind; 4] = [Kind::QProj, Kind::KProj, Kind::QRope, Kind::KRope];
 
-/// The last parts of a site's name, for a list of kinds.
+/// The last part of the site's name, for a list of kinds.
 pub(super) fn short(kind: Kind) -> &'static str {
     match kind {
         Kind::Block => "model.layers.N",

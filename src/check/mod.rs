@@ -1,4 +1,4 @@
-//! Your own forward pass against a reference, in a test of your own.
+//! Checks your own forward pass against a reference, in your own test.
 //!
 //! ```no_run
 //! # fn forward(_: &rbees_check::reference::Batch, _: &mut rbees_check::check::Recorder) -> rbees_check::Result<()> { Ok(()) }
@@ -11,29 +11,30 @@
 //! # Ok::<(), rbees_check::Error>(())
 //! ```
 //!
-//! The closure runs one forward pass over all tokens of the reference, from an empty cache, and hands
-//! each tensor that is to be judged to the [`Recorder`], by its Hugging Face name:
+//! The closure runs one forward pass over all tokens of the reference, from an empty cache, and hands each
+//! tensor to be judged to the [`Recorder`], by its Hugging Face name:
 //!
 //! ```no_run
 //! # use candle_core::{Result, Tensor};
 //! # fn block(mut x: Tensor, weight: Tensor, i: usize, probe: &mut rbees_check::check::Recorder) -> Result<Tensor> {
 //! let gate = x.broadcast_matmul(&weight.t()?)?;
-//! let gate = probe.tap(format_args!("model.layers.{i}.mlp.gate_proj"), gate)?; // go on with what comes back
+//! let gate = probe.tap(format_args!("model.layers.{i}.mlp.gate_proj"), gate)?; // continue with this tensor
 //! # Ok(gate)
 //! # }
 //! ```
 //!
-//! It is run once for every feed: on its own values; with truth coming back at every site, so that each
-//! operation is judged alone; with truth at the block inputs. What is handed over by
-//! [`tap_raw`](Recorder::tap_raw) takes nothing back: such a port is judged on its own values, where the
-//! first wrong site is to be trusted and all behind it are its consequences.
+//! The closure runs once per feed: on the port's own values; with reference tensors returned at every site,
+//! so that each operation is judged separately; and with reference tensors at the block inputs.
+//! [`tap_raw`](Recorder::tap_raw) returns nothing. A port that uses it is judged on its own values only: its
+//! first wrong site is reliable, and all later failures are consequences of it.
 //!
 //! A kind of site that the port never hands over is not judged, and [`Checked::report`] says so;
-//! [`Checked::assert_complete`] demands all that the reference stores. A kind that is handed over in one
-//! layer must be in all. A cache, sampling and text are no matter of one forward pass: for them
-//! implement [`Port`](crate::port::Port).
+//! [`Checked::assert_complete`] requires all kinds that the reference stores. A kind that is handed over in
+//! one layer must be handed over in all. One forward pass does not cover a cache, sampling and text: for
+//! those, implement [`Port`](crate::port::Port).
 //!
-//! A model in a crate that has this one as a dev-dependency only takes a closure, and not a recorder:
+//! If a model's crate has this crate only as a dev-dependency, the model takes a closure instead of a
+//! recorder:
 //!
 //! ```
 //! # use candle_core::{Device, DType, Result, Tensor};
@@ -74,7 +75,7 @@ use crate::weights::Weights;
 use crate::{Error, Result};
 use runs::Run;
 
-/// One forward pass of a port, to be held against a reference.
+/// One forward pass of a port, to be compared with a reference.
 #[must_use = "nothing is judged before `run`"]
 pub struct Check<'a> {
     case: &'a Reference,
@@ -87,7 +88,8 @@ pub struct Check<'a> {
 }
 
 impl<'a> Check<'a> {
-    /// Against this case: in f32, dense, with the names and the axes of Hugging Face.
+    /// Compares with this case, by default in f32, with dense arithmetic, and with Hugging Face's names and
+    /// axes.
     pub fn against(reference: &'a Reference) -> Self {
         Self {
             case: reference,
@@ -100,60 +102,60 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// The model's weights, by which mistakes are named. Those of the models that this crate knows it
-    /// finds itself.
+    /// The model's weights, which are needed to name mistakes. For models that this crate knows, it finds
+    /// them itself.
     pub fn weights(mut self, weights: &'a Weights) -> Self {
         self.weights = Some(weights);
         self
     }
 
-    /// The port computes in `dtype`: f32, bf16 or f16.
+    /// Sets the dtype that the port computes in: f32, bf16 or f16.
     pub fn dtype(mut self, dtype: DType) -> Self {
         self.dtype = dtype;
         self
     }
 
-    /// The port multiplies with quantised weights, and so rounds activations.
+    /// The port multiplies with quantised weights, and therefore rounds activations.
     pub fn arithmetic(mut self, arithmetic: Arithmetic) -> Self {
         self.arithmetic = arithmetic;
         self
     }
 
-    /// The rows of q and k lie as GGUF llama files have them, i and i + head_dim/2 of each head side by
-    /// side: `q_proj`, `k_proj`, `q_rope` and `k_rope`.
+    /// The rows of q and k are in the order of GGUF llama files, with i and i + head_dim/2 of each head side
+    /// by side. This applies to `q_proj`, `k_proj`, `q_rope` and `k_rope`.
     pub fn interleaved(mut self) -> Self {
         self.interleaved = true;
         self
     }
 
-    /// What the port calls sites of `kind`, `{}` standing for the layer: `rename("blk.{}.attn_q",
+    /// Sets the port's name for sites of `kind`, with `{}` for the layer: `rename("blk.{}.attn_q",
     /// Kind::QProj)`.
     pub fn rename(mut self, theirs: &str, kind: Kind) -> Self {
         let renamed = self.vocabulary.rename(theirs, kind);
         self.settle(renamed)
     }
 
-    /// How the axes of sites of `kind` lie in the port, a letter each: `b` batch, `s` positions, `h` heads,
-    /// `d` head_dim, `w` width, `t` keys. `axes(Kind::QRope, "b s h d")` where heads come after positions,
-    /// `"b s w"` where they are not split; `axes(Kind::Context, "b h s d")` before they are merged;
-    /// `"b s h d"` of a projection, split already. A batch of one needs no axis: `"s h d"`.
+    /// Sets the axes of the port's tensors of `kind`, one letter each: `b` batch, `s` positions, `h` heads,
+    /// `d` head_dim, `w` width, `t` keys. `axes(Kind::QRope, "b s h d")` if heads come after positions, `"b s
+    /// w"` if they are not split; `axes(Kind::Context, "b h s d")` if heads are not merged yet; `"b s h d"`
+    /// for a projection that is already split. A batch of one needs no axis: `"s h d"`.
     pub fn axes(mut self, kind: Kind, axes: &str) -> Self {
         let named = self.vocabulary.axes(kind, axes);
         self.settle(named)
     }
 
-    /// Keeps the first fault for [`Check::run`] to return.
+    /// Stores the first error, which [`Check::run`] returns.
     fn settle(mut self, done: Result<()>) -> Self {
         self.fault = self.fault.or(done.err());
         self
     }
 
-    /// Runs `forward` once for every feed and judges what it hands over. What it returns is not looked
-    /// at; an error that it returns is a verdict, unless it misused the recorder.
+    /// Runs `forward` once per feed and judges what it hands over. Its return value is ignored; an error that
+    /// it returns is a verdict, unless it misused the recorder.
     ///
     /// # Errors
-    /// Names or axes that mean nothing; a recorder that was misused; a reference that cannot judge this
-    /// dtype or arithmetic; a port that keeps tokens from one run to the next.
+    /// Names or axes are invalid; the recorder was misused; the reference has no data for this dtype or
+    /// arithmetic; or the port keeps tokens from one run to the next.
     pub fn run<T, E>(self, mut forward: impl FnMut(&mut Recorder<'_>) -> Result<T, E>) -> Result<Checked>
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -174,8 +176,8 @@ impl<'a> Check<'a> {
 
     fn traits(&self) -> Result<Traits> {
         if ![DType::F32, DType::BF16, DType::F16].contains(&self.dtype) {
-            let what = format!("{}: no noise is measured in it", self.dtype.as_str());
-            return Err(Error::input(what, "judge in f32, bf16 or f16"));
+            let what = format!("{}: no noise was measured in this dtype", self.dtype.as_str());
+            return Err(Error::input(what, "use f32, bf16 or f16"));
         }
         let (rope, truth) = ([Kind::QRope, Kind::KRope], |site| self.case.truth(site));
         let mut stored = self.case.sites().filter(|site| rope.contains(&site.kind));

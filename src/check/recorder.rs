@@ -1,4 +1,4 @@
-//! What a port hands its tensors to.
+//! The recorder that a port hands its tensors to.
 
 use std::fmt::Display;
 
@@ -11,8 +11,8 @@ use crate::recording::{Recording, Vocabulary};
 use crate::reference::{Feed, Reference};
 use crate::{Error, Result};
 
-/// What a port hands its tensors to, by their names. It gives back the tensor that the port goes on
-/// with: truth where it is to be judged on true inputs, otherwise the port's own.
+/// Receives a port's tensors by name. It returns the tensor that the port must continue with: the reference's
+/// if the operation after it is judged on reference inputs, otherwise the port's own.
 pub struct Recorder<'a> {
     case: &'a Reference,
     vocabulary: &'a Vocabulary,
@@ -21,11 +21,11 @@ pub struct Recorder<'a> {
     tape: Tape,
 }
 
-/// One forward, written down.
+/// The record of one forward pass.
 pub(super) struct Tape {
-    /// What was handed over, in the reference's order of axes, and what came back.
+    /// What was handed over, in the reference's axis order, and what was returned.
     pub recording: Recording,
-    /// A misuse of the recorder: the run cannot be judged, whatever the port makes of it.
+    /// A misuse of the recorder: the run cannot be judged, even if the port ignores the error.
     pub fault: Option<Error>,
 }
 
@@ -44,11 +44,13 @@ impl<'a> Recorder<'a> {
         self.tape
     }
 
-    /// Hands over the tensor at the site `name`, of the shape that [`Kind`] gives for it. Go on with what
-    /// comes back: it has the same shape, dtype and device, is contiguous, and may hold truth instead.
+    /// Hands over the tensor at the site `name`, with the shape that [`Kind`] gives for it. Continue with the
+    /// returned tensor: it has the same shape, dtype and device, is contiguous, and may contain reference
+    /// values instead.
     ///
     /// # Errors
-    /// A name that is no site, a site handed over before in this forward. [`Check::run`] returns it.
+    /// The name is not a site, or the site was already handed over in this forward pass. [`Check::run`]
+    /// returns the error.
     ///
     /// [`Check::run`]: super::Check::run
     pub fn tap(&mut self, name: impl Display, tensor: Tensor) -> Result<Tensor> {
@@ -63,21 +65,21 @@ impl<'a> Recorder<'a> {
         Ok(to_port(self.vocabulary, self.case, site, &back, tensor.dims()).unwrap_or(tensor))
     }
 
-    /// Hands over numbers at the site `name`, in row-major order, from a port that has no Candle tensors.
-    /// Nothing comes back: what the port computes from them is judged on its own values.
+    /// Hands over values at the site `name`, in row-major order, from a port that has no Candle tensors.
+    /// Nothing is returned, so whatever the port computes from them is judged on its own values.
     ///
     /// # Errors
-    /// As [`Recorder::tap`]; as many values as the shape does not hold.
+    /// As for [`Recorder::tap`]; also if the number of values does not match the shape.
     pub fn tap_raw(&mut self, name: impl Display, shape: &[usize], values: &[f32]) -> Result<()> {
         let holds = shape.iter().try_fold(1usize, |all, &n| all.checked_mul(n));
         if holds != Some(values.len()) {
             let what = format!("{name}: {} values do not fill the shape {shape:?}", values.len());
-            return Err(self.fail(Error::input(what, "give the shape of what is handed over, batch first")));
+            return Err(self.fail(Error::input(what, "give the shape of the values, batch first")));
         }
         self.write_down(name, &Tensor::from_slice(values, shape, &Device::Cpu)?).map(drop)
     }
 
-    /// The site, and the tensor as the reference has it, if its axes are as they were said to be.
+    /// The site, and the tensor in the reference's axis order if it has the declared axes.
     fn write_down(&mut self, name: impl Display, tensor: &Tensor) -> Result<(Site, Option<Tensor>)> {
         let name = name.to_string();
         let site = site_of(self.vocabulary, &name).map_err(|error| self.fail(error))?;
@@ -85,13 +87,13 @@ impl<'a> Recorder<'a> {
         let handed = given.clone().unwrap_or_else(|| tensor.clone());
         if !self.tape.recording.hand_over(site, handed) {
             let what = format!("{name}: handed over twice");
-            let hint = "run one forward over all tokens of the case, and hand each site over once";
+            let hint = "run one forward pass over all tokens of the case, and hand over each site once";
             return Err(self.fail(Error::input(what, hint)));
         }
         Ok((site, given))
     }
 
-    /// Remembers the first misuse, in case the port keeps it to itself.
+    /// Stores the first misuse, in case the port does not pass on the error.
     fn fail(&mut self, error: Error) -> Error {
         self.tape.fault.get_or_insert_with(|| error.copy());
         error

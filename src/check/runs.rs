@@ -1,4 +1,4 @@
-//! The same forward, once for every feed, written down.
+//! Runs the same forward pass once per feed and records each run.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -7,13 +7,13 @@ use crate::probe::{Kind, Site};
 use crate::reference::Feed;
 use crate::{Error, Result};
 
-/// One forward: what it handed over, and the error that ended it.
+/// One forward pass: what it handed over, and the error that ended it, if any.
 pub(super) struct Run {
     pub tape: Tape,
     pub stopped: Option<String>,
 }
 
-/// The same forward under each feed that it can be judged under.
+/// The same forward pass under each feed that the port supports.
 pub(super) struct Runs {
     pub own: Run,
     pub block: Option<Run>,
@@ -22,7 +22,7 @@ pub(super) struct Runs {
 
 impl Run {
     pub fn new(tape: Tape, error: Option<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        // Candle's errors carry a backtrace behind their first line, where the user asks for some.
+        // Candle's errors may have a backtrace after their first line.
         let first_line = |error: String| error.lines().next().unwrap_or_default().to_owned();
         Self { tape, stopped: error.map(|error| first_line(error.to_string())) }
     }
@@ -38,7 +38,7 @@ impl Run {
     }
 }
 
-/// Runs the port on its own values, and where it takes truth, on truth.
+/// Runs the port on its own values and, if it takes tensors back, with reference inputs.
 pub(super) fn all(run: &mut dyn FnMut(Feed) -> Run) -> Result<Runs> {
     let mut run = |feed| {
         let mut run = run(feed);
@@ -51,8 +51,8 @@ pub(super) fn all(run: &mut dyn FnMut(Feed) -> Run) -> Result<Runs> {
     }
     let site = run(Feed::Site)?;
     same_sequence(&runs.own.tape, &site.tape)?;
-    // Truth is never the port's own value to the last bit: a port that computes the same from it has
-    // not taken it.
+    // Reference values never equal the port's own to the last bit, so a port that computes the same values
+    // has not used them.
     if same_values(&runs.own.tape, &site.tape)? {
         return Ok(runs);
     }
@@ -68,8 +68,8 @@ fn same_sequence(first: &Tape, second: &Tape) -> Result<()> {
     for (site, tensor) in handed(first) {
         let again = second.recording.handed(site).map_or(tensor.dims(), Tensor::dims);
         if again != tensor.dims() {
-            let what = format!("{site}: {:?} in one run and {again:?} in the next", tensor.dims());
-            let hint = "the closure is run more than once: empty the cache at its beginning";
+            let what = format!("{site}: shape {:?} in one run and {again:?} in the next", tensor.dims());
+            let hint = "the closure runs more than once: empty the cache at its start";
             return Err(Error::input(what, hint));
         }
     }

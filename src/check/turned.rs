@@ -1,4 +1,4 @@
-//! A port's own names and axes, turned into those of the reference and back.
+//! Converts a port's own names and axes to the reference's and back.
 
 use candle_core::Tensor;
 
@@ -7,20 +7,20 @@ use crate::recording::{Known, Vocabulary};
 use crate::reference::Reference;
 use crate::{Error, Result};
 
-/// The site that `name` means: one of the port's own names, or Hugging Face's.
+/// The site that `name` means, in the port's own names or Hugging Face's.
 pub(super) fn site_of(vocabulary: &Vocabulary, name: &str) -> Result<Site> {
     match vocabulary.lookup(name) {
         Known::Site(site) => Ok(site),
         Known::LeftOut | Known::Unknown => name.parse().map_err(|_| {
             let hint = "sites are named as Hugging Face modules: `model.layers.0.self_attn.q_proj`; \
-                        for names of your own say `Check::rename(\"blk.{}.attn_q\", Kind::QProj)`";
+                        for your own names, call `Check::rename(\"blk.{}.attn_q\", Kind::QProj)`";
             Error::input(format!("`{name}` is not a site"), hint)
         }),
     }
 }
 
-/// The tensor in the reference's order of axes; `None` if it has not the axes that were said. Where
-/// nothing was said, a batch of one needs no axis.
+/// The tensor in the reference's axis order; `None` if it does not have the declared axes. If no axes were
+/// declared, a batch of one needs no axis.
 pub(super) fn to_reference(
     vocabulary: &Vocabulary,
     case: &Reference,
@@ -34,7 +34,7 @@ pub(super) fn to_reference(
     }
 }
 
-/// The way back, to a tensor of the port's `dims`.
+/// The inverse: converts to a tensor with the port's `dims`.
 pub(super) fn to_port(
     vocabulary: &Vocabulary,
     case: &Reference,
@@ -48,12 +48,12 @@ pub(super) fn to_port(
     }
 }
 
-/// Axes of the reference's own tensor.
+/// Number of axes of the reference's tensor.
 fn rank(kind: Kind) -> usize {
     if kind.by_head() { 4 } else { 3 }
 }
 
-/// Heads of a site that has some, where the case stores it.
+/// Number of heads of the site, if it has a head axis and the case stores it.
 fn heads(case: &Reference, site: Site) -> Option<usize> {
     Some(case.truth(site)?.row_shape[0]).filter(|_| site.kind.by_head())
 }

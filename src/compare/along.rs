@@ -1,9 +1,9 @@
-//! Where along each axis a difference lives, in words: `position 0 agrees`, `only head 3`.
+//! Describes where along each axis a difference occurs: `position 0 agrees`, `only head 3`.
 
 use std::fmt;
 use std::ops::Range;
 
-/// One axis of a compared tensor: which of its indices were compared, and which of them differ.
+/// One axis of a compared tensor: which indices were compared, and which of them differ.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Axis {
     compared: Vec<bool>,
@@ -31,12 +31,12 @@ impl Axis {
         (0..self.differs.len()).filter(|&i| self.differs[i]).collect()
     }
 
-    /// The indices that were compared and agree throughout.
+    /// The indices that were compared and do not differ.
     pub fn agreeing(&self) -> Vec<usize> {
         (0..self.differs.len()).filter(|&i| self.compared[i] && !self.differs[i]).collect()
     }
 
-    /// What a person would say of this axis; nothing where all of it differs.
+    /// A description of the difference along this axis; `None` if every index differs, or none does.
     pub fn describe(&self, name: &str) -> Option<String> {
         let (bad, good) = (self.differing(), self.agreeing());
         match (bad.len(), good.len()) {
@@ -72,19 +72,19 @@ pub struct Along {
     pub batch: Axis,
     /// Positions in the (padded) sequence.
     pub position: Axis,
-    /// Heads, where the site has them, an axis of their own or merged into the last one.
+    /// Heads, if the site has them, as an axis of their own or merged into the last one.
     pub head: Axis,
-    /// The last axis, each head's alone: channels, or key positions for scores and probabilities.
+    /// The last axis within each head: channels, or key positions for scores and probabilities.
     pub column: Axis,
     /// Is the last axis one of key positions?
     pub over_keys: bool,
-    /// Do elements i and i + half of the last axis turn together, as in rotated queries and keys?
+    /// Are elements i and i + half of the last axis rotated together, as in rotated queries and keys?
     pub paired: bool,
 }
 
 impl Along {
-    /// The last axis of a head as pairs that are rotated together, i with i + half, where both of each differ
-    /// or neither does.
+    /// The last axis of a head as pairs i and i + half, which are rotated together; `None` unless both
+    /// elements of every pair differ or both agree.
     fn pairs(&self) -> Option<Axis> {
         let Axis { compared, differs } = &self.column;
         let half = differs.len() / 2;
@@ -121,7 +121,7 @@ mod tests {
     #[case::first_agrees(8, &[1, 2, 3, 4, 5, 6, 7], Some("position 0 agrees"))]
     #[case::one(8, &[3], Some("only position 3"))]
     #[case::two(8, &[3, 5], Some("only positions 3 and 5"))]
-    #[case::a_run(9, &[4, 5, 6], Some("only positions 4 to 6"))]
+    #[case::consecutive(9, &[4, 5, 6], Some("only positions 4 to 6"))]
     #[case::scattered(20, &[0, 2, 4, 6, 8], Some("only positions 0, 2, 4 and 2 more"))]
     #[case::all(3, &[0, 1, 2], None)]
     #[case::none(3, &[], None)]
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(axis.describe("position").as_deref(), said);
     }
 
-    /// Two heads of eight columns, the second head wrong at these.
+    /// Two heads of eight columns; the second head is wrong at the columns `bad`.
     fn along(over_keys: bool, bad: &[usize]) -> Along {
         let mut along = Along { over_keys, paired: !over_keys, ..Along::default() };
         (0..2).for_each(|head| along.head.see(head, head == 1));
@@ -147,12 +147,12 @@ mod tests {
     #[case::both_of_each(&[1, 2, 3, 5, 6, 7], "head 0 agrees; pair 0 agrees")]
     #[case::one_pair(&[3, 7], "head 0 agrees; only pair 3")]
     #[case::one_of_two(&[3], "head 0 agrees; only channel 3")]
-    fn what_turns_together_is_told_together(#[case] bad: &[usize], #[case] said: &str) {
+    fn elements_that_are_rotated_together_are_described_as_pairs(#[case] bad: &[usize], #[case] said: &str) {
         assert_eq!(along(false, bad).to_string(), said);
     }
 
     #[test]
-    fn keys_do_not_turn_nor_does_what_is_not_rotated() {
+    fn keys_and_unrotated_tensors_are_not_described_as_pairs() {
         assert_eq!(along(true, &[3, 7]).to_string(), "head 0 agrees; only keys 3 and 7");
         let merged = Along { paired: false, ..along(false, &[3, 7]) };
         assert_eq!(merged.to_string(), "head 0 agrees; only channels 3 and 7");

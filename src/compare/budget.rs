@@ -1,36 +1,36 @@
-//! How far from truth a row may be, and where that number comes from.
+//! Budgets: how far a row may differ from the reference, and how that number is derived.
 
 use candle_core::DType;
 
-/// Noise of an honest computation at one row, relative to the row's own scale: measured in PyTorch,
-/// in the run's dtype, over several orders of summation.
+/// Noise: the rounding error of a correct computation at one row, relative to the row's own scale. It was
+/// measured in PyTorch, in the run's dtype, over several orders of summation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Noise {
-    /// Largest error over the row, divided by the row's largest |truth|.
+    /// Largest error in the row, divided by the row's largest absolute reference value.
     pub max: f64,
-    /// Root mean square error over the row, divided by the root mean square of truth.
+    /// Root mean square error of the row, divided by the root mean square of the reference.
     pub rms: f64,
 }
 
 impl Noise {
-    /// The larger of two, maximum and root mean square each.
+    /// The larger of the two, separately for maximum and root mean square.
     pub fn or_larger(self, other: Self) -> Self {
         Self { max: self.max.max(other.max), rms: self.rms.max(other.rms) }
     }
 }
 
-/// The size of a row of truth, over its finite entries.
+/// The scale of a reference row, over its finite entries.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scale {
-    /// Largest |truth|.
+    /// Largest absolute reference value.
     pub max: f64,
-    /// Root mean square of truth.
+    /// Root mean square of the reference.
     pub rms: f64,
 }
 
 impl Scale {
-    /// The scale of one row. One scale a row and never one a tensor: position 0 of a Llama can
-    /// carry values ten times larger than all others, and would hide their errors.
+    /// The scale of one row. Each row has its own scale, because position 0 of a Llama can have values ten
+    /// times larger than all others; a scale per tensor would hide the errors of the others.
     pub fn of(row: impl Iterator<Item = f64>) -> Self {
         let (mut max, mut squares, mut n) = (0f64, 0f64, 0usize);
         for value in row.filter(|v| v.is_finite()) {
@@ -42,7 +42,7 @@ impl Scale {
     }
 }
 
-/// The absolute error allowed in one row. Both bounds must hold; nothing rescues a failed one.
+/// The absolute error allowed in one row. Both bounds must hold.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Budget {
     /// For the largest error in the row.
@@ -52,17 +52,17 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// `scale · (factor · noise + 4 ulp)`, for the maximum and the root mean square alike.
+    /// `scale · (factor · noise + 4 ulp)`, for both the maximum and the root mean square.
     ///
-    /// The noise says what an honest computation does, the factor how much worse an honest one may
-    /// still be than those that were measured, and four ulps that a sum of two rounded numbers is
-    /// never exact even where the measured runs were.
+    /// The noise is the error of a correct computation, and the factor is how much larger the error of
+    /// another correct computation may be than the measured ones. The four ulps are needed because a sum of
+    /// two rounded numbers is never exact, even if the measured runs were.
     pub fn derive(scale: Scale, noise: Noise, factor: f64, dtype: DType) -> Self {
         let floor = 4.0 * ulp(dtype);
         Self { max: scale.max * (factor * noise.max + floor), rms: scale.rms * (factor * noise.rms + floor) }
     }
 
-    /// A budget that lets the row be anything proves nothing.
+    /// Is the budget larger than the row itself? Such a budget would accept any value.
     pub fn wider_than(self, scale: Scale) -> bool {
         // Written so that a NaN budget counts as too wide.
         !(self.max <= scale.max && self.rms <= scale.rms)
@@ -100,7 +100,7 @@ mod tests {
     #[case(DType::F32, 2f64.powi(-23))]
     #[case(DType::F16, 2f64.powi(-10))]
     #[case(DType::BF16, 2f64.powi(-7))]
-    fn an_ulp_is_the_step_from_1_to_the_next_number(#[case] dtype: DType, #[case] step: f64) {
+    fn an_ulp_is_the_distance_from_1_to_the_next_number(#[case] dtype: DType, #[case] step: f64) {
         assert_eq!(ulp(dtype), step);
         let at = |value: f64| {
             let rounded = Tensor::new(&[value], &Device::Cpu).and_then(|t| t.to_dtype(dtype));
@@ -110,14 +110,14 @@ mod tests {
     }
 
     #[test]
-    fn barred_entries_do_not_count_for_the_scale() {
+    fn masked_entries_do_not_count_for_the_scale() {
         let scale = Scale::of([3.0, f64::NEG_INFINITY, -4.0].into_iter());
         assert_relative_eq!(scale.max, 4.0);
         assert_relative_eq!(scale.rms, 12.5f64.sqrt());
     }
 
     #[test]
-    fn a_budget_past_the_scale_or_not_a_number_is_too_wide() {
+    fn a_budget_larger_than_the_scale_or_nan_is_too_wide() {
         let noisy = |max| Budget::derive(SCALE, Noise { max, rms: 1e-7 }, 8.0, DType::F32);
         assert!(!noisy(0.1).wider_than(SCALE));
         assert!(noisy(0.2).wider_than(SCALE));

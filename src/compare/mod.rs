@@ -1,7 +1,7 @@
-//! Two tensors and a budget → a difference. Pure: it knows no model.
+//! Compares two tensors under a budget. Independent of any model.
 //!
-//! The order is fixed: shape, then the sets of NaN and infinite entries, then values. One pass over
-//! the tensor where it lies; nothing is copied but what must leave a device.
+//! The order is fixed: shape, then the sets of NaN and infinite entries, then values. The tensor is read in
+//! place in one pass; data is copied only from a device.
 
 mod along;
 mod budget;
@@ -19,31 +19,32 @@ use candle_core::{CpuStorage, DType, Storage, Tensor};
 
 use crate::Result;
 
-/// One row of truth: everything that one position of one batch row has at a site.
+/// One reference row: all values of one position of one batch row at a site.
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'a> {
     /// Row of the batch.
     pub batch: usize,
     /// Index among the query positions of the compared tensor.
     pub query: usize,
-    /// Position in the whole (padded) sequence: how the report names it.
+    /// Position in the whole (padded) sequence, as used in the report.
     pub position: usize,
-    /// Truth, `[heads, stored_width]`, or `[width]` without heads. `stored_width` may exceed the
-    /// tensor's: a reference over all keys serves a window that sees only the first of them.
+    /// The reference values, `[heads, stored_width]`, or `[width]` without heads. `stored_width` may be
+    /// larger than the tensor's width: a reference over all keys is also used for a window that sees only the
+    /// first keys.
     pub want: &'a [f64],
-    /// How far from it the tensor may be.
+    /// How far the tensor may differ from it.
     pub budget: Budget,
 }
 
-/// One element, said in the tensor's own indices.
+/// One element, with its indices in the tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Element {
-    /// Its index: `[batch, head, position, column]` or `[batch, position, column]`, the position
-    /// counted in the whole sequence.
+    /// Its index: `[batch, head, position, column]` or `[batch, position, column]`, with the position in the
+    /// whole sequence.
     pub index: Vec<usize>,
     /// What the model computed.
     pub got: f64,
-    /// Truth.
+    /// The reference value.
     pub want: f64,
     /// Allowed error.
     pub budget: f64,
@@ -54,35 +55,35 @@ pub struct Element {
 pub struct Difference {
     /// Elements compared.
     pub elements: usize,
-    /// Elements past their row's budget, or in the wrong one of the sets finite, infinite, NaN.
+    /// Elements over their row's budget, or NaN or infinite where the reference is not, or the reverse.
     pub differing: usize,
-    /// Largest over rows of error / budget, maximum and root mean square alike. NaN and infinities
-    /// where there must be none make it infinite.
+    /// Largest error / budget over all rows, of maximum and root mean square. It is infinite if there are
+    /// unexpected NaN or infinite values.
     pub ratio: f64,
-    /// Entries that are NaN or infinite on one side and not on the other, or barred on one side only.
+    /// Entries that are NaN or infinite on only one side, or masked on only one side.
     pub unlike: usize,
     /// The element with the largest error / budget.
     pub worst: Option<Element>,
-    /// The first differing element, in memory order of truth.
+    /// The first differing element, in the reference's memory order.
     pub first: Option<Element>,
     /// Where along each axis it differs.
     pub along: Along,
-    /// How much of its budget each row and head used.
+    /// The share of its budget that each row and head used.
     pub shares: Shares,
 }
 
 impl Difference {
-    /// Is everything within budget? Having compared nothing is not agreement.
+    /// Is everything within budget? If nothing was compared, the answer is no.
     pub fn agrees(&self) -> bool {
         self.elements > 0 && self.differing == 0 && self.unlike == 0 && self.ratio <= 1.0
     }
 }
 
-/// Compares `got` with `rows` of truth.
+/// Compares `got` with reference `rows`.
 ///
-/// `columns[j]` is the column of `got` that holds truth's column `j`, for models whose layout of
-/// the last axis is not the reference's; the identity if `None`. The tensor must have
-/// `shape.dims()`; the caller checks that first, because a wrong shape is a verdict of its own.
+/// `columns[j]` is the column of `got` that corresponds to the reference's column `j`, for models with
+/// another layout of the last axis; `None` means the same layout. The tensor must have `shape.dims()`; the
+/// caller checks that first, because a wrong shape is a verdict of its own.
 pub fn compare(
     got: &Tensor,
     shape: &Shape,
@@ -94,7 +95,7 @@ pub fn compare(
     Ok(comparison.difference())
 }
 
-/// A comparison row by row, for truth that does not exist as a whole.
+/// A comparison row by row, for a reference that does not exist as a whole.
 #[derive(Debug)]
 pub struct Comparison<'a> {
     got: Tensor,
@@ -103,7 +104,7 @@ pub struct Comparison<'a> {
 }
 
 impl<'a> Comparison<'a> {
-    /// Of `got`; what is asked of the arguments is what [`compare`] asks.
+    /// Starts comparing `got`; the requirements are those of [`compare`].
     ///
     /// # Errors
     /// The tensor cannot be moved to the CPU.
@@ -140,13 +141,13 @@ impl<'a> Comparison<'a> {
         pass.row(row, value);
     }
 
-    /// How the rows so far differ.
+    /// The difference over all rows so far.
     pub fn difference(self) -> Difference {
         self.pass.difference
     }
 }
 
-/// Masks are added as −inf by some and as the dtype's most negative number by others. Both bar.
+/// Masks add −inf or the dtype's lowest number; values below this limit count as masked.
 fn barred_below(dtype: DType) -> f64 {
     match dtype {
         DType::F16 => -65504.0 / 2.0,
@@ -154,7 +155,7 @@ fn barred_below(dtype: DType) -> f64 {
     }
 }
 
-/// The one pass over the rows.
+/// The single pass over the rows.
 #[derive(Debug)]
 struct Pass<'a> {
     shape: &'a Shape,
@@ -242,7 +243,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Keeps the element, which was just counted, if it is the worst so far, or the first that differs.
+    /// Keeps the element that was just counted if it is the worst so far or the first that differs.
     fn keep(&mut self, row: &Row<'_>, head: usize, column: usize, got: f64, want: f64, ratio: f64) {
         let difference = &mut self.difference;
         difference.ratio = difference.ratio.max(ratio);
@@ -265,12 +266,12 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// The error, where both sides are finite.
+/// The error, if both sides are finite.
 fn error(got: f64, want: f64) -> Option<f64> {
     (got.is_finite() && want.is_finite()).then(|| (got - want).abs())
 }
 
-/// Error as a share of the budget. Nothing is allowed by a budget of zero.
+/// Error as a share of the budget. With a budget of zero, any error is infinite.
 fn share(error: f64, budget: f64) -> f64 {
     if error == 0.0 { 0.0 } else { error / budget }
 }

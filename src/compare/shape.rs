@@ -1,22 +1,22 @@
-//! How a compared tensor lies, and where its heads are in it.
+//! The shape of a compared tensor, and where its heads are.
 
 use std::ops::Range;
 
-/// How a site lies in memory, as the model hands it over and as truth is stored.
+/// The shape of a site's tensor, as the model hands it over and as the reference is stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shape {
     /// Rows of the batch.
     pub batch: usize,
     /// Query positions.
     pub queries: usize,
-    /// Heads, where they are an axis of their own: the tensor is then `[batch, heads, queries, width]`,
-    /// otherwise `[batch, queries, width]`.
+    /// Number of heads, if they are an axis of their own: the tensor is then `[batch, heads, queries,
+    /// width]`, otherwise `[batch, queries, width]`.
     pub heads: Option<usize>,
-    /// Heads that the last axis holds one behind another, as a context does; 1 where it holds none.
+    /// Number of heads concatenated in the last axis, as in a context; 1 if there are none.
     pub merged: usize,
-    /// The last axis.
+    /// Size of the last axis.
     pub width: usize,
-    /// Is the last axis one of key positions? Then entries of −inf are *barred*.
+    /// Is the last axis one of key positions? If so, entries of −inf are masked.
     pub over_keys: bool,
 }
 
@@ -29,12 +29,12 @@ impl Shape {
         }
     }
 
-    /// Does it hold heads, as an axis or merged?
+    /// Does it have heads, as an axis or merged?
     pub(super) fn has_heads(&self) -> bool {
         self.heads.is_some() || self.merged > 1
     }
 
-    /// Queries and keys have heads as an axis once they are rotated, and nothing else but what is over keys has.
+    /// Is it a rotated query or key? Besides tensors over keys, only these have heads as an axis.
     pub(super) fn is_rotated(&self) -> bool {
         self.heads.is_some() && !self.over_keys
     }
@@ -46,7 +46,8 @@ impl Shape {
         (0..merged).map(move |part| start(part)..start(part + 1))
     }
 
-    /// The head that an element lies in, and its column there; `head` is its place on the axis of heads, else 0.
+    /// The head that contains an element, and the element's column in that head. `head` is its index on the
+    /// head axis, or 0.
     pub(super) fn place(&self, head: usize, column: usize) -> (usize, usize) {
         let part = column * self.merged / self.width;
         (head + part, column - part * self.width / self.merged)
@@ -64,7 +65,7 @@ mod tests {
     #[case::an_axis_of_them(Some(4), 1, 6, vec![2, 4, 3, 6], true, (0, 5))]
     #[case::merged(None, 3, 6, vec![2, 3, 6], true, (2, 1))]
     #[case::one_axis_of_one(Some(1), 1, 6, vec![2, 1, 3, 6], true, (0, 5))]
-    fn heads_are_an_axis_or_parts_of_the_last_one(
+    fn heads_are_an_axis_or_parts_of_the_last_axis(
         #[case] heads: Option<usize>,
         #[case] merged: usize,
         #[case] width: usize,
@@ -78,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn the_axis_of_heads_counts_first() {
+    fn the_head_axis_selects_the_head() {
         let shape = Shape { batch: 1, queries: 1, heads: Some(4), merged: 1, width: 6, over_keys: true };
         assert_eq!(shape.place(3, 5), (3, 5));
     }

@@ -1,13 +1,13 @@
-//! How much of its budget each row of a comparison used, and each head of it.
+//! The share of its budget that each row and head of a comparison used.
 
-/// Error / budget by row and by head: where a tensor is good, and how good.
+/// Error / budget by row and by head.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Shares {
-    /// Heads, an axis of their own or merged into the last one; 1 where there are none.
+    /// Number of heads, as an axis of their own or merged into the last one; 1 if there are none.
     pub heads: usize,
     /// Batch row and position of each compared row, in the order in which they were compared.
     pub places: Vec<(usize, usize)>,
-    /// The largest error / budget of each row, maximum and root mean square alike, `[rows]`.
+    /// The largest error / budget of each row, over maximum and root mean square, `[rows]`.
     pub of_row: Vec<f32>,
     /// The largest error / budget of an element, `[rows, heads]`.
     pub of_head: Vec<f32>,

@@ -20,7 +20,7 @@ fn rows<'a>(want: &'a [f64], batch: usize, queries: usize, budget: Budget) -> Ve
         .collect()
 }
 
-/// `got` of [1, 2, 3] against `want`, under a budget of 0.1.
+/// Compares `got` with `want`, two rows of three values, under a budget of 0.1.
 fn plain(got: [f32; 6], want: [f64; 6]) -> Difference {
     let shape = Shape { batch: 1, queries: 2, heads: None, merged: 1, width: 3, over_keys: false };
     let got = Tensor::new(&[[&got[..3], &got[3..]].map(|r| [r[0], r[1], r[2]])], &Device::Cpu).unwrap();
@@ -37,7 +37,7 @@ fn equal_tensors_agree_and_every_element_was_compared() {
 }
 
 #[test]
-fn the_worst_and_the_first_differing_element_are_named_by_their_indices() {
+fn the_worst_and_the_first_differing_element_are_reported_with_their_indices() {
     let difference = plain([1.0, 2.0, 3.0, 4.2, 5.0, 7.0], WANT);
     assert!(!difference.agrees());
     assert_eq!(difference.differing, 2);
@@ -47,7 +47,7 @@ fn the_worst_and_the_first_differing_element_are_named_by_their_indices() {
 }
 
 #[test]
-fn many_small_errors_fail_by_their_root_mean_square_alone() {
+fn many_small_errors_fail_by_their_root_mean_square() {
     let shape = Shape { batch: 1, queries: 1, heads: None, merged: 1, width: 6, over_keys: false };
     let got = Tensor::new(&[[[1.05f32, 2.05, 3.05, 4.05, 5.05, 6.05]]], &Device::Cpu).unwrap();
     let tight = Budget { max: 0.1, rms: 0.01 };
@@ -58,7 +58,7 @@ fn many_small_errors_fail_by_their_root_mean_square_alone() {
 }
 
 #[test]
-fn one_large_error_fails_however_small_their_root_mean_square() {
+fn one_large_error_fails_even_if_the_root_mean_square_is_small() {
     let shape = Shape { batch: 1, queries: 1, heads: None, merged: 1, width: 6, over_keys: false };
     let got = Tensor::new(&[[[1.2f32, 2.0, 3.0, 4.0, 5.0, 6.0]]], &Device::Cpu).unwrap();
     let wide = Budget { max: 0.1, rms: 1.0 };
@@ -67,7 +67,7 @@ fn one_large_error_fails_however_small_their_root_mean_square() {
 }
 
 #[test]
-fn an_error_of_just_the_budget_is_allowed_everywhere() {
+fn an_error_equal_to_the_budget_is_allowed() {
     let shape = Shape { batch: 1, queries: 1, heads: None, merged: 1, width: 1, over_keys: false };
     let got = Tensor::new(&[[[1.5f32]]], &Device::Cpu).unwrap();
     let just = Budget { max: 0.5, rms: 0.5 };
@@ -79,7 +79,7 @@ fn an_error_of_just_the_budget_is_allowed_everywhere() {
 }
 
 #[test]
-fn of_two_that_are_equally_wrong_the_first_is_the_worst() {
+fn of_two_equal_errors_the_first_is_reported_as_worst() {
     let difference = plain([1.0, 2.5, 3.0, 4.0, 5.5, 6.0], WANT);
     assert_eq!(difference.worst.unwrap().index, [0, 0, 1]);
 }
@@ -98,7 +98,7 @@ fn having_compared_nothing_is_not_agreement() {
 #[case::lost_inf(1.0, f64::INFINITY)]
 #[case::sign_of_inf(f32::NEG_INFINITY, f64::INFINITY)]
 #[case::nan_for_inf(f32::NAN, f64::INFINITY)]
-fn a_non_finite_entry_agrees_only_with_its_like(#[case] got: f32, #[case] want: f64) {
+fn a_non_finite_entry_agrees_only_with_the_same_value(#[case] got: f32, #[case] want: f64) {
     let difference = plain([got, 2.0, 3.0, 4.0, 5.0, 6.0], [want, 2.0, 3.0, 4.0, 5.0, 6.0]);
     assert!(!difference.agrees());
     assert_eq!((difference.unlike, difference.differing, difference.ratio), (1, 1, f64::INFINITY));
@@ -108,35 +108,39 @@ fn a_non_finite_entry_agrees_only_with_its_like(#[case] got: f32, #[case] want: 
 #[case::minus_infinity(f32::NEG_INFINITY, true)]
 #[case::the_most_negative_number(f32::MIN, true)]
 #[case::a_large_finite_score(-1e4, false)]
-fn a_barred_score_must_be_barred_on_both_sides(#[case] got: f32, #[case] agrees: bool) {
+fn a_masked_score_must_be_masked_on_both_sides(#[case] got: f32, #[case] agrees: bool) {
     let shape = Shape { batch: 1, queries: 1, heads: Some(1), merged: 1, width: 2, over_keys: true };
     let got = Tensor::new(&[[[[0.5f32, got]]]], &Device::Cpu).unwrap();
     let want = [0.5, f64::NEG_INFINITY];
     assert_eq!(compare(&got, &shape, &rows(&want, 1, 1, BUDGET), None).unwrap().agrees(), agrees);
 }
 
-/// The most negative f16 bars in f16. As an f32 score it is large and nothing else.
+/// The most negative f16 number is a mask in f16. In f32 it is only a large score.
 #[rstest]
 #[case::the_most_negative_f16(DType::F16, -65504.0, true)]
 #[case::a_large_f16(DType::F16, -32000.0, false)]
 #[case::the_same_number_in_f32(DType::F32, -65504.0, false)]
 #[case::the_same_number_in_bf16(DType::BF16, -65504.0, false)]
-fn what_bars_depends_on_the_dtype(#[case] dtype: DType, #[case] got: f32, #[case] agrees: bool) {
+fn the_value_that_counts_as_a_mask_depends_on_the_dtype(
+    #[case] dtype: DType,
+    #[case] got: f32,
+    #[case] agrees: bool,
+) {
     let shape = Shape { batch: 1, queries: 1, heads: Some(1), merged: 1, width: 2, over_keys: true };
     let got = Tensor::new(&[[[[0.5f32, got]]]], &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
     let want = [0.5, f64::NEG_INFINITY];
     assert_eq!(compare(&got, &shape, &rows(&want, 1, 1, BUDGET), None).unwrap().agrees(), agrees);
 }
 
-/// Whatever the strides and the offset of a view: one wrong value is found at its own index, and no other.
+/// Whatever the strides and the offset of a view, one wrong value is found at its own index only.
 #[rstest]
 #[case::heads(Some(3))]
 #[case::no_heads(None)]
-fn every_element_is_read_from_its_own_place(#[case] heads: Option<usize>) {
+fn every_element_is_read_from_its_own_index(#[case] heads: Option<usize>) {
     let (batch, queries, width) = (2, 2, 4);
     let shape = Shape { batch, queries, heads, merged: 1, width, over_keys: false };
     let heads = heads.unwrap_or(1);
-    // Stored with the positions before the heads, behind one row that is not looked at, every second number.
+    // A view: positions before heads, after one unused row, every second number.
     let all = Tensor::arange(0f32, ((batch + 1) * queries * heads * width * 2) as f32, &Device::Cpu).unwrap();
     let all = all.reshape((batch + 1, queries, heads, width, 2)).unwrap().narrow(0, 1, batch).unwrap();
     let all = all.narrow(4, 1, 1).unwrap().squeeze(4).unwrap();
@@ -160,8 +164,8 @@ fn every_element_is_read_from_its_own_place(#[case] heads: Option<usize>) {
 }
 
 #[test]
-fn heads_are_an_axis_and_only_the_wrong_one_is_named() {
-    // [1, 2 heads, 2 positions, 2]; truth is stored row by row, [position][head][column].
+fn with_a_head_axis_only_the_wrong_head_is_reported() {
+    // [1, 2 heads, 2 positions, 2]; the reference is stored row by row, [position][head][column].
     let shape = Shape { batch: 1, queries: 2, heads: Some(2), merged: 1, width: 2, over_keys: false };
     let got = Tensor::new(&[[[[0f32, 1.], [2., 3.]], [[4., 5.], [6., 9.]]]], &Device::Cpu).unwrap();
     let want = [0., 1., 4., 5., 2., 3., 6., 7.];
@@ -171,7 +175,7 @@ fn heads_are_an_axis_and_only_the_wrong_one_is_named() {
 }
 
 #[test]
-fn a_window_that_sees_fewer_keys_is_held_against_the_first_of_them() {
+fn a_window_with_fewer_keys_is_compared_with_the_first_keys() {
     let shape = Shape { batch: 1, queries: 1, heads: Some(2), merged: 1, width: 2, over_keys: true };
     let got = Tensor::new(&[[[[1f32, 2.]], [[4., 5.]]]], &Device::Cpu).unwrap();
     let want = [1., 2., 99., 4., 5., 99.];
@@ -179,7 +183,7 @@ fn a_window_that_sees_fewer_keys_is_held_against_the_first_of_them() {
 }
 
 #[test]
-fn a_declared_layout_is_undone_column_by_column() {
+fn a_declared_layout_reorders_the_columns() {
     let shape = Shape { batch: 1, queries: 1, heads: None, merged: 1, width: 4, over_keys: false };
     let got = Tensor::new(&[[[0f32, 2., 1., 3.]]], &Device::Cpu).unwrap();
     let want = [0., 1., 2., 3.];
@@ -193,7 +197,7 @@ fn a_declared_layout_is_undone_column_by_column() {
 #[case(DType::F32)]
 #[case(DType::BF16)]
 #[case(DType::F16)]
-fn every_float_dtype_is_read_where_it_lies_strided_or_not(#[case] dtype: DType) {
+fn every_float_dtype_is_read_in_place_with_any_strides(#[case] dtype: DType) {
     let shape = Shape { batch: 1, queries: 2, heads: None, merged: 1, width: 3, over_keys: false };
     let got = Tensor::new(&[[1f32, 4.], [2., 5.], [3., 6.]], &Device::Cpu).unwrap();
     let got = got.t().unwrap().unsqueeze(0).unwrap().to_dtype(dtype).unwrap();
@@ -201,9 +205,9 @@ fn every_float_dtype_is_read_where_it_lies_strided_or_not(#[case] dtype: DType) 
 }
 
 proptest! {
-    /// The verdict turns exactly where the largest error meets the budget.
+    /// The verdict changes exactly where the largest error equals the budget.
     #[test]
-    fn one_error_differs_exactly_when_it_is_past_the_budget(at in 0usize..6, size in 0.0f64..0.2) {
+    fn one_error_differs_exactly_when_it_exceeds_the_budget(at in 0usize..6, size in 0.0f64..0.2) {
         let mut got = WANT.map(|v| v as f32);
         got[at] += size as f32;
         let error = (got[at] as f64 - WANT[at]).abs();
@@ -214,7 +218,7 @@ proptest! {
 }
 
 #[test]
-fn heads_are_told_apart_as_an_axis_and_merged_into_the_last_one() {
+fn heads_are_distinguished_as_an_axis_and_when_merged() {
     let want = [1.0, 1.0, 1.0, 1.0];
     let budget = Budget { max: 0.5, rms: 10.0 };
     let row = Row { batch: 0, query: 0, position: 7, want: &want, budget };
@@ -233,12 +237,12 @@ fn heads_are_told_apart_as_an_axis_and_merged_into_the_last_one() {
     assert_eq!(seen(None, 1, &[1, 1, 4]), (one, "only channel 3".to_owned()));
 }
 
-/// Elements 1 and 3 of the second head's four differ.
+/// Elements 1 and 3 of the second head's four elements differ.
 #[rstest]
 #[case::rotated(Some(2), 1, false, "head 0 agrees; pair 0 agrees")]
 #[case::merged(None, 2, false, "head 0 agrees; channels 0 and 2 agree")]
 #[case::over_keys(Some(2), 1, true, "head 0 agrees; keys 0 and 2 agree")]
-fn pairs_are_told_where_they_turn(
+fn pairs_are_described_only_in_rotated_tensors(
     #[case] heads: Option<usize>,
     #[case] merged: usize,
     #[case] over_keys: bool,

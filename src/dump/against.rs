@@ -1,35 +1,35 @@
-//! What a dump is held against: the case of its token ids, the model's weights, its config.
+//! What a dump is compared with: the case with its token ids, the model's weights, and its config.
 
 use crate::recording::Recording;
 use crate::reference::{Place, Reference};
 use crate::{Error, Result};
 
-/// A case of a recording's own prompt.
+/// The result of searching for a case with a recording's prompt.
 #[derive(Debug)]
 pub enum Sought {
-    /// It is stored.
+    /// A case is stored.
     Found(Box<Reference>),
-    /// None is stored.
+    /// No case is stored.
     NotStored {
-        /// How the prompt of the nearest case differs, in words.
+        /// How the prompt of the most similar case differs, in words.
         nearest: String,
     },
 }
 
 impl Recording {
-    /// How its prompt is not that of `case`, in words; nothing where it is the same.
+    /// How its prompt differs from that of `case`, in words; `None` if the prompts are the same.
     pub fn other_prompt(&self, case: &Reference) -> Option<String> {
         let ids = &case.manifest.ids;
         let (own, theirs) = ([self.input.ids.len(), self.length()], [case.batch(), case.length()]);
         let first = case.places().iter().find(|&&(b, s)| self.id((b, s)) != Some(ids[b][s]));
         let at = |&(b, s): &Place| match self.id((b, s)) {
-            Some(id) => format!("position {s} of row {b} is token {id}, and {} there", ids[b][s]),
-            None => format!("it has {} tokens, and {} there", self.length(), case.length()),
+            Some(id) => format!("position {s} of row {b} is token {id}, but {} in the case", ids[b][s]),
+            None => format!("it has {} tokens, but the case has {}", self.length(), case.length()),
         };
         match first {
             Some(place) => Some(at(place)),
-            None if own != theirs => Some(format!("its ids are {own:?}, and {theirs:?} there")),
-            None if self.places()[..] != case.places()[..] => Some("its attention_mask is another".into()),
+            None if own != theirs => Some(format!("its ids have shape {own:?}, but {theirs:?} in the case")),
+            None if self.places()[..] != case.places()[..] => Some("its attention_mask is different".into()),
             None => None,
         }
     }
@@ -38,22 +38,23 @@ impl Recording {
         self.input.ids.get(batch)?.get(slot).copied()
     }
 
-    /// Goes on with the positions of `case`, whose prompt it is; says where its own were others.
+    /// Uses the positions of `case`, which has the same prompt; returns a note if the recording's own
+    /// positions differ.
     pub fn takes_positions_of(&mut self, case: &Reference) -> Option<String> {
         let theirs = &case.manifest.position_ids;
         let other = case.places().iter().find(|&&(b, s)| self.input.positions[b][s] != theirs[b][s]);
         let told = other.map(|&(b, s)| {
             let (own, theirs) = (self.input.positions[b][s], theirs[b][s]);
-            format!("position_ids: token {s} of row {b} stands at {own}; in this case at {theirs}, by which it is judged")
+            format!("position_ids: token {s} of row {b} has position {own}, but {theirs} in the case; the case's positions are used")
         });
         self.input.positions = theirs.clone();
         told
     }
 
-    /// Looks for the case among `cases` that has its prompt.
+    /// Searches `cases` for the case with this recording's prompt.
     ///
     /// # Errors
-    /// A case that cannot be read.
+    /// A case cannot be read.
     pub fn find_case(&self, cases: impl Iterator<Item = Result<Reference>>) -> Result<Sought> {
         let mut nearest: Option<((bool, usize), String)> = None;
         for case in cases {
@@ -61,7 +62,7 @@ impl Recording {
             let Some(how) = self.other_prompt(&case) else { return Ok(Sought::Found(Box::new(case))) };
             let along =
                 case.places().iter().take_while(|&&(b, s)| self.id((b, s)) == Some(case.manifest.ids[b][s]));
-            // A padded batch is no near relation of a single prompt.
+            // A padded batch is not similar to a single prompt.
             let along = (case.batch() == self.input.ids.len(), along.count());
             if nearest.as_ref().is_none_or(|(most, _)| along > *most) {
                 nearest = Some((along, format!("{}: {how}", case.manifest.case)));
@@ -71,9 +72,9 @@ impl Recording {
         Ok(Sought::NotStored { nearest: said })
     }
 
-    /// An error that says whose prompt it is not.
+    /// The error for a recording whose prompt is not that of the case.
     pub fn of_another_prompt(&self, case: &str, how: &str) -> Error {
-        let hint = "record the prompt of the case: the ids are in its manifest.json; or leave --case out";
-        Error::file(&self.name, format!("of another prompt than case {case}: {how}"), hint)
+        let hint = "record the prompt of the case (its manifest.json has the ids), or leave out --case";
+        Error::file(&self.name, format!("its prompt is not that of case {case}: {how}"), hint)
     }
 }

@@ -1,4 +1,4 @@
-//! A dump → the outcome of every checkpoint, and what else is to be said of it.
+//! Judges a dump: the outcome of every checkpoint, and further results.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,18 +14,18 @@ use crate::recording::{Held, Lookup, Recording};
 use crate::reference::Feed;
 use crate::{Error, Result};
 
-/// What became of a dump.
+/// The result of judging a dump.
 #[derive(Debug)]
 pub struct Judged {
-    /// One a checkpoint, in their order.
+    /// The outcome of each checkpoint, in their order.
     pub outcomes: Vec<Outcome>,
-    /// Sites that the dump holds, and that a whole one would.
+    /// How many of the model's sites the dump contains.
     pub coverage: Coverage,
-    /// The first site whose values have left truth.
+    /// The first site that differs from the reference.
     pub left_truth: Option<Site>,
-    /// The first operation that does not follow from its own inputs.
+    /// The first operation whose output is wrong given its own inputs.
     pub guilty: Option<Guilt>,
-    /// Sites that were recorded, and that nothing could be held against.
+    /// Sites that were recorded but not checked.
     pub unjudged: Vec<Site>,
 }
 
@@ -38,8 +38,8 @@ impl Found {
         self.0.entry(checkpoint.id).or_default().push(finding);
     }
 
-    /// Over a whole pass rounding may grow as large as the rows themselves. Replay speaks for such sites; how
-    /// many there are is said.
+    /// Over a whole pass, rounding may grow as large as the rows themselves. Such sites are judged by replay
+    /// only; this removes them from the findings and returns a note with their number.
     fn set_aside(&mut self, dtype: &str) -> Option<String> {
         let silent = |f: &Finding| f.verdict == Verdict::Incomparable;
         let spoken: BTreeSet<Site> =
@@ -50,15 +50,15 @@ impl Found {
         match before - of_passes.len() {
             0 => None,
             1 => Some(format!(
-                "1 site is no larger than {dtype}'s noise over a whole pass: judged by replay alone"
+                "1 site is no larger than the noise of {dtype} over a whole pass, so it was judged by replay only"
             )),
             n => Some(format!(
-                "{n} sites are no larger than {dtype}'s noise over a whole pass: judged by replay alone"
+                "{n} sites are no larger than the noise of {dtype} over a whole pass, so they were judged by replay only"
             )),
         }
     }
 
-    /// One a checkpoint; those about which nothing was found are skipped, and say why.
+    /// One outcome per checkpoint; a checkpoint without findings is skipped, with the reason.
     pub(super) fn outcomes(mut self, checkpoints: &[&'static Checkpoint], dtype: DType) -> Vec<Outcome> {
         let aside = self.set_aside(dtype.as_str());
         let outcome = |&checkpoint: &&'static Checkpoint| {
@@ -76,21 +76,21 @@ impl Found {
 /// How much of a pass was recorded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Coverage {
-    /// Sites in the dump.
+    /// Number of sites in the dump.
     pub held: usize,
-    /// Sites that a pass of this model has, as far as its attention shows them.
+    /// Number of sites in a pass of this model, without those that its attention does not compute.
     pub all: usize,
-    /// Those that are not there, in forward order.
+    /// The missing sites, in forward order.
     pub missing: Vec<Site>,
 }
 
-/// The checkpoint of whole passes.
+/// The checkpoint for whole passes, and its factor.
 pub(super) fn whole() -> (&'static Checkpoint, f64) {
     judge_of(Kind::Logits)
 }
 
 impl Recording {
-    /// How much of a model of `layers` layers it holds.
+    /// How many sites of a model with `layers` layers the recording contains.
     pub fn coverage(&self, layers: usize) -> Coverage {
         let shown = |kind: &&Kind| !self.hides().contains(kind);
         let sites = Kind::ALL.iter().filter(shown).flat_map(|&kind| {
@@ -109,11 +109,11 @@ impl Recording {
         }
     }
 
-    /// Judges it by `against`, as far as these checkpoints look at sites. With `complete` a site that is not
-    /// there, or that nothing could be held against, is a failure, and no longer only said.
+    /// Judges the recording against `against`, for the checkpoints that judge sites. With `complete`, a site
+    /// that is missing or could not be checked is a failure instead of a note.
     ///
     /// # Errors
-    /// A site of a layer that the model does not have; a dump that cannot be read to its end.
+    /// A site belongs to a layer that the model does not have, or the dump cannot be read completely.
     pub fn judge(
         &self,
         against: &Against<'_>,
@@ -137,14 +137,14 @@ impl Recording {
         Ok(Judged { outcomes, coverage, left_truth, guilty, unjudged })
     }
 
-    /// Every site against stored truth; gives the first that has left it.
+    /// Compares every site with the stored reference; returns the first one that differs.
     fn by_truth(&self, against: &Against<'_>, found: &mut Found) -> Result<Option<Site>> {
         let alone = self.alone()?;
         let mut left = None;
         for site in self.sites() {
             let ((checkpoint, factor), feed) = match alone {
                 Some(given) if given == site => (judge_of(site.kind), Feed::Site),
-                // What it was fed is truth, and nobody's work.
+                // Its inputs are reference values, so there is nothing to judge.
                 Some(_) => continue,
                 None => (whole(), Feed::Own),
             };
@@ -159,8 +159,8 @@ impl Recording {
         Ok(left)
     }
 
-    /// What is wrong with tensors before their values are looked at, then every operation again. `of` is this
-    /// recording's name where there are two.
+    /// Reports tensors with a wrong shape or dtype, then replays every operation. `of` is the name of this
+    /// recording, if there are two.
     pub(super) fn by_replay(
         &self,
         against: &Against<'_>,
@@ -185,7 +185,7 @@ impl Recording {
         Ok(replayed)
     }
 
-    /// The tensor at `site`, where it is what it should be but for its values.
+    /// The tensor at `site`, if its shape and dtype are right.
     pub(super) fn fit(&self, site: Site, against: &Against<'_>) -> Result<Option<Held>> {
         match self.held(site, against.config)? {
             Lookup::Held(held) if lower(self, &held).is_none() => Ok(Some(held)),
@@ -193,14 +193,19 @@ impl Recording {
         }
     }
 
-    /// The layers of the model, or as many as the dump has where nobody knows.
+    /// The number of layers of the model, or of the dump if the model is unknown.
     pub(super) fn layers(&self, against: &Against<'_>) -> Result<usize> {
         let vocabulary = against.config.map(|config| config.vocab_size);
         let seen = self.sites().filter_map(|site| site.layer).max().map_or(0, |layer| usize::from(layer) + 1);
         match against.config.map(|config| config.num_hidden_layers) {
             _ if against.config.is_some_and(|config| self.length() > config.max_position_embeddings) => {
-                let what = format!("it has {} positions, more than this model's context", self.length());
-                Err(Error::file(&self.name, what, "is it a dump of this model? --model names another"))
+                let what =
+                    format!("it has {} positions, which is more than this model's context", self.length());
+                Err(Error::file(
+                    &self.name,
+                    what,
+                    "check that it is a dump of this model; --model selects another",
+                ))
             }
             _ if self
                 .input
@@ -209,12 +214,21 @@ impl Recording {
                 .flatten()
                 .any(|&id| vocabulary.is_some_and(|size| id as usize >= size)) =>
             {
-                let what = "it has token ids past the end of this model's vocabulary";
-                Err(Error::file(&self.name, what, "is it a dump of this model? --model names another"))
+                let what = "it has token ids outside this model's vocabulary";
+                Err(Error::file(
+                    &self.name,
+                    what,
+                    "check that it is a dump of this model; --model selects another",
+                ))
             }
             Some(layers) if seen > layers => {
-                let what = format!("it has a layer {}, the model ends at {}", seen - 1, layers - 1);
-                Err(Error::file(&self.name, what, "is it a dump of this model? --model names another"))
+                let what =
+                    format!("it has a layer {}, but the model's last layer is {}", seen - 1, layers - 1);
+                Err(Error::file(
+                    &self.name,
+                    what,
+                    "check that it is a dump of this model; --model selects another",
+                ))
             }
             Some(layers) => Ok(layers),
             None => Ok(seen),
@@ -224,9 +238,9 @@ impl Recording {
 
 fn why_skipped(checkpoint: &Checkpoint) -> String {
     match checkpoint.how {
-        How::Tokens(..) | How::Sites(..) => "none of its sites was recorded, or could be judged".into(),
+        How::Tokens(..) | How::Sites(..) => "none of its sites was recorded, or none could be judged".into(),
         How::Weights | How::Laws(_) | How::Sampling | How::Greedy(_) => {
-            "not seen in a dump, which is one pass".into()
+            "a dump is one pass and cannot show this".into()
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Operations that are at fault → what mistake it was, tried on the port's own inputs.
+//! Diagnoses wrong operations of a recording: which mistake reproduces them, computed from the port's own
+//! inputs?
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,8 @@ use crate::oracle::Placed;
 use crate::probe::{Kind, Site};
 use crate::reference::Place;
 
-/// Explains the red sites of a layer, of which everything is known now: the first of each kind.
+/// Diagnoses the failing sites of a layer after the whole layer has been replayed: the first site of each
+/// kind.
 pub(super) fn explain(replay: &Replay<'_>, reds: Vec<Red>, findings: &mut [Finding]) {
     let mut looked: BTreeMap<Kind, Site> = BTreeMap::new();
     for finding in findings.iter() {
@@ -64,7 +66,7 @@ fn diagnose(replay: &Replay<'_>, red: &Red, first_layer_agrees: bool) -> Result<
     }
 }
 
-/// What a recorded port went on with.
+/// The values that a recorded port continued with.
 struct Recorded<'a> {
     replay: &'a Replay<'a>,
 }

@@ -1,4 +1,4 @@
-//! Two runs against each other: where do they part, and whose operation is it?
+//! Compares two recordings: where do they first differ, and which operation introduced the difference?
 
 use std::collections::BTreeSet;
 
@@ -16,28 +16,29 @@ use crate::recording::{Held, Recording};
 use crate::reference::{Feed, Place};
 use crate::{Error, Result};
 
-/// What became of two dumps.
+/// The result of comparing two dumps.
 #[derive(Debug)]
 pub struct Pair {
-    /// One a checkpoint, in their order.
+    /// The outcome of each checkpoint, in their order.
     pub outcomes: Vec<Outcome>,
-    /// Sites that both hold, of those that a pass has.
+    /// How many of the sites of a pass both recordings contain.
     pub coverage: Coverage,
-    /// The first site at which they are farther apart than two honest runs.
+    /// The first site at which they differ by more than two correct runs may.
     pub part: Option<Site>,
-    /// Each one's first operation that does not follow from its own inputs.
+    /// For each recording, the first operation whose output is wrong given its own inputs.
     pub guilty: [Option<Guilt>; 2],
 }
 
-/// What honest runs err by at a site and place.
+/// The error of correct runs at a site and place.
 type Allowed<'n> = Box<dyn Fn(Site, Place) -> Option<Noise> + 'n>;
 
 impl Recording {
-    /// Holds it against `other`, a run of the same prompt. How far apart two honest runs are is the sum of
-    /// what each may be from truth; neither is truth.
+    /// Compares the recording with `other`, a run of the same prompt. Two correct runs may differ by the sum
+    /// of what each may differ from the reference; neither of them is the reference.
     ///
     /// # Errors
-    /// Another prompt, no site in common, or neither weights nor a case that say how honest runs err.
+    /// The prompts differ, there is no common site, or there are neither weights nor a case from which to
+    /// derive the error of correct runs.
     pub fn judge_against(
         &self,
         other: &Recording,
@@ -54,7 +55,7 @@ impl Recording {
         coverage.missing.sort();
         let common: BTreeSet<Site> = self.sites().filter(|site| other.has(*site)).collect();
         if common.is_empty() {
-            let hint = "record the same sites of both";
+            let hint = "record the same sites in both";
             return Err(Error::file(&self.name, format!("no site in common with {}", other.name), hint));
         }
         let mut found = Found::default();
@@ -92,15 +93,16 @@ impl Recording {
             None if same => Ok(()),
             first => {
                 let at =
-                    first.map_or(String::new(), |(b, s)| format!(": they part at position {s} of row {b}"));
-                let hint = "record both on the same token ids: --ids of the recorders";
-                Err(Error::file(&self.name, format!("of another prompt than {}{at}", other.name), hint))
+                    first.map_or(String::new(), |(b, s)| format!(": they differ at position {s} of row {b}"));
+                let hint = "record both with the same token ids: use --ids of the recorders";
+                Err(Error::file(&self.name, format!("its prompt is not that of {}{at}", other.name), hint))
             }
         }
     }
 
-    /// What an honest run in its dtype is from truth, as is measured here; without weights as the case
-    /// measured it, where it stores truth: elsewhere its noise is that of the last rows only.
+    /// The error of a correct run in its dtype: computed from the weights if they are available; otherwise as
+    /// the case measured it, but only at the rows it stores, because elsewhere its noise is that of the last
+    /// rows only.
     fn allowed<'n>(
         &'n self,
         against: &'n Against<'n>,
@@ -112,9 +114,8 @@ impl Recording {
             return Ok(Box::new(move |site, place| measured.get(&site)?.get(&place).copied()));
         }
         let Some(case) = against.case else {
-            let what =
-                "nothing says how far apart two honest runs are: neither weights nor a case of this prompt";
-            return Err(Error::file(&self.name, what, "give --model the weights that were run"));
+            let what = "it is unknown how far two correct runs may differ: there are neither weights nor a case of this prompt";
+            return Err(Error::file(&self.name, what, "pass --model with the weights that were run"));
         };
         Ok(Box::new(move |site, place| {
             case.truth(site)?.places.binary_search(&place).ok()?;
@@ -122,7 +123,7 @@ impl Recording {
         }))
     }
 
-    /// One tensor against the other's.
+    /// Compares one tensor with the other recording's.
     fn apart(
         &self,
         held: &Held,

@@ -1,4 +1,4 @@
-//! A recorded pass, replayed from its first site to its last.
+//! Replays a recorded pass from its first site to its last.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,25 +18,26 @@ use crate::probe::{Kind, Site};
 use crate::recording::{Held, Recording};
 use crate::reference::Place;
 
-/// An operation that does not follow from its inputs.
+/// An operation whose output is wrong given its inputs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Guilt {
-    /// Where that shows.
+    /// The site at which the error shows.
     pub site: Site,
-    /// The operations since what was recorded before it, itself last: one of these.
+    /// The operations since the last recorded sites, ending with this site: one of these introduced the
+    /// error.
     pub among: Vec<Site>,
 }
 
-/// All findings, and the first operation that is at fault.
+/// All findings, and the first wrong operation.
 #[derive(Default)]
 pub(super) struct Replayed {
     pub findings: Vec<Finding>,
     pub guilty: Option<Guilt>,
-    /// Sites that were recorded and could not be computed again.
+    /// Sites that were recorded but could not be recomputed.
     pub unjudged: Vec<Site>,
 }
 
-/// Replays every site of `layers` layers. `of` is the recording's name where there are two.
+/// Replays every site of `layers` layers. `of` is the name of the recording, if there are two.
 pub(super) fn replay(
     dump: &Recording,
     against: &Against<'_>,
@@ -58,8 +59,8 @@ pub(super) fn replay(
     Ok(replayed)
 }
 
-/// What honest arithmetic errs by at each of `wanted` and at each token of a whole pass over the dump's prompt, in
-/// its dtype: nothing of what was recorded is used. None where weights are missing.
+/// The error of correct arithmetic at each of the `wanted` sites and at each token, for a whole pass over the
+/// dump's prompt in its dtype. No recorded value is used. Empty if weights are missing.
 pub(super) fn own_noise(
     dump: &Recording,
     against: &Against<'_>,
@@ -96,7 +97,7 @@ fn ends_a_layer(engine: &Engine<'_>, id: NodeId) -> bool {
     engine.site(id).is_some_and(|site| site.kind == Kind::Block || !site.kind.in_layer())
 }
 
-/// Computes one node again, and holds what was recorded there to it.
+/// Recomputes one node and compares the recorded tensor with it.
 fn step(
     this: &mut Replay<'_>,
     id: NodeId,
@@ -133,8 +134,8 @@ fn step(
     Ok(())
 }
 
-/// What became of a recorded tensor, and what honest arithmetic errs by at each of its rows that can be computed;
-/// none where no row can.
+/// The result of comparing a recorded tensor with its recomputation, and the error of correct arithmetic at
+/// each row that can be computed; `None` if no row can.
 fn judge(this: &Replay<'_>, id: NodeId, held: &Held, way: &Way) -> Result<Option<(Said, NoiseByPlace)>> {
     let (own, width) = (held.width(), this.engine.width(id));
     if own != width {

@@ -1,4 +1,5 @@
-//! A dump against stored truth: every site that both hold, its values having gone their own way.
+//! Compares a dump with the stored reference at every site that both have; the dump's values are the port's
+//! own.
 
 use candle_core::DType;
 
@@ -11,13 +12,13 @@ use crate::probe::{Arithmetic, Site};
 use crate::recording::{Held, Misfit, Recording};
 use crate::reference::{Feed, Place, Reference};
 
-/// What a port that computes in `dtype` is judged by: noise was not measured in float64, and a float64 port
-/// errs by less than a float32 one.
+/// The dtype whose noise is used for a port that computes in `dtype`. Noise was not measured in float64, and
+/// the error of a float64 port is smaller than that of a float32 one.
 pub(super) fn judged_as(dtype: DType) -> DType {
     if dtype == DType::F64 { DType::F32 } else { dtype }
 }
 
-/// How honest computations err at a site of the case.
+/// The error of correct computations at a site of the case.
 pub(super) fn noise_of(
     case: &Reference,
     against: &Against<'_>,
@@ -30,21 +31,21 @@ pub(super) fn noise_of(
 }
 
 impl Against<'_> {
-    /// The factor's terms for a dump that computes in `dtype`.
+    /// The terms of comparison for a dump that computes in `dtype`, with this factor.
     pub(super) fn terms(&self, dtype: DType, factor: f64) -> Terms {
         let dtype = judged_as(dtype);
         Terms { factor, dtype, fine: dtype == DType::F32 && self.arithmetic == Arithmetic::Dense }
     }
 }
 
-/// A verdict about one site of a dump.
+/// A finding about one site of a dump.
 pub(super) fn finding(site: Site, case: &str, drive: Drive, said: Said) -> Finding {
     let Said { verdict, incomparable, shares } = said;
     let about = Finding::new(site.to_string(), verdict);
     Finding { site: Some(site), case: case.to_owned(), drive, incomparable, shares, ..about }
 }
 
-/// The verdict on a tensor that is not what it should be, before any of its values is looked at.
+/// The verdict on a tensor that does not fit, before any of its values is compared.
 pub(super) fn misfit(why: Misfit) -> Verdict {
     match why {
         Misfit::Known(how) => Verdict::Broken(how),
@@ -52,13 +53,13 @@ pub(super) fn misfit(why: Misfit) -> Verdict {
     }
 }
 
-/// Is it of less precision than the port computes in?
+/// Does the tensor have less precision than the port's dtype?
 pub(super) fn lower(dump: &Recording, held: &Held) -> Option<Verdict> {
     let (got, want) = (held.tensor.dtype(), dump.dtype);
     (ulp(got) > ulp(want)).then(|| Verdict::LowerPrecision { got: got.as_str(), want: want.as_str() })
 }
 
-/// `held` against what truth stores of it under `feed`; nothing where truth has none of its rows.
+/// Compares `held` with the reference under `feed`; `None` if the reference has none of its rows.
 pub(super) fn judge(
     dump: &Recording,
     held: &Held,

@@ -1,4 +1,4 @@
-//! Is every stored tensor looked at by somebody?
+//! Checks that every stored tensor is judged by some checkpoint.
 
 use super::claims::claims;
 use crate::checkpoints::{self, Checkpoint};
@@ -6,18 +6,21 @@ use crate::port::Traits;
 use crate::reference::{Manifest, Reference};
 use crate::{Error, Result};
 
-/// Every stored site must be judged by some checkpoint, or feed one that is: a reference that nobody
-/// looks at would let its part of the model pass unseen.
+/// Every stored site must be judged by some checkpoint or be an input of a judged site. A reference that is
+/// never used would leave its part of the model unchecked.
 ///
 /// # Errors
-/// Names the first that nobody claims.
+/// Names the first site that no checkpoint uses.
 pub fn all_claimed(case: &Reference, traits: &Traits) -> Result<()> {
     let plain = Traits { hides: &[], ..traits.clone() };
     let arithmetic = traits.arithmetic;
     if !case.knows(arithmetic) {
         let Manifest { model, case, .. } = &case.manifest;
-        let what = format!("{model}/{case}: no truth for {} arithmetic", arithmetic.name());
-        return Err(Error::input(what, "capture it again from the quantised file, or use --matmul dense"));
+        let what = format!("{model}/{case}: no reference for {} arithmetic", arithmetic.name());
+        return Err(Error::input(
+            what,
+            "capture the references again from the quantised file, or use --matmul dense",
+        ));
     }
     let views = || checkpoints::ALL.into_iter().flat_map(Checkpoint::views);
     let judged = |site| views().any(|view| claims(view, case, site, &plain));
@@ -27,7 +30,7 @@ pub fn all_claimed(case: &Reference, traits: &Traits) -> Result<()> {
         if outside || !(judged(site) || feeds()) {
             return Err(Error::input(
                 format!("{}/{}: no checkpoint judges {site}", case.manifest.model, case.manifest.case),
-                "a stored reference that is never judged hides a part of the model: capture it with its inputs",
+                "a stored site that is never judged leaves a part of the model unchecked: capture the case again, with the inputs of this site",
             ));
         }
     }
@@ -41,7 +44,7 @@ pub fn all_claimed(case: &Reference, traits: &Traits) -> Result<()> {
                     feed.name(),
                     arithmetic.name()
                 ),
-                "a stored reference that is never judged hides a part of the model: capture it again",
+                "a stored site that is never judged leaves a part of the model unchecked: capture the case again",
             ));
         }
     }

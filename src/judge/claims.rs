@@ -1,4 +1,4 @@
-//! What a case can show: which of its sites and rows are judged in a view, and what it is run on.
+//! What a case can check: which of its sites and rows a view judges, and the input it is run on.
 
 use crate::checkpoints::View;
 use crate::compare::Scale;
@@ -7,8 +7,8 @@ use crate::port::Traits;
 use crate::probe::{Arithmetic, Kind, Site};
 use crate::reference::{Feed, Place, Reference};
 
-/// Is `site` of `case` judged in this view? Fed at every site, an operation can be judged alone only
-/// where the case also stores what it is computed from; fed at blocks, only where it stores the
+/// Is `site` of `case` judged in this view? With reference inputs at every site, an operation can be judged
+/// only if the case also stores its inputs; with reference inputs at each block, only if the case stores the
 /// block's input.
 pub(super) fn claims(view: &View, case: &Reference, site: Site, traits: &Traits) -> bool {
     let Some(truth) = case.truth_on(traits.arithmetic, view.feed, site) else { return false };
@@ -21,8 +21,8 @@ pub(super) fn claims(view: &View, case: &Reference, site: Site, traits: &Traits)
         }
 }
 
-/// How far truth on a quantised arithmetic lies from plain truth, at most, where these views look: what
-/// the rounding of activations costs. Nothing where the two do not differ.
+/// The largest difference between the quantised and the dense reference at the sites of these views: the
+/// effect of rounding the activations. `None` if the two do not differ.
 pub(super) fn distance(case: &Reference, arithmetic: Arithmetic, views: &[View]) -> Option<String> {
     let seen = |&(feed, site): &(Feed, Site)| {
         views.iter().any(|view| view.feed == feed && view.kinds.contains(&site.kind))
@@ -39,13 +39,13 @@ pub(super) fn distance(case: &Reference, arithmetic: Arithmetic, views: &[View])
         case.sites_on(arithmetic).filter(seen).filter_map(from_plain).max_by(|a, b| a.1.total_cmp(&b.1))?;
     let (name, case) = (arithmetic.name(), &case.manifest.case);
     Some(format!(
-        "{name} truth lies up to {:.2}% of a row's scale from dense truth: {site} ({case})",
+        "the {name} reference differs from the dense one by up to {:.2}% of a row's scale: {site} ({case})",
         far * 100.0
     ))
 }
 
-/// Fed at every site, is all that this row of `site` is computed from truth? Scores look at every
-/// key and a context at every value; the rest is computed row by row.
+/// With reference inputs at every site: is this row of `site` computed from reference values only? Scores use
+/// every key and a context uses every value; the other operations work row by row.
 pub(super) fn clean(case: &Reference, site: Site, place: Place, layers: usize) -> bool {
     site.inputs(layers).into_iter().all(|input| {
         let Some(truth) = case.truth(input) else { return false };
@@ -58,7 +58,7 @@ pub(super) fn clean(case: &Reference, site: Site, place: Place, layers: usize) -
     })
 }
 
-/// The whole of a case as one prefill.
+/// The whole case as the input of one prefill.
 pub(crate) fn input(case: &Reference) -> Input {
     let mut real = vec![vec![false; case.length()]; case.batch()];
     case.places().iter().for_each(|&(batch, position)| real[batch][position] = true);

@@ -1,8 +1,10 @@
-//! Convention or mistake? Rows of q and k in another order within their heads, the same in all of them,
-//! are a convention if the scores come right of it: a score is a sum over the head, in any order.
+//! Distinguishes a layout convention from a mistake. If the columns of q and k are in another order within
+//! their heads, the same order in all heads, and attention scores still match, the order is a convention: a
+//! score is a sum over the head, in any order.
 //!
-//! A rotation of both leaves scores right too (every position one too high), and is no permutation: it
-//! stays a mistake, for it breaks as soon as a cache or a batch disagrees.
+//! A rotation of both q and k (for example every position one too high) also leaves the scores unchanged. It
+//! is not a permutation and stays a mistake, because it breaks as soon as a cache or a batch counts
+//! differently.
 
 use std::sync::Arc;
 
@@ -19,17 +21,17 @@ use crate::probe::{Kind, Layout, Site};
 use crate::reference::{Feed, Reference, Truth};
 use crate::weights::Weights;
 
-/// What such an order touches.
+/// The kinds of site that such an order affects.
 const KINDS: [Kind; 4] = [Kind::QProj, Kind::KProj, Kind::QRope, Kind::KRope];
 
-/// Is it something that a convention could explain?
+/// Could a convention explain this finding?
 pub(super) fn may_be(finding: &Finding) -> bool {
     let touched = finding.site.is_some_and(|site| KINDS.contains(&site.kind));
     touched && matches!(finding.verdict, Verdict::Differs(_))
 }
 
-/// The order in which a port's q and k lie: looked for when something is red that it could explain, and known
-/// from then on in every case.
+/// The order of a port's q and k columns. It is searched for when a finding fails that it could explain, and
+/// the result then holds for every case.
 #[derive(Clone, Default)]
 pub(super) enum Order {
     #[default]
@@ -38,8 +40,8 @@ pub(super) enum Order {
 }
 
 impl Order {
-    /// Where q and k lie in an order of their own by convention, which any of `cases` may show: what is judged in
-    /// that order, and a line that says so.
+    /// Judges this view again if q and k follow a convention of their own, which any of `cases` may show.
+    /// Returns the findings in that order and the note that reports it.
     pub fn settle(
         &mut self,
         port: &mut dyn Port,
@@ -54,19 +56,21 @@ impl Order {
         let Self::Known(Some(layout)) = self else { return Ok(None) };
         let traits = lying(&port.traits(), layout);
         let findings = sites::judge_as(port, &traits, case, view, factor, Some(weights))?;
-        let said =
-            format!("convention, {}: rows of q and k lie {layout}; scores come right of it", traits.path);
+        let said = format!(
+            "convention, {}: q and k rows are arranged {layout}; attention scores match, so this is accepted",
+            traits.path
+        );
         Ok(Some((findings, said)))
     }
 }
 
-/// The order in which the port's q and k lie, if it is a convention: what it computes from a block's
-/// true input is, in that order, truth from q_proj to the scores. One case that can show it is enough: of one
-/// token, or of truth for its last tokens alone, nothing can be seen.
+/// The order of the port's q and k if it is a convention: in that order, everything from q_proj to the scores
+/// that the port computes from a block's reference input matches the reference. One case that shows it is
+/// enough. A case of one token, or with references for its last tokens only, cannot show it.
 fn found(port: &mut dyn Port, cases: &[Reference], factor: f64, head_dim: usize) -> Result<Option<Layout>> {
     let traits = port.traits();
     if KINDS.iter().any(|&kind| traits.layout(kind) != Layout::Reference) {
-        return Ok(None); // it has said how they lie
+        return Ok(None); // the port has declared its layout
     }
     for case in cases {
         let Some(layout) = order(port, &traits, case, factor, head_dim)? else { continue };
@@ -77,13 +81,14 @@ fn found(port: &mut dyn Port, cases: &[Reference], factor: f64, head_dim: usize)
     Ok(None)
 }
 
-/// The port's traits, with q and k in this order.
+/// The port's traits with this layout of q and k.
 fn lying(traits: &Traits, layout: &Layout) -> Traits {
     Traits { layouts: KINDS.map(|kind| (kind, layout.clone())).into(), ..traits.clone() }
 }
 
-/// The one order of a head's columns in which the port's queries are truth; none if they lie as truth does.
-/// That of the first projection is enough: whether all others lie so is seen when they are judged in it.
+/// The only order of a head's columns in which the port's queries match the reference; `None` if they already
+/// match. Only the first projection is examined: judging the others in that order shows whether they share
+/// it.
 fn order(
     port: &mut dyn Port,
     traits: &Traits,
@@ -97,7 +102,7 @@ fn order(
         if site.kind == Kind::QProj && found.is_none() {
             let stored = case.truth(site).map(|truth| truth.places.clone()).unwrap_or_default();
             let fit = stored.iter().copied().filter(|&place| clean(case, site, place, traits.layers));
-            // One row holds the same value more than once too easily.
+            // With one row, equal values in several columns are too likely.
             let rows = rows_of(handed, site.kind, traits, fit)?.filter(|rows| rows.places.len() > 1);
             found = rows.map(|rows| (site, rows));
         }
@@ -120,7 +125,7 @@ fn order(
     Ok(columns.and_then(named))
 }
 
-/// The column of every head that holds column `j` of truth's.
+/// The column that holds the reference's column `j`, the same in every head.
 fn column(rows: &[(&[f64], &[f64], f64)], j: usize, head_dim: usize) -> Option<usize> {
     let same = |c: usize| {
         rows.iter().all(|&(got, want, budget)| {
@@ -128,11 +133,12 @@ fn column(rows: &[(&[f64], &[f64], f64)], j: usize, head_dim: usize) -> Option<u
             heads.all(|(got, want)| (got[c] - want[j]).abs() <= budget)
         })
     };
-    // Where two columns are alike, its own place comes first.
+    // If two columns are equal, a column's own position comes first.
     std::iter::once(j).chain(0..head_dim).find(|&c| same(c))
 }
 
-/// An order of a head's columns by its name; none if it is no order, or that of truth.
+/// The layout for an order of a head's columns; `None` if it is not a permutation, or is the reference's
+/// order.
 pub(super) fn named(columns: Vec<usize>) -> Option<Layout> {
     let mut sorted = columns.clone();
     sorted.sort_unstable();
@@ -145,8 +151,8 @@ pub(super) fn named(columns: Vec<usize>) -> Option<Layout> {
     }
 }
 
-/// From each block's true input on its own values: q, k, their rotations and the scores, or where these are
-/// hidden the context, in this order. All of it must agree.
+/// Runs each block from its reference input on the port's own values, and judges q, k, their rotations and
+/// the scores in this order, or the context if the path hides its scores. All of them must match.
 fn scores_come_right(port: &mut dyn Port, traits: &Traits, case: &Reference, factor: f64) -> Result<bool> {
     let product = if traits.shows(Kind::Scores) { Kind::Scores } else { Kind::Context };
     let begins = |site: Site, place| {
@@ -155,7 +161,7 @@ fn scores_come_right(port: &mut dyn Port, traits: &Traits, case: &Reference, fac
     };
     let noise = |site, place| case.noise_on(traits.arithmetic, Feed::Block, site, place, traits.dtype);
     let judged = |site: Site| KINDS.contains(&site.kind) || site.kind == product;
-    // Scores look at every key: all of the block's input must be truth.
+    // Scores use every key, so the whole input of the block must be stored.
     let whole = |site: Site| case.places().iter().all(|&place| begins(site, place));
     let truth = |site: Site| {
         let fit = judged(site) && whole(site);

@@ -1,40 +1,41 @@
-//! How a port was driven to what is judged.
+//! Drives: how a port was run to produce the values that are judged.
 
 use std::fmt;
 
 use crate::reference::Feed;
 
-/// How a port was driven, or where a recording's tensor comes from. Findings of one drive are compared with each
-/// other.
+/// How a port was run, or where a recorded tensor comes from. Findings of the same drive are compared with
+/// each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Drive {
-    /// Nothing was run: a fact of the model.
+    /// Nothing was run: the finding is about a fact of the model.
     #[default]
     Nothing,
-    /// On this path, as a law or a text needs it.
+    /// A run on this path for a law or a text.
     Path(&'static str),
     /// One prefill on this path.
     Prefill(&'static str, Feed),
-    /// The same sequence in pieces, on one cache.
+    /// The same sequence in pieces on one cache.
     InPieces(Pieces, &'static str, Feed),
-    /// This row of a batch without the others.
+    /// One row of a batch without the others.
     RowAlone(usize, &'static str),
-    /// A recorded tensor, before its values are looked at.
+    /// A recorded tensor; its values have not been compared yet.
     Recorded,
-    /// A recorded tensor against stored truth: of a whole pass, or of one operation that was fed with truth.
+    /// A recorded tensor compared with the reference: from a whole pass, or from one operation that was fed
+    /// reference inputs.
     RecordedAgainstTruth(Feed),
-    /// A recorded tensor against what follows from the recorded tensors before it.
+    /// A recorded tensor compared with the same tensor recomputed from the recording's earlier tensors.
     Replay {
-        /// The recording, where there are two.
+        /// The name of the recording, if there are two.
         of: Option<String>,
-        /// The operations from those tensors to this one.
+        /// How many operations lie between those tensors and this one.
         operations: usize,
     },
-    /// A recorded tensor against another recording's, of this name.
+    /// A recorded tensor compared with that of another recording, which has this name.
     Against(String),
 }
 
-/// The pieces of a sequence.
+/// How a sequence is split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Pieces {
     /// Several tokens at a time.
@@ -44,7 +45,7 @@ pub enum Pieces {
 }
 
 impl Drive {
-    /// Its parts, as they are printed: `in chunks`, `plain`, `feed site`.
+    /// Its parts as printed: `in chunks`, `plain`, `feed site`.
     pub fn parts(&self) -> Vec<String> {
         let feed = |feed: &Feed| format!("feed {}", feed.name());
         match self {
@@ -61,14 +62,14 @@ impl Drive {
             Self::RowAlone(row, path) => vec![format!("row {row} alone"), (*path).to_owned()],
             Self::Recorded => vec!["recorded".to_owned()],
             Self::RecordedAgainstTruth(Feed::Own) => vec!["own values".to_owned()],
-            Self::RecordedAgainstTruth(Feed::Site | Feed::Block) => vec!["fed with truth".to_owned()],
+            Self::RecordedAgainstTruth(Feed::Site | Feed::Block) => vec!["fed reference inputs".to_owned()],
             Self::Replay { of, operations } => {
-                let of = of.as_ref().map_or(String::new(), |name| format!(" of {name}"));
+                let of = of.as_ref().map_or(String::new(), |name| format!(" in {name}"));
                 let operations = match operations {
                     1 => String::new(),
                     n => format!(" of {n} operations"),
                 };
-                vec![format!("replay{of}{operations}")]
+                vec![format!("replay{operations}{of}")]
             }
             Self::Against(other) => vec![format!("against {other}")],
         }
@@ -76,7 +77,7 @@ impl Drive {
 }
 
 impl fmt::Display for Drive {
-    /// `in chunks, plain, feed site`; nothing for a fact.
+    /// `in chunks, plain, feed site`; empty for a fact.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.parts().join(", "))
     }
@@ -95,7 +96,7 @@ mod tests {
     #[case(Drive::RowAlone(2, "plain"), "row 2 alone, plain")]
     #[case(Drive::RecordedAgainstTruth(Feed::Own), "own values")]
     #[case(Drive::Replay { of: None, operations: 1 }, "replay")]
-    #[case(Drive::Replay { of: Some("b.npz".into()), operations: 3 }, "replay of b.npz of 3 operations")]
+    #[case(Drive::Replay { of: Some("b.npz".into()), operations: 3 }, "replay of 3 operations in b.npz")]
     fn a_drive_is_printed_as_its_parts(#[case] drive: Drive, #[case] text: &str) {
         assert_eq!(drive.to_string(), text);
     }

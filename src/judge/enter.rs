@@ -1,4 +1,4 @@
-//! Where truth enters a pass.
+//! Replaces a model's tensors with reference values during a pass.
 
 use candle_core::Tensor;
 
@@ -9,10 +9,10 @@ use crate::probe::Site;
 use crate::recording::scatter;
 use crate::reference::{Feed, Reference};
 
-/// Feeding: the case whose truth replaces the model's values, and where it does.
+/// The case whose reference values replace the model's own, and at which sites.
 pub(crate) type Fed<'a> = (&'a Reference, Feed);
 
-/// Gives back `tensor` with its stored rows replaced by truth, where the feed says so.
+/// Returns `tensor` with its stored rows replaced by reference values, if the feed says so.
 pub(crate) fn enter_truth(
     fed: Option<Fed<'_>>,
     traits: &Traits,
@@ -23,7 +23,7 @@ pub(crate) fn enter_truth(
     let truth = fed.and_then(|(case, feed)| case.truth(site).filter(|_| feed.replaces(site.kind)));
     let (Some(truth), Some((case, _))) = (truth, fed) else { return Ok(tensor) };
     if tensor.dims() != shape(site.kind, truth, window, case.batch()).dims() {
-        return Ok(tensor); // judged by its shape already
+        return Ok(tensor); // the wrong shape has already been reported
     }
     let rows = inside(truth, window).map(|(r, place)| (place, truth.row(r)));
     scatter(&tensor, site.kind, &traits.layout(site.kind), window.start, rows)

@@ -1,4 +1,4 @@
-//! Red sites → what mistake it was.
+//! Diagnoses failing sites: which mistake does each one show?
 
 use super::claims::clean;
 use super::seen::{Kept, Pads, Seen};
@@ -15,7 +15,7 @@ use crate::recording::gather;
 use crate::reference::{Place, Reference, Truth};
 use crate::weights::Weights;
 
-/// What a red site is explained from.
+/// The inputs of a diagnosis that are the same for all sites of a case.
 #[derive(Clone, Copy)]
 pub(super) struct Around<'a> {
     pub weights: &'a Weights,
@@ -23,7 +23,8 @@ pub(super) struct Around<'a> {
     pub traits: &'a Traits,
 }
 
-/// Explains each red site: two layers may have two mistakes. `truth` is what the findings were held against.
+/// Diagnoses each failing site separately, because two layers may have two different mistakes. `truth` is the
+/// reference that the findings were compared with.
 pub(super) fn explain<'t>(
     around: &Around<'_>,
     seen: &Seen,
@@ -92,13 +93,14 @@ fn seen_by(case: &Reference, end: usize) -> Result<Pass> {
     Pass::new((0..case.batch()).map(|b| (0..end.min(case.length())).map(|s| slot(b, s)).collect()).collect())
 }
 
-/// What a port was fed at a site: truth, rounded to its dtype; of padding, the keys and values that it computed.
+/// What a port was fed at a site: reference values rounded to its dtype; for padding, the keys and values it
+/// computed itself.
 struct Fed<'a> {
     graph: &'a Graph,
     case: &'a Reference,
     traits: &'a Traits,
     pads: &'a Pads,
-    /// The slots behind are not seen yet.
+    /// Slots from here on have not been processed yet.
     end: usize,
 }
 
@@ -110,7 +112,7 @@ impl Fed<'_> {
 
 impl diagnose::Around for Fed<'_> {
     fn computes(&self, id: NodeId) -> bool {
-        // A node without a site of its own is a step within an operation.
+        // A node without a site of its own is an intermediate step of an operation.
         self.site(id).is_none_or(|site| self.traits.hides.contains(&site.kind))
     }
 
@@ -118,7 +120,7 @@ impl diagnose::Around for Fed<'_> {
         let site = self.site(id)?;
         let truth = self.case.truth(site)?;
         let stored = truth.places.iter().enumerate().map(|(r, &place)| (place, truth.row(r)));
-        // Of the port's own rows, those that are numbers: nothing follows from others.
+        // Of the port's own rows, only the finite ones: nothing can be computed from NaN or infinite values.
         let pads = self.pads.get(&site).into_iter().flatten();
         let pads = pads.map(|(place, row)| (*place, &row[..]));
         let pads = pads.filter(|(_, row)| row.iter().all(|v| v.is_finite()));
@@ -126,7 +128,7 @@ impl diagnose::Around for Fed<'_> {
             stored.chain(pads).filter(|((_, slot), _)| *slot < self.end).collect();
         rows.sort_by_key(|&(place, _)| place);
         let width: usize = truth.row_shape.iter().product();
-        // A row over keys has an entry for each that is seen.
+        // A row over keys has one entry per key seen so far.
         let (all, seen) = if site.kind.over_keys() {
             (self.case.length(), self.end.min(self.case.length()))
         } else {
@@ -139,7 +141,7 @@ impl diagnose::Around for Fed<'_> {
     }
 }
 
-/// The port's rows at these places. None where its tensor does not have the axes of its kind.
+/// The port's rows at these places. `None` if its tensor does not have the axes of its kind.
 fn rows_of(red: &Kept, traits: &Traits, places: &[Place]) -> Result<Option<Rows>> {
     let kind = red.site.kind;
     let rows = gather(&red.tensor, kind, &traits.layout(kind), red.window.start, places)?;
@@ -147,7 +149,7 @@ fn rows_of(red: &Kept, traits: &Traits, places: &[Place]) -> Result<Option<Rows>
     Ok(rows.map(|rows| Rows::new(rows.row_shape.iter().product(), rows.values)))
 }
 
-/// Row `r` of what it was held against, as wide as the window has seen keys.
+/// Row `r` of the reference, cut to the keys that the window has seen.
 fn seen_of(red: &Kept, want: &Truth, r: usize) -> Vec<f64> {
     let width = shape(red.site.kind, want, &red.window, 1).width;
     let stored = want.row_shape.last().copied().unwrap_or(1);

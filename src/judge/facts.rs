@@ -1,4 +1,4 @@
-//! Config and weights against what PyTorch's reader sees in the same file.
+//! Compares the config and the weights with what PyTorch and transformers read from the same files.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::diagnose;
 use crate::reference::Facts;
 use crate::weights::{Config, Weights, sha256_of};
 
-/// Every key of the config, every tensor's presence, shape and canonical bytes.
+/// Judges every config key, and the presence, shape and canonical bytes of every tensor.
 pub(super) fn judge(config: &Config, weights: &Weights, facts: &Facts) -> Result<Vec<Finding>> {
     let mut findings = judge_config(config, &facts.config, weights);
     let right = facts.tensors.iter().map(|(name, fact)| (name.as_str(), fact.sha256.as_str())).collect();
@@ -31,7 +31,10 @@ pub(super) fn judge(config: &Config, weights: &Weights, facts: &Facts) -> Result
                 if sha256 == fact.sha256 {
                     Verdict::Pass(0.0)
                 } else {
-                    Verdict::Broken(format!("SHA-256 {sha256:.12}…, PyTorch reads {:.12}…", fact.sha256))
+                    Verdict::Broken(format!(
+                        "SHA-256 is {sha256:.12}…, but PyTorch reads a tensor with {:.12}…",
+                        fact.sha256
+                    ))
                 }
             }
         };
@@ -54,9 +57,9 @@ fn judge_config(ours: &Config, theirs: &crate::reference::Config, weights: &Weig
             return Finding::new(name, Verdict::Pass(0.0));
         }
         let named = diagnose::config::wrong(weights, name, &got, &want);
-        Finding::explained(name, Verdict::Broken(format!("{got}, transformers reads {want}")), named)
+        Finding::explained(name, Verdict::Broken(format!("{got}, but transformers reads {want}")), named)
     };
-    // A number that went through float32, as GGUF's do, is the number it was rounded from.
+    // GGUF stores numbers as float32, so numbers are equal if they round to the same float32.
     let single = |v: f64| v as f32;
     vec![
         key("hidden_size", &ours.hidden_size, &theirs.hidden_size),

@@ -1,4 +1,4 @@
-//! Greedy tokens against the reference's, by the same stream that generates.
+//! Compares greedily generated tokens with the reference's, using the generation code itself.
 
 use candle_core::{DType, IndexOp, Tensor};
 
@@ -15,14 +15,14 @@ use crate::{Error, Result};
 
 /// The tokens that end a text.
 pub(super) struct Ends<'a> {
-    /// As the port's config has them.
+    /// From the port's config.
     pub ours: &'a [u32],
-    /// As the reference's has them.
+    /// From the reference's config.
     pub theirs: &'a [u32],
 }
 
-/// Every stored prompt. Also says how many steps could decide anything and, of a quantised port, where
-/// its text leaves the dense one.
+/// Judges every stored prompt. Also notes how many steps were decisive and, for a quantised port, where its
+/// text leaves the dense one.
 pub(super) fn judge(
     port: &mut dyn Port,
     stored: &Greedy,
@@ -31,8 +31,12 @@ pub(super) fn judge(
 ) -> Result<(Vec<Finding>, Vec<String>)> {
     let traits = port.traits();
     let Some(prompts) = stored.on(traits.arithmetic) else {
-        let what = format!("greedy.json: no continuations on {} arithmetic", traits.arithmetic.name());
-        return Err(Error::input(what, "capture it again from the quantised file, or use --matmul dense"));
+        let what =
+            format!("greedy.json: it has no continuations for {} arithmetic", traits.arithmetic.name());
+        return Err(Error::input(
+            what,
+            "capture the references again from the quantised file, or use --matmul dense",
+        ));
     };
     let tie = near_tie(prompts, &traits, rule);
     let (mut findings, mut decisive, mut steps) = (Vec::new(), 0, 0);
@@ -51,13 +55,13 @@ pub(super) fn judge(
             Ok(Course::Other { how, step, got }) => {
                 (Verdict::Broken(how), sampled(port, prompt, step, got).map(Some))
             }
-            Err(error) => (Verdict::Broken(format!("the port stops: {error}")), Ok(None)),
+            Err(error) => (Verdict::Broken(format!("the port returned an error: {error}")), Ok(None)),
         };
         let mut finding = finding(format!("{:?}", prompt.prompt), traits.path, verdict);
         finding.set_explanation(explained);
         findings.push(finding);
     }
-    notes.push(format!("{decisive} of {steps} steps decisive on {}", traits.path));
+    notes.push(format!("{decisive} of {steps} steps are decisive on {}", traits.path));
     if traits.arithmetic != Arithmetic::Dense {
         for (prompt, dense) in prompts.iter().zip(&stored.prompts) {
             notes.extend(parting(port, prompt, dense, ends.ours)?);
@@ -69,7 +73,7 @@ pub(super) fn judge(
     Ok((findings, notes))
 }
 
-/// The gap under which two tokens are as good as each other.
+/// Two tokens whose logits differ by less than this gap are considered tied.
 pub(super) fn near_tie(prompts: &[Prompt], traits: &Traits, rule: &NearTie) -> Option<f64> {
     let dtype = traits.dtype.as_str();
     let mut errors: Vec<f64> =
@@ -79,8 +83,8 @@ pub(super) fn near_tie(prompts: &[Prompt], traits: &Traits, rule: &NearTie) -> O
     Some(rule.times * errors[(rule.percentile * last as f64).ceil() as usize])
 }
 
-/// Generates along the reference's tokens. Where a near-tie was decided the other way, it begins
-/// again behind the reference's token.
+/// Generates along the reference's tokens. If the port decides a near-tie the other way, generation restarts
+/// after the reference's token.
 fn follow(
     port: &mut dyn Port,
     prompt: &Prompt,
@@ -98,7 +102,7 @@ fn follow(
             let got = match stream.next() {
                 None => {
                     return Ok(Course::Ends(format!(
-                        "stops after {} tokens of {}",
+                        "the text ends after {} of {} tokens",
                         done + k,
                         prompt.tokens.len()
                     )));
@@ -107,7 +111,7 @@ fn follow(
             };
             if got != want && decides(done + k) {
                 let (step, gap) = (done + k, prompt.gap[done + k]);
-                let how = format!("token {step} is {got}, want {want}, which leads by {gap:.3}");
+                let how = format!("token {step} is {got}, want {want}, whose logit leads by {gap:.3}");
                 return Ok(Course::Other { how, step, got });
             }
             if got != want {
@@ -117,11 +121,11 @@ fn follow(
             }
         }
         if !anchored {
-            // The reference has no more tokens: it was cut off, or its last one ends the text.
+            // The reference has no more tokens: it was cut off, or its last token ends the text.
             let ended = stream.finish() == Some(Finish::EndOfSequence);
             let last = prompt.tokens.last().is_some_and(|last| ends.theirs.contains(last));
             return Ok(if last && !ended {
-                Course::Ends("goes on after the token that ends the text".into())
+                Course::Ends("the text goes on after the end token".into())
             } else {
                 Course::Same
             });
@@ -130,12 +134,12 @@ fn follow(
     Ok(Course::Same)
 }
 
-/// How a text went, against the reference's.
+/// How a text compares with the reference's.
 enum Course {
     Same,
-    /// It ends elsewhere: how.
+    /// It ends at another token; the text says how.
     Ends(String),
-    /// Token `step` is `got`: how.
+    /// Token `step` is `got` instead of the reference's; `how` says so in words.
     Other {
         how: String,
         step: usize,
@@ -143,8 +147,8 @@ enum Course {
     },
 }
 
-/// Is the wrong token one that the sampler chose against the logits? They are taken where the model
-/// hands them over: behind that a sampler begins.
+/// Did the sampler choose the wrong token against the logits? The logits are taken where the model hands them
+/// over, before any sampling.
 fn sampled(port: &mut dyn Port, prompt: &Prompt, step: usize, got: u32) -> Result<Diagnosis> {
     let text: Vec<u32> = prompt.ids.iter().chain(&prompt.tokens[..step]).copied().collect();
     let mut head = Head::default();
@@ -173,8 +177,8 @@ impl Probe for Head {
     }
 }
 
-/// Where the port's own text, without being led, leaves that of the dense model, and by what gap it
-/// was decided on either side; nothing if it never does.
+/// Where the port's own text, generated freely, leaves that of the dense model, and by which gap each side
+/// decided there; `None` if the texts are equal.
 fn parting(port: &mut dyn Port, prompt: &Prompt, dense: &Prompt, eos: &[u32]) -> Result<Option<String>> {
     let path = port.traits().path;
     let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
@@ -184,7 +188,7 @@ fn parting(port: &mut dyn Port, prompt: &Prompt, dense: &Prompt, eos: &[u32]) ->
         let got = got?;
         if got.token != want {
             return Ok(Some(format!(
-                "{:?} leaves the dense text at step {step}: there dense leads by {:.3}, {path} by {:.3}",
+                "{:?} differs from the dense text from step {step} on: the dense token leads by {:.3} there, the {path} one by {:.3}",
                 prompt.prompt, dense.gap[step], got.gap
             )));
         }
@@ -192,7 +196,7 @@ fn parting(port: &mut dyn Port, prompt: &Prompt, dense: &Prompt, eos: &[u32]) ->
     Ok(None)
 }
 
-/// A port as generation sees it. The judge counts positions, as any caller of forward must.
+/// Adapts a port to the generation code. The judge counts positions, as any caller of `forward` must.
 struct Driven<'a> {
     port: &'a mut dyn Port,
     at: usize,

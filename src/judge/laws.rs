@@ -1,8 +1,8 @@
-//! Laws that hold for a port without any truth from outside: one prefill = chunks = token by token;
-//! rows of a batch do not see each other; A, B, A; the context's end is an error.
+//! Laws that hold for any port without references: one prefill = chunks = token by token; rows of a batch do
+//! not affect each other; A, B, A; running past the end of the context is an error.
 //!
-//! The port's own prefill is what the others are held against, so that a mistake which treats both
-//! alike (a wrong rope pairing, say) leaves these laws alone: they fail for the cache's own mistakes.
+//! Everything is compared with the port's own prefill. A mistake that affects both alike (for example a wrong
+//! rope pairing) does not break these laws; only mistakes of the cache do.
 
 use candle_core::{DType, Tensor};
 
@@ -23,7 +23,7 @@ use crate::probe::{Arithmetic, Site};
 use crate::reference::{Feed, Place, Reference, Truth};
 use crate::weights::Weights;
 
-/// Judges every law on `case`; noise as measured for it.
+/// Judges every law on `case`, with the noise measured for it.
 pub(super) fn judge(
     port: &mut dyn Port,
     case: &Reference,
@@ -47,13 +47,14 @@ pub(super) fn judge(
 
 /// The laws on the port's own values.
 ///
-/// A wrong port may be much more sensitive to rounding than the right model is whose noise was
-/// measured. So where something differs, it is judged again with the port's own sensitivity counted
-/// in: a mistake made elsewhere must not look like one of the cache.
+/// A wrong port may be much more sensitive to rounding than the correct model whose noise was measured. So if
+/// something differs, it is judged again with the port's own sensitivity included: a mistake elsewhere must
+/// not look like a mistake of the cache.
 ///
-/// Where activations are rounded to 8 bits, one that falls to the other side moves by a whole step; in half
-/// precision every sum is rounded as coarsely. Over many layers that grows to the size of the values:
-/// whole forwards cannot be held against each other, however honest. There each block begins from truth.
+/// If activations are rounded to 8 bits, a value on the other side of a rounding boundary moves by a whole
+/// step; in half precision every sum is rounded just as coarsely. Over many layers this grows to the size of
+/// the values, so even correct whole forward passes cannot be compared. In that case each block starts from
+/// the reference.
 fn on_its_own(
     port: &mut dyn Port,
     case: &Reference,
@@ -63,7 +64,7 @@ fn on_its_own(
     let Traits { dtype, arithmetic, .. } = port.traits();
     let is_fine = arithmetic == Arithmetic::Dense && dtype == DType::F32;
     let feed = if is_fine { Feed::Own } else { Feed::Block };
-    // Noise was measured where truth is stored: only those rows can be held to it.
+    // Noise was measured where references are stored, so only those rows can be judged.
     let has = |site, place| case.truth(site).map(|truth| truth.places.binary_search(&place).is_ok());
     let begins = |site: Site, place| site.block_input().is_none_or(|input| has(input, place) == Some(true));
     let stored = |site, place| has(site, place) != Some(false) && (feed == Feed::Own || begins(site, place));
@@ -72,7 +73,8 @@ fn on_its_own(
         let fed = (feed == Feed::Block).then_some((case, feed));
         let held = Held { fed, judges: &stored, noise, factor, around: None };
         let mut findings = same_in_pieces(port, whole, &held)?;
-        // A row alone stands elsewhere than in its batch, so that truth cannot enter: on its own noise.
+        // A row alone has other positions than in its batch, so it cannot get reference inputs: use the noise
+        // of the port's own values.
         let own = |site, place| {
             if fed.is_none() {
                 noise(site, place)
@@ -89,11 +91,11 @@ fn on_its_own(
     }
     match noise::shaken(port, &whole.input) {
         Ok(shaken) => run(&|site, place| Some(measured(site, place)?.or_larger(*shaken.get(&site)?)), port),
-        Err(_) => Ok(findings), // the port stops: that is among the findings
+        Err(_) => Ok(findings), // the port returned an error, which is among the findings
     }
 }
 
-/// One prefill = chunks of it = token by token.
+/// One prefill = its chunks = token by token.
 pub(super) fn same_in_pieces(
     port: &mut dyn Port,
     whole: &Sequence<'_>,
@@ -102,7 +104,7 @@ pub(super) fn same_in_pieces(
     let length = whole.input.len();
     let prefill = record(port, whole, held)?;
     if prefill.is_empty() {
-        let verdict = Verdict::Broken("the port hands over no site: nothing can be compared".into());
+        let verdict = Verdict::Broken("the port hands over no site, so nothing can be compared".into());
         return Ok(vec![law("sites", whole.name, &port.traits(), verdict)]);
     }
     let judged = prefill.values().flat_map(|truth| truth.places.iter()).map(|&(_, position)| position);
@@ -111,7 +113,7 @@ pub(super) fn same_in_pieces(
     let mut findings = Vec::new();
     for (pieces, windows) in windows {
         if windows.len() < 2 {
-            continue; // one token is already the whole
+            continue; // a single token is already the whole
         }
         let feed = held.fed.map_or(Feed::Own, |(_, feed)| feed);
         let drive = Drive::InPieces(pieces, port.traits().path, feed);
@@ -120,20 +122,22 @@ pub(super) fn same_in_pieces(
     Ok(findings)
 }
 
-/// Uneven pieces: a first one, one of two tokens or more on a cache that is not empty, a rest.
+/// Three uneven pieces: the second one runs on a cache that is not empty and has at least two tokens if
+/// possible.
 pub(super) fn chunks(length: usize) -> Vec<Window> {
     let (first, second) = (length.div_ceil(3), (2 * length).div_ceil(3));
     [0..first, first..second, second..length].into_iter().filter(|window| !window.is_empty()).collect()
 }
 
-/// Token by token; where a long case begins to be judged late, what is long before it in one piece.
+/// Windows of one token each. If a long case is judged only near its end, most of the tokens before that form
+/// one window.
 pub(super) fn tokens(length: usize, first_judged: usize) -> Vec<Window> {
     let warm = first_judged.saturating_sub(8);
     let before = std::iter::once(0..warm).filter(|window| !window.is_empty());
     before.chain((warm..length).map(|position| position..position + 1)).collect()
 }
 
-/// Each row of a batch alone, without its padding, gives what it gave in the batch.
+/// Each row of a batch, run alone and without its padding, must give the same values as in the batch.
 pub(super) fn rows_alone(port: &mut dyn Port, whole: &Sequence<'_>, held: &Held<'_>) -> Result<Vec<Finding>> {
     if whole.input.batch() < 2 {
         return Ok(vec![]);
@@ -148,7 +152,7 @@ pub(super) fn rows_alone(port: &mut dyn Port, whole: &Sequence<'_>, held: &Held<
             input: whole.input.row(b).slice(first..first + length),
             places: (0..length).map(|position| (0, position)).collect(),
         };
-        // Over keys the columns of the batch include its padding: `context` speaks for them.
+        // Over keys, the columns of the batch include its padding. These sites are covered by `context`.
         let expected = in_batch.iter().filter(|(site, _)| !site.kind.over_keys());
         let expected = expected.map(|(&site, truth)| (site, cut_row(truth, b, first))).collect();
         let noise = |site, (_, position): Place| (held.noise)(site, (b, position + first));
@@ -166,7 +170,7 @@ pub(super) fn rows_alone(port: &mut dyn Port, whole: &Sequence<'_>, held: &Held<
     Ok(findings)
 }
 
-/// What batch row `b` has of `truth`, its first token moved from index `first` to 0.
+/// Row `b` of the batch in `truth`, with its first token moved from index `first` to 0.
 pub(super) fn cut_row(truth: &Truth, b: usize, first: usize) -> Truth {
     let own = || truth.places.iter().enumerate().filter(|(_, (batch, _))| *batch == b);
     Truth {
@@ -176,7 +180,7 @@ pub(super) fn cut_row(truth: &Truth, b: usize, first: usize) -> Truth {
     }
 }
 
-/// A, then something else, then A again: bit for bit the same. Nothing may stay in the cache.
+/// A, then something else, then A again must be bit-for-bit the same: nothing may stay in the cache.
 pub(super) fn a_b_a(port: &mut dyn Port, whole: &Sequence<'_>) -> Result<Finding> {
     let vocab = port.traits().vocab as u32;
     let mut other = whole.input.clone();
@@ -187,12 +191,15 @@ pub(super) fn a_b_a(port: &mut dyn Port, whole: &Sequence<'_>) -> Result<Finding
     };
     let runs = run(&whole.input).and_then(|a| Ok((a, run(&other)?, run(&whole.input)?)));
     let verdict = match runs {
-        Err(error) => Verdict::Broken(format!("the port stops: {error}")),
+        Err(error) => Verdict::Broken(format!("the port returned an error: {error}")),
         Ok((first, _, again)) if first.len() != again.len() || first.is_empty() => {
-            Verdict::Broken("logits of another shape the second time".into())
+            Verdict::Broken("the second run of the same text gives logits of another shape".into())
         }
         Ok((first, _, again)) => match (0..first.len()).find(|&i| first[i].to_bits() != again[i].to_bits()) {
-            Some(at) => Verdict::Broken(format!("logit {at} is {} and then {}", first[at], again[at])),
+            Some(at) => Verdict::Broken(format!(
+                "logit {at} is {} in the first run and {} in the second",
+                first[at], again[at]
+            )),
             None => Verdict::Pass(0.0),
         },
     };
@@ -207,11 +214,11 @@ pub(super) fn a_b_a(port: &mut dyn Port, whole: &Sequence<'_>) -> Result<Finding
     Ok(finding)
 }
 
-/// Contexts up to this length are filled to the last position; of longer ones only the refusal is
-/// tried, which costs nothing.
+/// A context up to this length is filled to the last position; for a longer one only the refusal is checked,
+/// which costs nothing.
 const FILL: usize = 2048;
 
-/// The context can be filled, and one token more is refused.
+/// The context can be filled, and one more token is refused.
 pub(super) fn context_ends(port: &mut dyn Port) -> Finding {
     let traits = port.traits();
     let ids: Vec<u32> = (0..=traits.context).map(|i| (i % traits.vocab) as u32).collect();
@@ -219,9 +226,12 @@ pub(super) fn context_ends(port: &mut dyn Port) -> Finding {
     let verdict = if traits.context <= FILL {
         let (full, more) = ids.split_at(traits.context);
         match port.forward(&Input::single(full, 0), &mut ()).and_then(|logits| all_finite(&logits)) {
-            Err(error) => Verdict::Broken(format!("{} tokens should fit: {error}", traits.context)),
+            Err(error) => Verdict::Broken(format!(
+                "{} tokens should fit into the context, but the port returned an error: {error}",
+                traits.context
+            )),
             Ok(false) => {
-                Verdict::Broken(format!("{} tokens give logits that are not finite", traits.context))
+                Verdict::Broken(format!("with {} tokens, some logits are NaN or infinite", traits.context))
             }
             Ok(true) => refused(port, &Input::single(more, traits.context)),
         }
@@ -232,13 +242,14 @@ pub(super) fn context_ends(port: &mut dyn Port) -> Finding {
     law("context length", "", &traits, verdict)
 }
 
-/// Passing the context must be an error: anything else silently computes nonsense.
+/// Running past the context must be an error: otherwise the port silently computes nonsense.
 fn refused(port: &mut dyn Port, input: &Input) -> Verdict {
     match port.forward(input, &mut ()) {
         Err(_) => Verdict::Pass(0.0),
-        Ok(_) => {
-            Verdict::Broken(format!("a token past the context of {} is accepted", port.traits().context))
-        }
+        Ok(_) => Verdict::Broken(format!(
+            "the port accepts a token beyond its context of {}",
+            port.traits().context
+        )),
     }
 }
 

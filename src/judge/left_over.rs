@@ -1,4 +1,4 @@
-//! Does the first token of a prompt see anything but itself?
+//! Does the first token of a prompt attend to anything but itself?
 
 use candle_core::{DType, Device, IndexOp, Tensor};
 
@@ -7,19 +7,19 @@ use crate::model::Input;
 use crate::port::Port;
 use crate::probe::{Kind, Probe, Site};
 
-/// Runs `first`, then `second` on what should be an empty cache. There the first token sees itself
-/// alone: its context is its own value; two hundredths of the largest off is no rounding.
+/// Runs `first`, then `second` on a cache that should be empty. The first token then attends only to itself,
+/// so its context is its own value. A difference of more than 2% of the largest entry cannot be rounding.
 pub(super) fn seen(port: &mut dyn Port, second: &Input, first: &Input) -> bool {
     let at = second.real[0].iter().position(|&real| real).unwrap_or(0);
     port.begin();
     let _ = port.forward(first, &mut ());
     port.begin();
     let mut look = Look { at, value: vec![], context: vec![], keys: 0, head_dim: 0 };
-    let _ = port.forward(second, &mut look); // what stops later has been looked at
+    let _ = port.forward(second, &mut look); // an error after these sites does not matter
     look.keys > second.len() || look.differs()
 }
 
-/// The first token's value and context in layer 0.
+/// Records the first token's value and context in layer 0.
 struct Look {
     at: usize,
     value: Vec<f32>,
@@ -31,7 +31,7 @@ struct Look {
 impl Look {
     fn differs(&self) -> bool {
         let largest = self.value.iter().fold(0f32, |largest, v| largest.max(v.abs()));
-        // Each head's context is the value of one of the value heads.
+        // Each head's context must equal the value of one of the value heads.
         let own = |context: &[f32]| {
             let same =
                 |value: &[f32]| value.iter().zip(context).all(|(v, c)| (c - v).abs() <= 0.02 * largest);

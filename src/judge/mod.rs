@@ -1,4 +1,4 @@
-//! Drives a model through checkpoints → verdicts.
+//! Runs a model through checkpoints and returns verdicts.
 
 mod claimed;
 mod claims;
@@ -40,10 +40,10 @@ use crate::Result;
 use crate::checkpoints::{Checkpoint, Factor, How, View};
 use crate::reference::Feed;
 
-/// Runs `checkpoint`, all of it.
+/// Runs the whole of `checkpoint`.
 ///
 /// # Errors
-/// Only where the harness itself cannot go on; a port that stops is a verdict.
+/// Only if the harness itself cannot continue; an error of the port becomes a verdict.
 pub fn run(subject: &mut Subject<'_>, checkpoint: &'static Checkpoint) -> Result<Outcome> {
     let mut outcome = Outcome { checkpoint, findings: vec![], skipped: None, notes: vec![] };
     match &checkpoint.how {
@@ -71,7 +71,7 @@ pub fn run(subject: &mut Subject<'_>, checkpoint: &'static Checkpoint) -> Result
                 }
                 outcome.findings.push(laws::context_ends(&mut **port));
             }
-            set_aside(&mut outcome, "the rest of its layer is judged", of_one_layer);
+            set_aside(&mut outcome, "the rest of its layer was judged", of_one_layer);
         }
         How::Sampling => {
             if let Some(model) = facts(subject, &mut outcome) {
@@ -97,9 +97,9 @@ pub fn run(subject: &mut Subject<'_>, checkpoint: &'static Checkpoint) -> Result
     Ok(outcome)
 }
 
-const NO_FACTS: &str = "these references hold cases only, no facts of the model as a whole";
+const NO_FACTS: &str = "these references contain only cases, no facts about the model as a whole";
 
-/// The model's facts; without them the checkpoint is skipped, and seen to be.
+/// The model's facts. Without them the checkpoint is marked as skipped.
 fn facts<'a>(subject: &'a Subject<'_>, outcome: &mut Outcome) -> Option<&'a ModelFacts> {
     if subject.model.is_none() {
         outcome.skipped = Some(NO_FACTS.into());
@@ -107,7 +107,7 @@ fn facts<'a>(subject: &'a Subject<'_>, outcome: &mut Outcome) -> Option<&'a Mode
     subject.model.as_ref()
 }
 
-/// Every case on every path, under every view.
+/// Judges every case on every path under every view.
 fn sites(subject: &mut Subject<'_>, views: &[View], factor: &Factor, outcome: &mut Outcome) -> Result<()> {
     if let Some(feed) = subject.feed
         && views.iter().all(|view| view.feed != feed)
@@ -121,7 +121,8 @@ fn sites(subject: &mut Subject<'_>, views: &[View], factor: &Factor, outcome: &m
     for case in &subject.cases {
         for (port, order) in subject.ports.iter_mut().zip(&mut orders) {
             for view in views.iter().filter(|view| subject.feed.is_none_or(|feed| feed == view.feed)) {
-                // Under another feed a site's inputs are the port's own: nothing stands still to reason from.
+                // Under another feed a site's inputs are the port's own values, so a failure cannot be
+                // diagnosed.
                 let around = Some(&weights).filter(|_| view.feed == Feed::Site);
                 let mut findings = sites::judge(&mut **port, case, view, factor.times, around)?;
                 if view.feed == Feed::Site
@@ -149,23 +150,23 @@ fn sites(subject: &mut Subject<'_>, views: &[View], factor: &Factor, outcome: &m
             outcome.notes.extend(far.filter(|note| !outcome.notes.contains(note)));
         }
     }
-    set_aside(outcome, "judged in another case", of_one_site);
+    set_aside(outcome, "it was judged in another case", of_one_site);
     Ok(())
 }
 
-/// The same layer of one case, driven alike.
+/// Is it the same layer of the same case under the same drive?
 fn of_one_layer(a: &Finding, b: &Finding) -> bool {
     let layer = |f: &Finding| f.site.and_then(|site| site.layer);
     (&a.case, &a.drive, layer(a)) == (&b.case, &b.drive, layer(b))
 }
 
-/// The same site of any case, driven alike.
+/// Is it the same site under the same drive, in any case?
 fn of_one_site(a: &Finding, b: &Finding) -> bool {
     (&a.about, &a.drive) == (&b.about, &b.drive)
 }
 
-/// Where noise covers a site whole, and another finding was judged that `speaks` for it, it is taken out
-/// and said to be.
+/// Removes findings that could not be judged because of noise if a judged finding `speaks` for the same site
+/// or layer, and adds a note for each.
 fn set_aside(outcome: &mut Outcome, why: &str, speaks: impl Fn(&Finding, &Finding) -> bool) {
     let silent = |f: &Finding| f.verdict == Verdict::Incomparable;
     let (spoken, all): (Vec<Finding>, Vec<Finding>) = (
@@ -176,7 +177,7 @@ fn set_aside(outcome: &mut Outcome, why: &str, speaks: impl Fn(&Finding, &Findin
         if silent(&finding) && spoken.iter().any(|other| speaks(&finding, other)) {
             let Finding { about, case, drive, incomparable, .. } = &finding;
             outcome.notes.push(format!(
-                "{about} ({case}; {drive}): all {incomparable} rows are no larger than their noise, {why}"
+                "{about} ({case}; {drive}): not judged, because all {incomparable} rows are no larger than their noise; {why}"
             ));
         } else {
             outcome.findings.push(finding);
@@ -184,8 +185,9 @@ fn set_aside(outcome: &mut Outcome, why: &str, speaks: impl Fn(&Finding, &Findin
     }
 }
 
-/// Runs several checkpoints in order. `done` sees each as it ends, and may mark failures that are
-/// expected. Generation waits for the others: the text of a port that fails unexpectedly says nothing.
+/// Runs several checkpoints in order. `done` sees each outcome as it ends, and may mark failures as expected.
+/// The generation checkpoint runs only if all others passed: the text of a port that fails unexpectedly
+/// proves nothing.
 pub fn run_all(
     subject: &mut Subject<'_>,
     checkpoints: &[&'static Checkpoint],
@@ -199,7 +201,7 @@ pub fn run_all(
             How::Greedy(_) if !waits.is_empty() => Outcome {
                 checkpoint,
                 findings: vec![],
-                skipped: Some(format!("waits for {}", waits.join(", "))),
+                skipped: Some(format!("not run because {} did not pass", waits.join(", "))),
                 notes: vec![],
             },
             _ => run(subject, checkpoint)?,

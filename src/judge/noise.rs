@@ -1,4 +1,4 @@
-//! What rounding does to a port, measured on the port itself.
+//! Measures the effect of rounding on a port, using the port itself.
 
 use std::collections::BTreeMap;
 
@@ -12,12 +12,12 @@ use crate::model::Input;
 use crate::port::Port;
 use crate::probe::{Kind, Probe, Site};
 
-/// Runs with every tensor shaken by one rounding: their spread is what rounding does to this model.
+/// How many runs with random perturbations of one rounding are made.
 const SHAKES: u64 = 8;
 
-/// How far each site moves when every site before it is shaken by at most an ulp, relative to
-/// the scale of its row: the largest over rows and runs. This is Monte Carlo arithmetic (Parker,
-/// 1997) at the grain of sites: an estimate of rounding error that needs no second implementation.
+/// How far each site moves when every earlier site is perturbed by at most an ulp, relative to the scale of
+/// its row: the largest over rows and runs. This is Monte Carlo arithmetic (Parker, 1997) applied to sites:
+/// an estimate of rounding error that needs no second implementation.
 pub(super) fn shaken(port: &mut dyn Port, input: &Input) -> Result<BTreeMap<Site, Noise>> {
     let dtype = port.traits().dtype;
     let mut run = |seed: Option<u64>| -> Result<BTreeMap<Site, Tensor>> {
@@ -39,7 +39,7 @@ pub(super) fn shaken(port: &mut dyn Port, input: &Input) -> Result<BTreeMap<Site
     Ok(noise)
 }
 
-/// The largest relative distance of two tensors over their rows.
+/// The largest relative distance between two tensors over their rows.
 pub(super) fn spread(a: &Tensor, b: &Tensor) -> Result<Noise> {
     let width = a.dims().last().copied().unwrap_or(1).max(1);
     let flat = |t: &Tensor| -> Result<Vec<f32>> { Ok(t.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?) };
@@ -56,8 +56,8 @@ pub(super) fn spread(a: &Tensor, b: &Tensor) -> Result<Noise> {
     Ok(noise)
 }
 
-/// Multiplies every entry of every site by 1 ± an ulp, at random; without a generator it only
-/// looks.
+/// Multiplies every entry of every site by a random factor of 1 ± one ulp; without a generator it only
+/// records.
 struct Shake {
     rng: Option<StdRng>,
     ulp: f64,

@@ -1,4 +1,4 @@
-//! A sequence run as a whole and written down, then run again in pieces and held against that.
+//! Runs a sequence in one prefill and records it, then runs it again in pieces and compares.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,25 +18,25 @@ use crate::port::Port;
 use crate::probe::Site;
 use crate::reference::{Place, Truth};
 
-/// Tokens to run, and the places where they stand.
+/// Tokens to run, and the place of each in the batch.
 pub(super) struct Sequence<'a> {
     pub name: &'a str,
     pub input: Input,
     pub places: Arc<[Place]>,
 }
 
-/// What a run is held by: where truth enters, which rows are fit to be judged, how noisy they are,
-/// and how many times that is allowed.
+/// How a run is fed and judged: the feed, which rows can be judged, how noisy they are, and how many times
+/// the noise is allowed.
 pub(super) struct Held<'a> {
     pub fed: Option<Fed<'a>>,
     pub judges: &'a dyn Fn(Site, Place) -> bool,
     pub noise: &'a dyn Fn(Site, Place) -> Option<Noise>,
     pub factor: f64,
-    /// What red sites are explained from, where truth enters at every site.
+    /// Inputs for diagnosing failing sites; set only if every site gets reference inputs.
     pub around: Option<Around<'a>>,
 }
 
-/// What the port itself computes in one prefill, at every row that is fit to be judged.
+/// What the port computes in one prefill, at every row that can be judged.
 pub(super) fn record(
     port: &mut dyn Port,
     whole: &Sequence<'_>,
@@ -53,7 +53,7 @@ pub(super) fn record(
     Ok(rows)
 }
 
-/// Runs the sequence window by window on one cache and holds every site against `prefill`.
+/// Runs the sequence window by window on one cache and compares every site with `prefill`.
 pub(super) fn replay(
     port: &mut dyn Port,
     whole: &Sequence<'_>,
@@ -69,7 +69,7 @@ pub(super) fn replay(
     let mut incomparable: BTreeMap<Site, usize> = BTreeMap::new();
     let mut seen = Seen::default();
     for window in windows {
-        // Only rows that are fit to be judged were recorded.
+        // Only rows that can be judged were recorded.
         let expect = Expect { truth: &truth, judges: &|_, _| true, noise: held.noise, factor: held.factor };
         let mut watch = Watch::new(expect, held.fed, &traits, whole.input.batch(), window.clone());
         if let Err(error) = port.forward(&whole.input.slice(window.clone()), &mut watch) {
@@ -99,11 +99,11 @@ pub(super) fn replay(
     Ok(findings)
 }
 
-/// The first failure stays; among passes the larger share of the budget.
+/// The first failure is kept; of two passes, the one with the larger share of the budget.
 pub(super) fn worse(a: Verdict, b: Verdict) -> Verdict {
     match (&a, &b) {
         (Verdict::Pass(x), Verdict::Pass(y)) => Verdict::Pass(x.max(*y)),
-        // A window without a comparable row says nothing against those that have some.
+        // A window without a comparable row does not change the result of the others.
         (Verdict::Pass(_), Verdict::Incomparable) => a,
         (Verdict::Incomparable, _) | (Verdict::Pass(_), _) => b,
         _ => a,

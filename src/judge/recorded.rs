@@ -1,4 +1,4 @@
-//! One pass of a port, looked at as it goes by.
+//! Runs one pass of a port and shows every site to a callback.
 
 use candle_core::Tensor;
 
@@ -11,13 +11,13 @@ use crate::probe::{Kind, Probe, Site};
 use crate::recording::gather;
 use crate::reference::{Place, Truth};
 
-/// Takes a site, the tensor that the port handed over there, and the one that it continues with.
+/// Receives a site, the tensor that the port handed over there, and the one that it continues with.
 pub(super) type See<'a> = &'a mut dyn FnMut(Site, &Tensor, &Tensor) -> Result<()>;
 
 /// Runs `input` once from an empty cache and shows every site to `see`.
 ///
 /// # Errors
-/// Whatever the port refuses, and whatever `see` gives.
+/// Any error of the port, and any error that `see` returns.
 pub(super) fn run(port: &mut dyn Port, input: &Input, fed: Option<Fed<'_>>, see: See<'_>) -> Result<()> {
     let (traits, window) = (port.traits(), 0..input.len());
     port.begin();
@@ -44,7 +44,8 @@ impl Probe for Seeing<'_, '_> {
     }
 }
 
-/// The rows of `tensor` at these places. None where it has other axes than its kind: the judged forward tells those.
+/// The rows of `tensor` at these places. `None` if it does not have the axes of its kind; the judged forward
+/// pass reports that.
 pub(super) fn rows_of(
     tensor: &Tensor,
     kind: Kind,

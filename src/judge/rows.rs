@@ -1,4 +1,4 @@
-//! Rows of one tensor against what they should be, each under its own budget.
+//! Compares rows of a tensor with expected values, each under its own budget.
 
 use candle_core::{DType, Tensor};
 
@@ -7,46 +7,46 @@ use crate::Result;
 use crate::compare::{Budget, Comparison, Noise, Row, Scale, Shape, Shares};
 use crate::reference::Place;
 
-/// What one row should be.
+/// The expected values of one row.
 pub(crate) struct Wanted<'a> {
-    /// Where it stands in the batch, padding counted.
+    /// Its place in the batch, counting padding.
     pub place: Place,
-    /// Where it stands in the tensor.
+    /// Its index in the tensor.
     pub query: usize,
-    /// What it should be, `[heads, width]` or `[width]`.
+    /// The expected values, `[heads, width]` or `[width]`.
     pub want: &'a [f64],
-    /// What honest computations err by there; none where that was not measured.
+    /// The noise of correct computations there; `None` if it was not measured.
     pub noise: Option<Noise>,
 }
 
-/// How the rows of a tensor are held to what they should be.
+/// The terms of the comparison.
 pub(crate) struct Terms {
     /// How many times the noise is allowed.
     pub factor: f64,
-    /// What the port computes in.
+    /// The dtype that the port computes in.
     pub dtype: DType,
-    /// No honest budget comes near the scale here: one that does is a broken reference.
+    /// In this arithmetic no correct budget is close to the scale; one that is means a broken reference.
     pub fine: bool,
 }
 
-/// What became of a tensor's rows.
+/// The result of comparing a tensor's rows.
 pub(crate) struct Said {
-    /// Of all of them.
+    /// The verdict on all of them.
     pub verdict: Verdict,
-    /// How many could not be judged, their budget being past their scale.
+    /// How many rows could not be judged because their budget is larger than their scale.
     pub incomparable: usize,
-    /// What each used of its budget, if any was compared.
+    /// The share of its budget that each row used, if any was compared.
     pub shares: Option<Shares>,
 }
 
 impl From<Verdict> for Said {
-    /// Without a look at any row.
+    /// A verdict without comparing any row.
     fn from(verdict: Verdict) -> Self {
         Self { verdict, incomparable: 0, shares: None }
     }
 }
 
-/// Holds `got`, which has `shape.dims()`, to what it should be.
+/// Compares `got`, which has `shape.dims()`, with the expected rows.
 pub(crate) fn hold(
     got: &Tensor,
     shape: &Shape,
@@ -59,7 +59,7 @@ pub(crate) fn hold(
     Ok(holding.said())
 }
 
-/// The same row by row, where what a tensor should be does not exist as a whole.
+/// The same comparison row by row, for when the expected tensor does not exist as a whole.
 pub(crate) struct Holding<'a> {
     comparison: Comparison<'a>,
     terms: &'a Terms,
@@ -68,7 +68,7 @@ pub(crate) struct Holding<'a> {
 }
 
 impl<'a> Holding<'a> {
-    /// Of `got`, which has `shape.dims()`.
+    /// Starts comparing `got`, which has `shape.dims()`.
     pub fn new(
         got: &Tensor,
         shape: &'a Shape,
@@ -79,7 +79,7 @@ impl<'a> Holding<'a> {
         Ok(Self { comparison, terms, compared: 0, too_wide: 0 })
     }
 
-    /// Holds one row to what it should be.
+    /// Compares one row.
     pub fn row(&mut self, &Wanted { place, query, want, noise }: &Wanted<'_>) {
         let scale = Scale::of(want.iter().copied());
         let budget = noise.map(|noise| Budget::derive(scale, noise, self.terms.factor, self.terms.dtype));
@@ -92,7 +92,7 @@ impl<'a> Holding<'a> {
         }
     }
 
-    /// What became of the rows.
+    /// The result of all rows.
     pub fn said(self) -> Said {
         let Self { comparison, terms, compared, too_wide } = self;
         if too_wide > 0 && terms.fine {

@@ -1,20 +1,20 @@
-//! Logits processors against stored distributions, and draws against the distribution.
+//! Compares logits processors with stored distributions, and draws with their distribution.
 
 use super::verdict::{Finding, Verdict};
 use crate::Result;
 use crate::generate::{Sampler, Sampling};
 use crate::reference::{self, SamplingCase};
 
-/// Draws for one distribution: enough that a token of probability 0.05 is drawn 200 times.
+/// Draws per distribution: enough that a token of probability 0.05 is drawn about 200 times.
 const DRAWS: usize = 4000;
 
-/// Every stored distribution, draws from the flattest, and seeds.
+/// Judges every stored distribution, draws from the flattest one, and seeds.
 pub(super) fn judge(stored: &reference::Sampling) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for case in &stored.cases {
         findings.push(Finding::new(case.key.as_str(), distribution(case, &stored.logits)));
     }
-    // A peaked distribution draws the same whatever the seed: take the flattest.
+    // A peaked distribution draws the same tokens for every seed, so take the flattest.
     let entropy = |case: &SamplingCase| -> f64 {
         case.probabilities.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum()
     };
@@ -26,7 +26,7 @@ pub(super) fn judge(stored: &reference::Sampling) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// Our distribution under a stored setting against the stored one.
+/// Compares our distribution under a stored setting with the stored one.
 pub(super) fn distribution(case: &SamplingCase, logits: &[f32]) -> Verdict {
     match setting(case).distribution(logits, &case.context) {
         Err(error) => Verdict::Broken(error.to_string()),
@@ -34,7 +34,7 @@ pub(super) fn distribution(case: &SamplingCase, logits: &[f32]) -> Verdict {
     }
 }
 
-/// Our sampling under transformers' setting.
+/// Our sampling settings for transformers' settings.
 fn setting(case: &SamplingCase) -> Sampling {
     let processors = &case.processors;
     Sampling {
@@ -48,8 +48,8 @@ fn setting(case: &SamplingCase) -> Sampling {
     }
 }
 
-/// The same tokens are kept, and each probability is good to what float32 logits allow: a processed
-/// logit x carries |x| ulps of error, which is the relative error of e^x, and of their sum.
+/// The same tokens must be kept, and each probability must be as accurate as float32 logits allow: a
+/// processed logit x carries |x| ulps of error, which is the relative error of e^x and of the sum of these.
 pub(super) fn same_distribution(got: &[f64], case: &SamplingCase, logits: &[f32]) -> Verdict {
     let want = &case.probabilities;
     if got.len() != want.len() {
@@ -70,7 +70,7 @@ pub(super) fn same_distribution(got: &[f64], case: &SamplingCase, logits: &[f32]
     let ratio = |t: usize| if want[t] == 0.0 { 0.0 } else { (got[t] / want[t] - 1.0).abs() / budget };
     let worst = (0..want.len()).map(|t| (t, ratio(t))).max_by(|a, b| a.1.total_cmp(&b.1));
     match worst {
-        None => Verdict::Broken("an empty distribution".into()),
+        None => Verdict::Broken("the distribution is empty".into()),
         Some((_, ratio)) if ratio <= 1.0 => Verdict::Pass(ratio),
         Some((token, _)) => Verdict::Broken(format!(
             "token {token} has probability {:.9e}, want {:.9e}",
@@ -79,18 +79,20 @@ pub(super) fn same_distribution(got: &[f64], case: &SamplingCase, logits: &[f32]
     }
 }
 
-/// Temperature 0 takes the largest logit.
+/// Temperature 0 must take the largest logit.
 fn greedy(logits: &[f32]) -> Result<Verdict> {
     let setting = Sampling { temperature: 0.0, ..Sampling::default() };
     Ok(largest(Sampler::new(setting)?.sample(logits, &[])?, logits))
 }
 
-/// Has no token a larger logit?
+/// Passes if no token has a larger logit.
 pub(super) fn largest(token: u32, logits: &[f32]) -> Verdict {
     let beats = |&other: &usize| logits.get(token as usize).is_none_or(|logit| logits[other] > *logit);
     match (0..logits.len()).find(beats) {
         None => Verdict::Pass(0.0),
-        Some(other) => Verdict::Broken(format!("takes {token}, the logit of {other} is larger")),
+        Some(other) => Verdict::Broken(format!(
+            "greedy sampling takes token {token}, but the logit of {other} is larger"
+        )),
     }
 }
 
@@ -104,11 +106,11 @@ fn seeds(setting: Sampling, logits: &[f32], case: &SamplingCase) -> Result<Verdi
     Ok(seeded(&of(setting.seed)?, &of(setting.seed)?, &of(setting.seed + 1)?))
 }
 
-/// One seed draws the same twice, another draws differently.
+/// The same seed must draw the same sequence twice, another seed a different one.
 pub(super) fn seeded(once: &[u32], again: &[u32], other: &[u32]) -> Verdict {
     match (once == again, once == other) {
-        (false, _) => Verdict::Broken("one seed draws two sequences".into()),
-        (_, true) => Verdict::Broken("two seeds draw the same sequence".into()),
+        (false, _) => Verdict::Broken("the same seed draws two different sequences".into()),
+        (_, true) => Verdict::Broken("two different seeds draw the same sequence".into()),
         _ => Verdict::Pass(0.0),
     }
 }
@@ -124,13 +126,14 @@ fn draws(setting: Sampling, logits: &[f32], case: &SamplingCase) -> Result<Verdi
     Ok(as_likely(&counts, &case.probabilities))
 }
 
-/// Pearson's chi-squared over the tokens expected at least five times; the rest are taken as one, or where
-/// that is too rare itself, into the commonest of those. It may exceed its mean by six of its standard deviations; the seed is fixed, so the
-/// verdict is the same every time.
+/// Pearson's chi-squared test over the tokens expected at least five times. The other tokens are combined
+/// into one cell or, if that is still expected less than five times, added to the most common cell. The
+/// statistic may exceed its mean by six standard deviations. The seed is fixed, so the verdict is
+/// reproducible.
 pub(super) fn as_likely(counts: &[usize], probabilities: &[f64]) -> Verdict {
     let never = |&t: &usize| counts[t] > 0 && probabilities[t] == 0.0;
     if let Some(token) = (0..counts.len()).find(never) {
-        return Verdict::Broken(format!("token {token} is drawn, whose probability is 0"));
+        return Verdict::Broken(format!("token {token} was drawn, but its probability is 0"));
     }
     let draws = counts.iter().sum::<usize>() as f64;
     let expected = |(&count, &p): (&usize, &f64)| (count as f64, p * draws);
@@ -152,7 +155,7 @@ pub(super) fn as_likely(counts: &[usize], probabilities: &[f64]) -> Verdict {
         Verdict::Pass(excess / budget)
     } else {
         Verdict::Broken(format!(
-            "chi-squared of {draws} draws is {statistic:.1}, at most {:.1} expected",
+            "chi-squared of {draws} draws is {statistic:.1}; at most {:.1} is allowed",
             freedom + budget
         ))
     }

@@ -1,4 +1,4 @@
-//! What one drive has shown that a red site can be explained from.
+//! What one drive has recorded for diagnosing its failing sites.
 
 use std::collections::BTreeMap;
 
@@ -8,24 +8,24 @@ use super::window::Window;
 use crate::probe::Site;
 use crate::reference::Place;
 
-/// A tensor that differs, as it was handed over.
+/// A tensor that differs, as the port handed it over.
 pub(super) struct Kept {
     pub site: Site,
     pub tensor: Tensor,
     pub window: Window,
 }
 
-/// What one drive has shown.
+/// Everything recorded in one drive.
 #[derive(Default)]
 pub(super) struct Seen {
-    /// What was wrong of each site first.
+    /// For each site, the first tensor that was wrong.
     pub kept: BTreeMap<Site, Kept>,
-    /// The port's own keys and values of padding.
+    /// The port's own keys and values at padding.
     pub pads: Pads,
 }
 
 impl Seen {
-    /// Adds what a later call of the drive has shown.
+    /// Adds what a later call of the same drive recorded.
     pub fn add(&mut self, later: Self) {
         later.kept.into_iter().for_each(|(site, red)| {
             self.kept.entry(site).or_insert(red);
@@ -34,5 +34,5 @@ impl Seen {
     }
 }
 
-/// Rows at padded places, in the reference's order of columns.
+/// Rows at padding, in the reference's column order.
 pub(super) type Pads = BTreeMap<Site, Vec<(Place, Vec<f64>)>>;

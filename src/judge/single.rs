@@ -1,4 +1,4 @@
-//! One operation taken out of a pass: what it was fed, and what it gave.
+//! Extracts one operation from a forward pass: the inputs it was fed and the output it gave.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,12 +11,12 @@ use crate::port::{Port, Traits};
 use crate::probe::Site;
 use crate::reference::{Feed, Reference};
 
-/// The tensors around `site` in one prefill of `case` that is fed with truth at every site: what the port
-/// goes on with at the sites it is computed from, and what it hands over at `site` itself. Inputs that this
-/// path never makes a tensor of are replaced by their own.
+/// The tensors around `site` in one prefill of `case` with reference inputs at every site: for each input of
+/// the site, the tensor that the port continues with; for `site` itself, the tensor that the port hands over.
+/// An input that this path never computes as a tensor is replaced by that input's own inputs.
 ///
 /// # Errors
-/// Whatever the port refuses.
+/// Any error of the port.
 pub(crate) fn single(port: &mut dyn Port, case: &Reference, site: Site) -> Result<BTreeMap<Site, Tensor>> {
     let inputs = shown_inputs(site, &port.traits());
     let mut tensors = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! Sites against stored truth: one forward over a case; the rest is looking.
+//! Compares sites with the reference in one forward pass over a case.
 
 use super::claims::{claims, clean, input};
 use super::drive::Drive;
@@ -13,9 +13,9 @@ use crate::probe::Site;
 use crate::reference::{Feed, Reference};
 use crate::weights::Weights;
 
-/// Runs `case` once through `port` under the view's feed and judges the view's kinds. With the model's
-/// weights what is red is looked into: every kind where truth enters at every site; elsewhere the first
-/// alone, since what is behind it is computed from it.
+/// Runs `case` once through `port` under the view's feed and judges the view's kinds. If the model's weights
+/// are given, failing sites are diagnosed: all of them if every site gets reference inputs; otherwise only
+/// the first, because the later ones are computed from it.
 pub(crate) fn judge(
     port: &mut dyn Port,
     case: &Reference,
@@ -27,7 +27,7 @@ pub(crate) fn judge(
     judge_as(port, &traits, case, view, factor, weights)
 }
 
-/// As [`judge`], of a port of these traits.
+/// Like [`judge`], with traits given by the caller instead of the port's own.
 pub(super) fn judge_as(
     port: &mut dyn Port,
     traits: &Traits,

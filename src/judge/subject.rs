@@ -1,4 +1,4 @@
-//! What is judged: ports, and the cases and facts that they are held against.
+//! What is judged: ports, and the cases and facts that they are compared with.
 
 use candle_core::{DType, Device};
 
@@ -11,7 +11,7 @@ use crate::tokenizer::Tokenizer;
 use crate::weights::{Config, Weights};
 use crate::{Error, Result};
 
-/// Everything that is judged, and what it is judged by. A planted mistake changes one of these.
+/// Everything that is judged, and the references for it. A planted mistake changes one of these fields.
 pub struct Subject<'a> {
     /// The config that the port was built with.
     pub config: Config,
@@ -19,22 +19,22 @@ pub struct Subject<'a> {
     pub weights: &'a Weights,
     /// Text ↔ ids.
     pub tokenizer: &'a Tokenizer,
-    /// The port, once for every path of its arithmetic.
+    /// The port, once for each path.
     pub ports: Vec<Box<dyn Port>>,
-    /// Cases with stored truth.
+    /// The reference cases.
     pub cases: Vec<Reference>,
-    /// The facts that belong to the model as a whole, if its references hold them.
+    /// Facts about the model as a whole, if the references include them.
     pub model: Option<ModelFacts>,
-    /// Judge sites under this feed only.
+    /// Judge sites under this feed only, if set.
     pub feed: Option<Feed>,
 }
 
 impl<'a> Subject<'a> {
-    /// The project's own Llama on these weights, on each of `paths`, with `cases` of the model's
-    /// references, and the facts of the model as a whole where these hold some.
+    /// The project's own Llama on these weights, once for each of `paths`, with these cases of the model's
+    /// references and, if stored, the facts about the model as a whole.
     ///
     /// # Errors
-    /// The model has no references, no such case, or references that no checkpoint claims; the
+    /// The model has no references, has no such case, or has references that no checkpoint uses; or the
     /// device or dtype cannot run a path.
     pub fn new(
         model: &'a Model,
@@ -46,7 +46,7 @@ impl<'a> Subject<'a> {
         let fixture = model.fixture.as_ref().ok_or_else(|| {
             Error::input(
                 format!("{}: no references", model.name),
-                "capture them with scripts/capture_reference.py",
+                "capture references with scripts/capture_reference.py",
             )
         })?;
         let cases = cases.iter().map(|case| fixture.case(case)).collect::<Result<Vec<_>>>()?;
@@ -62,7 +62,7 @@ impl<'a> Subject<'a> {
         Ok(subject)
     }
 
-    /// As [`Subject::new`], with cases from anywhere and no facts of the model as a whole.
+    /// Like [`Subject::new`], with cases from any source and no facts about the model as a whole.
     ///
     /// # Errors
     /// As [`Subject::new`].
@@ -77,7 +77,7 @@ impl<'a> Subject<'a> {
         let mut loaded: Vec<Llama> = Vec::new();
         let mut ports: Vec<Box<dyn Port>> = Vec::new();
         for path in paths.iter().map(|&path| path.into()) {
-            // Paths that multiply alike share their weights.
+            // Paths with the same matmul share their weights.
             let llama = match loaded.iter().find(|llama| llama.path.matmul == path.matmul) {
                 Some(llama) => llama.on(path.attention)?,
                 None => Llama::load(weights, device, dtype, path)?,
@@ -99,15 +99,15 @@ impl<'a> Subject<'a> {
         })
     }
 
-    /// The weights with the config that transformers reads, where that is known: the config as parsed may be the
-    /// very mistake.
+    /// The weights with the config as transformers reads it, if that is stored: the parsed config may itself
+    /// contain the mistake.
     pub(crate) fn right_weights(&self) -> Weights {
         let theirs = self.model.as_ref().map(|model| &model.facts.config);
         theirs.map_or_else(|| self.weights.clone(), |theirs| models::corrected(self.weights, theirs))
     }
 }
 
-/// The facts that belong to the model as a whole and to no case.
+/// Facts about the model as a whole that belong to no single case.
 pub struct ModelFacts {
     /// Config and tensors.
     pub facts: Facts,

@@ -1,11 +1,11 @@
-//! Text ↔ ids against the reference's tokenizer: exact or wrong.
+//! Compares the tokenizer with the reference's in both directions; only exact equality passes.
 
 use super::verdict::{Finding, Verdict};
 use crate::diagnose::{self, Named};
 use crate::reference::Tokens;
 use crate::tokenizer::Tokenizer;
 
-/// Every stored text, both ways.
+/// Judges every stored text in both directions, and every chat.
 pub(super) fn judge(tokenizer: &Tokenizer, tokens: &Tokens, bos: Option<u32>) -> Vec<Finding> {
     let named = |text: &str, add_special_tokens: bool, want: &[u32]| {
         let got = tokenizer.encode(text, add_special_tokens).ok().filter(|got| got != want)?;
@@ -23,11 +23,11 @@ pub(super) fn judge(tokenizer: &Tokenizer, tokens: &Tokens, bos: Option<u32>) ->
         let verdict = match tokenizer.decode(&row.ids) {
             Err(error) => Verdict::Broken(error.to_string()),
             Ok(text) if text == row.decoded => Verdict::Pass(0.0),
-            Ok(text) => Verdict::Broken(format!("{text:?}, the reference says {:?}", row.decoded)),
+            Ok(text) => Verdict::Broken(format!("got {text:?}, the reference has {:?}", row.decoded)),
         };
         finding("decode", &row.text, verdict, None)
     });
-    // A template's text holds its special tokens: nothing is added to it.
+    // A template's text already contains its special tokens, so none are added.
     let chats = tokens.chat.iter().map(|row| {
         let verdict = match tokenizer.encode(&row.text, false) {
             Err(error) => Verdict::Broken(error.to_string()),
@@ -45,7 +45,7 @@ fn same_ids(got: &[u32], want: &[u32]) -> Verdict {
     let at = got.iter().zip(want).position(|(g, w)| g != w).unwrap_or(got.len().min(want.len()));
     let id = |ids: &[u32]| ids.get(at).map_or("nothing".to_owned(), u32::to_string);
     Verdict::Broken(format!(
-        "{} ids for {}; they part at {at}: {}, the reference says {}",
+        "got {} ids, the reference has {}; the first difference is at {at}: got {}, the reference has {}",
         got.len(),
         want.len(),
         id(got),

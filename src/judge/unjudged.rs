@@ -1,5 +1,5 @@
-//! A port without references: only the laws of the cache can be judged, and the noise that they are
-//! judged by must come from the port itself.
+//! Judges a port without references: only the cache laws can be checked, with noise measured on the port
+//! itself.
 
 use super::laws;
 use super::noise;
@@ -9,7 +9,7 @@ use crate::Result;
 use crate::model::Input;
 use crate::port::Port;
 
-/// Judges what needs no truth: pieces against the whole, A, B, A, and the end of the context.
+/// Judges what needs no reference: pieces against the whole, A, B, A, and the end of the context.
 pub fn laws_alone(port: &mut dyn Port, ids: &[u32], factor: f64) -> Result<Vec<Finding>> {
     let places = (0..ids.len()).map(|position| (0, position)).collect();
     let whole = Sequence { name: "prompt", input: Input::single(ids, 0), places };

@@ -1,4 +1,4 @@
-//! What became of a site, and of a checkpoint.
+//! Verdicts on sites, and outcomes of checkpoints.
 
 use std::fmt::Display;
 
@@ -9,59 +9,59 @@ use crate::compare::{Difference, Shares};
 use crate::diagnose::{Diagnosis, Named};
 use crate::probe::Site;
 
-/// What became of one site, or of one fact.
+/// The verdict on one site or one fact.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
-    /// Within budget, at this share of it; 0 where equality was demanded and found.
+    /// Within budget, with the share that was used; 0 if equality was required and found.
     Pass(f64),
-    /// Past its budget.
+    /// Over its budget.
     Differs(Box<Difference>),
-    /// Not the tensor that was to be judged.
+    /// The tensor does not have the expected shape.
     Shape {
-        /// What the model handed over.
+        /// The shape that the model handed over.
         got: Vec<usize>,
-        /// What the reference holds.
+        /// The shape of the reference.
         want: Vec<usize>,
     },
-    /// A tensor of less precision than the run's.
+    /// The tensor has less precision than the run.
     LowerPrecision {
-        /// Its dtype.
+        /// The tensor's dtype.
         got: &'static str,
-        /// The run's.
+        /// The run's dtype.
         want: &'static str,
     },
-    /// Budgets past the tensor's own scale: whatever the tensor holds would pass.
+    /// The budget is larger than the tensor's own values, so any value would pass.
     TooWide {
-        /// Rows whose budget is too wide.
+        /// How many rows have such a budget.
         rows: usize,
     },
-    /// Not one row could be judged in this dtype: every budget is past its row's scale.
+    /// No row could be judged in this dtype, because every budget is larger than its row's scale.
     Incomparable,
-    /// A reference is stored, and the model never handed the site over.
+    /// A reference is stored, but the model never handed the site over.
     NeverReached,
-    /// A reference is stored, and no checkpoint judges it.
+    /// A reference is stored, but no checkpoint judges it; or a tensor has no reference.
     Unclaimed,
-    /// A law or an exact fact does not hold: how, in one line.
+    /// A law or an exact fact does not hold; the text says how, in one line.
     Broken(String),
 }
 
-/// Passing, failing, or neither.
+/// The status of a finding or a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
-    /// All of it agrees.
+    /// Everything matches.
     Passed,
-    /// Not run, for a reason that is printed.
+    /// Not run; the reason is printed.
     Skipped,
-    /// Something differs, and was expected to.
+    /// Something differs, as expected.
     Expected,
-    /// It was run and nothing can be said: an error, never a pass.
+    /// It was run but nothing could be concluded. This is an error, never a pass.
     NotJudged,
     /// Something differs or was never reached.
     Failed,
 }
 
 impl Verdict {
-    /// Passing, failing, or neither.
+    /// The status that this verdict leads to.
     pub fn status(&self) -> Status {
         match self {
             Verdict::Pass(_) => Status::Passed,
@@ -77,33 +77,33 @@ impl Verdict {
     }
 }
 
-/// One verdict and what it is about.
+/// One verdict with its subject.
 #[derive(Clone, Debug)]
 pub struct Finding {
-    /// The site's name, or that of the tensor, text, distribution or prompt.
+    /// The name of the site, tensor, text, law, distribution or prompt.
     pub about: String,
-    /// The site, if it is one.
+    /// The site, if the finding is about one.
     pub site: Option<Site>,
-    /// The case, empty where the model as a whole is judged.
+    /// The case; empty if the model as a whole is judged.
     pub case: String,
-    /// How the model was driven.
+    /// How the model was run.
     pub drive: Drive,
-    /// What became of it.
+    /// The verdict.
     pub verdict: Verdict,
     /// Rows left out because noise in this dtype is as large as the row itself.
     pub incomparable: usize,
-    /// Why it is known to fail, where the user has said so.
+    /// Why it is expected to fail, if the user has said so.
     pub expected: Option<String>,
-    /// What is thought of it, if it was looked into.
+    /// The diagnosis, if one was made.
     pub explained: Option<Diagnosis>,
-    /// Why it could not be looked into, where that was tried.
+    /// Why the diagnosis failed, if it did.
     pub unexplained: Option<String>,
-    /// How much of its budget each row used, where a tensor was compared in one piece.
+    /// How much of its budget each row used, if a tensor was compared in one piece.
     pub shares: Option<Shares>,
 }
 
 impl Finding {
-    /// About a fact of the model as a whole.
+    /// A finding about a fact of the model as a whole.
     pub fn new(about: impl Into<String>, verdict: Verdict) -> Self {
         Self {
             about: about.into(),
@@ -119,7 +119,7 @@ impl Finding {
         }
     }
 
-    /// That of its verdict; a failure that is known is an expected one.
+    /// The status of its verdict; a known failure counts as expected.
     pub fn status(&self) -> Status {
         match self.verdict.status() {
             Status::Failed if self.expected.is_some() => Status::Expected,
@@ -127,7 +127,7 @@ impl Finding {
         }
     }
 
-    /// Keeps what explains it, or why that could not be found out.
+    /// Stores the diagnosis, or why it failed.
     pub(crate) fn set_explanation(&mut self, explained: Result<Option<Diagnosis>>) {
         match explained {
             Ok(explained) => self.explained = explained,
@@ -135,34 +135,35 @@ impl Finding {
         }
     }
 
-    /// A port that stops where it should compute has failed: that is a verdict.
+    /// A port that returns an error during a forward pass has failed; this is a verdict, not an error of the
+    /// harness.
     pub(crate) fn stopped(error: impl Display, case: &str, drive: Drive) -> Self {
-        let verdict = Verdict::Broken(format!("the port stops: {error}"));
+        let verdict = Verdict::Broken(format!("the port returned an error: {error}"));
         Self { case: case.to_owned(), drive, ..Self::new("forward", verdict) }
     }
 
-    /// As [`Finding::new`], with the mistake that explains it, if one does.
+    /// Like [`Finding::new`], with the mistake that explains it, if there is one.
     pub fn explained(about: impl Into<String>, verdict: Verdict, named: Option<Named>) -> Self {
         let explained = named.map(|named| Diagnosis { named: vec![named], runner_up: None });
         Self { explained, ..Self::new(about, verdict) }
     }
 }
 
-/// What became of one checkpoint.
+/// The result of one checkpoint.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// The checkpoint.
     pub checkpoint: &'static Checkpoint,
-    /// Everything that was judged.
+    /// Every comparison.
     pub findings: Vec<Finding>,
-    /// Why it was not run, if it was not.
+    /// Why it was not run, if it was skipped.
     pub skipped: Option<String>,
-    /// What a reader of the line should know: what a path cannot show, decisive steps.
+    /// Notes for the reader: sites that a path cannot show, the number of decisive steps.
     pub notes: Vec<String>,
 }
 
 impl Outcome {
-    /// Adds a note for each failure that could not be looked into, once for each reason.
+    /// Adds a note for each failure that could not be diagnosed, once per reason.
     pub(crate) fn note_unexplained(&mut self) {
         let mut reasons: Vec<(&str, &str)> = Vec::new();
         for finding in &self.findings {
@@ -172,12 +173,13 @@ impl Outcome {
                 reasons.push((&finding.about, reason));
             }
         }
-        let notes = reasons.into_iter().map(|(about, why)| format!("{about} could not be explained: {why}"));
+        let notes = reasons.into_iter().map(|(about, why)| format!("{about} could not be diagnosed: {why}"));
         let notes: Vec<String> = notes.collect();
         self.notes.extend(notes);
     }
 
-    /// The worst of its findings. Without any, nothing was judged, and that is no pass.
+    /// The worst status of its findings. A checkpoint without findings has judged nothing, so it does not
+    /// pass.
     pub fn status(&self) -> Status {
         if self.skipped.is_some() {
             return Status::Skipped;
@@ -185,15 +187,16 @@ impl Outcome {
         self.findings.iter().map(Finding::status).max().unwrap_or(Status::NotJudged)
     }
 
-    /// The largest share of a budget among what passed.
+    /// The finding with the largest share of a budget among those that passed.
     pub fn worst(&self) -> Option<&Finding> {
         let share = |f: &&Finding| if let Verdict::Pass(ratio) = f.verdict { ratio } else { -1.0 };
         self.findings.iter().filter(|f| share(f) >= 0.0).max_by(|a, b| share(a).total_cmp(&share(b)))
     }
 
-    /// The mistakes that explain what failed, in forward order, each once. Of one kind of site a mistake
-    /// that explains all that could be explained is enough; where there is none, as when two layers have two
-    /// mistakes, each layer's own are named that no mistake before it explains.
+    /// The mistakes that explain the failures, in forward order, each once. If one mistake explains all
+    /// diagnosed failures of one kind of site, only that one is named. Otherwise, for example if two layers
+    /// have two different mistakes, each layer's own mistakes are named unless an earlier mistake explains
+    /// it.
     pub fn named(&self) -> Vec<&Named> {
         let mut explained: Vec<(&Finding, &Diagnosis)> = self
             .failures()
@@ -224,7 +227,7 @@ impl Outcome {
         all
     }
 
-    /// What failed and was not expected to, in the order in which it was judged.
+    /// The unexpected failures, in the order in which they were judged.
     pub fn failures(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|f| f.status() == Status::Failed)
     }

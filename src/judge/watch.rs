@@ -1,4 +1,5 @@
-//! The judge's probe: it compares each site with truth, then hands truth on where the feed says so.
+//! The judge's probe: it compares each site with the reference, then returns the reference if the feed says
+//! so.
 
 use std::collections::BTreeMap;
 
@@ -16,33 +17,33 @@ use crate::probe::{Arithmetic, Kind, Probe, Site};
 use crate::recording::gather;
 use crate::reference::{Place, Truth};
 
-/// What a watched forward is held against.
+/// What a forward pass is compared with.
 pub(super) struct Expect<'a> {
-    /// Truth at a site, for the sites that are to be judged.
+    /// The reference at each site that is to be judged.
     pub truth: &'a dyn Fn(Site) -> Option<&'a Truth>,
-    /// Which rows are fit to be judged there.
+    /// Which rows can be judged there.
     pub judges: &'a dyn Fn(Site, Place) -> bool,
-    /// Measured noise there.
+    /// The measured noise there.
     pub noise: &'a dyn Fn(Site, Place) -> Option<Noise>,
     /// How many times that noise is allowed.
     pub factor: f64,
 }
 
-/// Looks at one forward over `window`.
+/// Compares one forward pass over `window`.
 pub(super) struct Watch<'a> {
     pub expect: Expect<'a>,
     pub fed: Option<Fed<'a>>,
     pub traits: &'a Traits,
-    /// Rows of the batch that is run.
+    /// Number of rows in the batch.
     pub batch: usize,
     pub window: Window,
-    /// What became of each site that was handed over and is expected.
+    /// The verdict on each expected site that was handed over.
     pub verdicts: BTreeMap<Site, Verdict>,
-    /// How many rows of a site could not be judged, their budget being past their scale.
+    /// How many rows of a site could not be judged because their budget is larger than their scale.
     pub incomparable: BTreeMap<Site, usize>,
-    /// How much of its budget each row of a site used.
+    /// The share of its budget that each row of a site used.
     pub shares: BTreeMap<Site, Shares>,
-    /// What red sites are explained from.
+    /// Data for diagnosing failing sites.
     pub seen: Seen,
 }
 
@@ -68,7 +69,7 @@ impl Probe for Watch<'_> {
 }
 
 impl<'a> Watch<'a> {
-    /// Nothing has been handed over yet.
+    /// Before anything has been handed over.
     pub fn new(
         expect: Expect<'a>,
         fed: Option<Fed<'a>>,
@@ -80,7 +81,7 @@ impl<'a> Watch<'a> {
         Self { expect, fed, traits, batch, window, verdicts, incomparable, shares, seen: Seen::default() }
     }
 
-    /// Only what a query could look at: keys and values.
+    /// Stores padding rows, but only those that a query could attend to: keys and values.
     fn keep_pads(&mut self, site: Site, tensor: &Tensor) -> Result<()> {
         let Some((case, _)) = self.fed.filter(|_| matches!(site.kind, Kind::KRope | Kind::VProj)) else {
             return Ok(());
@@ -99,7 +100,7 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    /// Shape, then dtype, then values; `None` if truth holds no row of this window.
+    /// Checks the shape, then the dtype, then the values. `None` if no row of this window can be judged.
     fn judge(
         &mut self,
         site: Site,
@@ -138,7 +139,8 @@ impl<'a> Watch<'a> {
         Ok(Some(said.verdict))
     }
 
-    /// Heads that lie one behind another in the last axis of `site`: as many as are an axis once rotated.
+    /// How many heads are concatenated in the last axis of `site`: as many as its rotated form has on the
+    /// head axis.
     fn merged(&self, site: Site) -> usize {
         let rotated = match site.kind {
             Kind::QProj | Kind::Context => Kind::QRope,

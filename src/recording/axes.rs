@@ -1,22 +1,22 @@
-//! How the axes of a port's tensor lie, in letters: `b s h d`.
+//! The order of the axes of a port's tensor, written in letters: `b s h d`.
 
 use candle_core::Tensor;
 
 use crate::probe::Kind;
 use crate::{Error, Result};
 
-/// One letter an axis: `b` batch, `s` query positions, `h` heads, `d` head_dim, `t` key positions,
-/// `w` width.
+/// One letter per axis: `b` batch, `s` query positions, `h` heads, `d` head_dim, `t` key positions, `w`
+/// width.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Axes(Vec<char>);
 
 impl Axes {
-    /// The reference's own: `[b, s, w]`, `[b, h, s, d]` or `[b, h, s, t]`.
+    /// The reference's order: `[b, s, w]`, `[b, h, s, d]` or `[b, h, s, t]`.
     pub fn of_reference(kind: Kind) -> Self {
         Self(canonical(kind, &[]).chars().collect())
     }
 
-    /// As [`Axes::of_reference`], but with positions before the heads of rotated queries and keys.
+    /// Like [`Axes::of_reference`], but with positions before heads for rotated queries and keys.
     pub fn positions_first(kind: Kind) -> Self {
         match kind {
             Kind::QRope | Kind::KRope => Self("bshd".chars().collect()),
@@ -24,15 +24,15 @@ impl Axes {
         }
     }
 
-    /// How many there are.
+    /// The number of axes.
     pub fn rank(&self) -> usize {
         self.0.len()
     }
 
-    /// Reads `text` for a site of `kind`.
+    /// Parses `text` for a site of `kind`.
     ///
     /// # Errors
-    /// Letters that do not spell a tensor of that kind.
+    /// The letters are not the axes of a tensor of that kind.
     pub fn parse(kind: Kind, text: &str) -> Result<Self> {
         let axes: Vec<char> = text.chars().filter(|c| !c.is_whitespace()).collect();
         let mut sorted = axes.clone();
@@ -52,8 +52,8 @@ impl Axes {
         Ok(Self(axes))
     }
 
-    /// The tensor as the reference has it, `[b, s, w]` or `[b, h, s, d]`; `None` if it has other axes.
-    /// `heads` are the reference's, where it stores the site.
+    /// The tensor in the reference's order, `[b, s, w]` or `[b, h, s, d]`; `None` if it has other axes.
+    /// `heads` is the reference's number of heads, if it stores the site.
     pub fn to_reference(&self, kind: Kind, tensor: &Tensor, heads: Option<usize>) -> Option<Tensor> {
         let (dims, mut axes) = (self.split(tensor.dims(), kind, heads)?, self.letters(kind));
         let mut tensor = tensor.reshape(dims).ok()?;
@@ -66,7 +66,7 @@ impl Axes {
         merged.contiguous().ok()
     }
 
-    /// The way back: `tensor` as [`Axes::to_reference`] gave it, laid out as the port's `dims`.
+    /// The inverse: puts `tensor`, as returned by [`Axes::to_reference`], in the order of the port's `dims`.
     pub fn to_port(
         &self,
         kind: Kind,
@@ -89,13 +89,13 @@ impl Axes {
         tensor.contiguous().ok()?.reshape(dims).ok()
     }
 
-    /// The letters, a merged width of heads split in two.
+    /// The letters, with a merged width split into heads and head_dim.
     fn letters(&self, kind: Kind) -> Vec<char> {
         let split = |&axis: &char| if axis == 'w' && kind.by_head() { vec!['h', 'd'] } else { vec![axis] };
         self.0.iter().flat_map(split).collect()
     }
 
-    /// The dimensions, a merged width of heads split in two.
+    /// The dimensions, with a merged width split into heads and head_dim.
     fn split(&self, dims: &[usize], kind: Kind, heads: Option<usize>) -> Option<Vec<usize>> {
         if dims.len() != self.0.len() {
             return None;
@@ -114,7 +114,7 @@ impl Axes {
     }
 }
 
-/// The reference's order of these axes.
+/// The order of these axes in the reference.
 fn canonical(kind: Kind, axes: &[char]) -> &'static str {
     match kind {
         _ if kind.over_keys() => "bhst",
@@ -124,7 +124,7 @@ fn canonical(kind: Kind, axes: &[char]) -> &'static str {
     }
 }
 
-/// Where each axis of `wanted` stands in `axes`.
+/// The index in `axes` of each axis of `wanted`.
 fn order(axes: &[char], wanted: &str) -> Option<Vec<usize>> {
     wanted.chars().map(|axis| axes.iter().position(|&a| a == axis)).collect()
 }
@@ -135,7 +135,7 @@ mod tests {
     use candle_core::Device;
     use rstest::rstest;
 
-    /// 2 rows, 3 positions, 4 heads of 5.
+    /// 4 heads; the tensors have 2 rows, 3 positions and a head_dim of 5.
     const HEADS: Option<usize> = Some(4);
 
     #[rstest]
@@ -148,7 +148,7 @@ mod tests {
     #[case(Kind::Context, "b h s d", &[2, 4, 3, 5], &[2, 3, 20])]
     #[case(Kind::InputNorm, "s w", &[3, 20], &[1, 3, 20])]
     #[case(Kind::InputNorm, "s b w", &[3, 2, 20], &[2, 3, 20])]
-    fn there_and_back(
+    fn reordering_axes_can_be_inverted(
         #[case] kind: Kind,
         #[case] text: &str,
         #[case] dims: &[usize],
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_behind_positions_are_told_from_heads_before_them() {
+    fn positions_before_heads_are_reordered() {
         let tensor = Tensor::arange(0u32, 12, &Device::Cpu).unwrap().reshape((1, 3, 2, 2)).unwrap();
         let axes = Axes::parse(Kind::QRope, "b s h d").unwrap();
         let there = axes.to_reference(Kind::QRope, &tensor, Some(2)).unwrap();
@@ -182,13 +182,13 @@ mod tests {
     #[case(Kind::Scores, "b s w")]
     #[case(Kind::InputNorm, "b b s w")]
     #[case(Kind::InputNorm, "[b, s, w]")]
-    fn letters_that_spell_nothing_are_refused(#[case] kind: Kind, #[case] text: &str) {
+    fn letters_that_are_not_axes_of_the_kind_are_refused(#[case] kind: Kind, #[case] text: &str) {
         let error = Axes::parse(kind, text).unwrap_err();
         assert!(error.to_string().starts_with(&format!("`{text}` are not the axes of")), "{error}");
     }
 
     #[test]
-    fn a_tensor_of_another_rank_is_left_to_be_told_as_it_is() {
+    fn a_tensor_of_another_rank_is_not_reordered() {
         let tensor = Tensor::zeros((2, 3), candle_core::DType::F32, &Device::Cpu).unwrap();
         assert!(
             Axes::parse(Kind::QRope, "b s h d").unwrap().to_reference(Kind::QRope, &tensor, HEADS).is_none()

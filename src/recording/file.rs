@@ -1,4 +1,4 @@
-//! A file → a recording: every name in it understood, and the ids that went in.
+//! Opens a recording from a file: maps every array name to a site, and reads the input ids.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -14,23 +14,24 @@ use crate::model::Input;
 use crate::probe::Site;
 use crate::{Error, Result};
 
-/// The metadata that this reader knows.
+/// The recording format that this reader supports.
 const FORMAT: &str = "rbees-dump 1";
 
 impl Recording {
-    /// Opens a `.safetensors` file, an `.npz` file or a directory of `.npy` files, and understands every name
-    /// in it, by `vocabulary` first.
+    /// Opens a `.safetensors` file, an `.npz` file or a directory of `.npy` files, and maps every array name
+    /// in it to a site; names in `vocabulary` take precedence.
     ///
     /// # Errors
-    /// A file that is damaged or no dump; a name that nobody knows, two for one site; no ids, or no site.
+    /// The file is damaged or not a recording; a name is unknown, or two names mean the same site; there are
+    /// no ids or no sites.
     pub fn open(path: &Path, vocabulary: &Vocabulary) -> Result<Self> {
         let arrays = open(path)?;
         let metadata = arrays.metadata.clone();
         if let Some(other) = metadata.get("format").filter(|format| *format != FORMAT) {
-            return Err(arrays.fault(format!("its format is `{other}`; this version reads `{FORMAT}`")));
+            return Err(arrays.fault(format!("its format is `{other}`, but this version reads `{FORMAT}`")));
         }
         let ids = matrix(&arrays, "input_ids")?.ok_or_else(|| {
-            let hint = "a dump needs the token ids that went in: without them nobody knows what is right";
+            let hint = "record the token ids as `input_ids`: they are needed to know the correct values";
             Error::file(path, "it has no input_ids", hint)
         })?;
         let (batch, length) = (ids.len(), ids[0].len());
@@ -40,13 +41,17 @@ impl Recording {
             let rows = if rows.len() == 1 { vec![rows[0].clone(); batch] } else { rows };
             if rows.len() != batch || rows[0].len() != length {
                 let got = [rows.len(), rows[0].len()];
-                return Err(arrays.fault(format!("{name} is {got:?}, input_ids are {:?}", [batch, length])));
+                return Err(arrays.fault(format!(
+                    "{name} has shape {got:?}, but input_ids has shape {:?}",
+                    [batch, length]
+                )));
             }
             whole(&arrays, name, &rows).map(Some)
         };
         let mask = of_tokens("attention_mask")?.unwrap_or(vec![vec![1; length]; batch]);
         let offset = metadata.get("position_offset").map_or(Ok(0), |n| n.parse::<u32>());
-        let offset = offset.map_err(|_| arrays.fault("position_offset is no position"))? as usize;
+        let offset =
+            offset.map_err(|_| arrays.fault("position_offset in the metadata is not a number"))? as usize;
         let counted = || vec![(offset..offset + length).collect(); batch];
         let given = of_tokens("position_ids")?;
         let usizes = |rows: Vec<Vec<u32>>| {
@@ -54,7 +59,7 @@ impl Recording {
         };
         let real: Vec<Vec<bool>> = mask.iter().map(|row| row.iter().map(|&m| m != 0).collect()).collect();
         if !real.iter().flatten().any(|&real| real) {
-            return Err(arrays.fault("attention_mask bars every token"));
+            return Err(arrays.fault("attention_mask masks every token"));
         }
         let sites = name_sites(&arrays, vocabulary, length)?;
         let stored = Stored { arrays, sites };
@@ -68,7 +73,7 @@ impl Recording {
     }
 }
 
-/// Understands every name in a pass over `length` positions.
+/// Maps every array name to a site, for a pass over `length` positions.
 fn name_sites(
     arrays: &Arrays,
     vocabulary: &Vocabulary,
@@ -84,16 +89,17 @@ fn name_sites(
         };
         let Some((site, form)) = named else { return Err(unknown(arrays, name, &sites)) };
         if float(entry).is_none() {
-            return Err(arrays.fault(format!("{name} is of type {:?}, not of floats", entry.dtype)));
+            return Err(arrays.fault(format!("{name} has type {:?}, but must hold floats", entry.dtype)));
         }
         let form = vocabulary.form(site.kind).cloned().unwrap_or(form);
         if let Some((other, _)) = sites.insert(site, (name.to_owned(), form)) {
-            let hint = format!("leave one out: `--map` with \"{other}\" = \"\" below [names]");
-            let what = format!("`{other}` and `{name}` are both {site}");
+            let hint =
+                format!("leave one out: pass `--map` with a file that has \"{other}\" = \"\" under [names]");
+            let what = format!("`{other}` and `{name}` both name {site}");
             return Err(Error::input(format!("{}: {what}", arrays.origin()), hint));
         }
     }
-    if sites.is_empty() { Err(arrays.fault("it holds no site")) } else { Ok(sites) }
+    if sites.is_empty() { Err(arrays.fault("it contains no site")) } else { Ok(sites) }
 }
 
 fn unknown(arrays: &Arrays, name: &str, known: &BTreeMap<Site, (String, Form)>) -> Error {
@@ -104,42 +110,50 @@ fn unknown(arrays: &Arrays, name: &str, known: &BTreeMap<Site, (String, Form)>) 
         .min();
     let hint = match near {
         Some((far, spelling)) if far * 4 <= name.chars().count() => format!("did you mean `{spelling}`?"),
-        _ => "name it in a file: `--map names.toml`; docs/dump-format.md says how".to_owned(),
+        _ => "map it to a site in a file and pass `--map names.toml`; see docs/dump-format.md".to_owned(),
     };
-    Error::input(format!("{}: `{name}` is no site", arrays.origin()), hint)
+    Error::input(format!("{}: `{name}` is not a known site name", arrays.origin()), hint)
 }
 
-/// The arrays of what `path` is, by its kind and its name.
+/// Opens the arrays at `path`, by its type and file extension.
 fn open(path: &Path) -> Result<Arrays> {
     let known = |end: &OsStr| ["safetensors", "npz"].iter().any(|known| end.eq_ignore_ascii_case(known));
     if !path.exists() {
-        return Err(Error::file(path, "no such file", "give what a recorder wrote: RBEES_DUMP says where"));
+        return Err(Error::file(
+            path,
+            "no such file",
+            "give the file that a recorder wrote; RBEES_DUMP sets its path",
+        ));
     }
     if !path.is_dir() && !path.extension().is_some_and(known) {
-        let hint = "a dump is a .safetensors file, an .npz file, or a directory of .npy files";
-        return Err(Error::file(path, "not a dump by its name", hint));
+        let hint = "give a .safetensors file, an .npz file, or a directory of .npy files";
+        return Err(Error::file(path, "its name is not that of a dump", hint));
     }
     Arrays::open(path, AGAIN)
 }
 
-/// The integers of `[b, s]` or `[s]` under this name.
+/// The integers of the `[b, s]` or `[s]` array with this name.
 fn matrix(arrays: &Arrays, name: &str) -> Result<Option<Vec<Vec<i64>>>> {
     let Some(entry) = arrays.entry(name) else { return Ok(None) };
     let width = match entry.shape[..] {
         [s] | [_, s] => s,
-        _ => return Err(arrays.fault(format!("{name} is {:?}, not [b, s]", entry.shape))),
+        _ => return Err(arrays.fault(format!("{name} has shape {:?}, not [b, s]", entry.shape))),
     };
     let numbers = entry.integers(&arrays.values(entry)?);
     let numbers = numbers
-        .ok_or_else(|| arrays.fault(format!("{name} is of type {:?}, not of whole numbers", entry.dtype)))?;
+        .ok_or_else(|| arrays.fault(format!("{name} has type {:?}, but must hold integers", entry.dtype)))?;
     Ok(Some(numbers.chunks_exact(width).map(<[i64]>::to_vec).collect()))
 }
 
-/// The same as numbers that can be ids.
+/// The same numbers as u32, which ids must fit.
 fn whole(arrays: &Arrays, name: &str, rows: &[Vec<i64>]) -> Result<Vec<Vec<u32>>> {
     let number = |n: &i64| {
-        u32::try_from(*n)
-            .map_err(|_| Error::input(arrays.fault(format!("{name} holds {n}")).to_string(), AGAIN))
+        u32::try_from(*n).map_err(|_| {
+            Error::input(
+                arrays.fault(format!("{name} contains {n}, which is not a valid value")).to_string(),
+                AGAIN,
+            )
+        })
     };
     rows.iter().map(|row| row.iter().map(number).collect()).collect()
 }

@@ -1,4 +1,4 @@
-//! How recorded arrays lie, and the tensor in the reference's order that each is.
+//! The axis order and layout of recorded arrays, and their conversion to the reference's order.
 
 use candle_core::Tensor;
 
@@ -9,38 +9,39 @@ use crate::compare::Shape;
 use crate::probe::{Kind, Layout, Site};
 use crate::weights::Config;
 
-/// How an array lies.
+/// The axis order and layout of an array.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Form {
     /// The order of its axes.
     pub order: Order,
-    /// Do the rows of q and k lie in neighbouring pairs? Unsaid: as the recording's metadata has it.
+    /// Are the rows of q and k in neighbouring pairs? `None`: as the recording's metadata says.
     pub interleaved: Option<bool>,
 }
 
 /// The order of the axes of an array.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) enum Order {
-    /// As docs/dump-format.md has it.
+    /// As described in docs/dump-format.md.
     #[default]
     Canonical,
     /// Positions before heads: `[b, s, heads, head_dim]`.
     SeqFirst,
-    /// Dimensions written innermost first.
+    /// Dimensions listed innermost first.
     Reversed,
-    /// ggml's: positions before heads, cache cells past the last key, dimensions in either order.
+    /// ggml's order: positions before heads, cache cells after the last key, dimensions listed in either
+    /// direction.
     Ggml,
-    /// In letters.
+    /// Given in letters.
     Said(Axes),
 }
 
-/// One way to read the dimensions of an array.
+/// One way to interpret the dimensions of an array.
 struct Reading {
     written: Written,
     axes: Axes,
 }
 
-/// In which order the dimensions of an array are written. Its values lie the same either way.
+/// The direction in which the dimensions of an array are listed. The values in memory are the same.
 #[derive(Clone, Copy, PartialEq)]
 enum Written {
     OutermostFirst,
@@ -48,7 +49,7 @@ enum Written {
 }
 
 impl Order {
-    /// The ways to read an array of `kind`, in the order in which they are tried.
+    /// The interpretations to try for an array of `kind`, in order.
     fn readings(&self, kind: Kind) -> Vec<Reading> {
         use Written::{InnermostFirst, OutermostFirst};
         let read = |written, axes| Reading { written, axes };
@@ -63,22 +64,22 @@ impl Order {
     }
 }
 
-/// What the arrays of a kind must be, as far as that is known.
+/// The expected shape of the arrays of a kind, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Want {
     pub batch: usize,
-    /// Positions of the pass.
+    /// Number of positions in the pass.
     pub length: usize,
-    /// Where heads are an axis.
+    /// Number of heads, if heads are an axis.
     pub heads: Option<usize>,
-    /// Heads that the last axis holds one behind another; 1 where it holds none, or they are not known.
+    /// Number of heads concatenated in the last axis; 1 if there are none or it is unknown.
     pub merged: usize,
-    /// The last axis.
+    /// Size of the last axis.
     pub width: usize,
 }
 
 impl Want {
-    /// What a model of this config makes.
+    /// The shape for a model with this config.
     pub(super) fn of(kind: Kind, config: &Config, batch: usize, length: usize) -> Self {
         let (heads, kv_heads, d) = (config.num_attention_heads, config.num_key_value_heads, config.head_dim);
         let (heads, merged, width) = match kind {
@@ -110,7 +111,7 @@ impl Want {
     }
 }
 
-/// Puts the axes of `tensor` in the reference's order, if they can be what is wanted.
+/// Puts the axes of `tensor` in the reference's order if it can be the expected tensor.
 pub(super) fn canonical(
     site: Site,
     tensor: &Tensor,
@@ -150,7 +151,7 @@ pub(super) fn canonical(
     Ok(Lookup::Misfit(misfit.unwrap_or_else(other)))
 }
 
-/// `dims` with as many axes as `rank`, if only ones stand at the front too much or too few.
+/// `dims` with exactly `rank` axes, if only leading axes of size 1 must be added or removed.
 fn ranked(dims: &[usize], rank: usize) -> Option<Vec<usize>> {
     let surplus = dims.len().saturating_sub(rank);
     if dims[..surplus].iter().any(|&n| n != 1) {
@@ -159,7 +160,7 @@ fn ranked(dims: &[usize], rank: usize) -> Option<Vec<usize>> {
     Some([vec![1; rank.saturating_sub(dims.len())], dims[surplus..].to_vec()].concat())
 }
 
-/// The slot of the first position, if these are the dimensions of what is wanted.
+/// The slot of the first position, if these dimensions match what is expected.
 fn fits(kind: Kind, dims: &[usize], want: &Want) -> std::result::Result<usize, Misfit> {
     let wanted = want.dims();
     let s = dims[dims.len() - 2];
@@ -185,10 +186,12 @@ fn fits(kind: Kind, dims: &[usize], want: &Want) -> std::result::Result<usize, M
         format!("transposed: {dims:?}, want {wanted:?}")
     } else if last == 3 && swapped(1, 2) {
         format!(
-            "positions stand before heads: {dims:?}, want {wanted:?}; --map can say so, layout `seq-first`"
+            "positions come before heads: {dims:?}, want {wanted:?}; if this is intended, pass a --map file with layout `seq-first`"
         )
     } else if dims.iter().rev().eq(wanted.iter()) {
-        format!("dimensions are reversed: {dims:?}, want {wanted:?}; --map can say so, layout `reversed`")
+        format!(
+            "dimensions are reversed: {dims:?}, want {wanted:?}; if this is intended, pass a --map file with layout `reversed`"
+        )
     } else {
         return Err(Misfit::Shape { got: dims.to_vec(), want: wanted });
     }))

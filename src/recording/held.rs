@@ -1,4 +1,4 @@
-//! One recorded tensor with its axes in order, or why they cannot be.
+//! A recorded tensor with its axes in the reference's order, or the reason why they cannot be reordered.
 
 use candle_core::Tensor;
 
@@ -8,12 +8,12 @@ use crate::compare::Shape;
 use crate::probe::{Layout, Site};
 use crate::reference::Place;
 
-/// What a recording has at a site.
+/// What a recording contains at a site.
 #[derive(Debug)]
 pub(crate) enum Lookup {
-    /// Nothing was recorded there.
+    /// Nothing was recorded.
     Absent,
-    /// An array that is not the tensor that it should be.
+    /// An array that cannot be the expected tensor.
     Misfit(Misfit),
     /// The tensor.
     Held(Held),
@@ -23,43 +23,44 @@ pub(crate) enum Lookup {
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
     pub site: Site,
-    /// `[b, heads, s, width]` or `[b, s, width]`, in the dtype that it was recorded in.
+    /// `[b, heads, s, width]` or `[b, s, width]`, in the dtype of the recording.
     pub tensor: Tensor,
-    /// The slot of its first position: not 0 where only the last were recorded.
+    /// The slot of its first position; not 0 if only the last positions were recorded.
     pub first: usize,
-    /// How its last axis lies.
+    /// The layout of its last axis.
     pub layout: Layout,
     pub(super) shape: Shape,
 }
 
-/// Why an array is not the tensor that it should be.
+/// Why an array cannot be the expected tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Misfit {
-    /// Known by how it does not fit, in words.
+    /// A recognised problem, in words.
     Known(String),
-    /// Another shape.
+    /// Any other shape.
     Shape { got: Vec<usize>, want: Vec<usize> },
 }
 
 impl Held {
-    /// As the comparison is to see it.
+    /// The shape to use in a comparison.
     pub(crate) fn shape(&self) -> &Shape {
         &self.shape
     }
 
-    /// Does it hold this slot?
+    /// Was this slot recorded?
     pub(crate) fn holds(&self, place: Place) -> bool {
         place.1 >= self.first
     }
 
-    /// The rows at `places`, `[places, heads * width]`, in the reference's order; what is barred is −inf.
+    /// The rows at `places`, `[places, heads * width]`, in the reference's order, with masked entries as
+    /// −inf.
     pub(crate) fn rows(&self, places: &[Place]) -> Result<Vec<f64>> {
         let (kind, dtype) = (self.site.kind, self.tensor.dtype());
         let rows = gather(&self.tensor, kind, &self.layout, self.first, places)?;
         Ok(rows.map(|rows| rows.barred(kind, dtype).values).unwrap_or_default())
     }
 
-    /// The width of its rows, all heads counted.
+    /// The width of its rows over all heads.
     pub(crate) fn width(&self) -> usize {
         self.shape.heads.unwrap_or(1) * self.shape.width
     }

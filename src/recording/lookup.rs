@@ -1,4 +1,4 @@
-//! What a recording has at a site, its axes put in order.
+//! Looks up the recorded tensor at a site, with its axes in the reference's order.
 
 use candle_core::Tensor;
 
@@ -10,10 +10,10 @@ use crate::probe::{Kind, Layout, Site};
 use crate::weights::Config;
 
 impl Recording {
-    /// The tensor at `site`, its axes in order. Without a config any width will do.
+    /// The tensor at `site` with its axes in the reference's order. Without a config any width is accepted.
     ///
     /// # Errors
-    /// A tensor that cannot be read from its file.
+    /// The tensor cannot be read from its file.
     pub(crate) fn held(&self, site: Site, config: Option<&Config>) -> Result<Lookup> {
         let (tensor, form) = match &self.tensors {
             Tensors::File(stored) => match stored.read(site)? {
@@ -33,7 +33,7 @@ impl Recording {
         form::canonical(site, &tensor, &form.order, layout, &want)
     }
 
-    /// What was recorded at `site`, with its axes in order where they can be.
+    /// The tensor recorded at `site`, with its axes in the reference's order if possible.
     pub(super) fn tensor(&self, site: Site, config: Option<&Config>) -> Result<Option<Tensor>> {
         match (self.held(site, config)?, &self.tensors) {
             (Lookup::Absent, _) => Ok(None),
@@ -49,7 +49,7 @@ impl Recording {
         Want { batch: self.input.batch(), length: self.length(), heads, merged: 1, width }
     }
 
-    /// How the last axis of tensors of this kind and form lies.
+    /// The layout of the last axis of tensors of this kind and form.
     pub(super) fn layout(&self, kind: Kind, form: &Form, head_dim: Option<usize>) -> Layout {
         let Form { order, interleaved } = form;
         let turned = matches!(kind, Kind::QProj | Kind::KProj | Kind::QRope | Kind::KRope);

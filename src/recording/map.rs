@@ -1,4 +1,4 @@
-//! Names of one's own: which array is which site, and how the arrays of a kind lie.
+//! The `--map` file: which array is which site, and the layout of the arrays of each kind.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +10,15 @@ use super::vocabulary::{LAYER, Meaning, Vocabulary};
 use crate::probe::{Kind, Site};
 use crate::{Error, Result};
 
-/// As `--map names.toml` has it.
+/// The content of `--map names.toml`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NameMap {
-    /// An array's name, or a pattern with `{N}` for the layer → a site's, or `""`: leave it out.
+    /// Maps an array's name, or a pattern with `{N}` for the layer, to a site's name, or to `""` to leave it
+    /// out.
     #[serde(default)]
     names: BTreeMap<String, String>,
-    /// A kind of site (`self_attn.q_rope`) → how its arrays lie.
+    /// Maps a kind of site (`self_attn.q_rope`) to the layout of its arrays.
     #[serde(default)]
     layout: BTreeMap<String, Words>,
 }
@@ -29,19 +30,19 @@ enum Words {
     Many(Vec<String>),
 }
 
-const WORDS: &str = "a layout is `seq-first`, `reversed`, `interleaved` or `half-split`, or several of them; or axes \
-                     in letters, as `b s h d`";
+const WORDS: &str = "use `seq-first`, `reversed`, `interleaved` or `half-split`, or several of these; or write the \
+                     axes in letters, for example `b s h d`";
 
 impl NameMap {
-    /// What it says, if everything in it is a site, a kind and a layout.
+    /// Converts the map to a vocabulary, if everything in it is a valid site, kind and layout.
     ///
     /// # Errors
-    /// The first that is not.
+    /// The first invalid entry.
     pub fn vocabulary(&self) -> Result<Vocabulary> {
         let mut vocabulary = Vocabulary::default();
         for (name, site) in &self.names {
             if name.contains(LAYER) != site.contains(LAYER) && !site.is_empty() {
-                let hint = "{N} stands for the layer, on both sides or on none";
+                let hint = "{N} stands for the layer: use it on both sides or on neither";
                 return Err(Error::input(format!("`{name}` = `{site}`: {{N}} on one side only"), hint));
             }
             let meaning = match site.as_str() {
@@ -54,7 +55,8 @@ impl NameMap {
         for (kind, words) in &self.layout {
             let named = kind_of(kind)?;
             let form = words.form(named);
-            let form = form.map_err(|word| Error::input(format!("{kind}: `{word}` is no layout"), WORDS))?;
+            let form =
+                form.map_err(|word| Error::input(format!("{kind}: `{word}` is not a layout"), WORDS))?;
             vocabulary.lies(named, form);
         }
         Ok(vocabulary)
@@ -81,14 +83,14 @@ impl Words {
     }
 }
 
-/// `self_attn.q_rope`, `lm_head`; `block` is the block's output, whose own name is empty.
+/// Parses `self_attn.q_rope`, `lm_head`; `block` is the block's output, whose own name is empty.
 fn kind_of(name: &str) -> Result<Kind> {
     let named = |kind: &&Kind| kind.name() == name || (**kind == Kind::Block && name == "block");
     let found = Kind::ALL.iter().find(named).copied().filter(|_| !name.is_empty());
     found.ok_or_else(|| {
         Error::input(
-            format!("`{name}` is no kind of site"),
-            "kinds are `self_attn.q_proj`, `block`, `lm_head` …",
+            format!("`{name}` is not a kind of site"),
+            "use a kind such as `self_attn.q_proj`, `block` or `lm_head`",
         )
     })
 }

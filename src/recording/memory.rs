@@ -1,4 +1,4 @@
-//! A pass that is kept in memory while a port runs.
+//! A recording kept in memory while a port runs.
 
 use std::collections::BTreeMap;
 
@@ -9,19 +9,20 @@ use crate::model::Input;
 use crate::probe::{Kind, Site};
 
 impl Recording {
-    /// A pass over `input` of which nothing has been handed over yet.
+    /// A pass over `input` with no tensors yet.
     pub(crate) fn in_memory(name: &str, input: Input, dtype: DType) -> Self {
         let (metadata, tensors) = (BTreeMap::new(), Tensors::Memory(BTreeMap::new()));
         Self { name: name.to_owned(), input, dtype, metadata, tensors }
     }
 
-    /// Takes what a port hands over at `site`, its axes in order. False where it has handed that over before.
+    /// Stores what a port hands over at `site`, with its axes in the reference's order. Returns false if the
+    /// site was handed over before.
     pub(crate) fn hand_over(&mut self, site: Site, handed: Tensor) -> bool {
         let Tensors::Memory(entries) = &mut self.tensors else { return false };
         entries.insert(site, Entry { handed, continued: None }).is_none()
     }
 
-    /// Takes what the port continues with at `site`.
+    /// Stores what the port continues with at `site`.
     pub(crate) fn continue_with(&mut self, site: Site, tensor: Tensor) {
         if let Tensors::Memory(entries) = &mut self.tensors
             && let Some(entry) = entries.get_mut(&site)
@@ -30,17 +31,17 @@ impl Recording {
         }
     }
 
-    /// The tensor that was handed over at `site`, of a pass in memory.
+    /// The tensor that was handed over at `site` (in-memory recordings only).
     pub(crate) fn handed(&self, site: Site) -> Option<&Tensor> {
         Some(&self.entry(site)?.handed)
     }
 
-    /// The tensor that the port continued with at `site`, of a pass in memory.
+    /// The tensor that the port continued with at `site` (in-memory recordings only).
     pub(crate) fn continued(&self, site: Site) -> Option<&Tensor> {
         self.entry(site)?.continued.as_ref()
     }
 
-    /// Did the port take back what it continued with at a site of this kind?
+    /// Did the port take a tensor back at any site of this kind?
     pub(crate) fn took_back(&self, kind: Kind) -> bool {
         self.sites().any(|site| site.kind == kind && self.continued(site).is_some())
     }

@@ -1,9 +1,9 @@
-//! One pass of a port, written down: its tensors by site, whoever computed them and wherever they lie.
+//! Recordings: the tensors of one forward pass by site, from any port.
 //!
-//! A recording comes from a file, as `docs/dump-format.md` describes it, or is kept in memory while a port runs.
-//! Either way each site has the tensor that the port handed over and the one that it continued with, which differ
-//! where truth entered. Names, orders of axes and layouts are understood here and nowhere else; what is wrong with
-//! a tensor is said by who judges it.
+//! A recording comes from a file, in the format of `docs/dump-format.md`, or is kept in memory while a port
+//! runs. In both cases each site has the tensor that the port handed over and the one that it continued with;
+//! the two differ where reference inputs were substituted. Only this module interprets names, axis orders and
+//! layouts; the modules that judge a tensor report what is wrong with it.
 
 mod axes;
 mod file;

@@ -1,12 +1,12 @@
-//! What ports call the sites: Hugging Face's module paths, and the names of llama.cpp, of Candle's examples
-//! and of Meta's code.
+//! Known names of sites: Hugging Face's module paths, and the names of llama.cpp, of Candle's examples and of
+//! Meta's code.
 
 use super::form::{Form, Order};
 use crate::probe::{Kind, Site};
 
-/// Names below a layer, and what they mean: the layer's number stands where `{N}` is.
+/// Names inside a layer and the kind of site they name; `{N}` stands for the layer's number.
 const LAYERED: &[(&str, Kind)] = &[
-    // Hugging Face: what a module hands back is what its last part does.
+    // Hugging Face: a module's output is the output of its last part.
     ("model.layers.{N}.self_attn", Kind::OProj),
     ("model.layers.{N}.mlp", Kind::Down),
     // candle-transformers' llama
@@ -39,7 +39,7 @@ const LAYERED: &[(&str, Kind)] = &[
     ("layers.{N}.feed_forward.w1", Kind::Gate),
     ("layers.{N}.feed_forward.w2", Kind::Down),
     ("layers.{N}.feed_forward.w3", Kind::Up),
-    // GGUF's tensors, for what is computed with them
+    // GGUF's tensor names, for the values computed with those tensors
     ("blk.{N}.attn_norm", Kind::InputNorm),
     ("blk.{N}.attn_q", Kind::QProj),
     ("blk.{N}.attn_k", Kind::KProj),
@@ -51,7 +51,7 @@ const LAYERED: &[(&str, Kind)] = &[
     ("blk.{N}.ffn_down", Kind::Down),
 ];
 
-/// The same outside the layers.
+/// The same for names outside the layers.
 const OUTSIDE: &[(&str, Kind)] = &[
     ("logits", Kind::Logits),
     ("wte", Kind::Embed),
@@ -66,7 +66,8 @@ const OUTSIDE: &[(&str, Kind)] = &[
     ("result_output", Kind::Logits),
 ];
 
-/// llama.cpp's names before the layer's number. `Qcur` and `Kcur` are not among them: they are told apart.
+/// llama.cpp's names, without the layer's number. `Qcur` and `Kcur` are handled separately, because each
+/// names two kinds.
 const LLAMA_CPP: &[(&str, Kind)] = &[
     ("attn_norm", Kind::InputNorm),
     ("Vcur", Kind::VProj),
@@ -83,10 +84,11 @@ const LLAMA_CPP: &[(&str, Kind)] = &[
     ("l_out", Kind::Block),
 ];
 
-/// What the array `name` of `dims` is, of a pass over `s` positions; none if no set knows it.
+/// The site and form of the array `name` with these `dims`, in a pass over `s` positions; `None` if the name
+/// is unknown.
 pub(super) fn meaning(name: &str, dims: &[usize], s: usize) -> Option<(Site, Form)> {
     let own = |name: &str| name.parse::<Site>().ok().map(|site| (site, Form::default()));
-    // The decoder's own paths, where it was hooked below `model.`.
+    // The decoder's own paths, if the hooks were placed below `model.`.
     let below = || (!name.starts_with("model.")).then(|| own(&format!("model.{name}"))).flatten();
     own(name).or_else(below).or_else(|| told(name)).or_else(|| llama_cpp(name, dims, s))
 }
@@ -96,16 +98,16 @@ fn told(name: &str) -> Option<(Site, Form)> {
     let site = outside.map(|&(_, kind)| Site::model(kind)).or_else(|| {
         LAYERED.iter().find_map(|&(pattern, kind)| Some(Site::layer(layer_of(pattern, name)?, kind)))
     })?;
-    // `output` and the like are llama.cpp's too.
+    // `output` and similar names are used by llama.cpp too.
     let form =
         if GGML.contains(&name) { Form { order: Order::Ggml, interleaved: None } } else { Form::default() };
     Some((site, form))
 }
 
-/// Names outside the layers that are llama.cpp's.
+/// Names outside the layers that only llama.cpp uses.
 const GGML: [&str; 4] = ["inp_embd", "embd", "result_norm", "result_output"];
 
-/// The number that stands for `{N}` when `name` is what `pattern` describes.
+/// The number at `{N}` if `name` matches `pattern`.
 pub(super) fn layer_of(pattern: &str, name: &str) -> Option<usize> {
     let (before, behind) = pattern.split_once("{N}")?;
     let number = name.strip_prefix(before)?.strip_suffix(behind)?;
@@ -113,7 +115,7 @@ pub(super) fn layer_of(pattern: &str, name: &str) -> Option<usize> {
     number.parse::<u16>().ok().filter(|_| digits).map(usize::from)
 }
 
-/// `Qcur-0`, with what stands behind the number being ggml's operation: `Qcur-0 (ROPE)`, `Qcur-0.MUL_MAT`.
+/// Parses `Qcur-0`; the text after the number is ggml's operation: `Qcur-0 (ROPE)`, `Qcur-0.MUL_MAT`.
 fn llama_cpp(name: &str, dims: &[usize], s: usize) -> Option<(Site, Form)> {
     let (stem, rest) = name.rsplit_once('-')?;
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
@@ -124,7 +126,7 @@ fn llama_cpp(name: &str, dims: &[usize], s: usize) -> Option<(Site, Form)> {
         ("Kcur", "ROPE") => Kind::KRope,
         ("Qcur", "MUL_MAT" | "ADD") => Kind::QProj,
         ("Kcur", "MUL_MAT" | "ADD") => Kind::KProj,
-        // Without it, heads that are an axis of their own have been rotated.
+        // Without an operation: if heads are an axis of their own, the tensor has been rotated.
         ("Qcur", "") => {
             if has_heads(dims, s) {
                 Kind::QRope
@@ -144,13 +146,14 @@ fn llama_cpp(name: &str, dims: &[usize], s: usize) -> Option<(Site, Form)> {
     Some((Site { layer: Some(layer), kind }, Form { order: Order::Ggml, interleaved: None }))
 }
 
-/// Is there an axis of heads beside positions and width? ggml's own four dimensions begin, or end, with ones.
+/// Is there a heads axis besides positions and width? ggml's four dimensions are padded with ones at either
+/// end.
 fn has_heads(dims: &[usize], s: usize) -> bool {
     let real: Vec<usize> = dims.iter().copied().filter(|&n| n != 1).collect();
     real.len() > 2 || (real.len() == 2 && !real.contains(&s))
 }
 
-/// Every name that is known for a site of layers up to `layers`, to find the one that was meant.
+/// Every known name of a site in layers up to `layers`, used to suggest the intended name.
 pub(super) fn spellings(layers: usize) -> Vec<String> {
     let sites = Kind::ALL.iter().flat_map(|&kind| {
         if kind.in_layer() {
@@ -188,7 +191,7 @@ mod tests {
     #[case::by_rank("Kcur-1", &[1, 1, 13, 64], "model.layers.1.self_attn.k_proj")]
     #[case::by_rank_too("Kcur-1", &[1, 13, 2, 32], "model.layers.1.self_attn.k_rope")]
     #[case::end("result_output", &[13, 512], "lm_head")]
-    fn a_name_is_understood(#[case] name: &str, #[case] dims: &[usize], #[case] site: &str) {
+    fn a_known_name_is_mapped_to_its_site(#[case] name: &str, #[case] dims: &[usize], #[case] site: &str) {
         assert_eq!(meaning(name, dims, 13).map(|(site, _)| site.to_string()).as_deref(), Some(site));
     }
 
@@ -198,7 +201,7 @@ mod tests {
     #[case("kq-0")]
     #[case("layers.70000.ffn_norm")]
     #[case("")]
-    fn any_other_name_is_not(#[case] name: &str) {
+    fn an_unknown_name_has_no_site(#[case] name: &str) {
         assert_eq!(meaning(name, &[1, 13, 128], 13), None);
     }
 }

@@ -1,4 +1,4 @@
-//! One recorded pass, and what it says of itself.
+//! One recorded pass and its metadata.
 
 use std::collections::BTreeMap;
 
@@ -13,32 +13,32 @@ use crate::{Error, Result};
 /// One recorded pass.
 #[derive(Debug)]
 pub struct Recording {
-    /// Its path, or what stands for it in messages.
+    /// Its path, or another name for messages.
     pub name: String,
-    /// What went in.
+    /// The input of the pass.
     pub input: Input,
-    /// What the port computes in.
+    /// The dtype that the port computes in.
     pub dtype: DType,
-    /// What it says of itself: `recorder`, `model`, `attention`.
+    /// Its metadata: `recorder`, `model`, `attention`.
     pub metadata: BTreeMap<String, String>,
     pub(super) tensors: Tensors,
 }
 
-/// Where the tensors lie.
+/// Where the tensors are stored.
 #[derive(Debug)]
 pub(super) enum Tensors {
-    /// In a file, each until it is asked for.
+    /// In a file; each tensor is read when it is needed.
     File(Stored),
-    /// In memory, their axes in order.
+    /// In memory, with their axes in the reference's order.
     Memory(BTreeMap<Site, Entry>),
 }
 
 /// What a port did at one site.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
-    /// What it handed over.
+    /// The tensor it handed over.
     pub handed: Tensor,
-    /// What it continued with; none where it took nothing back.
+    /// The tensor it continued with; `None` if it took nothing back.
     pub continued: Option<Tensor>,
 }
 
@@ -65,43 +65,46 @@ impl Recording {
         self.sites().any(|site| site.kind == kind)
     }
 
-    /// Where its tokens stand: batch row and slot, padding left out.
+    /// The places of its tokens, without padding: batch row and slot.
     pub fn places(&self) -> Vec<Place> {
         let rows = self.input.real.iter().enumerate();
         rows.flat_map(|(b, row)| row.iter().enumerate().filter(|(_, real)| **real).map(move |(s, _)| (b, s)))
             .collect()
     }
 
-    /// Positions of the pass, padding counted.
+    /// The number of positions, padding included.
     pub fn length(&self) -> usize {
         self.input.len()
     }
 
-    /// Which truth it is to be held to: that of its metadata's `arithmetic`, dense where that says nothing.
+    /// The arithmetic of the reference to compare with: from the metadata's `arithmetic`, or dense if it is
+    /// missing.
     ///
     /// # Errors
-    /// An arithmetic that is not known.
+    /// An unknown arithmetic.
     pub fn arithmetic(&self) -> Result<Arithmetic> {
         let all = [Arithmetic::Dense, Arithmetic::Blocks32, Arithmetic::Blocks256];
         match self.metadata.get("arithmetic") {
             None => Ok(Arithmetic::Dense),
             Some(said) => all.into_iter().find(|a| a.name() == said).ok_or_else(|| {
-                self.fault(format!("arithmetic `{said}` is none of dense, quantized-32, quantized-256"))
+                self.fault(format!(
+                    "unknown arithmetic `{said}` in the metadata: use dense, quantized-32 or quantized-256"
+                ))
             }),
         }
     }
 
-    /// The one site that was computed, where the others are what it was fed: truth.
+    /// The only site that was computed, if the others are the reference inputs that it was fed.
     ///
     /// # Errors
-    /// A name in the metadata that is not a site.
+    /// The name in the metadata is not a site.
     pub fn alone(&self) -> Result<Option<Site>> {
         let site = self.metadata.get("alone").map(|name| name.parse());
         site.transpose().map_err(|error: Error| self.fault(format!("alone: {error}")))
     }
 
-    /// Kinds that its attention never makes a tensor of: those of every attention but the eager one, as far
-    /// as the recording has none of them.
+    /// Kinds that the recording's attention does not compute as tensors: scores and probs for every attention
+    /// except eager, unless the recording contains them.
     pub fn hides(&self) -> &'static [Kind] {
         let eager = self.metadata.get("attention").is_none_or(|name| name == "eager");
         let shown = self.sites().any(|site| site.kind.over_keys());

@@ -1,4 +1,4 @@
-//! A recording as a port: it hands over once more what was recorded.
+//! A recording used as a port: it hands over the recorded tensors again.
 
 use std::borrow::Borrow;
 
@@ -11,8 +11,9 @@ use crate::port::{Port, Traits};
 use crate::probe::{Kind, Probe};
 use crate::weights::Config;
 
-/// A recording that is judged as the pass that it was: whatever it is fed, it hands over the same. So it has what
-/// one forward from an empty cache shows, and no cache, no other tokens and no logits to generate from.
+/// A recording that is judged as a forward pass: whatever it is fed, it hands over the same tensors. It
+/// therefore supports one forward pass from an empty cache only; it has no cache, takes no other tokens and
+/// returns no logits for generation.
 #[derive(Debug)]
 pub struct Played<R> {
     recording: R,
@@ -21,17 +22,17 @@ pub struct Played<R> {
 }
 
 impl<R: Borrow<Recording>> Played<R> {
-    /// Of a port with these traits; the config says which axes its arrays must have.
+    /// Plays back a port with these traits; the config determines which axes its arrays must have.
     pub fn new(recording: R, config: Option<Config>, traits: Traits) -> Self {
         Self { recording, config, traits }
     }
 }
 
 impl Recording {
-    /// What the judge must know of the port that this pass was recorded of.
+    /// The traits of the port that this pass was recorded from.
     ///
     /// # Errors
-    /// An arithmetic that is not known.
+    /// An unknown arithmetic.
     pub fn traits(&self, config: &Config) -> Result<Traits> {
         let layout = |&kind: &Kind| {
             let form = match &self.tensors {
@@ -67,7 +68,7 @@ impl<R: Borrow<Recording>> Port for Played<R> {
                 probe.tap(site, tensor)?;
             }
         }
-        // The judge compares what is tapped; what comes back counts for generation only.
+        // The judge compares what is handed to the probe; the return value matters for generation only.
         Ok(Tensor::zeros((1, 1, 1), DType::F32, &Device::Cpu)?)
     }
 }

@@ -1,4 +1,4 @@
-//! Rows of a tensor at some places, and back.
+//! Reads rows of a tensor at given places, and writes them back.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -6,16 +6,16 @@ use crate::Result;
 use crate::probe::{Kind, Layout};
 use crate::reference::Place;
 
-/// Rows in the reference's order, one behind the other.
+/// Rows in the reference's order, concatenated.
 pub(crate) struct Gathered {
     /// `[places, …row_shape]`
     pub values: Vec<f64>,
-    /// `[heads, width]` where the kind has heads as an axis, else `[width]`.
+    /// `[heads, width]` if heads are an axis of the kind, else `[width]`.
     pub row_shape: Vec<usize>,
 }
 
-/// The axes of a tensor of `kind`: `[batch, heads, queries, width]`, heads 1 where they are no axis. None where it
-/// has others.
+/// The axes `[batch, heads, queries, width]` of a tensor of `kind`, with heads = 1 if heads are not an axis.
+/// `None` if it has other axes.
 fn axes(tensor: &Tensor, kind: Kind) -> Option<(usize, usize, usize)> {
     match (kind.by_head(), tensor.dims()) {
         (true, &[_, heads, queries, width]) => Some((heads, queries, width)),
@@ -24,8 +24,8 @@ fn axes(tensor: &Tensor, kind: Kind) -> Option<(usize, usize, usize)> {
     }
 }
 
-/// The rows of `tensor`, of this kind and layout, at these places; its first query stands at slot `first`. None
-/// where it does not have the axes of its kind, or not all of these places.
+/// The rows of `tensor`, of this kind and layout, at these places; its first query is at slot `first`. `None`
+/// if it does not have the axes of its kind, or lacks one of these places.
 pub(crate) fn gather(
     tensor: &Tensor,
     kind: Kind,
@@ -38,7 +38,8 @@ pub(crate) fn gather(
     if places.iter().any(|&(b, slot)| b >= batch || !(first..first + queries).contains(&slot)) {
         return Ok(None);
     }
-    // Only the slots between the first and the last that are asked for: long passes are gathered in parts.
+    // Convert only the slots between the first and the last requested one, because long passes are gathered
+    // in parts.
     let slots = || places.iter().map(|&(_, slot)| slot - first);
     let start = slots().min().unwrap_or(0);
     let queries = slots().max().map_or(0, |last| last + 1 - start);
@@ -59,7 +60,7 @@ pub(crate) fn gather(
 }
 
 impl Gathered {
-    /// The same rows of a tensor of this kind and dtype, with −inf where a mask bars a score.
+    /// The same rows, with −inf for masked scores.
     pub(crate) fn barred(mut self, kind: Kind, dtype: DType) -> Self {
         if kind.over_keys() {
             bar(&mut self.values, dtype);
@@ -68,14 +69,14 @@ impl Gathered {
     }
 }
 
-/// Scores that a mask has made as low as `dtype` goes are barred: −inf.
+/// Scores that a mask has set to the lowest number of `dtype` are masked: replace them with −inf.
 fn bar(values: &mut [f64], dtype: DType) {
     let lowest = if dtype == DType::F16 { -65504.0 } else { f64::from(f32::MIN) };
     values.iter_mut().filter(|value| **value <= lowest / 2.0).for_each(|value| *value = f64::NEG_INFINITY);
 }
 
-/// `tensor`, as [`gather`] takes it, with the rows at these places replaced. A row that is wider than the tensor is
-/// cut in each head: a pass that ends early has seen fewer keys.
+/// `tensor`, as [`gather`] takes it, with the rows at these places replaced. A row that is wider than the
+/// tensor is cut in each head, because a pass that ends early has seen fewer keys.
 pub(crate) fn scatter<'r>(
     tensor: &Tensor,
     kind: Kind,
@@ -108,7 +109,7 @@ mod tests {
 
     use super::*;
 
-    /// 2 batch rows, 3 queries from slot 4 on, 2 heads of 4.
+    /// 2 batch rows, 3 queries starting at slot 4, 2 heads of width 4.
     fn tensor(kind: Kind) -> Tensor {
         let dims: &[usize] = if kind.by_head() { &[2, 2, 3, 4] } else { &[2, 3, 8] };
         Tensor::arange(0f32, 48.0, &Device::Cpu).unwrap().reshape(dims).unwrap()
@@ -117,13 +118,13 @@ mod tests {
     #[rstest]
     #[case(Kind::QRope, &[28.0, 29.0, 30.0, 31.0, 40.0, 41.0, 42.0, 43.0], &[2, 4])]
     #[case(Kind::QProj, &[32.0, 33.0, 34.0, 35.0, 36.0, 37.0, 38.0, 39.0], &[8])]
-    fn a_row_is_gathered_at_its_place(#[case] kind: Kind, #[case] want: &[f64], #[case] shape: &[usize]) {
+    fn a_row_is_gathered_from_its_place(#[case] kind: Kind, #[case] want: &[f64], #[case] shape: &[usize]) {
         let rows = gather(&tensor(kind), kind, &Layout::Reference, 4, &[(1, 5)]).unwrap().unwrap();
         assert_eq!((rows.values.as_slice(), rows.row_shape.as_slice()), (want, shape));
     }
 
     #[rstest]
-    fn what_is_scattered_is_gathered_again_and_the_rest_stays(
+    fn scattered_rows_are_gathered_again_and_other_rows_are_unchanged(
         #[values(Kind::QRope, Kind::QProj)] kind: Kind,
         #[values(Layout::Reference, Layout::Interleaved { head_dim: 4 })] layout: Layout,
     ) {
@@ -140,8 +141,8 @@ mod tests {
     #[rstest]
     #[case::another_batch_row((2, 4))]
     #[case::before_the_first((0, 3))]
-    #[case::behind_the_last((1, 7))]
-    fn a_place_that_the_tensor_does_not_have_has_no_row(
+    #[case::after_the_last((1, 7))]
+    fn a_place_outside_the_tensor_has_no_row(
         #[case] place: Place,
         #[values(Kind::QRope, Kind::QProj)] kind: Kind,
     ) {
@@ -150,13 +151,13 @@ mod tests {
     }
 
     #[test]
-    fn a_tensor_of_other_axes_has_no_rows() {
+    fn a_tensor_with_other_axes_has_no_rows() {
         let rows = gather(&tensor(Kind::QProj), Kind::QRope, &Layout::Reference, 4, &[(0, 4)]).unwrap();
         assert!(rows.is_none());
     }
 
     #[test]
-    fn what_a_mask_has_made_as_low_as_the_dtype_goes_is_barred() {
+    fn scores_at_the_lowest_number_of_the_dtype_count_as_masked() {
         let mut values = [1.0, -65504.0, f64::from(f32::MIN)];
         bar(&mut values, DType::F32);
         assert_eq!(values, [1.0, -65504.0, f64::NEG_INFINITY]);

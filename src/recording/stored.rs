@@ -1,4 +1,4 @@
-//! The arrays of a file that are tensors of sites.
+//! The arrays of a recording file, mapped to sites.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +10,14 @@ use crate::Result;
 use crate::arrays::{Arrays, Entry};
 use crate::probe::{Kind, Site};
 
-/// What to do about a dump that cannot be read.
-pub(super) const AGAIN: &str = "record it again; docs/dump-format.md says what a dump holds";
+/// The hint for a recording that cannot be read.
+pub(super) const AGAIN: &str = "record it again; docs/dump-format.md describes the format of a dump";
 
-/// The arrays of a file that are tensors of sites.
+/// The arrays of a file and the sites they belong to.
 #[derive(Debug)]
 pub(super) struct Stored {
     pub arrays: Arrays,
-    /// The name of each site's array, and how it lies.
+    /// For each site, the name and the form of its array.
     pub sites: BTreeMap<Site, (String, Form)>,
 }
 
@@ -30,15 +30,15 @@ impl Stored {
         self.sites.contains_key(&site)
     }
 
-    /// How the arrays of a kind lie.
+    /// The form of the arrays of this kind.
     pub fn form(&self, kind: Kind) -> Option<&Form> {
         self.sites.iter().find(|(site, _)| site.kind == kind).map(|(_, (_, form))| form)
     }
 
-    /// The array at `site` as it was recorded, and how it lies.
+    /// The array at `site` as recorded, with its form.
     ///
     /// # Errors
-    /// A damaged file.
+    /// The file is damaged.
     pub fn read(&self, site: Site) -> Result<Option<(Tensor, &Form)>> {
         let Some((name, form)) = self.sites.get(&site) else { return Ok(None) };
         let Some((entry, dtype)) = self.arrays.entry(name).and_then(|entry| Some((entry, float(entry)?)))
@@ -49,13 +49,14 @@ impl Stored {
         Ok(Some((Tensor::from_raw_buffer(&values, dtype, &entry.shape, &Device::Cpu)?, form)))
     }
 
-    /// What its metadata says that the port computes in, else what most of its sites are.
+    /// The dtype that the port computes in: from the metadata, else the most frequent dtype of its sites.
     pub fn dtype(&self, metadata: &BTreeMap<String, String>) -> Result<DType> {
         let named = |name: &str| {
             [DType::F64, DType::F32, DType::F16, DType::BF16].into_iter().find(|d| d.as_str() == name)
         };
         if let Some(said) = metadata.get("dtype") {
-            return named(said).ok_or_else(|| self.arrays.fault(format!("dtype `{said}` is not known")));
+            return named(said)
+                .ok_or_else(|| self.arrays.fault(format!("unknown dtype `{said}` in the metadata")));
         }
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for dtype in self.sites.values().filter_map(|(name, _)| float(self.arrays.entry(name)?)) {

@@ -1,4 +1,4 @@
-//! What a port calls its sites, and how its tensors lie, where it differs from Hugging Face.
+//! A port's own names for its sites, and its layouts, where they differ from Hugging Face's.
 
 use std::collections::BTreeMap;
 
@@ -8,60 +8,60 @@ use super::names::layer_of;
 use crate::probe::{Kind, Site};
 use crate::{Error, Result};
 
-/// Where the layer's number stands in a name.
+/// The placeholder for the layer's number in a name.
 pub(super) const LAYER: &str = "{N}";
 
-/// Names and layouts of one's own.
+/// Custom names and layouts.
 #[derive(Clone, Debug, Default)]
 pub struct Vocabulary {
-    /// A name, or a pattern with [`LAYER`] → what it means.
+    /// Maps a name, or a pattern with [`LAYER`], to its meaning.
     names: Vec<(String, Meaning)>,
     forms: BTreeMap<Kind, Form>,
 }
 
-/// What a name means.
+/// The meaning of a name.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Meaning {
-    /// A site of this kind, of the layer in the name if there is one.
+    /// A site of this kind, in the layer given by the name if there is one.
     Kind(Kind),
     /// This site.
     Site(Site),
-    /// Nothing that is judged.
+    /// Left out: not judged.
     LeftOut,
 }
 
-/// What a name is in a vocabulary.
+/// The result of looking up a name in a vocabulary.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Known {
     /// This site.
     Site(Site),
     /// Left out on purpose.
     LeftOut,
-    /// Not in it.
+    /// Not in the vocabulary.
     Unknown,
 }
 
 impl Vocabulary {
-    /// `theirs` is what the port calls sites of `kind`, `{}` or `{N}` standing for the layer.
+    /// Names sites of `kind` as the port does; in `theirs`, `{}` or `{N}` stands for the layer.
     ///
     /// # Errors
-    /// A layer in the name of a kind that layers do not have, or none in that of one that they have.
+    /// A layer in the name of a kind outside the layers, or no layer in the name of a kind inside them.
     pub(crate) fn rename(&mut self, theirs: &str, kind: Kind) -> Result<()> {
         let pattern = theirs.replace("{}", LAYER);
         if pattern.contains(LAYER) != kind.in_layer() {
-            let hint = "`{}` stands for the layer: `blk.{}.attn_q`, and in no name outside the layers";
+            let hint = "use `{}` for the layer's number in names of sites inside layers, as in `blk.{}.attn_q`, and only there";
             let site = Site { layer: kind.in_layer().then_some(0), kind };
-            let what = format!("`{theirs}` cannot name {site} and its like");
+            let what = format!("`{theirs}` cannot name sites such as {site}");
             return Err(Error::input(what, hint));
         }
         self.name(&pattern, Meaning::Kind(kind));
         Ok(())
     }
 
-    /// How the axes of sites of `kind` lie, in letters.
+    /// Sets the axis order of sites of `kind`, in letters.
     ///
     /// # Errors
-    /// Letters that do not spell a tensor of that kind.
+    /// The letters are not the axes of a tensor of that kind.
     pub(crate) fn axes(&mut self, kind: Kind, letters: &str) -> Result<()> {
         let order = Order::Said(Axes::parse(kind, letters)?);
         self.lies(kind, Form { order, interleaved: None });
@@ -76,7 +76,7 @@ impl Vocabulary {
         self.forms.insert(kind, form);
     }
 
-    /// What `name` is: the same name first, then the first pattern that fits.
+    /// Looks up `name`: an exact name first, then the first pattern that matches.
     pub(crate) fn lookup(&self, name: &str) -> Known {
         let exact = self.names.iter().find(|(known, _)| known == name).map(|(_, meaning)| (None, *meaning));
         let fits = |(pattern, meaning): &(String, Meaning)| Some((Some(layer_of(pattern, name)?), *meaning));
@@ -89,12 +89,12 @@ impl Vocabulary {
         }
     }
 
-    /// How tensors of this kind lie, where it says so.
+    /// The form of tensors of this kind, if the vocabulary sets one.
     pub(super) fn form(&self, kind: Kind) -> Option<&Form> {
         self.forms.get(&kind)
     }
 
-    /// The axes of tensors of this kind in letters, where it says so.
+    /// The axes of tensors of this kind, if the vocabulary sets them in letters.
     pub(crate) fn letters(&self, kind: Kind) -> Option<&Axes> {
         match &self.forms.get(&kind)?.order {
             Order::Said(axes) => Some(axes),
@@ -126,14 +126,14 @@ mod tests {
     #[case("blk.x.attn_q", Known::Unknown)]
     #[case("blk.70000.attn_q", Known::Unknown)]
     #[case("lm_head", Known::Unknown)]
-    fn a_name_means_what_it_was_said_to(#[case] name: &str, #[case] known: Known) {
+    fn a_name_has_the_meaning_it_was_given(#[case] name: &str, #[case] known: Known) {
         assert_eq!(vocabulary().lookup(name), known);
     }
 
     #[rstest]
     #[case("attn_q", Kind::QProj)]
     #[case("head.{}", Kind::Logits)]
-    fn a_layer_stands_in_the_names_of_layers_only(#[case] name: &str, #[case] kind: Kind) {
+    fn only_names_of_sites_in_layers_contain_a_layer(#[case] name: &str, #[case] kind: Kind) {
         assert!(Vocabulary::default().rename(name, kind).unwrap_err().to_string().contains("cannot name"));
     }
 }

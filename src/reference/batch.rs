@@ -1,4 +1,4 @@
-//! What a forward over a case is given.
+//! The input of a forward pass over a case.
 
 use std::path::Path;
 
@@ -7,15 +7,14 @@ use candle_core::{Device, Tensor};
 use super::{Manifest, Place, Reference, Source};
 use crate::{Error, Result};
 
-/// The tokens of a case, a rectangle: a row a prompt, short ones padded. Built on the CPU.
+/// The tokens of a case as a rectangle: one row per prompt, short prompts padded. On the CPU.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// Token ids, u32, `[b, s]`.
     pub ids: Tensor,
-    /// The position by which each token is rotated, u32, `[b, s]`. Without padding every row counts
-    /// from 0.
+    /// The position that each token is rotated by, u32, `[b, s]`. Without padding every row counts from 0.
     pub positions: Tensor,
-    /// 1 for a token, 0 for padding that nobody may look at, u8, `[b, s]`.
+    /// 1 for a token, 0 for padding, which no token may attend to, u8, `[b, s]`.
     pub mask: Tensor,
 }
 
@@ -38,10 +37,10 @@ impl Batch {
         })
     }
 
-    /// The same on another device.
+    /// The same batch on another device.
     ///
     /// # Errors
-    /// The device refuses.
+    /// The device cannot hold it.
     pub fn to_device(&self, device: &Device) -> Result<Self> {
         Ok(Self {
             ids: self.ids.to_device(device)?,
@@ -52,11 +51,11 @@ impl Batch {
 }
 
 impl Reference {
-    /// The case in folder `case`, as `scripts/capture_reference.py` writes it: every array is checked
-    /// against the shape and hash that the manifest gives.
+    /// Opens the case in folder `case`, as written by `scripts/capture_reference.py`. Every array is checked
+    /// against the shape and hash in the manifest.
     ///
     /// # Errors
-    /// No such folder, no case in it, or a case that is damaged.
+    /// There is no such folder, it contains no case, or the case is damaged.
     pub fn open(case: impl AsRef<Path>) -> Result<Self> {
         let case = case.as_ref();
         if !case.is_dir() {
@@ -66,24 +65,24 @@ impl Reference {
         let source = Source::Folder(case.into());
         if !case.join("manifest.json").is_file() {
             return Err(match source.cases()?.as_slice() {
-                [] => Error::file(case, "no manifest.json in it", A_CASE),
+                [] => Error::file(case, "it contains no manifest.json", A_CASE),
                 cases => {
-                    let hint = format!("open one of them: {}", cases.join(", "));
-                    Error::file(case, "holds cases and is none", hint)
+                    let hint = format!("open one of these: {}", cases.join(", "));
+                    Error::file(case, "this folder contains cases but is not a case itself", hint)
                 }
             });
         }
         Self::read(&source, "")
     }
 
-    /// What a forward over this case is given.
+    /// The input of a forward pass over this case.
     pub fn tokens(&self) -> &Batch {
         &self.tokens
     }
 }
 
-const A_CASE: &str = "a case is a folder with manifest.json, reference.npz and noise.npz, as \
-                      scripts/capture_reference.py writes it; a relative path begins where the program runs";
+const A_CASE: &str = "give a folder with manifest.json, reference.npz and noise.npz, as written by \
+                      scripts/capture_reference.py; a relative path starts at the current directory";
 
 #[cfg(test)]
 mod tests {
@@ -96,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_holds_ids_positions_and_what_is_padding() {
+    fn a_batch_holds_ids_positions_and_the_padding_mask() {
         let case = Fixture::open(Source::Folder(fixtures("tiny-llama"))).unwrap().case("batch-left").unwrap();
         let Batch { ids, positions, mask } = case.tokens();
         assert_eq!(ids.to_vec2::<u32>().unwrap(), case.manifest.ids);
@@ -108,9 +107,17 @@ mod tests {
     #[rstest]
     #[case("nowhere", "no such folder", "manifest.json, reference.npz and noise.npz")]
     #[case("README.md", "not a folder", "manifest.json, reference.npz and noise.npz")]
-    #[case("tiny-llama", "holds cases and is none", "batch-left, far, long, short, single")]
-    #[case("tiny-llama/gguf", "no manifest.json in it", "as scripts/capture_reference.py writes it")]
-    fn what_is_no_case_is_named(#[case] path: &str, #[case] problem: &str, #[case] hint: &str) {
+    #[case(
+        "tiny-llama",
+        "this folder contains cases but is not a case itself",
+        "batch-left, far, long, short, single"
+    )]
+    #[case("tiny-llama/gguf", "it contains no manifest.json", "as written by scripts/capture_reference.py")]
+    fn a_folder_that_is_not_a_case_is_an_error(
+        #[case] path: &str,
+        #[case] problem: &str,
+        #[case] hint: &str,
+    ) {
         let error = Reference::open(fixtures(path)).unwrap_err();
         assert_eq!(error.to_string(), format!("{}: {problem}", fixtures(path).display()));
         assert!(error.hint().unwrap().contains(hint), "{:?}", error.hint());

@@ -1,5 +1,5 @@
-//! Facts of a model that belong to no single case: its config and tensors as PyTorch reads them,
-//! token ids, greedy continuations, sampling distributions.
+//! Facts about a model as a whole: its config and tensors as PyTorch reads them, token ids, greedy
+//! continuations, sampling distributions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,17 +10,17 @@ use crate::probe::Arithmetic;
 /// `facts.json`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Facts {
-    /// Version of the format: this reader knows 2. Format 1 did not list the other files.
+    /// Version of the format; this reader supports 2. Format 1 did not list the other files.
     pub format: u32,
-    /// The other files of the model, by their names: SHA-256 of their bytes.
+    /// The SHA-256 of each of the model's other files, by file name.
     pub files: BTreeMap<String, String>,
-    /// The config, as transformers understands it.
+    /// The config as transformers reads it.
     pub config: Config,
     /// Every tensor by its Hugging Face name.
     pub tensors: BTreeMap<String, TensorFact>,
 }
 
-/// The config, as transformers understands it.
+/// The config as transformers reads it.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[allow(missing_docs, reason = "Hugging Face's own names")]
 pub struct Config {
@@ -51,38 +51,38 @@ pub struct TensorFact {
 /// `tokens.json`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Tokens {
-    /// Version of the format: this reader knows 1.
+    /// Version of the format; this reader supports 1.
     pub format: u32,
     /// Texts and their ids.
     pub encode: Vec<Encode>,
-    /// Chats and what the model's template makes of them.
+    /// Chats and their renderings by the model's template.
     #[serde(default)]
     pub chat: Vec<Chat>,
 }
 
-/// A text, its ids, and what these decode to.
+/// A text, its ids, and the text that the ids decode to.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Encode {
     /// The text.
     pub text: String,
-    /// Whether BOS and the like are added.
+    /// Are special tokens such as BOS added?
     pub add_special_tokens: bool,
     /// Its ids.
     pub ids: Vec<u32>,
-    /// The text of the ids, special tokens kept.
+    /// The text decoded from the ids, with special tokens kept.
     pub decoded: String,
 }
 
 /// A chat and its rendering.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Chat {
-    /// What was said.
+    /// The turns of the chat.
     pub messages: Vec<Message>,
-    /// Does the text end where the assistant is to begin?
+    /// Does the rendering end with the start of the assistant's turn?
     pub add_generation_prompt: bool,
-    /// What the template makes of it.
+    /// The rendering by the template.
     pub text: String,
-    /// The ids of that text.
+    /// The ids of the rendering.
     pub ids: Vec<u32>,
 }
 
@@ -91,18 +91,18 @@ pub struct Chat {
 pub struct Message {
     /// `system`, `user` or `assistant`.
     pub role: String,
-    /// What they say.
+    /// The text of the turn.
     pub content: String,
 }
 
 /// `greedy.json`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Greedy {
-    /// Version of the format: this reader knows 1.
+    /// Version of the format; this reader supports 1.
     pub format: u32,
-    /// Prompts and how the float64 model goes on.
+    /// Prompts and their continuations by the float64 model.
     pub prompts: Vec<Prompt>,
-    /// The same prompts on quantised arithmetics.
+    /// The same prompts with quantised arithmetic.
     #[serde(default)]
     pub quantized: BTreeMap<Arithmetic, Vec<Prompt>>,
 }
@@ -110,30 +110,33 @@ pub struct Greedy {
 impl Facts {
     pub(super) const FORMAT: u32 = 2;
 
-    /// What is wrong with it, in words.
+    /// What is wrong with it, in words, if anything.
     pub(super) fn fault(&self) -> Option<String> {
-        self.tensors.is_empty().then(|| "it lists no tensor".into())
+        self.tensors.is_empty().then(|| "it lists no tensors".into())
     }
 }
 
 impl Tokens {
     pub(super) fn fault(&self) -> Option<String> {
-        self.encode.is_empty().then(|| "it holds no text: `encode` is empty".into())
+        self.encode.is_empty().then(|| "it contains no texts: `encode` is empty".into())
     }
 }
 
 impl Greedy {
     pub(super) fn fault(&self) -> Option<String> {
         if self.prompts.is_empty() {
-            return Some("it holds no prompt: `prompts` is empty".into());
+            return Some("it contains no prompts: `prompts` is empty".into());
         }
         if let Some((name, _)) = self.quantized.iter().find(|(_, all)| all.len() != self.prompts.len()) {
-            return Some(format!("on {} arithmetic it has other prompts than on dense", name.name()));
+            return Some(format!(
+                "the number of prompts for {} arithmetic differs from dense arithmetic",
+                name.name()
+            ));
         }
         self.prompts.iter().chain(self.quantized.values().flatten()).find_map(Prompt::fault)
     }
 
-    /// The prompts and their continuations on `arithmetic`.
+    /// The prompts and their continuations with this arithmetic.
     pub fn on(&self, arithmetic: Arithmetic) -> Option<&[Prompt]> {
         match arithmetic {
             Arithmetic::Dense => Some(&self.prompts),
@@ -142,20 +145,20 @@ impl Greedy {
     }
 }
 
-/// A prompt and its greedy continuation. All lists but `ids` have one entry a step.
+/// A prompt and its greedy continuation. All lists except `ids` have one entry per step.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Prompt {
     /// The text.
     pub prompt: String,
     /// Its ids.
     pub ids: Vec<u32>,
-    /// The continuation; an end-of-sequence token is its last.
+    /// The continuation; if it contains an end-of-sequence token, that is the last one.
     pub tokens: Vec<u32>,
     /// Its text.
     pub text: String,
-    /// How far the first logit is above the second.
+    /// The difference between the largest and the second largest logit.
     pub gap: Vec<f64>,
-    /// The second token.
+    /// The token with the second largest logit.
     pub runner_up: Vec<u32>,
     /// Error of that gap in PyTorch, by dtype.
     pub gap_error: BTreeMap<String, Vec<f64>>,
@@ -175,7 +178,7 @@ impl Prompt {
         }
         let mut all = lists.chain(errors);
         let (list, n) = all.find(|(_, n)| *n != steps)?;
-        Some(format!("prompt {prompt:?} has {steps} tokens, and {n} entries in `{list}`"))
+        Some(format!("prompt {prompt:?} has {steps} tokens, but {n} entries in `{list}`"))
     }
 }
 
@@ -190,8 +193,8 @@ impl SamplingFile {
     pub(super) fn fault(&self) -> Option<String> {
         let keys: BTreeSet<&str> = self.cases.iter().map(|case| case.key.as_str()).collect();
         match keys.len() {
-            0 => Some("it holds no case: `cases` is empty".into()),
-            n if n != self.cases.len() => Some("two cases have one key".into()),
+            0 => Some("it contains no cases: `cases` is empty".into()),
+            n if n != self.cases.len() => Some("two cases have the same key".into()),
             _ => None,
         }
     }
@@ -202,7 +205,7 @@ impl SamplingFile {
 pub struct Sampling {
     /// The logits that all cases start from, `[vocab]`.
     pub logits: Vec<f32>,
-    /// What the processors make of them.
+    /// The settings and the distributions that result.
     pub cases: Vec<SamplingCase>,
 }
 
@@ -213,7 +216,7 @@ pub struct SamplingCase {
     pub key: String,
     /// The setting.
     pub processors: Processors,
-    /// The ids that a repetition penalty looks at.
+    /// The ids that a repetition penalty applies to.
     #[serde(default)]
     pub context: Vec<u32>,
     /// Probabilities, `[vocab]`.

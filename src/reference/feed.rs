@@ -1,13 +1,13 @@
-//! Where truth enters.
+//! Feeds: where a forward pass gets reference inputs.
 
 use crate::probe::Kind;
 
-/// Where truth enters a forward pass.
+/// Where reference tensors replace the model's own in a forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Feed {
-    /// After every stored site: each operation is judged on clean inputs.
+    /// After every stored site, so each operation gets reference inputs.
     Site,
-    /// At each block's input; inside a block the model goes on with its own values.
+    /// At each block's input; inside a block the model continues with its own values.
     Block,
     /// Nowhere.
     Own,
@@ -23,7 +23,7 @@ impl Feed {
         }
     }
 
-    /// Is a site of this kind replaced by truth?
+    /// Does this feed replace sites of this kind with reference tensors?
     pub fn replaces(self, kind: Kind) -> bool {
         match self {
             Feed::Site => true,

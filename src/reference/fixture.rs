@@ -1,4 +1,4 @@
-//! All references of one model: its cases, and the facts that belong to no single one.
+//! All references of one model: its cases, and the facts about the model as a whole.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ use super::source::{REGENERATE, Source};
 use super::{Facts, Greedy, Reference, Sampling, Tokens};
 use crate::{Error, Result};
 
-/// The name of a case that is no folder below its source.
+/// The name of the case if the source itself is the case, not a folder of cases.
 const ITSELF: &str = ".";
 
 const FACTS: &str = "facts.json";
@@ -20,17 +20,17 @@ const FACTS: &str = "facts.json";
 /// All references of one model.
 #[derive(Clone, Debug)]
 pub struct Fixture {
-    /// Where the files lie.
+    /// Where the files are.
     pub source: Source,
-    /// Names of the cases, alphabetical; `.` where the source is one itself.
+    /// Names of the cases in alphabetical order; `.` if the source itself is a case.
     pub cases: Vec<String>,
 }
 
 impl Fixture {
-    /// The references in `source`.
+    /// Opens the references in `source`.
     ///
     /// # Errors
-    /// No case in it: a fixture without cases proves nothing.
+    /// It contains no case; a fixture without cases proves nothing.
     pub fn open(source: Source) -> Result<Self> {
         let cases = match source.read("manifest.json")? {
             Some(_) => vec![ITSELF.to_owned()],
@@ -45,16 +45,16 @@ impl Fixture {
     /// Case `name`.
     pub fn case(&self, name: &str) -> Result<Reference> {
         if !self.cases.iter().any(|case| case == name) {
-            let hint = format!("it has {}", self.cases.join(", "));
+            let hint = format!("the cases are {}", self.cases.join(", "));
             return Err(Error::input(format!("{}: no case `{name}`", self.source.name_of("")), hint));
         }
         Reference::read(&self.source, if name == ITSELF { "" } else { name })
     }
 
-    /// Does it hold facts of the model as a whole? One of their files is enough to demand them all.
+    /// Does it contain facts about the model as a whole? If one of their files exists, all are required.
     ///
     /// # Errors
-    /// A file that is there and cannot be read.
+    /// A file exists but cannot be read.
     pub fn has_facts(&self) -> Result<bool> {
         for file in ["facts.json", "tokens.json", "greedy.json", "sampling.json"] {
             if self.source.read(file)?.is_some() {
@@ -67,7 +67,7 @@ impl Fixture {
     /// Config and tensors.
     ///
     /// # Errors
-    /// A file that is missing, damaged, or of another format; so of all that follow.
+    /// The file is missing, damaged, or has another format version. The same holds for the methods below.
     pub fn facts(&self) -> Result<Facts> {
         let facts: Facts = self.source.json(FACTS)?;
         self.right(FACTS, (facts.format, Facts::FORMAT), facts.fault())?;
@@ -77,7 +77,8 @@ impl Fixture {
     /// Token ids of texts.
     ///
     /// # Errors
-    /// Also a file that is not the one that `facts.json` lists; so of all that follow.
+    /// In addition, the file may not be the one that `facts.json` lists. The same holds for the methods
+    /// below.
     pub fn tokens(&self) -> Result<Tokens> {
         let tokens: Tokens = self.listed("tokens.json")?;
         self.right("tokens.json", (tokens.format, 1), tokens.fault())?;
@@ -109,12 +110,12 @@ impl Fixture {
         Ok(Sampling { logits: logits.into_iter().map(|v| v as f32).collect(), cases })
     }
 
-    /// The file `name`, which is the one that `facts.json` lists.
+    /// Reads the file `name`, whose hash must match `facts.json`.
     fn unaltered(&self, name: &str) -> Result<Cow<'static, [u8]>> {
         let (listed, bytes) = (self.facts()?.files, self.source.demand(name)?);
         match listed.get(name) {
             Some(sha256) if *sha256 == hex(&bytes) => Ok(bytes),
-            Some(_) => Err(self.fault(name, "it is not the file that facts.json lists (SHA-256)")),
+            Some(_) => Err(self.fault(name, "it does not match facts.json (SHA-256)")),
             None => Err(self.fault(FACTS, &format!("it does not list {name}"))),
         }
     }
@@ -124,12 +125,13 @@ impl Fixture {
         self.source.parse(name, &bytes)
     }
 
-    /// Is the file `name` of the format that is read, and without a fault?
+    /// Checks that the file `name` has the supported format version and no fault.
     fn right(&self, name: &str, (format, read): (u32, u32), fault: Option<String>) -> Result<()> {
         match fault {
-            _ if format != read => {
-                Err(self.fault(name, &format!("its format is {format}; this version reads format {read}")))
-            }
+            _ if format != read => Err(self.fault(
+                name,
+                &format!("it has format version {format}, but this program reads version {read}"),
+            )),
             Some(fault) => Err(self.fault(name, &fault)),
             None => Ok(()),
         }

@@ -1,6 +1,6 @@
-//! Cases on disk: truth at the sites of one case, measured noise, and where both come from.
+//! Reference cases on disk: reference tensors at the sites of one case, measured noise, and their provenance.
 //!
-//! Facts only. How many times the noise is allowed, and why, stands with the checkpoint.
+//! This module holds data only. The checkpoints define how many times the noise is allowed, and why.
 
 mod batch;
 mod facts;
@@ -30,10 +30,10 @@ pub use source::Source;
 use crate::compare::{Noise, Scale};
 use crate::probe::{Arithmetic, Kind, Site};
 
-/// Truth at one site: some rows of it, every value of each.
+/// The reference at one site: some of its rows, each complete.
 #[derive(Clone, Debug)]
 pub struct Truth {
-    /// The places stored, batch-major: row r of `values` is at `places[r]`.
+    /// The places of the stored rows, batch-major: row r of `values` is at `places[r]`.
     pub places: Arc<[Place]>,
     /// Shape of one row: `[width]` or `[heads, width]`.
     pub row_shape: Vec<usize>,
@@ -42,22 +42,22 @@ pub struct Truth {
 }
 
 impl Truth {
-    /// Row `r`, flat.
+    /// Row `r`, flattened.
     pub fn row(&self, r: usize) -> &[f64] {
         let width = self.row_shape.iter().product::<usize>();
         &self.values[r * width..(r + 1) * width]
     }
 
-    /// The size of row `r`.
+    /// The scale of row `r`.
     pub fn scale(&self, r: usize) -> Scale {
         Scale::of(self.row(r).iter().copied())
     }
 }
 
-/// One case: a model, its prompts, truth, and noise.
+/// One case: a model, its prompts, the reference tensors, and noise.
 #[derive(Clone, Debug)]
 pub struct Reference {
-    /// What the case holds and where it comes from.
+    /// What the case contains and where it comes from.
     pub manifest: Manifest,
     truth: BTreeMap<Site, Truth>,
     noise: BTreeMap<Site, SiteNoise>,
@@ -66,29 +66,29 @@ pub struct Reference {
     tokens: Batch,
 }
 
-/// Truth and noise on a quantised arithmetic.
+/// The reference and noise for a quantised arithmetic.
 #[derive(Clone, Debug)]
 struct Quantized {
-    /// Where it differs from plain truth.
+    /// The sites at which the reference differs from the dense one.
     truth: BTreeMap<(Feed, Site), Truth>,
     noise: BTreeMap<Site, SiteNoise>,
 }
 
 impl Reference {
-    /// Is there truth on this arithmetic?
+    /// Does this case have a reference for this arithmetic?
     pub fn knows(&self, arithmetic: Arithmetic) -> bool {
         arithmetic == Arithmetic::Dense || self.quantized.contains_key(&arithmetic)
     }
 
-    /// Where this arithmetic has a truth of its own, and under which feed.
+    /// The sites at which this arithmetic has its own reference, and under which feed.
     pub fn sites_on(&self, arithmetic: Arithmetic) -> impl Iterator<Item = (Feed, Site)> + '_ {
         self.quantized.get(&arithmetic).into_iter().flat_map(|quantized| quantized.truth.keys().copied())
     }
 
-    /// What a port on `arithmetic` must compute at `site` under `feed`, if this case stores it.
+    /// What a port with `arithmetic` must compute at `site` under `feed`, if this case stores it.
     ///
-    /// On a quantised arithmetic only matrix products differ, and what follows from them: on true
-    /// inputs all other operations have plain truth, and embedding rows always.
+    /// With quantised arithmetic, only matrix products and the values computed from them differ. On reference
+    /// inputs, all other operations match the dense reference; embedding rows always do.
     pub fn truth_on(&self, arithmetic: Arithmetic, feed: Feed, site: Site) -> Option<&Truth> {
         let plain = || self.truth.get(&site);
         match self.quantized.get(&arithmetic) {
@@ -99,7 +99,7 @@ impl Reference {
         }
     }
 
-    /// The same case, storing no more than the rows that `keep` says; a site without any is gone.
+    /// The same case with only the rows that `keep` selects; a site without rows is removed.
     pub fn keeping(mut self, keep: impl Fn(Site, Place) -> bool) -> Self {
         for (&site, truth) in &mut self.truth {
             let kept = |r: &usize| keep(site, truth.places[*r]);
@@ -112,7 +112,7 @@ impl Reference {
         self
     }
 
-    /// Truth at `site`, if this case stores it.
+    /// The reference at `site`, if this case stores it.
     pub fn truth(&self, site: Site) -> Option<&Truth> {
         self.truth.get(&site)
     }
@@ -122,13 +122,13 @@ impl Reference {
         self.truth.keys().copied()
     }
 
-    /// The real places of the batch.
+    /// The places of the batch that are not padding.
     pub fn places(&self) -> &Arc<[Place]> {
         &self.places
     }
 
-    /// What PyTorch's own runs in `dtype` on `arithmetic` under `feed` err by at `site` and `place`;
-    /// `None` where it was not measured.
+    /// The error of PyTorch's own runs in `dtype` with `arithmetic` under `feed`, at `site` and `place`;
+    /// `None` if it was not measured.
     pub fn noise_on(
         &self,
         arithmetic: Arithmetic,
@@ -144,12 +144,12 @@ impl Reference {
         noise.at(&self.manifest, dtype, feed, self.places.binary_search(&place).ok())
     }
 
-    /// Keys of the sequence: its padded length.
+    /// The number of keys: the padded length of the sequence.
     pub fn length(&self) -> usize {
         self.manifest.ids[0].len()
     }
 
-    /// Rows of the batch.
+    /// The number of rows in the batch.
     pub fn batch(&self) -> usize {
         self.manifest.ids.len()
     }

@@ -1,31 +1,35 @@
-//! Measured noise at one site.
+//! The measured noise at one site.
 
 use candle_core::DType;
 
 use super::{Feed, Manifest};
 use crate::compare::{Noise, ulp};
 
-/// Noise at one site: `[dtype, feed, max|rms]`, or one more axis with an entry a place. NaN was not measured.
+/// Noise at one site: `[dtype, feed, max|rms]`, optionally with one more axis over places. NaN means not
+/// measured.
 #[derive(Clone, Debug)]
 pub(super) struct SiteNoise {
     pub values: Vec<f64>,
-    /// The last axis; 1 where all places share their noise.
+    /// The size of the last axis; 1 if all places share their noise.
     pub places: usize,
 }
 
-/// The dtypes that noise is measured in, by their names in a manifest.
+/// The dtypes in which noise is measured, with their names in a manifest.
 const DTYPES: [(&str, DType); 3] = [("f32", DType::F32), ("bf16", DType::BF16), ("f16", DType::F16)];
 
-/// No operation on clean inputs errs by more ulps in f32, whatever its order of summation: the largest that was
-/// measured is 123 (a product over 1,536 columns). A rotation errs by an ulp of its angle more for each position.
+/// In f32, no operation on reference inputs has an error of more ulps, whatever its order of summation: the
+/// largest measured error is 123 (a product over 1,536 columns). The error of a rotation grows by one ulp of
+/// its angle per position.
 const MOST_ULPS: f64 = 4096.0;
 const MOST_ULPS_A_POSITION: f64 = 4.0;
 
-/// In half precision an error as large as the row itself is no rounding: the largest that was measured is 0.14.
+/// In half precision, an error as large as the row itself cannot be rounding: the largest measured error is
+/// 0.14.
 const MOST_IN_HALF: f64 = 1.0;
 
 impl SiteNoise {
-    /// What was measured in `dtype` under `feed`, of the place with the number `place` where each has its own.
+    /// The noise measured in `dtype` under `feed`; `place` is the place's number, used if each place has its
+    /// own noise.
     pub fn at(&self, manifest: &Manifest, dtype: DType, feed: Feed, place: Option<usize>) -> Option<Noise> {
         let (name, _) = DTYPES.iter().find(|(_, known)| *known == dtype)?;
         let d = manifest.noise_dtypes.iter().position(|known| known == name)?;
@@ -42,7 +46,7 @@ impl SiteNoise {
         (!noise.max.is_nan() && !noise.rms.is_nan()).then_some(noise)
     }
 
-    /// Why this cannot have been measured on dense arithmetic, in words; nothing where it can.
+    /// Why this cannot have been measured with dense arithmetic, in words; `None` if it is plausible.
     pub fn implausible(&self, manifest: &Manifest) -> Option<String> {
         if self.values.iter().any(|value| *value < 0.0 || value.is_infinite()) {
             return Some("noise is negative or infinite".into());
@@ -56,7 +60,7 @@ impl SiteNoise {
             let places = (0..self.places).filter_map(|p| self.at(manifest, dtype, Feed::Site, Some(p)));
             if let Some(noise) = places.map(|noise| noise.max.max(noise.rms)).find(|&noise| noise > most) {
                 return Some(format!(
-                    "a noise of {noise:.1e} in {name} on clean inputs: rounding errs by {most:.1e} at most"
+                    "a noise of {noise:.1e} in {name} on reference inputs, but rounding errors are at most {most:.1e}"
                 ));
             }
         }

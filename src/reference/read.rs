@@ -1,4 +1,4 @@
-//! Files of a case → a case, every array held to what the manifest says of it.
+//! Reads the files of a case and checks every array against the manifest.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use crate::probe::{Arithmetic, Site};
 use crate::{Error, Result};
 
 impl Reference {
-    /// Reads the case in folder `case` of `source` (`""`: the source itself), checking every
-    /// array's shape and hash against the manifest.
+    /// Reads the case in folder `case` of `source` (`""`: the source itself) and checks every array's shape
+    /// and hash against the manifest.
     ///
     /// # Errors
-    /// A missing file, an array that the manifest does not list or that differs from it, a listed
-    /// array that is missing, a site that no Llama has, noise that cannot have been measured.
+    /// A file is missing; an array is not in the manifest, differs from it, or is listed but missing; a site
+    /// does not exist in a Llama; or the noise is too large to be rounding.
     pub fn read(source: &Source, case: &str) -> Result<Self> {
         let file = |name: &str| if case.is_empty() { name.to_owned() } else { format!("{case}/{name}") };
         let manifest: Manifest = source.json(&file("manifest.json"))?;
@@ -52,7 +52,7 @@ impl Reference {
     }
 }
 
-/// Every array that `entries` list, and no other, each of the shape and hash it should have.
+/// Reads every array that `entries` lists. Other arrays, shapes or hashes are errors.
 fn truth(
     arrays: &Arrays,
     entries: &BTreeMap<String, SiteEntry>,
@@ -88,7 +88,7 @@ fn listed(arrays: &Arrays, name: &str, dtype: Dtype, shape: &[usize], sha256: &s
     if hex(&bytes) == sha256 {
         Ok(values)
     } else {
-        Err(arrays.fault(format!("{name} is not what the manifest says it is (SHA-256)")))
+        Err(arrays.fault(format!("{name} does not match the manifest (SHA-256)")))
     }
 }
 
@@ -97,14 +97,18 @@ pub(super) fn typed(arrays: &Arrays, name: &str, dtype: Dtype, shape: &[usize]) 
     let entry = arrays.entry(name).ok_or_else(|| arrays.fault(format!("{name} is missing")))?;
     if entry.dtype != dtype || entry.shape != shape {
         let (got, of) = (&entry.shape, entry.dtype);
-        return Err(arrays.fault(format!("{name} is {got:?} of {of:?}; it should be {shape:?} of {dtype:?}")));
+        return Err(arrays.fault(format!(
+            "{name} has shape {got:?} and type {of:?}, but must have shape {shape:?} and type {dtype:?}"
+        )));
     }
     let bytes = arrays.values(entry)?;
-    let values = entry.floats(&bytes).ok_or_else(|| arrays.fault(format!("{name} is of type {dtype:?}")))?;
+    let values = entry
+        .floats(&bytes)
+        .ok_or_else(|| arrays.fault(format!("{name} has type {dtype:?}, which cannot be read")))?;
     Ok((values, bytes))
 }
 
-/// An array that is not listed is a fault of the file.
+/// An array that is not listed is an error.
 pub(super) fn no_other(arrays: &Arrays, listed: impl Fn(&str) -> bool) -> Result<()> {
     match arrays.entries().find(|(name, _)| !listed(name)) {
         None => Ok(()),
@@ -112,11 +116,12 @@ pub(super) fn no_other(arrays: &Arrays, listed: impl Fn(&str) -> bool) -> Result
     }
 }
 
-/// `feed/site`, as arrays of quantised truth are named.
+/// Parses `feed/site`, the names of arrays of the quantised reference.
 fn under(name: &str) -> Result<(Feed, Site)> {
     let (feed, site) = name.split_once('/').unwrap_or(("", name));
     let feed = [Feed::Site, Feed::Block, Feed::Own].into_iter().find(|known| known.name() == feed);
-    let feed = feed.ok_or_else(|| Error::input(format!("`{name}` names no feed"), REGENERATE))?;
+    let feed =
+        feed.ok_or_else(|| Error::input(format!("`{name}` does not start with a feed"), REGENERATE))?;
     Ok((feed, site.parse()?))
 }
 

@@ -1,4 +1,4 @@
-//! A case made small: truth and noise of a few sites, as files that [`Reference::read`] reads.
+//! Writes a reduced case: the reference and noise of a few sites, as files that [`Reference::read`] reads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -11,12 +11,12 @@ use super::{Reference, SecondOracle, SiteNoise, Truth};
 use crate::arrays::Npz;
 use crate::probe::Site;
 
-/// The name of a file, and what is in it.
+/// A file's name and content.
 pub(crate) type File = (String, Vec<u8>);
 
 impl Reference {
-    /// The files of a case that stores of this one no more than `sites`, on dense arithmetic. `why` goes into
-    /// its provenance.
+    /// The files of a case that stores at most `sites` of this one, for dense arithmetic. `why` is recorded
+    /// in its provenance.
     pub(crate) fn reduced(&self, sites: &BTreeSet<Site>, why: &str) -> io::Result<Vec<File>> {
         let stored: BTreeMap<Site, &Truth> =
             sites.iter().filter_map(|&site| Some((site, self.truth(site)?))).collect();
@@ -30,7 +30,7 @@ impl Reference {
         {
             let mut shape = vec![self.manifest.noise_dtypes.len(), self.manifest.noise_feeds.len(), 2];
             shape.extend((*places > 1).then_some(*places));
-            // They were read from float32.
+            // They were read from float32, so this is exact.
             let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
             let sha256 = hex(&values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>());
             noise.array(&site.to_string(), &shape, values)?;
@@ -92,7 +92,7 @@ mod tests {
     use crate::reference::Source;
 
     #[test]
-    fn a_reduced_case_reads_back_as_what_it_kept_and_nothing_else() {
+    fn a_reduced_case_reads_back_with_only_the_chosen_sites() {
         let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tiny-llama");
         let whole = Reference::read(&Source::Folder(fixture.into()), "batch-left").unwrap();
         let sites: BTreeSet<Site> = ["model.layers.1.self_attn.q_rope", "model.layers.1.self_attn.q_proj"]

@@ -1,4 +1,4 @@
-//! Where fixture files lie: in a folder, or compiled into the binary.
+//! Where fixture files are: in a folder, or compiled into the binary.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::arrays::{Arrays, Bytes};
 use crate::{Error, Result, files};
 
-/// The largest file of a fixture that is read, in bytes: the truth of a case of thousands of tokens has less.
+/// The largest fixture file that is read, in bytes; a reference for thousands of tokens is smaller.
 const LIMIT: u64 = 8 << 30;
 
 /// A folder of fixture files.
@@ -16,12 +16,12 @@ const LIMIT: u64 = 8 << 30;
 pub enum Source {
     /// On disk.
     Folder(PathBuf),
-    /// Compiled in: path below the folder and content, under the name of the model.
+    /// Compiled in, under the model's name: pairs of a path below the folder and the content.
     Embedded(&'static str, &'static [(&'static str, &'static [u8])]),
 }
 
 impl Source {
-    /// The file at `path` below this folder; `None` if there is none.
+    /// The file at `path` below this folder; `None` if it does not exist.
     pub fn read(&self, path: &str) -> Result<Option<Cow<'static, [u8]>>> {
         match self {
             Self::Folder(folder) => {
@@ -34,28 +34,28 @@ impl Source {
         }
     }
 
-    /// The file at `path`, which must be there.
+    /// The file at `path`, which must exist.
     pub fn demand(&self, path: &str) -> Result<Cow<'static, [u8]>> {
         self.read(path)?.ok_or_else(|| Error::input(format!("{}: missing", self.name_of(path)), REGENERATE))
     }
 
-    /// The JSON file at `path`, which must be there.
+    /// The JSON file at `path`, which must exist.
     pub fn json<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.parse(path, &self.demand(path)?)
     }
 
-    /// `bytes` as the JSON that the file at `path` must be.
+    /// Parses `bytes`, the content of the file at `path`, as JSON.
     pub(super) fn parse<T: DeserializeOwned>(&self, path: &str, bytes: &[u8]) -> Result<T> {
         files::json(bytes)
             .map_err(|error| Error::input(format!("{}: {error}", self.name_of(path)), REGENERATE))
     }
 
-    /// The `.npz` archive at `path`, which must be there.
+    /// The `.npz` archive at `path`, which must exist.
     pub(crate) fn arrays(&self, path: &str) -> Result<Arrays> {
         Arrays::npz(Bytes::from(self.demand(path)?), self.name_of(path), REGENERATE)
     }
 
-    /// The folders directly below this one that hold a `manifest.json`, in alphabetical order.
+    /// The folders directly below this one that contain a `manifest.json`, in alphabetical order.
     pub fn cases(&self) -> Result<Vec<String>> {
         let mut cases = match self {
             Self::Folder(folder) => std::fs::read_dir(folder)
@@ -74,7 +74,7 @@ impl Source {
         Ok(cases)
     }
 
-    /// The folder `name` below this one.
+    /// The full name of the file or folder at `path`, for messages.
     pub fn name_of(&self, path: &str) -> String {
         match self {
             Self::Folder(folder) => folder.join(path).display().to_string(),
@@ -83,6 +83,6 @@ impl Source {
     }
 }
 
-/// What to do about a broken fixture.
+/// The hint for a broken fixture.
 pub(super) const REGENERATE: &str =
     "regenerate it with scripts/capture_reference.py, or restore it from version control";

@@ -14,7 +14,7 @@ fn case(name: &str) -> Reference {
 }
 
 #[test]
-fn rows_of_truth_are_found_by_their_place() {
+fn reference_rows_are_found_by_their_place() {
     let case = case("batch-left");
     let truth = case.truth(Site::layer(0, Kind::QRope)).unwrap();
     assert_eq!(truth.row_shape, [6, 32]);
@@ -25,18 +25,18 @@ fn rows_of_truth_are_found_by_their_place() {
 }
 
 #[test]
-fn barred_scores_are_minus_infinity_and_their_probabilities_zero() {
+fn masked_scores_are_minus_infinity_and_their_probabilities_are_zero() {
     let case = case("batch-left");
     let (scores, probs) = (Site::layer(1, Kind::Scores), Site::layer(1, Kind::Probs));
     let (scores, probs) = (case.truth(scores).unwrap(), case.truth(probs).unwrap());
     let barred: Vec<bool> = scores.row(8)[..5].iter().map(|&score| score == f64::NEG_INFINITY).collect();
-    // Row 8 is the first token of a batch row padded to three: it sees itself alone.
+    // Row 8 is the first token of a batch row after three padding slots: it attends only to itself.
     assert_eq!(barred, [true, true, true, false, true]);
     assert_eq!(probs.row(8)[..5], [0.0, 0.0, 0.0, 1.0, 0.0]);
 }
 
 #[test]
-fn noise_of_rotated_queries_grows_with_the_position_and_others_have_one_for_all() {
+fn noise_of_rotated_queries_grows_with_the_position_and_other_noise_does_not() {
     let case = case("long");
     let at = |kind, position| {
         case.noise_on(DENSE, Feed::Site, Site::layer(0, kind), (0, position), DType::F32).unwrap()
@@ -62,7 +62,7 @@ fn noise_that_was_not_measured_is_none() {
 }
 
 #[test]
-fn the_scale_of_a_row_is_its_own() {
+fn the_scale_of_a_row_is_its_largest_value() {
     let case = case("single");
     let truth = case.truth(Site::model(Kind::Embed)).unwrap();
     let largest = truth.row(0).iter().fold(0f64, |m, v| m.max(v.abs()));
@@ -70,24 +70,24 @@ fn the_scale_of_a_row_is_its_own() {
 }
 
 #[test]
-fn a_case_that_is_not_there_is_answered_with_those_that_are() {
+fn an_unknown_case_is_an_error_that_lists_the_known_ones() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny-llama2");
     let error = Fixture::open(Source::Folder(folder)).unwrap().case("shrot").unwrap_err();
-    assert_eq!(error.hint(), Some("it has batch-right, short"));
+    assert_eq!(error.hint(), Some("the cases are batch-right, short"));
 }
 
 #[rstest]
 #[case::site(Feed::Site, &[Kind::Embed, Kind::QRope, Kind::Block, Kind::Logits])]
 #[case::block(Feed::Block, &[Kind::Embed, Kind::Block])]
 #[case::own(Feed::Own, &[])]
-fn a_feed_replaces_where_it_says(#[case] feed: Feed, #[case] kinds: &[Kind]) {
+fn each_feed_replaces_its_own_kinds_of_site(#[case] feed: Feed, #[case] kinds: &[Kind]) {
     let replaced = Kind::ALL.iter().copied().filter(|&kind| feed.replaces(kind));
     assert!(kinds.iter().all(|&kind| feed.replaces(kind)));
     assert!(feed == Feed::Site || replaced.count() == kinds.len());
 }
 
 #[test]
-fn a_case_that_keeps_less_stores_the_same_in_fewer_rows() {
+fn a_case_with_fewer_rows_stores_the_same_values() {
     let q_rope = Site::layer(0, Kind::QRope);
     let less = case("batch-left").keeping(|site, (batch, _)| site == q_rope && batch == 2);
     let (whole, kept) = (case("batch-left"), less.truth(q_rope).unwrap());
@@ -99,8 +99,12 @@ fn a_case_that_keeps_less_stores_the_same_in_fewer_rows() {
 
 #[rstest]
 #[case("tiny-llama", "short", true)]
-#[case("tiny-llama/short", ".", false)] // a captured case alone is a fixture of one
-fn a_fixture_is_a_folder_of_cases_or_a_case(#[case] path: &str, #[case] holds: &str, #[case] facts: bool) {
+#[case("tiny-llama/short", ".", false)] // a single captured case is a fixture of one case
+fn a_fixture_is_a_folder_of_cases_or_a_single_case(
+    #[case] path: &str,
+    #[case] holds: &str,
+    #[case] facts: bool,
+) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(path);
     let fixture = Fixture::open(Source::Folder(folder)).unwrap();
     assert!(fixture.cases.iter().any(|case| case == holds));

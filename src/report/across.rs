@@ -1,13 +1,13 @@
-//! The shape of an error across comparisons: in which layers, for which lengths, driven how.
+//! The scope of a failure: which layers, which cases and which drives it is limited to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::compare::Axis;
 use crate::judge::{Finding, Outcome, Status};
 
-/// What is common to the comparisons that failed and not to those that passed, among those of the same
-/// kind of site as `first`: `only layer 2; only cases longer than 1 token`. Nothing where all failed, or
-/// where neither side has anything to itself.
+/// What the failed comparisons have in common and the passed ones do not, among those of the same kind of
+/// site as `first`: `only layer 2; only cases longer than 1 token`. `None` if all failed, or if nothing
+/// separates the two groups.
 pub(super) fn across(outcome: &Outcome, first: &Finding) -> Option<String> {
     let kind = first.site?.kind;
     let judged = |f: &&Finding| matches!(f.status(), Status::Passed | Status::Failed | Status::Expected);
@@ -25,8 +25,8 @@ pub(super) fn across(outcome: &Outcome, first: &Finding) -> Option<String> {
     (!said.is_empty()).then(|| said.join("; "))
 }
 
-/// Which cases fail, where some do not: by their length, where longer ones fail and shorter ones pass or the other
-/// way round, else by name. A case is as long as the last position that was compared in it.
+/// Which cases fail, if some pass: named by length if all longer (or all shorter) cases fail and the others
+/// pass, else by name. A case is as long as the last position that was compared in it.
 fn cases(same: &[(&Finding, bool)]) -> Option<String> {
     let mut cases: BTreeMap<&str, (usize, bool)> = BTreeMap::new();
     for (finding, wrong) in same {
@@ -42,7 +42,7 @@ fn cases(same: &[(&Finding, bool)]) -> Option<String> {
     let (shortest_bad, longest_bad) = (lengths(true).min()?, lengths(true).max()?);
     let (shortest_good, longest_good) = (lengths(false).min()?, lengths(false).max()?);
     Some(match (names(true), names(false)) {
-        // Without a compared row, as of a wrong shape, a case has no length.
+        // A case in which no row was compared, for example because of a wrong shape, has no length.
         _ if shortest_bad > longest_good && longest_good > 0 => {
             format!("only cases longer than {}", tokens(longest_good))
         }
@@ -57,8 +57,7 @@ fn cases(same: &[(&Finding, bool)]) -> Option<String> {
     })
 }
 
-/// What all drives that fail have in common and none of the others has: `only feed block`, `only token by
-/// token`.
+/// What all failing drives share and no passing drive has: `only feed block`, `only token by token`.
 fn drives(same: &[(&Finding, bool)]) -> Option<String> {
     let parts = |f: &'_ Finding| f.drive.parts().into_iter().collect::<BTreeSet<_>>();
     let of = |wrong: bool| same.iter().filter(move |s| s.1 == wrong).map(|s| parts(s.0));
@@ -80,7 +79,7 @@ mod tests {
     use crate::probe::{Kind, Site};
     use crate::reference::Feed;
 
-    /// One comparison of q after rope: its layer, its case, how many tokens that has, its drive.
+    /// One comparison of q after rope: its layer, case, number of tokens and drive.
     fn one(layer: usize, case: &str, tokens: usize, drive: Drive, wrong: bool) -> Finding {
         let site = Site::layer(layer, Kind::QRope);
         let verdict = if wrong { Verdict::Differs(Difference::default().into()) } else { Verdict::Pass(0.1) };
@@ -100,24 +99,24 @@ mod tests {
     const FUSED: Drive = Drive::Path("fused");
 
     #[rstest]
-    #[case::all_wrong(&[(0, "a", 5, PLAIN, true), (1, "a", 5, PLAIN, true)], None)]
+    #[case::all_fail(&[(0, "a", 5, PLAIN, true), (1, "a", 5, PLAIN, true)], None)]
     #[case::one_layer(
         &[(0, "a", 5, PLAIN, false), (1, "a", 5, PLAIN, true), (2, "a", 5, PLAIN, false)],
         Some("only layer 1")
     )]
-    #[case::the_long(
+    #[case::longer_cases_fail(
         &[(0, "a", 5, PLAIN, false), (0, "b", 9, PLAIN, true), (0, "c", 12, PLAIN, true)],
         Some("only cases longer than 5 tokens")
     )]
-    #[case::the_short(
+    #[case::shorter_cases_fail(
         &[(0, "a", 5, PLAIN, true), (0, "b", 9, PLAIN, false)],
         Some("only cases shorter than 9 tokens")
     )]
-    #[case::neither_long_nor_short(
+    #[case::not_by_length(
         &[(0, "a", 5, PLAIN, false), (0, "b", 9, PLAIN, true), (0, "c", 12, PLAIN, false)],
         Some("only case b")
     )]
-    #[case::one_is_right(
+    #[case::one_case_agrees(
         &[(0, "a", 5, PLAIN, true), (0, "b", 9, PLAIN, false), (0, "c", 12, PLAIN, true)],
         Some("case b agrees")
     )]
@@ -139,7 +138,7 @@ mod tests {
           (0, "a", 5, Drive::Prefill("fused", Feed::Block), true), (0, "a", 5, Drive::Prefill("fused", Feed::Site), false)],
         Some("only feed block")
     )]
-    #[case::no_drive_is_to_blame(
+    #[case::not_by_drive(
         &[(0, "a", 5, PLAIN, true), (1, "a", 5, PLAIN, false), (0, "a", 5, FUSED, true)],
         Some("layer 1 agrees")
     )]
@@ -148,7 +147,7 @@ mod tests {
           (1, "b", 9, PLAIN, false), (2, "b", 9, PLAIN, false)],
         Some("only layer 0; only cases longer than 1 token")
     )]
-    fn what_failed_and_what_did_not(#[case] judged: &[Judged], #[case] said: Option<&str>) {
+    fn the_scope_is_what_only_the_failures_share(#[case] judged: &[Judged], #[case] said: Option<&str>) {
         let findings: Vec<Finding> =
             judged.iter().map(|(l, c, n, d, wrong)| one(*l, c, *n, d.clone(), *wrong)).collect();
         let first = findings.iter().find(|f| f.status() == Status::Failed).unwrap().clone();

@@ -1,38 +1,38 @@
-//! Two reports → what has changed since the earlier one.
+//! Compares two reports and lists what changed since the earlier one.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use super::json::{Checkpoint, Finding, Number, Report, Standing, Verdict};
 
-/// A share of the budget under which growth is no news.
+/// Growth below this share of the budget is not reported.
 const SMALL: f64 = 0.01;
-/// How many times a share must be what it was to be named.
+/// Growth is reported when a share is more than this many times the earlier one.
 const GROWN: f64 = 2.0;
-/// Lines of one kind of change that are shown.
+/// How many lines of one kind of change are shown.
 const SHOWN: usize = 8;
 
 /// What has changed since an earlier report.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
-    /// What was judged, on what and by what, where that is not the same: its name, then and now.
+    /// Settings that differ between the two runs: name, earlier value, current value.
     pub settings: Vec<(&'static str, String, String)>,
-    /// Failed or not judged now, and not then.
+    /// Failed or could not be judged now, but not before.
     pub newly_red: Vec<String>,
-    /// Passing now, and not then.
+    /// Passes now, but did not before.
     pub newly_green: Vec<String>,
-    /// Passing as before, on more than twice the share of its budget (shares under 1% aside).
+    /// Passes in both, but uses more than twice the share of its budget (shares under 1% are ignored).
     pub grown: Vec<String>,
-    /// Judged now only.
+    /// Judged only in the current run.
     pub appeared: Vec<String>,
-    /// Judged then only.
+    /// Judged only in the earlier run.
     pub gone: Vec<String>,
-    /// Comparisons of which nothing need be said.
+    /// Comparisons with no change worth reporting.
     pub unchanged: usize,
 }
 
-/// What has changed between `then` and `now`. Checkpoints that were not run both times are named as
-/// such, and their comparisons are not.
+/// What changed between `then` and `now`. A checkpoint that only one of the two ran appears in the settings;
+/// its comparisons are not listed.
 pub fn changes(then: &Report, now: &Report) -> Changes {
     let mut changes = Changes { settings: settings(then, now), ..Changes::default() };
     let both = |checkpoint: &Checkpoint, other: &Report| {
@@ -75,7 +75,7 @@ impl Changes {
     }
 }
 
-/// Everything but the verdicts that two runs may differ in.
+/// Everything except the verdicts in which two runs may differ.
 fn settings(then: &Report, now: &Report) -> Vec<(&'static str, String, String)> {
     let of = |report: &Report| {
         let Report { tool, model, run, references, checkpoints, .. } = report;
@@ -97,23 +97,23 @@ fn settings(then: &Report, now: &Report) -> Vec<(&'static str, String, String)> 
             ("feed", run.feed.clone().unwrap_or_else(|| "all".into())),
             ("threads", run.threads.to_string()),
             ("cases", cases.join(", ")),
-            ("truth", truth.join(", ")),
+            ("references", truth.join(", ")),
             ("checkpoints", ids.join(", ")),
         ]
     };
     let differing = of(then).into_iter().zip(of(now)).filter(|((_, was), (_, is))| was != is);
     let told: Vec<_> = differing.map(|((what, was), (_, is))| (what, was, is)).collect();
-    // Other cases have other truth: that needs no line of its own.
+    // Other cases always have other references, so that needs no line of its own.
     let other_cases = told.iter().any(|(what, ..)| *what == "cases");
-    told.into_iter().filter(|(what, ..)| !(other_cases && *what == "truth")).collect()
+    told.into_iter().filter(|(what, ..)| !(other_cases && *what == "references")).collect()
 }
 
-/// As much of a hash as tells two apart.
+/// Enough of a hash to distinguish two of them.
 fn short(hash: &str) -> String {
     hash.chars().take(12).collect()
 }
 
-/// What is compared: a thing of a checkpoint, in a case, driven in a way.
+/// What is compared: one subject of a checkpoint, in one case, under one drive.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Key<'a> {
     checkpoint: &'a str,
@@ -132,7 +132,7 @@ impl fmt::Display for Key<'_> {
     }
 }
 
-/// The worst of all findings under one key.
+/// The worst of all findings with the same key.
 struct State {
     standing: Standing,
     share: f64,
@@ -144,7 +144,7 @@ impl State {
     }
 }
 
-/// Everything that `report` compares in the chosen checkpoints, in its own order.
+/// Everything that `report` compares in the chosen checkpoints, in the report's order.
 fn things<'a>(report: &'a Report, chosen: impl Fn(&Checkpoint) -> bool) -> Vec<(Key<'a>, State)> {
     let mut things: Vec<(Key<'a>, State)> = Vec::new();
     let mut places = BTreeMap::new();
@@ -173,7 +173,7 @@ fn things<'a>(report: &'a Report, chosen: impl Fn(&Checkpoint) -> bool) -> Vec<(
     things
 }
 
-/// The share of a budget that a pass used.
+/// The share of its budget that a passing finding used.
 fn share(finding: &Finding) -> f64 {
     match finding.verdict {
         Verdict::Pass { share: Number(share) } => share,
@@ -182,7 +182,7 @@ fn share(finding: &Finding) -> f64 {
 }
 
 impl fmt::Display for Changes {
-    /// A line of counts, then a line a change: of each kind the first few.
+    /// A line of counts, then one line per change; of each kind only the first few.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kinds = [
             ("newly red", &self.newly_red),

@@ -1,4 +1,4 @@
-//! What is wrong at one place, as text: what differs, which mistake it was, what to do.
+//! The text of a failure: what differs, which mistake explains it, and what to do.
 
 use std::fmt::Write;
 
@@ -7,24 +7,24 @@ use super::text::{percent, place, word};
 use crate::compare::{Difference, Element};
 use crate::judge::{Finding, Outcome, Status, Verdict};
 
-/// The paragraph about a checkpoint that failed or could not judge, and how to run it again: with
-/// `flags`, those of the command that ran it.
+/// The paragraph about a checkpoint that failed or could not be judged, ending with the command that reruns
+/// it. `flags` are those of the command that ran it.
 pub fn detail(outcome: &Outcome, flags: &str) -> Option<String> {
     let (text, id) = (trouble(outcome)?, outcome.checkpoint.id);
     Some(format!(
-        "{text}   again      rbees-check run {id}{flags} -v        read   rbees-check explain {id}\n"
+        "{text}   rerun      rbees-check run {id}{flags} -v        docs   rbees-check explain {id}\n"
     ))
 }
 
-/// The paragraph about a checkpoint that failed or could not judge: its first trouble, what is wrong
-/// there, what to do.
+/// The paragraph about a checkpoint that failed or could not be judged: its first failure, what is wrong
+/// there, and what to do.
 pub fn trouble(outcome: &Outcome) -> Option<String> {
     let status = outcome.status();
     let of_status = || outcome.findings.iter().filter(|f| f.status() == status);
     if matches!(status, Status::Passed | Status::Skipped | Status::Expected) {
         return None;
     }
-    // The first in forward order is the cause of those behind it; facts come before all sites.
+    // The first failure in forward order causes those after it. Facts come before all sites.
     let first = of_status().min_by_key(|f| f.site.map_or((0, None), |site| (1, Some(site))))?;
     let checkpoint = outcome.checkpoint;
     let mut text = String::new();
@@ -33,7 +33,7 @@ pub fn trouble(outcome: &Outcome) -> Option<String> {
         let _ = writeln!(text, "   {label:<10} {said}");
     }
     if let Some(said) = across(outcome, first) {
-        let _ = writeln!(text, "   {:<10} {said}", "across");
+        let _ = writeln!(text, "   {:<10} {said}", "scope");
     }
     for (label, said) in suspects(outcome, first) {
         let _ = writeln!(text, "   {label:<10} {said}");
@@ -49,7 +49,7 @@ pub fn trouble(outcome: &Outcome) -> Option<String> {
     Some(text)
 }
 
-/// Which mistake it was, and what to do; or that none of those known reproduces it.
+/// The mistakes that explain it and what to do; or a line that says that no known mistake reproduces it.
 fn suspects(outcome: &Outcome, first: &Finding) -> Vec<(&'static str, String)> {
     let named = outcome.named();
     let looked = first.explained.as_ref();
@@ -57,7 +57,7 @@ fn suspects(outcome: &Outcome, first: &Finding) -> Vec<(&'static str, String)> {
     for named in &named {
         let flips = match named.flips {
             0 => String::new(),
-            n => format!(" but for {n} entr{} one rounding off", if n == 1 { "y" } else { "ies" }),
+            n => format!(", except {n} entr{} one rounding step off", if n == 1 { "y" } else { "ies" }),
         };
         let residual = match named.residual {
             0.0 => String::new(),
@@ -71,7 +71,7 @@ fn suspects(outcome: &Outcome, first: &Finding) -> Vec<(&'static str, String)> {
         if named.is_empty() {
             lines.push((
                 "suspect",
-                format!("unexplained: no known mistake reproduces it; {name} comes nearest, {away} away"),
+                format!("unexplained: no known mistake reproduces it; the closest is {name}, {away} away"),
             ))
         } else {
             lines.push(("next best", format!("{name}, {away} away")))
@@ -85,31 +85,36 @@ fn suspects(outcome: &Outcome, first: &Finding) -> Vec<(&'static str, String)> {
 /// `4.1e3 budgets`, `12 budgets`.
 pub(super) fn budgets(residual: f64) -> String {
     match residual {
-        r if !r.is_finite() => "no number of budgets".into(),
+        r if !r.is_finite() => "NaN or infinitely many budgets".into(),
         r if r >= 1000.0 => format!("{r:.1e} budgets"),
         r => format!("{r:.0} budgets"),
     }
 }
 
-/// What is to be said of a verdict: labels, and what stands behind them.
+/// What to print about a verdict: pairs of a label and its text.
 pub(super) fn describe(verdict: &Verdict) -> Vec<(&'static str, String)> {
     match verdict {
         Verdict::Pass(share) => vec![("passed", percent(*share))],
         Verdict::Differs(difference) => differs(difference),
         Verdict::Shape { got, want } => vec![("shape", format!("got {got:?}, want {want:?}"))],
         Verdict::LowerPrecision { got, want } => {
-            vec![("precision", format!("a {got} tensor in a {want} run"))]
+            vec![("precision", format!("got a {got} tensor in a {want} run"))]
         }
         Verdict::TooWide { rows } => vec![(
             "budget",
             format!(
-                "past the tensor's own scale, or not measured, at {rows} row{}: it could not fail",
+                "larger than the tensor's own values, or not measured, at {rows} row{}, so any value would pass",
                 if *rows == 1 { "" } else { "s" }
             ),
         )],
-        Verdict::Incomparable => vec![("judged", "no row can be told from noise in this dtype".into())],
-        Verdict::NeverReached => vec![("reached", "never: the port did not hand it over".into())],
-        Verdict::Unclaimed => vec![("unknown", "PyTorch's reader has no such tensor".into())],
+        Verdict::Incomparable => vec![(
+            "judged",
+            "nothing: in this dtype, rounding noise is as large as the values in every row".into(),
+        )],
+        Verdict::NeverReached => {
+            vec![("reached", "never: the port did not pass this site to the probe".into())]
+        }
+        Verdict::Unclaimed => vec![("unknown", "the reference (read by PyTorch) has no such tensor".into())],
         Verdict::Broken(how) => vec![("wrong", how.clone())],
     }
 }
@@ -126,11 +131,11 @@ fn differs(difference: &Difference) -> Vec<(&'static str, String)> {
         }
         _ => lines.push((
             "differing",
-            format!("no element alone, but their root mean square: {ratio:.1} times its budget"),
+            format!("no single element is over budget, but a row's root mean square error is {ratio:.1} times its budget"),
         )),
     }
     if *unlike > 0 {
-        lines.push(("not finite", format!("{unlike} elements are NaN, infinite or barred on one side only")));
+        lines.push(("not finite", format!("{unlike} elements are NaN, infinite or masked on one side only")));
     }
     lines.push(("pattern", difference.along.to_string()));
     lines

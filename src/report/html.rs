@@ -1,8 +1,8 @@
-//! A run as one page for people: one file that needs no other, readable on a phone, light and dark.
+//! The HTML report of a run: one self-contained file, readable on a phone, in light and dark mode.
 //!
-//! Charts are SVG that the templates write, not a plotting crate's: their colours must be the page's own
-//! variables, which follow the reader's setting, and their text must stay text. What comes from files
-//! (names, prompts, errors) is escaped by the template engine.
+//! The templates write the charts as SVG. A plotting crate would not do: chart colours must use the page's
+//! CSS variables, which follow the reader's light or dark setting, and chart text must stay text. The
+//! template engine escapes everything that comes from files (names, prompts, errors).
 
 mod chart;
 mod heads;
@@ -19,10 +19,10 @@ use minijinja::{Environment, UndefinedBehavior, context};
 
 use crate::{Error, Result};
 
-/// The page.
+/// Renders the page.
 ///
 /// # Errors
-/// None that is known.
+/// None known.
 pub fn page(run: &Run<'_>) -> Result<String> {
     let mut templates = Environment::new();
     templates.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -53,7 +53,7 @@ pub fn page(run: &Run<'_>) -> Result<String> {
     Ok(page.chars().map(|c| if invisible(c) { char::REPLACEMENT_CHARACTER } else { c }).collect())
 }
 
-/// Control characters, which no page may hold, and those that turn the text around them.
+/// Control characters, which XHTML forbids, and characters that change the direction of the surrounding text.
 fn invisible(c: char) -> bool {
     c.is_control() && !matches!(c, '\n' | '\t')
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}')

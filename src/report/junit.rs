@@ -1,4 +1,4 @@
-//! A report as JUnit XML, which every CI server shows: a suite a checkpoint, a test a thing compared.
+//! A report as JUnit XML, which every CI server can show: one suite per checkpoint, one test per comparison.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,12 @@ use crate::{Error, Result};
 
 /// The whole document.
 ///
-/// Comparisons of the same thing in the same case, driven the same way, are one test: the worst of
-/// them. What could not be judged is an error, what was not run or was expected to fail is skipped,
-/// an expectation that no longer holds is a failure.
+/// Comparisons of the same thing in the same case under the same drive become one test, with the worst of
+/// their results. A comparison that could not be judged is an error; one that was not run or was expected to
+/// fail is skipped; an expectation that no longer holds is a failure.
 ///
 /// # Errors
-/// None that is known: text that XML cannot hold is left out of it.
+/// None known: text that XML cannot hold is left out.
 pub fn document(report: &Report) -> Result<String> {
     let mut document = Document::new(format!("{} {}", report.tool.name, report.model.name));
     for checkpoint in &report.checkpoints {
@@ -52,7 +52,7 @@ fn suite(report: &Report, checkpoint: &Checkpoint) -> TestSuite {
     suite
 }
 
-/// One finding a thing, case and drive, in the order in which they were judged.
+/// The worst finding for each subject, case and drive, in the order in which they were judged.
 fn worst_of_each(findings: &[Finding]) -> Vec<&Finding> {
     let mut places = BTreeMap::new();
     let mut worst: Vec<&Finding> = Vec::new();

@@ -1,4 +1,4 @@
-//! Verdicts → what a person reads, and what a program reads.
+//! Turns verdicts into reports: text, HTML, JUnit XML and JSON.
 
 mod across;
 pub mod baseline;

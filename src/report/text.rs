@@ -1,4 +1,4 @@
-//! Verdicts as text: one line a checkpoint, one paragraph a failure, one line for all.
+//! Verdicts as text: one line per checkpoint, one paragraph per failure, one summary line.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -31,11 +31,11 @@ pub(super) fn word(status: Status) -> &'static str {
         Status::Failed => "FAIL",
         Status::Skipped => "SKIP",
         Status::Expected => "XFAIL",
-        Status::NotJudged => "VOID",
+        Status::NotJudged => "INCONCLUSIVE",
     }
 }
 
-/// How many different things the findings are about: those of a status, all of them, what they are.
+/// How many different things the findings are about, and how many of those have this status, with their noun.
 fn counts(outcome: &Outcome, status: Status) -> Vec<(usize, usize, &'static str)> {
     let noun = match outcome.checkpoint.how {
         How::Weights => "fact",
@@ -62,14 +62,14 @@ pub(super) fn all(outcome: &Outcome) -> String {
     said.collect::<Vec<_>>().join(", ")
 }
 
-/// `2 of 55 texts, 1 of 1 site`: those of `status`, one of the two that differ.
+/// `2 of 55 texts, 1 of 1 site`: how many have `status`. A noun with none is left out.
 pub(super) fn wrong(outcome: &Outcome, status: Status) -> String {
     let wrong = counts(outcome, status).into_iter().filter(|(wrong, ..)| *wrong > 0);
     let said = wrong.map(|(wrong, all, noun)| format!("{wrong} of {all} {noun}{}", plural(all)));
     said.collect::<Vec<_>>().join(", ")
 }
 
-/// Why its failures were expected, each reason once.
+/// The reasons why failures were expected, each once.
 pub(super) fn reasons(outcome: &Outcome) -> String {
     let reasons: BTreeSet<&str> = outcome.findings.iter().filter_map(|f| f.expected.as_deref()).collect();
     reasons.into_iter().collect::<Vec<_>>().join("; ")
@@ -92,7 +92,7 @@ pub(super) fn percent(share: f64) -> String {
     if share < 0.01 { "under 1% of budget".to_owned() } else { format!("{:.0}% of budget", share * 100.0) }
 }
 
-/// What stands behind a line: the worst site of a pass, and what a path could not show.
+/// Details of a line: the worst site of a pass, rows that were left out, and notes.
 pub fn verbose(outcome: &Outcome) -> String {
     let mut text = String::new();
     if let Some(worst) = outcome.worst()
@@ -105,7 +105,7 @@ pub fn verbose(outcome: &Outcome) -> String {
     if left_out > 0 {
         let _ = writeln!(
             text,
-            "      note   {left_out} rows are no larger than their noise in this dtype: not judged"
+            "      note   {left_out} rows were not judged: their values are no larger than the rounding noise in this dtype"
         );
     }
     for note in &outcome.notes {
@@ -124,25 +124,26 @@ pub(super) fn place(finding: &Finding) -> String {
     }
 }
 
-/// One comparison in a line: `PASS   8.1%  model.layers.0.self_attn.q_rope (short; plain, feed site)`.
+/// One comparison on one line: `PASS    8.1%  model.layers.0.self_attn.q_rope (short; plain, feed
+/// site)`.
 pub fn finding(finding: &Finding) -> String {
     let share = match finding.verdict {
         Verdict::Pass(0.0) => "exact".to_owned(),
         Verdict::Pass(share) => format!("{:.1}%", share * 100.0),
         _ => String::new(),
     };
-    format!("{} {share:>6}  {}", word(finding.status()), place(finding))
+    format!("{:<5} {share:>6}  {}", word(finding.status()), place(finding))
 }
 
-/// The earliest wrong site in the order of the forward pass: where to look first.
+/// The earliest failing site in the order of the forward pass: where to look first.
 pub fn first_wrong(outcomes: &[Outcome]) -> Option<String> {
     let sites = outcomes.iter().flat_map(|o| o.failures().filter_map(move |f| Some((f.site?, o.checkpoint))));
     let (site, checkpoint) = sites.min_by_key(|(site, _)| *site)?;
     Some(format!("first wrong in the forward pass: {site} ({} {})", checkpoint.id, checkpoint.name))
 }
 
-/// The last line: `checkpoints: 12 passed, 0 failed, 0 skipped`, and whatever else there was: not
-/// judged, expected to fail, `stale` expectations.
+/// The last line: `checkpoints: 12 passed, 0 failed, 0 skipped`, followed by the number of checkpoints not
+/// judged, those expected to fail, and stale expectations, if there are any.
 pub fn summary(outcomes: &[Outcome], stale: usize) -> String {
     let count = |status| outcomes.iter().filter(|o| o.status() == status).count();
     let (passed, failed, skipped) = (count(Status::Passed), count(Status::Failed), count(Status::Skipped));

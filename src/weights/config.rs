@@ -1,4 +1,4 @@
-//! What a Llama is made of: one struct, read from `config.json` or from GGUF metadata.
+//! The configuration of a Llama: one struct, read from `config.json` or from GGUF metadata.
 
 mod gguf;
 mod json;
@@ -8,16 +8,16 @@ use std::fmt;
 pub(super) use gguf::from_gguf;
 pub(super) use json::from_json;
 
-/// How the rows of q and k lie, hence which elements a rotation pairs.
+/// The order of the rows of q and k, which determines the elements that a rotation pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RopeLayout {
-    /// Element i of a head turns with i + head_dim/2: Hugging Face, `candle_nn::rotary_emb::rope`.
+    /// Element i of a head is paired with i + head_dim/2: Hugging Face, `candle_nn::rotary_emb::rope`.
     HalfSplit,
-    /// Element 2i turns with 2i + 1: GGUF llama and Meta's own files, `candle_nn::rotary_emb::rope_i`.
+    /// Element 2i is paired with 2i + 1: GGUF llama and Meta's own files, `candle_nn::rotary_emb::rope_i`.
     Interleaved,
 }
 
-/// The numbers that define a Llama, under the names of Hugging Face's `LlamaConfig`.
+/// The numbers that define a Llama, with the names of Hugging Face's `LlamaConfig`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Width of the residual stream.
@@ -34,23 +34,23 @@ pub struct Config {
     pub head_dim: usize,
     /// Rows of the embedding.
     pub vocab_size: usize,
-    /// Context length, in tokens.
+    /// Context length in tokens.
     pub max_position_embeddings: usize,
-    /// ε inside the norms' square root. From GGUF it is an f32's exact value: compare as f32.
+    /// ε inside the norms' square root. From GGUF it is the exact value of an f32: compare as f32.
     pub rms_norm_eps: f64,
-    /// Base of the rotation's wavelengths. From GGUF it is an f32's exact value.
+    /// Base of the rotation's wavelengths. From GGUF it is the exact value of an f32.
     pub rope_theta: f64,
-    /// Is the output matrix the embedding's?
+    /// Is the output matrix the same as the embedding's?
     pub tie_word_embeddings: bool,
     /// The token that starts a text.
     pub bos_token_id: Option<u32>,
-    /// The tokens that end a generation, ascending.
+    /// The tokens that end a generation, in ascending order.
     pub eos_token_ids: Vec<u32>,
-    /// How these weights want to be rotated.
+    /// The layout that the rotation must use with these weights.
     pub rope_layout: RopeLayout,
 }
 
-/// No size of a real model comes near it, and products of two such sizes cannot overflow.
+/// Larger than any size in a real model, and products of two such sizes cannot overflow.
 const MAX_SIZE: usize = 1 << 24;
 
 impl Config {
@@ -64,7 +64,7 @@ impl Config {
         self.num_key_value_heads * self.head_dim
     }
 
-    /// Everything about these numbers that cannot be right, a clause each: `key: value and why not`.
+    /// Every invalid number, one clause each: `key: value and reason`.
     pub fn lint(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         let sizes = [
@@ -91,7 +91,7 @@ impl Config {
             wrong.push(format!("num_key_value_heads: {heads} query heads cannot share {kv_heads} evenly"));
         }
         if !self.head_dim.is_multiple_of(2) {
-            wrong.push(format!("head_dim: {} is odd, a rotation needs pairs", self.head_dim));
+            wrong.push(format!("head_dim: {} is odd, but a rotation needs pairs", self.head_dim));
         }
         if !(self.rms_norm_eps > 0.0 && self.rms_norm_eps <= 1e-2) {
             wrong.push(format!("rms_norm_eps: {:e} is not in (0, 1e-2]", self.rms_norm_eps));
@@ -108,8 +108,8 @@ impl Config {
         wrong
     }
 
-    /// Every tensor that this model has, with its shape (`[out, in]` for a matrix). A tied model
-    /// has no `lm_head.weight`. Call it on a config that passes [`Config::lint`].
+    /// Every tensor of this model with its shape (`[out, in]` for a matrix). A tied model has no
+    /// `lm_head.weight`. Call it only on a config that passes [`Config::lint`].
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let (hidden, ffn) = (self.hidden_size, self.intermediate_size);
         let (q, kv) = (self.query_width(), self.key_width());

@@ -4,15 +4,11 @@ use std::path::Path;
 
 use crate::Error;
 
-/// What to do about a file of a model that is missing or cannot be read.
+/// The hint for a model file that is missing or cannot be read.
 pub(super) const WHAT_A_MODEL_IS: &str =
-    "a model is a .gguf file, or a directory with config.json and model.safetensors";
+    "give a .gguf file, or a directory with config.json and model.safetensors";
 
 /// The file at `origin` has no tensor of this name.
 pub(super) fn no_such_tensor(origin: &Path, name: &str) -> Error {
-    Error::file(
-        origin,
-        format!("tensor `{name}` is missing"),
-        "see which tensors there are with `rbees-check inspect`",
-    )
+    Error::file(origin, format!("tensor `{name}` is missing"), "list the tensors with `rbees-check inspect`")
 }

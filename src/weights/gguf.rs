@@ -1,8 +1,8 @@
-//! GGUF files: metadata, and tensors as llama.cpp's converter stores them.
+//! GGUF files: metadata, and tensors as llama.cpp's converter writes them.
 //!
-//! The rows of q and k are permuted (a rotation turns neighbouring elements, 2i and 2i + 1), and
-//! names and dimension order are llama.cpp's own; here names become Hugging Face's and shapes are
-//! rows first.
+//! In these files the rows of q and k are permuted (a rotation pairs neighbouring elements, 2i and 2i + 1),
+//! and names and dimension order are llama.cpp's own. This module converts names to Hugging Face's and lists
+//! dimensions rows first.
 
 mod cursor;
 mod header;
@@ -36,8 +36,8 @@ impl Gguf {
     /// Maps the file and reads its header; tensor data stays on disk.
     ///
     /// # Errors
-    /// When the file is not GGUF version 2 or 3, when its header contradicts itself or the file's
-    /// size, when a tensor has a type that Candle cannot read, or when it is one part of several.
+    /// When the file is not GGUF version 2 or 3, its header contradicts itself or the file's size, a tensor
+    /// has a type that Candle cannot read, or the file is one part of several.
     pub fn open(path: &Path) -> Result<Self> {
         let bytes = Bytes::map(path)?;
         let refuse = |problem: Problem| Error::file(path, problem.what, problem.hint);
@@ -46,7 +46,7 @@ impl Gguf {
         for (gguf, entry) in tensors {
             let name = names::hugging_face(&gguf).unwrap_or(gguf);
             if named.insert(name.clone(), entry).is_some() {
-                return Err(refuse(Problem::damaged(format!("two tensors are `{name}`"))));
+                return Err(refuse(Problem::damaged(format!("two tensors are named `{name}`"))));
             }
         }
         let file = Self { path: path.to_owned(), bytes, metadata, tensors: named };
@@ -54,19 +54,19 @@ impl Gguf {
             Some(parts) if parts > 1 => Err(Error::file(
                 path,
                 format!("is one of {parts} parts"),
-                "merge them first: `llama-gguf-split --merge FIRST-PART OUT.gguf`",
+                "merge the parts first: `llama-gguf-split --merge FIRST-PART OUT.gguf`",
             )),
             _ => Ok(file),
         }
     }
 
-    /// The file.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A metadata value as JSON, decoded now. f32 values keep their exact value: 1e-5 in the file
-    /// is 9.999999747378752e-6 here.
+    /// A metadata value as JSON, decoded on request. f32 values keep their exact value: 1e-5 in the file is
+    /// 9.999999747378752e-6 here.
     pub fn metadata(&self, key: &str) -> Option<Json> {
         self.metadata.get(key).map(|value| value.to_json(&self.bytes))
     }
@@ -81,8 +81,8 @@ impl Gguf {
         self.metadata.keys().map(String::as_str)
     }
 
-    /// All tensors, sorted: Hugging Face names where a Llama has the tensor, the file's own names
-    /// for all others.
+    /// The names of all tensors, sorted: Hugging Face names for tensors of a Llama, the file's own names for
+    /// all others.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
     }
@@ -92,33 +92,33 @@ impl Gguf {
         self.tensors.get(name).map(|entry| entry.shape.as_slice())
     }
 
-    /// The type that a tensor is stored in.
+    /// The type in which a tensor is stored.
     pub fn dtype(&self, name: &str) -> Option<GgmlDType> {
         self.tensors.get(name).map(|entry| entry.dtype)
     }
 
-    /// How a tensor is stored: its type, and its bytes in the file.
+    /// How a tensor is stored: its type, and its number of bytes in the file.
     pub(super) fn stored(&self, name: &str) -> Option<(GgmlDType, usize)> {
         self.tensors.get(name).map(|entry| (entry.dtype, entry.bytes.len()))
     }
 
-    /// The whole file.
+    /// The content of the whole file.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// A tensor as stored, in blocks, copied to the device.
+    /// A tensor in its stored blocks, copied to the device.
     ///
     /// # Errors
     /// When there is no such tensor, or the device has no memory for it.
     pub fn quantized(&self, name: &str, device: &Device) -> Result<Arc<QTensor>> {
         let (entry, raw) = self.entry(name)?;
-        // `raw` is aligned for every block type: a map starts on a page, tensors on multiples of 8.
+        // `raw` is aligned for every block type: a map starts on a page, and tensors on multiples of 8.
         let tensor = ggml_file::qtensor_from_ggml(entry.dtype, raw, entry.shape.clone(), device)?;
         Ok(Arc::new(tensor))
     }
 
-    /// A tensor on the CPU, rows as stored: half types as they are, blocks dequantised to f32.
+    /// A tensor on the CPU, rows as stored: half types unchanged, blocks dequantised to f32.
     ///
     /// # Errors
     /// When there is no such tensor.

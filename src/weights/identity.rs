@@ -1,4 +1,4 @@
-//! Which weights are these? Hashes of files and of tensors.
+//! Hashes of files and of tensors, which identify weights.
 
 use std::path::Path;
 
@@ -9,8 +9,8 @@ use super::{Source, Weights};
 use crate::Result;
 
 impl Weights {
-    /// SHA-256 of every file that defines the model, name and lower-case hex digits: the
-    /// configuration (for safetensors), then the tensors. Reads the files from end to end.
+    /// SHA-256 of every file that defines the model, as file name and lower-case hex digits: the
+    /// configuration (for safetensors), then the tensors. Reads the files completely.
     pub fn files_sha256(&self) -> Vec<(String, String)> {
         let named = |path: &Path, bytes: &[u8]| {
             let name = path.file_name().unwrap_or(path.as_os_str());
@@ -25,12 +25,12 @@ impl Weights {
         }
     }
 
-    /// One hash that tells these weights from all others: that of the file for GGUF; else, or with
-    /// tensors replaced, of the lines `HASH  NAME` (as `sha256sum` prints them) of all files and
-    /// replaced tensors. A configuration that was set does not show.
+    /// A hash that identifies these weights: the file's hash for GGUF; otherwise, or with replaced tensors,
+    /// the hash of the lines `HASH  NAME` (as printed by `sha256sum`) of all files and replaced tensors. A
+    /// configuration set with `set_config` is not included.
     ///
     /// # Errors
-    /// When a replaced tensor cannot be brought to the CPU.
+    /// When a replaced tensor cannot be copied to the CPU.
     pub fn sha256(&self) -> Result<String> {
         let mut parts = self.files_sha256();
         if let ([(_, only)], true) = (parts.as_slice(), self.replaced.is_empty()) {
@@ -47,7 +47,7 @@ impl Weights {
 /// SHA-256 of a tensor's little-endian f32 bytes in row-major order, as lower-case hex digits.
 ///
 /// # Errors
-/// When the tensor cannot be brought to the CPU.
+/// When the tensor cannot be copied to the CPU.
 pub fn sha256_of(tensor: &Tensor) -> Result<String> {
     let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
     let mut hash = Sha256::new();

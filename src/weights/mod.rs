@@ -1,4 +1,4 @@
-//! Weight files → named tensors and a configuration. Knows no model.
+//! Reads weight files: named tensors and a configuration. Independent of any model code.
 //!
 //! Names are Hugging Face's (`model.layers.0.self_attn.q_proj.weight`), matrices are `[out, in]`.
 //! Everything read here is untrusted: a damaged file is an error that names it, never a panic, and
@@ -24,16 +24,16 @@ pub use self::identity::sha256_of;
 use self::safetensors::Shards;
 use crate::{Error, Result};
 
-/// The key of a `config.json` whose tensors are a part of a model: the site that they are for.
+/// The key in a `config.json` that marks tensors as part of a model; its value is the site that they are for.
 pub const PART: &str = "rbees_check_part";
 
-/// A model's tensors and configuration. Tensors stay on disk until asked for; a clone shares them.
+/// A model's tensors and configuration. Tensors stay on disk until requested; clones share them.
 #[derive(Clone, Debug)]
 pub struct Weights {
     origin: PathBuf,
     config: Config,
     source: Arc<Source>,
-    /// Texts beside the tensors that define the model: name and content.
+    /// Text files that define the model besides the tensors: name and content.
     texts: Vec<(String, String)>,
     replaced: BTreeMap<String, Tensor>,
 }
@@ -45,8 +45,8 @@ enum Source {
 }
 
 impl Weights {
-    /// What contradicts itself, a clause each: numbers of the configuration, then tensors that it
-    /// demands and that are missing or have another shape. Empty for everything that `open` opens.
+    /// Everything inconsistent, one clause each: first numbers of the configuration, then required tensors
+    /// that are missing or have another shape. Empty for everything that `open` accepts.
     pub fn lint(&self) -> Vec<String> {
         let wrong = self.config.lint();
         if !wrong.is_empty() {
@@ -55,7 +55,7 @@ impl Weights {
         let problem = |(name, want): (String, Vec<usize>)| match self.shape(&name) {
             None => Some(format!("tensor `{name}` is missing")),
             Some(got) if got != want => {
-                Some(format!("tensor `{name}` is {got:?}, the configuration wants {want:?}"))
+                Some(format!("tensor `{name}` has shape {got:?}, but the configuration requires {want:?}"))
             }
             Some(_) => None,
         };
@@ -67,20 +67,20 @@ impl Weights {
         &self.config
     }
 
-    /// Goes on with another configuration, unchecked: this is how a wrong ε is planted.
+    /// Sets another configuration without checks; used to plant mistakes such as a wrong ε.
     pub fn set_config(&mut self, config: Config) {
         self.config = config;
     }
 
-    /// The names of the tensors that the model has, sorted bytewise.
+    /// The names of the model's tensors, sorted bytewise.
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.config.tensors().into_iter().map(|(name, _)| name).collect();
         names.sort_unstable();
         names
     }
 
-    /// Tensors in the file that the model has no use for. Not among them are stored tables of the
-    /// rotation's wavelengths, which many old files carry and transformers ignores as well.
+    /// Tensors in the file that the model does not use, except stored tables of rotation wavelengths, which
+    /// many old files contain and transformers ignores too.
     pub fn unexpected(&self) -> Vec<String> {
         let known = self.names();
         let stray = |name: &&str| {
@@ -104,10 +104,10 @@ impl Weights {
         }
     }
 
-    /// A tensor, dequantised, with rows as stored: q and k of a GGUF file stay permuted, for a
-    /// rotation of [`RopeLayout::Interleaved`].
+    /// A tensor, dequantised, with rows as stored: q and k of a GGUF file stay permuted, for a rotation with
+    /// [`RopeLayout::Interleaved`].
     ///
-    /// Blocks are dequantised on the CPU in f32, so that every device starts from the same values.
+    /// Blocks are dequantised on the CPU in f32, so every device starts from the same values.
     ///
     /// # Errors
     /// When there is no such tensor or the device has no memory for it.
@@ -120,8 +120,8 @@ impl Weights {
         Ok(tensor.to_dtype(dtype)?.to_device(device)?)
     }
 
-    /// A tensor in f32 on the CPU, in Hugging Face's row order whatever the file has, contiguous:
-    /// what hashes and references are made of.
+    /// A tensor in f32 on the CPU, contiguous, and in Hugging Face's row order whatever the file has; used
+    /// for hashes and references.
     ///
     /// # Errors
     /// As [`Weights::tensor`].
@@ -139,15 +139,19 @@ impl Weights {
         Ok(pairs.transpose(1, 2)?.contiguous()?.reshape((rows, width))?)
     }
 
-    /// A tensor in the blocks of its GGUF file. One that was put in the place of another is rounded
-    /// to the other's blocks.
+    /// A tensor in the blocks of its GGUF file. A replacement tensor is rounded to the blocks of the
+    /// original.
     ///
     /// # Errors
-    /// When the weights are not from a GGUF file, the tensor is not there, or another one does not
-    /// fit into such blocks.
+    /// When the weights are not from a GGUF file, the tensor does not exist, or a replacement does not fit
+    /// into such blocks.
     pub fn quantized(&self, name: &str, device: &Device) -> Result<Arc<QTensor>> {
         let Source::Gguf(file) = &*self.source else {
-            return Err(Error::file(&self.origin, "safetensors have no blocks", "use --matmul dense"));
+            return Err(Error::file(
+                &self.origin,
+                "safetensors files have no quantised blocks",
+                "use --matmul dense",
+            ));
         };
         match (self.replaced.get(name), file.dtype(name)) {
             (Some(tensor), Some(dtype)) => {
@@ -158,8 +162,7 @@ impl Weights {
         }
     }
 
-    /// Puts another tensor in the place of one, in rows as stored; all others stay as they are.
-    /// Unchecked: see [`Weights::lint`].
+    /// Replaces a tensor, with rows as stored; all others are unchanged. Unchecked: see [`Weights::lint`].
     pub fn replace(&mut self, name: &str, tensor: Tensor) {
         self.replaced.insert(name.to_owned(), tensor);
     }
@@ -171,7 +174,7 @@ impl Weights {
         file.names().any(|name| !matches!(file.dtype(name), Some(F32 | F16 | BF16)))
     }
 
-    /// The GGUF file behind the weights: its metadata carries the tokenizer.
+    /// The GGUF file behind the weights, whose metadata contains the tokenizer.
     pub fn gguf(&self) -> Option<&Gguf> {
         match &*self.source {
             Source::Gguf(file) => Some(file),
@@ -179,12 +182,12 @@ impl Weights {
         }
     }
 
-    /// Where the weights came from.
+    /// Where the weights come from.
     pub fn origin(&self) -> &Path {
         &self.origin
     }
 
-    /// How a tensor is stored in its file: the type, `F16` or `Q4_1`, and the bytes.
+    /// How a tensor is stored in its file: the type (`F16`, `Q4_1`) and the number of bytes.
     pub fn stored(&self, name: &str) -> Option<(String, usize)> {
         match &*self.source {
             Source::Gguf(file) => file.stored(name).map(|(dtype, bytes)| (format!("{dtype:?}"), bytes)),

@@ -1,4 +1,4 @@
-//! Files → weights, held to what their configuration demands.
+//! Opens weight files and checks them against their configuration.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,8 +17,8 @@ impl Weights {
     /// Opens a `.gguf` file or a directory with `config.json` and safetensors.
     ///
     /// # Errors
-    /// When it is neither, is damaged, is no Llama, has numbers that contradict each other, or
-    /// lacks a tensor that its configuration demands.
+    /// When it is neither, is damaged, is not a Llama, has numbers that contradict each other, or lacks a
+    /// tensor that its configuration requires.
     pub fn open(path: &Path) -> Result<Self> {
         if path.is_dir() {
             let mut texts = vec![("config.json".to_owned(), config_text(path)?)];
@@ -28,18 +28,22 @@ impl Weights {
             return Self::assemble(path, texts, || Shards::open(path));
         }
         if path.extension().is_some_and(|end| end == "safetensors") {
-            return Err(Error::file(path, "is only a part of a model", "pass the directory that holds it"));
+            return Err(Error::file(
+                path,
+                "is only a part of a model",
+                "pass the directory that contains it",
+            ));
         }
         let file = Gguf::open(path)?;
         let config = config::from_gguf(&file)?;
         Self::checked(path, config, Source::Gguf(file), Vec::new())
     }
 
-    /// Opens a directory that holds a part of a model, as its `config.json` says by the key [`PART`]. Tensors
-    /// that are not there are missed when they are asked for.
+    /// Opens a directory that contains part of a model, which its `config.json` declares with the key
+    /// [`PART`]. A missing tensor is an error only when it is requested.
     ///
     /// # Errors
-    /// As [`Weights::open`] but for missing tensors; a `config.json` that speaks of no part.
+    /// As for [`Weights::open`], except for missing tensors; also if `config.json` does not declare a part.
     pub fn open_part(path: &Path) -> Result<Self> {
         let (file, hint) = (path.join("config.json"), "give the directory that a bundle was unpacked into");
         let text = config_text(path)?;
@@ -58,7 +62,7 @@ impl Weights {
         }
     }
 
-    /// Weights that are compiled into the program; `name` stands for their path in messages.
+    /// Weights that are compiled into the program; `name` is used instead of a path in messages.
     ///
     /// # Errors
     /// As [`Weights::open`].

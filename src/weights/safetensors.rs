@@ -14,7 +14,7 @@ use crate::{Error, Result, files};
 /// One safetensors file.
 #[derive(Debug)]
 struct Shard {
-    /// Its path, or what stands for it in messages.
+    /// Its path, or another name for messages.
     origin: PathBuf,
     bytes: Bytes,
 }
@@ -28,7 +28,7 @@ struct Entry {
     bytes: std::ops::Range<usize>,
 }
 
-/// The tensors of all shards under their names in the file.
+/// The tensors of all shards, by their names in the file.
 #[derive(Debug)]
 pub(super) struct Shards {
     shards: Vec<Shard>,
@@ -45,11 +45,10 @@ struct Index {
 }
 
 impl Shards {
-    /// Maps `model.safetensors`, else all files that `model.safetensors.index.json` names.
+    /// Maps `model.safetensors`, or else all files that `model.safetensors.index.json` names.
     ///
     /// # Errors
-    /// When neither is there, a shard is missing or damaged, or a shard lacks what the index
-    /// promises.
+    /// When neither exists, a shard is missing or damaged, or a shard lacks a tensor that the index lists.
     pub(super) fn open(dir: &Path) -> Result<Self> {
         let whole = dir.join("model.safetensors");
         if whole.is_file() {
@@ -57,7 +56,7 @@ impl Shards {
         }
         let path = dir.join("model.safetensors.index.json");
         if !path.is_file() {
-            let hint = "only safetensors and GGUF are read: convert other formats with transformers' `save_pretrained`";
+            let hint = "only safetensors and GGUF are supported: convert other formats with transformers' `save_pretrained`";
             return Err(Error::file(
                 dir,
                 "has no model.safetensors and no model.safetensors.index.json",
@@ -70,7 +69,7 @@ impl Shards {
         let files: BTreeSet<&String> = index.weight_map.values().collect();
         let mut shards = Vec::new();
         for file in &files {
-            // A name such as `../../secret` must not lead out of the directory.
+            // A name such as `../../secret` must not refer to a file outside the directory.
             let mut parts = Path::new(file.as_str()).components();
             if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
                 return Err(Error::file(
@@ -81,7 +80,7 @@ impl Shards {
             }
             let origin = dir.join(file);
             if !origin.is_file() {
-                return Err(Error::file(&path, format!("names {file}, which is not there"), again));
+                return Err(Error::file(&path, format!("names {file}, which does not exist"), again));
             }
             shards.push(Shard { bytes: Bytes::map(&origin)?, origin });
         }
@@ -91,7 +90,7 @@ impl Shards {
             if all.tensors.get(name).is_none_or(|entry| all.shards[entry.shard].origin != origin) {
                 return Err(Error::file(
                     &path,
-                    format!("promises `{name}` in {file}, where it is not"),
+                    format!("lists `{name}` in {file}, but it is not there"),
                     again,
                 ));
             }
@@ -110,7 +109,11 @@ impl Shards {
             for (name, entry) in shard.header(number)? {
                 if tensors.insert(name.clone(), entry).is_some() {
                     let why = format!("`{name}` is also in another shard");
-                    return Err(Error::file(&shard.origin, why, "remove what does not belong to the model"));
+                    return Err(Error::file(
+                        &shard.origin,
+                        why,
+                        "remove files that do not belong to the model",
+                    ));
                 }
             }
         }
@@ -125,7 +128,7 @@ impl Shards {
         self.tensors.get(name).map(|entry| entry.shape.as_slice())
     }
 
-    /// How a tensor is stored: its type, and its bytes in the file.
+    /// How a tensor is stored: its type, and its number of bytes in the file.
     pub(super) fn stored(&self, name: &str) -> Option<(Dtype, usize)> {
         self.tensors.get(name).map(|entry| (entry.dtype, entry.bytes.len()))
     }
@@ -138,7 +141,7 @@ impl Shards {
     /// A tensor on the CPU in the dtype of the file.
     ///
     /// # Errors
-    /// When it is not there, or is neither F32, F16, BF16 nor F64.
+    /// When it does not exist, or is not F32, F16, BF16 or F64.
     pub(super) fn tensor(&self, name: &str) -> Result<Tensor> {
         let missing = || no_such_tensor(&self.shards[0].origin, name);
         let entry = self.tensors.get(name).ok_or_else(missing)?;
@@ -152,7 +155,7 @@ impl Shards {
                 let hint = "save the model as F32, F16, BF16 or F64";
                 return Err(Error::file(
                     origin,
-                    format!("`{name}` is {other:?}, not a float type we read"),
+                    format!("`{name}` has type {other:?}, which is not a supported float type"),
                     hint,
                 ));
             }
@@ -162,7 +165,7 @@ impl Shards {
 }
 
 impl Shard {
-    /// All tensors of this file; every one lies inside it.
+    /// All tensors of this file; every one is inside it.
     fn header(&self, number: usize) -> Result<Vec<(String, Entry)>> {
         let damaged =
             |why: String| Error::file(&self.origin, why, "the file is damaged or incomplete: fetch it again");

@@ -8,7 +8,7 @@ use crate::weights::RopeLayout;
 
 const HEAD_DIM: usize = 32;
 
-/// Rows of every head in the order `from(head, j)`.
+/// Puts the rows of every head in the order `from(head, j)`.
 fn reordered(projection: &Projection, from: impl Fn(usize, usize) -> usize) -> Projection {
     let weight = projection.floats().unwrap();
     let row = |j: usize| (j / HEAD_DIM * HEAD_DIM + from(j / HEAD_DIM, j % HEAD_DIM)) as u32;
@@ -17,17 +17,17 @@ fn reordered(projection: &Projection, from: impl Fn(usize, usize) -> usize) -> P
     candle_nn::Linear::new(weight.index_select(&rows, 0).unwrap(), None).into()
 }
 
-/// As GGUF has them: i beside i + 16.
+/// The GGUF order: i beside i + 16.
 fn neighbours(_: usize, j: usize) -> usize {
     j / 2 + j % 2 * (HEAD_DIM / 2)
 }
 
-/// The first two rows of head 1 alone exchanged.
+/// Swaps the first two rows of head 1 only.
 fn one_head(head: usize, j: usize) -> usize {
     if head == 1 && j < 2 { 1 - j } else { j }
 }
 
-/// What `id` says where q's and k's rows are reordered in every layer, and rotated in `layout`.
+/// The outcome of checkpoint `id` if q's and k's rows are reordered in every layer and rotated with `layout`.
 fn said(id: &str, from: fn(usize, usize) -> usize, layout: RopeLayout, path: Attention) -> Outcome {
     said_of(&["short"], id, from, layout, path)
 }
@@ -42,7 +42,7 @@ fn said_of(
     bent(cases, id, Order { from, layers: &[0, 1, 2, 3], layout }, path, unbent())
 }
 
-/// Where q's and k's rows lie otherwise, and how they are rotated.
+/// How the rows of q and k are reordered, and how q and k are rotated.
 #[derive(Clone, Copy)]
 struct Order {
     from: fn(usize, usize) -> usize,
@@ -50,7 +50,7 @@ struct Order {
     layout: RopeLayout,
 }
 
-/// As [`said_of`], of a port with these layers reordered and bent besides.
+/// Like [`said_of`], for a port with these layers reordered and another modification.
 fn bent(
     cases: &[&str],
     id: &str,
@@ -73,30 +73,32 @@ fn bent(
 
 const CONVENTION: Order = Order { from: neighbours, layers: &[0, 1, 2, 3], layout: RopeLayout::Interleaved };
 
-/// Right everywhere, and said where q or k are looked at.
+/// It passes everywhere, with a note in the checkpoints that judge q or k.
 #[rstest]
-fn another_order_that_gives_the_same_scores_is_a_convention(
+fn another_order_that_gives_the_same_scores_is_accepted_as_a_convention(
     #[values("01B", "02", "03", "04", "06", "07")] id: &str,
     #[values(Attention::Plain, Attention::Fused)] path: Attention,
 ) {
     let outcome = said(id, neighbours, RopeLayout::Interleaved, path);
     assert_eq!(outcome.status(), Status::Passed, "{:?}", wrong(&outcome));
-    let how = "rows of q and k lie as in GGUF, i beside i + head_dim/2; scores come right of it";
+    let how = "q and k rows are arranged as in GGUF, i beside i + head_dim/2; attention scores match, so this is accepted";
     let notes = outcome.notes.iter().filter(|note| note.starts_with("convention, ") && note.ends_with(how));
     assert_eq!(notes.count(), usize::from(["01B", "02"].contains(&id)), "{:?}", outcome.notes);
 }
 
-/// Seen in one case, it is known in those that cannot show it: of one token, of the last rows alone.
+/// Once one case has shown it, it also holds in cases that cannot show it: of one token, or with only the
+/// last rows stored.
 #[rstest]
-fn it_is_one_in_every_case(#[values("02", "01B")] id: &str) {
+fn a_convention_found_in_one_case_holds_in_all(#[values("02", "01B")] id: &str) {
     let cases = ["single", "long", "short"];
     let outcome = said_of(&cases, id, neighbours, RopeLayout::Interleaved, Attention::Plain);
     assert_eq!((outcome.status(), outcome.notes.len()), (Status::Passed, 1), "{:?}", wrong(&outcome));
 }
 
-/// Where nothing is rotated yet, rows without their rotation give the same scores.
+/// At position 0 nothing is rotated, so reordered rows give the same scores even without the matching
+/// rotation.
 #[test]
-fn one_token_shows_no_convention() {
+fn a_case_of_one_token_cannot_show_a_convention() {
     let outcome = said_of(&["single"], "02", neighbours, RopeLayout::HalfSplit, Attention::Plain);
     assert_eq!((outcome.status(), outcome.failures().count()), (Status::Failed, 8));
 }
@@ -112,42 +114,42 @@ fn any_other_order_is_a_mistake(
     #[case] mistakes: &[&str],
 ) {
     let outcome = said(id, from, layout, Attention::Plain);
-    // q and k of four layers; v is as it should be.
+    // q and k of four layers fail; v is correct.
     assert_eq!((outcome.status(), outcome.failures().count()), (Status::Failed, 8));
     assert_eq!(outcome.notes, [] as [&str; 0]);
     let named: Vec<&str> = outcome.named().iter().map(|named| named.mistake).collect();
     assert_eq!(named, mistakes);
 }
 
-/// An order of some layers alone gives scores that are right in none or in some.
+/// If only some layers are reordered, scores match in some layers at most.
 #[rstest]
 #[case::the_first(&[0])]
 #[case::a_later_one(&[2])]
-fn an_order_of_one_layer_is_a_mistake(#[case] layers: &'static [usize]) {
+fn reordering_only_one_layer_is_a_mistake(#[case] layers: &'static [usize]) {
     let order = Order { from: neighbours, layers, layout: RopeLayout::HalfSplit };
     let outcome = bent(&["short"], "02", order, Attention::Plain, unbent());
     assert_eq!((outcome.failures().count(), outcome.notes.len()), (2, 0), "{:?}", wrong(&outcome));
 }
 
-/// What is wrong behind the scores has its own checkpoint.
+/// A mistake after the scores belongs to another checkpoint.
 #[test]
-fn a_mistake_elsewhere_hides_no_convention() {
+fn a_mistake_elsewhere_does_not_hide_a_convention() {
     let bend = at("model.layers.0.mlp.down_proj", |down| Ok(Some((down * 1.5)?)));
     let outcome = bent(&["short"], "02", CONVENTION, Attention::Plain, bend);
     assert_eq!((outcome.status(), outcome.notes.len()), (Status::Passed, 1), "{:?}", wrong(&outcome));
 }
 
-/// Scores must have been seen to come right: of a port that keeps them to itself nothing is believed.
+/// The scores must have been compared: a port that does not hand them over gets no convention accepted.
 #[test]
-fn without_its_scores_an_order_is_a_mistake() {
+fn without_scores_a_reordering_is_a_mistake() {
     let bend = |site: Site, tensor| Ok(Some(tensor).filter(|_| site.kind != Kind::Scores));
     let outcome = bent(&["short"], "02", CONVENTION, Attention::Plain, Box::new(bend));
     assert_eq!((outcome.failures().count(), outcome.notes.len()), (8, 0), "{:?}", wrong(&outcome));
 }
 
-/// Where q and k lie as they should in one case, what is wrong in another is no order.
+/// If q and k match in one case, a mistake in another case is not an order.
 #[test]
-fn a_mistake_of_one_case_is_no_convention() {
+fn a_mistake_in_one_case_is_not_a_convention() {
     let bend =
         at("model.layers.1.self_attn.q_proj", |q| Ok(Some(if q.dims()[0] > 1 { (q * 1.5)? } else { q })));
     let sound = Order { layers: &[], layout: RopeLayout::HalfSplit, ..CONVENTION };
@@ -156,17 +158,17 @@ fn a_mistake_of_one_case_is_no_convention() {
 }
 
 #[rstest]
-#[case::of_truth(&[0, 1, 2, 3], None)]
+#[case::the_reference_order(&[0, 1, 2, 3], None)]
 #[case::of_gguf(&[0, 2, 1, 3], Some(Layout::Interleaved { head_dim: 4 }))]
 #[case::its_own(&[1, 0, 2, 3], Some(Layout::Permuted([1, 0, 2, 3].into())))]
-#[case::none_one_stands_twice(&[1, 0, 0, 2], None)]
-fn an_order_has_each_column_once_and_a_name(#[case] columns: &[usize], #[case] want: Option<Layout>) {
+#[case::a_repeated_column(&[1, 0, 0, 2], None)]
+fn a_permutation_of_columns_is_a_layout(#[case] columns: &[usize], #[case] want: Option<Layout>) {
     assert_eq!(named(columns.to_vec()), want);
 }
 
-/// Looking for an order in tensors that are no order of anything is no reason to stop.
+/// The search for an order must not fail with an error on tensors that have another width.
 #[test]
-fn a_q_of_another_width_lies_in_no_order() {
+fn a_q_of_another_width_has_no_order() {
     let narrow = site("model.layers.0.self_attn.q_proj");
     let wrong_value = site("model.layers.1.self_attn.q_proj");
     let bend = move |site, q: Tensor| match site {

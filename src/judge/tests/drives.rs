@@ -12,7 +12,8 @@ use crate::judge::laws_alone;
 use crate::judge::pieces::{Held, Sequence};
 use crate::model::Matmul;
 
-/// What 04 says of tiny-llama in these numbers on one case, once its sites have gone through `bend`.
+/// The outcome of 04 for tiny-llama with this dtype and matmul on one case, after its sites went through
+/// `bend`.
 fn kept(model: &str, case: &str, dtype: DType, matmul: Matmul, bend: Bend) -> Outcome {
     let model = models::open(model).unwrap();
     let path = Path { attention: Attention::Plain, matmul };
@@ -22,24 +23,25 @@ fn kept(model: &str, case: &str, dtype: DType, matmul: Matmul, bend: Bend) -> Ou
     run(&mut subject, checkpoints::find("04").unwrap()).unwrap()
 }
 
-/// How many sites each drive was judged at.
+/// How many findings each drive has.
 fn drives(outcome: &Outcome) -> Vec<(String, usize)> {
     let mut count: BTreeMap<String, usize> = BTreeMap::new();
     outcome.findings.iter().for_each(|f| *count.entry(f.drive.to_string()).or_default() += 1);
     count.into_iter().collect()
 }
 
-/// On its own values where sums are fine; elsewhere each block begins from truth. Every site is compared, in
-/// batch rows all but scores and probs, whose keys are the batch's.
+/// In f32 the port runs on its own values; in coarser arithmetic each block starts from the reference. Every
+/// site is compared; in single rows of a batch, all except scores and probs, whose keys are those of the
+/// batch.
 #[rstest]
 #[case::fine("tiny-llama", "short", DType::F32, Matmul::Dense, "own", &[])]
 #[case::half("tiny-llama", "short", DType::BF16, Matmul::Dense, "block", &[])]
 #[case::quantized("tiny-llama:q8_0", "short", DType::F32, Matmul::Quantized, "block", &[])]
-#[case::truth_of_the_last_rows("tiny-llama", "long", DType::F32, Matmul::Dense, "own", &[])]
-#[case::those_in_half("tiny-llama", "long", DType::BF16, Matmul::Dense, "block", &[])]
+#[case::last_rows_only("tiny-llama", "long", DType::F32, Matmul::Dense, "own", &[])]
+#[case::last_rows_in_half("tiny-llama", "long", DType::BF16, Matmul::Dense, "block", &[])]
 #[case::batch("tiny-llama", "batch-left", DType::F32, Matmul::Dense, "own", &[0, 1, 2])]
 #[case::batch_in_half("tiny-llama", "batch-left", DType::BF16, Matmul::Dense, "block", &[0, 1, 2])]
-fn every_law_is_tried_at_every_site_and_not_broken_by_a_mistake_elsewhere(
+fn every_law_is_checked_at_every_site_and_ignores_mistakes_outside_the_cache(
     #[case] model: &str,
     #[case] case: &str,
     #[case] dtype: DType,
@@ -61,9 +63,9 @@ fn every_law_is_tried_at_every_site_and_not_broken_by_a_mistake_elsewhere(
     assert_eq!(drives(&outcome), want);
 }
 
-/// One token is already the whole; two are two pieces.
+/// One token cannot be split; two tokens give two pieces.
 #[test]
-fn a_whole_of_one_piece_is_not_held_against_itself() {
+fn a_sequence_of_one_piece_is_not_compared_with_itself() {
     let outcome = kept("tiny-llama", "single", DType::F32, Matmul::Dense, unbent());
     assert_eq!(drives(&outcome), [("plain".to_owned(), 2)]);
     let findings = laws_alone(&mut { COUNTER }, &[1, 2], 16.0).unwrap();
@@ -72,7 +74,7 @@ fn a_whole_of_one_piece_is_not_held_against_itself() {
     assert_eq!(judged, ["in chunks, plain, feed own", "token by token, plain, feed own"]);
 }
 
-/// Two rows are a batch; one is not.
+/// Two rows are a batch; one row is not.
 #[rstest]
 #[case(&[[1, 70, 3]], &[])]
 #[case(&[[1, 70, 3], [200, 5, 9]], &["row 0 alone, plain", "row 1 alone, plain"])]
@@ -87,12 +89,12 @@ fn each_row_of_a_batch_is_run_alone(#[case] rows: &[[u32; 3]], #[case] want: &[&
     let mut port = LlamaPort::new(llama(&model, Attention::Plain));
     let findings = rows_alone(&mut port, &Sequence { name: "made", input, places }, &held).unwrap();
     assert!(findings.iter().all(|f| f.status() == Status::Passed), "{findings:?}");
-    // Scores and probabilities are over the batch's keys.
+    // Scores and probabilities are left out, because they are over the batch's keys.
     let sites = |drive: &&str| findings.iter().filter(|f| f.drive.to_string() == **drive).count();
     assert_eq!((findings.len(), want.iter().map(sites).sum::<usize>()), (63 * want.len(), 63 * want.len()));
 }
 
-/// How often a port is run with a probe to be judged by 04.
+/// How often checkpoint 04 runs a port with a probe.
 fn runs(case: &str, dtype: DType) -> usize {
     let runs = Rc::new(Cell::new(0));
     let count = runs.clone();
@@ -104,18 +106,21 @@ fn runs(case: &str, dtype: DType) -> usize {
     runs.get()
 }
 
-/// A port's own sensitivity is asked for only where something differs: it costs nine runs and all of them again.
+/// A port's own sensitivity is measured only if something differs: it costs nine runs, plus a repeat of all
+/// comparisons.
 #[test]
-fn a_port_that_keeps_the_laws_is_not_shaken() {
+fn sensitivity_is_not_measured_if_all_laws_hold() {
     let length = 13;
-    // Fed and on its own: once whole, in three chunks, token by token. A, B, A and the context ask for no site.
+    // With reference inputs and on its own values: one whole run, three chunks, then token by token. A, B, A
+    // and the context check use no probe.
     assert_eq!(runs("short", DType::F32), 2 * (1 + 3 + length));
 }
 
-/// Of 300 tokens all keys and values are stored, and the last eight rows of all else. Where a block begins from
-/// truth only these are judged, and eight before them decoded: the rest goes in one piece.
+/// For a case of 300 tokens, all keys and values are stored, and the last eight rows of everything else. If
+/// blocks start from the reference, only these rows are judged, and the eight tokens before them are decoded
+/// one by one; the rest goes in one piece.
 #[test]
-fn only_rows_whose_block_begins_from_truth_are_judged() {
+fn only_rows_whose_block_input_is_stored_are_judged() {
     let (site_by_site, from_blocks) = (1 + 3 + 300, 1 + 3 + 1 + 8 + 8);
     assert_eq!(runs("long", DType::BF16), site_by_site + from_blocks);
 }

@@ -12,9 +12,9 @@ use crate::judge::{Finding, Verdict};
 use crate::model::Rope;
 use crate::reference::{Feed, Truth};
 
-/// As transformers reads it: what was parsed from the file may be the very mistake.
+/// The diagnosis uses the config as transformers reads it, because the parsed config may contain the mistake.
 #[test]
-fn a_red_site_is_explained_on_the_config_that_transformers_reads() {
+fn a_failing_site_is_diagnosed_with_the_config_that_transformers_reads() {
     let model = tiny();
     let mut theirs = model.fixture.as_ref().unwrap().facts().unwrap().config;
     theirs.hidden_size += 1;
@@ -38,12 +38,12 @@ fn a_red_site_is_explained_on_the_config_that_transformers_reads() {
     assert_eq!(config.head_dim, ours.head_dim + 6);
     assert_eq!((config.rms_norm_eps, config.rope_theta), (2.0 * ours.rms_norm_eps, 2.0 * ours.rope_theta));
     assert_eq!(config.tie_word_embeddings, !ours.tie_word_embeddings);
-    assert_eq!(config.vocab_size, ours.vocab_size); // and the rest is the file's
+    assert_eq!(config.vocab_size, ours.vocab_size); // the other fields come from the file
 }
 
-/// Of a site that differs in several windows the first is looked into; padding is gathered from all.
+/// If a site differs in several windows, the first one is kept; padding is collected from all of them.
 #[test]
-fn what_was_wrong_first_is_kept() {
+fn the_first_wrong_window_of_each_site_is_kept() {
     let (q, k) = (site("model.layers.0.self_attn.q_rope"), site("model.layers.0.self_attn.k_rope"));
     let red = |at: Site, slot: usize| {
         let tensor = Tensor::zeros((1, 1), DType::F32, &Device::Cpu).unwrap();
@@ -59,7 +59,8 @@ fn what_was_wrong_first_is_kept() {
     assert_eq!(seen.pads[&k], [((0, 0), vec![0.0]), ((0, 1), vec![1.0])]);
 }
 
-/// In chunks of four, behind the first, layers from this one on turn every token by one position more.
+/// In chunks of four tokens after the first, the layers from `from` on rotate every token one position too
+/// far.
 fn turned(from: u16) -> Bend {
     let rope = Rope::new(tiny().weights.config());
     Box::new(move |site, tensor| {
@@ -71,16 +72,17 @@ fn turned(from: u16) -> Bend {
     })
 }
 
-/// One position for all layers, or one that each layer moves on: only whether the first layer agrees tells.
+/// Whether the first layer agrees distinguishes one position for all layers from a counter that each layer
+/// advances.
 #[rstest]
 #[case(0, "decode-position")]
 #[case(1, "shared-counter")]
-fn a_position_is_explained_by_what_the_first_layer_does(#[case] from: u16, #[case] mistake: &str) {
+fn the_first_layer_decides_which_position_mistake_is_named(#[case] from: u16, #[case] mistake: &str) {
     let outcome = judged("04", Attention::Plain, turned(from));
     assert_eq!(outcome.named()[0].mistake, mistake);
 }
 
-/// Scores of a fifth too much, and what is barred as low as the dtype goes, or −inf.
+/// Makes scores 20% too large, and sets masked entries to `lowest`: the dtype's lowest number or −inf.
 fn too_large(layer: usize, lowest: f32) -> Bend {
     let place = Site::layer(layer, Kind::Scores);
     Box::new(move |site, tensor| {
@@ -94,14 +96,15 @@ fn too_large(layer: usize, lowest: f32) -> Bend {
     })
 }
 
-/// −inf and the lowest number both bar a key; of what is left the mistake is seen, in every row of a batch.
+/// −inf and the lowest number both mask a key; the mistake is found in the remaining entries, in every row of
+/// a batch.
 #[rstest]
 #[case(DType::F32, f32::NEG_INFINITY)]
 #[case(DType::F32, f32::MIN)]
 #[case(DType::F16, f32::NEG_INFINITY)]
 #[case(DType::F16, -65504.0)]
 #[case(DType::BF16, f32::NEG_INFINITY)]
-fn barred_keys_are_no_numbers(
+fn masked_keys_are_left_out_of_the_diagnosis(
     #[case] dtype: DType,
     #[case] lowest: f32,
     #[values("short", "batch-left")] case: &str,
@@ -116,7 +119,7 @@ fn barred_keys_are_no_numbers(
     assert_eq!(named[0], "attention-scale");
 }
 
-/// Asks for every site and leaves it as it is.
+/// Asks for every site and changes nothing.
 struct Listening;
 
 impl Probe for Listening {
@@ -129,9 +132,9 @@ impl Probe for Listening {
     }
 }
 
-/// Without a scale it has no budget: nothing reproduces it, and nothing is to be made of it.
+/// A row of zeros has no scale and therefore no budget, so the diagnosis must ignore it.
 #[test]
-fn a_row_of_zeros_is_not_explained_and_hides_nothing() {
+fn a_row_of_zeros_does_not_hide_a_mistake() {
     let (model, red) = (tiny(), site("model.layers.1.self_attn.scores"));
     let case = model.fixture.as_ref().unwrap().case("short").unwrap();
     let handed: Rc<RefCell<Option<Tensor>>> = Rc::default();
@@ -148,7 +151,7 @@ fn a_row_of_zeros_is_not_explained_and_hides_nothing() {
     port.begin();
     port.forward(&input(&case), &mut Listening).unwrap();
 
-    // Row 5 of truth and of the port are zeros.
+    // Row 5 of the reference and of the port are zeros.
     let tensor = handed.take().unwrap(); // [1, heads, queries, keys]
     let (_, heads, queries, keys) = tensor.dims4().unwrap();
     let mut values: Vec<f32> = tensor.flatten_all().unwrap().to_vec1().unwrap();

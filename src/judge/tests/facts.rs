@@ -4,7 +4,7 @@ use super::*;
 use crate::judge::{Finding, Verdict};
 use crate::reference::Config;
 
-/// What `00` says once `change` has gone over what the reference holds.
+/// The outcome of `00` after `change` has modified the reference facts.
 fn weights(change: impl FnOnce(&mut ModelFacts)) -> Outcome {
     said("00", change)
 }
@@ -41,13 +41,13 @@ fn every_key_and_every_tensor_is_judged() {
 #[case("tie_word_embeddings", |c: &mut Config| c.tie_word_embeddings ^= true)]
 #[case("bos_token_id", |c: &mut Config| c.bos_token_id = Some(77))]
 #[case("eos_token_ids", |c: &mut Config| c.eos_token_ids.push(77))]
-fn each_key_is_held_against_transformers_own(#[case] key: &str, #[case] change: fn(&mut Config)) {
+fn each_config_key_is_compared_with_transformers(#[case] key: &str, #[case] change: fn(&mut Config)) {
     let outcome = weights(|model| change(&mut model.facts.config));
     assert_eq!(the(&outcome).about, key);
 }
 
 #[test]
-fn a_number_that_went_through_float32_is_the_number_it_was_rounded_from() {
+fn numbers_that_round_to_the_same_float32_are_equal() {
     let rounded = weights(|model| model.facts.config.rms_norm_eps *= 1.0 + 1e-9);
     assert_eq!(rounded.status(), Status::Passed);
 }
@@ -55,7 +55,7 @@ fn a_number_that_went_through_float32_is_the_number_it_was_rounded_from() {
 const NORM: &str = "model.layers.2.input_layernorm.weight";
 
 #[test]
-fn each_tensor_is_held_against_its_bytes_its_shape_and_its_presence() {
+fn the_bytes_shape_and_presence_of_each_tensor_are_compared() {
     let outcome = weights(|m| m.facts.tensors.get_mut(NORM).unwrap().sha256.replace_range(0..1, "x"));
     assert!(matches!(&the(&outcome).verdict, Verdict::Broken(how) if how.starts_with("SHA-256 ")));
     let outcome = weights(|m| m.facts.tensors.get_mut(NORM).unwrap().shape.push(1));
@@ -71,7 +71,7 @@ fn each_tensor_is_held_against_its_bytes_its_shape_and_its_presence() {
 }
 
 #[test]
-fn without_facts_a_checkpoint_of_them_is_a_skip_that_is_seen() {
+fn without_facts_the_checkpoints_that_need_them_are_skipped() {
     let model = tiny();
     let mut subject = subject(&model, &["single"]);
     subject.model = None;
@@ -86,7 +86,7 @@ fn without_facts_a_checkpoint_of_them_is_a_skip_that_is_seen() {
 }
 
 #[test]
-fn every_text_is_judged_both_ways_and_every_chat() {
+fn every_text_is_judged_in_both_directions_and_every_chat_is_judged() {
     let (mut texts, mut chats) = (0, 0);
     let outcome = said("00B", |model| {
         (texts, chats) = (model.tokens.encode.len(), model.tokens.chat.len());
@@ -96,14 +96,15 @@ fn every_text_is_judged_both_ways_and_every_chat() {
 }
 
 #[test]
-fn other_ids_and_other_texts_are_wrong_and_say_where_they_part() {
+fn different_ids_and_texts_fail_and_the_first_difference_is_reported() {
     let outcome = said("00B", |model| model.tokens.encode[3].ids.push(9));
-    // Encoding gives one id less; decoding those ids gives more text.
+    // The port encodes one id fewer than the modified reference, and decoding the modified ids gives a longer
+    // text.
     let about = wrong(&outcome);
     assert!(about.len() == 2 && about[0].starts_with("encode ") && about[1].starts_with("decode "));
     let finding = outcome.failures().next().unwrap();
     assert!(
-        matches!(&finding.verdict, Verdict::Broken(how) if how.ends_with("nothing, the reference says 9"))
+        matches!(&finding.verdict, Verdict::Broken(how) if how.ends_with("got nothing, the reference has 9"))
     );
 
     let outcome = said("00B", |model| model.tokens.encode[3].decoded.push('!'));
@@ -111,12 +112,14 @@ fn other_ids_and_other_texts_are_wrong_and_say_where_they_part() {
 
     let outcome = said("00B", |model| model.tokens.chat[0].ids[1] += 1);
     assert!(the(&outcome).about.starts_with("chat "));
-    assert!(matches!(&the(&outcome).verdict, Verdict::Broken(how) if how.contains("they part at 1: ")));
+    assert!(
+        matches!(&the(&outcome).verdict, Verdict::Broken(how) if how.contains("the first difference is at 1: "))
+    );
 }
 
-/// Where the ids tell what was done, encoding has a name for it; what decodes another way has none.
+/// Encoding mistakes can be named from the ids; decoding mistakes have no names.
 #[test]
-fn other_ids_are_explained() {
+fn different_ids_are_explained() {
     let outcome = said("00B", |model| model.tokens.encode[3].ids.insert(0, 0));
     let explained = |f: &Finding| Some(f.explained.as_ref()?.named[0].says.clone());
     let said: Vec<Option<String>> = outcome.failures().map(explained).collect();
@@ -124,7 +127,7 @@ fn other_ids_are_explained() {
 }
 
 #[test]
-fn a_long_text_is_named_by_how_it_begins() {
+fn a_long_text_is_named_by_its_beginning() {
     let outcome = said("00B", |_| ());
     let about: Vec<&str> = outcome.findings.iter().map(|f| f.about.as_str()).collect();
     for name in ["\"\"", "\"The capital of France is\"", "\"And God said, Let there …\""] {

@@ -11,8 +11,8 @@ use crate::reference::{Greedy, Prompt};
 
 const RULE: NearTie = NearTie { times: 4.0, percentile: 0.95, decisive: 0.5, because: "" };
 
-/// Says token `says[n]` as the n-th of its sequence, whatever it is fed. The prompt is one token. Its logits
-/// as the model hands them over prefer the prompt's token 5, by a twentieth.
+/// A port whose n-th token is `says[n]`, whatever it is fed. The prompt is one token. The logits that it
+/// hands to a probe prefer the prompt's token 5, by a twentieth.
 struct Scripted {
     says: Vec<u32>,
     at: usize,
@@ -38,7 +38,7 @@ impl Port for Scripted {
     }
 
     fn forward(&mut self, input: &Input, probe: &mut dyn Probe) -> Result<Tensor> {
-        assert_eq!(input.positions[0][0], self.at, "positions are counted on");
+        assert_eq!(input.positions[0][0], self.at, "positions must continue");
         self.at += input.len();
         let token = self.says.get(self.at - 1).copied().unwrap_or(7);
         let rows = |five: f32| {
@@ -54,7 +54,7 @@ impl Port for Scripted {
             let rows = row.collect::<Vec<f32>>().repeat(input.len());
             Tensor::from_vec(rows, (1, input.len(), 8), &Device::Cpu)
         };
-        assert!(!probe.wants(Kind::FinalNorm), "nobody here looks at it");
+        assert!(!probe.wants(Kind::FinalNorm), "the judge does not need this site");
         if probe.wants(Kind::Logits) {
             probe.tap(Site::model(Kind::Logits), rows(1.05)?)?;
             probe.tap(Site::model(Kind::FinalNorm), rows(0.0)?)?;
@@ -63,7 +63,8 @@ impl Port for Scripted {
     }
 }
 
-/// The reference says 1 2 3 4, and 4 ends it; gaps of `gap`, whose error is 0.1 throughout: a near-tie is under 0.4.
+/// The reference's tokens are 1 2 3 4, and 4 ends the text; its gaps are `gap`, each with an error of 0.1, so
+/// a gap under 0.4 is a near-tie.
 fn judged(says: &[u32], gap: [f64; 4]) -> (Status, String) {
     judged_with(says, gap, &[4])
 }
@@ -90,11 +91,12 @@ fn prompt(tokens: &[u32], gap: [f64; 4]) -> Prompt {
     }
 }
 
-/// Dense truth says 1 2 3 4, quantised truth 1 2 6 4: a quantised port is held to its own, and told by the dense.
+/// The dense reference has 1 2 3 4, the quantised one 1 2 6 4: a quantised port is compared with the
+/// quantised one, and the note reports where it leaves the dense one.
 #[rstest]
-#[case::as_quantised_truth(&[1, 2, 6, 4], Some("\"a\" leaves the dense text at step 2: there dense leads by 0.300, plain by 1.000"))]
+#[case::as_the_quantised_reference(&[1, 2, 6, 4], Some("\"a\" differs from the dense text from step 2 on: the dense token leads by 0.300 there, the plain one by 1.000"))]
 #[case::as_dense(&[1, 2, 3, 4], None)]
-fn a_quantised_text_is_told_where_it_leaves_the_dense_one(#[case] says: &[u32], #[case] note: Option<&str>) {
+fn a_note_says_where_a_quantised_text_leaves_the_dense_one(#[case] says: &[u32], #[case] note: Option<&str>) {
     let stored = Greedy {
         format: 1,
         prompts: vec![prompt(&[1, 2, 3, 4], [1.0, 1.0, 0.3, 1.0])],
@@ -107,16 +109,17 @@ fn a_quantised_text_is_told_where_it_leaves_the_dense_one(#[case] says: &[u32], 
     let (findings, notes) = judge(&mut port, &stored, &Ends { ours: &[4], theirs: &[4] }, &RULE).unwrap();
     assert!(findings.iter().all(|f| f.status() == Status::Passed), "{findings:?}");
     assert_eq!(findings[0].drive.to_string(), "plain");
-    let want = ["3 of 4 steps decisive on plain"].into_iter().chain(note).collect::<Vec<_>>();
+    let want = ["3 of 4 steps are decisive on plain"].into_iter().chain(note).collect::<Vec<_>>();
     assert_eq!(notes, want);
 }
 
-/// A context of four holds the prompt and three tokens; the fourth is drawn from it, a fifth cannot be fed.
+/// A context of four holds the prompt and three tokens; the fourth is drawn from it, but a fifth cannot be
+/// fed.
 #[rstest]
 #[case(4, Verdict::Pass(0.0))]
-#[case(3, Verdict::Broken("stops after 3 tokens of 4".into()))]
-#[case(2, Verdict::Broken("stops after 2 tokens of 4".into()))]
-fn a_text_ends_with_its_context(#[case] context: usize, #[case] want: Verdict) {
+#[case(3, Verdict::Broken("the text ends after 3 of 4 tokens".into()))]
+#[case(2, Verdict::Broken("the text ends after 2 of 4 tokens".into()))]
+fn a_text_ends_at_the_end_of_the_context(#[case] context: usize, #[case] want: Verdict) {
     let stored =
         Greedy { format: 1, prompts: vec![prompt(&[1, 2, 3, 4], [1.0; 4])], quantized: BTreeMap::new() };
     let mut port = Scripted { context, ..Scripted::new(&[1, 2, 3, 4]) };
@@ -129,12 +132,12 @@ fn a_text_ends_with_its_context(#[case] context: usize, #[case] want: Verdict) {
 #[case::wrong_where_it_is_decisive(&[1, 6, 3, 4], [1.0; 4], Status::Failed)]
 #[case::other_side_of_a_near_tie(&[1, 6, 3, 4], [1.0, 0.3, 1.0, 1.0], Status::Passed)]
 #[case::other_side_at_the_last_token(&[1, 2, 3, 6], [1.0, 1.0, 1.0, 0.3], Status::Passed)]
-#[case::a_gap_of_just_the_noise_is_one(&[1, 6, 3, 4], [1.0, 0.4, 1.0, 1.0], Status::Passed)]
+#[case::a_gap_equal_to_the_noise_is_a_near_tie(&[1, 6, 3, 4], [1.0, 0.4, 1.0, 1.0], Status::Passed)]
 #[case::wrong_after_a_near_tie(&[1, 6, 6, 4], [1.0, 0.3, 1.0, 1.0], Status::Failed)]
 #[case::half_are_decisive(&[1, 2, 3, 4], [1.0, 1.0, 0.3, 0.3], Status::Passed)]
-#[case::a_quarter_are(&[1, 2, 3, 4], [1.0, 0.3, 0.3, 0.3], Status::NotJudged)]
-#[case::none_is(&[1, 2, 3, 4], [0.3; 4], Status::NotJudged)]
-fn a_step_counts_where_its_gap_is_larger_than_noise(
+#[case::a_quarter_are_decisive(&[1, 2, 3, 4], [1.0, 0.3, 0.3, 0.3], Status::NotJudged)]
+#[case::none_is_decisive(&[1, 2, 3, 4], [0.3; 4], Status::NotJudged)]
+fn a_step_counts_only_if_its_gap_exceeds_the_noise(
     #[case] says: &[u32],
     #[case] gap: [f64; 4],
     #[case] status: Status,
@@ -144,23 +147,23 @@ fn a_step_counts_where_its_gap_is_larger_than_noise(
 
 #[rstest]
 #[case::ends_where_the_reference_does(&[4], Status::Passed)]
-#[case::goes_on(&[], Status::Failed)]
+#[case::does_not_end(&[], Status::Failed)]
 #[case::ends_too_early(&[2, 4], Status::Failed)]
-fn a_text_ends_where_the_references_does(#[case] ours: &[u32], #[case] status: Status) {
+fn a_text_must_end_where_the_reference_ends(#[case] ours: &[u32], #[case] status: Status) {
     assert_eq!(judged_with(&[1, 2, 3, 4], [1.0; 4], ours).0, status);
 }
 
-/// Behind a near-tie steps are counted on from the prompt, not from where it began again.
+/// After a near-tie, steps are still counted from the prompt, not from the restart.
 #[test]
-fn a_wrong_token_is_told_by_its_step_and_its_gap() {
+fn a_wrong_token_is_reported_with_its_step_and_gap() {
     let (findings, _) = findings(&[6, 2, 6, 4], [0.3, 1.0, 1.5, 1.0], &[4]);
-    let how = "token 2 is 6, want 3, which leads by 1.500".to_owned();
+    let how = "token 2 is 6, want 3, whose logit leads by 1.500".to_owned();
     assert_eq!(findings[0].verdict, Verdict::Broken(how));
 }
 
-/// Four times the 95th percentile: of errors of 1 to 21, the twentieth.
+/// Four times the 95th percentile: for errors of 1 to 21, that is 20.
 #[test]
-fn a_near_tie_is_measured_over_all_steps_of_its_dtype() {
+fn the_near_tie_gap_is_measured_over_all_steps_of_its_dtype() {
     let prompt = |errors: Vec<f64>| Prompt {
         prompt: String::new(),
         ids: vec![],
@@ -182,9 +185,9 @@ fn a_text_that_does_not_end_is_explained() {
     assert_eq!(findings[0].explained.as_ref().unwrap().named[0].mistake, "one-eos");
 }
 
-/// Token 6 is not the largest of its own logits: the prompt's token is, without a penalty on what stands already.
+/// Token 6 does not have the largest logit; the prompt's token has, unless repeated tokens are penalised.
 #[test]
-fn a_token_chosen_against_its_logits_is_a_samplers() {
+fn a_token_chosen_against_its_logits_is_blamed_on_the_sampler() {
     let (findings, _) = findings(&[1, 6, 3, 4], [1.0; 4], &[4]);
     let named = &findings[0].explained.as_ref().unwrap().named[0];
     assert_eq!(
@@ -197,7 +200,7 @@ fn a_token_chosen_against_its_logits_is_a_samplers() {
 
 #[test]
 fn decisive_steps_are_counted() {
-    // Of a dense port nothing is said of where it leaves the dense text.
+    // For a dense port there is no note about where it leaves the dense text.
     let (_, note) = judged(&[1, 6, 3, 4], [1.0, 0.3, 1.0, 0.5]);
-    assert_eq!(note, "3 of 4 steps decisive on plain");
+    assert_eq!(note, "3 of 4 steps are decisive on plain");
 }

@@ -13,15 +13,15 @@ use crate::reference::Truth;
 #[case(2, &[0..1, 1..2])]
 #[case(5, &[0..2, 2..4, 4..5])]
 #[case(9, &[0..3, 3..6, 6..9])]
-fn chunks_cover_the_whole_and_the_second_begins_on_a_cache(#[case] length: usize, #[case] want: &[Window]) {
+fn chunks_cover_the_whole_sequence(#[case] length: usize, #[case] want: &[Window]) {
     assert_eq!(chunks(length), want);
 }
 
-/// The first judged row has a few decoded before it; what is long before goes in one piece.
+/// A few tokens before the first judged row are decoded one by one; everything before them is one piece.
 #[rstest]
 #[case::from_the_first(3, 0, &[0..1, 1..2, 2..3])]
 #[case::late(12, 11, &[0..3, 3..4, 4..5, 5..6, 6..7, 7..8, 8..9, 9..10, 10..11, 11..12])]
-fn tokens_go_one_by_one_where_rows_are_judged(
+fn tokens_are_fed_one_by_one_near_judged_rows(
     #[case] length: usize,
     #[case] first: usize,
     #[case] want: &[Window],
@@ -30,7 +30,7 @@ fn tokens_go_one_by_one_where_rows_are_judged(
 }
 
 #[test]
-fn a_row_of_a_batch_is_cut_out_and_begins_at_0() {
+fn a_row_cut_out_of_a_batch_starts_at_0() {
     let truth = Truth {
         places: [(0, 2), (0, 3), (1, 1), (1, 2), (1, 3)].into(),
         row_shape: vec![2],
@@ -51,13 +51,13 @@ fn differs() -> Verdict {
 #[case::a_failure(Verdict::Pass(0.3), differs(), differs())]
 #[case::the_first_failure(Verdict::NeverReached, differs(), Verdict::NeverReached)]
 #[case::it_stays(differs(), Verdict::Pass(0.3), differs())]
-#[case::nothing_to_compare(Verdict::Pass(0.3), Verdict::Incomparable, Verdict::Pass(0.3))]
+#[case::then_nothing_to_compare(Verdict::Pass(0.3), Verdict::Incomparable, Verdict::Pass(0.3))]
 #[case::then_something(Verdict::Incomparable, Verdict::Pass(0.3), Verdict::Pass(0.3))]
-fn windows_are_as_good_as_the_worst_of_them(#[case] a: Verdict, #[case] b: Verdict, #[case] want: Verdict) {
+fn the_worst_window_decides(#[case] a: Verdict, #[case] b: Verdict, #[case] want: Verdict) {
     assert_eq!(worse(a, b), want);
 }
 
-/// Counts its tokens and says nothing else; forgets when it is told to, or not.
+/// A port whose logits are the number of tokens it has read. It may or may not forget them in `begin`.
 pub(super) struct Counter {
     pub at: usize,
     pub context: usize,
@@ -101,21 +101,21 @@ pub(super) fn sequence(ids: &[u32]) -> Sequence<'static> {
 #[rstest]
 #[case::as_declared(COUNTER, Verdict::Pass(0.0))]
 #[case::many_times_its_vocabulary(Counter { context: 100, holds: 100, ..COUNTER }, Verdict::Pass(0.0))]
-#[case::holds_less(Counter { holds: 15, ..COUNTER }, Verdict::Broken("16 tokens should fit: full\nhint: begin again".into()))]
+#[case::holds_less(Counter { holds: 15, ..COUNTER }, Verdict::Broken("16 tokens should fit into the context, but the port returned an error: full\nhint: begin again".into()))]
 #[case::goes_on(
     Counter { holds: 99, ..COUNTER },
-    Verdict::Broken("a token past the context of 16 is accepted".into())
+    Verdict::Broken("the port accepts a token beyond its context of 16".into())
 )]
 #[case::not_finite(
     Counter { not_a_number: true, ..COUNTER },
-    Verdict::Broken("16 tokens give logits that are not finite".into())
+    Verdict::Broken("with 16 tokens, some logits are NaN or infinite".into())
 )]
 #[case::too_long_to_fill(Counter { context: 5000, holds: 5000, ..COUNTER }, Verdict::Pass(0.0))]
 #[case::too_long_and_goes_on(
     Counter { context: 5000, holds: 9999, ..COUNTER },
-    Verdict::Broken("a token past the context of 5000 is accepted".into())
+    Verdict::Broken("the port accepts a token beyond its context of 5000".into())
 )]
-fn a_context_holds_what_it_says_and_no_more(#[case] mut port: Counter, #[case] want: Verdict) {
+fn a_context_accepts_its_declared_length_and_no_more(#[case] mut port: Counter, #[case] want: Verdict) {
     match (context_ends(&mut port).verdict, want) {
         (Verdict::Broken(got), Verdict::Broken(want)) => {
             let first = |text: &str| text.lines().next().unwrap().to_owned();
@@ -123,13 +123,13 @@ fn a_context_holds_what_it_says_and_no_more(#[case] mut port: Counter, #[case] w
         }
         (got, want) => assert_eq!(got, want),
     }
-    assert_eq!(port.at, 0, "nothing of it stays in the cache");
+    assert_eq!(port.at, 0, "the cache must be empty afterwards");
 }
 
-/// Every row of a counter's logits says how much it has read when its piece ends: of a whole all say 5, of pieces
-/// the first say less.
+/// A counter's logits at every row are the number of tokens read when its piece ends: 5 everywhere in one
+/// prefill, less in the first pieces.
 #[test]
-fn what_depends_on_the_pieces_breaks_the_law_of_pieces() {
+fn results_that_depend_on_the_pieces_fail() {
     let findings = laws_alone(&mut { COUNTER }, &[1, 2, 3, 4, 5], 16.0).unwrap();
     let wrong = findings.iter().filter(|f| f.status() != Status::Passed);
     let said: Vec<(&str, String)> = wrong.map(|f| (f.about.as_str(), f.drive.to_string())).collect();
@@ -138,7 +138,7 @@ fn what_depends_on_the_pieces_breaks_the_law_of_pieces() {
 }
 
 #[test]
-fn a_sound_llama_keeps_them_and_every_site_is_compared_both_ways() {
+fn a_correct_llama_passes_and_every_site_is_compared_in_both_kinds_of_pieces() {
     let model = tiny();
     let mut port = LlamaPort::new(llama(&model, Attention::Plain));
     let findings = laws_alone(&mut port, &[1, 70, 3, 200, 5], 16.0).unwrap();
@@ -148,7 +148,7 @@ fn a_sound_llama_keeps_them_and_every_site_is_compared_both_ways() {
     assert_eq!((compared, findings.len()), (2 * sites, 2 * sites + 2));
 }
 
-/// Of five rows the first three are no larger than their noise, in whatever windows they come.
+/// The first three of five rows are no larger than their noise, in whichever windows they fall.
 #[test]
 fn rows_that_cannot_be_compared_are_counted_over_all_windows() {
     let model = tiny();

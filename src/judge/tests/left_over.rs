@@ -7,16 +7,16 @@ use crate::judge::laws::a_b_a;
 use crate::judge::left_over::seen;
 
 #[test]
-fn what_stays_from_the_text_before_breaks_a_b_a() {
+fn a_cache_that_keeps_the_earlier_text_breaks_a_b_a() {
     let said = |mut port: Counter| a_b_a(&mut port, &sequence(&[1, 2])).unwrap().verdict;
     assert_eq!(said(COUNTER), Verdict::Pass(0.0));
     let kept = said(Counter { forgets: false, ..COUNTER });
-    assert_eq!(kept, Verdict::Broken("logit 0 is 2 and then 6".into()));
+    assert_eq!(kept, Verdict::Broken("logit 0 is 2 in the first run and 6 in the second".into()));
     let full = said(Counter { holds: 1, ..COUNTER });
-    assert!(matches!(full, Verdict::Broken(how) if how.contains("the port stops: full")));
+    assert!(matches!(full, Verdict::Broken(how) if how.contains("the port returned an error: full")));
 }
 
-/// Gives so many rows of logits in its n-th run, and writes down what it read.
+/// Returns `rows[n]` rows of logits in its n-th run, and records the ids that it read.
 struct Shrinking {
     rows: &'static [usize],
     read: Vec<Vec<u32>>,
@@ -38,28 +38,28 @@ impl Port for Shrinking {
 
 #[rstest]
 #[case::the_same(&[2], Verdict::Pass(0.0))]
-#[case::fewer_the_second_time(&[2, 2, 1], Verdict::Broken("logits of another shape the second time".into()))]
-#[case::more(&[2, 2, 3], Verdict::Broken("logits of another shape the second time".into()))]
-#[case::none_ever(&[0], Verdict::Broken("logits of another shape the second time".into()))]
-fn a_b_a_compares_something(#[case] rows: &'static [usize], #[case] want: Verdict) {
+#[case::fewer_the_second_time(&[2, 2, 1], Verdict::Broken("the second run of the same text gives logits of another shape".into()))]
+#[case::more_the_second_time(&[2, 2, 3], Verdict::Broken("the second run of the same text gives logits of another shape".into()))]
+#[case::never_any(&[0], Verdict::Broken("the second run of the same text gives logits of another shape".into()))]
+fn a_b_a_compares_logits_of_the_same_nonempty_shape(#[case] rows: &'static [usize], #[case] want: Verdict) {
     let mut port = Shrinking { rows, read: vec![] };
     let finding = a_b_a(&mut port, &sequence(&[0, 1, 3, 7])).unwrap();
     assert_eq!((finding.verdict, finding.about.as_str()), (want, "A, B, A"));
     assert_eq!((finding.case.as_str(), finding.drive.to_string().as_str()), ("made", "plain"));
-    // B is another text of the same model, at every place.
+    // B has another token at every place.
     assert_eq!((&port.read[0], &port.read[2]), (&vec![0, 1, 3, 7], &port.read[0]));
     assert!(port.read[0].iter().zip(&port.read[1]).all(|(a, b)| a != b && *b < 8), "{:?}", port.read[1]);
 }
 
-/// Hands over layer 0 of a text whose tokens have the values 1 2 | 3 4 in two heads of keys; four heads look at
-/// them. The first place is padding and holds what no real token does.
+/// Hands over layer 0 of a text whose tokens have the values 1 2 | 3 4 in two key heads, used by four query
+/// heads. The first place is padding, with values that no real token has.
 #[derive(Clone)]
 struct Layer {
-    /// Of the first token, four heads wide.
+    /// The context of the first real token, four heads wide.
     context: [f32; 8],
-    /// Keys that its scores are over; none on a path that makes no scores.
+    /// How many keys the scores cover; `None` on a path that computes no scores.
     keys: Option<usize>,
-    /// Stops when it comes to this.
+    /// Returns an error at this site.
     stops: Option<Kind>,
 }
 
@@ -68,7 +68,7 @@ const SOUND: Layer = Layer { context: OWN, keys: Some(3), stops: None };
 
 impl Port for Layer {
     fn traits(&self) -> Traits {
-        unreachable!("nobody asks")
+        unreachable!("the traits are not needed")
     }
 
     fn begin(&mut self) {}
@@ -86,7 +86,7 @@ impl Port for Layer {
             tensors.push((0, Kind::Scores, by_head(4, keys)?));
         }
         tensors.push((0, Kind::Context, rows(7.0, &self.context)?));
-        // Other layers see more: of them nothing follows.
+        // Later layers attend to more; the check must ignore them.
         tensors.push((1, Kind::VProj, rows(0.0, &[50.0; 4])?));
         tensors.push((1, Kind::KRope, by_head(2, 4)?));
         tensors.push((1, Kind::Scores, by_head(4, 9)?));
@@ -103,26 +103,30 @@ impl Port for Layer {
     }
 }
 
-/// The first token of an empty cache sees itself alone: each head's context is one of its own values.
+/// The first token of an empty cache attends only to itself: each head's context equals one of its own
+/// values.
 #[rstest]
 #[case::itself_alone(SOUND, false)]
 #[case::on_a_path_without_scores(Layer { keys: None, ..SOUND }, false)]
-#[case::a_rounding_off(Layer { context: [1.0, 2.0, 1.0, 2.07, 3.0, 4.0, 3.0, 4.0], ..SOUND }, false)]
+#[case::within_rounding(Layer { context: [1.0, 2.0, 1.0, 2.07, 3.0, 4.0, 3.0, 4.0], ..SOUND }, false)]
 #[case::one_head_sees_more(Layer { context: [1.0, 2.0, 1.0, 2.1, 3.0, 4.0, 3.0, 4.0], ..SOUND }, true)]
-#[case::or_less(Layer { context: [1.0, 2.0, 1.0, 2.0, 3.0, 4.0, 3.0, 3.9], ..SOUND }, true)]
+#[case::one_head_sees_less(Layer { context: [1.0, 2.0, 1.0, 2.0, 3.0, 4.0, 3.0, 3.9], ..SOUND }, true)]
 #[case::all_see_more(Layer { context: [5.0; 8], ..SOUND }, true)]
 #[case::over_more_keys_than_its_own(Layer { keys: Some(6), ..SOUND }, true)]
 #[case::over_fewer_in_a_window(Layer { keys: Some(2), ..SOUND }, false)]
-#[case::it_stops_and_had_more_keys(Layer { keys: Some(6), stops: Some(Kind::Context), ..SOUND }, true)]
-#[case::it_stops_before_its_heads_are_known(Layer { stops: Some(Kind::KRope), ..SOUND }, false)]
-#[case::it_stops_before_anything_is_known(Layer { keys: None, stops: Some(Kind::Context), ..SOUND }, false)]
-fn a_first_token_that_sees_more_than_itself_sees_the_past(#[case] mut port: Layer, #[case] want: bool) {
+#[case::an_error_after_more_keys_were_seen(Layer { keys: Some(6), stops: Some(Kind::Context), ..SOUND }, true)]
+#[case::an_error_before_the_heads_are_known(Layer { stops: Some(Kind::KRope), ..SOUND }, false)]
+#[case::an_error_before_anything_is_known(Layer { keys: None, stops: Some(Kind::Context), ..SOUND }, false)]
+fn a_first_token_that_attends_to_more_than_itself_sees_the_earlier_text(
+    #[case] mut port: Layer,
+    #[case] want: bool,
+) {
     let mut text = Input::single(&[0, 5, 6], 0);
     text.real[0][0] = false;
     assert_eq!(seen(&mut port, &text, &Input::single(&[1, 2], 0)), want);
 }
 
-/// Begins nothing anew.
+/// A port that does not clear its cache.
 struct Keeping(LlamaPort);
 
 impl Port for Keeping {
@@ -137,7 +141,7 @@ impl Port for Keeping {
     }
 }
 
-/// And a port that is only never the same is not said to see the past.
+/// A port that never gives the same result twice, but does not see the earlier text.
 struct Drifting(LlamaPort, f64);
 
 impl Port for Drifting {
@@ -156,9 +160,7 @@ impl Port for Drifting {
 }
 
 #[rstest]
-fn what_breaks_a_b_a_is_named_where_it_is_the_cache(
-    #[values(Attention::Plain, Attention::Fused)] path: Attention,
-) {
+fn a_kept_cache_is_named_when_a_b_a_fails(#[values(Attention::Plain, Attention::Fused)] path: Attention) {
     let model = tiny();
     let port = || LlamaPort::new(llama(&model, path));
     let named = |port: &mut dyn Port| {

@@ -1,4 +1,4 @@
-//! What the judge says of a port that is bent at one place: a sound Llama, tiny, on one short case.
+//! Tests of the judge on a correct Llama, tiny-llama, that is modified at one site.
 
 mod convention;
 mod drives;
@@ -25,10 +25,10 @@ use crate::models::{self, Model};
 use crate::probe::{Kind, Probe, Site};
 use crate::{Error, Result};
 
-/// What is handed over instead of a tensor; nothing for a site that is kept to itself.
+/// Changes the tensor that is handed over; returns `None` to hand nothing over.
 type Bend = Box<dyn Fn(Site, Tensor) -> Result<Option<Tensor>>>;
 
-/// A sound port whose sites go through `bend` on their way to the judge.
+/// A correct port whose sites go through `bend` before they reach the judge.
 struct Bent {
     port: LlamaPort,
     bend: Bend,
@@ -60,13 +60,13 @@ impl Probe for Bending<'_> {
 
     fn tap(&mut self, site: Site, tensor: Tensor) -> Result<Tensor> {
         if !self.probe.wants(site.kind) {
-            return Ok(tensor); // as a port may that saves itself the work
+            return Ok(tensor); // a port may skip sites that are not wanted
         }
         match (self.bend)(site, tensor.clone())? {
             Some(bent) => {
                 let back = self.probe.tap(site, bent)?;
                 let fits = back.dims() == tensor.dims() && back.dtype() == tensor.dtype();
-                Ok(if fits { back } else { tensor }) // the port goes on in its own
+                Ok(if fits { back } else { tensor }) // the port continues with its own tensor
             }
             None => Ok(tensor),
         }
@@ -78,20 +78,20 @@ fn site(name: &str) -> Site {
 }
 
 fn tiny() -> Model {
-    models::open("tiny-llama").expect("it is compiled in")
+    models::open("tiny-llama").expect("tiny-llama is compiled in")
 }
 
 fn llama(model: &Model, path: impl Into<Path>) -> Llama {
     Llama::load(&model.weights, &Device::Cpu, DType::F32, path.into()).unwrap()
 }
 
-/// What is said of tiny-llama on `cases`, with its facts, and of no port yet.
+/// tiny-llama with `cases` and its facts, but without a port.
 fn subject<'a>(model: &'a Model, cases: &[&str]) -> Subject<'a> {
     let cases: Vec<String> = cases.iter().map(|case| case.to_string()).collect();
     Subject::new(model, &cases, &Device::Cpu, DType::F32, &[] as &[Attention]).unwrap()
 }
 
-/// What checkpoint `id` says of a port that is bent so.
+/// The outcome of checkpoint `id` for a port with this modification.
 fn judged(id: &str, path: Attention, bend: Bend) -> Outcome {
     let model = tiny();
     let mut subject = subject(&model, &["short"]);
@@ -103,7 +103,7 @@ fn unbent() -> Bend {
     Box::new(|_, tensor| Ok(Some(tensor)))
 }
 
-/// `change` at one site, and nothing elsewhere.
+/// Applies `change` at one site only.
 fn at(name: &str, change: impl Fn(Tensor) -> Result<Option<Tensor>> + 'static) -> Bend {
     let place = site(name);
     Box::new(move |site, tensor| if site == place { change(tensor) } else { Ok(Some(tensor)) })
@@ -116,7 +116,7 @@ fn nudged(tensor: &Tensor, i: usize, by: f32) -> Result<Tensor> {
     Ok(Tensor::from_vec(values, tensor.shape(), &Device::Cpu)?)
 }
 
-/// What failed: its names, in the order in which it was judged.
+/// The names of the failures, in the order in which they were judged.
 fn wrong(outcome: &Outcome) -> Vec<&str> {
     outcome.failures().map(|f| f.about.as_str()).collect()
 }

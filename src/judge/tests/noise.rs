@@ -2,19 +2,19 @@ use super::*;
 use crate::judge::noise::{shaken, spread};
 
 #[test]
-fn the_spread_of_two_tensors_is_that_of_their_worst_rows() {
+fn the_spread_of_two_tensors_is_the_largest_over_their_rows() {
     let a = Tensor::new(&[[3f32, -4.0], [0.0, 0.0], [1.0, 1.0]], &Device::Cpu).unwrap();
     let b = Tensor::new(&[[3f32, -4.5], [9.0, 9.0], [1.1, 1.0]], &Device::Cpu).unwrap();
     let noise = spread(&a, &b).unwrap();
-    // 0.5 of 4 and 0.5/√2 of √12.5; a row of zeros has no scale.
+    // 0.5 / 4, and (0.5/√2) / √12.5; a row of zeros has no scale and is ignored.
     approx::assert_relative_eq!(noise.max, 0.125, max_relative = 1e-6);
     approx::assert_relative_eq!(noise.rms, 0.1, max_relative = 1e-6);
 }
 
-/// At the embedding nothing has been rounded yet; at the end of four layers an ulp has grown, and not to
-/// the size of the values.
+/// At the embedding nothing has been perturbed yet. After four layers the effect of an ulp has grown, but not
+/// to the size of the values.
 #[test]
-fn an_ulp_at_every_site_is_felt_at_every_site_behind_it() {
+fn an_ulp_at_every_site_affects_every_later_site() {
     let model = tiny();
     let mut port = Bent { port: LlamaPort::new(llama(&model, Attention::Plain)), bend: unbent() };
     let noise = shaken(&mut port, &Input::single(&[1, 70, 3], 0)).unwrap();
@@ -24,7 +24,7 @@ fn an_ulp_at_every_site_is_felt_at_every_site_behind_it() {
     assert!(logits.max > 1e-7 && logits.max < 1e-4 && logits.rms < 1e-4, "{logits:?}");
 }
 
-/// Counts how many of its ones came back larger, and how many smaller, in each run.
+/// Counts in each run how many of its ones were returned larger, and how many smaller.
 struct Ones(Vec<[usize; 2]>);
 
 impl Port for Ones {
@@ -46,13 +46,13 @@ impl Port for Ones {
     }
 }
 
-/// Above 1 numbers are an ulp apart, below it half of one: of what is moved by up to an ulp either way a quarter
-/// comes out larger, three eighths smaller.
+/// Above 1, neighbouring numbers are one ulp apart, below it half an ulp. If values move by up to an ulp
+/// either way, a quarter come out larger and three eighths smaller.
 #[test]
-fn a_shake_goes_both_ways_and_by_no_more_than_an_ulp() {
+fn perturbations_go_both_ways_and_are_at_most_an_ulp() {
     let mut port = Ones(vec![]);
     shaken(&mut port, &Input::single(&[1], 0)).unwrap();
-    assert_eq!(port.0[0], [0, 0], "the first run is still");
+    assert_eq!(port.0[0], [0, 0], "the first run is not perturbed");
     assert_eq!(port.0.len(), 1 + 8);
     for [larger, smaller] in &port.0[1..] {
         assert!((900..1150).contains(larger) && (1400..1670).contains(smaller), "{larger} {smaller}");

@@ -16,14 +16,14 @@ fn of(verdicts: &[Verdict]) -> Outcome {
 #[case::nothing_was_judged(&[], Status::NotJudged)]
 #[case::all_pass(&[Verdict::Pass(0.1), Verdict::Pass(0.2)], Status::Passed)]
 #[case::one_fails(&[Verdict::Pass(0.1), Verdict::NeverReached], Status::Failed)]
-#[case::one_says_nothing(&[Verdict::Pass(0.1), Verdict::Incomparable], Status::NotJudged)]
+#[case::one_is_inconclusive(&[Verdict::Pass(0.1), Verdict::Incomparable], Status::NotJudged)]
 #[case::failing_is_worse(&[Verdict::Incomparable, Verdict::Unclaimed], Status::Failed)]
-fn a_checkpoint_is_as_good_as_its_worst_finding(#[case] verdicts: &[Verdict], #[case] status: Status) {
+fn a_checkpoint_has_the_status_of_its_worst_finding(#[case] verdicts: &[Verdict], #[case] status: Status) {
     assert_eq!(of(verdicts).status(), status);
 }
 
 #[test]
-fn an_expected_failure_is_no_failure_and_a_skip_is_neither() {
+fn expected_failures_and_skipped_checkpoints_are_not_failures() {
     let mut outcome = of(&[Verdict::NeverReached, Verdict::Pass(0.1)]);
     outcome.findings.iter_mut().for_each(|f| f.expected = Some("known".into()));
     assert_eq!((outcome.status(), outcome.failures().count()), (Status::Expected, 0));
@@ -32,14 +32,14 @@ fn an_expected_failure_is_no_failure_and_a_skip_is_neither() {
 }
 
 #[test]
-fn the_worst_is_the_largest_share_among_what_passed() {
+fn the_worst_finding_is_the_passing_one_with_the_largest_share() {
     let outcome = of(&[Verdict::Pass(0.1), Verdict::NeverReached, Verdict::Pass(0.3), Verdict::Pass(0.2)]);
     assert_eq!(outcome.worst().map(|f| &f.verdict), Some(&Verdict::Pass(0.3)));
     assert_eq!(of(&[Verdict::Pass(0.0)]).worst().map(|f| &f.verdict), Some(&Verdict::Pass(0.0)));
     assert!(of(&[Verdict::NeverReached]).worst().is_none());
 }
 
-/// Failures at these sites, each explained by these mistakes.
+/// An outcome with failures at these sites, each explained by these mistakes.
 fn explained(sites: &[(&str, &'static str)]) -> Outcome {
     let mut outcome = of(&[]);
     for (name, mistakes) in sites {
@@ -60,21 +60,21 @@ const K0: &str = "model.layers.0.self_attn.k_rope";
 #[rstest]
 #[case::one_for_all(&[(Q0, "a"), (Q1, "a")], "a")]
 #[case::two_that_explain_equally(&[(Q0, "a b"), (Q1, "b a"), (K0, "c")], "a b c")]
-#[case::of_two_the_common_one(&[(Q0, "a b"), (Q1, "b")], "b")]
+#[case::the_one_that_both_layers_share(&[(Q0, "a b"), (Q1, "b")], "b")]
 #[case::two_layers_two_mistakes(&[(Q0, "a"), (Q1, "b")], "a b")]
-#[case::a_third_that_one_of_them_explains(&[(Q0, "a"), (Q1, "b"), (Q2, "a c")], "a b")]
-#[case::another_kind_with_two_of_its_own(&[(Q0, "a"), (K0, "a c")], "a c")]
-#[case::what_is_told_is_not_told_again(&[(Q0, "a"), (K0, "a")], "a")]
-#[case::the_unexplained_hides_nothing(&[(Q0, ""), (Q1, "a")], "a")]
+#[case::a_third_site_that_one_of_them_explains(&[(Q0, "a"), (Q1, "b"), (Q2, "a c")], "a b")]
+#[case::another_kind_with_two_mistakes(&[(Q0, "a"), (K0, "a c")], "a c")]
+#[case::the_same_mistake_at_two_kinds_is_named_once(&[(Q0, "a"), (K0, "a")], "a")]
+#[case::an_unexplained_site_hides_no_mistake(&[(Q0, ""), (Q1, "a")], "a")]
 #[case::nothing(&[(Q0, "")], "")]
-fn a_mistake_is_told_once(#[case] sites: &[(&str, &'static str)], #[case] want: &str) {
+fn each_mistake_is_named_once(#[case] sites: &[(&str, &'static str)], #[case] want: &str) {
     let outcome = explained(sites);
     let named: Vec<&str> = outcome.named().iter().map(|named| named.mistake).collect();
     assert_eq!(named.join(" "), want);
 }
 
 #[test]
-fn a_site_covered_by_noise_is_set_aside_where_another_speaks_for_it() {
+fn a_site_covered_by_noise_is_set_aside_if_it_was_judged_elsewhere() {
     let mut outcome = of(&[Verdict::Incomparable, Verdict::Pass(0.1), Verdict::Incomparable]);
     outcome.findings[0].case = "far".into();
     outcome.findings[0].incomparable = 3;
@@ -82,7 +82,10 @@ fn a_site_covered_by_noise_is_set_aside_where_another_speaks_for_it() {
     set_aside(&mut outcome, "judged elsewhere", |silent, other| silent.about == other.about);
     let left: Vec<&str> = outcome.findings.iter().map(|f| f.about.as_str()).collect();
     assert_eq!(left, ["made", "alone"]);
-    assert_eq!(outcome.notes, ["made (far; ): all 3 rows are no larger than their noise, judged elsewhere"]);
+    assert_eq!(
+        outcome.notes,
+        ["made (far; ): not judged, because all 3 rows are no larger than their noise; judged elsewhere"]
+    );
     assert_eq!(outcome.status(), Status::NotJudged);
 }
 
@@ -92,7 +95,7 @@ fn a_site_covered_by_noise_is_set_aside_where_another_speaks_for_it() {
 #[case::another_layer("short", "plain", Q1, false, false)]
 #[case::another_case("long", "plain", Q0, false, true)]
 #[case::another_drive("short", "fused", Q0, false, false)]
-fn what_speaks_for_what(
+fn findings_are_grouped_by_layer_and_by_site(
     #[case] case: &str,
     #[case] path: &'static str,
     #[case] at: &str,
@@ -109,7 +112,7 @@ fn what_speaks_for_what(
     assert_eq!((of_one_layer(&a, &b), of_one_site(&a, &b)), (layer, same));
 }
 
-/// Runs 02 and 09 on a port whose q is wrong, or right; what became of each.
+/// Runs 02 and 09 on a port whose q is wrong or right, and returns their statuses and skip reasons.
 fn with_generation(bend: Bend, expected: bool) -> Vec<(Status, Option<String>)> {
     let model = tiny();
     let mut subject = subject(&model, &["single"]);
@@ -127,9 +130,9 @@ fn with_generation(bend: Bend, expected: bool) -> Vec<(Status, Option<String>)> 
 }
 
 #[test]
-fn generation_waits_for_what_failed_and_was_not_expected_to() {
+fn generation_is_skipped_after_an_unexpected_failure() {
     let wrong = || at("model.layers.0.self_attn.q_proj", |q| Ok(Some((q * 2.0)?)));
-    let waits = (Status::Skipped, Some("waits for 02".to_owned()));
+    let waits = (Status::Skipped, Some("not run because 02 did not pass".to_owned()));
     assert_eq!(with_generation(wrong(), false), [(Status::Failed, None), waits]);
     assert_eq!(with_generation(wrong(), true)[0].0, Status::Expected);
     assert_eq!(with_generation(wrong(), true)[1].1, None);
@@ -140,7 +143,7 @@ fn short() -> Reference {
     tiny().fixture.unwrap().case("short").unwrap()
 }
 
-/// Why these references cannot be judged on these traits.
+/// The error of judging these references with these traits, if any.
 fn refused(case: &Reference, change: impl FnOnce(&mut Traits)) -> Option<String> {
     let mut traits = LlamaPort::new(llama(&tiny(), Attention::Fused)).traits();
     change(&mut traits);
@@ -148,28 +151,28 @@ fn refused(case: &Reference, change: impl FnOnce(&mut Traits)) -> Option<String>
 }
 
 #[test]
-fn every_stored_site_is_judged_by_someone() {
+fn every_stored_site_must_be_used_by_a_checkpoint() {
     assert_eq!(refused(&short(), |_| ()), None);
-    // A rotation without the projection that it is computed from is judged nowhere.
+    // A rotation without the projection that it is computed from cannot be judged.
     let rotated = short().keeping(|site, _| site.kind == Kind::QRope);
     assert!(
         refused(&rotated, |_| ()).unwrap().contains("no checkpoint judges model.layers.0.self_attn.q_rope")
     );
-    // A projection that is only fed to the rotation is not judged, and yet looked at.
+    // A projection that only feeds the rotation is not judged, but it is used.
     let both = short().keeping(|site, _| matches!(site.kind, Kind::QRope | Kind::QProj));
     assert_eq!(refused(&both, |_| ()), None);
-    // Beside what is judged, one that nobody looks at.
+    // A third site that no checkpoint uses is refused, even if others are judged.
     let third = short().keeping(|site, _| matches!(site.kind, Kind::QRope | Kind::QProj | Kind::Down));
     assert!(refused(&third, |_| ()).unwrap().contains("no checkpoint judges model.layers.0.mlp.down_proj"));
     let outside = refused(&short(), |traits| traits.layers = 3).unwrap();
     assert!(outside.contains("no checkpoint judges model.layers.3"), "{outside}");
     let quantized = refused(&short(), |traits| traits.arithmetic = Arithmetic::Blocks32).unwrap();
-    assert!(quantized.starts_with("tiny-llama/short: no truth for"), "{quantized}");
+    assert!(quantized.starts_with("tiny-llama/short: no reference for"), "{quantized}");
 }
 
-/// A diagnosis that stops with an error is no reason to end the run, and must not pass unseen.
+/// An error in a diagnosis must not end the run, and must not go unnoticed.
 #[test]
-fn a_diagnosis_that_fails_leaves_a_note_once_for_each_reason() {
+fn a_failed_diagnosis_adds_one_note_per_reason() {
     let failing = |about: &str, why: &str| {
         let mut finding = Finding::new(about, Verdict::NeverReached);
         finding.set_explanation(Err(Error::input(why, "")));
@@ -181,5 +184,5 @@ fn a_diagnosis_that_fails_leaves_a_note_once_for_each_reason() {
     let mut outcome = Outcome { checkpoint, findings, skipped: None, notes: vec![] };
     outcome.note_unexplained();
     let notes = [(Q0, "no such weight"), (K0, "too short")];
-    assert_eq!(outcome.notes, notes.map(|(site, why)| format!("{site} could not be explained: {why}")));
+    assert_eq!(outcome.notes, notes.map(|(site, why)| format!("{site} could not be diagnosed: {why}")));
 }

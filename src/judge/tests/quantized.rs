@@ -6,7 +6,7 @@ use crate::reference::Feed;
 
 const PLAIN: Attention = Attention::Plain;
 
-/// tiny-llama in blocks of 8-bit numbers, judged by `id` on each of `paths`.
+/// The outcome of checkpoint `id` for tiny-llama in Q8_0, on each of `paths`.
 fn judged(id: &str, paths: &[Path]) -> Outcome {
     let model = models::open("tiny-llama:q8_0").unwrap();
     let mut subject = Subject::new(&model, &["short".into()], &Device::Cpu, DType::F32, paths).unwrap();
@@ -18,7 +18,7 @@ fn path(matmul: Matmul) -> Path {
 }
 
 #[test]
-fn each_path_multiplies_as_it_says() {
+fn each_path_uses_its_own_matmul() {
     let model = models::open("tiny-llama:q8_0").unwrap();
     let paths = [path(Matmul::Dense), path(Matmul::Quantized), path(Matmul::Dense)];
     let subject = Subject::new(&model, &["short".into()], &Device::Cpu, DType::F32, &paths).unwrap();
@@ -26,8 +26,8 @@ fn each_path_multiplies_as_it_says() {
     assert_eq!(dense.collect::<Vec<_>>(), [true, false, true]);
 }
 
-/// How far rounded truth of q, k and v lies from plain truth at its farthest, as a share of the plain row's
-/// largest value.
+/// The note about the largest difference between the quantised and the dense reference of q, k and v, as a
+/// share of the largest value in the dense row.
 fn distance() -> String {
     let model = models::open("tiny-llama:q8_0").unwrap();
     let arithmetic = LlamaPort::new(llama(&model, path(Matmul::Quantized))).traits().arithmetic;
@@ -47,24 +47,24 @@ fn distance() -> String {
     }
     let (far, site) = (farthest.0 * 100.0, farthest.1);
     format!(
-        "{} truth lies up to {far:.2}% of a row's scale from dense truth: {site} (short)",
+        "the {} reference differs from the dense one by up to {far:.2}% of a row's scale: {site} (short)",
         arithmetic.name()
     )
 }
 
 #[test]
-fn products_are_held_to_rounded_truth_whose_distance_is_told_once() {
+fn quantised_products_are_compared_with_the_quantised_reference_and_noted_once() {
     let outcome = judged("02", &[path(Matmul::Quantized), path(Matmul::Quantized)]);
     assert_eq!((outcome.status(), outcome.findings.len()), (Status::Passed, 2 * 12));
     assert_eq!(outcome.notes, [distance()]);
-    // Held to plain truth it would be red: the budget is far under that distance.
+    // Compared with the dense reference it would fail: the budget is far smaller than that difference.
     let dense = judged("02", &[path(Matmul::Dense)]);
     assert_eq!((dense.status(), dense.notes.len()), (Status::Passed, 0));
 }
 
-/// Rounded truth of a product that is computed from nothing stored is judged by nobody.
+/// A quantised reference of a product whose inputs are not stored cannot be judged.
 #[test]
-fn rounded_truth_must_be_judged_by_someone_too() {
+fn a_quantised_reference_must_be_used_by_a_checkpoint() {
     let model = models::open("tiny-llama:q8_0").unwrap();
     let mut traits = LlamaPort::new(llama(&model, path(Matmul::Quantized))).traits();
     let case = || model.fixture.as_ref().unwrap().case("short").unwrap();
@@ -72,6 +72,6 @@ fn rounded_truth_must_be_judged_by_someone_too() {
     let orphaned = case().keeping(|site, _| site.kind != Kind::Act && site.kind != Kind::Down);
     let refused = all_claimed(&orphaned, &traits).unwrap_err().to_string();
     assert!(refused.contains("mlp.down_proj under feed site on "), "{refused}");
-    traits.arithmetic = Arithmetic::Dense; // which never looks at it
+    traits.arithmetic = Arithmetic::Dense; // dense arithmetic does not use it
     assert!(all_claimed(&orphaned, &traits).is_ok());
 }

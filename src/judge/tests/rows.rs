@@ -7,7 +7,7 @@ use crate::judge::rows::{Said, Terms, Wanted, hold};
 const SHAPE: Shape = Shape { batch: 1, queries: 2, heads: None, merged: 1, width: 2, over_keys: false };
 const WANT: [[f64; 2]; 2] = [[1.0, -2.0], [3.0, 4.0]];
 
-/// Two rows of a scale of 2 and 4, held to noise of `noise[row]`, 10 times of which is allowed.
+/// Compares two rows of scale 2 and 4 with noise `noise[row]`, of which 10 times is allowed.
 fn held(got: [[f32; 2]; 2], noise: [Option<f64>; 2], fine: bool) -> Said {
     let got = Tensor::new(&[got], &Device::Cpu).unwrap(); // [1, 2, 2]
     let wanted: Vec<Wanted<'_>> = (0..2)
@@ -30,7 +30,7 @@ fn each_row_has_its_own_budget() {
         got[r][1] += error;
         held(got, [Some(1e-3), Some(1e-3)], true).verdict
     };
-    // A hundredth of 2, and of 4.
+    // The budgets are 1% of 2 and 1% of 4.
     assert!(matches!(by(0, 0.015), Verdict::Pass(share) if (share - 0.75).abs() < 0.01));
     assert!(matches!(by(0, 0.03), Verdict::Differs(_)));
     assert!(matches!(by(1, 0.03), Verdict::Pass(_)));
@@ -38,20 +38,20 @@ fn each_row_has_its_own_budget() {
 }
 
 #[test]
-fn in_f32_a_row_whose_budget_is_past_its_scale_is_a_broken_reference() {
+fn in_f32_a_budget_larger_than_the_row_is_a_broken_reference() {
     assert_eq!(held(TRUE, [Some(1e-3), Some(0.2)], true).verdict, Verdict::TooWide { rows: 1 });
     assert_eq!(held(TRUE, [None, None], true).verdict, Verdict::TooWide { rows: 2 });
 }
 
 #[test]
-fn in_coarser_arithmetic_it_is_left_out_and_counted() {
+fn in_coarser_arithmetic_such_a_row_is_left_out_and_counted() {
     let said = held(TRUE, [Some(1e-3), Some(0.2)], false);
     assert_eq!((said.verdict, said.incomparable), (Verdict::Pass(0.0), 1));
     assert_eq!(said.shares.unwrap().places, [(0, 5)]);
 }
 
 #[test]
-fn without_a_row_that_can_be_judged_nothing_is_said() {
+fn without_a_comparable_row_the_verdict_is_incomparable() {
     let said = held([[9.0; 2]; 2], [Some(0.2), None], false);
     assert_eq!((said.verdict, said.incomparable, said.shares), (Verdict::Incomparable, 2, None));
 }

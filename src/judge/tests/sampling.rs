@@ -9,14 +9,14 @@ fn stored() -> Sampling {
     subject(&tiny(), &[]).model.unwrap().sampling
 }
 
-/// What fails of these distributions, by its name.
+/// The names of the findings that do not pass.
 fn wrong_of(stored: &Sampling) -> Vec<String> {
     let findings = judge(stored).unwrap().into_iter();
     findings.filter(|f| f.status() != Status::Passed).map(|f| f.about).collect()
 }
 
 #[test]
-fn our_sampling_passes_on_every_distribution_greedy_seeds_and_draws() {
+fn the_projects_sampling_passes_all_distributions_greedy_seeds_and_draws() {
     let stored = stored();
     let findings = judge(&stored).unwrap();
     assert!(findings.iter().all(|f| f.status() == Status::Passed));
@@ -25,7 +25,7 @@ fn our_sampling_passes_on_every_distribution_greedy_seeds_and_draws() {
     assert_eq!(about, ["greedy", "seeds", "draws"]);
 }
 
-/// The stored setting is the one that is judged: some distribution shows each of its parts.
+/// Each part of a stored setting affects at least one stored distribution.
 #[rstest]
 #[case::temperature(|p: &mut Processors| p.temperature = p.temperature.map(|t| t * 1.01))]
 #[case::top_k(|p: &mut Processors| p.top_k = p.top_k.map(|k| k + 1))]
@@ -43,16 +43,16 @@ fn every_processor_is_applied(#[case] change: fn(&mut Processors)) {
     assert!(stored.cases.iter().any(shows));
 }
 
-/// Four tokens, one of them barred, whose logits are at most 4: the budget is 20 ulps of each probability.
+/// Four tokens, one of them masked, with logits of at most 4: the budget is 20 ulps of each probability.
 #[rstest]
 #[case::the_same(&[0.5, 0.3, 0.2, 0.0], Status::Passed)]
-#[case::a_rounding_off(&[0.5 * (1.0 + 10.0 * ULP), 0.3, 0.2, 0.0], Status::Passed)]
+#[case::within_rounding(&[0.5 * (1.0 + 10.0 * ULP), 0.3, 0.2, 0.0], Status::Passed)]
 #[case::more_than_that(&[0.5 * (1.0 + 40.0 * ULP), 0.3, 0.2, 0.0], Status::Failed)]
 #[case::less_than_that(&[0.5, 0.3, 0.2 * (1.0 - 40.0 * ULP), 0.0], Status::Failed)]
 #[case::a_token_more(&[0.5, 0.3, 0.2, 1e-12], Status::Failed)]
-#[case::a_token_less(&[0.5, 0.5, 0.0, 0.0], Status::Failed)]
+#[case::a_token_fewer(&[0.5, 0.5, 0.0, 0.0], Status::Failed)]
 #[case::too_few(&[0.5, 0.3, 0.2], Status::Failed)]
-fn probabilities_are_as_good_as_float32_logits(#[case] got: &[f64], #[case] status: Status) {
+fn probabilities_must_be_as_accurate_as_float32_logits_allow(#[case] got: &[f64], #[case] status: Status) {
     let case = case(Processors::default(), &[0.5, 0.3, 0.2, 0.0]);
     assert_eq!(same_distribution(got, &case, &[4.0, -3.0, 2.0, 1.0]).status(), status);
 }
@@ -64,7 +64,8 @@ fn case(processors: Processors, probabilities: &[f64]) -> SamplingCase {
     SamplingCase { key, processors, context, probabilities: probabilities.to_vec() }
 }
 
-/// A bias adds to the largest logit, a penalty multiplies it, a temperature divides it; and so the budget.
+/// A bias is added to the largest logit, a penalty multiplies it, a temperature divides it; the budget
+/// follows.
 #[rstest]
 #[case::plain(Processors::default(), 4.0)]
 #[case::bias(Processors { sequence_bias: Some(vec![([1], -6.0)]), ..Default::default() }, 10.0)]
@@ -87,40 +88,45 @@ fn the_budget_grows_with_the_largest_processed_logit(#[case] processors: Process
 }
 
 #[test]
-fn an_empty_distribution_is_no_agreement() {
+fn an_empty_distribution_fails() {
     assert_eq!(same_distribution(&[], &case(Processors::default(), &[]), &[]).status(), Status::Failed);
 }
 
-/// Draws are held to the stored probabilities: of two tokens, to those of a fair coin and to no other.
+/// Draws are compared with the stored probabilities: here those of two equally likely tokens.
 #[rstest]
 #[case::fair(&[0.0, 0.0], &[0.5, 0.5], true)]
 #[case::loaded(&[0.3, 0.0], &[0.5, 0.5], false)]
-#[case::rare_ones_together(&[6.0, 0.0, 0.0, 0.0, 6.0], &[0.4975, 5e-4, 5e-4, 4e-3, 0.4975], false)]
-fn draws_follow_the_distribution(#[case] logits: &[f32], #[case] probabilities: &[f64], #[case] fair: bool) {
+#[case::rare_tokens_together(&[6.0, 0.0, 0.0, 0.0, 6.0], &[0.4975, 5e-4, 5e-4, 4e-3, 0.4975], false)]
+fn draws_must_follow_the_distribution(
+    #[case] logits: &[f32],
+    #[case] probabilities: &[f64],
+    #[case] fair: bool,
+) {
     let stored =
         Sampling { logits: logits.to_vec(), cases: vec![case(Processors::default(), probabilities)] };
     assert_eq!(!wrong_of(&stored).contains(&"draws".to_owned()), fair);
 }
 
-/// 4000 draws. Excess over the mean in shares of six standard deviations: of one degree of freedom, (χ² − 1) of 6√2.
+/// 4000 draws. Expected: the excess over the mean as a share of six standard deviations; for one degree of
+/// freedom, (χ² − 1) / 6√2.
 #[rstest]
 #[case::as_expected(&[2000, 2000], &[0.5, 0.5], Some(0.0))]
 #[case::less_than_its_mean(&[2010, 1990], &[0.5, 0.5], Some(0.0))]
 #[case::a_little_off(&[2080, 1920], &[0.5, 0.5], Some(5.4 / 72f64.sqrt()))]
 #[case::at_the_budget(&[2097, 1903], &[0.5, 0.5], Some(8.409 / 72f64.sqrt()))]
-#[case::past_it(&[2098, 1902], &[0.5, 0.5], None)]
+#[case::over_the_budget(&[2098, 1902], &[0.5, 0.5], None)]
 #[case::of_three(&[1040, 980, 1980], &[0.25, 0.25, 0.5], Some(0.2 / 144f64.sqrt()))]
-#[case::rare_ones_are_one(&[3992, 1, 3, 4], &[0.998, 0.0005, 0.0005, 0.001], Some(0.0))]
-#[case::rare_ones_too_often(&[3972, 10, 10, 8], &[0.998, 0.0005, 0.0005, 0.001], None)]
-#[case::too_rare_to_be_one(
+#[case::rare_tokens_share_a_cell(&[3992, 1, 3, 4], &[0.998, 0.0005, 0.0005, 0.001], Some(0.0))]
+#[case::rare_tokens_too_often(&[3972, 10, 10, 8], &[0.998, 0.0005, 0.0005, 0.001], None)]
+#[case::too_rare_for_a_cell(
     &[2076, 1921, 3],
     &[0.499, 0.5, 0.001],
     Some((6400.0 / 1996.0 + 6400.0 / 2004.0 - 1.0) / 72f64.sqrt())
 )]
-#[case::five_are_enough(&[3995, 5], &[0.99875, 0.00125], Some(0.0))]
-#[case::five_together_are(&[3995, 3, 2], &[0.99875, 0.000625, 0.000625], Some(0.0))]
-#[case::a_token_that_cannot_be(&[2000, 1999, 1], &[0.5, 0.5, 0.0], None)]
-fn counts_are_as_likely_as_their_probabilities_allow(
+#[case::five_expected_draws_are_enough(&[3995, 5], &[0.99875, 0.00125], Some(0.0))]
+#[case::five_expected_draws_together_are_enough(&[3995, 3, 2], &[0.99875, 0.000625, 0.000625], Some(0.0))]
+#[case::a_token_of_probability_zero(&[2000, 1999, 1], &[0.5, 0.5, 0.0], None)]
+fn counts_must_be_likely_under_their_probabilities(
     #[case] counts: &[usize],
     #[case] probabilities: &[f64],
     #[case] share: Option<f64>,
@@ -133,11 +139,11 @@ fn counts_are_as_likely_as_their_probabilities_allow(
 }
 
 #[rstest]
-#[case::it_is(2, true)]
+#[case::the_largest(2, true)]
 #[case::as_large_as_another(0, true)]
 #[case::another_is_larger(1, false)]
 #[case::outside_the_vocabulary(3, false)]
-fn greedy_takes_a_largest_logit(#[case] token: u32, #[case] right: bool) {
+fn greedy_must_take_a_largest_logit(#[case] token: u32, #[case] right: bool) {
     assert_eq!(largest(token, &[4.0, -5.0, 4.0]).status() == Status::Passed, right);
 }
 
@@ -145,7 +151,7 @@ fn greedy_takes_a_largest_logit(#[case] token: u32, #[case] right: bool) {
 #[case::seeds_matter_and_decide(&[1, 2], &[1, 2], &[2, 1], true)]
 #[case::one_seed_draws_twice(&[1, 2], &[2, 2], &[2, 1], false)]
 #[case::a_seed_is_not_read(&[1, 2], &[1, 2], &[1, 2], false)]
-fn a_seed_decides_what_is_drawn(
+fn the_seed_must_decide_what_is_drawn(
     #[case] once: &[u32],
     #[case] again: &[u32],
     #[case] other: &[u32],
@@ -154,10 +160,10 @@ fn a_seed_decides_what_is_drawn(
     assert_eq!(seeded(once, again, other).status() == Status::Passed, right);
 }
 
-/// A certain token draws alike whatever the seed, wherever it stands: only the flattest case can tell. A barred
-/// token makes it no less flat.
+/// A nearly certain token is drawn whatever the seed, so only the flattest case can show whether seeds
+/// matter, wherever it is in the list. A masked token does not make it less flat.
 #[rstest]
-fn the_flattest_distribution_is_drawn_from(#[values(0, 1, 2)] first: usize) {
+fn draws_use_the_flattest_distribution(#[values(0, 1, 2)] first: usize) {
     let at = |temperature: f64| {
         let odds = (2.0 / temperature).exp();
         let setting = Processors { temperature: Some(temperature), top_k: Some(2), ..Default::default() };
@@ -169,10 +175,10 @@ fn the_flattest_distribution_is_drawn_from(#[values(0, 1, 2)] first: usize) {
 }
 
 #[test]
-fn one_certain_token_says_nothing_of_draws() {
+fn draws_of_one_certain_token_are_inconclusive() {
     let stored = Sampling { logits: vec![80.0, 0.0], cases: vec![case(Processors::default(), &[1.0, 0.0])] };
     let findings = judge(&stored).unwrap();
     assert_eq!(findings.last().unwrap().verdict, Verdict::Incomparable);
-    // Nor do seeds: every one draws the same.
+    // The seed check fails too: every seed draws the same.
     assert!(wrong_of(&stored).contains(&"seeds".to_owned()));
 }

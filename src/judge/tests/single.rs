@@ -16,9 +16,9 @@ fn names(tensors: &[(String, Tensor)]) -> Vec<&str> {
     tensors.iter().map(|(name, _)| name.rsplit('.').next().unwrap()).collect()
 }
 
-/// Inputs are truth, whatever the port made of them; the site itself is the port's.
+/// Inputs are reference values, whatever the port computed; the site itself is the port's.
 #[test]
-fn an_operation_is_taken_out_with_what_it_was_fed() {
+fn an_operation_is_extracted_with_the_inputs_it_was_fed() {
     let values = |tensors: &[(String, Tensor)], i: usize| -> Vec<f32> {
         tensors[i].1.flatten_all().unwrap().to_vec1().unwrap()
     };
@@ -32,9 +32,9 @@ fn an_operation_is_taken_out_with_what_it_was_fed() {
     assert_eq!(values(&own, 1), values(&sound, 1).iter().map(|v| v * 2.0).collect::<Vec<_>>());
 }
 
-/// What this path never makes a tensor of is replaced by what it is computed from.
+/// An input that this path never computes as a tensor is replaced by that input's own inputs.
 #[test]
-fn hidden_inputs_are_replaced_by_their_own() {
+fn hidden_inputs_are_replaced_by_their_own_inputs() {
     assert_eq!(names(&around(CONTEXT, Attention::Plain, unbent())), ["v_proj", "probs", "context"]);
     let fused = around(CONTEXT, Attention::Fused, unbent());
     assert_eq!(names(&fused), ["v_proj", "q_rope", "k_rope", "context"]);

@@ -8,7 +8,7 @@ use crate::reference::{Feed, Place};
 
 const Q: &str = "model.layers.1.self_attn.q_proj";
 
-/// Every stored site of every view is judged: four layers, and what is outside them.
+/// Every stored site of every view is judged: those of four layers and those outside them.
 #[rstest]
 #[case("01", 4 + 4 + 1)]
 #[case("01B", 4 + 4)]
@@ -16,7 +16,7 @@ const Q: &str = "model.layers.1.self_attn.q_proj";
 #[case("05", 4 * 4)]
 #[case("06", 2 * 4 + 4)]
 #[case("07", 1 + 2)]
-fn a_sound_port_passes_at_every_site(#[case] id: &str, #[case] sites: usize) {
+fn a_correct_port_passes_at_every_site(#[case] id: &str, #[case] sites: usize) {
     let outcome = judged(id, Attention::Plain, unbent());
     assert_eq!((outcome.status(), outcome.findings.len()), (Status::Passed, sites));
     assert_eq!(outcome.notes, [] as [&str; 0]);
@@ -30,16 +30,16 @@ fn a_sound_port_passes_at_every_site(#[case] id: &str, #[case] sites: usize) {
 }
 
 #[test]
-fn what_a_path_cannot_show_is_said_and_not_judged() {
+fn sites_that_a_path_cannot_show_are_noted_and_not_judged() {
     let outcome = judged("03", Attention::Fused, unbent());
     assert_eq!((outcome.status(), outcome.findings.len()), (Status::Passed, 2 * 4));
     assert_eq!(outcome.notes, ["fused cannot show self_attn.scores, self_attn.probs"]);
     assert_eq!(judged("03", Attention::Plain, unbent()).findings.len(), 4 * 4);
 }
 
-/// Truth comes back from the judge: what is behind a wrong site is right again.
+/// The judge returns reference values, so the sites after a wrong one are right again.
 #[test]
-fn one_wrong_value_is_one_wrong_site() {
+fn one_wrong_value_fails_one_site() {
     let outcome = judged("02", Attention::Plain, at(Q, |q| Ok(Some(nudged(&q, 7, 0.5)?))));
     assert_eq!(wrong(&outcome), [Q]);
     let Verdict::Differs(difference) = &outcome.failures().next().unwrap().verdict else { panic!() };
@@ -50,9 +50,9 @@ fn one_wrong_value_is_one_wrong_site() {
     assert_eq!(outcome.findings.len(), 12);
 }
 
-/// In every row of a batch and in every head.
+/// Tests every row of a batch and every head.
 #[test]
-fn truth_comes_back_to_every_row() {
+fn every_row_gets_reference_values_back() {
     let model = tiny();
     let mut subject = subject(&model, &["batch-left"]);
     let bend = at("model.layers.1.self_attn.q_rope", |q| Ok(Some((q * 2.0)?)));
@@ -61,9 +61,9 @@ fn truth_comes_back_to_every_row() {
     assert_eq!((outcome.status(), outcome.findings.len()), (Status::Passed, 4 * 4), "{:?}", wrong(&outcome));
 }
 
-/// Nothing comes back under the feed of one's own values: all that is behind it is wrong too.
+/// With feed `own` no reference values are returned, so every site after a wrong one is wrong too.
 #[test]
-fn on_its_own_values_a_wrong_site_is_carried_on() {
+fn with_feed_own_an_error_propagates() {
     let bend = at("model.layers.0.mlp.down_proj", |down| Ok(Some((down * 1.5)?)));
     assert_eq!(wrong(&judged("05", Attention::Plain, bend)), ["model.layers.0.mlp.down_proj"]);
     let bend = at("model.layers.0.mlp.down_proj", |down| Ok(Some((down * 1.5)?)));
@@ -73,7 +73,7 @@ fn on_its_own_values_a_wrong_site_is_carried_on() {
 }
 
 #[test]
-fn a_block_is_judged_from_its_true_input() {
+fn a_block_is_judged_from_its_reference_input() {
     let bend = at("model.layers.1.mlp.down_proj", |down| Ok(Some((down * 1.5)?)));
     let outcome = judged("06", Attention::Plain, bend);
     let drives: Vec<(&str, String)> =
@@ -82,34 +82,34 @@ fn a_block_is_judged_from_its_true_input() {
 }
 
 #[test]
-fn a_site_that_is_kept_back_was_never_reached() {
+fn a_site_that_is_not_handed_over_was_never_reached() {
     let outcome = judged("02", Attention::Plain, at(Q, |_| Ok(None)));
     assert_eq!(wrong(&outcome), [Q]);
     assert_eq!(outcome.failures().next().unwrap().verdict, Verdict::NeverReached);
 }
 
 #[test]
-fn a_shape_is_wrong_before_any_value_is_looked_at() {
+fn a_wrong_shape_is_reported_before_values_are_compared() {
     let outcome = judged("02", Attention::Plain, at(Q, |q| Ok(Some(q.transpose(1, 2)?))));
     let verdict = &outcome.failures().next().unwrap().verdict;
     assert!(matches!(verdict, Verdict::Shape { got, want } if got[1] == want[2] && got[2] == want[1]));
 }
 
 #[test]
-fn a_tensor_of_less_precision_than_the_runs_is_told() {
+fn a_tensor_of_lower_precision_than_the_run_is_reported() {
     let bend = at(Q, |q| Ok(Some(q.to_dtype(DType::BF16)?)));
     let verdict = judged("02", Attention::Plain, bend).failures().next().unwrap().verdict.clone();
     assert_eq!(verdict, Verdict::LowerPrecision { got: "bf16", want: "f32" });
 }
 
 #[test]
-fn a_tensor_of_more_precision_is_welcome() {
+fn a_tensor_of_higher_precision_is_accepted() {
     let bend = at(Q, |q| Ok(Some(q.to_dtype(DType::F64)?)));
     assert_eq!(judged("02", Attention::Plain, bend).status(), Status::Passed);
 }
 
 #[test]
-fn a_port_that_stops_has_failed_and_says_how() {
+fn an_error_of_the_port_is_a_failure_with_its_message() {
     let stop = |_| Err(Error::input("out of paper", "add some"));
     let outcome = judged("02", Attention::Plain, at(Q, stop));
     assert_eq!(wrong(&outcome), ["forward"]);
@@ -118,7 +118,7 @@ fn a_port_that_stops_has_failed_and_says_how() {
     assert_eq!((finding.case.as_str(), finding.drive.to_string().as_str()), ("short", "plain, feed site"));
 }
 
-/// What `id` says of a port that is bent so, where of the case only these rows are stored.
+/// The outcome of checkpoint `id` for this modified port, if only these rows of the case are stored.
 fn keeping(id: &str, keep: impl Fn(Site, Place) -> bool, bend: Bend) -> Outcome {
     let model = tiny();
     let mut subject = subject(&model, &["short"]);
@@ -127,9 +127,10 @@ fn keeping(id: &str, keep: impl Fn(Site, Place) -> bool, bend: Bend) -> Outcome 
     run(&mut subject, checkpoints::find(id).unwrap()).unwrap()
 }
 
-/// Where the case lacks an operation's input, the port goes on with its own: there it is not judged.
+/// Where the case lacks an operation's input, the port continues with its own value, so the row is not
+/// judged.
 #[test]
-fn a_row_is_judged_where_its_inputs_are_truth() {
+fn a_row_is_judged_only_if_its_inputs_are_stored() {
     let lacks = |site: Site, (_, position): Place| site.to_string() != Q || position >= 5;
     let rotated = keeping("01B", lacks, at(Q, |q| Ok(Some((q * 2.0)?))));
     assert_eq!((rotated.status(), rotated.findings.len()), (Status::Passed, 8), "{:?}", wrong(&rotated));
@@ -138,9 +139,9 @@ fn a_row_is_judged_where_its_inputs_are_truth() {
     assert_eq!(places.collect::<Vec<_>>(), (5..13).collect::<Vec<_>>());
 }
 
-/// Scores look at every key, a context at every value: where one of these is not stored, no row of it is judged.
+/// Scores use every key and a context uses every value: if one of these is not stored, no row is judged.
 #[test]
-fn what_looks_at_every_row_is_judged_where_every_row_is_truth() {
+fn scores_and_context_are_judged_only_if_all_keys_and_values_are_stored() {
     let lacks = |site: Site, (_, position): Place| {
         let lacking = ["model.layers.1.self_attn.k_rope", "model.layers.2.self_attn.v_proj"];
         position != 3 || !lacking.contains(&site.to_string().as_str())
@@ -152,7 +153,7 @@ fn what_looks_at_every_row_is_judged_where_every_row_is_truth() {
     assert!(!judged.contains(&"model.layers.2.self_attn.context"));
 }
 
-/// A port in bf16 whose layers 1 and 2 turn their queries the wrong way, judged at every q_rope.
+/// Findings at every q_proj of a bf16 port whose layers 1 and 2 negate their queries.
 fn turned(feed: Feed, factor: f64) -> Vec<Finding> {
     let model = tiny();
     let bend = |site: Site, tensor: Tensor| {
@@ -166,26 +167,26 @@ fn turned(feed: Feed, factor: f64) -> Vec<Finding> {
     judge(&mut port, &case, &view, factor, Some(&model.weights)).unwrap()
 }
 
-/// Truth at every site makes each of them its own question; on the port's own values all that is red is computed
-/// from what was red first.
+/// With reference inputs at every site, each failing site is diagnosed separately. On the port's own values,
+/// later failures are computed from the first, so only the first is diagnosed.
 #[rstest]
 #[case(Feed::Site, &[1, 2])]
 #[case(Feed::Own, &[1])]
-fn what_is_red_is_looked_into_where_something_can_be_learned(#[case] feed: Feed, #[case] layers: &[u16]) {
+fn failing_sites_are_diagnosed_if_their_inputs_are_known(#[case] feed: Feed, #[case] layers: &[u16]) {
     let findings = turned(feed, 8.0);
     let looked = findings.iter().filter(|f| f.explained.is_some());
     assert_eq!(looked.map(|f| f.site.unwrap().layer.unwrap()).collect::<Vec<_>>(), layers);
 }
 
 #[test]
-fn rows_that_cannot_be_judged_are_counted_and_say_nothing() {
+fn rows_that_cannot_be_judged_are_counted_and_the_site_is_not_judged() {
     for finding in turned(Feed::Site, 1e6) {
         assert_eq!((finding.status(), finding.incomparable), (Status::NotJudged, 13), "{finding:?}");
     }
 }
 
 #[test]
-fn another_feed_than_a_checkpoints_is_a_skip_that_is_seen() {
+fn a_checkpoint_that_does_not_use_the_chosen_feed_is_skipped() {
     let model = tiny();
     let mut subject = subject(&model, &["short"]);
     subject.ports = vec![Box::new(LlamaPort::new(llama(&model, Attention::Plain)))];
@@ -194,7 +195,7 @@ fn another_feed_than_a_checkpoints_is_a_skip_that_is_seen() {
     assert_eq!(said("02").skipped.as_deref(), Some("judges nothing under feed own"));
     let whole = said("07");
     assert_eq!((whole.status(), whole.findings.len()), (Status::Passed, 2));
-    // Texts need no feed: they are judged, and the embedding is not.
+    // Texts need no feed: they are judged, but the embedding is not.
     let texts = said("00B");
     assert_eq!((texts.status(), texts.skipped), (Status::Passed, None));
     assert!(texts.findings.iter().all(|f| f.site.is_none()));

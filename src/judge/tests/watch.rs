@@ -12,7 +12,7 @@ use crate::judge::{Finding, Verdict};
 use crate::model::Matmul;
 use crate::reference::{Feed, Place};
 
-/// Truth is stored of real tokens alone; what a query could see of padding is the port's own.
+/// References are stored for real tokens only. At padding, what a query could attend to is the port's own.
 #[test]
 fn keys_and_values_of_padding_are_kept() {
     let model = tiny();
@@ -52,13 +52,13 @@ fn keys_and_values_of_padding_are_kept() {
     }
 }
 
-/// Heads that lie one behind another are told apart: as many as are an axis once rotated.
+/// Heads that are concatenated in one axis are reported separately: as many as the rotated form has.
 #[rstest]
 #[case("self_attn.q_proj", "02", 6)]
 #[case("self_attn.k_proj", "02", 2)]
 #[case("self_attn.v_proj", "02", 2)]
 #[case("self_attn.context", "03", 6)]
-fn one_head_of_a_projection_is_told(#[case] name: &str, #[case] id: &str, #[case] heads: usize) {
+fn a_wrong_head_of_a_projection_is_identified(#[case] name: &str, #[case] id: &str, #[case] heads: usize) {
     let last = 32 * (heads - 1) + 5;
     let bend = at(&format!("model.layers.1.{name}"), move |x| Ok(Some(nudged(&x, last, 0.5)?)));
     let outcome = judged(id, Attention::Plain, bend);
@@ -67,7 +67,7 @@ fn one_head_of_a_projection_is_told(#[case] name: &str, #[case] id: &str, #[case
     assert_eq!((shares.heads, wrong), (heads, vec![heads - 1]));
 }
 
-/// Each q_proj of a port in these numbers, at a factor that makes every budget wider than its row.
+/// Findings at each q_proj of this port, at a factor that makes every budget larger than its row.
 fn too_wide(model: &str, matmul: Matmul, dtype: DType) -> Vec<Finding> {
     let model = models::open(model).unwrap();
     let path = Path { attention: Attention::Plain, matmul };
@@ -76,12 +76,12 @@ fn too_wide(model: &str, matmul: Matmul, dtype: DType) -> Vec<Finding> {
     judge(&mut port, &case, &View { feed: Feed::Site, kinds: &[Kind::QProj] }, 1e9, None).unwrap()
 }
 
-/// Only where sums are fine is such a budget the reference's fault.
+/// Only in f32 does such a budget mean that the reference is broken.
 #[rstest]
 #[case::fine("tiny-llama", Matmul::Dense, DType::F32, Verdict::TooWide { rows: 13 })]
 #[case::half("tiny-llama", Matmul::Dense, DType::BF16, Verdict::Incomparable)]
 #[case::rounded("tiny-llama:q8_0", Matmul::Quantized, DType::F32, Verdict::Incomparable)]
-fn a_budget_past_its_row_is_a_fault_where_none_is_honest(
+fn a_budget_larger_than_its_row_is_an_error_only_in_f32(
     #[case] model: &str,
     #[case] matmul: Matmul,
     #[case] dtype: DType,

@@ -1,10 +1,10 @@
-//! Shares of a budget over layers or positions → the geometry of a chart on a log scale.
+//! Turns shares of a budget over layers or positions into the geometry of a chart on a log scale.
 
 use serde::Serialize;
 
 use super::level;
 
-/// In units of the drawing.
+/// Sizes in units of the drawing.
 const WIDTH: f64 = 360.0;
 const HEIGHT: f64 = 196.0;
 const LEFT: f64 = 54.0;
@@ -12,25 +12,25 @@ const RIGHT: f64 = 348.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 160.0;
 
-/// Shares from here down are drawn at the foot: a thousandth of a budget is no news.
+/// Shares up to this power of ten are drawn at the bottom: a thousandth of a budget needs no attention.
 const LOWEST: f64 = -3.0;
 
 /// One line of a chart.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// What it shows, for the legend.
+    /// Its name in the legend.
     pub name: String,
-    /// Its class on the page.
+    /// Its CSS class.
     pub class: &'static str,
-    /// Where, how much, and what it says of itself; in ascending order.
+    /// Position, share and tooltip of each point, in ascending order of position.
     pub points: Vec<(usize, f64, String)>,
 }
 
-/// A chart, ready to be written.
+/// A chart, ready to be rendered.
 #[derive(Clone, Debug, Serialize)]
 pub struct Chart {
     pub title: String,
-    /// What a reader who cannot see it is told.
+    /// The description for screen readers.
     pub about: String,
     pub across: &'static str,
     pub width: f64,
@@ -47,7 +47,7 @@ pub struct Chart {
 pub struct Tick {
     at: f64,
     label: String,
-    /// Is it the budget itself?
+    /// True for the line at 100% of the budget.
     budget: bool,
 }
 
@@ -55,7 +55,7 @@ pub struct Tick {
 pub struct Drawn {
     name: String,
     class: &'static str,
-    /// Neighbours are joined; where something between them was not compared, nothing is.
+    /// Neighbouring points are joined; a gap is left where a point between them was not compared.
     path: String,
     dots: Vec<Dot>,
 }
@@ -68,14 +68,14 @@ pub struct Dot {
     over: bool,
 }
 
-/// The power of ten that all of `shares` stay under: at least the budget, with some air.
+/// The power of ten above all `shares`; at least slightly above the budget.
 pub fn highest(shares: impl Iterator<Item = f64>) -> f64 {
     let finite = shares.filter(|share| share.is_finite()).fold(1.0, f64::max);
     let decades = finite.log10().ceil();
     if decades < 1.0 { 0.3 } else { decades }
 }
 
-/// Draws `lines` up to ten to the power of `highest`.
+/// Draws `lines` on a scale that ends at ten to the power of `highest`.
 pub fn chart(title: String, across: &'static str, highest: f64, lines: &[Line]) -> Chart {
     let places = || lines.iter().flat_map(|line| line.points.iter().map(|point| point.0));
     let (first, last) = (places().min().unwrap_or(0), places().max().unwrap_or(0));
@@ -124,7 +124,7 @@ fn drawn(line: &Line, x: &dyn Fn(usize) -> f64, y: &dyn Fn(f64) -> f64) -> Drawn
     Drawn { name: line.name.clone(), class: line.class, path, dots: line.points.iter().map(dot).collect() }
 }
 
-/// Powers of ten; where there are many, every second one above the budget and the foot below it.
+/// Powers of ten. If there are many: the lowest, and every second one from the budget up.
 fn ticks(highest: f64) -> impl Iterator<Item = (f64, String)> {
     let many = highest > 4.0;
     let all = LOWEST as i32..=highest.floor() as i32;
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_past_its_budget_stands_above_the_budget_line_and_nothing_else_does() {
+    fn only_points_over_budget_are_drawn_above_the_budget_line() {
         let (chart, heights) = drawn_at(&[0.5, 1.0, 1.5, 20.0]);
         let line = budget_line(&chart);
         let above: Vec<bool> = heights.iter().map(|y| *y < line - 0.1).collect();
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_factor_of_ten_is_as_high_everywhere() {
+    fn every_factor_of_ten_has_the_same_height() {
         let (_, heights) = drawn_at(&[0.01, 0.1, 1.0, 10.0, 100.0]);
         let steps: Vec<f64> = heights.windows(2).map(|pair| pair[0] - pair[1]).collect();
         steps.iter().for_each(|step| assert_relative_eq!(*step, steps[0], epsilon = 0.2));
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_place_on_the_scale_is_drawn_at_its_ends() {
+    fn values_outside_the_scale_are_drawn_at_its_ends() {
         let (chart, heights) = drawn_at(&[0.0, 1e-9, f64::INFINITY, f64::NAN, 5.0]);
         assert_eq!(heights[..4], [chart.bottom, chart.bottom, TOP, TOP]);
     }
@@ -208,11 +208,7 @@ mod tests {
     #[case(0, 29, &[0, 5, 10, 15, 20, 25])]
     #[case(7, 7, &[7])]
     #[case(0, 980, &[0, 200, 400, 600, 800])]
-    fn positions_are_counted_in_round_numbers(
-        #[case] first: usize,
-        #[case] last: usize,
-        #[case] ticks: &[usize],
-    ) {
+    fn axis_labels_are_round_numbers(#[case] first: usize, #[case] last: usize, #[case] ticks: &[usize]) {
         assert_eq!(whole(first, last).collect::<Vec<_>>(), ticks);
     }
 }

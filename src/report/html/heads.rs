@@ -1,4 +1,4 @@
-//! Heads × positions of one site: the first that is wrong, or the one nearest to its budget.
+//! A heads × positions table of one site: the first failing site, or the one closest to its budget.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,17 +11,17 @@ use crate::compare::Shares;
 use crate::judge::{Finding, Outcome};
 use crate::report::text::place;
 
-/// Columns of a table; where there are more positions, neighbours share one.
+/// Columns of a table; with more positions, several neighbours share a column.
 const COLUMNS: usize = 96;
-/// Columns of which every cell has room for its number.
+/// Up to this many columns, every cell has room for its number.
 const ROOMY: usize = 14;
-/// Rows of a batch that are shown.
+/// How many rows of a batch are shown.
 const ROWS: usize = 4;
 
-/// One site, a table a row of the batch.
+/// One site, with one table per row of the batch.
 #[derive(Clone, Debug, Serialize)]
 pub struct Heads {
-    /// The site, its case and drive.
+    /// The site with its case and drive.
     place: String,
     red: bool,
     heads: usize,
@@ -30,7 +30,7 @@ pub struct Heads {
     more: usize,
 }
 
-/// The first site that is wrong and was compared, else the one that used most of its budget.
+/// The first failing site that was compared, else the site that used most of its budget.
 pub fn of_the_worst(outcomes: &[Outcome]) -> Option<Heads> {
     let red = verdict::first_red(outcomes).map(|(_, finding)| finding);
     let finding = red.filter(|finding| finding.shares.is_some()).or_else(|| {
@@ -49,7 +49,7 @@ pub fn of_the_worst(outcomes: &[Outcome]) -> Option<Heads> {
 }
 
 fn table(finding: &Finding, shares: &Shares, row: usize, rows: usize) -> Heat {
-    // The same columns for all rows of the batch: pads are seen as such.
+    // All rows of the batch use the same columns, so padding is visible as gaps.
     let positions: BTreeSet<usize> = shares.places.iter().map(|place| place.1).collect();
     let positions: Vec<usize> = positions.into_iter().collect();
     let columns: Vec<&[usize]> = positions.chunks(positions.len().div_ceil(COLUMNS).max(1)).collect();

@@ -4,21 +4,21 @@ use serde::Serialize;
 
 use super::level;
 
-/// A coloured cell of a table, and what it says.
+/// A coloured table cell with its text.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cell {
-    /// Its level: a class of the page.
+    /// The CSS class of its level.
     pub class: &'static str,
-    /// What stands in it where there is room.
+    /// The text in the cell, if there is room.
     pub text: String,
-    /// What it says of itself.
+    /// The tooltip.
     pub title: String,
-    /// Columns that it covers.
+    /// How many columns it spans.
     pub span: usize,
 }
 
 impl Cell {
-    /// Of this share of a budget; `about` says what it is a share of.
+    /// A cell for this share of a budget; `about` names the site or position.
     pub fn of(share: f64, about: &str) -> Self {
         let text = level::label(share);
         Self { class: level::class(share), title: format!("{about}: {}", level::said(share)), text, span: 1 }
@@ -29,18 +29,18 @@ impl Cell {
 #[derive(Clone, Debug, Serialize)]
 pub struct Heat {
     pub caption: String,
-    /// What its columns are, in one word.
+    /// What the columns are, in one word.
     pub across: &'static str,
     pub columns: Vec<String>,
     pub rows: Vec<HeatRow>,
-    /// Are its cells too many to hold text?
+    /// True if there are too many cells to show text in them.
     pub small: bool,
 }
 
-/// One row of such a table.
+/// One row of the table.
 #[derive(Clone, Debug, Serialize)]
 pub struct HeatRow {
     pub label: String,
-    /// None where nothing was compared.
+    /// `None` where nothing was compared.
     pub cells: Vec<Option<Cell>>,
 }

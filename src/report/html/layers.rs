@@ -1,4 +1,4 @@
-//! Where in the model budgets go: every site in one table, and a chart a checkpoint over the layers.
+//! Where in the model budgets are used: one table of every site, and per checkpoint a chart over the layers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,10 +9,10 @@ use crate::judge::{Finding, Outcome};
 use crate::probe::{Kind, Site};
 use crate::report::text::place;
 
-/// Layers of which every cell has room for its number.
+/// Up to this many layers, every cell has room for its number.
 const ROOMY: usize = 12;
 
-/// The worst finding of each thing, by its share.
+/// For each key, the finding with the largest share of its budget.
 fn worst<'a, K: Ord>(
     findings: impl Iterator<Item = &'a Finding>,
     key: impl Fn(Site) -> Option<K>,
@@ -30,16 +30,16 @@ fn worst<'a, K: Ord>(
     worst
 }
 
-/// Every kind of site in every layer, in forward order; nothing where no site was judged.
+/// Every kind of site in every layer, in forward order; `None` if no site was judged.
 pub fn sites(outcomes: &[Outcome]) -> Option<Heat> {
     let all = worst(outcomes.iter().flat_map(|outcome| &outcome.findings), Some);
-    // A large model's references store some of its layers.
+    // The references of a large model store only some of its layers.
     let layers: BTreeSet<u16> = all.keys().filter_map(|site| site.layer).collect();
     let cell = |site: Site| {
         let (share, finding) = all.get(&site)?;
         Some(Cell::of(*share, &place(finding)))
     };
-    // Forward order: embedding, layers, the rest.
+    // Forward order: embedding, layers, then the sites after them.
     let kinds: BTreeSet<Site> =
         all.keys().map(|site| Site { layer: site.layer.map(|_| 0), ..*site }).collect();
     let row = |site: &Site| HeatRow {
@@ -50,7 +50,7 @@ pub fn sites(outcomes: &[Outcome]) -> Option<Heat> {
         },
     };
     let heat = Heat {
-        caption: "The worst share of its budget of every site, over all cases and paths".into(),
+        caption: "The largest share of its budget that each site used, over all cases and paths".into(),
         across: "layer",
         columns: layers.iter().map(u16::to_string).collect(),
         rows: kinds.iter().map(row).collect(),
@@ -66,7 +66,7 @@ fn name(kind: Kind) -> &'static str {
     }
 }
 
-/// A chart a checkpoint that judged sites in layers.
+/// One chart for each checkpoint that judged sites in layers.
 pub fn charts(outcomes: &[Outcome]) -> Vec<Chart> {
     let of_layers = |outcome: &'_ Outcome| -> Vec<(usize, f64, String)> {
         worst(outcome.findings.iter(), |site| site.layer)

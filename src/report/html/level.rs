@@ -1,8 +1,8 @@
-//! A finding's share of its budget → a colour's name and words.
+//! Turns a finding's share of its budget into a colour class and words.
 
 use crate::judge::{Finding, Verdict};
 
-/// Every class of colour and what it stands for, from small to large.
+/// Every colour class with its range, from small to large.
 pub const LEGEND: [(&str, &str); 7] = [
     ("s1", "under 1%"),
     ("s2", "1–10%"),
@@ -13,8 +13,8 @@ pub const LEGEND: [(&str, &str); 7] = [
     ("s7", "more"),
 ];
 
-/// Error / budget of a finding about a site: infinite where a tensor is wrong and no number says how
-/// much, none where nothing was compared.
+/// Error / budget of a finding about a site: infinite if a tensor is wrong in a way that has no number,
+/// `None` if nothing was compared.
 pub fn share(finding: &Finding) -> Option<f64> {
     match &finding.verdict {
         _ if finding.site.is_none() => None,
@@ -25,7 +25,7 @@ pub fn share(finding: &Finding) -> Option<f64> {
     }
 }
 
-/// The colour of a share: three of the seven are past the budget.
+/// The colour class of a share. Three of the seven are over budget.
 pub fn class(share: f64) -> &'static str {
     match share {
         s if s < 0.01 => "s1",
@@ -38,13 +38,13 @@ pub fn class(share: f64) -> &'static str {
     }
 }
 
-/// In as few letters as a cell has room for: `11%`, `23×`, `3e4×`.
+/// A label short enough for a table cell: `11%`, `23×`, `3e4×`.
 pub fn label(share: f64) -> String {
     match share {
         0.0 => "0".into(),
         s if s < 0.001 => "<0.1%".into(),
         s if s < 0.0995 => format!("{:.1}%", s * 100.0),
-        // What passes is not called 100%, whatever it rounds to.
+        // A passing site is never shown as 100%, even if it rounds to that.
         s if s <= 1.0 => format!("{:.0}%", (s * 100.0).min(99.0)),
         s if s < 9.95 => format!("{s:.1}×"),
         s if s < 999.5 => format!("{s:.0}×"),
@@ -59,7 +59,7 @@ pub fn said(share: f64) -> String {
         0.0 => "exact".into(),
         s if s <= 1.0 => format!("{} of budget", label(s)),
         s if s.is_finite() => format!("{} budgets", label(s).trim_end_matches('×')),
-        _ => "wrong by no number of budgets".into(),
+        _ => "NaN, infinite or not comparable".into(),
     }
 }
 
@@ -80,8 +80,8 @@ mod tests {
     #[case(1.01, "s5", "1.0×", "1.0 budgets")]
     #[case(23.4, "s6", "23×", "23 budgets")]
     #[case(76_543.0, "s7", "8e4×", "8e4 budgets")]
-    #[case(f64::INFINITY, "s7", "∞", "wrong by no number of budgets")]
-    #[case(f64::NAN, "s7", "∞", "wrong by no number of budgets")]
+    #[case(f64::INFINITY, "s7", "∞", "NaN, infinite or not comparable")]
+    #[case(f64::NAN, "s7", "∞", "NaN, infinite or not comparable")]
     fn a_share_has_a_colour_and_words(
         #[case] share: f64,
         #[case] colour: &str,

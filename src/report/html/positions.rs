@@ -1,4 +1,4 @@
-//! Where in a prompt budgets go: a chart a case.
+//! Where in a prompt budgets are used: one chart per case.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,14 @@ use super::chart::{self, Chart, Line};
 use super::{level, verdict};
 use crate::judge::{Finding, Outcome};
 
-/// Points of one line; where there are more positions, neighbours share a point.
+/// Points of one line; with more positions, several neighbours share a point.
 const POINTS: usize = 160;
 
-/// Rows of a batch that have a line of their own.
+/// Up to this many batch rows, each has its own line: the CSS classes of these lines.
 const ROWS: [&str; 4] = ["main", "second", "third", "fourth"];
 
-/// Of each case the worst share at every position. Where a checkpoint is red, the first that is has the
-/// lines, a row of the batch each, and all others one.
+/// For each case, the largest share at every position. If a checkpoint failed, the first failing one gets one
+/// line per row of the batch, and all other checkpoints share one line.
 pub fn charts(outcomes: &[Outcome]) -> Vec<Chart> {
     let red = verdict::first_red(outcomes).map(|(outcome, _)| outcome.checkpoint);
     let mut cases: BTreeMap<&str, Vec<Line>> = BTreeMap::new();
@@ -46,7 +46,7 @@ pub fn charts(outcomes: &[Outcome]) -> Vec<Chart> {
         .collect()
 }
 
-/// A line a row of the batch, or one for all where they are many.
+/// One line per row of the batch, or one for all rows if there are many.
 fn by_row(name: &str, findings: &[&Finding]) -> Vec<Line> {
     let places = findings.iter().filter_map(|f| f.shares.as_ref()).flat_map(|shares| &shares.places);
     let rows = places.map(|place| place.0 + 1).max().unwrap_or(0);
@@ -61,7 +61,7 @@ fn by_row(name: &str, findings: &[&Finding]) -> Vec<Line> {
     }
 }
 
-/// The worst share at every position, over `findings`; of one row of the batch, or of all.
+/// The largest share at every position over `findings`, of one row of the batch or of all.
 fn line(name: &str, class: &'static str, findings: &[&Finding], row: Option<usize>) -> Line {
     let mut worst: BTreeMap<usize, (f64, &Finding)> = BTreeMap::new();
     for (finding, shares) in findings.iter().filter_map(|f| Some((f, f.shares.as_ref()?))) {

@@ -1,17 +1,17 @@
-//! The run that a page is made of.
+//! The run that the HTML page shows.
 
 use crate::judge::Outcome;
 use crate::report::json::Report;
 
-/// What a page is made of.
+/// The input of the page.
 #[derive(Clone, Copy, Debug)]
 pub struct Run<'a> {
-    /// The run as data: the page says no other thing.
+    /// The run as data; the page adds no other facts.
     pub report: &'a Report,
-    /// The outcomes that it was made of: they know the error of each row and head.
+    /// The outcomes behind the report, which also hold the error of each row and head.
     pub outcomes: &'a [Outcome],
-    /// The command that it was: `rbees-check run all --model x`.
+    /// The command that was run: `rbees-check run all --model x`.
     pub command: &'a str,
-    /// Its flags, a blank before each, to run another checkpoint with.
+    /// Its flags, each preceded by a space, used to print commands for other checkpoints.
     pub flags: &'a str,
 }

@@ -1,4 +1,4 @@
-//! What a run says: in one line, in a table, and at length where something is wrong.
+//! The verdict of a run: a headline, the table of checkpoints, and details of each failure.
 
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ use crate::judge::{Finding, Outcome, Status, Verdict};
 use crate::report::detail::{budgets, describe};
 use crate::report::text::{all, place, reasons, word, wrong};
 
-/// How it went, to be coloured and marked.
+/// The CSS class for a status, which selects its colour and mark.
 fn tone(status: Status) -> &'static str {
     match status {
         Status::Passed => "pass",
@@ -25,17 +25,17 @@ fn tone(status: Status) -> &'static str {
 pub struct Head {
     tone: &'static str,
     title: String,
-    /// The site that the title ends in.
+    /// The site named at the end of the title.
     site: Option<String>,
     lead: String,
     culprits: Option<Culprits>,
 }
 
-/// The mistakes that explain the first red site.
+/// The mistakes that explain the first failing site.
 #[derive(Debug, Serialize)]
 pub struct Culprits {
     named: Vec<Culprit>,
-    /// The next best, and how far away it is.
+    /// The next best mistake and its distance.
     next: Option<(String, String)>,
 }
 
@@ -44,11 +44,11 @@ pub struct Culprit {
     mistake: String,
     says: String,
     fix: String,
-    /// How well it reproduces the tensor; none where it is named by an exact fingerprint.
+    /// How well it reproduces the tensor; `None` if an exact fingerprint names it.
     residual: Option<String>,
 }
 
-/// The earliest wrong site in the order of the forward pass; where no site is, the first thing that is.
+/// The earliest failing site in the order of the forward pass, or the first other failure if no site failed.
 pub fn first_red(outcomes: &[Outcome]) -> Option<(&Outcome, &Finding)> {
     let all =
         || outcomes.iter().flat_map(|outcome| outcome.failures().map(move |finding| (outcome, finding)));
@@ -77,14 +77,14 @@ pub fn head(run: &Run<'_>) -> Head {
             None => (format!("{} {}: wrong", checkpoint.id, checkpoint.name), Some(finding.about.clone())),
         };
         let lead = format!(
-            "Checkpoint {} {} is the first in the forward pass that is not as PyTorch computes it. {said}",
+            "Checkpoint {} {} is the first in the forward pass that differs from the PyTorch reference. {said}",
             checkpoint.id, checkpoint.name
         );
         return Head { tone: "fail", title, site, lead, culprits: culprits(outcome, finding) };
     }
     let plain = |tone, title: String, lead| Head { tone, title, site: None, lead, culprits: None };
     if stale > 0 {
-        let lead = format!("{said} What rbees-check.toml expects to fail no longer does.");
+        let lead = format!("{said} A failure that rbees-check.toml expects no longer happens.");
         return plain("fail", "An expected failure passes".into(), lead);
     }
     if count(Status::NotJudged) > 0 || passed + count(Status::Expected) == 0 {
@@ -93,23 +93,23 @@ pub fn head(run: &Run<'_>) -> Head {
     let title = if total == checkpoints::ALL.len() && passed == total {
         format!("All {total} checkpoints pass")
     } else if total == 1 {
-        "The one checkpoint that was run passes".into()
+        "The only checkpoint that was run passes".into()
     } else if passed == total {
         format!("The {total} checkpoints that were run pass")
     } else {
-        "Nothing is wrong that was not expected to be".into()
+        "No unexpected failures".into()
     };
     plain("pass", title, nearest(run.outcomes).unwrap_or(said))
 }
 
-/// Who came nearest to failing.
+/// A sentence about the passing site that came closest to its budget.
 fn nearest(outcomes: &[Outcome]) -> Option<String> {
     let shares = outcomes.iter().filter_map(|outcome| outcome.worst().map(|finding| (outcome, finding)));
     let of = |finding: &Finding| if let Verdict::Pass(share) = finding.verdict { share } else { 0.0 };
     let (outcome, finding) = shares.max_by(|a, b| of(a.1).total_cmp(&of(b.1)))?;
     let checkpoint = outcome.checkpoint;
     Some(format!(
-        "Nothing differs from PyTorch by more than {} of what an honest computation may: {} {}, {}.",
+        "Nothing differs from PyTorch by more than {} of the allowed rounding error. The largest difference is at {} {}, {}.",
         level::label(of(finding)),
         checkpoint.id,
         checkpoint.name,
@@ -136,7 +136,7 @@ fn culprits(outcome: &Outcome, finding: &Finding) -> Option<Culprits> {
     })
 }
 
-/// A checkpoint in the table.
+/// One checkpoint in the table.
 #[derive(Debug, Serialize)]
 pub struct Row {
     id: &'static str,
@@ -146,7 +146,7 @@ pub struct Row {
     word: &'static str,
     /// How much was compared, or how much of it is wrong.
     said: String,
-    /// The worst share of a budget, in words and as the length of a bar in percent.
+    /// The largest share of a budget, as text and as the length of a bar in percent.
     share: Option<(String, f64)>,
     worst: Option<String>,
     notes: Vec<String>,
@@ -167,7 +167,7 @@ fn row(outcome: &Outcome) -> Row {
         Status::NotJudged => "could not judge".into(),
         Status::Skipped => outcome.skipped.clone().unwrap_or_default(),
     };
-    // Distributions have budgets too, though they are no sites.
+    // Distributions have budgets too, although they are not sites.
     let of = |finding: &Finding| match finding.verdict {
         Verdict::Pass(share) => Some(share),
         _ => share(finding),
@@ -189,7 +189,7 @@ fn row(outcome: &Outcome) -> Row {
     }
 }
 
-/// One checkpoint that is not as it should be.
+/// One checkpoint that failed or could not be judged.
 #[derive(Debug, Serialize)]
 pub struct Trouble {
     id: &'static str,
@@ -198,14 +198,14 @@ pub struct Trouble {
     place: String,
     lines: Vec<(&'static str, String)>,
     others: Vec<String>,
-    /// Comparisons that are not listed.
+    /// How many comparisons are not listed.
     more: usize,
 }
 
-/// Findings of one checkpoint that are listed beside the first.
+/// How many findings of one checkpoint are listed after the first.
 const LISTED: usize = 40;
 
-/// Everything that failed or could not be judged, a checkpoint each.
+/// Every checkpoint that failed or could not be judged.
 pub fn troubles(run: &Run<'_>) -> Vec<Trouble> {
     let red = run.outcomes.iter().filter(|o| matches!(o.status(), Status::Failed | Status::NotJudged));
     red.filter_map(|outcome| {
@@ -230,22 +230,22 @@ pub fn troubles(run: &Run<'_>) -> Vec<Trouble> {
     .collect()
 }
 
-/// What to type: what it does, and the line.
+/// Commands to run next: a description and the command line.
 pub fn commands(run: &Run<'_>) -> Vec<(String, String)> {
     let Run { command, flags, .. } = run;
-    let mut commands = vec![("This run again".to_owned(), (*command).to_owned())];
+    let mut commands = vec![("Rerun everything".to_owned(), (*command).to_owned())];
     if let Some((outcome, _)) = first_red(run.outcomes) {
         let id = outcome.checkpoint.id;
         commands
             .push((format!("Checkpoint {id} alone, every site"), format!("rbees-check run {id}{flags} -vv")));
         commands
-            .push((format!("What {id} judges, and where ports trip"), format!("rbees-check explain {id}")));
+            .push((format!("What {id} checks, and common mistakes"), format!("rbees-check explain {id}")));
         for named in outcome.named() {
             let mistake = named.mistake;
             commands.push((format!("About {mistake}"), format!("rbees-check explain {mistake}")));
         }
     }
-    commands.push(("The same as data".into(), format!("{command} --report json=report.json")));
-    commands.push(("What has changed since".into(), format!("{command} --baseline report.json")));
+    commands.push(("Save this run as JSON".into(), format!("{command} --report json=report.json")));
+    commands.push(("Compare with the saved run".into(), format!("{command} --baseline report.json")));
     commands
 }

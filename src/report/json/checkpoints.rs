@@ -1,4 +1,4 @@
-//! What became of each checkpoint, and of everything it judged, as JSON.
+//! The result of each checkpoint and of all its comparisons, as JSON.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use super::{Number, Suspects, Verdict};
 use crate::judge::{self, Outcome, Status};
 use crate::report::detail::describe;
 
-/// What became of one checkpoint.
+/// The result of one checkpoint.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Checkpoint {
     /// `01B`.
@@ -17,11 +17,11 @@ pub struct Checkpoint {
     pub name: String,
     /// The worst of its findings.
     pub status: Standing,
-    /// The largest share of a budget among what passed; none where nothing passed.
+    /// The largest share of a budget among passing findings; `None` if nothing passed.
     pub worst_share: Option<Number>,
-    /// What a reader should know: what a path cannot show, decisive steps.
+    /// Notes for the reader: sites that a path cannot show, the number of decisive steps.
     pub notes: Vec<String>,
-    /// Why it was not run, if it was not.
+    /// Why it was not run, if it was skipped.
     pub skipped: Option<String>,
     /// Everything that was judged.
     pub findings: Vec<Finding>,
@@ -32,23 +32,23 @@ pub struct Checkpoint {
 pub struct Finding {
     /// The site, or the name of the tensor, text, law, distribution or prompt.
     pub about: String,
-    /// The site, if it is one.
+    /// The site, if the comparison is about one.
     pub site: Option<String>,
-    /// The case; none where the model as a whole is judged.
+    /// The case; `None` if the model as a whole is judged.
     pub case: Option<String>,
-    /// How the model was driven: `plain, feed site`.
+    /// How the model was run: `plain, feed site`.
     pub drive: Option<String>,
-    /// What became of it, in a word.
+    /// Its status.
     pub status: Standing,
-    /// Why it was expected to fail, where it was, and did.
+    /// Why it was expected to fail, if it was and did.
     pub expected: Option<String>,
-    /// Rows left out: their noise in this dtype is as large as they are.
+    /// Rows left out because their noise in this dtype is as large as their values.
     pub incomparable_rows: usize,
-    /// What became of it.
+    /// Its verdict.
     pub verdict: Verdict,
-    /// The same for people, one line each; empty where it passed.
+    /// The verdict as text, one line each; empty if it passed.
     pub text: Vec<String>,
-    /// What mistakes explain it, where they were asked: where it is red on true inputs.
+    /// The mistakes that explain it, if it fails on reference inputs and was diagnosed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspects: Option<Suspects>,
 }
@@ -61,9 +61,9 @@ pub enum Standing {
     Passed,
     /// It was not run.
     Skipped,
-    /// It differs, and was expected to.
+    /// It differs, as expected.
     Expected,
-    /// It was run and nothing can be said.
+    /// It was run, but nothing could be concluded.
     NotJudged,
     /// It differs, or was never reached.
     Failed,
@@ -84,30 +84,30 @@ impl From<Status> for Standing {
 /// An expected failure that passes.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct StaleExpectation {
-    /// The file and line that expects it.
+    /// The file and line of the expectation.
     pub origin: String,
     /// The checkpoint.
     pub checkpoint: String,
-    /// What should fail there, if not anything.
+    /// The site that should fail; `None` for any.
     pub site: Option<String>,
-    /// The case, if not any.
+    /// The case that should fail; `None` for any.
     pub case: Option<String>,
     /// Why it was expected to fail.
     pub reason: String,
 }
 
 impl fmt::Display for StaleExpectation {
-    /// One line: `rbees-check.toml:7: 01B was expected to fail (upstream bug), and passes`.
+    /// One line: `rbees-check.toml:7: 01B was expected to fail (upstream bug), but passes`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { origin, checkpoint, site, case, reason } = self;
         write!(f, "{origin}: {checkpoint}")?;
         site.iter().try_for_each(|site| write!(f, " {site}"))?;
         case.iter().try_for_each(|case| write!(f, " in case {case}"))?;
-        write!(f, " was expected to fail ({reason}), and passes")
+        write!(f, " was expected to fail ({reason}), but passes")
     }
 }
 
-/// How many checkpoints have which status.
+/// How many checkpoints have each status.
 #[allow(missing_docs, reason = "the names of the statuses")]
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Summary {
@@ -119,7 +119,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Counts them.
+    /// Counts the statuses of these checkpoints.
     pub fn of(checkpoints: &[Checkpoint]) -> Self {
         let count = |standing| checkpoints.iter().filter(|c| c.status == standing).count();
         Self {
@@ -133,7 +133,7 @@ impl Summary {
 }
 
 impl Checkpoint {
-    /// What became of `outcome`'s checkpoint.
+    /// The result of `outcome`'s checkpoint.
     pub fn of(outcome: &Outcome) -> Self {
         let share = |finding: &judge::Finding| match finding.verdict {
             judge::Verdict::Pass(share) => Some(Number(share)),
@@ -152,7 +152,7 @@ impl Checkpoint {
 }
 
 impl Finding {
-    /// The same as JSON.
+    /// The same finding as JSON.
     pub fn of(finding: &judge::Finding) -> Self {
         let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let text = match finding.verdict {

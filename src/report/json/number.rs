@@ -1,9 +1,9 @@
-//! Numbers that may be none: JSON has no NaN and no infinity, and a wrong tensor has both.
+//! Floats in JSON: JSON has no NaN and no infinity, but a wrong tensor can contain both.
 
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A float64: a JSON number, or one of the strings `NaN`, `Infinity`, `-Infinity`. Two NaN are equal.
+/// A float64: a JSON number, or one of the strings `NaN`, `Infinity`, `-Infinity`. Two NaNs are equal.
 #[derive(Clone, Copy, Debug)]
 pub struct Number(pub f64);
 
@@ -74,13 +74,13 @@ mod tests {
     #[case(f64::NAN, "\"NaN\"")]
     #[case(f64::INFINITY, "\"Infinity\"")]
     #[case(f64::NEG_INFINITY, "\"-Infinity\"")]
-    fn every_float_goes_to_json_and_comes_back(#[case] value: f64, #[case] json: &str) {
+    fn every_float_survives_a_round_trip_through_json(#[case] value: f64, #[case] json: &str) {
         assert_eq!(serde_json::to_string(&Number(value)).unwrap(), json);
         assert_eq!(serde_json::from_str::<Number>(json).unwrap(), Number(value));
     }
 
     #[rstest]
-    fn whole_numbers_are_numbers_and_other_words_are_not(
+    fn integers_are_accepted_and_other_values_are_rejected(
         #[values("\"nan\"", "\"1.0\"", "null", "true")] json: &str,
     ) {
         assert_eq!(serde_json::from_str::<Number>("3").unwrap(), Number(3.0));

@@ -1,17 +1,17 @@
-//! What mistakes explain a red site, as JSON.
+//! The mistakes that explain a failing site, as JSON.
 
 use serde::{Deserialize, Serialize};
 
 use super::Number;
 use crate::diagnose;
 
-/// What is thought of one red site.
+/// The diagnosis of one failing site.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Suspects {
-    /// The mistakes that explain it: one; two made together; or several that explain it equally.
-    /// None: unexplained.
+    /// The mistakes that explain it: one, two made together, or several that explain it equally well. Empty
+    /// if unexplained.
     pub named: Vec<Named>,
-    /// The best of what does not explain it, where anything was tried that comes near.
+    /// The closest mistake that does not explain it, if any came near.
     pub runner_up: Option<RunnerUp>,
 }
 
@@ -22,16 +22,16 @@ pub struct Named {
     pub mistake: String,
     /// What the port does, in the second person.
     pub says: String,
-    /// What to do about it.
+    /// How to fix it.
     pub fix: String,
-    /// The distance of what it predicts from what the port gave, in budgets; 0 where it is named by
-    /// an exact fingerprint.
+    /// The distance between its prediction and the port's tensor, in budgets; 0 if an exact fingerprint names
+    /// it.
     pub residual: Number,
-    /// Entries that one rounding tells apart, left out of the residual.
+    /// Entries that differ by one rounding step; they are left out of the residual.
     pub flips: usize,
 }
 
-/// A mistake that comes near without explaining it.
+/// The closest mistake that does not explain it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct RunnerUp {
     /// Its name in the catalogue.

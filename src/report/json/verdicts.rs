@@ -5,57 +5,57 @@ use serde::{Deserialize, Serialize};
 use super::Number;
 use crate::{compare, judge};
 
-/// What became of a site or fact. `kind` says which of these it is; the rest stands beside it.
+/// The verdict on a site or fact. `kind` names the variant; the other fields depend on it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Verdict {
     /// Within budget.
     Pass {
-        /// The share of it that was used; 0 where equality was demanded and found.
+        /// The share of the budget that was used; 0 if equality was required and found.
         share: Number,
     },
-    /// Past its budget.
+    /// Over its budget.
     Differs(Difference),
-    /// Not the tensor that was to be judged.
+    /// The tensor does not have the expected shape.
     Shape {
-        /// What the model handed over.
+        /// The shape that the model handed over.
         got: Vec<usize>,
-        /// What the reference holds.
+        /// The shape of the reference.
         want: Vec<usize>,
     },
-    /// A tensor of less precision than the run's.
+    /// The tensor has less precision than the run.
     LowerPrecision {
-        /// Its dtype.
+        /// The tensor's dtype.
         got: String,
-        /// The run's.
+        /// The run's dtype.
         want: String,
     },
-    /// Budgets past the tensor's own scale: it could not fail.
+    /// The budget is larger than the tensor's own values, so any value would pass.
     TooWide {
-        /// Rows whose budget is too wide.
+        /// How many rows have such a budget.
         rows: usize,
     },
     /// No row could be judged in this dtype.
     Incomparable,
     /// The model never handed the site over.
     NeverReached,
-    /// A reference that no checkpoint judges, or a tensor that no reference knows.
+    /// A reference that no checkpoint judges, or a tensor that has no reference.
     Unclaimed,
     /// A law or an exact fact does not hold.
     Broken {
-        /// How, in one line.
+        /// What is wrong, in one line.
         how: String,
     },
 }
 
-/// How a tensor differs from truth.
+/// How a tensor differs from the reference.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Difference {
-    /// Elements past their row's budget.
+    /// Elements over their row's budget.
     pub differing: usize,
     /// Elements compared.
     pub elements: usize,
-    /// Elements that are NaN, infinite or barred on one side only.
+    /// Elements that are NaN, infinite or masked on one side only.
     pub not_finite: usize,
     /// Largest error / budget, over elements and over root mean squares of rows.
     pub ratio: Number,
@@ -74,7 +74,7 @@ pub struct Element {
     pub index: Vec<usize>,
     /// What the model computed.
     pub got: Number,
-    /// Truth.
+    /// The reference value.
     pub want: Number,
     /// Allowed error.
     pub budget: Number,

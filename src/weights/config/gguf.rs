@@ -1,4 +1,4 @@
-//! GGUF metadata → [`Config`].
+//! Reads a [`Config`] from GGUF metadata.
 
 use serde_json::Value;
 
@@ -6,22 +6,22 @@ use super::super::gguf::Gguf;
 use super::{Config, RopeLayout};
 use crate::{Error, Result};
 
-/// End-of-turn tokens by their text, for files that do not name one: llama.cpp goes by the text
-/// too. The first that the vocabulary has counts, so that a chat model gets the end of its turns
-/// and not also the end of its training documents.
+/// End-of-turn tokens by their text, for files that do not name one; llama.cpp searches by text too. Only the
+/// first one in the vocabulary is used, so that a chat model gets the end of its turns and not also the end
+/// of its training documents.
 const END_OF_TURN: &[&str] =
     &["<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<EOT>"];
 
 /// Reads a model's configuration.
 ///
-/// Layout is [`RopeLayout::Interleaved`], which is what llama.cpp's converter writes for `llama`.
-/// A model is tied iff it has no `output.weight`. The end tokens are `tokenizer.ggml.eos_token_id`,
+/// The layout is [`RopeLayout::Interleaved`], which llama.cpp's converter writes for `llama`. A model is tied
+/// if and only if it has no `output.weight`. The end tokens are `tokenizer.ggml.eos_token_id`,
 /// `…eot_token_id` and `…eom_token_id`; without an `eot_token_id`, the vocabulary is searched for a
-/// well-known text. `rope.freq_base` is 1e4 where it is missing, as in llama.cpp.
+/// well-known text. If `rope.freq_base` is missing, it is 1e4, as in llama.cpp.
 ///
 /// # Errors
-/// When a key is missing or of the wrong type, the architecture is not `llama`, or the file asks
-/// for something that changes the arithmetic and is not supported yet.
+/// When a key is missing or has the wrong type, the architecture is not `llama`, or the file requires
+/// something that changes the arithmetic and is not supported yet.
 pub(in super::super) fn from_gguf(file: &Gguf) -> Result<Config> {
     refuse_other_models(file)?;
     let size = |key: &str| {
@@ -30,7 +30,7 @@ pub(in super::super) fn from_gguf(file: &Gguf) -> Result<Config> {
             None => Ok(None),
             Some(value) => match value.as_u64().map(usize::try_from) {
                 Some(Ok(size)) => Ok(Some(size)),
-                _ => Err(wrong(file, &key, &value, "one whole number is needed")),
+                _ => Err(wrong(file, &key, &value, "a single integer is needed")),
             },
         }
     };
@@ -97,7 +97,7 @@ fn refuse_other_models(file: &Gguf) -> Result<()> {
         Some(name) if name == "llama" => {}
         Some(name) => return Err(wrong(file, "general.architecture", &name, "only \"llama\" is supported")),
     }
-    // Keys that change the arithmetic, and the value under which they do not.
+    // Keys that change the arithmetic, and the value at which they do not.
     let plain = [
         ("llama.rope.scaling.type", Value::from("none")),
         ("llama.rope.scaling.factor", Value::from(1.0)),
@@ -115,13 +115,13 @@ fn refuse_other_models(file: &Gguf) -> Result<()> {
     match altering {
         Some("rope_freqs.weight") => Err(Error::file(
             file.path(),
-            "`rope_freqs.weight`: rotations scaled as Llama 3.1's are not supported yet",
-            "going on without would give wrong angles; use a model without rope scaling",
+            "`rope_freqs.weight`: scaled rotations, as in Llama 3.1, are not supported yet",
+            "ignoring it would give wrong angles; use a model without rope scaling",
         )),
         Some(bias) => Err(Error::file(
             file.path(),
             format!("`{bias}`: biases are not supported yet"),
-            "going on without would give wrong results; use a model without biases",
+            "ignoring it would give wrong results; use a model without biases",
         )),
         None => Ok(()),
     }
@@ -139,6 +139,6 @@ fn wrong(file: &Gguf, key: &str, value: &Value, why: &str) -> Error {
     Error::file(
         file.path(),
         format!("metadata `{key}` is {value}: {why}"),
-        "convert a plain Llama with llama.cpp",
+        "use a plain Llama converted with llama.cpp",
     )
 }

@@ -1,4 +1,4 @@
-//! `config.json` and `generation_config.json` → [`Config`].
+//! Reads a [`Config`] from `config.json` and `generation_config.json`.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 use super::{Config, RopeLayout};
 use crate::{Error, Result, files};
 
-/// The keys that matter. Keys with a default have it where transformers' `LlamaConfig` has one and
-/// real files leave them out; a missing ε or width is an error and not a guess.
+/// The relevant keys. A key has a default if transformers' `LlamaConfig` has one and real files omit the key;
+/// a missing ε or width is an error, not a guess.
 #[derive(Deserialize)]
 struct Raw {
     hidden_size: usize,
@@ -20,9 +20,9 @@ struct Raw {
     max_position_embeddings: usize,
     rms_norm_eps: f64,
     rope_theta: Option<f64>,
-    /// transformers 5 keeps θ and the kind of scaling here, …
+    /// transformers 5 stores θ and the kind of scaling here; …
     rope_parameters: Option<Map<String, Value>>,
-    /// … transformers 4 the kind of scaling here.
+    /// … transformers 4 stores the kind of scaling here.
     rope_scaling: Option<Map<String, Value>>,
     #[serde(default)]
     tie_word_embeddings: bool,
@@ -63,12 +63,13 @@ struct Generation {
 
 /// Reads a model's configuration. `origin` names the file in messages.
 ///
-/// The end tokens are those of both files together. `bos_token_id` and `eos_token_id` are 1 and 2
-/// where `config.json` does not mention them, and none where it says `null`; `rope_theta` is 1e4.
+/// The end tokens are those of both files together. If `config.json` does not contain `bos_token_id` or
+/// `eos_token_id`, they are 1 and 2, and there is none if the value is `null`; the default `rope_theta` is
+/// 1e4.
 ///
 /// # Errors
-/// When the text is no JSON, lacks a key, names an architecture other than Llama, or asks for
-/// something that changes the arithmetic and is not supported yet.
+/// When the text is not JSON, lacks a key, names an architecture other than Llama, or requires something that
+/// changes the arithmetic and is not supported yet.
 pub(in super::super) fn from_json(text: &str, generation: Option<&str>, origin: &str) -> Result<Config> {
     let bad = |why: String| Error::file(origin, why, "pass the model's own, unedited config.json");
     let object: Map<String, Value> = files::json(text).map_err(|e| bad(e.to_string()))?;
@@ -82,7 +83,7 @@ pub(in super::super) fn from_json(text: &str, generation: Option<&str>, origin: 
     let mut eos: Vec<u32> = raw.eos_token_id.map(Vec::from).unwrap_or_default();
     if let Some(text) = generation {
         let file: Generation = files::json(text).map_err(|e| {
-            Error::file(origin, format!("generation_config.json beside it: {e}"), "fetch it again")
+            Error::file(origin, format!("generation_config.json next to it: {e}"), "fetch it again")
         })?;
         eos.extend(file.eos_token_id.map(Vec::from).unwrap_or_default());
     }
@@ -93,7 +94,7 @@ pub(in super::super) fn from_json(text: &str, generation: Option<&str>, origin: 
         Some(width) => width,
         None => {
             raw.hidden_size.checked_div(heads).filter(|width| width * heads == raw.hidden_size).ok_or_else(
-                || bad(format!("hidden_size {} is no multiple of {heads} heads", raw.hidden_size)),
+                || bad(format!("hidden_size {} is not a multiple of {heads} heads", raw.hidden_size)),
             )?
         }
     };
@@ -124,7 +125,7 @@ fn refuse_other_models(config: &Map<String, Value>, origin: &str) -> Result<()> 
     let architectures = config.get("architectures").filter(|list| !list.is_null());
     match (model_type, architectures) {
         (None, None) => {
-            return Err(Error::file(origin, "says neither model_type nor architectures", only_llama));
+            return Err(Error::file(origin, "contains neither model_type nor architectures", only_llama));
         }
         (Some(kind), _) if kind != "llama" => return refuse("model_type", kind, only_llama),
         (_, Some(list)) if !list.as_array().is_some_and(|l| l.iter().any(|a| a == "LlamaForCausalLM")) => {
@@ -133,7 +134,7 @@ fn refuse_other_models(config: &Map<String, Value>, origin: &str) -> Result<()> 
         _ => {}
     }
     let not_yet = "this setting changes what the model computes, and is not supported yet";
-    // Off, absent or null is fine.
+    // False, missing or null is fine.
     for key in ["attention_bias", "mlp_bias", "quantization_config"] {
         match config.get(key) {
             None | Some(Value::Null | Value::Bool(false)) => {}
@@ -147,13 +148,13 @@ fn refuse_other_models(config: &Map<String, Value>, origin: &str) -> Result<()> 
     }
 }
 
-/// Scaled rotations (Llama 3.1's and others) change every angle: going on without is a wrong model.
+/// Scaled rotations (Llama 3.1's and others) change every angle; ignoring them would give a wrong model.
 fn refuse_scaled_rope(key: &str, rope: Option<&Map<String, Value>>, origin: &str) -> Result<()> {
     let Some(rope) = rope else { return Ok(()) };
     let kind = rope.get("rope_type").or_else(|| rope.get("type"));
     let plain = kind.is_none_or(|kind| kind.is_null() || kind == "default");
     let whole = rope.get("partial_rotary_factor").is_none_or(|part| part.as_f64() == Some(1.0));
-    // Without a kind, a factor says that somebody meant to scale.
+    // A factor without a kind shows that scaling was intended.
     if plain && whole && (kind.is_some() || !rope.contains_key("factor")) {
         return Ok(());
     }
@@ -161,6 +162,6 @@ fn refuse_scaled_rope(key: &str, rope: Option<&Map<String, Value>>, origin: &str
     Err(Error::file(
         origin,
         format!("{key} {rope} is not supported yet"),
-        "only unscaled rotations are: rope_type \"default\"",
+        "only unscaled rotations are supported: rope_type \"default\"",
     ))
 }

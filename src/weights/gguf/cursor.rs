@@ -1,5 +1,5 @@
-//! A bounded reader over untrusted bytes: whatever a header claims, nothing is read past the end
-//! and nothing is allocated that the file could not hold.
+//! A bounded reader for untrusted bytes: whatever a header claims, nothing is read past the end, and nothing
+//! is allocated that the file could not contain.
 
 use std::ops::Range;
 
@@ -19,19 +19,19 @@ impl Problem {
         Self { what: what.into(), hint }
     }
 
-    /// The file is well-formed, but asks for what this crate cannot do.
+    /// The file is well-formed, but requires something that this crate does not support.
     pub(super) fn unsupported(what: impl Into<String>) -> Self {
         let hint = "convert the model again with a recent llama.cpp, as F16, Q8_0, Q4_0 or a K type";
         Self { what: what.into(), hint }
     }
 
-    /// Says in front where the problem is.
+    /// Prefixes the message with the place of the problem.
     pub(super) fn within(self, place: impl std::fmt::Display) -> Self {
         Self { what: format!("{place}: {}", self.what), ..self }
     }
 }
 
-/// Reads little-endian values from `bytes` and remembers where it stands.
+/// Reads little-endian values from `bytes` and keeps its position.
 pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -47,7 +47,7 @@ impl<'a> Cursor<'a> {
         self.at
     }
 
-    /// Steps over `len` bytes and says where they lie. `what` names them should they be missing.
+    /// Skips `len` bytes and returns their range. `what` names them in the error if they are missing.
     pub(super) fn skip(&mut self, len: u64, what: &str) -> Result<Range<usize>, Problem> {
         let left = self.bytes.len() - self.at;
         match usize::try_from(len) {
@@ -78,7 +78,7 @@ impl<'a> Cursor<'a> {
         self.array(what).map(u64::from_le_bytes)
     }
 
-    /// A length in front, then that many bytes of UTF-8.
+    /// Reads a length, then that many bytes of UTF-8.
     pub(super) fn string(&mut self, what: &str) -> Result<&'a str, Problem> {
         let len = self.u64(what)?;
         let range = self.skip(len, what)?;
@@ -87,8 +87,8 @@ impl<'a> Cursor<'a> {
             .map_err(|_| Problem::damaged(format!("{what} at offset {start} is not UTF-8")))
     }
 
-    /// A count of things that take at least `least` bytes each: refused when the rest of the file
-    /// cannot hold them, before anything is allocated for them.
+    /// Reads a count of items that take at least `least` bytes each. It is an error if the rest of the file
+    /// cannot contain them, which is checked before anything is allocated for them.
     pub(super) fn count(&mut self, least: u64, what: &str) -> Result<u64, Problem> {
         let count = self.u64(what)?;
         let left = (self.bytes.len() - self.at) as u64;

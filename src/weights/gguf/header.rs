@@ -1,8 +1,8 @@
-//! The header of a GGUF file, read as what it is: untrusted.
+//! Reads the header of a GGUF file as untrusted input.
 //!
-//! Candle has a reader too, but it divides by a zero alignment, wraps on large dimensions, keeps
-//! the last of two equal names and decodes every array at once; guarding it takes the same walk
-//! over the file as replacing it. Format: `docs/gguf.md` in ggml-org/ggml.
+//! Candle has a reader too, but it divides by a zero alignment, overflows on large dimensions, keeps the last
+//! of two equal names and decodes every array at once. Guarding it would need the same walk over the file as
+//! replacing it. Format: `docs/gguf.md` in ggml-org/ggml.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -33,9 +33,8 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Reads and checks a whole header. What it returns can be trusted: names are unique, and every
-    /// tensor lies inside the file, aligned, apart from all others, with a size that is right for
-    /// its type and shape.
+    /// Reads and checks a whole header. The result can be trusted: names are unique, and every tensor is
+    /// inside the file, aligned, does not overlap another, and has the right size for its type and shape.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Problem> {
         let mut cursor = Cursor::new(bytes, 0);
         check_version(&mut cursor, bytes)?;
@@ -49,7 +48,7 @@ impl Header {
             let value = Value::scan(&mut cursor, bytes)
                 .map_err(|why| why.within(format_args!("metadata `{key}`")))?;
             if metadata.insert(key.to_owned(), value).is_some() {
-                return Err(Problem::damaged(format!("metadata `{key}` is there twice")));
+                return Err(Problem::damaged(format!("metadata `{key}` appears twice")));
             }
         }
         let mut found = Vec::new();
@@ -69,16 +68,20 @@ impl Header {
 fn check_version(cursor: &mut Cursor, bytes: &[u8]) -> Result<(), Problem> {
     if !bytes.starts_with(b"GGUF") {
         return Err(Problem {
-            what: "is no GGUF file: it does not start with `GGUF`".into(),
+            what: "is not a GGUF file: it does not start with `GGUF`".into(),
             hint: "pass a .gguf file, or a directory with config.json and safetensors",
         });
     }
     cursor.skip(4, "the magic number")?;
     match cursor.u32("the version")? {
         2 | 3 => Ok(()),
-        1 => Err(Problem::unsupported("GGUF version 1 (of summer 2023) is not supported, 2 and 3 are")),
+        1 => {
+            Err(Problem::unsupported("GGUF version 1 (of summer 2023) is not supported; use version 2 or 3"))
+        }
         version if version.swap_bytes() <= 3 => Err(Problem::unsupported("big-endian GGUF is not supported")),
-        version => Err(Problem::unsupported(format!("GGUF version {version} is not supported, 2 and 3 are"))),
+        version => {
+            Err(Problem::unsupported(format!("GGUF version {version} is not supported; use version 2 or 3")))
+        }
     }
 }
 
@@ -86,15 +89,15 @@ fn alignment(metadata: &BTreeMap<String, Value>, bytes: &[u8]) -> Result<u64, Pr
     let Some(value) = metadata.get("general.alignment") else { return Ok(DEFAULT_ALIGNMENT) };
     let value = value.to_json(bytes);
     match value.as_u64() {
-        // The specification wants a multiple of 8; Candle's block types rely on at least 4.
+        // The specification requires a multiple of 8; Candle's block types need at least 4.
         Some(n) if n.is_power_of_two() && (8..=1 << 30).contains(&n) => Ok(n),
         _ => Err(Problem::damaged(format!(
-            "`general.alignment` is {value}, which is no power of two from 8 on"
+            "`general.alignment` is {value}, which is not a power of two of at least 8"
         ))),
     }
 }
 
-/// A tensor as read, its place not yet checked.
+/// A tensor as read; its place has not been checked yet.
 struct Found<'a> {
     name: &'a str,
     dtype: GgmlDType,
@@ -107,7 +110,7 @@ impl<'a> Found<'a> {
     fn read(cursor: &mut Cursor, name: &'a str) -> Result<Self, Problem> {
         let rank = cursor.u32("a rank")?;
         if !(1..=MAX_DIMS).contains(&rank) {
-            return Err(Problem::damaged(format!("has {rank} dimensions, 1 to {MAX_DIMS} are possible")));
+            return Err(Problem::damaged(format!("has {rank} dimensions, but must have 1 to {MAX_DIMS}")));
         }
         let dims = (0..rank).map(|_| cursor.u64("a dimension")).collect::<Result<Vec<_>, _>>()?;
         let dtype = block_type(cursor.u32("a tensor type")?)?;
@@ -119,14 +122,14 @@ impl<'a> Found<'a> {
         }
         if !row.is_multiple_of(block) {
             return Err(Problem::damaged(format!(
-                "has rows of {row}, no multiple of a {dtype:?} block's {block}"
+                "has rows of {row}, which is not a multiple of the {dtype:?} block size {block}"
             )));
         }
         let size = dims
             .iter()
             .try_fold(1u64, |product, &dim| product.checked_mul(dim))
             .and_then(|elements| (elements / block).checked_mul(dtype.type_size() as u64))
-            // Dequantised, a quarter byte may become eight.
+            // Dequantised, a quarter byte may become eight bytes.
             .filter(|&size| size < (isize::MAX / 64) as u64)
             .ok_or_else(|| {
                 Problem::damaged(format!("has dimensions {dims:?}, more than memory can address"))
@@ -136,7 +139,7 @@ impl<'a> Found<'a> {
     }
 }
 
-/// Finds the place of every tensor and checks that it is one.
+/// Computes the place of every tensor and checks it.
 fn place(
     found: Vec<Found>,
     data: u64,
@@ -148,7 +151,7 @@ fn place(
     for Found { name, dtype, shape, offset, size } in found {
         if !offset.is_multiple_of(alignment) {
             return Err(Problem::damaged(format!(
-                "tensor `{name}`: offset {offset} is no multiple of the alignment {alignment}"
+                "tensor `{name}`: offset {offset} is not a multiple of the alignment {alignment}"
             )));
         }
         let start = data.checked_add(offset);
@@ -156,13 +159,13 @@ fn place(
             (Some(start), Some(stop)) if stop <= end as u64 => start as usize..stop as usize,
             _ => {
                 return Err(Problem::damaged(format!(
-                    "tensor `{name}`: {size} bytes at offset {data} + {offset} do not fit, the file ends at {end}"
+                    "tensor `{name}`: {size} bytes at offset {data} + {offset} do not fit; the file ends at {end}"
                 )));
             }
         };
         places.push((bytes.start, bytes.end, name));
         if tensors.insert(name.to_owned(), Entry { dtype, shape, bytes }).is_some() {
-            return Err(Problem::damaged(format!("tensor `{name}` is there twice")));
+            return Err(Problem::damaged(format!("tensor `{name}` appears twice")));
         }
     }
     places.sort_unstable();
@@ -194,7 +197,7 @@ fn block_type(code: u32) -> Result<GgmlDType, Problem> {
     Ok(known)
 }
 
-/// Names for the types that we cannot read, so that the message can be searched for.
+/// Names of the types that cannot be read, so that users can search for the message.
 fn type_name(code: u32) -> String {
     const NAMES: &[(u32, &str)] = &[
         (9, "Q8_1"),

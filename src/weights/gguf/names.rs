@@ -1,7 +1,7 @@
-//! llama.cpp's tensor names → Hugging Face's.
+//! Converts llama.cpp's tensor names to Hugging Face's.
 
-/// `blk.3.attn_q.weight` → `model.layers.3.self_attn.q_proj.weight`. Nothing for names that a Llama
-/// does not have.
+/// `blk.3.attn_q.weight` → `model.layers.3.self_attn.q_proj.weight`. `None` for names that a Llama does not
+/// have.
 pub(super) fn hugging_face(name: &str) -> Option<String> {
     let (stem, suffix) = name.rsplit_once('.')?;
     if !matches!(suffix, "weight" | "bias") {
@@ -17,7 +17,7 @@ pub(super) fn hugging_face(name: &str) -> Option<String> {
         return Some(format!("{module}.{suffix}"));
     }
     let (layer, part) = stem.strip_prefix("blk.")?.split_once('.')?;
-    // One spelling a layer: `blk.03` must not pass for `blk.3`.
+    // Only one spelling per layer: `blk.03` must not be read as `blk.3`.
     let layer = layer.parse::<u16>().ok().filter(|n| n.to_string() == layer)?;
     let module = match part {
         "attn_norm" => "input_layernorm",
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_a_llama_does_not_have_stay_unknown() {
+    fn names_that_a_llama_does_not_have_are_unknown() {
         for name in
             ["", "output", "rope_freqs.weight", "blk.03.attn_q.weight", "blk.x.attn_q.weight", "blk.0.weight"]
         {

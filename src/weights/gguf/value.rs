@@ -28,12 +28,12 @@ impl Kind {
     fn from_code(code: u32) -> Result<Self, Problem> {
         use Kind::*;
         let all = [U8, I8, U16, I16, U32, I32, F32, Bool, Str, Array, U64, I64, F64];
-        all.get(code as usize)
-            .copied()
-            .ok_or_else(|| Problem::damaged(format!("value type {code} does not exist (0 to 12 do)")))
+        all.get(code as usize).copied().ok_or_else(|| {
+            Problem::damaged(format!("value type {code} does not exist; valid types are 0 to 12"))
+        })
     }
 
-    /// Bytes that one value takes at least.
+    /// The smallest number of bytes that one value takes.
     fn least(self) -> u64 {
         match self {
             Self::U8 | Self::I8 | Self::Bool => 1,
@@ -45,8 +45,8 @@ impl Kind {
     }
 }
 
-/// Where a value lies and what it is; it is decoded when somebody asks. An array of 128 000 tokens
-/// thus costs nothing until a tokenizer is built.
+/// The place and type of a value, which is decoded only when requested. An array of 128 000 tokens therefore
+/// costs nothing until a tokenizer is built.
 #[derive(Clone, Debug)]
 pub(super) struct Value {
     kind: Kind,
@@ -56,10 +56,10 @@ pub(super) struct Value {
 }
 
 impl Value {
-    /// Reads a type code and steps over the value behind it.
+    /// Reads a type code and skips the value after it.
     ///
     /// # Errors
-    /// On unknown types, values that run past the end, strings that are not UTF-8, booleans other
+    /// Unknown types, values that run past the end, strings that are not UTF-8, booleans other
     /// than 0 and 1, and arrays of arrays (no known file has one).
     pub(super) fn scan(cursor: &mut Cursor, bytes: &[u8]) -> Result<Self, Problem> {
         let kind = Kind::from_code(cursor.u32("a value type")?)?;
@@ -84,15 +84,15 @@ impl Value {
         Ok(Self { kind, count: Some(count), at: start..cursor.position() })
     }
 
-    /// Number of elements of an array; nothing for a single value.
+    /// Number of elements of an array; `None` for a single value.
     pub(super) fn count(&self) -> Option<u64> {
         self.count
     }
 
-    /// The value as JSON. Float values that JSON cannot say (NaN, inf) become `null`.
+    /// The value as JSON. Floats that JSON cannot represent (NaN, inf) become `null`.
     pub(super) fn to_json(&self, bytes: &[u8]) -> Json {
         let mut cursor = Cursor::new(&bytes[..self.at.end], self.at.start);
-        // `scan` went the same way over the same bytes, so no element can be missing here.
+        // `scan` decoded the same bytes in the same way, so no element can be missing here.
         let mut next = || element(&mut cursor, self.kind, bytes).unwrap_or(Json::Null);
         match self.count {
             None => next(),
@@ -120,7 +120,7 @@ fn element(cursor: &mut Cursor, kind: Kind, bytes: &[u8]) -> Result<Json, Proble
         Kind::Bool if word <= 1 => Json::from(word == 1),
         Kind::Bool => return Err(Problem::damaged(format!("a boolean is {word}, neither 0 nor 1"))),
         Kind::Str | Kind::Array => {
-            return Err(Problem::damaged("a value of this type stands in the wrong place"));
+            return Err(Problem::damaged("a value of this type is in the wrong place"));
         }
     })
 }
