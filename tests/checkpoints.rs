@@ -53,8 +53,8 @@ impl About {
     }
 
     /// Is this test worth its run time? On the CPU, Candle is slow at half-precision products, at quantised
-    /// products of the real model's block type, and at fused attention in half precision. For these, only
-    /// small models and single operations are tested.
+    /// products of the real model's block type, and at fused attention in half precision. Small models and
+    /// single operations are tested instead.
     fn is_worth_it(&self) -> bool {
         let (small, quantized) = (self.model != "smollm2-135m", self.matmul == Matmul::Quantized);
         let steps = matches!(self.checkpoint.how, How::Laws(_) | How::Greedy(_));

@@ -28,7 +28,8 @@ fn told(padding_is_seen: bool) -> (String, Option<i32>) {
     (stdout(&output), output.status.code())
 }
 
-/// The scores of padding are finite. They cannot be recomputed, because its keys are not in the recording.
+/// The scores of padding are finite. They cannot be recomputed, because the keys of padding are not among
+/// those of the tokens.
 #[rstest]
 #[case::padding_masked(false, 0, false)]
 #[case::padding_visible(true, 1, true)]

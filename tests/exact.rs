@@ -123,7 +123,7 @@ fn gelu_softcap_scale_weighted_sum_and_product_match_their_formulas() {
 }
 
 #[test]
-fn a_window_allows_the_own_key_and_the_window_minus_one_before_it() {
+fn a_window_of_3_allows_the_querys_own_key_and_the_two_before_it() {
     let window = Mask::Window { window: 3 };
     let seen = |mask: Mask| (0..8).filter(|&key| mask.allows(5, key)).collect::<Vec<_>>();
     assert_eq!(seen(window), [3, 4, 5]);

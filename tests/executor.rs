@@ -166,7 +166,7 @@ fn given_rows_of_the_wrong_width_or_place_are_refused(
     let model = tiny();
     let given = Given { values: [(model.at(site), rows.clone())].into(), ..Given::default() };
     assert_eq!(model.one(&pass(4), model.at("lm_head"), &given).unwrap_err().to_string(), problem);
-    // Rows of these sites are not allowed in the cache either.
+    // This pass has no cached slots, so rows given for the cache are refused too.
     let given = Given { cached: [(model.at(site), rows)].into(), ..Given::default() };
     assert!(model.one(&pass(4), model.at("lm_head"), &given).is_err());
 }

@@ -39,8 +39,8 @@ fn sharpest(outcome: &Outcome) -> f64 {
     all.map(|named| interval(&named.says)).min_by(|a, b| a.1.total_cmp(&b.1)).unwrap().0
 }
 
-/// Asserts that the printed interval contains `planted` and is narrower than 5 % of it. The value is printed
-/// to the digit of its bound, so rounding in print adds half of that digit.
+/// Asserts that the printed interval contains `planted`, and that its bound is less than 5 % of it. The
+/// value is printed to the digit of its bound, so printing adds an error of half of that digit.
 fn holds(says: &str, planted: f64) {
     let (value, bound) = interval(says);
     assert!((value - planted).abs() <= bound * 1.5, "{says}: planted {planted}");

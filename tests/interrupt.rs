@@ -16,7 +16,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A run of all checkpoints that writes every kind of report.
+/// A run of all checkpoints that writes a JSON and a JUnit report.
 const ALL: [&str; 6] = ["run", "all", "--report", "json=r.json", "--report", "junit=r.xml"];
 
 fn names(folder: &Path) -> Vec<String> {

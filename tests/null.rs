@@ -25,7 +25,7 @@ use rbees_check::probe::{Kind, Site};
 use rbees_check::reference::{Place, Reference};
 use rstest::rstest;
 
-/// A case whose prompt differs from those of the calls.
+/// A case whose prompt differs from those of the calls. It stores the last rows of the prompt.
 static OTHER: LazyLock<Reference> = LazyLock::new(|| case("long"));
 
 /// Number of trials per operation and dtype.

@@ -1,6 +1,6 @@
-//! Ten mistakes planted in PyTorch, independent of this project's model: `scripts/plant_in_torch.py` patched
-//! transformers and recorded its tensors. The judge must catch each mistake at its site and name it, and must
-//! find nothing in the run without a mistake.
+//! Ten mistakes planted in PyTorch, none of them by this project's Rust code: `scripts/plant_in_torch.py`
+//! patched transformers and recorded its tensors. The judge must catch each mistake at its site and name it,
+//! and must find nothing in the run without a mistake.
 
 mod replay;
 

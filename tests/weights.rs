@@ -53,7 +53,7 @@ fn gguf_q_rows_keep_their_interleaved_order() {
     let weights = gguf(&GgufFile::tiny()).unwrap();
     let (stored, (_, want)) = (weights.tensor(Q, DType::F32, &Device::Cpu).unwrap(), &tensors()[Q]);
     let stored = values(&stored);
-    // Row 1 of a head is row 3 in Hugging Face's order: half of head_dim, which is 6, further on.
+    // Row 1 of a head is its row 3 in Hugging Face's order: pairs are half of head_dim (6) apart there.
     assert_eq!(stored[32..64], want[3 * 32..4 * 32]);
 }
 

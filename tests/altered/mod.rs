@@ -13,7 +13,7 @@ use rbees_check::{Result, checkpoints};
 /// tensor.
 pub type Instead = fn(Site, &Tensor, &BTreeMap<Site, Tensor>) -> Result<Option<Tensor>>;
 
-/// A port that changes tensors of a correct port, or uses positions that are `shift` too high.
+/// A correct port with changed tensors, or with positions that are `shift` too high.
 pub struct Altered {
     pub port: LlamaPort,
     /// Changes a tensor before the judge sees it.

@@ -5,7 +5,7 @@ pub mod gemma3;
 pub mod olmo2;
 pub mod qwen3;
 
-/// The sizes that all families here have. All widths of a model differ, so that exchanged widths are noticed.
+/// The sizes that all families here have. All widths of a model differ.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
     pub hidden: usize,

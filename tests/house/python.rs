@@ -75,7 +75,7 @@ fn made_up(code: &str) -> Sources {
 }
 
 #[rstest]
-#[case::a_name("from .files import sha256, write", &["capture.files"])]
+#[case::item_of_a_module("from .files import sha256, write", &["capture.files"])]
 #[case::modules("from . import files, models", &["capture.files", "capture.models"])]
 #[case::the_package("from . import VERSION", &["capture.__init__"])]
 #[case::parent_package("from ..script import main", &["script"])]

@@ -61,8 +61,8 @@ pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/torch-mistakes")
 }
 
-/// Taps the tensors that a dump contains for one feed. It ignores the tensors that the probe returns: PyTorch
-/// already got reference inputs when the dump was recorded.
+/// Taps the tensors that a dump contains for one feed. It ignores the tensors that the probe returns:
+/// reference tensors were already substituted in PyTorch, when the dump was recorded.
 pub struct Replay {
     dump: Dump,
     feed: Feed,
