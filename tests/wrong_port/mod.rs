@@ -141,7 +141,7 @@ struct Rotating<'a> {
     positions: &'a [Vec<usize>],
     head_dim: usize,
     rotate: &'a Rotate,
-    /// The last queries and keys before rotation, as the model continued with them: `[b, s, heads * head_dim]`.
+    /// The last queries and keys before rotation that the model continued with, `[b, s, heads * head_dim]`.
     projected: BTreeMap<Kind, Tensor>,
 }
 
