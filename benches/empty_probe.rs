@@ -1,15 +1,15 @@
-//! What the seam costs: 16 decode steps from an empty cache, on a model so small (width 48, three
-//! layers, 60 taps a step) that anything beside the arithmetic would show.
+//! Measures the cost of the probe: 16 decode steps from an empty cache. The model is so small (width 48,
+//! three layers, 60 taps per step) that any cost besides the arithmetic is visible.
 //!
-//! `no_taps` is the same forward pass written out below, without a probe anywhere. The ratio of
-//! `empty_probe`, which is what production runs, is the price of all that the seam asks for: the
-//! taps, and scores in their canonical shape on the way. `dynamic_probe` answers the same through a
-//! virtual call that no compiler can see through, so its distance from `empty_probe` is what the
-//! calls themselves cost.
+//! - `no_taps` is the same forward pass written below without a probe.
+//! - `empty_probe` is what production runs. Its ratio to `no_taps` is the cost of everything that the probe
+//!   requires: the taps, and scores in their canonical shape.
+//! - `dynamic_probe` is the same probe behind a virtual call that the compiler cannot inline. Its difference
+//!   from `empty_probe` is the cost of the calls.
 //!
-//! Criterion measures one after the other, which a busy machine turns into noise; the ratios printed
-//! last are medians of runs that take turns. (Seen on one thread: 1.017 and 1.018, which is 1 µs a
-//! step: nothing on a model of any size.)
+//! Criterion measures the three one after the other, so load on the machine adds noise. The ratios printed
+//! at the end are medians of runs that alternate. (Measured on one thread: 1.017 and 1.018, which is 1 µs
+//! per step and negligible on a model of any size.)
 
 #[path = "../tests/tiny/mod.rs"]
 mod tiny;
@@ -26,7 +26,7 @@ use rbees_check::probe::{Kind, Probe, Site};
 
 const STEPS: u32 = 16;
 
-/// A probe of a type that is known only at run time.
+/// A probe whose type is known only at run time.
 struct Dynamic<'a>(&'a mut dyn Probe);
 
 impl Probe for Dynamic<'_> {
@@ -54,7 +54,7 @@ fn decode_without_taps(llama: &Llama) {
     }
 }
 
-/// One token, whose id is its position too.
+/// Decodes one token. Its id is also its position.
 fn step(llama: &Llama, id: u32, caches: &mut [KvCache]) -> Result<Tensor> {
     let positions = [vec![id as usize]];
     let rotation = llama.rope.at(&positions, llama.device()).map_err(candle_core::Error::wrap)?;
@@ -101,7 +101,7 @@ fn attend(
     attention.o_proj.forward(&context.reshape((1, 1, heads * d))?) // [1, 1, hidden]
 }
 
-/// A probe that answers as `()` does, behind a pointer.
+/// Decodes with the probe `()` behind a pointer.
 fn decode_dynamic(llama: &Llama) {
     decode(llama, &mut Dynamic(black_box(&mut ())));
 }
@@ -116,7 +116,7 @@ fn empty_probe(c: &mut Criterion) {
     take_turns(&llama);
 }
 
-/// Prints each contender's median, relative to no taps at all.
+/// Runs the three variants in turn and prints their median times relative to `no_taps`.
 fn take_turns(llama: &Llama) {
     let contenders: [&dyn Fn(); 3] =
         [&|| decode_without_taps(llama), &|| decode(llama, &mut ()), &|| decode_dynamic(llama)];

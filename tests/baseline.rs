@@ -1,4 +1,4 @@
-//! What has changed since an earlier report, and baselines that are none.
+//! `run --baseline`: lists what has changed since an earlier report, and refuses invalid baseline files.
 
 mod program;
 
@@ -9,7 +9,7 @@ use program::{home, masked, rbees_in, reported, stdout, told_in, wrong_theta};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-/// What a run of 01B and 03 says against the report of an earlier one, changed by `change`.
+/// The output of a run of 01B and 03 whose baseline is the report of the same run, edited by `change`.
 fn since(change: impl FnOnce(&mut Value)) -> String {
     let folder = home();
     let args = ["1B", "3", "--case", "single"];
@@ -20,19 +20,19 @@ fn since(change: impl FnOnce(&mut Value)) -> String {
     masked(&said, "% of budget, was")
 }
 
-/// The finding about `site` on the plain path.
+/// The finding for `site` on the plain path.
 fn about<'a>(report: &'a mut Value, checkpoint: usize, site: &str) -> &'a mut Value {
     let findings = report["checkpoints"][checkpoint]["findings"].as_array_mut().unwrap();
     findings.iter_mut().find(|f| f["site"] == site && f["drive"] == "plain, feed site").unwrap()
 }
 
 #[test]
-fn nothing_new_is_one_line() {
+fn an_unchanged_report_prints_one_line() {
     assert_snapshot!("since-nothing", since(|_| {}));
 }
 
 #[test]
-fn a_share_that_has_grown_is_named() {
+fn a_site_that_uses_more_of_its_budget_is_listed() {
     let said = since(|earlier| {
         let finding = about(earlier, 0, "model.layers.1.self_attn.k_rope");
         finding["verdict"]["share"] = json!(0.001);
@@ -43,7 +43,7 @@ fn a_share_that_has_grown_is_named() {
 }
 
 #[test]
-fn what_was_red_and_what_was_not_there_are_named() {
+fn fixed_added_and_removed_sites_are_listed() {
     assert_snapshot!(
         "since-sites",
         since(|earlier| {
@@ -56,7 +56,7 @@ fn what_was_red_and_what_was_not_there_are_named() {
 }
 
 #[test]
-fn another_model_device_and_dtype_are_named() {
+fn a_changed_model_device_or_dtype_is_listed() {
     assert_snapshot!(
         "since-settings",
         since(|earlier| {
@@ -73,7 +73,7 @@ fn another_model_device_and_dtype_are_named() {
 }
 
 #[test]
-fn what_is_newly_red_is_named_and_fails() {
+fn a_newly_failing_site_is_listed_and_fails_the_run() {
     let folder = home();
     let args = ["1B", "--case", "short", "--attention", "plain"];
     reported(folder.path(), &args);
@@ -95,7 +95,7 @@ fn what_is_newly_red_is_named_and_fails() {
 #[case("duplicate-key", Some("{\"format\": 1, \"format\": 1}"))]
 #[case("newer", Some("{\"format\": 2}"))]
 #[case("part", Some("{\"format\": 1}"))]
-fn a_baseline_that_is_none_is_said_before_anything_runs(#[case] name: &str, #[case] text: Option<&str>) {
+fn an_invalid_baseline_file_is_refused_before_anything_runs(#[case] name: &str, #[case] text: Option<&str>) {
     let folder = home();
     text.iter().for_each(|text| fs::write(folder.path().join("old.json"), text).unwrap());
     let args = ["run", "1", "--case", "single", "--report", "json=r.json", "--baseline", "old.json"];

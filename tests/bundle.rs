@@ -1,4 +1,4 @@
-//! A bundle shows a red site again, elsewhere and alone: same site, same worst element, same suspect.
+//! A bundle reproduces a failing site without the port: same site, same worst element, same suspect.
 
 mod program;
 
@@ -19,7 +19,7 @@ use rstest::rstest;
 use serde_json::Value;
 use zip::ZipArchive;
 
-/// The files of a zip, all of them inside.
+/// Every file in a zip archive, by name.
 fn unzipped(bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
     let mut zip = ZipArchive::new(Cursor::new(bytes)).unwrap();
     let mut files = BTreeMap::new();
@@ -32,7 +32,7 @@ fn unzipped(bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-/// Unpacks a bundle into a folder of its own and types the line of its README.
+/// Unpacks a bundle into a new folder and runs the command that its README gives.
 fn again(bytes: &[u8]) -> (Report, json::Finding) {
     let folder = home();
     let files = unzipped(bytes);
@@ -51,7 +51,7 @@ fn again(bytes: &[u8]) -> (Report, json::Finding) {
     (report, serde_json::from_slice(&files["finding.json"]).unwrap())
 }
 
-/// Is what is found now what was found then?
+/// Asserts that the rerun found the same difference and named the same mistakes as the original run.
 fn same(now: &Report, then: &json::Finding) {
     let all: Vec<&json::Finding> =
         now.checkpoints.iter().flat_map(|checkpoint| &checkpoint.findings).collect();
@@ -59,7 +59,7 @@ fn same(now: &Report, then: &json::Finding) {
     let driven = |how: &str| {
         let found =
             all.iter().find(|finding| finding.drive.as_ref().is_some_and(|drive| drive.starts_with(how)));
-        found.unwrap_or_else(|| panic!("nothing was judged by {how}"))
+        found.unwrap_or_else(|| panic!("no finding was judged by {how}"))
     };
     let difference = |finding: &json::Finding| match &finding.verdict {
         Verdict::Differs(difference) => difference.clone(),
@@ -78,8 +78,8 @@ fn same(now: &Report, then: &json::Finding) {
 #[case::plain(&["--case", "short"])]
 #[case::a_padded_batch(&["--case", "batch-left"])]
 #[case::fused_in_f16(&["--case", "short", "--attention", "fused", "--dtype", "f16"])]
-#[case::far(&["--case", "far"])]
-fn a_wrong_theta_shows_again_without_the_model(#[case] args: &[&str]) {
+#[case::far_positions(&["--case", "far"])]
+fn a_bundle_reproduces_a_wrong_theta_without_the_model(#[case] args: &[&str]) {
     let folder = home();
     wrong_theta(&folder.path().join("wrong"));
     let first = ["run", "1B", "--model", "wrong", "--references", "tiny-llama", "--bundle", "b.zip"];
@@ -93,9 +93,9 @@ fn a_wrong_theta_shows_again_without_the_model(#[case] args: &[&str]) {
     assert_eq!(then.suspects.unwrap().named[0].mistake, "rope-theta");
 }
 
-/// The rows of q and k in a GGUF file lie otherwise: a bundle has them in the reference's order.
+/// A GGUF file orders the rows of q and k differently. A bundle stores them in the reference's order.
 #[test]
-fn a_model_from_gguf_shows_again_as_any_other() {
+fn a_bundle_of_a_gguf_model_reproduces_the_failure() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tiny-llama/gguf/tiny-llama-f16.gguf");
     let mut model = models::open(file).unwrap();
     model.fixture = Some(models::references("tiny-llama").unwrap());
@@ -111,7 +111,7 @@ fn a_model_from_gguf_shows_again_as_any_other() {
     same(&now, &then);
 }
 
-/// tiny-llama with a plant in it, judged by one checkpoint.
+/// Judges tiny-llama with a planted mistake by one checkpoint, and passes the outcome to `look`.
 fn planted<T>(plant: &str, id: &str, look: impl FnOnce(&mut Subject<'_>, &Outcome) -> T) -> T {
     let model = models::open("tiny-llama").unwrap();
     let llama = Llama::load(&model.weights, &Device::Cpu, DType::F32, Attention::Plain).unwrap();
@@ -131,7 +131,7 @@ fn planted<T>(plant: &str, id: &str, look: impl FnOnce(&mut Subject<'_>, &Outcom
 #[case("head-map", "03")]
 #[case("attention-scale", "03")]
 #[case("gate-up-swapped", "05")]
-fn a_mistake_shows_again_without_the_port_that_made_it(#[case] plant: &str, #[case] id: &str) {
+fn a_bundle_reproduces_a_planted_mistake_without_the_port(#[case] plant: &str, #[case] id: &str) {
     let bytes = planted(plant, id, |subject, outcome| {
         let bundle = bundle::first_red(subject, std::slice::from_ref(outcome), "").unwrap().unwrap();
         let first = outcome.failures().filter_map(|f: &Finding| f.site).min();
@@ -143,7 +143,7 @@ fn a_mistake_shows_again_without_the_port_that_made_it(#[case] plant: &str, #[ca
 }
 
 #[test]
-fn a_bundle_holds_what_one_operation_needs_and_is_the_same_every_time() {
+fn a_bundle_contains_only_what_one_operation_needs_and_is_deterministic() {
     let zipped = || {
         planted("norm-eps", "01", |subject, outcome| {
             bundle::first_red(subject, std::slice::from_ref(outcome), "").unwrap().unwrap().zip().unwrap()
@@ -176,7 +176,7 @@ fn a_bundle_holds_what_one_operation_needs_and_is_the_same_every_time() {
 }
 
 #[test]
-fn a_part_of_a_model_is_none_for_anything_but_its_dump() {
+fn the_partial_model_of_a_bundle_cannot_be_run_as_a_model() {
     let bytes = planted("norm-eps", "01", |subject, outcome| {
         bundle::first_red(subject, std::slice::from_ref(outcome), "").unwrap().unwrap().zip().unwrap()
     });
@@ -190,7 +190,7 @@ fn a_part_of_a_model_is_none_for_anything_but_its_dump() {
 }
 
 #[test]
-fn where_nothing_is_red_nothing_is_written() {
+fn no_bundle_is_written_when_every_site_passes() {
     let folder = home();
     let args = ["run", "1", "--case", "single", "--bundle", "b.zip"];
     let output = rbees_in(folder.path(), &home(), &args).output().unwrap();
@@ -203,7 +203,7 @@ fn where_nothing_is_red_nothing_is_written() {
 }
 
 #[test]
-fn a_bundle_that_cannot_be_written_is_said_before_anything_runs() {
+fn an_unwritable_bundle_path_is_refused_before_anything_runs() {
     let folder = home();
     let args = ["run", "1", "--case", "single", "--bundle", "no/such/b.zip"];
     let output = rbees_in(folder.path(), &home(), &args).output().unwrap();

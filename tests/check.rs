@@ -1,4 +1,4 @@
-//! The library's short way: a reference, a closure, an assertion.
+//! `Check`, the library's short API: open a reference, run your model in a closure, assert.
 
 #[path = "../examples/llama/mod.rs"]
 mod llama;
@@ -31,24 +31,24 @@ fn candle_llama() -> Llama {
     Llama::open(&fixtures("tiny-llama")).unwrap()
 }
 
-/// The port in Candle, from an empty cache.
+/// A forward pass of the Candle port, starting with an empty cache.
 fn forward(llama: &Llama, case: &Reference, tap: Tap) -> candle_core::Result<Tensor> {
     let tokens = case.tokens();
     llama.forward(&tokens.ids, &tokens.positions, &tokens.mask, &mut vec![], tap)
 }
 
-/// The port in plain loops, told how its tensors lie.
+/// A check that declares the axes of the port written in plain loops.
 fn plain<'a>(case: &'a Reference) -> Check<'a> {
     Check::against(case).axes(Kind::QRope, "s h d").axes(Kind::KRope, "s h d")
 }
 
-/// What a panic says.
+/// The message of the panic.
 fn panics(assertion: impl FnOnce()) -> String {
     let panic = catch_unwind(AssertUnwindSafe(assertion)).expect_err("it should have panicked");
     *panic.downcast::<String>().expect("a text")
 }
 
-/// The largest share of a budget that anything used.
+/// The largest share of its budget that any site used.
 fn largest_share(checked: &Checked) -> f64 {
     let share = |verdict: &Verdict| if let Verdict::Pass(share) = verdict { *share } else { f64::INFINITY };
     let findings = checked.outcomes().iter().flat_map(|outcome| &outcome.findings);
@@ -56,7 +56,7 @@ fn largest_share(checked: &Checked) -> f64 {
 }
 
 #[rstest]
-fn a_sound_port_passes_whole_and_stays_under_half_of_every_budget(
+fn a_correct_candle_port_passes_every_site_under_half_of_its_budget(
     #[values("single", "short", "batch-left", "long", "far")] case: &str,
 ) {
     let (llama, case) = (candle_llama(), reference(&format!("tiny-llama/{case}")));
@@ -71,7 +71,10 @@ fn a_sound_port_passes_whole_and_stays_under_half_of_every_budget(
 #[case("tiny-llama", "single")]
 #[case("tiny-llama", "short")]
 #[case("tiny-llama2", "short")]
-fn so_does_one_that_takes_nothing_back(#[case] model: &str, #[case] case: &str) {
+fn a_correct_port_that_never_takes_tensors_back_passes_under_half_of_every_budget(
+    #[case] model: &str,
+    #[case] case: &str,
+) {
     let (case, weights) = (reference(&format!("{model}/{case}")), models::open(model).unwrap().weights);
     let (port, ids) = (Plain::new(&weights), case.manifest.ids[0].clone());
     let checked = plain(&case).run(|probe| port.forward(&ids, probe)).unwrap();
@@ -80,14 +83,14 @@ fn so_does_one_that_takes_nothing_back(#[case] model: &str, #[case] case: &str) 
 }
 
 #[test]
-fn the_report_of_a_sound_port() {
+fn the_report_of_a_correct_port_matches_its_snapshot() {
     let (case, weights) = (reference("tiny-llama/short"), models::open("tiny-llama").unwrap().weights);
     let port = Plain::new(&weights);
     let checked = plain(&case).run(|probe| port.forward(&case.manifest.ids[0], probe)).unwrap();
     assert_snapshot!(checked.report());
 }
 
-/// A wrong plain port of `tiny-llama`.
+/// The check of a plain port of `tiny-llama` with a mistake.
 fn wrong(mistake: fn(&mut Plain)) -> Checked {
     let (case, weights) = (reference("tiny-llama/short"), models::open("tiny-llama").unwrap().weights);
     let mut port = Plain::new(&weights);
@@ -101,7 +104,7 @@ fn wrong(mistake: fn(&mut Plain)) -> Checked {
 #[case("rope-pairing", "model.layers.0.self_attn.q_rope", |port: &mut Plain| port.half_split = false)]
 #[case("head-map", "model.layers.0.self_attn.scores", |port: &mut Plain| port.key_head = |h, _, kv| h % kv)]
 #[case("gate-up-swapped", "model.layers.0.mlp.act", |port: &mut Plain| port.act = |gate, up| up / (1.0 + (-up).exp()) * gate)]
-fn a_mistake_is_named_at_the_first_site_that_it_alters(
+fn a_mistake_is_named_at_the_first_site_it_changes(
     #[case] name: &str,
     #[case] first: &str,
     #[case] mistake: fn(&mut Plain),
@@ -113,12 +116,12 @@ fn a_mistake_is_named_at_the_first_site_that_it_alters(
 }
 
 #[test]
-fn the_panic_says_what_the_program_would() {
+fn the_panic_message_contains_the_failure_report() {
     assert_snapshot!(panics(|| wrong(|port| port.theta = 1e4).assert()));
 }
 
 #[test]
-fn with_truth_coming_back_one_mistake_turns_one_stage_red() {
+fn one_mistake_fails_one_checkpoint_when_the_port_takes_reference_tensors_back() {
     let (mut llama, case) = (candle_llama(), reference("tiny-llama/short"));
     llama.theta = 1e4;
     let run = || {
@@ -129,13 +132,13 @@ fn with_truth_coming_back_one_mistake_turns_one_stage_red() {
 }
 
 #[test]
-fn nothing_handed_over_is_red() {
+fn a_port_that_taps_no_tensor_fails() {
     let case = reference("tiny-llama/short");
     assert_snapshot!(panics(|| Check::against(&case).run(|_| Ok::<_, Error>(())).unwrap().assert()));
 }
 
 #[test]
-fn axes_that_were_not_told_are_recognised_by_their_shape() {
+fn undeclared_axes_are_recognised_from_the_shape() {
     let (llama, case) = (candle_llama(), reference("tiny-llama/short"));
     let checked = Check::against(&case).run(|probe| {
         let mut tap = |name: &str, tensor: Tensor| {
@@ -152,7 +155,7 @@ fn axes_that_were_not_told_are_recognised_by_their_shape() {
 }
 
 #[test]
-fn axes_that_were_told_are_right_there_and_back() {
+fn declared_axes_are_applied_to_tensors_in_both_directions() {
     let (llama, case) = (candle_llama(), reference("tiny-llama/batch-left"));
     let check = Check::against(&case).axes(Kind::QRope, "b s h d").axes(Kind::Context, "s b w");
     let checked = check.run(|probe| {
@@ -170,7 +173,7 @@ fn axes_that_were_told_are_right_there_and_back() {
 }
 
 #[test]
-fn a_sound_port_with_interleaved_rows_is_told_how_to_say_so() {
+fn a_correct_port_with_interleaved_rows_fails_with_a_hint_to_declare_it() {
     let (case, model) = (reference("tiny-llama/short"), fixtures("tiny-llama/gguf/tiny-llama-f16.gguf"));
     let weights = Weights::open(&model).unwrap();
     let mut port = Plain::new(&weights);
@@ -181,7 +184,7 @@ fn a_sound_port_with_interleaved_rows_is_told_how_to_say_so() {
 }
 
 #[test]
-fn names_of_ones_own_are_a_line_each() {
+fn renamed_sites_are_judged_and_the_rest_are_reported_as_missing() {
     let (llama, case) = (candle_llama(), reference("tiny-llama/short"));
     let check = Check::against(&case).rename("blk.{}.attn_q", Kind::QProj).rename("output", Kind::Logits);
     let own = |name: &str| match name {
@@ -203,7 +206,7 @@ fn names_of_ones_own_are_a_line_each() {
     assert!(complaint.contains("never handed over: model.embed_tokens, input_layernorm"), "{complaint}");
 }
 
-/// The port in Candle with one of its tensors dropped, or altered in one layer.
+/// The check of the Candle port. For each tensor, `tap` returns what to tap, or `None` to skip the tensor.
 fn with(case: &Reference, tap: impl Fn(&str, Tensor) -> Option<Tensor>) -> Result<Checked> {
     let llama = candle_llama();
     Check::against(case).run(|probe| {
@@ -216,7 +219,7 @@ fn with(case: &Reference, tap: impl Fn(&str, Tensor) -> Option<Tensor>) -> Resul
 }
 
 #[test]
-fn a_fused_attention_is_complete_without_scores_and_probabilities() {
+fn a_fused_attention_passes_complete_without_scores_and_probabilities() {
     let case = reference("tiny-llama/short");
     let fused =
         |name: &str, tensor| (!name.ends_with("scores") && !name.ends_with("probs")).then_some(tensor);
@@ -227,7 +230,7 @@ fn a_fused_attention_is_complete_without_scores_and_probabilities() {
 }
 
 #[test]
-fn what_a_port_keeps_to_itself_is_judged_with_the_next_on_the_blocks_true_input() {
+fn a_port_that_never_taps_a_norm_has_its_projections_judged_from_the_block_input() {
     let case = reference("tiny-llama/short");
     let checked = with(&case, |name, tensor| (!name.ends_with("input_layernorm")).then_some(tensor)).unwrap();
     checked.assert();
@@ -237,7 +240,7 @@ fn what_a_port_keeps_to_itself_is_judged_with_the_next_on_the_blocks_true_input(
 }
 
 #[test]
-fn a_site_that_one_layer_keeps_to_itself_is_red() {
+fn a_site_that_only_one_layer_does_not_tap_fails() {
     let case = reference("tiny-llama/short");
     let checked = with(&case, |name, tensor| (name != "model.layers.2.mlp.act").then_some(tensor)).unwrap();
     let red = checked.outcomes().iter().flat_map(|o| o.failures());
@@ -246,7 +249,7 @@ fn a_site_that_one_layer_keeps_to_itself_is_red() {
 }
 
 #[test]
-fn half_precision_in_a_float32_check_is_told_how_to_say_so() {
+fn a_bf16_tensor_in_a_float32_check_fails_with_a_hint_to_declare_the_dtype() {
     let case = reference("tiny-llama/short");
     let half = |name: &str, tensor: Tensor| match name {
         "model.norm" => tensor.to_dtype(DType::BF16).ok(),
@@ -268,7 +271,7 @@ fn half_precision_in_a_float32_check_is_told_how_to_say_so() {
 }
 
 #[test]
-fn a_port_that_drops_what_comes_back_is_judged_on_its_own_values() {
+fn a_port_that_ignores_the_returned_tensors_is_judged_on_its_own_values() {
     let (llama, case) = (candle_llama(), reference("tiny-llama/short"));
     let checked = Check::against(&case).run(|probe| {
         let mut tap = |name: &str, tensor: Tensor| probe.tap(name, tensor.clone()).map(|_| Ok(tensor))?;
@@ -280,7 +283,7 @@ fn a_port_that_drops_what_comes_back_is_judged_on_its_own_values() {
 }
 
 #[test]
-fn a_port_that_stops_is_red_and_what_it_handed_over_is_judged() {
+fn a_port_that_returns_an_error_fails_and_the_sites_it_tapped_are_judged() {
     let (llama, case) = (candle_llama(), reference("tiny-llama/short"));
     let checked = Check::against(&case).run(|probe| {
         let mut tap = |name: &str, tensor: Tensor| match name {
@@ -292,14 +295,14 @@ fn a_port_that_stops_is_red_and_what_it_handed_over_is_judged() {
     assert_snapshot!(panics(|| checked.unwrap().assert()));
 }
 
-/// What a check says that cannot judge, and its hint.
+/// The error of a check that could not judge, and its hint.
 fn refused(checked: Result<Checked>) -> String {
     let error = checked.unwrap_err();
     format!("{error} | {}", error.hint().unwrap_or_default())
 }
 
 #[test]
-fn a_misused_recorder_is_an_error_whatever_the_port_makes_of_it() {
+fn misusing_the_probe_is_an_error_even_if_the_port_ignores_the_result() {
     let case = reference("tiny-llama/short");
     let check = || Check::against(&case);
     let misspelled = check().run(|probe| probe.tap_raw("model.layers.0.self_attn.qproj", &[1], &[0.0]));
@@ -320,7 +323,7 @@ fn a_misused_recorder_is_an_error_whatever_the_port_makes_of_it() {
 }
 
 #[test]
-fn a_cache_that_is_kept_from_run_to_run_is_an_error() {
+fn a_cache_kept_between_runs_is_an_error() {
     let (llama, case, mut cache) = (candle_llama(), reference("tiny-llama/short"), vec![]);
     let tokens = case.tokens();
     let mut mask = tokens.mask.clone();
@@ -334,7 +337,7 @@ fn a_cache_that_is_kept_from_run_to_run_is_an_error() {
 }
 
 #[test]
-fn what_a_check_cannot_be_told_is_an_error() {
+fn an_invalid_check_setting_is_an_error() {
     let case = reference("tiny-llama/short");
     let check = || Check::against(&case);
     let says = |check: Check<'_>, what: &str| {

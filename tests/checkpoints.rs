@@ -1,7 +1,8 @@
-//! Every checkpoint × case as a test of its own name: `checkpoint_03_attention::tiny_llama::short`;
-//! some also in half precision and on quantised products: `checkpoint_02_qkv::tiny_llama_q8_0::short::quantized::bf16`.
+//! Runs each checkpoint on each case as a separate test, for example
+//! `checkpoint_03_attention::tiny_llama::short`. Some also run in half precision and with quantised
+//! products, for example `checkpoint_02_qkv::tiny_llama_q8_0::short::quantized::bf16`.
 //!
-//! A real model's tests run when its weights are there; otherwise they are listed as ignored.
+//! The tests of a real model run if its weights have been fetched. Otherwise they are listed as ignored.
 
 use std::process::ExitCode;
 
@@ -24,19 +25,19 @@ fn main() -> ExitCode {
     libtest_mimic::run(&args, trials).exit_code()
 }
 
-/// What a test is about.
+/// What one test judges.
 #[derive(Clone, Debug)]
 struct About {
     model: &'static str,
     checkpoint: &'static Checkpoint,
-    /// One, or several that are judged together; none where the model as a whole is judged.
+    /// One case, or several that are judged together. Empty if the checkpoint judges the model as a whole.
     cases: Vec<String>,
     dtype: DType,
     matmul: Matmul,
 }
 
 impl About {
-    /// `checkpoint_03_attention::tiny_llama::short`, and what differs from dense f32.
+    /// `checkpoint_03_attention::tiny_llama::short`, followed by whatever differs from dense f32.
     fn name(&self) -> String {
         let place = |name: &str| name.replace(['-', ':'], "_");
         let id = self.checkpoint.constant_name().to_lowercase();
@@ -51,14 +52,14 @@ impl About {
         all.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("::")
     }
 
-    /// Is this worth its time here? Candle's half-precision products are slow on the CPU, so is its kernel
-    /// for the real model's blocks, and so is fused attention in half precision: small models and single
-    /// operations stand for them.
+    /// Is this test worth its run time? On the CPU, Candle is slow at half-precision products, at quantised
+    /// products of the real model's block type, and at fused attention in half precision. Small models and
+    /// single operations are tested instead.
     fn is_worth_it(&self) -> bool {
         let (small, quantized) = (self.model != "smollm2-135m", self.matmul == Matmul::Quantized);
         let steps = matches!(self.checkpoint.how, How::Laws(_) | How::Greedy(_));
         match (self.dtype, self.cases.first().map(String::as_str)) {
-            (DType::BF16, Some("far")) => !quantized, // rows past 600 are there for half precision
+            (DType::BF16, Some("far")) => !quantized, // positions past 600 are there to test half precision
             (_, Some("far")) => false,
             (DType::F32, _) => !quantized || small || !steps,
             (_, None | Some("short")) => match self.model {
@@ -71,7 +72,7 @@ impl About {
     }
 }
 
-/// The tests of one model. Names come from its references, which are always there.
+/// The tests of one model. Their names come from its references, which the repository always contains.
 fn trials(model: &'static str) -> Vec<Trial> {
     let fixture = models::fixture(model).expect("references are part of the repository");
     let absent = models::open(model).is_err();
@@ -85,12 +86,13 @@ fn trials(model: &'static str) -> Vec<Trial> {
                 fixture.cases.iter().map(|case| vec![case.clone()]).collect()
             }
         };
-        // Nothing is multiplied in these.
+        // These checkpoints run no matrix product, so one dtype and one matmul are enough.
         let exact = matches!(checkpoint.how, How::Weights | How::Sampling);
         let (matmuls, dtypes) = if exact { (&matmuls[..1], &DTYPES[..1]) } else { (matmuls, &DTYPES[..]) };
         for &matmul in matmuls {
-            // Over thirty layers the rounding of activations grows to the size of some rows: where it covers
-            // a site of one case whole, another case speaks for it.
+            // Over thirty layers, the rounding of activations becomes as large as some rows. It can leave a
+            // site without a comparable row in one case. All cases are judged together, so that another case
+            // covers that site.
             let deep = matmul == Matmul::Quantized && model == "smollm2-135m" && !one_by_one[0].is_empty();
             let cases = if deep { vec![fixture.cases.clone()] } else { one_by_one.clone() };
             for (cases, &dtype) in

@@ -1,4 +1,4 @@
-//! The program as a user meets it: every test runs the real binary, from `/`, with a home of its own.
+//! The command line as a user sees it. Every test runs the real binary from `/` with a fresh home directory.
 
 mod program;
 
@@ -15,26 +15,26 @@ use rstest::rstest;
 #[case("explain", &["explain"])]
 #[case("generate", &["generate"])]
 #[case("inspect", &["inspect"])]
-fn help_is_what_it_was(#[case] name: &str, #[case] verb: &[&str]) {
+fn the_help_text_matches_its_snapshot(#[case] name: &str, #[case] verb: &[&str]) {
     assert_snapshot!(format!("help-{name}"), told(&[verb, &["--help"]].concat()));
 }
 
 #[test]
-fn the_version_is_the_packages() {
+fn version_prints_the_package_version() {
     assert_eq!(stdout(&ran(&["--version"])), format!("rbees-check {}\n", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]
-fn list_names_everything_there_is() {
+fn list_shows_models_checkpoints_mistakes_and_devices() {
     let told = told(&["list"]);
-    // Which devices there are is the machine's business, and the build's.
+    // Which devices are available depends on the machine and the build.
     let (list, devices) = told.split_once("\ndevices\n").unwrap();
     assert_snapshot!("list", list);
     assert!(devices.contains("cpu ") && devices.contains("cuda ") && devices.contains("metal "), "{devices}");
 }
 
 #[rstest]
-fn explain_says_how_and_why(
+fn explain_prints_its_text_or_the_closest_name(
     #[values("00", "00B", "03", "04", "06", "08", "09", "rope-pairing", "tie-break", "rope-paring")] id: &str,
 ) {
     assert_snapshot!(format!("explain-{id}"), told(&["explain", id]));
@@ -43,14 +43,14 @@ fn explain_says_how_and_why(
 #[rstest]
 #[case("03", &["03", "attention"])]
 #[case("01B", &["1B", "CHECKPOINT_01B_ROPE"])]
-fn a_checkpoint_runs_by_any_of_its_names(#[case] id: &str, #[case] names: &[&str]) {
+fn a_checkpoint_can_be_run_by_id_name_or_constant(#[case] id: &str, #[case] names: &[&str]) {
     for name in names {
         assert_snapshot!(format!("run-{id}"), told(&["run", name, "--case", "short"]));
     }
 }
 
 #[test]
-fn everything_passes_and_then_it_speaks() {
+fn after_all_checkpoints_pass_the_model_generates_text() {
     let output = ran(&["run", "all", "--model", "tiny-llama2"]);
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{text}{}", stderr(&output));
@@ -72,7 +72,7 @@ fn everything_passes_and_then_it_speaks() {
 #[case("no-template", &["generate", "x", "--chat", "--model", "tiny-llama2"])]
 #[case("nothing-to-continue", &["generate", "", "--unchecked"])]
 #[case("no-such-temperature", &["generate", "x", "--temperature=-1"])]
-fn what_cannot_be_done_is_said_in_two_lines(#[case] name: &str, #[case] args: &[&str]) {
+fn an_impossible_request_prints_an_error_and_a_hint(#[case] name: &str, #[case] args: &[&str]) {
     let said = told(args).replace(env!("CARGO_MANIFEST_DIR"), "…");
     let lines: Vec<&str> = said.lines().collect();
     assert!(
@@ -84,7 +84,7 @@ fn what_cannot_be_done_is_said_in_two_lines(#[case] name: &str, #[case] args: &[
 }
 
 #[test]
-fn a_wrong_theta_is_red_at_the_rotation_and_nowhere_else_before_it() {
+fn a_wrong_theta_fails_the_rope_checkpoint_first() {
     let folder = home();
     wrong_theta(folder.path());
     let path = folder.path().to_str().unwrap();
@@ -93,7 +93,7 @@ fn a_wrong_theta_is_red_at_the_rotation_and_nowhere_else_before_it() {
 }
 
 #[test]
-fn a_red_run_says_how_to_repeat_it_with_every_flag_that_it_had() {
+fn the_rerun_command_of_a_failure_repeats_every_flag() {
     let folder = home();
     let path = folder.path().join("a model");
     wrong_theta(&path);
@@ -108,7 +108,7 @@ fn a_red_run_says_how_to_repeat_it_with_every_flag_that_it_had() {
 }
 
 #[cfg(not(feature = "cuda"))]
-/// serde_json takes the last of equal keys, Python too, other readers the first.
+/// Of two equal keys, serde_json and Python take the last one. Other readers take the first.
 #[rstest]
 #[case::config("config.json", "{", "{\"rms_norm_eps\": 1e-6,")]
 #[case::tokenizer("tokenizer.json", "\"model\": {", "\"model\": {\"type\": \"BPE\",")]
@@ -132,12 +132,12 @@ fn a_model_file_with_a_duplicate_key_ends_in_exit_code_2(
 }
 
 #[test]
-fn a_build_without_cuda_says_so() {
+fn requesting_cuda_in_a_build_without_it_is_an_error() {
     assert_snapshot!("no-cuda", told(&["run", "--device", "cuda"]));
 }
 
 #[test]
-fn a_folder_is_a_case_and_what_it_cannot_judge_is_skipped_in_sight() {
+fn a_folder_can_be_given_as_a_case_and_checkpoints_it_cannot_judge_are_listed_as_skipped() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tiny-llama/single");
     let run = |flag: &str| told(&["run", "00", "01", "08", "09", flag, folder]);
     assert_snapshot!("case-from-a-folder", run("--case"));
@@ -145,7 +145,7 @@ fn a_folder_is_a_case_and_what_it_cannot_judge_is_skipped_in_sight() {
 }
 
 #[test]
-fn a_seed_says_the_same_every_time_and_another_seed_something_else() {
+fn the_same_seed_generates_the_same_text_and_another_seed_a_different_one() {
     let say = |seed: &str| {
         let output = ran(&["generate", "And the king", "--unchecked", "--max-tokens", "24", "--seed", seed]);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -158,7 +158,7 @@ fn a_seed_says_the_same_every_time_and_another_seed_something_else() {
 }
 
 #[test]
-fn a_path_is_judged_before_its_first_text_and_never_again() {
+fn generate_judges_each_path_once_and_reuses_the_stored_verdict() {
     let home = home();
     let say = |extra: &[&str]| {
         let args =
@@ -171,15 +171,15 @@ fn a_path_is_judged_before_its_first_text_and_never_again() {
     let (first, judged) = say(&[]);
     assert!(judged);
     assert_eq!(say(&[]), (first.clone(), false));
-    assert!(say(&["--attention", "fused"]).1, "another path has a verdict of its own");
+    assert!(say(&["--attention", "fused"]).1, "another path needs its own verdict");
     for verdict in std::fs::read_dir(home.path().join("verdicts")).unwrap() {
         std::fs::write(verdict.unwrap().path(), "{").unwrap();
     }
-    assert_eq!(say(&[]), (first, true), "a damaged verdict is none");
+    assert_eq!(say(&[]), (first, true), "a damaged verdict is not reused");
 }
 
 #[test]
-fn a_model_without_references_speaks_unjudged_or_not_at_all() {
+fn a_model_without_references_generates_with_a_warning_unless_checks_are_required() {
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tiny-llama/gguf/tiny-llama-q4_0.gguf");
     let args = ["generate", "And God said", "--max-tokens", "4", "--model", model];
     let output = ran(&args);
@@ -190,12 +190,12 @@ fn a_model_without_references_speaks_unjudged_or_not_at_all() {
 }
 
 #[test]
-fn inspect_shows_config_tokenizer_and_tensors() {
+fn inspect_prints_config_tokenizer_and_tensors() {
     assert_snapshot!("inspect", told(&["inspect", "tiny-llama2"]));
 }
 
 #[test]
-fn colour_only_where_it_is_wanted() {
+fn output_is_coloured_only_on_request() {
     let args = ["run", "01", "--case", "single"];
     assert!(!stdout(&ran(&args)).contains('\x1b'));
     assert!(stdout(&ran(&[&args[..], &["--color", "always"]].concat())).contains('\x1b'));
@@ -206,14 +206,14 @@ fn colour_only_where_it_is_wanted() {
 }
 
 #[test]
-fn threads_are_limited_and_the_exit_code_comes_through() {
+fn running_with_one_thread_keeps_the_exit_code() {
     let args = ["run", "01", "--case", "single", "--threads", "1"];
     assert_eq!(stdout(&ran(&args)).lines().last(), Some("checkpoints: 1 passed, 0 failed, 0 skipped"));
     assert_eq!(ran(&["run", "3x", "--threads", "1"]).status.code(), Some(2));
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_panic() {
+fn a_closed_stdout_does_not_panic() {
     let mut child = rbees(&home(), &["list"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();

@@ -1,5 +1,5 @@
-//! What `config.json` and GGUF metadata say is what the configuration holds, and what cannot be
-//! followed is refused.
+//! The configuration matches `config.json` or the GGUF metadata, and unsupported or invalid values are
+//! refused.
 
 mod made;
 
@@ -28,7 +28,7 @@ fn refusal<T: std::fmt::Debug>(result: rbees_check::Result<T>) -> String {
 }
 
 #[test]
-fn both_formats_give_the_same_configuration_but_for_the_layout() {
+fn config_json_and_gguf_give_the_same_configuration_except_the_rope_layout() {
     let (directory, gguf) = (directory(CONFIG).unwrap(), gguf(&GgufFile::tiny()).unwrap());
     let want = Config {
         hidden_size: 32,
@@ -47,7 +47,7 @@ fn both_formats_give_the_same_configuration_but_for_the_layout() {
         rope_layout: RopeLayout::HalfSplit,
     };
     assert_eq!(directory.config(), &want);
-    // A GGUF file holds ε as f32.
+    // A GGUF file stores ε as f32.
     let eps = f64::from(3e-5f32);
     assert_eq!(gguf.config(), &Config { rms_norm_eps: eps, rope_layout: RopeLayout::Interleaved, ..want });
 }
@@ -57,7 +57,7 @@ fn both_formats_give_the_same_configuration_but_for_the_layout() {
 #[case::no_scaling("rope_scaling", "null", |c: &Config| c.rope_theta == 3e4)]
 #[case::several_end_tokens("eos_token_id", "[7, 3, 7]", |c: &Config| c.eos_token_ids == [3, 7])]
 #[case::no_end_token("eos_token_id", "null", |c: &Config| c.eos_token_ids.is_empty())]
-fn a_configuration_is_read_in_all_its_spellings(
+fn alternative_spellings_of_configuration_keys_are_read(
     #[case] key: &str,
     #[case] value: &str,
     #[case] holds: fn(&Config) -> bool,
@@ -67,7 +67,7 @@ fn a_configuration_is_read_in_all_its_spellings(
 }
 
 #[test]
-fn end_tokens_of_the_generation_configuration_count_too() {
+fn end_tokens_of_the_generation_configuration_are_added() {
     let bytes: &'static [u8] = safetensors(&tensors()).leak();
     let weights =
         Weights::from_parts("built-in", CONFIG, Some(r#"{"eos_token_id": [5, 2]}"#), bytes).unwrap();
@@ -100,7 +100,7 @@ fn end_tokens_of_the_generation_configuration_count_too() {
 #[case("num_hidden_layers", "3", "`model.layers.2.input_layernorm.weight` is missing (and 8 more)")]
 #[case("hidden_size", "18446744073709551615", "hidden_size: 18446744073709551615")]
 #[case("vocab_size", "12", "has shape [11, 32], but the configuration requires [12, 32]")]
-fn a_configuration_that_cannot_be_followed_is_refused(
+fn an_unsupported_or_invalid_configuration_is_refused(
     #[case] key: &str,
     #[case] value: &str,
     #[case] why: &str,
@@ -122,7 +122,7 @@ fn a_configuration_that_cannot_be_followed_is_refused(
 #[case("split.count", value_u32(3), "is one of 3 parts")]
 #[case("general.alignment", value_u32(0), "`general.alignment` is 0")]
 #[case("general.alignment", value_u32(24), "`general.alignment` is 24")]
-fn gguf_metadata_that_cannot_be_followed_is_refused(
+fn unsupported_or_invalid_gguf_metadata_is_refused(
     #[case] key: &str,
     #[case] value: Vec<u8>,
     #[case] why: &str,

@@ -1,5 +1,5 @@
-//! Two ports may keep the elements of a head in different orders and both be right: unpermuted weights
-//! with the rotation that goes with them are a convention. Either alone is a mistake.
+//! Two correct ports may store the elements of a head in different orders. Unpermuted weights together with
+//! the rotation that matches them are a convention. Either of the two without the other is a mistake.
 
 #[allow(dead_code, reason = "each test file alters some of it")]
 mod altered;
@@ -17,7 +17,7 @@ use rstest::rstest;
 
 const HEAD_DIM: usize = 32;
 
-/// Rows of `projection`, `[heads * 32, in]`, in the order `from(j)` within each head.
+/// `projection`, `[heads * 32, in]`, with row `j` of each head replaced by row `from(j)` of that head.
 fn reordered(projection: &Projection, from: impl Fn(usize) -> usize) -> Projection {
     let weight = projection.floats().unwrap();
     let rows: Vec<u32> =
@@ -30,19 +30,19 @@ fn notes(outcomes: &[Outcome]) -> String {
     outcomes.iter().flat_map(|outcome| &outcome.notes).cloned().collect::<Vec<_>>().join("\n")
 }
 
-/// An order that no file has.
+/// An order that no file format uses.
 fn scrambled(j: usize) -> usize {
     (5 * j + 3) % HEAD_DIM
 }
 
-/// The last axis of x, heads of it, in the order `from`.
+/// Reorders the last axis of `x` within each head: entry `j` becomes entry `from(j)`.
 fn heads_in(x: &Tensor, from: impl Fn(usize) -> usize) -> Result<Tensor> {
     let width = x.dim(D::Minus1)?;
     let order: Vec<u32> = (0..width).map(|j| (j / HEAD_DIM * HEAD_DIM + from(j % HEAD_DIM)) as u32).collect();
     Ok(x.contiguous()?.index_select(&Tensor::new(order, x.device())?, D::Minus1)?)
 }
 
-/// q, k and their rotations lie scrambled; what is rotated is looked up as it was handed over.
+/// Scrambles q, k and their rotations. The rotation is recomputed from the scrambled q or k in `seen`.
 fn scrambles(site: Site, x: &Tensor, seen: &BTreeMap<Site, Tensor>) -> Result<Option<Tensor>> {
     let from = match site.kind {
         Kind::QProj | Kind::KProj => return Ok(Some(heads_in(x, scrambled)?)),
@@ -61,7 +61,7 @@ fn scrambles(site: Site, x: &Tensor, seen: &BTreeMap<Site, Tensor>) -> Result<Op
     Ok(Some(heads_in(&turned, scrambled)?))
 }
 
-/// As [`scrambles`], the keys left in order: their products with the queries are another's.
+/// As [`scrambles`], but leaves the keys in order, so that their products with the queries are wrong.
 fn scrambles_queries(site: Site, x: &Tensor, seen: &BTreeMap<Site, Tensor>) -> Result<Option<Tensor>> {
     match site.kind {
         Kind::QProj | Kind::QRope => scrambles(site, x, seen),
@@ -70,9 +70,12 @@ fn scrambles_queries(site: Site, x: &Tensor, seen: &BTreeMap<Site, Tensor>) -> R
 }
 
 #[rstest]
-#[case::of_both(scrambles, Status::Passed)]
-#[case::of_the_queries(scrambles_queries, Status::Failed)]
-fn any_order_that_queries_and_keys_share_is_a_convention(#[case] before: Instead, #[case] status: Status) {
+#[case::queries_and_keys(scrambles, Status::Passed)]
+#[case::queries_only(scrambles_queries, Status::Failed)]
+fn an_order_shared_by_queries_and_keys_passes_and_an_unshared_order_fails(
+    #[case] before: Instead,
+    #[case] status: Status,
+) {
     let model = tiny();
     let port = Altered { before, behind: nothing, ..sound(llama(&model, Attention::Plain)) };
     let outcomes = judged(&model, port, &["01B", "02"]);
@@ -89,7 +92,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn rows_in_any_other_order_are_found_one_by_one(
+    fn the_exact_row_permutation_of_q_proj_is_reported(
         order in Just((0..HEAD_DIM).collect::<Vec<_>>()).prop_shuffle(),
     ) {
         let first = (0..HEAD_DIM).find(|&j| order[j] != j);

@@ -1,4 +1,4 @@
-//! `run --dump`: what a port recorded is judged, and what is wrong with a recording is told apart.
+//! `run --dump`: judges a port's recording, and reports what is wrong with it.
 
 mod program;
 mod recorded;
@@ -17,13 +17,13 @@ use recorded::{Arrays, ids, pass, short, write, write_folder, write_npz};
 use rstest::rstest;
 use tempfile::tempdir;
 
-/// `run --dump FILE` and more arguments.
+/// Runs `run --dump FILE` with more arguments.
 fn judged(dump: &Path, more: &[&str]) -> Output {
     let args = [&["run", "--dump", dump.to_str().unwrap()], more].concat();
     rbees_in(Path::new("/"), &home(), &args).output().unwrap()
 }
 
-/// The same of arrays; all that is said, and the exit code.
+/// Records `arrays` and judges them. Returns the whole output and the exit code.
 fn told(arrays: &Arrays, more: &[&str]) -> (String, i32) {
     let folder = tempdir().unwrap();
     said(judged(&write(folder.path(), arrays), more))
@@ -33,7 +33,7 @@ fn said(output: Output) -> (String, i32) {
     (stdout(&output) + &stderr(&output), output.status.code().unwrap())
 }
 
-/// The checkpoints that failed.
+/// The ids of the checkpoints that failed.
 fn red(text: &str) -> Vec<&str> {
     text.lines().filter_map(|line| line.strip_prefix("  FAIL  ")?.split_whitespace().next()).collect()
 }
@@ -43,8 +43,8 @@ const ACT: &str = "model.layers.1.mlp.act";
 #[rstest]
 #[case::safetensors(write)]
 #[case::npz(write_npz)]
-#[case::a_directory(write_folder)]
-fn a_sound_pass_is_green_in_every_form(#[case] form: fn(&Path, &Arrays) -> std::path::PathBuf) {
+#[case::directory(write_folder)]
+fn a_correct_pass_passes_in_every_file_format(#[case] form: fn(&Path, &Arrays) -> std::path::PathBuf) {
     let folder = tempdir().unwrap();
     let (text, code) = said(judged(&form(folder.path(), &short()), &[]));
     assert_eq!((red(&text), code), (vec![], 0), "{text}");
@@ -53,7 +53,7 @@ fn a_sound_pass_is_green_in_every_form(#[case] form: fn(&Path, &Arrays) -> std::
 }
 
 #[test]
-fn a_prompt_that_no_case_has_is_judged_by_replay_alone_and_that_is_said() {
+fn a_prompt_without_a_reference_case_is_judged_by_replay_only_and_the_output_says_so() {
     let (text, code) = told(&pass(&[5, 99, 7, 300, 12, 8], |_| {}), &["--require-all"]);
     assert_eq!((red(&text), code), (vec![], 0), "{text}");
     assert!(
@@ -66,7 +66,7 @@ fn a_prompt_that_no_case_has_is_judged_by_replay_alone_and_that_is_said() {
 #[rstest]
 #[case::theta(|config: &mut rbees_check::weights::Config| config.rope_theta = 1e4, "01B", "model.layers.0.self_attn.q_rope", "rope-theta")]
 #[case::eps(|config: &mut rbees_check::weights::Config| config.rms_norm_eps = 1e-6, "01", "model.layers.0.input_layernorm", "norm-eps")]
-fn one_mistake_is_one_operation_however_many_values_are_wrong(
+fn one_mistake_is_blamed_on_one_operation_although_later_values_differ_too(
     #[case] altered: fn(&mut rbees_check::weights::Config),
     #[case] checkpoint: &str,
     #[case] site: &str,
@@ -86,9 +86,9 @@ fn one_mistake_is_one_operation_however_many_values_are_wrong(
     );
 }
 
-/// bf16 leaves the angles too coarse to solve for θ.
+/// In bf16 the angles are too coarse to solve for θ.
 #[test]
-fn a_usual_theta_is_named_where_none_can_be_solved_for() {
+fn a_usual_theta_is_named_when_theta_cannot_be_solved_for() {
     let dump = pass(&[5, 99, 7, 300, 12, 8], |config| config.rope_theta = 1e4);
     let (text, code) = told(&dump, &["--dtype", "bf16"]);
     assert_eq!((red(&text), code), (vec!["01B"], 1), "{text}");
@@ -99,7 +99,7 @@ fn a_usual_theta_is_named_where_none_can_be_solved_for() {
 }
 
 #[test]
-fn a_mistake_made_in_pytorch_and_recorded_there_is_named() {
+fn a_mistake_recorded_from_pytorch_is_named() {
     let dump =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/dumps/tiny-llama-rope-pairing.safetensors");
     let (text, code) = said(judged(&dump, &[]));
@@ -122,7 +122,7 @@ fn with(name: &str, alter: impl Fn(&Tensor) -> Tensor) -> Arrays {
     arrays
 }
 
-/// The tensor with its entry [0, 3, 5] made another.
+/// The tensor with its entry [0, 3, 5] replaced by `value`.
 fn poked(tensor: &Tensor, value: f32) -> Tensor {
     let mut values: Vec<f32> = tensor.flatten_all().unwrap().to_vec1().unwrap();
     values[3 * tensor.dims()[2] + 5] = value;
@@ -143,18 +143,18 @@ fn misspelt() -> Arrays {
 }
 
 #[rstest]
-#[case::missing(without(ACT), &["--require-all"], 1, "FAIL 05 ffn · model.layers.1.mlp.act (recorded)\n   reached    never: the port did not pass this site to the probe")]
+#[case::missing_and_required(without(ACT), &["--require-all"], 1, "FAIL 05 ffn · model.layers.1.mlp.act (recorded)\n   reached    never: the port did not pass this site to the probe")]
 #[case::missing_and_allowed(without(ACT), &[], 0, "coverage: 70 of 71 sites; not recorded, so not checked separately: model.layers.1.mlp.act\n")]
 #[case::transposed(with(ACT, |t| t.t().unwrap()), &[], 1, "wrong      transposed: [1, 256, 13], want [1, 13, 256]")]
 #[case::heads_last(with("model.layers.1.self_attn.q_rope", |t| t.transpose(1, 2).unwrap()), &[], 1, "positions come before heads: [1, 13, 6, 32], want [1, 6, 13, 32]")]
 #[case::truncated(with(ACT, |t| t.i((.., ..10)).unwrap()), &[], 1, "wrong      truncated: 10 of 13 positions")]
-#[case::another_width(with(ACT, |t| t.i((.., .., ..200)).unwrap()), &[], 1, "shape      got [1, 13, 200], want [1, 13, 256]")]
+#[case::wrong_width(with(ACT, |t| t.i((.., .., ..200)).unwrap()), &[], 1, "shape      got [1, 13, 200], want [1, 13, 256]")]
 #[case::nan(with(ACT, |t| poked(t, f32::NAN)), &[], 1, "not finite 1 elements are NaN")]
-#[case::half(with(ACT, |t| t.to_dtype(DType::F16).unwrap()), &[], 1, "precision  got a f16 tensor in a f32 run")]
-#[case::misspelt(misspelt(), &[], 2, "`model.layers.1.mpl.act` is not a known site name\nhint: did you mean `model.layers.1.mlp.act`?")]
-#[case::another_prompt(pass(&[5, 99, 7, 300], |_| {}), &["--case", "short"], 2, "its prompt is not that of case short: position 0 of row 0 is token 5, but ")]
-#[case::another_model(short(), &["--model", "tiny-llama2"], 2, "it has a layer 3, but the model's last layer is 2")]
-fn what_is_wrong_with_a_recording_is_told_apart(
+#[case::half_precision(with(ACT, |t| t.to_dtype(DType::F16).unwrap()), &[], 1, "precision  got a f16 tensor in a f32 run")]
+#[case::misspelt_site_name(misspelt(), &[], 2, "`model.layers.1.mpl.act` is not a known site name\nhint: did you mean `model.layers.1.mlp.act`?")]
+#[case::wrong_prompt(pass(&[5, 99, 7, 300], |_| {}), &["--case", "short"], 2, "its prompt is not that of case short: position 0 of row 0 is token 5, but ")]
+#[case::wrong_model(short(), &["--model", "tiny-llama2"], 2, "it has a layer 3, but the model's last layer is 2")]
+fn each_defect_of_a_recording_gets_its_own_message(
     #[case] arrays: Arrays,
     #[case] more: &[&str],
     #[case] code: i32,
@@ -166,9 +166,9 @@ fn what_is_wrong_with_a_recording_is_told_apart(
 }
 
 #[rstest]
-#[case::columns(|t: &Tensor| { let order: Vec<u32> = (0..256).map(|j| j ^ 1).collect(); t.index_select(&Tensor::new(order, &Device::Cpu).unwrap(), 2).unwrap() })]
-#[case::positions(|t: &Tensor| { let order: Vec<u32> = (0..13).rev().collect(); t.index_select(&Tensor::new(order, &Device::Cpu).unwrap(), 1).unwrap() })]
-fn the_right_values_in_another_order_are_wrong(#[case] permute: fn(&Tensor) -> Tensor) {
+#[case::permuted_columns(|t: &Tensor| { let order: Vec<u32> = (0..256).map(|j| j ^ 1).collect(); t.index_select(&Tensor::new(order, &Device::Cpu).unwrap(), 2).unwrap() })]
+#[case::reversed_positions(|t: &Tensor| { let order: Vec<u32> = (0..13).rev().collect(); t.index_select(&Tensor::new(order, &Device::Cpu).unwrap(), 1).unwrap() })]
+fn correct_values_in_the_wrong_order_fail(#[case] permute: fn(&Tensor) -> Tensor) {
     let (text, code) = told(&with(ACT, permute), &[]);
     assert_eq!((red(&text), code), (vec!["05", "07"], 1), "{text}");
     assert!(
@@ -177,9 +177,9 @@ fn the_right_values_in_another_order_are_wrong(#[case] permute: fn(&Tensor) -> T
     );
 }
 
-/// Rows that no right ones are near are not right ones that stand elsewhere.
+/// A scaled row is not close to any correct row, so it must not be named as a correct row in the wrong place.
 #[rstest]
-fn a_product_that_no_mistake_explains_accuses_none(
+fn a_wrong_product_that_no_known_mistake_reproduces_is_unexplained(
     #[values("self_attn.q_proj", "self_attn.v_proj", "mlp.gate_proj")] product: &str,
 ) {
     let site = format!("model.layers.1.{product}");
@@ -191,8 +191,8 @@ fn a_product_that_no_mistake_explains_accuses_none(
 }
 
 #[test]
-fn what_nothing_can_be_held_against_is_no_pass() {
-    // A model that cannot be run here, and a prompt that no case has: a product needs weights.
+fn a_recording_without_anything_to_check_it_against_is_inconclusive() {
+    // An unsupported model and a prompt without a case: replaying a product would need the weights.
     let folder = tempdir().unwrap();
     std::fs::write(folder.path().join("config.json"), r#"{"model_type": "other"}"#).unwrap();
     let other = pass(&[5, 99, 7, 300], |_| {});
@@ -203,7 +203,7 @@ fn what_nothing_can_be_held_against_is_no_pass() {
     let (text, code) = told(&only(&["input_ids", "model.norm"]), &more);
     assert_eq!((code, red(&text)), (2, vec![]), "{text}");
     assert!(text.contains("recorded but not checked: model.norm\n"), "{text}");
-    // What needs no weights is replayed.
+    // Operations without weights are replayed.
     let names = ["input_ids", ACT, "model.layers.1.mlp.gate_proj", "model.layers.1.mlp.up_proj"];
     let (text, code) = told(&only(&names), &more);
     assert_eq!(code, 0, "{text}");
@@ -212,7 +212,7 @@ fn what_nothing_can_be_held_against_is_no_pass() {
 }
 
 #[test]
-fn a_model_that_is_not_known_is_compared_with_its_reference_all_the_same() {
+fn an_unsupported_model_is_still_compared_with_its_reference() {
     let folder = tempdir().unwrap();
     std::fs::write(folder.path().join("config.json"), r#"{"model_type": "other"}"#).unwrap();
     let more = ["--model", folder.path().to_str().unwrap(), "--references", "tiny-llama"];
@@ -222,7 +222,7 @@ fn a_model_that_is_not_known_is_compared_with_its_reference_all_the_same() {
 }
 
 #[test]
-fn a_few_sites_are_replayed_through_all_that_lies_between_them() {
+fn a_sparse_recording_is_replayed_through_the_operations_between_its_sites() {
     let all = pass(&ids("short"), |config| config.rope_theta = 1e4);
     let few = |names: &[&str]| -> Arrays {
         names.iter().map(|&name| (name.to_owned(), all[name].clone())).collect()
@@ -237,7 +237,7 @@ fn a_few_sites_are_replayed_through_all_that_lies_between_them() {
 }
 
 #[test]
-fn two_runs_are_held_against_each_other() {
+fn against_compares_two_recordings_of_the_same_prompt() {
     let (folder, other) = (tempdir().unwrap(), tempdir().unwrap());
     let prompt = [5, 99, 7, 300, 12, 8];
     let sound = write(folder.path(), &pass(&prompt, |_| {}));
@@ -255,7 +255,7 @@ fn two_runs_are_held_against_each_other() {
 }
 
 #[test]
-fn two_runs_of_other_prompts_are_not() {
+fn against_refuses_recordings_of_different_prompts() {
     let (folder, other) = (tempdir().unwrap(), tempdir().unwrap());
     let one = write(folder.path(), &pass(&[5, 99, 7], |_| {}));
     let two = write(other.path(), &pass(&[5, 98, 7], |_| {}));
@@ -265,7 +265,7 @@ fn two_runs_of_other_prompts_are_not() {
 }
 
 #[test]
-fn a_judged_dump_is_reported_as_any_run_is() {
+fn a_judged_dump_writes_json_and_junit_reports() {
     let folder = tempdir().unwrap();
     let dump = write(folder.path(), &pass(&ids("short"), |config| config.rope_theta = 1e4));
     let (code, json, xml) = reported(folder.path(), &["--dump", dump.to_str().unwrap()]);
@@ -276,7 +276,7 @@ fn a_judged_dump_is_reported_as_any_run_is() {
     assert!(json["summary"]["failed"] == 2 && xml.contains("q_rope"), "{}", json["summary"]);
 }
 
-/// What is judged of these sites with nothing but the recording: neither weights nor a config, nor truth.
+/// The judgement of these sites from the recording alone: without weights, config or reference.
 fn alone(arrays: &Arrays, names: &[&str]) -> Judged {
     let folder = tempdir().unwrap();
     let kept =
@@ -286,7 +286,7 @@ fn alone(arrays: &Arrays, names: &[&str]) -> Judged {
 }
 
 #[test]
-fn what_needs_no_config_is_replayed_without_one() {
+fn operations_that_need_no_config_are_replayed_without_one() {
     let names = [
         "model.layers.1",
         "model.layers.2.self_attn.q_rope",
@@ -313,7 +313,7 @@ fn what_needs_no_config_is_replayed_without_one() {
     assert_eq!(judged.unjudged.len(), names.len() - replayed.len());
     assert_eq!(judged.guilty, None);
 
-    // A block that is not the sum of what was recorded.
+    // A block output that is not the sum of its recorded inputs.
     let wrong = with("model.layers.2", |t| (t * 1.01).unwrap());
     let guilty = alone(&wrong, &names).guilty.unwrap();
     assert_eq!(guilty.among, [Site::layer(2, Kind::Block)]);

@@ -1,4 +1,4 @@
-//! Files of a recording that are damaged, or not what they say: each is refused with exit code 2 and two lines.
+//! Damaged or inconsistent recording files. Each is refused with exit code 2, an error line and a hint.
 
 mod program;
 mod recorded;
@@ -20,7 +20,7 @@ fn told(dump: &Path) -> (String, i32) {
     (stdout(&output) + &stderr(&output), output.status.code().unwrap())
 }
 
-/// An `.npy` file of this header and so many bytes of zeros.
+/// An `.npy` file with this header and this number of zero bytes.
 fn npy(dict: &str, zeros: usize) -> Vec<u8> {
     let length = (dict.len() as u16).to_le_bytes();
     [b"\x93NUMPY\x01\x00", &length[..], dict.as_bytes(), &vec![0; zeros]].concat()
@@ -29,15 +29,19 @@ fn npy(dict: &str, zeros: usize) -> Vec<u8> {
 const IDS: &str = "{'descr': '<i8', 'fortran_order': False, 'shape': (1, 2), }\n";
 
 #[rstest]
-#[case::more_than_there_is("(1, 2, 128)", 8, "has 8 bytes, but its header says [1, 2, 128] of F32")]
-#[case::overflowing(
+#[case::more_data_than_the_file_has("(1, 2, 128)", 8, "has 8 bytes, but its header says [1, 2, 128] of F32")]
+#[case::size_that_overflows(
     "(4611686018427387904, 4, 4)",
     8,
     "has 8 bytes, but its header says [4611686018427387904, 4, 4] of F32"
 )]
 #[case::empty("(1, 0, 128)", 0, "model.norm is empty: [1, 0, 128]")]
-#[case::past_all_numbers("(99999999999999999999,)", 8, "its shape has an entry that is not a whole number")]
-fn a_header_that_promises_what_is_not_there_is_refused(
+#[case::dimension_larger_than_any_integer(
+    "(99999999999999999999,)",
+    8,
+    "its shape has an entry that is not a whole number"
+)]
+fn a_header_whose_shape_does_not_match_its_data_is_refused(
     #[case] shape: &str,
     #[case] zeros: usize,
     #[case] why: &str,
@@ -54,7 +58,9 @@ fn a_header_that_promises_what_is_not_there_is_refused(
 #[rstest]
 #[case::safetensors(write)]
 #[case::npz(write_npz)]
-fn a_file_that_is_cut_off_is_refused_in_two_lines(#[case] form: fn(&Path, &Arrays) -> std::path::PathBuf) {
+fn a_truncated_file_is_refused_with_an_error_and_a_hint(
+    #[case] form: fn(&Path, &Arrays) -> std::path::PathBuf,
+) {
     let folder = tempdir().unwrap();
     let dump = form(folder.path(), &short());
     let bytes = fs::read(&dump).unwrap();
@@ -73,7 +79,7 @@ fn a_file_that_is_cut_off_is_refused_in_two_lines(#[case] form: fn(&Path, &Array
 #[rstest]
 #[case("model.safetensors.index.json", "its name is not that of a dump")]
 #[case("nowhere.npz", "no such file")]
-fn what_is_no_dump_is_said_to_be_none(#[case] name: &str, #[case] why: &str) {
+fn a_path_that_is_not_a_dump_is_refused(#[case] name: &str, #[case] why: &str) {
     let folder = tempdir().unwrap();
     let file = folder.path().join(name);
     if !name.starts_with("nowhere") {
@@ -84,7 +90,7 @@ fn what_is_no_dump_is_said_to_be_none(#[case] name: &str, #[case] why: &str) {
     assert!(text.contains(why), "{text}");
 }
 
-/// A reader that looks for `True` alone takes any other value for False.
+/// A reader that only tests for `True` would read any other value as False.
 #[rstest]
 #[case(
     "{'descr': '<f4', 'fortran_order': 1, 'shape': (1, 2, 128), }",
@@ -95,7 +101,7 @@ fn what_is_no_dump_is_said_to_be_none(#[case] name: &str, #[case] why: &str) {
     "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2, 128), 'shape': (1, 2, 128), }",
     "its header has the key shape twice"
 )]
-fn a_header_that_is_not_plain_is_refused(#[case] dict: &str, #[case] why: &str) {
+fn a_header_with_an_unsupported_order_or_a_duplicate_key_is_refused(#[case] dict: &str, #[case] why: &str) {
     let folder = tempdir().unwrap();
     fs::write(folder.path().join("input_ids.npy"), npy(IDS, 16)).unwrap();
     fs::write(folder.path().join("model.norm.npy"), npy(dict, 1024)).unwrap();
@@ -105,9 +111,9 @@ fn a_header_that_is_not_plain_is_refused(#[case] dict: &str, #[case] why: &str) 
 }
 
 #[rstest]
-#[case::without_npy("model.norm", "is not an array: its name does not end in .npy")]
-#[case::metadata("metadata.json", "duplicate key \"dtype\"")]
-fn a_member_of_an_archive_that_is_not_plain_is_refused(#[case] name: &str, #[case] why: &str) {
+#[case::name_without_npy("model.norm", "is not an array: its name does not end in .npy")]
+#[case::duplicate_key_in_metadata("metadata.json", "duplicate key \"dtype\"")]
+fn an_invalid_archive_member_is_refused(#[case] name: &str, #[case] why: &str) {
     let folder = tempdir().unwrap();
     let dump = folder.path().join("dump.npz");
     let mut zip = ZipWriter::new(fs::File::create(&dump).unwrap());
@@ -123,9 +129,9 @@ fn a_member_of_an_archive_that_is_not_plain_is_refused(#[case] name: &str, #[cas
     assert!(text.contains(why), "{text}");
 }
 
-/// Zeros deflate to a thousandth of their size: a small file must not become a large array.
+/// Zeros deflate to a thousandth of their size. A small file must not become a large array in memory.
 #[test]
-fn an_archive_that_inflates_to_many_times_its_size_is_refused() {
+fn an_archive_that_inflates_to_far_more_than_its_size_is_refused() {
     let folder = tempdir().unwrap();
     let dump = folder.path().join("dump.npz");
     let mut zip = ZipWriter::new(fs::File::create(&dump).unwrap());

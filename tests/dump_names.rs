@@ -1,4 +1,4 @@
-//! What ports call their tensors, and how they lay them down.
+//! The tensor names and layouts that ports use: those recognised automatically, and those given by `--map`.
 
 mod program;
 mod recorded;
@@ -23,7 +23,7 @@ fn is_whole_and_green((text, code): (String, i32), sites: &str) {
     assert!(text.contains(&format!("coverage: {sites} sites")), "{text}");
 }
 
-/// The arrays under other names; those that `name` does not know are left out.
+/// The arrays under other names. An array for which `name` returns `None` is left out.
 fn renamed(name: impl Fn(&str) -> Option<String>) -> Arrays {
     let all = short().into_iter();
     all.filter_map(|(site, tensor)| Some((if site == "input_ids" { site } else { name(&site)? }, tensor)))
@@ -41,7 +41,7 @@ fn one_of<'a>(table: &[(&str, &'a str)], kind: &str) -> Option<&'a str> {
 }
 
 #[test]
-fn candles_own_llama_calls_them_so() {
+fn the_names_of_candle_transformers_llama_are_recognised() {
     const KINDS: [(&str, &str); 10] = [
         ("input_layernorm", ".rms_1"),
         ("self_attn.q_proj", ".attn.q_proj"),
@@ -64,7 +64,7 @@ fn candles_own_llama_calls_them_so() {
     is_whole_and_green(told(&write(folder.path(), &arrays), &[]), "43 of 71");
 }
 
-/// llama.cpp's name of a kind, with ggml's operation where one name occurs twice.
+/// llama.cpp's name of each kind, with ggml's operation if the name is used twice.
 const GGML: [(&str, &str, &str); 17] = [
     ("input_layernorm", "attn_norm", ""),
     ("self_attn.q_proj", "Qcur", " (MUL_MAT)"),
@@ -85,7 +85,7 @@ const GGML: [(&str, &str, &str); 17] = [
     ("lm_head", "result_output", ""),
 ];
 
-/// As ggml has it: four dimensions, positions before heads, q and k in neighbouring pairs.
+/// The tensor in ggml's layout: four dimensions, positions before heads, q and k in neighbouring pairs.
 fn as_ggml(site: &str, tensor: &Tensor, reversed: bool) -> Tensor {
     let heads = site.ends_with("_rope");
     let tensor = if heads { tensor.transpose(1, 2).unwrap().contiguous().unwrap() } else { tensor.clone() };
@@ -105,7 +105,7 @@ fn as_ggml(site: &str, tensor: &Tensor, reversed: bool) -> Tensor {
 }
 
 #[rstest]
-fn llama_cpp_calls_them_so_and_lays_them_so(
+fn the_names_and_layouts_of_llama_cpp_are_recognised(
     #[values(false, true)] reversed: bool,
     #[values(false, true)] ops: bool,
 ) {
@@ -115,7 +115,7 @@ fn llama_cpp_calls_them_so_and_lays_them_so(
         let name = match split(&site) {
             None if site == "input_ids" => Some(site.clone()),
             None => named(&site).map(|(_, name, _)| (*name).to_owned()),
-            // Without its operation a name stands for one tensor: the rotated one.
+            // Without the operation, the name refers to one tensor only: the rotated one.
             Some((_, "self_attn.q_proj" | "self_attn.k_proj")) if !ops => None,
             Some((layer, kind)) => {
                 named(kind).map(|(_, name, op)| format!("{name}-{layer}{}", if ops { op } else { "" }))
@@ -130,13 +130,13 @@ fn llama_cpp_calls_them_so_and_lays_them_so(
     is_whole_and_green(told(&dump, &[]), sites);
 }
 
-/// Axes by a word, or in letters.
+/// Axes are given by a word or by letters.
 #[rstest]
 #[case("seq-first", &[1, 13, 6, 32])]
 #[case("b s h d", &[1, 13, 6, 32])]
 #[case("b s w", &[1, 13, 192])]
 #[case("s h d", &[13, 6, 32])]
-fn names_and_axes_of_ones_own_are_said_in_a_file(#[case] layout: &str, #[case] dims: &[usize]) {
+fn a_map_file_declares_custom_names_and_axes(#[case] layout: &str, #[case] dims: &[usize]) {
     let mut arrays = renamed(|site| match split(site) {
         Some((layer, kind)) => Some(format!("stage/{layer}/{}", kind.replace('.', "_"))),
         None => Some(site.to_owned()),
@@ -178,7 +178,7 @@ fn names_and_axes_of_ones_own_are_said_in_a_file(#[case] layout: &str, #[case] d
 #[case("[layout]\n\"mlp.act\" = \"b h s t\"", "mlp.act: `b h s t` is not a layout")]
 #[case("[layout]\nact = \"reversed\"", "`act` is not a kind of site")]
 #[case("[nmaes]", "unknown field `nmaes`")]
-fn a_map_that_says_nonsense_is_refused(#[case] map: &str, #[case] why: &str) {
+fn an_invalid_map_file_is_refused(#[case] map: &str, #[case] why: &str) {
     let folder = tempdir().unwrap();
     let (dump, file) = (write(folder.path(), &short()), folder.path().join("names.toml"));
     fs::write(&file, map).unwrap();
@@ -188,7 +188,7 @@ fn a_map_that_says_nonsense_is_refused(#[case] map: &str, #[case] why: &str) {
 }
 
 #[test]
-fn two_names_of_one_site_are_refused() {
+fn two_tensors_for_the_same_site_are_refused() {
     let mut arrays = short();
     arrays.insert("model.layers.0.mlp".into(), arrays["model.layers.0.mlp.down_proj"].clone());
     let folder = tempdir().unwrap();

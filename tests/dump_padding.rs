@@ -1,4 +1,4 @@
-//! Recordings of padded batches: what padding does to the tokens beside it.
+//! Recordings of padded batches: detects a port whose tokens attend to padding.
 
 mod program;
 mod recorded;
@@ -13,7 +13,7 @@ use rbees_check::port::LlamaPort;
 use recorded::{input_of, pass_over, write};
 use rstest::rstest;
 
-/// What the program says of a pass over the case batch-left, whose padding is a token to the port or not.
+/// The output and exit code for a pass over the case batch-left. The port may or may not attend to padding.
 fn told(padding_is_seen: bool) -> (String, Option<i32>) {
     let model = models::open("tiny-llama").unwrap();
     let case = model.fixture.as_ref().unwrap().case("batch-left").unwrap();
@@ -28,11 +28,12 @@ fn told(padding_is_seen: bool) -> (String, Option<i32>) {
     (stdout(&output), output.status.code())
 }
 
-/// The scores of padding are finite, and what they are nobody can compute: its keys are not among the tokens'.
+/// The scores of padding are finite. They cannot be recomputed, because the keys of padding are not among
+/// those of the tokens.
 #[rstest]
-#[case(false, 0, false)]
-#[case(true, 1, true)]
-fn padding_that_is_seen_is_named(#[case] seen: bool, #[case] code: i32, #[case] named: bool) {
+#[case::padding_masked(false, 0, false)]
+#[case::padding_visible(true, 1, true)]
+fn attending_to_padding_is_named_as_pads_visible(#[case] seen: bool, #[case] code: i32, #[case] named: bool) {
     let (text, exit) = told(seen);
     assert_eq!(exit, Some(code), "{text}");
     assert_eq!(text.contains("pads-visible"), named, "{text}");

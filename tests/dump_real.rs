@@ -1,5 +1,5 @@
-//! A pass of the real model, and of a quantised tiny one, by the project's own Llama, recorded and judged as anybody's: in floats, and in
-//! the blocks of its file.
+//! Records passes of this project's own Llama and judges the recordings. The models are the real one, in
+//! floats and on quantised blocks, and a quantised tiny one.
 
 mod recorded;
 
@@ -17,7 +17,7 @@ use recorded::{Recorded, with_ids, write};
 
 const MODEL: &str = "smollm2-135m";
 
-/// An honest run stays under this share of every budget.
+/// A correct run stays under this share of every budget.
 const HONEST_SHARE: f64 = 0.5;
 
 fn main() -> ExitCode {
@@ -26,11 +26,11 @@ fn main() -> ExitCode {
     let trial =
         |name: &str, matmul| Trial::test(name, move || sound(MODEL, matmul, 513)).with_ignored_flag(absent);
     let trials = vec![
-        Trial::test("tiny_llama_in_blocks_is_green_in_every_layer", || {
+        Trial::test("quantized_tiny_llama_passes_at_every_site", || {
             sound("tiny-llama:q8_0", Matmul::Quantized, 71)
         }),
-        trial("smollm2_in_floats_is_green_in_every_layer", Matmul::Dense),
-        trial("smollm2_in_blocks_is_green_in_every_layer", Matmul::Quantized),
+        trial("dense_smollm2_passes_at_every_site", Matmul::Dense),
+        trial("quantized_smollm2_passes_at_every_site", Matmul::Quantized),
     ];
     libtest_mimic::run(&args, trials).exit_code()
 }
@@ -46,7 +46,7 @@ fn sound(name: &str, matmul: Matmul, sites: usize) -> Result<(), Failed> {
 
     let folder = tempfile::tempdir()?;
     let file = write(folder.path(), &with_ids(recorded.0, &case.manifest.ids[0]));
-    // The file's own rows of q and k, in neighbouring pairs.
+    // The rows of q and k in a GGUF file are ordered in neighbouring pairs.
     let layout = "[layout]\n\"self_attn.q_proj\" = \"interleaved\"\n\"self_attn.k_proj\" = \"interleaved\"\n\
                   \"self_attn.q_rope\" = \"interleaved\"\n\"self_attn.k_rope\" = \"interleaved\"\n";
     let map: NameMap = toml::from_str(layout)?;

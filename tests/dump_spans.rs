@@ -1,4 +1,4 @@
-//! Few sites are enough: a mistake is named from what was recorded, however many operations lie before it.
+//! Sparse recordings: a mistake is named even if many operations separate the recorded sites.
 
 mod program;
 mod recorded;
@@ -14,10 +14,10 @@ use recorded::{Arrays, Recorded, pass, with_ids, write};
 use rstest::rstest;
 use tempfile::tempdir;
 
-/// No case has these.
+/// No reference case has these token ids.
 const PROMPT: [u32; 6] = [5, 99, 7, 300, 12, 8];
 
-/// Everything that a port with this plant computes.
+/// Every tensor that a port with this planted mistake computes.
 fn planted(model: &str, plant: &str) -> Arrays {
     planted_in(DType::F32, model, plant, &PROMPT)
 }
@@ -32,7 +32,7 @@ fn planted_in(dtype: DType, model: &str, plant: &str, prompt: &[u32]) -> Arrays 
     with_ids(recorded.0, prompt)
 }
 
-/// What is said of these sites alone.
+/// The output for a recording of these sites only.
 fn told(mut arrays: Arrays, sites: &[&str], model: &str) -> String {
     let kept: BTreeSet<&str> = sites.iter().copied().chain(["input_ids"]).collect();
     arrays.retain(|name, _| kept.contains(name.as_str()));
@@ -50,7 +50,7 @@ fn named(text: &str) -> Vec<&str> {
 }
 
 #[rstest]
-fn a_mistake_is_named_from_the_logits_alone(
+fn a_planted_mistake_is_named_from_a_recording_of_the_logits_only(
     #[values(
         "norm-eps",
         "norm-plus-one",
@@ -71,9 +71,9 @@ fn a_mistake_is_named_from_the_logits_alone(
     );
 }
 
-/// Candle's own softmax on bf16 scores, between rotated queries and keys and their context.
+/// The port applies Candle's softmax to bf16 scores, between the recorded q and k and the recorded context.
 #[test]
-fn a_softmax_summed_in_bf16_is_named_from_queries_keys_and_context() {
+fn a_softmax_summed_in_bf16_is_named_from_q_k_and_context() {
     let prompt: Vec<u32> = (0..600).map(|i| (i * 7 + 3) % 512).collect();
     let arrays = planted_in(DType::BF16, "tiny-llama", "softmax-half", &prompt);
     let sites = [
@@ -89,15 +89,16 @@ fn a_softmax_summed_in_bf16_is_named_from_queries_keys_and_context() {
 }
 
 #[test]
-fn a_matrix_that_is_not_transposed_is_named_from_its_block() {
+fn a_missing_transpose_is_named_from_the_block_output_only() {
     let text = told(planted("tiny-llama2", "weight-transposed"), &["model.layers.0"], "tiny-llama2");
     assert_eq!(named(&text), ["weight-transposed"], "{text}");
     assert!(text.contains("you multiply by the weight of self_attn."), "{text}");
 }
 
-/// The span begins at what was recorded, and not at the embedding, though layers without any lie between.
+/// The span begins at the recorded site, not at the embedding, even if no site of the layers between is
+/// recorded.
 #[test]
-fn a_span_may_reach_over_layers() {
+fn a_mistake_is_named_when_the_recorded_sites_are_in_different_layers() {
     let arrays = planted("tiny-llama", "rope-pairing");
     let text = told(arrays, &["model.layers.0.mlp.act", "model.layers.2"], "tiny-llama");
     assert_eq!(named(&text), ["rope-pairing", "rope-pairing"], "{text}");
@@ -107,7 +108,7 @@ fn a_span_may_reach_over_layers() {
 }
 
 #[test]
-fn what_nothing_usual_reproduces_is_not_named() {
+fn an_unusual_theta_is_unexplained_and_a_correct_pass_names_nothing() {
     let text = told(pass(&PROMPT, |config| config.rope_theta = 12_345.0), &["lm_head"], "tiny-llama");
     assert!(text.contains("   suspect    unexplained: no known mistake reproduces it"), "{text}");
     let text = told(pass(&PROMPT, |_| {}), &["lm_head"], "tiny-llama");

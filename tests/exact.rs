@@ -1,4 +1,5 @@
-//! Operations in exact arithmetic whose parameters no stored truth has: those of other families than Llama.
+//! Operations in exact arithmetic with parameters that only families other than Llama use. No stored
+//! reference covers them, so their results are compared with formulas and known values.
 
 use rbees_check::graph::{
     Activation, EpsPlace, FrequencyLaw, Gain, HeadMap, Mask, NormRule, Pairing, Rope, Scores, Statistic,
@@ -13,13 +14,13 @@ fn close(got: &[f64], want: &[f64]) {
     }
 }
 
-/// Two rows of two heads of three entries.
+/// Two rows, each of two heads with three entries.
 fn x() -> Rows {
     Rows::new(6, vec![1.0, 2.0, 2.0, -3.0, 0.0, 4.0, 0.5, 0.5, 0.0, 6.0, -2.0, 3.0])
 }
 
 #[test]
-fn a_norm_of_each_head_divides_by_the_root_of_that_head() {
+fn a_per_head_norm_normalizes_each_head_separately() {
     let rule = NormRule::rms(0.25).per_head(3);
     let normed = Exact.norm(&x(), &rule, &[1.0, 10.0, 100.0], None);
     let head = |a: [f64; 3]| {
@@ -31,7 +32,7 @@ fn a_norm_of_each_head_divides_by_the_root_of_that_head() {
 }
 
 #[test]
-fn a_gain_of_one_plus_weight_adds_one() {
+fn a_one_plus_weight_gain_equals_a_weight_gain_with_one_added() {
     let weight = [0.0, -1.0, 0.5, 1.0, 2.0, -3.0];
     let more: Vec<f64> = weight.iter().map(|w| w + 1.0).collect();
     let rule = NormRule { gain: Gain::OnePlusWeight, ..NormRule::rms(1e-5) };
@@ -39,24 +40,24 @@ fn a_gain_of_one_plus_weight_adds_one() {
 }
 
 #[test]
-fn eps_outside_the_root_is_added_to_the_root() {
+fn eps_outside_the_root_is_added_after_the_square_root() {
     let rule = NormRule { eps_place: EpsPlace::OutsideRoot, ..NormRule::rms(0.5) };
     let row = Rows::new(2, vec![1.0, 7.0]); // the root of the mean square is 5
     close(Exact.norm(&row, &rule, &[1.0, 2.0], None).row(0), &[1.0 / 5.5, 14.0 / 5.5]);
 }
 
 #[test]
-fn a_layer_norm_subtracts_the_mean_and_adds_a_bias() {
+fn a_layer_norm_subtracts_the_mean_and_adds_the_bias() {
     let rule = NormRule { statistic: Statistic::Variance, ..NormRule::rms(0.0) };
     let row = Rows::new(2, vec![3.0, 7.0]); // mean 5, deviation 2
     close(Exact.norm(&row, &rule, &[1.0, 10.0], Some(&[0.25, -1.0])).row(0), &[-0.75, 9.0]);
 }
 
-/// Of each head of 6 entries the first 4 turn: pairs (0, 2) and (1, 3), or (0, 1) and (2, 3).
+/// The first 4 of the 6 entries of each head rotate: pairs (0, 2) and (1, 3), or (0, 1) and (2, 3).
 #[rstest]
-#[case(Pairing::Halves, [(0, 2), (1, 3)])]
-#[case(Pairing::Neighbours, [(0, 1), (2, 3)])]
-fn a_partial_rotation_leaves_the_rest_of_a_head(
+#[case::halves(Pairing::Halves, [(0, 2), (1, 3)])]
+#[case::neighbours(Pairing::Neighbours, [(0, 1), (2, 3)])]
+fn a_partial_rotation_leaves_the_remaining_entries_of_a_head_unchanged(
     #[case] pairing: Pairing,
     #[case] pairs: [(usize, usize); 2],
 ) {
@@ -76,9 +77,9 @@ fn a_partial_rotation_leaves_the_rest_of_a_head(
     close(turned.row(0), &want);
 }
 
-/// Llama 3.1's 64 pairs, by transformers' formula in Python.
+/// The expected values are Llama 3.1's frequencies for 64 pairs, computed in Python by transformers' formula.
 #[test]
-fn llama_3_stretches_long_wavelengths_and_blends_those_between() {
+fn llama_3_scaling_stretches_long_wavelengths_and_blends_medium_ones() {
     let law = FrequencyLaw::Llama3 {
         theta: 5e5,
         factor: 8.0,
@@ -101,7 +102,7 @@ fn llama_3_stretches_long_wavelengths_and_blends_those_between() {
 }
 
 #[test]
-fn linear_scaling_and_divisors_divide_frequencies() {
+fn linear_scaling_and_divisors_divide_the_frequencies() {
     let base = frequencies(&FrequencyLaw::Base { theta: 16.0 }, 2);
     close(&base, &[1.0, 0.25]);
     close(&frequencies(&FrequencyLaw::Linear { theta: 16.0, factor: 8.0 }, 2), &[0.125, 0.03125]);
@@ -110,9 +111,9 @@ fn linear_scaling_and_divisors_divide_frequencies() {
 }
 
 #[test]
-fn gelu_softcap_scale_and_weighted_sums_are_what_their_formulas_say() {
+fn gelu_softcap_scale_weighted_sum_and_product_match_their_formulas() {
     let row = Rows::new(3, vec![-1.0, 0.0, 2.0]);
-    // torch.nn.functional.gelu(x, approximate="tanh") in float64.
+    // From torch.nn.functional.gelu(x, approximate="tanh") in float64.
     let gelu = Exact.activation(&row, Activation::GeluTanh);
     close(&gelu.values, &[-0.15880800939172324, 0.0, 1.954597694087775]);
     close(&Exact.softcap(&row, 2.0).values, &[2.0 * (-0.5f64).tanh(), 0.0, 2.0 * 1f64.tanh()]);
@@ -122,7 +123,7 @@ fn gelu_softcap_scale_and_weighted_sums_are_what_their_formulas_say() {
 }
 
 #[test]
-fn a_window_sees_its_own_key_and_those_just_before() {
+fn a_window_of_3_allows_the_querys_own_key_and_the_two_before_it() {
     let window = Mask::Window { window: 3 };
     let seen = |mask: Mask| (0..8).filter(|&key| mask.allows(5, key)).collect::<Vec<_>>();
     assert_eq!(seen(window), [3, 4, 5]);
@@ -130,7 +131,7 @@ fn a_window_sees_its_own_key_and_those_just_before() {
 }
 
 #[test]
-fn query_heads_of_a_group_stand_side_by_side() {
+fn grouped_query_heads_share_key_heads_in_consecutive_runs() {
     assert_eq!(*HeadMap::grouped(6, 2), [0, 0, 0, 1, 1, 1]);
     assert_eq!(*HeadMap::grouped(3, 3), [0, 1, 2]);
     let scores =

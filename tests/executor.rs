@@ -1,4 +1,5 @@
-//! Cuts of a graph in exact arithmetic: streamed attention, cached keys, rows that are not known, and refusals.
+//! The executor on cuts of a graph in exact arithmetic: streamed attention, cached keys, unknown rows,
+//! refused inputs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,12 +42,12 @@ impl Model {
     }
 }
 
-/// Token `i` of a made-up text.
+/// Token `i` of an arbitrary text.
 fn token(i: usize) -> Token {
     Token { id: (i * 37 % 512) as u32, position: i }
 }
 
-/// One batch row of real tokens.
+/// A pass with one batch row of `length` real tokens.
 fn pass(length: usize) -> Pass {
     Pass::new(vec![(0..length).map(|i| Slot::Real(token(i))).collect()]).unwrap()
 }
@@ -64,7 +65,7 @@ fn apart(a: &[f64], b: &[f64]) -> f64 {
 }
 
 #[test]
-fn streamed_attention_is_the_same_as_by_way_of_whole_scores() {
+fn streamed_attention_equals_attention_through_the_full_scores() {
     let (model, pass) = (tiny(), pass(600)); // three blocks of queries
     let contexts: BTreeSet<NodeId> =
         (0..2).map(|n| model.graph.find(Some(n), Role::Context).unwrap()).collect();
@@ -78,7 +79,7 @@ fn streamed_attention_is_the_same_as_by_way_of_whole_scores() {
 }
 
 #[test]
-fn a_decode_step_sees_cached_keys_and_values() {
+fn a_decode_step_with_cached_keys_and_values_equals_the_full_pass() {
     let (model, length) = (tiny(), 20);
     let logits = model.at("lm_head");
     let cached = |node: &graph::Node| matches!(node.role, Role::KRope | Role::VProj);
@@ -100,13 +101,13 @@ fn a_decode_step_sees_cached_keys_and_values() {
     assert_eq!(one.places(), [(0, length - 1)]);
     assert!(apart(one.rows().row(0), whole[&logits].at((0, length - 1)).unwrap()) < 1e-12);
 
-    // Without the cache, the keys that the token sees are not known.
+    // Without the cache, the keys that the token attends to are unknown.
     let error = model.one(&step, logits, &Given::default()).unwrap_err();
     assert!(error.to_string().contains("model.layers.0.self_attn.context: no row of it"), "{error}");
 }
 
 #[test]
-fn rows_beside_padding_are_those_of_the_text_alone() {
+fn padding_does_not_change_the_rows_of_real_tokens() {
     let model = tiny();
     let alone = model.one(&pass(5), model.at("lm_head"), &Given::default()).unwrap();
     for unknown in [Slot::Unknown, Slot::Padding(token(9))] {
@@ -125,7 +126,7 @@ fn rows_beside_padding_are_those_of_the_text_alone() {
 }
 
 #[test]
-fn a_row_is_known_where_all_that_it_depends_on_is() {
+fn a_scores_row_is_computed_only_if_all_keys_it_attends_to_are_known() {
     let (model, pass) = (tiny(), pass(4));
     let (q, k) = (model.at("model.layers.0.self_attn.q_rope"), model.at("model.layers.0.self_attn.k_rope"));
     let scores = model.at("model.layers.0.self_attn.scores");
@@ -134,14 +135,14 @@ fn a_row_is_known_where_all_that_it_depends_on_is() {
         ..Given::default()
     };
     let known = model.one(&pass, scores, &given(&[(0, 0), (0, 1), (0, 3)])).unwrap();
-    assert_eq!(known.places(), [(0, 0), (0, 1)]); // the query in slot 3 sees the unknown key in slot 2
+    assert_eq!(known.places(), [(0, 0), (0, 1)]); // the query in slot 3 attends to the unknown key in slot 2
     assert_eq!(known.at((0, 0)).unwrap()[1..4], [f64::NEG_INFINITY; 3]);
     let error = model.one(&pass, scores, &given(&[(0, 1), (0, 3)])).unwrap_err();
     assert!(error.to_string().contains("self_attn.scores: no row of it can be computed"), "{error}");
 }
 
 #[test]
-fn a_node_of_two_inputs_is_known_where_both_are() {
+fn a_sum_is_computed_only_for_rows_known_in_both_inputs() {
     let (model, pass) = (tiny(), pass(4));
     let (x, o) = (model.at("model.embed_tokens"), model.at("model.layers.0.self_attn.o_proj"));
     let (a, b) = (placed(128, &[(0, 1), (0, 2)]), placed(128, &[(0, 2), (0, 3)]));
@@ -153,21 +154,25 @@ fn a_node_of_two_inputs_is_known_where_both_are() {
 }
 
 #[rstest]
-#[case::width("model.embed_tokens", placed(64, &[(0, 0)]), "model.embed_tokens: rows of 64 entries, not of 128")]
-#[case::slot("model.embed_tokens", placed(128, &[(0, 4)]), "model.embed_tokens: no row can stand at (0, 4)")]
-#[case::batch("model.embed_tokens", placed(128, &[(1, 0)]), "model.embed_tokens: no row can stand at (1, 0)")]
-#[case::keys("model.layers.0.self_attn.scores", placed(30, &[(0, 0)]), "model.layers.0.self_attn.scores: rows of 30 entries, not of 24")]
-fn given_rows_that_do_not_fit_are_refused(#[case] site: &str, #[case] rows: Placed, #[case] problem: &str) {
+#[case::wrong_width("model.embed_tokens", placed(64, &[(0, 0)]), "model.embed_tokens: rows of 64 entries, not of 128")]
+#[case::slot_out_of_range("model.embed_tokens", placed(128, &[(0, 4)]), "model.embed_tokens: no row can stand at (0, 4)")]
+#[case::batch_row_out_of_range("model.embed_tokens", placed(128, &[(1, 0)]), "model.embed_tokens: no row can stand at (1, 0)")]
+#[case::wrong_number_of_keys("model.layers.0.self_attn.scores", placed(30, &[(0, 0)]), "model.layers.0.self_attn.scores: rows of 30 entries, not of 24")]
+fn given_rows_of_the_wrong_width_or_place_are_refused(
+    #[case] site: &str,
+    #[case] rows: Placed,
+    #[case] problem: &str,
+) {
     let model = tiny();
     let given = Given { values: [(model.at(site), rows.clone())].into(), ..Given::default() };
     assert_eq!(model.one(&pass(4), model.at("lm_head"), &given).unwrap_err().to_string(), problem);
-    // What is not cached has no row in the cache.
+    // This pass has no cached slots, so rows given for the cache are refused too.
     let given = Given { cached: [(model.at(site), rows)].into(), ..Given::default() };
     assert!(model.one(&pass(4), model.at("lm_head"), &given).is_err());
 }
 
 #[test]
-fn rows_without_a_place_and_batches_that_are_no_rectangle_are_refused() {
+fn rows_without_distinct_places_and_ragged_batches_are_refused() {
     let rows = || Rows::from_fn(2, 3, |_, _| 0.0);
     assert!(Placed::new(rows(), vec![(0, 0), (0, 1)]).is_ok());
     assert!(Placed::new(rows(), vec![(0, 0)]).is_err());
@@ -178,7 +183,7 @@ fn rows_without_a_place_and_batches_that_are_no_rectangle_are_refused() {
 }
 
 #[test]
-fn a_token_outside_the_vocabulary_and_a_wrong_weight_are_named() {
+fn an_invalid_token_or_weight_shape_is_an_error_that_names_it() {
     let mut model = tiny();
     let stray = Pass::new(vec![vec![Slot::Real(Token { id: 512, position: 0 })]]).unwrap();
     let error = model.one(&stray, model.at("lm_head"), &Given::default()).unwrap_err();
@@ -190,7 +195,7 @@ fn a_token_outside_the_vocabulary_and_a_wrong_weight_are_named() {
 }
 
 #[test]
-fn a_window_bars_keys_before_it() {
+fn a_sliding_window_masks_keys_before_the_window() {
     let mut nodes: Vec<graph::Node> = tiny().graph.iter().map(|(_, node)| node.clone()).collect();
     for node in &mut nodes {
         if let Operation::Scores(scores) = &mut node.operation {
@@ -207,7 +212,7 @@ fn a_window_bars_keys_before_it() {
 }
 
 #[test]
-fn rows_at_some_places_are_those_of_the_whole() {
+fn requested_rows_equal_the_same_rows_of_the_full_result() {
     let (model, pass) = (tiny(), pass(600)); // three blocks of queries
     let executor = Executor::new(&model.graph, &model.weights, &pass, Exact);
     let places = [(0, 3), (0, 300), (0, 599)];
@@ -223,7 +228,7 @@ fn rows_at_some_places_are_those_of_the_whole() {
 }
 
 #[test]
-fn of_rows_that_do_not_follow_there_are_none() {
+fn requested_rows_with_unknown_inputs_are_left_out() {
     let (model, pass) = (tiny(), pass(4));
     let executor = Executor::new(&model.graph, &model.weights, &pass, Exact);
     let (x, norm) = (model.at("model.embed_tokens"), model.at("model.layers.0.input_layernorm"));
@@ -234,7 +239,7 @@ fn of_rows_that_do_not_follow_there_are_none() {
 }
 
 #[test]
-fn what_needs_no_weights_is_computed_without_any() {
+fn operations_without_weights_are_computed_without_a_weight_file() {
     let (model, pass) = (tiny(), pass(4));
     let executor = Executor::new(&model.graph, None, &pass, Exact);
     let (x, o) = (model.at("model.embed_tokens"), model.at("model.layers.0.self_attn.o_proj"));
@@ -250,7 +255,7 @@ fn what_needs_no_weights_is_computed_without_any() {
 }
 
 #[test]
-fn a_source_must_be_given() {
+fn a_source_node_without_given_rows_is_an_error() {
     let model = tiny();
     let mut g = graph::Builder::default();
     let shape = graph::RowShape::Flat { width: 8 };

@@ -1,4 +1,5 @@
-//! The facts of a model as a whole: files that are shortened, altered or of another format are refused.
+//! The files of facts about a model (`facts.json`, `tokens.json`, `greedy.json`, `sampling.*`): shortened or
+//! altered files and unknown formats are refused.
 
 mod program;
 
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-/// The references of tiny-llama2, in a folder that a test may damage.
+/// A copy of the references of tiny-llama2 that a test may damage.
 fn copy() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny-llama2");
@@ -33,14 +34,14 @@ fn copy() -> TempDir {
     folder
 }
 
-/// Puts `value` at `pointer` of a JSON file.
+/// Replaces the value at `pointer` in a JSON file.
 fn put(file: PathBuf, pointer: &str, value: Value) {
     let mut json: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     *json.pointer_mut(pointer).unwrap_or_else(|| panic!("no {pointer}")) = value;
     fs::write(file, serde_json::to_vec(&json).unwrap()).unwrap();
 }
 
-/// As one who changes a file and lists it in `facts.json` again.
+/// Changes a file and updates its hash in `facts.json`.
 fn put_and_list(folder: &Path, name: &str, pointer: &str, value: Value) {
     put(folder.join(name), pointer, value);
     if name != "facts.json" {
@@ -49,7 +50,7 @@ fn put_and_list(folder: &Path, name: &str, pointer: &str, value: Value) {
     }
 }
 
-/// What reading all facts ends with.
+/// The error of reading all facts, without its folder.
 fn refusal(folder: &Path) -> String {
     let fixture: Fixture = models::references(folder.to_str().unwrap()).unwrap();
     let facts = fixture.facts().map(drop);
@@ -64,8 +65,8 @@ fn refusal(folder: &Path) -> String {
 #[case::no_texts("tokens.json", "/encode", json!([]))]
 #[case::no_prompts("greedy.json", "/prompts", json!([]))]
 #[case::no_settings("sampling.json", "/cases", json!([]))]
-#[case::one_text_less("tokens.json", "/encode/0/ids", json!([1]))]
-fn a_file_that_facts_json_does_not_list_as_it_is_is_refused(
+#[case::changed_token_ids("tokens.json", "/encode/0/ids", json!([1]))]
+fn a_file_whose_hash_differs_from_facts_json_is_refused(
     #[case] name: &str,
     #[case] pointer: &str,
     #[case] value: Value,
@@ -76,7 +77,7 @@ fn a_file_that_facts_json_does_not_list_as_it_is_is_refused(
 }
 
 #[test]
-fn altered_arrays_of_sampling_are_refused() {
+fn a_sampling_archive_whose_hash_differs_from_facts_json_is_refused() {
     let folder = copy();
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny-llama/sampling.npz");
     fs::copy(from, folder.path().join("sampling.npz")).unwrap();
@@ -98,7 +99,7 @@ fn altered_arrays_of_sampling_are_refused() {
 #[case("facts.json", "/tensors", json!({}), "it lists no tensors")]
 #[case("facts.json", "/format", json!(1), "it has format version 1, but this program reads version 2")]
 #[case("facts.json", "/files", json!({}), "it does not list tokens.json")]
-fn what_proves_nothing_is_refused_even_where_it_is_listed(
+fn empty_lists_and_unknown_formats_are_refused_even_with_a_correct_hash(
     #[case] name: &str,
     #[case] pointer: &str,
     #[case] value: Value,
@@ -114,7 +115,11 @@ fn what_proves_nothing_is_refused_even_where_it_is_listed(
 #[case("09", "greedy.json", "/prompts/0/gap")]
 #[case("09", "greedy.json", "/prompts/0/tokens")]
 #[case("00B", "tokens.json", "/encode")]
-fn the_program_ends_with_2_and_one_line(#[case] id: &str, #[case] name: &str, #[case] pointer: &str) {
+fn the_program_exits_with_2_and_prints_an_error_and_a_hint(
+    #[case] id: &str,
+    #[case] name: &str,
+    #[case] pointer: &str,
+) {
     let (folder, home) = (copy(), home());
     put_and_list(folder.path(), name, pointer, json!([]));
     let references = folder.path().to_str().unwrap();

@@ -1,5 +1,5 @@
-//! Mistakes that are not in the catalogue. The first wrong site must be found all the same, and whatever is named
-//! must be true of the port: a false name sends its reader to the wrong line of code.
+//! Mistakes that are not in the catalogue. The judge must still find the first wrong site. If it names a
+//! mistake, the sentence must be true of the port: a false name sends its reader to the wrong line of code.
 
 mod recorded;
 mod wrong_port;
@@ -24,9 +24,9 @@ const CASES: [&str; 2] = ["short", "batch-left"];
 /// A mistake that is not in the catalogue.
 struct Wrong {
     make: Make,
-    /// The operation that computes something else, in layer 0 where every layer has one.
+    /// The operation with the mistake. If every layer has it, the one in layer 0.
     operation: Site,
-    /// A sentence that contains one of these is true of the port.
+    /// Phrases that are true of the port. A sentence of a diagnosis that contains one is accepted.
     truth: &'static [&'static str],
 }
 
@@ -82,9 +82,9 @@ const HIDDEN_EMBEDDING_SCALED: Wrong = Wrong {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Taps {
     All,
-    /// Rotated queries and keys, context, each layer's output, logits.
+    /// Rotated queries and keys, context, each layer's output and the logits.
     Five,
-    /// The outputs of the norms, and logits.
+    /// The outputs of the norms and the logits.
     Norms,
 }
 
@@ -99,19 +99,20 @@ impl Taps {
     }
 }
 
-/// What the checkpoints `ids` say of a live port.
+/// The outcomes of the checkpoints `ids` for a live port.
 fn judged_live(wrong: &Wrong, dtype: DType, path: Attention, ids: &[&str]) -> Vec<Outcome> {
     let model = models::open("tiny-llama").unwrap();
     let no_paths: &[Attention] = &[];
     let mut subject = Subject::new(&model, &CASES.map(str::to_owned), &Device::Cpu, dtype, no_paths).unwrap();
-    // One prompt shows as much as the others.
+    // One prompt is enough: the others show nothing more.
     subject.model.as_mut().unwrap().greedy.prompts.truncate(1);
     let llama = Llama::load(&model.weights, &Device::Cpu, dtype, path).unwrap();
     subject.ports = vec![(wrong.make)(llama).unwrap()];
     ids.iter().map(|id| judge::run(&mut subject, checkpoints::find(id).unwrap()).unwrap()).collect()
 }
 
-/// A recorded pass of that port: the first recorded site that its mistake can reach, and what is said of the pass.
+/// Records passes of that port and judges them. Returns, for each case, the first recorded site that the
+/// mistake can affect, and the judgement.
 fn judged_recorded(wrong: &Wrong, dtype: DType, taps: Taps) -> Vec<(Site, Judged)> {
     let model = models::open("tiny-llama").unwrap();
     let llama = Llama::load(&model.weights, &Device::Cpu, dtype, Attention::Plain).unwrap();
@@ -132,7 +133,7 @@ fn judged_recorded(wrong: &Wrong, dtype: DType, taps: Taps) -> Vec<(Site, Judged
     judged.into()
 }
 
-/// What is named anywhere, but for sentences that are true of the port.
+/// Every named mistake whose sentence is not true of the port.
 fn false_names(wrong: &Wrong, outcomes: &[Outcome]) -> Vec<String> {
     let mut names = Vec::new();
     for finding in outcomes.iter().flat_map(|outcome| &outcome.findings) {
@@ -145,11 +146,12 @@ fn false_names(wrong: &Wrong, outcomes: &[Outcome]) -> Vec<String> {
     names
 }
 
-/// The stages that judge sites on their own; the laws of a cache, whole passes and generation follow from them.
+/// The checkpoints that judge individual sites. The cache laws, whole passes and generation fail as a
+/// consequence.
 const STAGES: &[&str] = &["00B", "01", "01B", "02", "03", "05", "06"];
 
-/// In half precision ε is lost in rounding, and with it the scale of what a norm is given: that is seen only where
-/// the residual is added.
+/// In half precision, rounding hides ε, so a norm's output no longer depends on the scale of its input. A
+/// scaled embedding is then first visible at the residual addition.
 #[rstest]
 #[case::keys_not_rotated(KEYS_NOT_ROTATED, "self_attn.k_rope", "self_attn.k_rope")]
 #[case::rotated_twice(ROTATED_TWICE, "self_attn.q_rope", "self_attn.q_rope")]
@@ -159,7 +161,7 @@ const STAGES: &[&str] = &["00B", "01", "01B", "02", "03", "05", "06"];
 #[case::every_other_row(EVERY_OTHER_ROW, "mlp.gate_proj", "mlp.gate_proj")]
 #[case::alternating_rows(ALTERNATING_ROWS, "mlp.gate_proj", "mlp.gate_proj")]
 #[case::embedding_scaled(HIDDEN_EMBEDDING_SCALED, "input_layernorm", "post_attention_layernorm.input")]
-fn the_first_wrong_site_of_a_live_port_is_found(
+fn an_uncatalogued_mistake_of_a_live_port_first_fails_at_its_own_site(
     #[case] wrong: Wrong,
     #[case] in_f32: &str,
     #[case] in_half: &str,
@@ -172,10 +174,10 @@ fn the_first_wrong_site_of_a_live_port_is_found(
     assert_eq!(first.unwrap().to_string(), format!("model.layers.0.{expected}"));
 }
 
-/// The operation is among those that are blamed. In float32 it is blamed at the first site that it reaches; half
-/// precision may hide it there.
+/// The wrong operation must be among those blamed. In float32 it must be blamed at the first recorded site
+/// that it affects. In half precision, rounding may hide it there.
 #[rstest]
-fn the_wrong_operation_of_a_recorded_pass_is_found(
+fn an_uncatalogued_mistake_in_a_recording_is_blamed_on_its_operation(
     #[values(
         KEYS_NOT_ROTATED,
         ROTATED_TWICE,
@@ -198,7 +200,7 @@ fn the_wrong_operation_of_a_recorded_pass_is_found(
 }
 
 #[rstest]
-fn no_false_name_is_given_to_a_live_port(
+fn an_uncatalogued_mistake_of_a_live_port_gets_no_false_name(
     #[values(
         KEYS_NOT_ROTATED,
         ROTATED_TWICE,
@@ -218,7 +220,7 @@ fn no_false_name_is_given_to_a_live_port(
 }
 
 #[rstest]
-fn no_false_name_is_given_to_a_recorded_pass(
+fn an_uncatalogued_mistake_in_a_recording_gets_no_false_name(
     #[values(
         KEYS_NOT_ROTATED,
         ROTATED_TWICE,

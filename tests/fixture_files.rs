@@ -1,5 +1,5 @@
-//! The files of the tiny models, in every format, against what PyTorch and transformers read in
-//! them: tensors bit by bit, configuration, tokens and chat texts.
+//! Compares what this project reads from the tiny models' files, in every format, with what PyTorch and
+//! transformers read: tensors bit by bit, configuration, tokens and chat texts.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ fn json(path: PathBuf) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-/// The directory, and the GGUF files made from it.
+/// The model directory and the GGUF files made from it.
 fn formats(model: &str) -> Vec<PathBuf> {
     let gguf = fixture(model).join("gguf");
     let files = ["f16", "q8_0", "q4_0"].map(|kind| gguf.join(format!("{model}-{kind}.gguf")));
@@ -32,7 +32,7 @@ fn tokenizer(path: &Path) -> Tokenizer {
 }
 
 #[rstest]
-fn tensors_are_bit_for_bit_what_pytorch_reads(#[values("tiny-llama", "tiny-llama2")] model: &str) {
+fn tensors_equal_pytorchs_bit_for_bit(#[values("tiny-llama", "tiny-llama2")] model: &str) {
     let facts = json(fixture(model).join("facts.json"));
     let tensors = facts["tensors"].as_object().unwrap();
     for path in formats(model) {
@@ -41,7 +41,7 @@ fn tensors_are_bit_for_bit_what_pytorch_reads(#[values("tiny-llama", "tiny-llama
         assert_eq!(weights.unexpected(), [""; 0], "{}", path.display());
         for (name, fact) in tensors {
             assert_eq!(serde_json::json!(weights.shape(name).unwrap()), fact["shape"], "{name}");
-            // Blocks of 4 or 8 bits hold other values; norms are never quantised.
+            // Blocks of 4 or 8 bits hold rounded values. Norms are never quantised.
             if !weights.is_quantized() || name.contains("norm") {
                 let hash = sha256_of(&weights.canonical(name).unwrap()).unwrap();
                 assert_eq!(hash, fact["sha256"].as_str().unwrap(), "{name} in {}", path.display());
@@ -51,11 +51,14 @@ fn tensors_are_bit_for_bit_what_pytorch_reads(#[values("tiny-llama", "tiny-llama
 }
 
 #[rstest]
-fn quantised_tensors_are_near_the_exact_ones(#[values("tiny-llama", "tiny-llama2")] model: &str) {
+fn quantised_tensors_are_within_the_rounding_of_their_blocks(
+    #[values("tiny-llama", "tiny-llama2")] model: &str,
+) {
     let formats = formats(model);
     let exact = Weights::open(&formats[0]).unwrap();
-    // Largest error over largest value: half a step of 1/127, and a whole step of 1/8 (Q4_0's range
-    // is not symmetric, the far end is cut by up to a step); then the scale's rounding to f16.
+    // The largest error relative to the largest value: half a step of 1/127 for Q8_0, and a whole step of 1/8
+    // for Q4_0, whose range is not symmetric and is cut by up to a step at one end. The rounding of the scale
+    // to f16 adds to both.
     let rounding = 1.0 / 2048.0;
     for (path, step) in [(&formats[2], 0.5 / 127.0), (&formats[3], 1.0 / 8.0)] {
         let quantized = Weights::open(path).unwrap();
@@ -70,7 +73,7 @@ fn quantised_tensors_are_near_the_exact_ones(#[values("tiny-llama", "tiny-llama2
 }
 
 #[rstest]
-fn configurations_are_what_transformers_reads(#[values("tiny-llama", "tiny-llama2")] model: &str) {
+fn configurations_equal_those_of_transformers(#[values("tiny-llama", "tiny-llama2")] model: &str) {
     let facts = json(fixture(model).join("facts.json"));
     for path in formats(model) {
         let weights = Weights::open(&path).unwrap();
@@ -104,7 +107,9 @@ fn configurations_are_what_transformers_reads(#[values("tiny-llama", "tiny-llama
 }
 
 #[rstest]
-fn tokens_are_what_transformers_makes(#[values("tiny-llama", "tiny-llama2")] model: &str) {
+fn encoded_and_decoded_tokens_equal_those_of_transformers(
+    #[values("tiny-llama", "tiny-llama2")] model: &str,
+) {
     let tokens = json(fixture(model).join("tokens.json"));
     for path in formats(model) {
         let tokenizer = tokenizer(&path);
@@ -124,7 +129,7 @@ fn tokens_are_what_transformers_makes(#[values("tiny-llama", "tiny-llama2")] mod
 
 #[cfg(feature = "cli")]
 #[test]
-fn chat_texts_are_what_transformers_renders() {
+fn rendered_chat_texts_equal_those_of_transformers() {
     use rbees_check::tokenizer::chat::{ChatTemplate, Message};
     let tokens = json(fixture("tiny-llama").join("tokens.json"));
     for path in formats("tiny-llama") {

@@ -1,5 +1,5 @@
-//! Laws of the token stream: it is greedy choice on a fresh forward pass, only cheaper; it ends
-//! where it should.
+//! Token generation: with a cache it chooses the same tokens as greedy choice on a full forward pass, and it
+//! ends at end-of-sequence ids, limits and the end of the context.
 
 mod tiny;
 
@@ -10,7 +10,7 @@ use rstest::rstest;
 
 const PROMPT: [u32; 5] = [3, 14, 15, 92, 65];
 
-/// The tokens of a whole generation, and why it ended.
+/// The generated tokens and the reason why the generation ended.
 fn run(llama: &Llama, sampling: Sampling, max_tokens: usize, eos: &[u32]) -> (Vec<u32>, Finish) {
     let mut generation =
         Generation::start(OnCache::new(llama), PROMPT.to_vec(), sampling, max_tokens, eos).unwrap();
@@ -20,7 +20,7 @@ fn run(llama: &Llama, sampling: Sampling, max_tokens: usize, eos: &[u32]) -> (Ve
 }
 
 #[rstest]
-fn each_token_is_the_likeliest_of_a_forward_pass_without_a_cache(
+fn greedy_tokens_equal_the_argmax_of_a_full_forward_pass(
     #[values(Attention::Plain, Attention::Fused)] attention: Attention,
 ) {
     let llama = tiny::llama(attention);
@@ -33,7 +33,7 @@ fn each_token_is_the_likeliest_of_a_forward_pass_without_a_cache(
 }
 
 #[test]
-fn it_ends_after_any_end_of_sequence_id() {
+fn generation_ends_after_any_end_of_sequence_id() {
     let llama = tiny::llama(Attention::Plain);
     let (free, _) = run(&llama, Sampling::default(), 20, &[]);
     let first = |id| free.iter().position(|&token| token == id).unwrap();
@@ -45,15 +45,15 @@ fn it_ends_after_any_end_of_sequence_id() {
 }
 
 #[test]
-fn it_ends_where_the_context_does() {
+fn generation_ends_when_the_context_is_full() {
     let llama = tiny::llama(Attention::Fused);
     let (tokens, finish) = run(&llama, Sampling::default(), 1000, &[]);
-    // The last token is drawn from a full context and need not be fed.
+    // The last token is sampled from a full context. It is not fed back, so it needs no room.
     assert_eq!((tokens.len(), finish), (300 - PROMPT.len() + 1, Finish::Context));
 }
 
 #[test]
-fn nothing_is_asked_for_nothing_comes() {
+fn zero_tokens_generate_nothing_and_unusable_prompts_are_refused() {
     let llama = tiny::llama(Attention::Plain);
     assert_eq!(run(&llama, Sampling::default(), 0, &[]), (vec![], Finish::MaxTokens));
     Generation::start(OnCache::new(&llama), vec![], Sampling::default(), 5, &[]).unwrap_err();
@@ -61,7 +61,7 @@ fn nothing_is_asked_for_nothing_comes() {
 }
 
 #[test]
-fn seeds_decide_what_is_drawn() {
+fn equal_seeds_sample_equal_tokens_and_other_seeds_different_ones() {
     let llama = tiny::llama(Attention::Plain);
     let draw = |seed| run(&llama, Sampling { temperature: 1.5, seed, ..Sampling::default() }, 20, &[]).0;
     assert_eq!(draw(1), draw(1));

@@ -1,4 +1,4 @@
-//! A graph knows its order, its roles and its cuts, and refuses nodes that do not fit together.
+//! The graph: its order, its roles and its cuts. Nodes that do not fit together are refused.
 
 use std::collections::BTreeSet;
 
@@ -27,7 +27,7 @@ fn names<'a>(graph: &'a Graph, ids: impl IntoIterator<Item = &'a NodeId>) -> Vec
 #[rstest]
 #[case("tiny-llama", 4, "model.embed_tokens.weight")]
 #[case("tiny-llama2", 3, "lm_head.weight")]
-fn the_graph_of_a_llama_has_every_site_that_is_probed_in_the_order_of_the_pass(
+fn the_llama_graph_contains_every_probed_site_in_forward_order(
     #[case] model: &str,
     #[case] layers: usize,
     #[case] head: &str,
@@ -40,7 +40,7 @@ fn the_graph_of_a_llama_has_every_site_that_is_probed_in_the_order_of_the_pass(
     let positions: Vec<NodeId> =
         sites.iter().map(|&site| graph.position(&SiteName::from(site)).unwrap()).collect();
     assert!(positions.is_sorted() && positions.len() == 3 + layers * 17);
-    // One node more a layer: the activation is a part of `mlp.act` for probes.
+    // Each layer has one more node than sites: for probes, the activation is part of `mlp.act`.
     assert_eq!(graph.iter().len(), positions.len() + layers);
     let output = graph.output().unwrap();
     assert_eq!(graph.node(output).unwrap().weights(), [head]);
@@ -48,7 +48,7 @@ fn the_graph_of_a_llama_has_every_site_that_is_probed_in_the_order_of_the_pass(
 }
 
 #[test]
-fn the_weights_that_the_graph_reads_are_those_that_the_configuration_demands() {
+fn the_graph_reads_exactly_the_weights_that_the_configuration_requires() {
     for model in ["tiny-llama", "tiny-llama2"] {
         let config = config(model);
         let graph = graph::llama(&config).unwrap();
@@ -60,7 +60,7 @@ fn the_weights_that_the_graph_reads_are_those_that_the_configuration_demands() {
 }
 
 #[test]
-fn a_cut_computes_what_is_wanted_and_stops_at_what_is_given() {
+fn a_cut_computes_the_wanted_nodes_from_the_given_nodes() {
     let graph = graph::llama(&config("tiny-llama")).unwrap();
     let wanted = ids(&graph, &["model.layers.1.mlp.act"]);
     let given = ids(&graph, &["model.layers.1.mlp.gate_proj", "model.layers.1.post_attention_layernorm"]);
@@ -72,25 +72,25 @@ fn a_cut_computes_what_is_wanted_and_stops_at_what_is_given() {
 }
 
 #[test]
-fn a_cut_computes_a_wanted_node_although_it_is_given() {
+fn a_cut_computes_a_wanted_node_even_if_it_is_given() {
     let graph = graph::llama(&config("tiny-llama")).unwrap();
     let all: BTreeSet<NodeId> = graph.ids().collect();
     let cut = graph.cut(&all, &all);
     assert_eq!(cut.compute, graph.ids().collect::<Vec<_>>());
-    assert_eq!(cut.read.len(), all.len() - 1); // nobody reads the logits
+    assert_eq!(cut.read.len(), all.len() - 1); // no node reads the logits
 }
 
 #[test]
-fn a_cut_without_anything_given_starts_at_the_embedding() {
+fn a_cut_without_given_nodes_starts_at_the_embedding() {
     let graph = graph::llama(&config("tiny-llama")).unwrap();
     let cut = graph.cut(&graph.output().into_iter().collect(), &BTreeSet::new());
     assert_eq!(cut.compute, graph.ids().collect::<Vec<_>>());
     assert!(cut.read.is_empty());
 }
 
-/// Phi-3's and Granite's: rows of a fused matrix, a rotation of a part of each head, residuals with factors.
+/// As in Phi-3 and Granite: rows of a fused matrix, a partial rotation of each head, residuals with factors.
 #[test]
-fn fused_matrices_partial_rotations_and_multipliers_are_parameters() {
+fn fused_matrices_partial_rotations_and_multipliers_can_be_described() {
     let mut g = Builder::default();
     let table = g.embedding(Role::Embed, "embed", 12, 1.0); // [12]
     let x = g.scale(Role::EmbedScaled, "scaled", table, 3.0); // [12]
@@ -124,17 +124,17 @@ fn scores(heads: HeadMap, head_dim: usize) -> Scores {
 }
 
 #[rstest]
-#[case::nothing(|_: &mut Builder, _| {}, "x: its size is 0", 0)]
-#[case::two_of_one_site(|g: &mut Builder, x| { g.scale(Role::Head, "x", x, 1.0); }, "x: two nodes have this site", 12)]
-#[case::two_of_one_role(|g: &mut Builder, x| { g.scale(Role::Embed, "y", x, 1.0); }, "y: another node of its layer also has the role embed", 12)]
-#[case::widths(|g: &mut Builder, x| { let y = g.linear(Role::Up, "up", x, 5); g.sum(Role::Block, "sum", x, y); }, "sum: a weighted sum of [Flat { width: 12 }, Flat { width: 5 }] cannot give", 12)]
-#[case::no_terms(|g: &mut Builder, _| { g.weighted_sum(Role::Block, "sum", &[]); }, "sum: a weighted sum cannot have the inputs", 12)]
-#[case::heads(|g: &mut Builder, x| { g.norm(Role::QNorm, "norm", x, NormRule::rms(1e-5).per_head(5)); }, "norm: ", 12)]
+#[case::width_0(|_: &mut Builder, _| {}, "x: its size is 0", 0)]
+#[case::duplicate_site(|g: &mut Builder, x| { g.scale(Role::Head, "x", x, 1.0); }, "x: two nodes have this site", 12)]
+#[case::duplicate_role(|g: &mut Builder, x| { g.scale(Role::Embed, "y", x, 1.0); }, "y: another node of its layer also has the role embed", 12)]
+#[case::different_widths(|g: &mut Builder, x| { let y = g.linear(Role::Up, "up", x, 5); g.sum(Role::Block, "sum", x, y); }, "sum: a weighted sum of [Flat { width: 12 }, Flat { width: 5 }] cannot give", 12)]
+#[case::sum_without_terms(|g: &mut Builder, _| { g.weighted_sum(Role::Block, "sum", &[]); }, "sum: a weighted sum cannot have the inputs", 12)]
+#[case::width_not_a_multiple_of_the_head(|g: &mut Builder, x| { g.norm(Role::QNorm, "norm", x, NormRule::rms(1e-5).per_head(5)); }, "norm: ", 12)]
 #[case::odd_rotation(|g: &mut Builder, x| { g.rope(Role::QRope, "rope", x, rope(3)); }, "rope: ", 12)]
-#[case::head_map(|g: &mut Builder, x| { g.scores(Role::Scores, "s", x, x, scores(HeadMap::new(vec![0, 2]), 6)); }, "s: ", 12)]
+#[case::head_map_out_of_range(|g: &mut Builder, x| { g.scores(Role::Scores, "s", x, x, scores(HeadMap::new(vec![0, 2]), 6)); }, "s: ", 12)]
 #[case::no_key_heads(|g: &mut Builder, x| { g.scores(Role::Scores, "s", x, x, scores(HeadMap::grouped(2, 0), 6)); }, "s: its size is 0", 12)]
-#[case::softmax_of_rows(|g: &mut Builder, x| { g.softmax(Role::Probs, "p", x); }, "p: ", 12)]
-fn nodes_that_do_not_fit_are_refused_by_name(
+#[case::softmax_of_flat_rows(|g: &mut Builder, x| { g.softmax(Role::Probs, "p", x); }, "p: ", 12)]
+fn an_inconsistent_node_is_refused_by_name(
     #[case] add: fn(&mut Builder, NodeId),
     #[case] problem: &str,
     #[case] hidden: usize,
@@ -147,7 +147,7 @@ fn nodes_that_do_not_fit_are_refused_by_name(
 }
 
 #[test]
-fn a_node_of_another_builder_is_refused() {
+fn a_node_from_another_builder_is_refused() {
     let mut other = Builder::default();
     let x = other.embedding(Role::Embed, "x", 12, 1.0);
     let y = other.activation(Role::Activation, "y", x, Activation::Silu);
@@ -157,7 +157,7 @@ fn a_node_of_another_builder_is_refused() {
 }
 
 #[test]
-fn a_configuration_that_contradicts_itself_has_no_graph() {
+fn an_inconsistent_configuration_is_refused() {
     let config = config("tiny-llama");
     for wrong in [
         Config { num_key_value_heads: 0, ..config.clone() },

@@ -1,5 +1,5 @@
-//! The types of a graph carry families beyond Llama: for each, what a layer is, in which order, and with which
-//! parameters.
+//! The graph's types can describe families other than Llama. For each family: the nodes of a layer, their
+//! order and their parameters.
 
 mod families;
 
@@ -23,7 +23,7 @@ fn inputs<'a>(graph: &'a Graph, site: &str) -> Vec<&'a str> {
     node(graph, site).inputs.iter().map(|input| graph.node(input.node).unwrap().site.as_str()).collect()
 }
 
-/// The sites of a layer in order, without their common beginning; the layer's output is the empty name.
+/// The sites of a layer in order, without their common prefix. The name of the layer's output is empty.
 fn layer(graph: &Graph, layer: usize) -> Vec<String> {
     let path = format!("model.layers.{layer}");
     let own = graph.iter().filter(|(_, node)| node.layer == Some(layer));
@@ -31,7 +31,8 @@ fn layer(graph: &Graph, layer: usize) -> Vec<String> {
         .collect()
 }
 
-/// `before`, attention with `between` after its projections, `after`, the MLP, `last`, and the layer's output.
+/// The expected sites of a layer: `before`, attention with `between` after its projections, `after`, the
+/// MLP, `last`, and the layer's output.
 fn sites(before: &[&str], between: &[&str], after: &[&str], last: &[&str]) -> Vec<String> {
     let attention = ["q_proj", "k_proj", "v_proj"].iter().chain(between).chain(&ATTENTION);
     let attention = attention.map(|name| format!("self_attn.{name}"));
@@ -47,7 +48,7 @@ fn rule(graph: &Graph, site: &str) -> NormRule {
     }
 }
 
-/// Softcap and mask of the scores of a layer.
+/// The scale, softcap and mask of a layer's scores.
 fn scores(graph: &Graph, layer: usize) -> (f64, Option<f64>, Mask) {
     match &node(graph, &format!("model.layers.{layer}.self_attn.scores")).operation {
         Operation::Scores(scores) => (scores.scale, scores.softcap, scores.mask),
@@ -63,7 +64,7 @@ fn law(graph: &Graph, site: &str) -> FrequencyLaw {
 }
 
 #[test]
-fn gemma_2_has_norms_around_both_branches_caps_and_a_window_on_every_other_layer() {
+fn gemma_2_has_norms_around_both_branches_softcaps_and_a_window_in_every_other_layer() {
     let graph = gemma2::graph(&gemma2::SMALL).unwrap();
     let after = ["post_attention_layernorm", "pre_feedforward_layernorm.input", "pre_feedforward_layernorm"];
     let expected = sites(&["input_layernorm"], &[], &after, &["post_feedforward_layernorm"]);
@@ -99,7 +100,7 @@ fn gemma_2_has_norms_around_both_branches_caps_and_a_window_on_every_other_layer
 }
 
 #[test]
-fn gemma_3_norms_heads_and_rotates_otherwise_in_layers_without_a_window() {
+fn gemma_3_has_per_head_norms_and_a_different_rotation_in_global_layers() {
     let graph = gemma3::graph(&gemma3::SMALL).unwrap();
     let after = ["post_attention_layernorm", "pre_feedforward_layernorm.input", "pre_feedforward_layernorm"];
     let between = ["q_norm", "k_norm"];
@@ -128,7 +129,7 @@ fn gemma_3_norms_heads_and_rotates_otherwise_in_layers_without_a_window() {
 }
 
 #[test]
-fn qwen_3_norms_each_head_of_q_and_k_before_rotation() {
+fn qwen_3_has_per_head_norms_of_q_and_k_before_the_rotation() {
     let graph = qwen3::graph(&qwen3::SMALL).unwrap();
     let after = ["post_attention_layernorm.input", "post_attention_layernorm"];
     assert_eq!(layer(&graph, 1), sites(&["input_layernorm"], &["q_norm", "k_norm"], &after, &[]));
@@ -146,7 +147,7 @@ fn qwen_3_norms_each_head_of_q_and_k_before_rotation() {
 }
 
 #[test]
-fn olmo_2_norms_behind_its_branches_and_whole_rows_of_q_and_k() {
+fn olmo_2_has_norms_after_its_branches_and_on_whole_rows_of_q_and_k() {
     let graph = olmo2::graph(&olmo2::SMALL).unwrap();
     let after = ["post_attention_layernorm", "mlp.input"];
     assert_eq!(layer(&graph, 0), sites(&[], &["q_norm", "k_norm"], &after, &["post_feedforward_layernorm"]));
@@ -165,7 +166,7 @@ fn olmo_2_norms_behind_its_branches_and_whole_rows_of_q_and_k() {
     assert_eq!(node(&graph, &at("self_attn.q_rope")).casts(), [Cast::Result]);
 }
 
-/// One role, and the module that each family has for it.
+/// A role and the name of its module in Gemma 2, Qwen 3 and OLMo 2.
 #[rstest]
 #[case(Role::AttnPostNorm, [Some("post_attention_layernorm"), None, Some("post_attention_layernorm")])]
 #[case(Role::FfnPreNorm, [Some("pre_feedforward_layernorm"), Some("post_attention_layernorm"), None])]
@@ -174,10 +175,7 @@ fn olmo_2_norms_behind_its_branches_and_whole_rows_of_q_and_k() {
     Role::AttnResidual,
     [Some("pre_feedforward_layernorm.input"), Some("post_attention_layernorm.input"), Some("mlp.input")]
 )]
-fn a_role_is_found_whatever_the_family_calls_its_module(
-    #[case] role: Role,
-    #[case] names: [Option<&str>; 3],
-) {
+fn a_role_finds_the_module_under_each_familys_name(#[case] role: Role, #[case] names: [Option<&str>; 3]) {
     let graphs = [gemma2::graph(&gemma2::SMALL), qwen3::graph(&qwen3::SMALL), olmo2::graph(&olmo2::SMALL)];
     for (graph, name) in graphs.into_iter().zip(names) {
         let graph = graph.unwrap();
@@ -187,7 +185,7 @@ fn a_role_is_found_whatever_the_family_calls_its_module(
 }
 
 #[test]
-fn only_attention_reads_rows_of_other_tokens() {
+fn only_scores_and_context_read_rows_of_other_tokens() {
     for graph in [gemma3::graph(&gemma3::SMALL), olmo2::graph(&olmo2::SMALL)] {
         let graph = graph.unwrap();
         for (id, node) in graph.iter() {

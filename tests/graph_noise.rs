@@ -1,5 +1,5 @@
-//! The graph, carried out in rounded arithmetic, errs as PyTorch's own runs were measured to err: on true inputs at
-//! every node, and over whole passes.
+//! The graph, executed in rounded arithmetic, has the rounding errors that were measured in PyTorch's own
+//! runs: for each node from reference inputs, and over whole passes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use rbees_check::weights::Weights;
 use rstest::rstest;
 
 #[rstest]
-fn noise_is_that_which_was_captured(
+fn simulated_noise_matches_the_captured_noise(
     #[values(Feed::Site, Feed::Own)] feed: Feed,
     #[values(("tiny-llama", "short"), ("tiny-llama", "batch-left"), ("tiny-llama2", "short"))] case: (
         &str,
@@ -34,7 +34,7 @@ fn noise_is_that_which_was_captured(
     for (site, noise) in measured {
         let captured = captured(&reference, site, dtype, feed);
         if captured == 0.0 {
-            assert!(noise == 0.0 && site.kind == Kind::Embed, "{site} errs by {noise:e}");
+            assert!(noise == 0.0 && site.kind == Kind::Embed, "{site}: simulated noise {noise:e}");
         } else {
             ratios.entry(site.kind).or_default().push(noise / captured);
         }
@@ -43,8 +43,11 @@ fn noise_is_that_which_was_captured(
     let mut all: Vec<f64> = ratios.values().flatten().copied().collect();
     all.sort_by(f64::total_cmp);
     let (least, median, most) = (all[0], all[all.len() / 2], all[all.len() - 1]);
-    println!("{feed:?} {model}/{case} {dtype:?}: {median:.2} of what was captured ({least:.2} to {most:.2})");
-    // On true inputs half precision is all rounding: PyTorch's casts give its noise to the last digit.
+    println!(
+        "{feed:?} {model}/{case} {dtype:?}: {median:.2} of the captured noise ({least:.2} to {most:.2})"
+    );
+    // From reference inputs, all half-precision noise is the rounding of the casts. With the same casts as
+    // PyTorch, the simulated noise agrees to the last digit.
     let bounds = match (feed, precision) {
         (Feed::Site, Precision::Bf16 | Precision::F16) => 0.99..1.01,
         (Feed::Site, Precision::F32) | (Feed::Block | Feed::Own, _) => 0.35..3.0,
@@ -55,14 +58,14 @@ fn noise_is_that_which_was_captured(
         ratios.sort_by(f64::total_cmp);
         let (least, median, most) = (ratios[0], ratios[ratios.len() / 2], ratios[ratios.len() - 1]);
         println!(
-            "{feed:?} {model}/{case} {dtype:?} {kind:?}: {median:.2} of what was captured ({least:.2} to {most:.2})"
+            "{feed:?} {model}/{case} {dtype:?} {kind:?}: {median:.2} of the captured noise ({least:.2} to {most:.2})"
         );
         assert!((0.5..2.0).contains(&median), "{dtype:?} {kind:?}: {ratios:?}");
     }
 }
 
 #[test]
-fn other_casts_than_those_of_pytorch_give_another_noise() {
+fn casts_that_differ_from_pytorchs_change_the_noise() {
     let model = models::open("tiny-llama").unwrap();
     let reference = model.fixture.as_ref().unwrap().case("short").unwrap();
     let mut nodes: Vec<Node> =
@@ -87,12 +90,12 @@ fn other_casts_than_those_of_pytorch_give_another_noise() {
         }
     }
     assert_eq!(changed.len(), 4 * 4 + 1);
-    // A site whose largest error is that of its last rounding errs by as much with either cast.
+    // If the final rounding makes a site's largest error, the error is the same with either cast.
     let outside = changed.iter().filter(|ratio| !(0.99..1.01).contains(*ratio)).count();
     assert!(outside > changed.len() * 3 / 4, "{changed:?}");
 }
 
-/// The largest error of a row in any order, as a share of the row's scale.
+/// For each site, the largest error over all rows and orders of summation, as a share of the row's scale.
 fn measured(
     graph: &Graph,
     weights: &Weights,
@@ -127,14 +130,14 @@ fn measured(
     noise
 }
 
-/// Stored truth at a site.
+/// The stored reference at a site.
 fn truth(reference: &Reference, site: Site) -> Placed {
     let truth = reference.truth(site).unwrap();
     let rows = Rows::new(truth.row_shape.iter().product(), truth.values.clone());
     Placed::new(rows, truth.places.to_vec()).unwrap()
 }
 
-/// What was captured at the place where it is largest.
+/// The largest captured noise at any place of the site.
 fn captured(reference: &Reference, site: Site, dtype: DType, feed: Feed) -> f64 {
     let at = |&place| reference.noise_on(Arithmetic::Dense, feed, site, place, dtype).unwrap().max;
     reference.places().iter().map(at).fold(0.0, f64::max)

@@ -1,5 +1,5 @@
-//! A wrong number is solved for: θ, ε, scale and offset, planted at random, lie within the printed
-//! interval, and the user's own key and value stand beside it.
+//! The diagnosis solves for wrong numbers. A randomly planted θ, ε, scale or offset is within the printed
+//! interval, and the message gives the user's own configuration key and value.
 
 #[allow(dead_code, reason = "each test file alters some of it")]
 mod altered;
@@ -17,14 +17,14 @@ use rbees_check::judge::Outcome;
 use rbees_check::model::Attention;
 use rbees_check::probe::{Kind, Site};
 
-/// What the one suspect says.
+/// The sentence of the only suspect, which must be `mistake`.
 fn says(outcome: &Outcome, mistake: &str) -> String {
     let named = outcome.named();
     assert_eq!(named.iter().map(|n| n.mistake).collect::<Vec<_>>(), [mistake]);
     named[0].says.clone()
 }
 
-/// `… = 10000 ± 3; …` → (10000, 3): the first number with an interval.
+/// The first number with an interval: `… = 10000 ± 3; …` → (10000, 3).
 fn interval(says: &str) -> (f64, f64) {
     let (before, behind) = says.split_once(" ± ").unwrap();
     let value = before.rsplit(' ').next().unwrap().parse().unwrap();
@@ -32,15 +32,15 @@ fn interval(says: &str) -> (f64, f64) {
     (value, bound)
 }
 
-/// The ε of the site that determines it best.
+/// The ε from the site with the narrowest interval.
 fn sharpest(outcome: &Outcome) -> f64 {
     let explained = outcome.failures().filter_map(|finding| finding.explained.as_ref());
     let all = explained.flat_map(|diagnosis| &diagnosis.named).filter(|named| named.says.contains("ε = "));
     all.map(|named| interval(&named.says)).min_by(|a, b| a.1.total_cmp(&b.1)).unwrap().0
 }
 
-/// Is `planted` within the interval, whose width is worth printing? The value is printed to the digit
-/// of its bound: half of that digit is the printing's.
+/// Asserts that the printed interval contains `planted`, and that its bound is less than 5 % of it. The
+/// value is printed to the digit of its bound, so printing adds an error of half of that digit.
 fn holds(says: &str, planted: f64) {
     let (value, bound) = interval(says);
     assert!((value - planted).abs() <= bound * 1.5, "{says}: planted {planted}");
@@ -56,7 +56,7 @@ fn rescaled(site: Site, scores: &Tensor, _: &BTreeMap<Site, Tensor>) -> Result<O
 
 static MAP: Mutex<Vec<usize>> = Mutex::new(vec![]);
 
-/// Scores of query heads on the key heads of [`MAP`].
+/// Scores of each query head with the key head that [`MAP`] assigns to it.
 fn mapped(site: Site, scores: &Tensor, seen: &BTreeMap<Site, Tensor>) -> Result<Option<Tensor>> {
     if site.kind != Kind::Scores {
         return Ok(None);
@@ -73,7 +73,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn theta_is_recovered(log in 6.0f64..15.0) {
+    fn a_planted_theta_is_recovered(log in 6.0f64..15.0) {
         let (theta, model) = (log.exp(), tiny());
         prop_assume!((theta / 3e4 - 1.0).abs() > 0.01);
         let mut llama = llama(&model, Attention::Plain);
@@ -84,7 +84,7 @@ proptest! {
     }
 
     #[test]
-    fn epsilon_is_recovered(log in -12.0f64..-4.0) {
+    fn a_planted_epsilon_is_recovered(log in -12.0f64..-4.0) {
         let (eps, model) = (log.exp(), tiny());
         prop_assume!((eps / 3e-5 - 1.0).abs() > 0.1);
         let mut llama = llama(&model, Attention::Plain);
@@ -102,7 +102,7 @@ proptest! {
     }
 
     #[test]
-    fn the_scale_of_scores_is_recovered(log in -2.0f64..2.0) {
+    fn a_planted_scale_of_the_scores_is_recovered(log in -2.0f64..2.0) {
         let (times, model) = (log.exp(), tiny());
         prop_assume!((times - 1.0).abs() > 0.01);
         SCALE.store(times.to_bits(), Ordering::SeqCst);
@@ -112,7 +112,7 @@ proptest! {
     }
 
     #[test]
-    fn a_map_of_heads_is_recovered(map in proptest::collection::vec(0usize..2, 6)) {
+    fn a_planted_head_map_is_recovered(map in proptest::collection::vec(0usize..2, 6)) {
         let model = tiny();
         prop_assume!(map != [0, 0, 0, 1, 1, 1]);
         *MAP.lock().unwrap() = map.clone();
@@ -124,7 +124,7 @@ proptest! {
     }
 
     #[test]
-    fn a_factor_that_divides_all_positions_is_recovered(factor in 1.5f64..16.0) {
+    fn a_planted_linear_rope_scaling_factor_is_recovered(factor in 1.5f64..16.0) {
         prop_assume!((factor - factor.round()).abs() > 1e-3);
         let model = tiny();
         let mut llama = llama(&model, Attention::Plain);
@@ -135,7 +135,7 @@ proptest! {
     }
 
     #[test]
-    fn an_offset_of_all_positions_is_recovered(shift in 1usize..200) {
+    fn a_planted_position_offset_is_recovered(shift in 1usize..200) {
         let model = tiny();
         let port = Altered { shift, ..sound(llama(&model, Attention::Plain)) };
         let said = says(&judged(&model, port, &["01B"])[0], "decode-position");
@@ -144,7 +144,7 @@ proptest! {
 }
 
 #[test]
-fn an_interval_is_read_from_a_sentence() {
+fn the_test_helper_parses_an_interval_from_a_sentence() {
     let (value, bound) = interval("you used θ = 10000 ± 3; the config says 30000");
     assert_relative_eq!(value, 10000.0);
     assert_relative_eq!(bound, 3.0);

@@ -1,4 +1,4 @@
-//! Interrupted and killed runs: nothing half-written is ever seen, and the next run is a whole one.
+//! Interrupted and killed runs never leave a half-written file, and the next run works normally.
 #![cfg(unix)]
 
 mod program;
@@ -16,7 +16,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Everything that a run may write, and everything that it judges.
+/// A run of all checkpoints that writes a JSON and a JUnit report.
 const ALL: [&str; 6] = ["run", "all", "--report", "json=r.json", "--report", "junit=r.xml"];
 
 fn names(folder: &Path) -> Vec<String> {
@@ -35,13 +35,13 @@ fn signal(child: &Child, name: &str) {
     assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
 }
 
-/// Waits until something has been printed: the run is in the middle of its work.
+/// Waits until the run has printed something, so that it is in the middle of its work.
 fn wait_for_the_first_byte(mut stream: impl Read) {
     stream.read_exact(&mut [0]).unwrap();
 }
 
 #[test]
-fn an_interrupted_run_says_so_in_one_line_and_leaves_nothing() {
+fn an_interrupted_run_prints_one_line_and_leaves_no_files() {
     for threads in [&[][..], &["--threads", "1"]] {
         let (folder, home) = (home(), home());
         let mut child = start(&folder, &home, &[&ALL[..], threads].concat());
@@ -55,7 +55,7 @@ fn an_interrupted_run_says_so_in_one_line_and_leaves_nothing() {
 }
 
 #[test]
-fn an_interrupted_generation_has_a_whole_verdict_or_none() {
+fn an_interrupted_generation_leaves_a_complete_verdict_file_or_none() {
     let (folder, home) = (home(), home());
     let verdicts = home.path().join("verdicts");
     let args = ["generate", "And the king", "--max-tokens", "400", "--temperature", "1", "-v"];
@@ -73,7 +73,7 @@ fn an_interrupted_generation_has_a_whole_verdict_or_none() {
     serde_json::from_slice::<Value>(&fs::read(verdicts.join(verdict)).unwrap()).unwrap();
 }
 
-/// The last line of a run that is interrupted now.
+/// Interrupts a run and returns the last line that it prints.
 fn interrupted(child: Child) -> String {
     signal(&child, "-INT");
     let output = child.wait_with_output().unwrap();
@@ -82,7 +82,7 @@ fn interrupted(child: Child) -> String {
 }
 
 #[test]
-fn a_run_killed_at_any_moment_leaves_whole_files_or_none() {
+fn a_run_killed_at_any_moment_leaves_complete_files_or_none() {
     let ids: Vec<&str> = ["run", "1", "1B", "--case", "short"].into_iter().chain(ALL[2..].to_vec()).collect();
     let (folder, home) = (home(), home());
     let began = Instant::now();
@@ -97,10 +97,11 @@ fn a_run_killed_at_any_moment_leaves_whole_files_or_none() {
         let _ = child.kill();
         child.wait().unwrap();
         if let Ok(text) = fs::read(&json) {
-            serde_json::from_slice::<Value>(&text).expect("a whole report");
+            serde_json::from_slice::<Value>(&text).expect("a complete report");
         }
-        roxmltree::Document::parse(&fs::read_to_string(&xml).unwrap()).expect("the old report or the new");
+        roxmltree::Document::parse(&fs::read_to_string(&xml).unwrap())
+            .expect("the old report or the new one");
     }
     assert!(start(&folder, &home, &ids).wait_with_output().unwrap().status.success());
-    assert_eq!(names(folder.path()), ["r.json", "r.xml"], "the next run clears up");
+    assert_eq!(names(folder.path()), ["r.json", "r.xml"], "the next run should remove leftover files");
 }

@@ -1,5 +1,5 @@
-//! What can be said of a port without any reference: the laws of its cache, by the rounding noise
-//! that the port itself shows.
+//! The cache laws, checked without any reference. The tolerance is the rounding noise that the port itself
+//! shows.
 
 mod silent;
 
@@ -14,7 +14,7 @@ use silent::Silent;
 const PROMPT: &str = "And the king said unto the children of Israel";
 const FACTOR: f64 = 16.0;
 
-/// What is broken of tiny-llama as `port` makes it, each thing once.
+/// The laws and sites that a port of tiny-llama violates, without consecutive repeats.
 fn broken(attention: Attention, port: impl Fn(&Sound<'_>) -> Box<dyn Port>) -> Vec<String> {
     let model = models::open("tiny-llama").unwrap();
     let ids = model.tokenizer.encode(PROMPT, true).unwrap();
@@ -27,7 +27,7 @@ fn broken(attention: Attention, port: impl Fn(&Sound<'_>) -> Box<dyn Port>) -> V
     about
 }
 
-/// What is broken of it under a plant.
+/// The same for tiny-llama with a planted mistake.
 fn broken_by(plant: &str) -> Vec<String> {
     let plant = plants::find(plant).unwrap();
     broken(Attention::Plain, |sound| (plant.make)(sound).unwrap().port)
@@ -38,29 +38,31 @@ fn sound_port(sound: &Sound<'_>) -> LlamaPort {
 }
 
 #[rstest]
-fn a_sound_port_keeps_every_law(#[values(Attention::Plain, Attention::Fused)] attention: Attention) {
+fn a_correct_port_satisfies_every_cache_law(
+    #[values(Attention::Plain, Attention::Fused)] attention: Attention,
+) {
     assert_eq!(broken(attention, |sound| Box::new(sound_port(sound))), [] as [&str; 0]);
 }
 
 #[test]
-fn a_position_that_is_stuck_in_decoding_shows_first_in_the_rotated_queries() {
+fn a_constant_decode_position_is_detected_at_the_rotated_queries() {
     let broken = broken_by("decode-position");
     assert_eq!(broken[0], "model.layers.0.self_attn.q_rope");
 }
 
 #[test]
-fn a_mask_that_forgets_the_cache_shows_first_in_the_scores() {
+fn a_mask_that_ignores_cached_keys_is_detected_at_the_scores() {
     let broken = broken_by("mask-square");
     assert_eq!(broken[0], "model.layers.0.self_attn.scores");
 }
 
 #[test]
-fn a_port_that_hands_nothing_over_has_not_kept_them() {
+fn a_port_that_taps_no_sites_fails_the_cache_laws() {
     assert_eq!(broken(Attention::Plain, |sound| Box::new(Silent(sound_port(sound)))), ["sites"]);
 }
 
 #[test]
-fn a_cache_that_is_never_emptied_breaks_a_b_a() {
+fn a_cache_that_is_never_emptied_violates_the_a_b_a_law() {
     let broken = broken_by("cache-kept");
     assert!(broken.iter().any(|about| about == "A, B, A"), "{broken:?}");
 }

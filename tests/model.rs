@@ -1,5 +1,5 @@
-//! Laws that the model under test keeps without any reference: how a prompt is cut, padded or
-//! repeated never changes what the model says.
+//! Properties of this project's model that need no reference: splitting, padding or repeating a prompt does
+//! not change the model's output.
 
 mod tiny;
 
@@ -13,7 +13,7 @@ use rstest::rstest;
 const PROMPT: [u32; 11] = [3, 14, 15, 92, 65, 35, 89, 79, 32, 38, 46];
 const OTHER: [u32; 4] = [27, 18, 28, 8];
 
-/// Keeps every tensor that passes.
+/// Records every tapped tensor.
 #[derive(Default)]
 struct Recorder(Vec<(Site, Tensor)>);
 
@@ -29,7 +29,7 @@ impl Probe for Recorder {
     }
 }
 
-/// The logits of `input` on an empty cache, `[b, s, vocab]`.
+/// The logits of `input`, `[b, s, vocab]`, starting with an empty cache.
 fn logits(llama: &Llama, input: &Input) -> Tensor {
     llama.forward(input, &mut llama.new_cache(), &mut ()).unwrap()
 }
@@ -48,7 +48,7 @@ fn distance(got: &Tensor, want: &Tensor) -> f32 {
 }
 
 #[rstest]
-fn every_site_passes_once_in_forward_order_in_its_canonical_shape(
+fn every_site_is_tapped_once_in_forward_order_with_its_canonical_shape(
     #[values(Attention::Plain, Attention::Fused)] attention: Attention,
 ) {
     let llama = tiny::llama(attention);
@@ -70,7 +70,7 @@ fn every_site_passes_once_in_forward_order_in_its_canonical_shape(
     }
 }
 
-/// The shape of a site when `PROMPT` follows `OTHER` on a cache.
+/// The shape of a site when `PROMPT` is run after `OTHER` on the same cache.
 fn canonical(llama: &Llama, kind: Kind) -> Vec<usize> {
     let (s, t) = (PROMPT.len(), PROMPT.len() + OTHER.len());
     let c = &llama.config;
@@ -88,7 +88,7 @@ fn canonical(llama: &Llama, kind: Kind) -> Vec<usize> {
 }
 
 #[rstest]
-fn chunks_say_what_one_prefill_says(
+fn prefill_in_chunks_equals_one_prefill(
     #[values(Attention::Plain, Attention::Fused)] attention: Attention,
     #[values(1, 2, 4, 10)] chunk: usize,
 ) {
@@ -103,7 +103,7 @@ fn chunks_say_what_one_prefill_says(
 }
 
 #[rstest]
-fn a_row_says_the_same_alone_and_padded_in_a_batch(
+fn a_padded_row_of_a_batch_equals_the_row_alone(
     #[values(Attention::Plain, Attention::Fused)] attention: Attention,
     #[values(Side::Left, Side::Right)] side: Side,
 ) {
@@ -128,7 +128,7 @@ fn a_row_says_the_same_alone_and_padded_in_a_batch(
 }
 
 #[rstest]
-fn a_padded_batch_says_the_same_in_chunks_some_of_them_all_padding(
+fn a_padded_batch_in_chunks_equals_the_batch_in_one_pass(
     #[values(Attention::Plain, Attention::Fused)] attention: Attention,
     #[values(Side::Left, Side::Right)] side: Side,
 ) {
@@ -140,9 +140,9 @@ fn a_padded_batch_says_the_same_in_chunks_some_of_them_all_padding(
     assert!(distance(&chunks, &logits(&llama, &whole)) < 1e-5);
 }
 
-/// On equal queries, keys and values, those of layer 0: only attention itself can differ.
+/// In layer 0, both paths have equal queries, keys and values, so only attention itself can differ.
 #[rstest]
-fn fused_attention_says_what_plain_attention_says(
+fn fused_attention_equals_plain_attention(
     #[values((DType::F32, 1e-6), (DType::F16, 1e-3), (DType::BF16, 8e-3))] (dtype, near): (DType, f32),
 ) {
     let context = |attention, input: &Input| {
@@ -161,7 +161,7 @@ fn fused_attention_says_what_plain_attention_says(
 }
 
 #[rstest]
-fn half_dtypes_stay_near_f32(
+fn logits_in_half_precision_are_close_to_f32(
     #[values(Attention::Plain, Attention::Fused)] attention: Attention,
     #[values((DType::F16, 5e-3), (DType::BF16, 4e-2))] (dtype, near): (DType, f32),
 ) {
@@ -172,7 +172,7 @@ fn half_dtypes_stay_near_f32(
 }
 
 #[rstest]
-fn a_prompt_says_the_same_bits_after_another_one(
+fn a_prompt_after_a_cache_reset_gives_bit_identical_logits(
     #[values(Attention::Plain, Attention::Fused)] attention: Attention,
 ) {
     let llama = tiny::llama(attention);
@@ -188,7 +188,7 @@ fn a_prompt_says_the_same_bits_after_another_one(
 }
 
 #[rstest]
-fn the_context_length_is_reached_and_never_passed(
+fn the_full_context_length_works_and_one_more_token_is_an_error(
     #[values(Attention::Plain, Attention::Fused)] attention: Attention,
 ) {
     let llama = tiny::llama(attention);
@@ -207,7 +207,7 @@ fn the_context_length_is_reached_and_never_passed(
 }
 
 #[test]
-fn nothing_is_nan_and_only_barred_scores_are_infinite() {
+fn no_value_is_nan_and_only_masked_scores_are_infinite() {
     let llama = tiny::llama(Attention::Plain);
     for side in [Side::Left, Side::Right] {
         let mut seen = Recorder::default();
@@ -223,7 +223,7 @@ fn nothing_is_nan_and_only_barred_scores_are_infinite() {
 }
 
 #[test]
-fn only_distances_between_positions_matter() {
+fn logits_depend_only_on_the_distances_between_positions() {
     let llama = tiny::llama(Attention::Plain);
     let (near, far) = (Input::single(&PROMPT, 0), Input::single(&PROMPT, 200));
     let apart = Input { positions: vec![(0..PROMPT.len()).map(|p| 2 * p).collect()], ..near.clone() };
@@ -232,7 +232,7 @@ fn only_distances_between_positions_matter() {
 }
 
 #[test]
-fn interleaved_pairs_on_permuted_rows_are_half_split_pairs() {
+fn interleaved_rotation_of_permuted_weights_equals_half_split_rotation() {
     let plain = tiny::llama(Attention::Plain);
     let mut permuted = plain.clone();
     permuted.rope.layout = RopeLayout::Interleaved;
@@ -251,7 +251,7 @@ fn interleaved_pairs_on_permuted_rows_are_half_split_pairs() {
     assert!(distance(&logits(&permuted, &input), &logits(&plain, &input)) < 1e-5);
 }
 
-/// Puts zeros in the place of layer 0's keys, or stops the forward pass at the second layer.
+/// Replaces layer 0's keys by zeros. If `stop` is set, it also fails the forward pass at the second layer.
 struct Meddler {
     stop: bool,
 }
@@ -271,7 +271,7 @@ impl Probe for Meddler {
 }
 
 #[test]
-fn what_a_probe_returns_is_what_the_cache_keeps() {
+fn the_cache_stores_the_tensor_that_the_probe_returns() {
     let llama = tiny::llama(Attention::Plain);
     let (mut cache, mut seen) = (llama.new_cache(), Recorder::default());
     llama.forward(&Input::single(&OTHER, 0), &mut cache, &mut Meddler { stop: false }).unwrap();
@@ -285,7 +285,7 @@ fn what_a_probe_returns_is_what_the_cache_keeps() {
 }
 
 #[test]
-fn a_half_done_forward_pass_is_not_built_upon() {
+fn a_cache_is_unusable_after_a_failed_forward_pass_until_it_is_reset() {
     let llama = tiny::llama(Attention::Plain);
     let (mut cache, input) = (llama.new_cache(), Input::single(&OTHER, 0));
     llama.forward(&input, &mut cache, &mut Meddler { stop: true }).unwrap_err();
@@ -296,7 +296,7 @@ fn a_half_done_forward_pass_is_not_built_upon() {
 }
 
 #[test]
-fn unusable_inputs_are_errors() {
+fn empty_inputs_unknown_tokens_and_wrong_batch_sizes_are_errors() {
     let llama = tiny::llama(Attention::Plain);
     let mut cache = llama.new_cache();
     for input in [Input::single(&[], 0), Input::single(&[97], 0), Input::padded(&[[1u32; 0]], Side::Left, 0)]
@@ -310,7 +310,7 @@ fn unusable_inputs_are_errors() {
 }
 
 #[test]
-fn a_config_that_belongs_to_other_weights_is_an_error_that_names_the_tensor() {
+fn a_config_that_does_not_match_the_weights_is_an_error_that_names_the_tensor() {
     let weights = tiny::weights();
     let mut config = weights.config().clone();
     config.intermediate_size += 1;

@@ -1,11 +1,12 @@
-//! The null test of the diagnosis: tensors that no mistake made must get no name. For each operation and dtype a
-//! thousand of them, of three origins, each at least a budget away from truth:
+//! The null test of the diagnosis: a wrong tensor that no known mistake produced must not be given a name.
+//! For each operation and dtype, a thousand tensors are diagnosed. Each is at least one budget away from the
+//! reference. They are:
 //!
-//! - rows of the right tensor, shuffled;
-//! - the same kind of tensor from another layer; of what a model has once, from another prompt;
-//! - the right tensor with honest noise, scaled so that its worst entry is one to three budgets away.
+//! - the reference tensor with its rows shuffled;
+//! - the same kind of tensor from another layer, or from another prompt if the model has only one;
+//! - the reference tensor with rounding-like noise, whose worst entry is off by one to three budgets.
 //!
-//! `cargo test --test null -- --nocapture` prints how many are named, one line an operation and dtype.
+//! `cargo test --test null -- --nocapture` prints how many were named, one line per operation and dtype.
 
 mod call;
 
@@ -24,13 +25,13 @@ use rbees_check::probe::{Kind, Site};
 use rbees_check::reference::{Place, Reference};
 use rstest::rstest;
 
-/// Another prompt than those of the calls: the rows of its end.
+/// A case whose prompt differs from those of the calls. It stores the last rows of the prompt.
 static OTHER: LazyLock<Reference> = LazyLock::new(|| case("long"));
 
-/// Trials of one operation in one dtype.
+/// Number of trials per operation and dtype.
 const TRIALS: u64 = 1000;
 
-/// One of the operations that mistakes are looked for in.
+/// An operation that the diagnosis searches for mistakes.
 #[derive(Clone, Copy, Debug)]
 enum Operation {
     Norm,
@@ -39,14 +40,14 @@ enum Operation {
     Scores,
     Probs,
     Context,
-    /// Scores, softmax and context in one kernel.
+    /// Scores, softmax and context computed in one kernel.
     FusedContext,
     Act,
     Logits,
 }
 
 impl Operation {
-    /// The sites that it computes.
+    /// The kinds of site that the operation computes.
     fn kinds(self) -> &'static [Kind] {
         use Kind::{
             Down, FinalNorm, Gate, InputNorm, KProj, KRope, OProj, PostNorm, QProj, QRope, Up, VProj,
@@ -63,7 +64,7 @@ impl Operation {
         }
     }
 
-    /// The kinds of tensor that a port with it never makes.
+    /// The kinds of site that a port with this operation never produces.
     fn hides(self) -> &'static [Kind] {
         match self {
             Self::FusedContext => &[Kind::Scores, Kind::Probs],
@@ -72,18 +73,18 @@ impl Operation {
     }
 }
 
-/// Where a tensor that no mistake made comes from.
+/// How a wrong tensor without a known mistake is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Origin {
-    /// Rows of the right tensor in another order.
+    /// The reference tensor with its rows in another order.
     Shuffled,
-    /// Another layer or prompt.
+    /// The tensor of another layer or prompt.
     Elsewhere,
-    /// The right tensor, with noise.
+    /// The reference tensor with added noise.
     Noise,
 }
 
-/// How honest noise is spread over a tensor.
+/// How noise is distributed over a tensor.
 #[derive(Clone, Copy)]
 enum Spread {
     /// Evenly over a row, like the error of a sum.
@@ -94,8 +95,8 @@ enum Spread {
     Factor,
 }
 
-/// The rows of `site` in another order. None where that order is a mistake, which may be named: logits of the row
-/// before or after.
+/// The rows of `site` in another order. `None` if that order is itself a known mistake, which may be named:
+/// the logits of the previous or next row.
 fn shuffled(rng: &mut StdRng, call: &Call, site: Site) -> Option<Rows> {
     let truth = call.truth(site);
     let mut order: Vec<usize> = (0..truth.len()).collect();
@@ -104,7 +105,7 @@ fn shuffled(rng: &mut StdRng, call: &Call, site: Site) -> Option<Rows> {
     (!a_mistake).then(|| Rows::from_fn(truth.len(), truth.width, |r, j| truth.row(order[r])[j]))
 }
 
-/// Does every row that has a neighbour `by` slots away in its own sequence take that neighbour's place?
+/// Does `order` replace every row by the row `by` slots away in the same sequence, if there is one?
 fn shifts(order: &[usize], places: &[Place], by: isize) -> bool {
     let neighbour = |r: usize| {
         let (batch, slot) = places[r];
@@ -113,7 +114,7 @@ fn shifts(order: &[usize], places: &[Place], by: isize) -> bool {
     (0..order.len()).all(|r| neighbour(r).is_none_or(|other| order[r] == other))
 }
 
-/// The same kind of tensor in another layer; of a kind that a model has once, at the end of another prompt.
+/// The same kind of tensor from another layer, or from another prompt if the model has only one.
 fn elsewhere(rng: &mut StdRng, call: &Call, site: Site) -> Rows {
     let Some(layer) = site.layer else {
         let other = OTHER.truth(site).unwrap();
@@ -129,17 +130,17 @@ fn layers() -> usize {
     MODEL.weights.config().num_hidden_layers
 }
 
-/// `rows` with the errors of honest arithmetic, scaled so that the worst entry is `budgets` times as far off as it
-/// may be, and rounded to `dtype`. Masked entries stay as they are: −inf in scores, 0 in probabilities.
+/// `rows` with errors like those of rounding, scaled so that the worst entry is off by `budgets` times its
+/// budget, and rounded to `dtype`. Masked entries do not change: −inf in scores, 0 in probabilities.
 fn with_noise(rng: &mut StdRng, mut rows: Rows, allowed: &[Budget], budgets: f64, dtype: DType) -> Rows {
     let spread = *[Spread::Row, Spread::Entry, Spread::Factor].choose(rng).unwrap();
-    // Of each entry, in budgets of its row.
+    // The error of each entry, in units of its row's budget.
     let mut errors = rows.clone();
     for row in errors.values.chunks_exact_mut(rows.width) {
         let scale = Scale::of(row.iter().copied()).max;
         let factor: f64 = rng.random_range(-1.0..1.0);
         for entry in row {
-            // A sum of three, because small errors are more frequent than large ones.
+            // A sum of three random numbers, because small errors are more frequent than large ones.
             let error: f64 = (0..3).map(|_| rng.random_range(-1.0..1.0)).sum();
             *entry = match spread {
                 _ if *entry == 0.0 || !entry.is_finite() => 0.0,
@@ -158,7 +159,7 @@ fn with_noise(rng: &mut StdRng, mut rows: Rows, allowed: &[Budget], budgets: f64
     rows
 }
 
-/// What is said of one tensor that no mistake made, and where it stands.
+/// Diagnoses one wrong tensor without a known mistake. Returns its site and the diagnosis.
 fn trial(operation: Operation, dtype: DType, origin: Origin, seed: u64) -> (Site, Diagnosis) {
     let mut rng = StdRng::seed_from_u64(seed);
     let rng = &mut rng;
@@ -175,7 +176,8 @@ fn trial(operation: Operation, dtype: DType, origin: Origin, seed: u64) -> (Site
         let Some(rows) = rows else { continue };
         let budgets = if origin == Origin::Noise { rng.random_range(1.0..3.0) } else { 0.25 };
         let got = with_noise(rng, rows, &call.budgets(site, dtype), budgets, dtype);
-        // Rows may be shuffled to where they were, and equal in all layers: then nothing is wrong.
+        // Shuffling may leave the rows in place, and layers may have equal rows. Then nothing is wrong: try
+        // again.
         if let Some(diagnosis) = call.diagnose(site, operation.hides(), dtype, &got) {
             return (site, diagnosis);
         }
@@ -183,7 +185,7 @@ fn trial(operation: Operation, dtype: DType, origin: Origin, seed: u64) -> (Site
 }
 
 #[rstest]
-fn what_no_mistake_made_is_not_named(
+fn a_wrong_tensor_that_no_known_mistake_produced_gets_no_name(
     #[values(
         Operation::Norm,
         Operation::Rope,

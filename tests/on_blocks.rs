@@ -1,4 +1,4 @@
-//! Products with the blocks of a quantised file, and with what the same file stores in floats.
+//! Matrix products with the quantised blocks of a file, and with tensors that the file stores as floats.
 
 use rbees_check::graph::MatrixRows;
 use rbees_check::models;
@@ -13,7 +13,7 @@ fn weights() -> Weights {
     models::open("tiny-llama:q8_0").unwrap().weights
 }
 
-/// Two rows as wide as the matrix.
+/// Two input rows of the matrix's width.
 fn x(weights: &Weights, name: &str) -> Rows {
     Rows::from_fn(2, weights.shape(name).unwrap()[1], |r, j| f64::from((r as f32 + j as f32 * 0.61).sin()))
 }
@@ -32,7 +32,7 @@ fn apart(a: &Rows, b: &Rows) -> f64 {
 }
 
 #[test]
-fn a_row_is_rounded_before_a_product_with_blocks_and_not_in_dense_arithmetic() {
+fn block_products_round_the_activations_and_dense_products_do_not() {
     let (weights, read) = (weights(), LastRead::default());
     let exact = product(&Exact, &weights, BLOCKS);
     let dense = product(&OnBlocks::exact(probe::Arithmetic::Dense, &read), &weights, BLOCKS);
@@ -43,7 +43,7 @@ fn a_row_is_rounded_before_a_product_with_blocks_and_not_in_dense_arithmetic() {
 }
 
 #[rstest]
-fn rounded_runs_are_near_the_exact_product_with_blocks(
+fn rounded_block_products_are_close_to_the_exact_block_product(
     #[values((Precision::F32, 2e-3), (Precision::Bf16, 1e-2))] precision: (Precision, f64),
 ) {
     let ((precision, most), weights, read) = (precision, weights(), LastRead::default());
@@ -56,14 +56,14 @@ fn rounded_runs_are_near_the_exact_product_with_blocks(
 }
 
 #[test]
-fn what_a_quantised_file_stores_in_floats_is_multiplied_with_as_it_is() {
+fn block_arithmetic_multiplies_float_matrices_without_rounding() {
     let (weights, read) = (models::open("tiny-llama").unwrap().weights, LastRead::default());
     let blocks = product(&OnBlocks::exact(probe::Arithmetic::Blocks32, &read), &weights, BLOCKS);
     assert!(apart(&blocks, &product(&Exact, &weights, BLOCKS)) < 1e-14);
 }
 
 #[test]
-fn rows_of_a_matrix_are_rows_of_the_product() {
+fn a_product_with_some_rows_of_a_matrix_gives_those_columns_of_the_full_product() {
     let (weights, read) = (weights(), LastRead::default());
     let arithmetic = OnBlocks::exact(probe::Arithmetic::Blocks32, &read);
     let whole = product(&arithmetic, &weights, BLOCKS);

@@ -1,5 +1,6 @@
-//! The graph, computed in exact arithmetic, against PyTorch's stored truth: each site from the stored truth at its
-//! inputs, and the whole pass from token ids. Two float64 Llamas that share no code must be one.
+//! Compares the graph, computed in exact arithmetic, with PyTorch's stored reference: each site from the
+//! reference values of its inputs, and the whole pass from token ids. The two float64 Llamas share no code
+//! and must agree.
 //!
 //! `RECORD=1 cargo test --test oracle` writes the largest difference of each whole pass into its manifest, as
 //! `second_oracle`.
@@ -14,15 +15,15 @@ use rbees_check::models;
 use rbees_check::oracle::{Exact, Executor, Given, Pass, Place, Placed, Rows, Slot, Token};
 use rbees_check::reference::{Manifest, Reference, SecondOracle, Truth};
 
-/// The largest difference that two float64 computations may show, as a share of the row's scale.
-/// Stored truth is rounded to 40 bits, which is 9e-13; the order of summation changes less than that.
+/// The largest allowed difference between two float64 computations, as a share of the row's scale. The stored
+/// reference is rounded to 40 bits, which is 9e-13. The order of summation changes less than that.
 const SAME: f64 = 1e-9;
 
-/// Measured again elsewhere, it may come out this many times larger or smaller: another processor
-/// sums in another order.
+/// The difference measured on another machine may be this many times larger or smaller than the recorded one,
+/// because another processor sums in another order.
 const LIKE: f64 = 8.0;
 
-/// What is known of padding.
+/// What the pass knows about padding: its tokens, or nothing.
 #[derive(Clone, Copy)]
 enum Padding {
     Tokens,
@@ -41,10 +42,10 @@ fn main() -> ExitCode {
                 let case = case.clone();
                 trials.push(Trial::test(name(test), move || run(model, &case)).with_ignored_flag(absent));
             };
-            add("each_node_from_true_inputs", nodes_agree);
-            add("the_whole_pass_from_ids", pass_agrees_as_recorded);
+            add("each_node_computed_from_reference_inputs_matches_the_reference", nodes_agree);
+            add("the_whole_pass_from_token_ids_matches_the_reference", pass_agrees_as_recorded);
             if case.starts_with("batch") {
-                add("the_whole_pass_with_rows_for_padding", |model, case| {
+                add("the_whole_pass_with_known_padding_matches_the_reference", |model, case| {
                     pass_agrees(model, case, Padding::Tokens).map(drop)
                 });
             }
@@ -53,8 +54,8 @@ fn main() -> ExitCode {
     libtest_mimic::run(&args, trials).exit_code()
 }
 
-/// Every stored site that follows from stored ones, each computed from truth at its inputs, at the rows that these
-/// are stored for.
+/// Computes every stored site whose inputs are stored, from the reference values of its inputs. It compares
+/// the rows for which the inputs are stored.
 fn nodes_agree(model: &str, case: &str) -> Result<(), Failed> {
     let opened = models::open(model)?;
     let reference = opened.fixture.as_ref().ok_or("no references")?.case(case)?;
@@ -79,7 +80,8 @@ fn nodes_agree(model: &str, case: &str) -> Result<(), Failed> {
     agree(&Executor::new(&graph, &opened.weights, &pass, Exact), &graph, &given, &wanted, &what).map(drop)
 }
 
-/// The whole pass, of padding whose rows are unknown; and the manifest says how far it is from truth.
+/// Computes the whole pass with unknown padding. The largest difference from the reference must be similar
+/// to the one that the manifest records.
 fn pass_agrees_as_recorded(model: &str, case: &str) -> Result<(), Failed> {
     let largest = pass_agrees(model, case, Padding::Nothing)?;
     if std::env::var_os("RECORD").is_some() {
@@ -93,7 +95,7 @@ fn pass_agrees_as_recorded(model: &str, case: &str) -> Result<(), Failed> {
     }
 }
 
-/// Every stored site of a pass that is given nothing but token ids; the largest difference.
+/// Computes every stored site from token ids alone. Returns the largest difference.
 fn pass_agrees(model: &str, case: &str, padding: Padding) -> Result<f64, Failed> {
     let opened = models::open(model)?;
     let reference = opened.fixture.as_ref().ok_or("no references")?.case(case)?;
@@ -104,14 +106,14 @@ fn pass_agrees(model: &str, case: &str, padding: Padding) -> Result<f64, Failed>
     agree(&Executor::new(&graph, &opened.weights, &pass, Exact), &graph, &Given::default(), &wanted, &what)
 }
 
-/// Truth at a node, and which rows of it are compared.
+/// The reference at a node, and the rows of it to compare.
 #[derive(Clone)]
 struct Stored<'a> {
     truth: &'a Truth,
     rows: Vec<usize>,
 }
 
-/// Computes `wanted` and compares its rows; the largest difference.
+/// Computes `wanted` and compares its rows. Returns the largest difference.
 fn agree(
     executor: &Executor<Exact>,
     graph: &Graph,
@@ -140,8 +142,8 @@ fn agree(
     }
 }
 
-/// The largest difference as a share of a row's scale. It is infinite where no row is compared, and where a row is
-/// missing, NaN, or barred on one side only.
+/// The largest difference as a share of a row's scale. It is infinite if no row is compared, or if a row is
+/// missing, NaN, or masked on one side only.
 fn apart(placed: &Placed, Stored { truth, rows }: &Stored) -> f64 {
     let mut largest = if rows.is_empty() { f64::INFINITY } else { 0.0 };
     for &r in rows {
@@ -166,12 +168,12 @@ fn truths<'a>(graph: &Graph, reference: &'a Reference) -> Result<BTreeMap<NodeId
     reference.sites().map(node).collect()
 }
 
-/// References store every node of a Llama but the activation, which is a part of `mlp.act` there.
+/// References store every node of a Llama except the activation, which is part of their `mlp.act`.
 fn is_stored(graph: &Graph, id: NodeId) -> bool {
     graph.node(id).is_some_and(|node| node.role != Role::Activation)
 }
 
-/// Is every input stored, or an activation of what is?
+/// Is every input stored, or an activation of a stored node?
 fn follows(graph: &Graph, id: NodeId, stored: &BTreeMap<NodeId, Stored>) -> bool {
     graph.node(id).expect("an id of this graph").inputs.iter().all(|input| {
         let id = input.node;
@@ -179,7 +181,7 @@ fn follows(graph: &Graph, id: NodeId, stored: &BTreeMap<NodeId, Stored>) -> bool
     })
 }
 
-/// Is every input of the row at `place` stored? All keys are.
+/// Is every row-wise input of the row at `place` stored? Keys are always stored in full.
 fn has_inputs(graph: &Graph, id: NodeId, stored: &BTreeMap<NodeId, Stored>, place: Place) -> bool {
     let inputs = &graph.node(id).expect("an id of this graph").inputs;
     inputs.iter().filter(|input| input.edge == Edge::RowWise).all(|input| match stored.get(&input.node) {
@@ -202,16 +204,16 @@ fn pass_of(manifest: &Manifest, padding: Padding) -> rbees_check::Result<Pass> {
 }
 
 fn manifest(model: &str, case: &str) -> PathBuf {
-    let folder = model.replace(':', "-"); // tiny-llama:q8_0 lies in tiny-llama-q8_0
+    let folder = model.replace(':', "-"); // tiny-llama:q8_0 is in tiny-llama-q8_0
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(folder).join(case).join("manifest.json")
 }
 
-/// Changes that one value and no other byte: written beside and renamed.
+/// Changes only that value in the manifest. Writes a temporary file and renames it.
 fn record(path: &Path, largest: f64) -> std::io::Result<()> {
     let text = std::fs::read_to_string(path)?;
     let key = "\"second_oracle\": ";
     let start = text.find(key).expect("a manifest has a second_oracle") + key.len();
-    let end = start + text[start..].find('\n').expect("it ends its line");
+    let end = start + text[start..].find('\n').expect("the value ends with a line break");
     let comma = if text[..end].ends_with(',') { "," } else { "" };
     let new = format!("{}{{\"within\": {largest:.1e}}}{comma}{}", &text[..start], &text[end..]);
     let beside = path.with_extension("json.partial");

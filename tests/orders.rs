@@ -1,6 +1,6 @@
-//! An honest port may sum in another order than Candle: it must stay under half of every budget.
+//! A correct port may sum in another order than Candle. It must stay under half of every budget.
 //!
-//! Every matrix product of the model is computed again here, by plain float32 loops in three orders.
+//! The tests recompute every matrix product of the model by plain float32 loops in three orders.
 
 use std::process::ExitCode;
 
@@ -33,7 +33,10 @@ fn main() -> ExitCode {
     for model in models::NAMES {
         let absent = models::open(model).is_err();
         for (order, dot) in ORDERS {
-            let name = format!("order_{order}::{}", model.replace('-', "_"));
+            let name = format!(
+                "products_summed_{order}_stay_under_half_of_every_budget::{}",
+                model.replace('-', "_")
+            );
             trials.push(Trial::test(name, move || under_half(model, dot)).with_ignored_flag(absent));
         }
     }
@@ -47,7 +50,7 @@ fn under_half(model: &str, dot: Dot) -> Result<(), Failed> {
     subject.ports = vec![Box::new(Reordered { llama: llama.clone(), port: LlamaPort::new(llama), dot })];
     for checkpoint in checkpoints::ALL.into_iter().filter(|c| matches!(c.how, How::Sites(..))) {
         let outcome = judge::run(&mut subject, checkpoint)?;
-        let worst = outcome.worst().ok_or("nothing judged")?;
+        let worst = outcome.worst().ok_or("no site was judged")?;
         match worst.verdict {
             Verdict::Pass(share) if outcome.status() == Status::Passed && share < 0.5 => {
                 println!("{} {:.0}% at {}", checkpoint.id, share * 100.0, worst.about);
@@ -58,7 +61,7 @@ fn under_half(model: &str, dot: Dot) -> Result<(), Failed> {
     Ok(())
 }
 
-/// The project's Llama with every matrix product computed again in another order.
+/// This project's Llama with every matrix product recomputed in another order of summation.
 struct Reordered {
     llama: Llama,
     port: LlamaPort,
@@ -84,7 +87,7 @@ struct Again<'a> {
     llama: &'a Llama,
     probe: &'a mut dyn Probe,
     dot: Dot,
-    /// What the next products are computed from.
+    /// The input of the next products.
     input: Option<Tensor>,
 }
 

@@ -1,4 +1,4 @@
-//! The page that people read of a run: another parser reads it, and it says what the run says.
+//! The HTML report: it is well-formed, self-contained and accessible, and agrees with the JSON report.
 
 mod program;
 
@@ -18,11 +18,11 @@ use rbees_check::{checkpoints, models};
 use roxmltree::{Document, Node, ParsingOptions};
 use rstest::rstest;
 
-/// A passing run: its page, and the same as data.
+/// The HTML page and the JSON report of a passing run.
 static PASSING: LazyLock<(String, json::Report)> =
     LazyLock::new(|| paged(home().path(), &["1", "3", "6", "7", "8", "--model", "tiny-llama2"]));
 
-/// A failing one, on single prompts and a batch that is padded on the left.
+/// The same of a failing run, on a single prompt and a batch padded on the left.
 static FAILING: LazyLock<(String, json::Report)> = LazyLock::new(|| {
     let folder = home();
     wrong_theta(&folder.path().join("wrong"));
@@ -38,7 +38,7 @@ fn paged(folder: &Path, args: &[&str]) -> (String, json::Report) {
     (page, json::Report::read(&folder.join("r.json")).unwrap())
 }
 
-/// The page as XML: what is not well-formed is no document.
+/// Parses the page as XML. Panics if it is not well-formed.
 fn parsed(page: &str) -> Document<'_> {
     let options = ParsingOptions { allow_dtd: true, ..ParsingOptions::default() };
     Document::parse_with_options(page, options).unwrap_or_else(|error| panic!("{error}\n{page}"))
@@ -48,19 +48,19 @@ fn all<'a>(node: Node<'a, 'a>, tag: &'static str) -> impl Iterator<Item = Node<'
     node.descendants().filter(move |node| node.has_tag_name(("http://www.w3.org/1999/xhtml", tag)))
 }
 
-/// All text below a node, blanks as one.
+/// All text below a node, with runs of whitespace collapsed.
 fn text(node: Node<'_, '_>) -> String {
     let all: String = node.descendants().filter_map(|node| node.text().filter(|_| node.is_text())).collect();
     all.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The section under this heading.
+/// The section with this heading.
 fn section<'a>(document: &'a Document<'a>, heading: &str) -> Node<'a, 'a> {
     let mut sections = all(document.root(), "section");
     sections.find(|section| all(*section, "h2").any(|h2| text(h2).starts_with(heading))).unwrap()
 }
 
-/// Class and text of the cells of a table of colours, row by row.
+/// For each row of a coloured table: its header, and the class and text of each cell.
 fn cells<'a>(table: Node<'a, 'a>) -> Vec<(String, Vec<(&'a str, String)>)> {
     let body = all(table, "tbody").next().unwrap();
     let row = |tr: Node<'a, 'a>| {
@@ -74,8 +74,8 @@ fn past_budget(class: &str) -> bool {
     matches!(class, "s5" | "s6" | "s7")
 }
 
-/// Headings, captions, suspects, commands and the first column of every table: what a page is made of,
-/// without the numbers that differ from machine to machine.
+/// The outline of a page: headings, captions, suspects, commands and the first column of each table. Numbers
+/// that differ between machines are left out.
 fn outline(document: &Document<'_>) -> String {
     let mut lines = String::new();
     for node in document.descendants().filter(Node::is_element) {
@@ -83,7 +83,7 @@ fn outline(document: &Document<'_>) -> String {
         let inside = |tag: &str| {
             node.ancestors().skip(1).find(|node| node.has_tag_name(("http://www.w3.org/1999/xhtml", tag)))
         };
-        // Which site is the worst of those that pass is the machine's business.
+        // Which of the passing sites is worst depends on the machine.
         let nearest = inside("section").is_some_and(|section| text(section).starts_with("The site closest"));
         if nearest || node.tag_name().name() == "p" && inside("details").is_some() {
             continue;
@@ -108,7 +108,7 @@ fn outline(document: &Document<'_>) -> String {
     masked(&lines)
 }
 
-/// Numbers before `%` and hashes as `..`.
+/// Replaces percentages, hashes, the version and the number of threads by placeholders.
 fn masked(text: &str) -> String {
     let word = |word: &str| match word.strip_suffix('%').or(word.strip_suffix("%,")) {
         _ if word == format!("{},", env!("CARGO_PKG_VERSION")) => "VERSION,".into(),
@@ -126,19 +126,19 @@ fn masked(text: &str) -> String {
 }
 
 #[test]
-fn a_passing_page_is_made_of() {
+fn the_outline_of_a_passing_page_matches_its_snapshot() {
     assert_snapshot!("passing", outline(&parsed(&PASSING.0)));
 }
 
 #[test]
-fn a_failing_page_is_made_of() {
+fn the_outline_of_a_failing_page_matches_its_snapshot() {
     assert_snapshot!("failing", outline(&parsed(&FAILING.0)));
 }
 
 #[rstest]
 #[case::passing(&PASSING)]
 #[case::failing(&FAILING)]
-fn a_page_gives_every_checkpoint_the_verdict_that_the_data_gives(
+fn a_page_shows_the_checkpoint_statuses_and_hashes_of_the_json_report(
     #[case] (page, report): &(String, json::Report),
 ) {
     let document = parsed(page);
@@ -162,7 +162,7 @@ fn a_page_gives_every_checkpoint_the_verdict_that_the_data_gives(
 }
 
 #[test]
-fn a_wrong_angle_is_past_the_budget_at_every_position_but_0_and_pads_are_left_out() {
+fn a_wrong_theta_is_coloured_past_the_budget_at_every_position_except_0() {
     let document = parsed(&FAILING.0);
     let tables: Vec<_> = all(section(&document, "The first wrong site"), "table").collect();
     assert_eq!(tables.len(), 1, "the first case has one row");
@@ -176,7 +176,7 @@ fn a_wrong_angle_is_past_the_budget_at_every_position_but_0_and_pads_are_left_ou
 }
 
 #[test]
-fn of_all_sites_those_are_coloured_as_wrong_that_are() {
+fn only_failing_sites_are_coloured_as_past_the_budget() {
     let document = parsed(&FAILING.0);
     let table = all(section(&document, "Every site"), "table").next().unwrap();
     let wrong: Vec<String> = cells(table)
@@ -192,7 +192,7 @@ fn of_all_sites_those_are_coloured_as_wrong_that_are() {
 }
 
 #[test]
-fn a_wrong_map_of_heads_shows_in_the_heads_that_it_moves() {
+fn a_wrong_head_map_colours_only_the_heads_it_changes() {
     let model = models::open("tiny-llama").unwrap();
     let llama = Llama::load(&model.weights, &Device::Cpu, DType::F32, Attention::Plain).unwrap();
     let plant = plants::find("head-map").unwrap();
@@ -214,7 +214,7 @@ fn a_wrong_map_of_heads_shows_in_the_heads_that_it_moves() {
         .filter(|(_, cells)| cells.iter().any(|(class, _)| past_budget(class)))
         .map(|(head, _)| head)
         .collect();
-    // Query heads 0 to 2 belong to key head 0; h mod 2 is right for 0, 2, 3 and 5.
+    // Query heads 0 to 2 use key head 0. The mistake, h mod 2, is correct for heads 0, 2, 3 and 5.
     assert_eq!(wrong, ["head 1", "head 4"]);
 }
 
@@ -225,7 +225,7 @@ fn all_svg<'a>(node: Node<'a, 'a>) -> impl Iterator<Item = Node<'a, 'a>> {
 #[rstest]
 #[case::passing(&PASSING)]
 #[case::failing(&FAILING)]
-fn a_page_needs_nothing_beside_itself(#[case] (page, _): &(String, json::Report)) {
+fn a_page_is_self_contained_and_has_no_scripts_or_links(#[case] (page, _): &(String, json::Report)) {
     let document = parsed(page);
     for node in document.descendants().filter(Node::is_element) {
         let tag = node.tag_name().name();
@@ -245,7 +245,7 @@ fn a_page_needs_nothing_beside_itself(#[case] (page, _): &(String, json::Report)
 #[rstest]
 #[case::passing(&PASSING)]
 #[case::failing(&FAILING)]
-fn a_page_can_be_read_without_seeing_it(#[case] (page, _): &(String, json::Report)) {
+fn a_page_has_accessible_headings_tables_and_charts(#[case] (page, _): &(String, json::Report)) {
     let document = parsed(page);
     let root = document.root();
     assert_eq!(root.first_element_child().unwrap().attribute("lang"), Some("en"));
@@ -258,14 +258,14 @@ fn a_page_can_be_read_without_seeing_it(#[case] (page, _): &(String, json::Repor
     assert!(all(root, "table").all(|table| all(table, "caption").count() == 1));
     assert!(all(root, "th").all(|th| th.attribute("scope").is_some()));
     let ids: Vec<&str> = document.descendants().filter_map(|node| node.attribute("id")).collect();
-    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "an id twice");
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "duplicate ids");
     let labels = document.descendants().filter_map(|node| node.attribute("aria-labelledby"));
     assert!(labels.flat_map(str::split_whitespace).all(|id| ids.contains(&id)));
     assert!(all_svg(root).count() > 3);
     for svg in all_svg(root) {
         let has =
             |tag: &str| svg.children().any(|child| child.tag_name().name() == tag && !text(child).is_empty());
-        assert!(has("title") && has("desc"), "a chart without words");
+        assert!(has("title") && has("desc"), "a chart without a title or a description");
     }
     let svgs = document.descendants().filter(|node| node.tag_name().name() == "svg");
     assert!(
@@ -274,7 +274,7 @@ fn a_page_can_be_read_without_seeing_it(#[case] (page, _): &(String, json::Repor
 }
 
 #[test]
-fn names_from_files_are_text_whatever_they_hold() {
+fn names_from_files_are_escaped_in_a_page() {
     let name = "<img src=x onerror=alert(1)>&\"'{{ 7*7 }}\u{202e}\u{1b}[31m";
     let folder = home();
     let case = folder.path().join("case");
@@ -302,7 +302,7 @@ fn names_from_files_are_text_whatever_they_hold() {
 }
 
 #[test]
-fn a_page_on_standard_output_is_alone_there() {
+fn a_page_on_stdout_is_the_only_output_there() {
     let folder = home();
     let args = ["run", "1", "--case", "single", "--report", "html=-"];
     let output = rbees_in(folder.path(), &home(), &args).output().unwrap();
@@ -311,7 +311,7 @@ fn a_page_on_standard_output_is_alone_there() {
     assert!(stderr(&output).ends_with("checkpoints: 1 passed, 0 failed, 0 skipped\n"));
 }
 
-/// The variables of the light and of the dark page.
+/// The CSS colour variables of the light and the dark palette.
 fn palettes() -> [std::collections::BTreeMap<String, [f64; 3]>; 2] {
     let css = fs::read_to_string("src/report/html/page.css").unwrap();
     let (light, rest) = css.split_once("@media (prefers-color-scheme: dark)").unwrap();
@@ -327,10 +327,10 @@ fn palettes() -> [std::collections::BTreeMap<String, [f64; 3]>; 2] {
 }
 
 #[test]
-fn every_text_stands_out_from_its_ground_by_day_and_night() {
+fn text_contrast_is_at_least_4_5_in_the_light_and_the_dark_palette() {
     let [light, dark] = palettes();
     assert_eq!(light.keys().collect::<Vec<_>>(), dark.keys().collect::<Vec<_>>());
-    // Relative luminance and contrast as WCAG 2 defines them; 4.5 is its AA for text.
+    // Relative luminance and contrast as WCAG 2 defines them. 4.5 is its AA threshold for text.
     let linear = |c: f64| if c <= 0.04045 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) };
     for palette in [light, dark] {
         let luminance = |name: &str| {

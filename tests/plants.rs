@@ -1,5 +1,5 @@
-//! Every plant alters what it says that it alters: the first tensor that is not the sound model's is
-//! the declared one. Nothing is judged here; `tests/selftest.rs` does that.
+//! Each planted mistake first changes the site that it declares: the first tensor that differs from the
+//! correct model's is the declared one. `tests/selftest.rs` tests that the judge catches it.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -13,7 +13,8 @@ use rbees_check::port::{LlamaPort, Port};
 use rbees_check::probe::{Kind, Probe, Site};
 use rbees_check::selftest::Bench;
 
-/// A model, a dtype and cases: the cheapest first, and a plant is made in the first that shows it.
+/// A model, a dtype and cases, the cheapest first. Each mistake is planted in the first entry that can show
+/// it.
 const PLACES: [(&str, DType, &[&str]); 4] = [
     ("tiny-llama", DType::F32, &["batch-left"]),
     ("tiny-llama2", DType::F32, &["short"]),
@@ -26,12 +27,13 @@ fn main() -> ExitCode {
     let mut trials = Vec::new();
     for plant in plants::all() {
         let name = plant.name.replace('-', "_");
-        trials.push(Trial::test(format!("plant_{name}_alters_what_it_says"), || alters(plant)));
+        trials.push(Trial::test(format!("planted_{name}_first_changes_its_declared_site"), || alters(plant)));
     }
     libtest_mimic::run(&args, trials).exit_code()
 }
 
-/// Whole, then in pieces, then whole again; alone and in a batch: what some caller or other does.
+/// Runs the port in the ways that callers do: a prompt whole, in pieces, whole again, and a padded batch. If
+/// the planted mistake needs it, also a long prompt.
 fn drive(port: &mut dyn Port, vocab: usize, plant: &Plant) -> rbees_check::Result<(Vec<Taps>, Vec<Tensor>)> {
     let ids: Vec<u32> = (0..300).map(|i| (i * 7 + 3) % vocab as u32).collect();
     let whole = Input::single(&ids[..9], 0);
@@ -52,7 +54,7 @@ fn drive(port: &mut dyn Port, vocab: usize, plant: &Plant) -> rbees_check::Resul
     Ok((taps, logits))
 }
 
-/// Every tensor that a forward hands over.
+/// Every tensor tapped in a forward pass.
 #[derive(Default)]
 struct Taps(BTreeMap<Site, Tensor>);
 
@@ -67,7 +69,8 @@ impl Probe for Taps {
     }
 }
 
-/// Farther apart than another order of summation, or not of one shape. `honest`: not the same bits.
+/// Do the tensors differ in shape, or by more than another order of summation explains? With `honest`, any
+/// difference in bits counts.
 fn differ(a: &Tensor, b: &Tensor, honest: bool) -> rbees_check::Result<bool> {
     if a.dims() != b.dims() {
         return Ok(true);
@@ -90,7 +93,7 @@ fn alters(plant: &'static Plant) -> Result<(), Failed> {
             return alters_in(plant, &model, &bench);
         }
     }
-    Err("no model here shows it".into())
+    Err("no model of this test can show it".into())
 }
 
 fn alters_in(plant: &Plant, model: &Model, bench: &Bench<'_>) -> Result<(), Failed> {
@@ -114,14 +117,14 @@ fn alters_in(plant: &Plant, model: &Model, bench: &Bench<'_>) -> Result<(), Fail
         }
         let (first, declared) = (first.map(|site| site.to_string()), plant.first_on(path));
         if first != declared {
-            return Err(format!("{path:?}: alters {first:?} first, declared {declared:?}").into());
+            return Err(format!("{path:?}: first changes {first:?}, declared {declared:?}").into());
         }
         let mut returned = false;
         for (right, given) in right.iter().zip(&given) {
             returned |= differ(right, given, honest)?;
         }
         if declared.is_none() && !read && !returned {
-            return Err(format!("{path:?}: alters nothing").into());
+            return Err(format!("{path:?}: changes nothing").into());
         }
     }
     Ok(())

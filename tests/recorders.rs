@@ -1,5 +1,5 @@
-//! The recorders that others copy into their code: what they write is what was computed, by the names
-//! and in the shapes of docs/dump-format.md.
+//! The recorders that users copy into their code (`scripts/tap.rs`, `scripts/tap.hpp`). Their files contain
+//! the computed tensors under the names and in the shapes of docs/dump-format.md.
 
 #[path = "../scripts/tap.rs"]
 mod tap;
@@ -27,7 +27,7 @@ fn ids() -> Vec<u32> {
     short().manifest.ids[0].clone()
 }
 
-/// Every stored site is in the dump, but for rounding.
+/// Asserts that the dump contains every stored site, equal to the reference up to rounding, and nothing else.
 fn same_as_truth(file: &Path) {
     let mut dump = safetensors::load(file, &Device::Cpu).unwrap();
     let mut take = |name: &str| dump.remove(name).unwrap_or_else(|| panic!("no {name}"));
@@ -49,7 +49,7 @@ fn same_as_truth(file: &Path) {
     assert!(dump.is_empty(), "{:?}", dump.keys());
 }
 
-/// Judged as any dump is: whole, and nothing wrong with it.
+/// Asserts that the dump is complete and passes every checkpoint.
 fn is_green(file: &Path) {
     let (model, case) = (models::open("tiny-llama").unwrap(), short());
     let dump = Recording::open(file, &Vocabulary::default()).unwrap();
@@ -61,11 +61,16 @@ fn is_green(file: &Path) {
     assert_eq!((judged.coverage.held, judged.unjudged.len()), (71, 0));
 }
 
-/// What llama.cpp computes on four tokens, in floats and in blocks, is right at the budgets of its arithmetic.
+/// Recordings of llama.cpp on four tokens, in floats and on quantised blocks, must stay under a quarter of
+/// every budget of their arithmetic.
 #[rstest]
 #[case::floats("tiny-llama", "f32", Arithmetic::Dense)]
 #[case::blocks("tiny-llama:q8_0", "q8_0", Arithmetic::Blocks32)]
-fn what_llama_cpp_computed_is_green(#[case] model: &str, #[case] file: &str, #[case] said: Arithmetic) {
+fn llama_cpp_recordings_pass_in_their_own_arithmetic(
+    #[case] model: &str,
+    #[case] file: &str,
+    #[case] said: Arithmetic,
+) {
     let model = models::open(model).unwrap();
     let file = format!("{}/fixtures/dumps/llama-cpp-{file}.safetensors", env!("CARGO_MANIFEST_DIR"));
     let dump = Recording::open(Path::new(&file), &Vocabulary::default()).unwrap();
@@ -84,12 +89,13 @@ fn what_llama_cpp_computed_is_green(#[case] model: &str, #[case] file: &str, #[c
         let honest = worst.is_none_or(|verdict| matches!(verdict, Verdict::Pass(share) if share < 0.25));
         assert!(outcome.status() <= Status::Skipped && honest, "{}: {outcome:?}", outcome.checkpoint.id);
     }
-    // Products of blocks are no products of floats; of a file of floats there are none of blocks.
+    // Block products fail when they are judged as dense products. A file of floats has no block products,
+    // so judging it on blocks changes nothing.
     let other = judge(if said == Arithmetic::Dense { Arithmetic::Blocks32 } else { Arithmetic::Dense });
     assert_eq!(other.guilty.is_some(), said != Arithmetic::Dense);
 }
 
-/// A plain f32 loop errs by up to 2e-6 of the row's scale here.
+/// Asserts that two rows agree to 1e-5 of the row's scale. A plain f32 loop errs by up to 2e-6 here.
 fn near(got: &[f64], want: &[f64], site: Site) {
     let scale = want.iter().filter(|v| v.is_finite()).fold(0f64, |most, v| most.max(v.abs()));
     for (got, want) in got.iter().zip(want) {
@@ -102,7 +108,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Hands every site on to the recorder, as a port's own lines would.
+/// Passes every site to the recorder, as a port with `tap` lines would.
 struct Tapped;
 
 impl Probe for Tapped {
@@ -125,9 +131,9 @@ impl Probe for Tapped {
     }
 }
 
-/// Recorded only in a process of its own, where RBEES_DUMP is set from the start.
+/// The test runs itself again in a new process, in which RBEES_DUMP is set from the start.
 #[test]
-fn a_port_on_candle_is_recorded_where_a_file_is_named() {
+fn the_rust_recorder_writes_the_file_named_by_rbees_dump() {
     let model = models::open("tiny-llama").unwrap();
     let llama = Llama::load(&model.weights, &Device::Cpu, DType::F32, Attention::Plain).unwrap();
     let forward = |ids: &[u32]| {
@@ -135,14 +141,14 @@ fn a_port_on_candle_is_recorded_where_a_file_is_named() {
         llama.forward(&Input::single(ids, 0), &mut llama.new_cache(), &mut Tapped).unwrap();
     };
     forward(&ids());
-    forward(&ids()[..3]); // a later pass, which is not looked at
+    forward(&ids()[..3]); // a later pass, which must not be recorded
     if std::env::var_os("RBEES_DUMP").is_some() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("dump.safetensors");
     let mut again = Command::new(std::env::current_exe().unwrap());
-    again.args(["--exact", "a_port_on_candle_is_recorded_where_a_file_is_named"]);
+    again.args(["--exact", "the_rust_recorder_writes_the_file_named_by_rbees_dump"]);
     let output = again.env("RBEES_DUMP", &file).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     same_as_truth(&file);
@@ -151,7 +157,7 @@ fn a_port_on_candle_is_recorded_where_a_file_is_named() {
 }
 
 #[test]
-fn a_port_in_cpp_is_recorded_where_a_file_is_named() {
+fn the_cpp_recorder_writes_the_file_named_by_rbees_dump() {
     let folder = tempfile::tempdir().unwrap();
     let (program, file) = (folder.path().join("llama"), folder.path().join("dump.safetensors"));
     let mut build = Command::new("c++");

@@ -1,4 +1,5 @@
-//! A recorded pass is a port: it hands over once more what was recorded, and is judged like any other.
+//! A recording used as a port: it replays the recorded tensors to the probe and is judged like any other
+//! port.
 
 mod recorded;
 
@@ -12,7 +13,7 @@ use rbees_check::reference::Feed;
 use recorded::{Arrays, ids, pass, short, write};
 use rstest::rstest;
 
-/// What 07 says of the pass over the case `short` of tiny-llama, on its own values.
+/// The outcome of checkpoint 07 for a recorded pass over the case `short` of tiny-llama, on its own values.
 fn judged(arrays: &Arrays) -> Outcome {
     let folder = tempfile::tempdir().unwrap();
     let recording = Recording::open(&write(folder.path(), arrays), &Vocabulary::default()).unwrap();
@@ -27,16 +28,16 @@ fn judged(arrays: &Arrays) -> Outcome {
 }
 
 #[test]
-fn a_sound_pass_is_judged_at_every_site_of_the_checkpoint() {
+fn a_correct_recording_passes_at_every_site_of_the_checkpoint() {
     let outcome = judged(&short());
     assert_eq!((outcome.status(), outcome.findings.len()), (Status::Passed, 2), "{:?}", outcome.findings);
     assert!(outcome.findings.iter().all(|finding| finding.drive.to_string() == "recorded, feed own"));
 }
 
 #[rstest]
-#[case("model.norm")]
-#[case("lm_head")]
-fn a_site_that_was_not_recorded_was_never_reached(#[case] site: &str) {
+#[case::final_norm("model.norm")]
+#[case::logits("lm_head")]
+fn a_site_missing_from_the_recording_fails(#[case] site: &str) {
     let mut arrays = short();
     arrays.remove(site).unwrap();
     let outcome = judged(&arrays);
@@ -45,7 +46,7 @@ fn a_site_that_was_not_recorded_was_never_reached(#[case] site: &str) {
 }
 
 #[test]
-fn a_wrong_pass_is_red() {
+fn a_recording_with_a_wrong_theta_fails() {
     let outcome = judged(&pass(&ids("short"), |config| config.rope_theta = 1e4));
     assert_eq!(outcome.failures().count(), 2);
 }

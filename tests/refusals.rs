@@ -1,5 +1,5 @@
-//! What must never pass unseen: references that are missing, empty, altered or judged by nobody,
-//! weights that are not those of the reference, budgets that cannot fail.
+//! Inputs that must never pass silently: references that are missing, empty, altered or not judged by any
+//! checkpoint, weights that differ from the reference's, and budgets too wide to fail.
 
 mod fixture;
 mod silent;
@@ -19,7 +19,7 @@ use rstest::rstest;
 use serde_json::json;
 use silent::Silent;
 
-/// Runs checkpoint `id` of tiny-llama on a case that lies in `folder`.
+/// Runs checkpoint `id` of tiny-llama on the case in `folder`.
 fn run(folder: &Copy, id: &str) -> Result<Outcome> {
     let model = models::open("tiny-llama")?;
     let case = Reference::read(&Source::Folder(folder.path()), "")?;
@@ -32,26 +32,26 @@ fn refused(folder: &Copy, id: &str) -> String {
 }
 
 #[test]
-fn the_copy_itself_passes() {
+fn an_unmodified_copy_of_a_case_passes() {
     assert_eq!(run(&Copy::of("tiny-llama", "single"), "03").unwrap().status(), Status::Passed);
 }
 
 #[test]
-fn a_missing_file_of_references_is_refused_by_name() {
+fn a_missing_reference_file_is_refused_by_name() {
     let copy = Copy::of("tiny-llama", "single");
     copy.remove("reference.npz");
     assert!(refused(&copy, "03").ends_with("reference.npz: missing"));
 }
 
 #[test]
-fn a_missing_array_is_refused_by_name() {
+fn a_missing_reference_array_is_refused_by_name() {
     let copy = Copy::of("tiny-llama", "single");
     copy.arrays("reference.npz", |arrays| drop(arrays.remove("model.layers.2.mlp.act")));
     assert!(refused(&copy, "05").ends_with("model.layers.2.mlp.act is missing"));
 }
 
 #[test]
-fn an_array_that_the_manifest_does_not_know_is_refused() {
+fn an_array_that_the_manifest_does_not_list_is_refused() {
     let copy = Copy::of("tiny-llama", "single");
     copy.manifest(|manifest| {
         drop(manifest["sites"].as_object_mut().unwrap().remove("model.layers.2.mlp.act"))
@@ -60,7 +60,7 @@ fn an_array_that_the_manifest_does_not_know_is_refused() {
 }
 
 #[test]
-fn an_altered_array_is_refused_by_its_hash() {
+fn an_altered_reference_array_is_refused_by_its_hash() {
     let copy = Copy::of("tiny-llama", "single");
     copy.arrays("reference.npz", |arrays| {
         let bytes = arrays.get_mut("model.norm").unwrap();
@@ -70,16 +70,16 @@ fn an_altered_array_is_refused_by_its_hash() {
     assert!(refused(&copy, "01").contains("model.norm does not match the manifest"));
 }
 
-/// A budget is a multiple of the noise: noise that was enlarged lets a wrong model pass.
+/// A budget is a multiple of the noise, so enlarged noise would let a wrong model pass.
 #[test]
-fn altered_noise_is_refused_by_its_hash() {
+fn an_altered_noise_array_is_refused_by_its_hash() {
     let copy = Copy::of("tiny-llama", "single");
     copy.noisier(5000.0, &["site", "block", "own"]);
     assert!(refused(&copy, "03").contains("does not match the manifest (SHA-256)"));
 }
 
 #[test]
-fn noise_that_no_rounding_makes_is_refused_even_where_its_hash_is_right() {
+fn implausibly_large_noise_is_refused_even_with_a_correct_hash() {
     let copy = Copy::of("tiny-llama", "single");
     copy.noisier(5000.0, &["site"]);
     copy.rehash_noise();
@@ -88,7 +88,7 @@ fn noise_that_no_rounding_makes_is_refused_even_where_its_hash_is_right() {
 }
 
 #[test]
-fn noise_of_a_site_that_the_manifest_does_not_list_is_refused() {
+fn noise_that_the_manifest_does_not_list_is_refused() {
     let copy = Copy::of("tiny-llama", "single");
     copy.manifest(|manifest| {
         drop(manifest["noise"]["dense"].as_object_mut().unwrap().remove("model.norm"));
@@ -96,9 +96,10 @@ fn noise_of_a_site_that_the_manifest_does_not_list_is_refused() {
     assert!(refused(&copy, "01").ends_with("there is no noise for model.norm with dense arithmetic"));
 }
 
-/// Rotated rows have one noise a place: of another number of places nobody knows whose it is.
+/// Rotated rows have one noise value per place. If the number of places differs, the values cannot be
+/// assigned.
 #[test]
-fn noise_of_another_number_of_places_is_refused() {
+fn noise_with_the_wrong_number_of_places_is_refused() {
     let copy = Copy::of("tiny-llama", "single");
     copy.manifest(|manifest| {
         manifest["noise"]["dense"]["model.layers.0.self_attn.q_rope"]["shape"] = json!([3, 3, 2, 7]);
@@ -110,21 +111,23 @@ fn noise_of_another_number_of_places_is_refused() {
 }
 
 #[rstest]
-fn a_damaged_member_is_refused_by_its_checksum(#[values("reference.npz", "noise.npz")] archive: &str) {
+fn a_damaged_archive_member_is_refused_by_its_checksum(
+    #[values("reference.npz", "noise.npz")] archive: &str,
+) {
     let copy = Copy::of("tiny-llama", "single");
-    // Members are stored here as they are: a changed number is found by nothing but the checksum and the hash.
+    // Members are stored uncompressed, so only the checksum and the hash can detect a changed byte.
     copy.stored(archive);
     let path = copy.path().join(archive);
     let mut bytes = fs::read(&path).unwrap();
     let numpy = bytes.windows(6).position(|six| six == b"\x93NUMPY").unwrap();
-    bytes[numpy + 130] ^= 1; // behind the header
+    bytes[numpy + 130] ^= 1; // after the header
     fs::write(path, bytes).unwrap();
     let error = refused(&copy, "03");
     assert!(error.contains("hecksum"), "{error}");
 }
 
 #[test]
-fn a_member_of_an_archive_that_is_not_an_npy_file_is_refused() {
+fn an_archive_member_without_the_npy_extension_is_refused() {
     let copy = Copy::of("tiny-llama", "single");
     copy.members("reference.npz", |members| {
         let bytes = members.remove("model.norm.npy").unwrap();
@@ -133,12 +136,12 @@ fn a_member_of_an_archive_that_is_not_an_npy_file_is_refused() {
     assert!(refused(&copy, "01").ends_with("model.norm is not an array: its name does not end in .npy"));
 }
 
-/// Of two entries with one name a reader takes either.
+/// Of two entries with the same name, readers differ in which one they take.
 #[rstest]
 #[case("model", "\"tiny-llama\"")]
 #[case("lengths", "[1]")]
 #[case("rows", "{}")]
-fn a_manifest_that_says_something_twice_is_refused(#[case] key: &str, #[case] value: &str) {
+fn a_manifest_with_a_duplicate_key_is_refused(#[case] key: &str, #[case] value: &str) {
     let copy = Copy::of("tiny-llama", "single");
     let path = copy.path().join("manifest.json");
     let text = fs::read_to_string(&path).unwrap();
@@ -148,14 +151,14 @@ fn a_manifest_that_says_something_twice_is_refused(#[case] key: &str, #[case] va
 }
 
 #[test]
-fn a_case_of_the_format_that_did_not_hash_noise_is_refused() {
+fn a_case_of_the_old_format_without_noise_hashes_is_refused() {
     let copy = Copy::of("tiny-llama", "single");
     copy.manifest(|manifest| manifest["format"] = json!(1));
     assert!(refused(&copy, "03").ends_with("it has format version 1, but this program reads version 2"));
 }
 
 #[test]
-fn an_emptied_case_is_refused() {
+fn a_case_without_sites_is_refused() {
     let copy = Copy::of("tiny-llama", "single");
     copy.manifest(|manifest| manifest["sites"] = json!({}));
     assert!(refused(&copy, "03").contains("it has no sites, so it cannot check anything"));
@@ -169,7 +172,7 @@ fn a_case_without_rows_is_refused() {
 }
 
 #[test]
-fn a_reference_for_a_layer_that_the_model_does_not_have_is_refused() {
+fn a_reference_for_a_layer_that_does_not_exist_is_refused() {
     let copy = Copy::of("tiny-llama", "single");
     let (old, new) = ("model.layers.3.mlp.act", "model.layers.9.mlp.act");
     for archive in ["reference.npz", "noise.npz"] {
@@ -189,7 +192,7 @@ fn a_reference_for_a_layer_that_the_model_does_not_have_is_refused() {
 }
 
 #[test]
-fn a_reference_without_its_inputs_that_nobody_can_judge_is_refused() {
+fn a_reference_that_no_checkpoint_can_judge_without_its_inputs_is_refused() {
     let copy = Copy::of("tiny-llama", "single");
     let lone = "model.layers.1.self_attn.o_proj";
     let keep = |name: &str| name == lone || !name.starts_with("model.layers.1");
@@ -199,18 +202,18 @@ fn a_reference_without_its_inputs_that_nobody_can_judge_is_refused() {
 }
 
 #[test]
-fn a_budget_past_the_tensors_own_scale_is_red() {
+fn a_budget_wider_than_the_tensors_scale_fails() {
     let copy = Copy::of("tiny-llama", "single");
     copy.noisier(1e9, &["own"]);
     copy.rehash_noise();
     let outcome = run(&copy, "07").unwrap();
     assert_eq!(outcome.status(), Status::Failed);
-    // Where PyTorch's runs did not differ at all, there is no noise to blow up.
+    // Sites whose noise is 0 in PyTorch's runs keep a noise of 0, so they do not fail.
     assert!(outcome.failures().all(|f| matches!(f.verdict, Verdict::TooWide { .. })));
 }
 
 #[test]
-fn a_changed_weight_file_is_red_and_the_tensor_is_named() {
+fn a_changed_weight_fails_checkpoint_00_and_names_the_tensor() {
     let folder = tempfile::tempdir().unwrap();
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny-llama");
     for file in ["config.json", "generation_config.json", "model.safetensors"] {
@@ -231,9 +234,9 @@ fn a_changed_weight_file_is_red_and_the_tensor_is_named() {
     assert!(wrong[0].ends_with(".weight"));
 }
 
-/// Every site of the reference is missing from what the port handed over.
+/// The port taps no site, so every site of the reference is missing.
 #[rstest]
-fn a_port_that_hands_nothing_over_passes_no_checkpoint_of_sites(
+fn a_port_that_taps_no_sites_fails_every_checkpoint_of_sites(
     #[values("00B", "01", "01B", "02", "03", "04", "05", "06", "07")] id: &str,
 ) {
     let model = models::open("tiny-llama2").unwrap();
@@ -246,7 +249,7 @@ fn a_port_that_hands_nothing_over_passes_no_checkpoint_of_sites(
 }
 
 #[test]
-fn a_checkpoint_that_judged_nothing_has_not_passed() {
+fn a_checkpoint_without_findings_is_inconclusive() {
     let checkpoint = checkpoints::find("03").unwrap();
     let outcome = Outcome { checkpoint, findings: vec![], skipped: None, notes: vec![] };
     assert_eq!(outcome.status(), Status::NotJudged);

@@ -1,4 +1,4 @@
-//! What a program reads of a run: JSON by its schema, JUnit by another parser, the two in agreement.
+//! The JSON and JUnit reports: JSON follows its schema, JUnit is well-formed, and the two agree.
 
 mod program;
 
@@ -13,18 +13,18 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// A passing run over every checkpoint.
+/// The exit code, JSON and JUnit report of a passing run of all checkpoints.
 static PASSING: LazyLock<(i32, Value, String)> =
     LazyLock::new(|| reported(home().path(), &["all", "--model", "tiny-llama2"]));
 
-/// A run in which facts and sites are red, and one checkpoint waits for others.
+/// The same of a run in which facts and sites fail, and one checkpoint is skipped because of the failures.
 static FAILING: LazyLock<(i32, Value, String)> = LazyLock::new(|| {
     let folder = home();
     wrong_theta(&folder.path().join("wrong"));
     reported(folder.path(), &["0", "1", "1B", "6", "9", "--model", "wrong", "--references", "tiny-llama"])
 });
 
-/// tiny-llama as a folder whose final norm begins with this float16.
+/// A copy of tiny-llama in which the first weight of the final norm is this float16.
 fn norm_begins_with(float16: u16) -> TempDir {
     let folder = home();
     wrong_theta(&folder.path().join("wrong"));
@@ -40,7 +40,7 @@ fn norm_begins_with(float16: u16) -> TempDir {
     folder
 }
 
-/// What the schema has against a report.
+/// The schema violations of a report.
 fn complaints(report: &Value) -> Vec<String> {
     let text = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/report.schema.json")).unwrap();
     let schema = serde_json::from_slice(&text).unwrap();
@@ -55,7 +55,7 @@ fn findings(report: &Value) -> impl Iterator<Item = &Value> {
 }
 
 #[test]
-fn a_passing_report_keeps_to_the_schema_and_says_what_ran() {
+fn a_passing_report_follows_the_schema_and_describes_the_run() {
     let (code, report, _) = &*PASSING;
     assert_eq!(complaints(report), [""; 0]);
     assert_eq!((*code, &report["exit_code"], &report["format"]), (0, &json!(0), &json!(1)));
@@ -73,7 +73,7 @@ fn a_passing_report_keeps_to_the_schema_and_says_what_ran() {
 }
 
 #[test]
-fn a_failing_report_keeps_to_the_schema_and_says_how() {
+fn a_failing_report_follows_the_schema_and_describes_the_failures() {
     let (code, report, _) = &*FAILING;
     assert_eq!(complaints(report), [""; 0]);
     assert_eq!((*code, &report["exit_code"]), (1, &json!(1)));
@@ -93,7 +93,7 @@ fn a_failing_report_keeps_to_the_schema_and_says_how() {
 #[case::nan(0x7e00, "NaN")]
 #[case::infinity(0x7c00, "Infinity")]
 #[case::minus_infinity(0xfc00, "-Infinity")]
-fn what_json_has_no_number_for_is_a_string(#[case] float16: u16, #[case] said: &str) {
+fn nan_and_infinities_are_written_as_strings(#[case] float16: u16, #[case] said: &str) {
     let folder = norm_begins_with(float16);
     let (code, report, _) =
         reported(folder.path(), &["1", "--model", "wrong", "--references", "tiny-llama", "--case", "single"]);
@@ -102,28 +102,28 @@ fn what_json_has_no_number_for_is_a_string(#[case] float16: u16, #[case] said: &
     let norm = findings(&report).find(|f| f["site"] == "model.norm" && f["status"] == "failed").unwrap();
     assert!(norm["verdict"]["not_finite"].as_u64().unwrap() > 0);
     let got = &norm["verdict"]["first"]["got"];
-    // An infinite weight gives infinities of both signs, as its input has.
+    // An infinite weight gives infinities of both signs, because its inputs have both signs.
     assert!(got == said || (said != "NaN" && got.as_str().unwrap().ends_with("Infinity")), "{norm}");
 }
 
 #[rstest]
-#[case::another_format("/format", json!(2))]
-#[case::a_status_nobody_knows("/checkpoints/0/status", json!("fine"))]
-#[case::a_verdict_nobody_knows("/checkpoints/2/findings/0/verdict/kind", json!("perfect"))]
-#[case::a_verdict_without_its_share("/checkpoints/2/findings/0/verdict", json!({"kind": "pass"}))]
-#[case::a_share_that_is_text("/checkpoints/2/findings/0/verdict/share", json!("0.3"))]
-#[case::no_hash("/model/weights_sha256", json!("unknown"))]
-#[case::no_findings("/checkpoints/0/findings", json!(null))]
-#[case::counts_that_are_none("/summary/passed", json!(-1))]
-#[case::a_field_nobody_knows("/tool", json!({"name": "rbees-check", "version": "1", "mood": "good"}))]
-fn the_schema_refuses(#[case] place: &str, #[case] value: Value) {
+#[case::unknown_format("/format", json!(2))]
+#[case::unknown_status("/checkpoints/0/status", json!("fine"))]
+#[case::unknown_verdict("/checkpoints/2/findings/0/verdict/kind", json!("perfect"))]
+#[case::pass_without_a_share("/checkpoints/2/findings/0/verdict", json!({"kind": "pass"}))]
+#[case::share_as_text("/checkpoints/2/findings/0/verdict/share", json!("0.3"))]
+#[case::invalid_hash("/model/weights_sha256", json!("unknown"))]
+#[case::findings_null("/checkpoints/0/findings", json!(null))]
+#[case::negative_count("/summary/passed", json!(-1))]
+#[case::unknown_field("/tool", json!({"name": "rbees-check", "version": "1", "mood": "good"}))]
+fn the_schema_rejects_an_invalid_field(#[case] place: &str, #[case] value: Value) {
     let mut report = PASSING.1.clone();
     *report.pointer_mut(place).unwrap() = value;
     assert!(!complaints(&report).is_empty());
 }
 
 #[test]
-fn a_report_carries_the_suspects_of_every_red_site() {
+fn a_report_contains_the_suspects_of_failing_sites_that_got_reference_inputs() {
     let (_, report, _) = &*FAILING;
     let first = findings(report).find(|finding| finding["verdict"]["kind"] == "differs").unwrap();
     let suspects = &first["suspects"];
@@ -131,9 +131,9 @@ fn a_report_carries_the_suspects_of_every_red_site() {
     assert_eq!(named["mistake"], "rope-theta");
     assert!(named["says"].as_str().unwrap().contains("10000"), "{named}");
     let residual = |of: &Value| of["residual"].as_f64().unwrap();
-    assert!(residual(named) < 1.0, "a mistake that is named reproduces the tensor within its budget");
+    assert!(residual(named) < 1.0, "a named mistake must reproduce the tensor within its budget");
     assert!(residual(&suspects["runner_up"]) > 100.0, "{suspects}");
-    // Fed at blocks, a site's inputs are the model's own: nothing stands still to reason from.
+    // With feed `block`, a site's inputs are the model's own values, so no suspects are looked for.
     let asked = |f: &Value| f.get("suspects").is_some();
     let differs = |f: &&Value| f["verdict"]["kind"] == "differs";
     for finding in findings(report).filter(differs) {
@@ -145,11 +145,11 @@ fn a_report_carries_the_suspects_of_every_red_site() {
 }
 
 #[rstest]
-#[case::no_residual("/named/0/residual", json!(null))]
-#[case::an_index_for_a_name("/named/0/mistake", json!(7))]
-#[case::a_runner_up_without_its_distance("/runner_up", json!({"mistake": "norm-eps"}))]
-#[case::none_named("/named", json!(null))]
-fn the_schema_refuses_suspects_with(#[case] place: &str, #[case] value: Value) {
+#[case::residual_null("/named/0/residual", json!(null))]
+#[case::mistake_as_a_number("/named/0/mistake", json!(7))]
+#[case::runner_up_without_a_residual("/runner_up", json!({"mistake": "norm-eps"}))]
+#[case::named_null("/named", json!(null))]
+fn the_schema_rejects_invalid_suspects(#[case] place: &str, #[case] value: Value) {
     let mut report = FAILING.1.clone();
     let checkpoints = report["checkpoints"].as_array_mut().unwrap().iter_mut();
     let mut all = checkpoints.flat_map(|checkpoint| checkpoint["findings"].as_array_mut().unwrap());
@@ -161,7 +161,7 @@ fn the_schema_refuses_suspects_with(#[case] place: &str, #[case] value: Value) {
 #[rstest]
 #[case::passing(&PASSING)]
 #[case::failing(&FAILING)]
-fn junit_says_what_json_says(#[case] (_, report, xml): &(i32, Value, String)) {
+fn junit_has_the_same_checkpoints_and_counts_as_json(#[case] (_, report, xml): &(i32, Value, String)) {
     let document = Document::parse(xml).unwrap();
     let root = document.root_element();
     assert_eq!(root.tag_name().name(), "testsuites");
@@ -195,7 +195,7 @@ fn junit_says_what_json_says(#[case] (_, report, xml): &(i32, Value, String)) {
 }
 
 #[test]
-fn a_failure_in_junit_carries_its_lines() {
+fn a_junit_failure_contains_the_name_class_and_message() {
     let (_, _, xml) = &*FAILING;
     let document = Document::parse(xml).unwrap();
     let failure = document.descendants().find(|node| node.has_tag_name("failure")).unwrap();
@@ -206,7 +206,7 @@ fn a_failure_in_junit_carries_its_lines() {
 }
 
 #[test]
-fn a_report_on_standard_output_is_alone_there() {
+fn a_report_on_stdout_is_the_only_output_there() {
     let folder = home();
     let args = ["run", "1", "--case", "single", "--report", "json=-"];
     let output = rbees_in(folder.path(), &home(), &args).output().unwrap();
@@ -219,10 +219,10 @@ fn a_report_on_standard_output_is_alone_there() {
 #[case("report-form", &["--report", "yaml=x"])]
 #[case("report-folder", &["--report", "json=no/such/folder/r.json"])]
 #[case("report-twice", &["--report", "json=r", "--report", "junit=r"])]
-fn what_cannot_be_written_is_said_before_anything_runs(#[case] name: &str, #[case] args: &[&str]) {
+fn an_invalid_report_target_is_refused_before_anything_runs(#[case] name: &str, #[case] args: &[&str]) {
     let folder = home();
     let said = told_in(folder.path(), &[&["run", "1", "--case", "single"], args].concat());
     assert!(said.starts_with("--- stderr\nerror: ") && said.ends_with("--- exit 2\n"), "{said}");
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "a file was left");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "a file was left behind");
     assert_snapshot!(name, said);
 }

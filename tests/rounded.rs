@@ -1,5 +1,5 @@
-//! Rounded arithmetic: in float32 it is exact arithmetic but for rounding, and in half precision it rounds where
-//! PyTorch does.
+//! Rounded arithmetic: in float32 it agrees with exact arithmetic up to rounding, and in half precision it
+//! rounds at the same points as PyTorch.
 
 use rbees_check::graph::{
     Activation, Embedding, EpsPlace, FrequencyLaw, Gain, NormCast, NormRule, Pairing, Rope, RopeCast,
@@ -21,12 +21,12 @@ fn low(value: f32) -> f32 {
     Precision::Bf16.round(value)
 }
 
-/// Three rows of two heads of eight entries, each a bfloat16.
+/// Three rows, each of two heads with eight bfloat16 entries.
 fn x() -> Rows {
     Rows::from_fn(3, 16, |r, j| f64::from(low((r as f32 * 1.7 + j as f32 * 0.61).sin() * 3.0 + 0.4)))
 }
 
-/// A token at each of these positions, and the place of each.
+/// A pass with a token at each of these positions, and the places of the tokens.
 fn standing(positions: &[usize]) -> (Pass, Vec<Place>) {
     let slots = positions.iter().map(|&position| Slot::Real(Token { id: 0, position })).collect();
     (Pass::new(vec![slots]).unwrap(), (0..positions.len()).map(|slot| (0, slot)).collect())
@@ -41,7 +41,7 @@ fn near(rounded: &Rows, exact: &Rows) {
 }
 
 #[rstest]
-fn norms_in_float32_are_near_exact_ones(
+fn norms_in_float32_are_close_to_exact_norms(
     #[values(Statistic::MeanSquare, Statistic::Variance)] statistic: Statistic,
     #[values(EpsPlace::InsideRoot, EpsPlace::OutsideRoot)] eps_place: EpsPlace,
     #[values(Gain::Weight, Gain::OnePlusWeight)] gain: Gain,
@@ -59,7 +59,7 @@ fn norms_in_float32_are_near_exact_ones(
 }
 
 #[rstest]
-fn rotations_in_float32_are_near_exact_ones(
+fn rotations_in_float32_are_close_to_exact_rotations(
     #[values(Pairing::Halves, Pairing::Neighbours)] pairing: Pairing,
     #[values(4, 8)] turned: usize,
     #[values(RopeCast::EveryStep, RopeCast::Sum)] cast: RopeCast,
@@ -77,7 +77,7 @@ fn rotations_in_float32_are_near_exact_ones(
 }
 
 #[test]
-fn operations_by_entry_in_float32_are_near_exact_ones() {
+fn elementwise_operations_and_softmax_in_float32_are_close_to_exact_ones() {
     let rounded = Rounded { precision: F32, run: 0 };
     for activation in [Activation::Silu, Activation::GeluTanh] {
         near(&rounded.activation(&x(), activation), &Exact.activation(&x(), activation));
@@ -93,7 +93,7 @@ fn operations_by_entry_in_float32_are_near_exact_ones() {
 }
 
 #[test]
-fn a_norm_is_rounded_before_the_weight_only_where_its_rule_says_so() {
+fn a_norm_is_rounded_before_the_weight_only_with_cast_before_weight() {
     let weight: Vec<f64> = x().row(1).to_vec();
     let row = Rows::new(16, x().row(0).to_vec());
     let squares: f32 = row.values.iter().map(|&x| (x as f32) * (x as f32)).sum();
@@ -111,7 +111,7 @@ fn a_norm_is_rounded_before_the_weight_only_where_its_rule_says_so() {
 }
 
 #[test]
-fn a_rotation_rounds_cosine_sine_and_products_only_where_it_says_so() {
+fn a_rotation_rounds_cosine_sine_and_products_only_with_cast_every_step() {
     let row = Rows::new(2, vec![1.703125, -0.6796875]);
     let (sin, cos) = 5f32.sin_cos();
     let (a, b) = (1.703125f32, -0.6796875f32);
@@ -126,7 +126,7 @@ fn a_rotation_rounds_cosine_sine_and_products_only_where_it_says_so() {
 }
 
 #[test]
-fn the_scale_of_an_embedding_is_rounded_before_it_multiplies() {
+fn the_embedding_scale_is_rounded_before_the_multiplication() {
     let weights = models::open("tiny-llama").unwrap().weights;
     let table = |scale| Embedding { weight: "model.embed_tokens.weight".into(), scale };
     let scaled = |scale| bf16().embedding(&weights, &table(scale), &[3, 200]).unwrap();
@@ -135,7 +135,7 @@ fn the_scale_of_an_embedding_is_rounded_before_it_multiplies() {
 }
 
 #[test]
-fn barred_scores_stay_barred_and_have_no_weight() {
+fn masked_scores_get_a_softmax_weight_of_zero() {
     let row = Rows::new(4, vec![f64::NEG_INFINITY, 1.0, f64::NEG_INFINITY, 1.0]);
     let (pass, places) = standing(&[0]);
     let at = Standing { pass: &pass, places: &places };

@@ -1,5 +1,5 @@
-//! The self-test: each mistake is shown by some case, at its own stage and by far; the matrix as it is
-//! printed.
+//! The self-test: some case catches each planted mistake, at its own checkpoint and by a wide margin. Also
+//! the matrix that `rbees-check selftest` prints.
 #![cfg(feature = "cli")]
 
 use std::process::Command;
@@ -14,14 +14,14 @@ use rbees_check::plants::{self, Plant, Standing};
 use rbees_check::selftest::{Bench, Caught, Tally};
 use rstest::rstest;
 
-/// The checkpoints in whose own stage the mistake is made.
+/// The checkpoints that judge the operation with the mistake, and that the mistake fails.
 fn stages(plant: &Plant) -> Vec<&'static Checkpoint> {
     let at = mistakes::find(plant.name).unwrap().at;
     checkpoints::ALL.into_iter().filter(|c| at.contains(&c.id) && plant.red.contains(&c.id)).collect()
 }
 
-/// `mask-square  04  short`: which of these cases show each plant, each alone, on plain attention; or
-/// the stages that need no case.
+/// One line per planted mistake, such as `mask-square  04  short`: its checkpoints, and which of these
+/// cases, run alone on plain attention, catch it. Checkpoints that need no case are listed as such.
 fn told_apart(model: &str, cases: &[&str]) -> String {
     let model = models::open(model).unwrap();
     let mut bench = Bench::by(&model, DType::F32, Matmul::Dense, cases).unwrap();
@@ -30,7 +30,7 @@ fn told_apart(model: &str, cases: &[&str]) -> String {
         let Standing::Planted(plant) = row.standing else { continue };
         let stages = stages(plant);
         if stages.is_empty() {
-            continue; // no mistake: nothing may show it
+            continue; // not a mistake: nothing may fail
         }
         let by_case = |stage: &&Checkpoint| matches!(stage.how, How::Sites(..) | How::Laws(_));
         let (stages, facts): (Vec<_>, Vec<_>) = stages.into_iter().partition(by_case);
@@ -52,7 +52,7 @@ fn told_apart(model: &str, cases: &[&str]) -> String {
                 shown.push(*case);
             }
         }
-        assert!(!shown.is_empty(), "no case shows {}", plant.name);
+        assert!(!shown.is_empty(), "no case catches {}", plant.name);
         let only = if shown.len() == 1 { "  (alone)" } else { "" };
         lines += &format!("{:<19} {:<8} {}{only}\n", plant.name, ids(&stages), shown.join(", "));
     }
@@ -60,12 +60,12 @@ fn told_apart(model: &str, cases: &[&str]) -> String {
 }
 
 #[test]
-fn every_plant_is_shown_by_some_case() {
+fn every_planted_mistake_is_caught_by_some_case() {
     assert_snapshot!(told_apart("tiny-llama", &["batch-left", "short", "single"]));
 }
 
-/// Every mistake of the catalogue on tiny-llama in f32: what turns red, by how much, and its name. How near
-/// the name's own prediction comes is rounding, and differs from processor to processor.
+/// Every mistake of the catalogue on tiny-llama in f32: what fails, by how much, and what is named.
+/// Residuals are filtered out, because they are rounding errors and differ between processors.
 #[test]
 fn every_mistake_is_caught_and_named() {
     let output = Command::new(env!("CARGO_BIN_EXE_rbees-check")).arg("selftest").output().unwrap();
@@ -75,13 +75,13 @@ fn every_mistake_is_caught_and_named() {
     });
 }
 
-/// What is known to be wrong in f32 is wrong in every other arithmetic too, and is nothing else there. What
-/// drowns in the noise of one says so: an ε of a tenth moves a row by less than bf16 or f16 rounds it.
+/// A mistake that is caught in f32 must also be caught in other arithmetic, without a wrong name. `unseen`
+/// lists those hidden by rounding: an ε of a tenth changes a row by less than bf16 or f16 rounding does.
 #[rstest]
 #[case::bf16("tiny-llama", DType::BF16, Matmul::Dense, &["norm-eps"])]
 #[case::f16("tiny-llama", DType::F16, Matmul::Dense, &["norm-eps"])]
 #[case::quantized("tiny-llama:q8_0", DType::F32, Matmul::Quantized, &[])]
-fn mistakes_stay_red_in_other_arithmetic(
+fn mistakes_are_caught_in_half_precision_and_on_quantised_blocks(
     #[case] model: &str,
     #[case] dtype: DType,
     #[case] matmul: Matmul,
@@ -100,9 +100,9 @@ fn mistakes_stay_red_in_other_arithmetic(
     }
 }
 
-/// In bf16 a sum of 700 probabilities loses some of them, as Candle's own softmax does.
+/// In bf16, a sum of 700 probabilities loses some of them. Candle's own softmax has this error.
 #[test]
-fn a_softmax_summed_in_bf16_is_named_where_texts_are_long() {
+fn a_softmax_summed_in_bf16_is_caught_on_long_texts_only() {
     let model = models::open("tiny-llama").unwrap();
     let mut bench = Bench::by(&model, DType::BF16, Matmul::Dense, &["short", "far"]).unwrap();
     let plant = plants::find("softmax-half").unwrap();
@@ -114,7 +114,7 @@ fn a_softmax_summed_in_bf16_is_named_where_texts_are_long() {
 }
 
 #[test]
-fn an_unknown_mistake_is_answered_with_the_one_that_was_meant() {
+fn an_unknown_mistake_name_suggests_the_closest_one() {
     let output = Command::new(env!("CARGO_BIN_EXE_rbees-check"))
         .args(["selftest", "--only", "rope-paring"])
         .output()
@@ -123,7 +123,8 @@ fn an_unknown_mistake_is_answered_with_the_one_that_was_meant() {
     assert_snapshot!(String::from_utf8(output.stderr).unwrap());
 }
 
-/// What the case `short` makes of rope-pairing under another declaration.
+/// Plants rope-pairing, declared as another mistake or for other checkpoints, and judges it on the case
+/// `short`.
 fn declared_as(name: &'static str, red: &'static [&'static str]) -> Caught {
     let declared = Plant { name, red, ..*plants::find("rope-pairing").unwrap() };
     let plant: &'static Plant = Box::leak(Box::new(declared));
@@ -134,11 +135,11 @@ fn declared_as(name: &'static str, red: &'static [&'static str]) -> Caught {
 }
 
 #[rstest]
-#[case::as_it_is("rope-pairing", &["01B"], true, "planted: 1  caught: 1  named: 1")]
+#[case::correctly_declared("rope-pairing", &["01B"], true, "planted: 1  caught: 1  named: 1")]
 #[case::missed_at_a_checkpoint("rope-pairing", &["01", "01B"], false, "planted: 1  caught: 0  named: 1")]
 #[case::misnamed("rope-theta", &["01B"], false, "planted: 1  caught: 1  named: 0")]
-#[case::no_mistake_and_yet_red("fma", &[], false, "planted: 0  caught: 0  named: 0")]
-fn a_mistake_that_is_missed_or_misnamed_fails(
+#[case::declared_harmless_but_fails("fma", &[], false, "planted: 0  caught: 0  named: 0")]
+fn a_missed_or_misnamed_mistake_fails_the_self_test(
     #[case] name: &'static str,
     #[case] red: &'static [&'static str],
     #[case] holds: bool,
@@ -150,14 +151,14 @@ fn a_mistake_that_is_missed_or_misnamed_fails(
 }
 
 #[test]
-fn what_no_model_shows_is_not_counted() {
+fn a_mistake_that_the_model_cannot_show_is_not_counted() {
     let mut tally = Tally::default();
     tally.count(None);
     assert_eq!((tally.ran(), tally.to_string().as_str()), (0, "planted: 0  caught: 0  named: 0"));
 }
 
 #[test]
-fn every_stage_lists_the_mistakes_that_are_made_at_it() {
+fn every_checkpoint_lists_the_mistakes_made_at_it_as_suspects() {
     for checkpoint in checkpoints::ALL {
         for mistake in mistakes::at(checkpoint.id) {
             assert!(checkpoint.suspects.contains(&mistake.name), "{}: {}", checkpoint.id, mistake.name);
@@ -167,13 +168,13 @@ fn every_stage_lists_the_mistakes_that_are_made_at_it() {
 }
 
 #[test]
-fn every_mistake_is_listed_by_some_stage() {
+fn every_mistake_is_a_suspect_of_some_checkpoint() {
     let listed = |name: &str| checkpoints::ALL.iter().any(|checkpoint| checkpoint.suspects.contains(&name));
     assert!(mistakes::all().all(|mistake| listed(mistake.name)));
 }
 
 #[test]
-fn a_planted_mistake_is_listed_where_it_turns_red_first() {
+fn a_planted_mistake_is_a_suspect_of_the_first_checkpoint_it_fails() {
     for plant in plants::all() {
         let Some(first) = checkpoints::ALL.iter().find(|checkpoint| plant.red.contains(&checkpoint.id))
         else {
@@ -183,9 +184,10 @@ fn a_planted_mistake_is_listed_where_it_turns_red_first() {
     }
 }
 
-/// `docs/margins.md` is made by hand, for it takes long: it has every row, and in f32 none under 10.
+/// `docs/margins.md` is regenerated by hand, because measuring takes long. It must have a row for every
+/// mistake, and no margin under 10 in f32.
 #[test]
-fn stored_margins_are_of_all_mistakes_and_far_past_their_budgets() {
+fn the_stored_margins_cover_every_mistake_and_are_at_least_10_budgets_in_f32() {
     let text = include_str!("../docs/margins.md");
     let cells = |line: &'static str| line.split('|').map(str::trim).collect::<Vec<_>>();
     let table: Vec<Vec<&str>> =

@@ -1,5 +1,4 @@
-//! `rbees-check.toml`: what it leaves to the flags, the failures that it excuses and those it does
-//! not, and how it is refused.
+//! `rbees-check.toml`: its settings and how flags override them, expected failures, and refused files.
 
 mod program;
 
@@ -12,7 +11,8 @@ use rstest::rstest;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A project whose model has a wrong θ, judged on one case and one path; `more` is added to its file.
+/// A project whose model has a wrong θ. Its `rbees-check.toml` selects one case and one path, followed by
+/// `more`.
 fn project(more: &str) -> TempDir {
     let folder = home();
     wrong_theta(&folder.path().join("wrong"));
@@ -29,34 +29,34 @@ fn expect(text: &str) -> String {
 const ROPE: &str = "checkpoint = \"01B\"\nreason = \"θ is fixed in the next release\"";
 
 #[test]
-fn an_expected_failure_is_shown_counted_and_excused() {
+fn an_expected_failure_is_shown_and_counted_and_does_not_fail_the_run() {
     let folder = project(&expect(ROPE));
     assert_snapshot!("xfail", told_in(folder.path(), &["run", "1B", "3", "-v"]));
 }
 
 #[test]
-fn an_expected_failure_that_passes_is_stale_and_fails() {
+fn an_expected_failure_that_passes_is_stale_and_fails_the_run() {
     let more = expect("checkpoint = \"attention\"\nreason = \"softmax in f16\"");
     let folder = project(&(expect(ROPE) + &more));
     assert_snapshot!("stale", told_in(folder.path(), &["run", "1B", "3"]));
 }
 
 #[test]
-fn what_was_not_run_is_not_stale() {
+fn an_expectation_about_a_checkpoint_that_did_not_run_is_not_stale() {
     let folder = project(&expect("checkpoint = \"03\"\nreason = \"softmax in f16\""));
     let said = told_in(folder.path(), &["run", "01"]);
     assert!(said.ends_with("checkpoints: 1 passed, 0 failed, 0 skipped\n--- exit 0\n"), "{said}");
 }
 
 #[test]
-fn a_site_excuses_itself_alone() {
+fn an_expectation_for_one_site_does_not_excuse_other_sites() {
     let site = "checkpoint = \"1B\"\nsite = \"model.layers.0.self_attn.q_rope\"\nreason = \"known\"";
     let folder = project(&expect(site));
     assert_snapshot!("xfail-one-site", told_in(folder.path(), &["run", "1B"]));
 }
 
 #[test]
-fn a_case_excuses_itself_alone() {
+fn an_expectation_for_one_case_does_not_excuse_other_cases() {
     let folder = project(&expect(&format!("{ROPE}\ncase = \"long\"")));
     let said = told_in(folder.path(), &["run", "1B"]);
     assert!(said.contains("FAIL  01B rope         8 of 8 sites wrong\n"), "{said}");
@@ -65,7 +65,7 @@ fn a_case_excuses_itself_alone() {
 }
 
 #[test]
-fn a_report_says_what_was_expected_and_what_is_stale() {
+fn reports_contain_expected_failures_and_stale_expectations() {
     let folder = project(&(expect(ROPE) + &expect("checkpoint = \"01\"\nreason = \"eps\"")));
     let args = ["run", "1", "1B", "--report", "json=r.json", "--report", "junit=r.xml"];
     let output = rbees_in(folder.path(), &home(), &args).output().unwrap();
@@ -82,11 +82,11 @@ fn a_report_says_what_was_expected_and_what_is_stale() {
     let document = roxmltree::Document::parse(&xml).unwrap();
     let counts =
         ["skipped", "failures", "errors"].map(|name| document.root_element().attribute(name).unwrap());
-    assert_eq!(counts, ["8", "1", "0"], "eight excused sites, one stale expectation");
+    assert_eq!(counts, ["8", "1", "0"], "eight expected failures and one stale expectation");
 }
 
 #[test]
-fn a_folder_below_has_the_settings_of_the_folder_above() {
+fn settings_apply_in_subfolders() {
     let folder = project(&expect(ROPE));
     let below = folder.path().join("src/deep");
     fs::create_dir_all(&below).unwrap();
@@ -98,7 +98,7 @@ fn a_folder_below_has_the_settings_of_the_folder_above() {
 }
 
 #[test]
-fn flags_go_before_the_file_and_take_its_excuses_along() {
+fn overriding_the_model_by_a_flag_disables_the_expectations_of_the_file() {
     let folder = project(&expect(ROPE));
     let output = rbees_in(folder.path(), &home(), &["run", "1B", "--model", "tiny-llama"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
@@ -109,8 +109,8 @@ fn flags_go_before_the_file_and_take_its_excuses_along() {
 }
 
 #[test]
-fn a_part_that_passes_does_not_make_an_expectation_stale() {
-    // One token, at position 0, is rotated by nothing: no θ is wrong there.
+fn an_expectation_is_not_stale_if_only_a_part_of_it_was_judged_and_passes() {
+    // A single token at position 0 is not rotated, so a wrong θ has no effect on it.
     let folder = project(&expect(ROPE));
     let output = rbees_in(folder.path(), &home(), &["run", "1B", "--case", "single"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
@@ -119,7 +119,7 @@ fn a_part_that_passes_does_not_make_an_expectation_stale() {
 }
 
 #[test]
-fn generate_is_not_opened_by_an_expectation() {
+fn an_expected_failure_still_blocks_generate() {
     let folder = project(&expect(ROPE));
     let output = rbees_in(folder.path(), &home(), &["generate", "And the king", "--max-tokens", "2"])
         .output()
@@ -142,7 +142,7 @@ fn generate_is_not_opened_by_an_expectation() {
 #[case("no-such-dtype", "dtype = \"f64\"\n")]
 #[case("wrong-type", "cases = \"short\"\n")]
 #[case("no-toml", "model = \n")]
-fn what_the_file_may_not_say(#[case] name: &str, #[case] text: &str) {
+fn an_invalid_settings_file_is_refused_before_anything_runs(#[case] name: &str, #[case] text: &str) {
     let folder = home();
     fs::write(folder.path().join("rbees-check.toml"), text).unwrap();
     let said = told_in(folder.path(), &["run", "1", "--report", "json=r.json"]);
@@ -158,7 +158,7 @@ fn what_the_file_may_not_say(#[case] name: &str, #[case] text: &str) {
 
 #[cfg(unix)]
 #[test]
-fn a_pipe_in_place_of_the_file_is_refused() {
+fn a_pipe_in_place_of_the_settings_file_is_refused() {
     let folder = home();
     let pipe = folder.path().join("rbees-check.toml");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -170,13 +170,13 @@ fn a_pipe_in_place_of_the_file_is_refused() {
 }
 
 #[test]
-fn without_a_file_all_is_as_it_was() {
+fn a_run_without_a_settings_file_uses_the_defaults() {
     assert!(!Path::new("/rbees-check.toml").exists());
     assert_eq!(ran(&["run", "1", "--case", "single"]).status.code(), Some(0));
 }
 
 #[test]
-fn the_file_in_the_documentation_is_one() {
+fn the_example_in_docs_ci_md_is_a_valid_settings_file() {
     let text = include_str!("../docs/ci.md");
     let (_, after) = text.split_once("```toml\n").unwrap();
     let (settings, _) = after.split_once("```").unwrap();

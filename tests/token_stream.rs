@@ -1,4 +1,4 @@
-//! The token stream as text and as JSON lines: what is cut, what is held back, what is told of it.
+//! Generated tokens as text and as JSON lines: stop strings, incomplete characters, log-probabilities.
 
 use std::process::{Command, Output};
 
@@ -12,7 +12,7 @@ use rbees_check::tokenizer::Tokenizer;
 use rstest::rstest;
 use serde_json::Value;
 
-/// A model that says what it is told to.
+/// A decoder that generates the given ids.
 struct Script {
     ids: Vec<u32>,
     vocab: usize,
@@ -32,7 +32,7 @@ impl Decoder for Script {
     }
 }
 
-/// The text of these ids behind a prompt, how many of them were drawn, and why it ended.
+/// Generates these ids after a prompt. Returns the text, the number of generated tokens and why it ended.
 fn told(tokenizer: &Tokenizer, prompt: &str, ids: &[u32], stops: &[String]) -> (String, usize, Finish) {
     let script = Script { ids: [ids, &[0]].concat(), vocab: tokenizer.vocab_size(), fed: 0 };
     let prompt = tokenizer.encode(prompt, true).unwrap();
@@ -43,14 +43,15 @@ fn told(tokenizer: &Tokenizer, prompt: &str, ids: &[u32], stops: &[String]) -> (
     (text, continuation.generation().generated().len(), continuation.finish().unwrap())
 }
 
-/// Tokens of a vocabulary with byte fallback: whole where `whole` finds one, else bytes.
+/// The ids of these pieces in a vocabulary with byte fallback. A piece without a token of its own becomes
+/// bytes.
 fn with_bytes(tokenizer: &Tokenizer, pieces: &[&str]) -> Vec<u32> {
     let whole = |piece: &str| tokenizer.id(&piece.replace(' ', "▁"));
     let bytes = |piece: &str| piece.bytes().map(|b| tokenizer.id(&format!("<0x{b:02X}>")).unwrap()).collect();
     pieces.iter().flat_map(|piece| whole(piece).map_or_else(|| bytes(piece), |id| vec![id])).collect()
 }
 
-/// A text cut anywhere between characters.
+/// Cuts a text at some of the boundaries between its characters.
 fn pieces(text: &str, cuts: &[prop::sample::Index]) -> Vec<String> {
     let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
     places.extend([0, text.len()]);
@@ -63,7 +64,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn the_text_ends_at_the_same_place_however_it_is_made_of_tokens(
+    fn stop_strings_end_the_text_at_the_same_place_for_any_tokenization(
         text in "[and .\né日]{1,20}",
         stops in prop::collection::vec("[and .\né日]{1,4}", 0..3),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
@@ -84,7 +85,7 @@ proptest! {
 }
 
 #[test]
-fn the_token_that_completes_a_stop_string_is_the_last() {
+fn generation_ends_with_the_token_that_completes_a_stop_string() {
     let tokenizer = models::open("tiny-llama").unwrap().tokenizer;
     let ids = tokenizer.encode(" the LORD said unto Moses", false).unwrap();
     let complete = (1..=ids.len()).find(|&n| tokenizer.decode(&ids[..n]).unwrap().contains("RD sa")).unwrap();
@@ -93,18 +94,18 @@ fn the_token_that_completes_a_stop_string_is_the_last() {
 }
 
 #[test]
-fn a_stop_string_of_bytes_is_seen_when_they_are_certain() {
+fn a_stop_string_of_byte_tokens_is_detected_when_the_bytes_are_decoded() {
     let tokenizer = models::open("tiny-llama2").unwrap().tokenizer;
     let ids = with_bytes(&tokenizer, &["a", "\n", "b", "c"]);
     assert_eq!(told(&tokenizer, "And", &ids, &["\n".into()]), ("a".into(), 3, Finish::StopString));
     let last = told(&tokenizer, "And", &ids[..2], &["\n".into()]);
-    assert_eq!(last, ("a".into(), 2, Finish::StopString), "the end makes it certain too");
+    assert_eq!(last, ("a".into(), 2, Finish::StopString), "the end of generation decodes the bytes too");
 }
 
 #[rstest]
-#[case::half_a_character(&[0xE6, 0x97], "��")]
-#[case::then_a_letter(&[0xE6, 0x97, b'x'], "���")] // a run of bytes is valid as a whole or not at all
-fn bytes_that_are_no_character_are_told_as_such(#[case] bytes: &[u8], #[case] want: &str) {
+#[case::incomplete_character(&[0xE6, 0x97], "��")]
+#[case::incomplete_character_then_a_letter(&[0xE6, 0x97, b'x'], "���")] // a run of bytes is valid as a whole or not at all
+fn invalid_bytes_become_replacement_characters(#[case] bytes: &[u8], #[case] want: &str) {
     let tokenizer = models::open("tiny-llama2").unwrap().tokenizer;
     let ids: Vec<u32> = bytes.iter().map(|b| tokenizer.id(&format!("<0x{b:02X}>")).unwrap()).collect();
     assert_eq!(told(&tokenizer, "And", &ids, &["stop".into()]).0, want);
@@ -113,13 +114,13 @@ fn bytes_that_are_no_character_are_told_as_such(#[case] bytes: &[u8], #[case] wa
 #[rstest]
 #[case("tiny-llama")]
 #[case("tiny-llama2")]
-fn a_prompt_that_ends_in_bytes_is_not_told_again(#[case] model: &str) {
+fn bytes_at_the_end_of_the_prompt_are_not_repeated_in_the_output(#[case] model: &str) {
     let tokenizer = models::open(model).unwrap().tokenizer;
     let a = tokenizer.id("a").unwrap();
     assert_eq!(told(&tokenizer, "And é", &[a, a], &[]).0, "aa");
 }
 
-/// The program, with a home of its own.
+/// Runs `generate` with a fresh home directory.
 fn generate(args: &[&str]) -> Output {
     let home = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_rbees-check"));
@@ -127,14 +128,14 @@ fn generate(args: &[&str]) -> Output {
     command.env("RBEES_HOME", home.path()).output().unwrap()
 }
 
-/// Its lines of JSON.
+/// The JSON lines that `generate --json` prints.
 fn lines(args: &[&str]) -> Vec<Value> {
     let output = generate(&[&["--json"], args].concat());
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect()
 }
 
-/// With every log-probability to two digits: the rest is the machine's.
+/// Rounds every log-probability to two digits. Further digits depend on the machine.
 fn rounded(value: &mut Value) {
     match value {
         Value::Number(n) if n.is_f64() => {
@@ -147,7 +148,7 @@ fn rounded(value: &mut Value) {
 }
 
 #[test]
-fn json_tells_each_token_and_then_the_end() {
+fn json_output_has_one_line_per_token_and_a_final_line() {
     let mut lines =
         lines(&["--temperature", "0", "--stop", "unto", "--top-logprobs", "2", "--max-tokens", "9"]);
     lines.iter_mut().for_each(rounded);
@@ -156,7 +157,7 @@ fn json_tells_each_token_and_then_the_end() {
 }
 
 #[test]
-fn log_probabilities_are_those_of_the_models_logits() {
+fn log_probabilities_match_the_models_logits() {
     let args = ["--max-tokens", "8", "--top-k", "5", "--logit-bias", "269=1.5", "--logit-bias", "201=-inf"];
     let mut lines = lines(&[&args[..], &["--top-logprobs", "512", "--seed", "3"]].concat());
     let end = lines.pop().unwrap();
@@ -208,7 +209,7 @@ fn one_of(tokenizer: &Tokenizer, line: &Value) -> u32 {
 }
 
 #[test]
-fn a_biased_token_is_taken_and_a_barred_one_never() {
+fn logit_bias_forces_a_token_or_excludes_it() {
     let tokenizer = models::open("tiny-llama").unwrap().tokenizer;
     let token = tokenizer.id("z").unwrap();
     let greedy = ["--temperature", "0", "--max-tokens", "4", "--logit-bias"];
@@ -220,15 +221,15 @@ fn a_biased_token_is_taken_and_a_barred_one_never() {
 
 #[rstest]
 #[case::no_value(&["--logit-bias", "42"], "a token's id, `=`, and a number, like 42=-3.5")]
-#[case::no_id(&["--logit-bias", "the=2"], "a token's id, `=`, and a number, like 42=-3.5")]
-#[case::outside(&["--logit-bias", "512=1"], "logit bias of token 512: there is no such token")]
-#[case::twice(&["--logit-bias", "5=1", "--logit-bias", "5=2"], "--logit-bias: token 5 has two")]
+#[case::text_instead_of_an_id(&["--logit-bias", "the=2"], "a token's id, `=`, and a number, like 42=-3.5")]
+#[case::id_outside_the_vocabulary(&["--logit-bias", "512=1"], "logit bias of token 512: there is no such token")]
+#[case::duplicate_id(&["--logit-bias", "5=1", "--logit-bias", "5=2"], "--logit-bias: token 5 has two")]
 #[case::infinite(&["--logit-bias", "5=inf"], "logit bias of token 5 inf is not allowed")]
 #[case::empty_stop(&["--stop", ""], "a stop string must not be empty")]
 #[case::min_p(&["--min-p", "1.5"], "min-p 1.5 is not allowed")]
 #[case::penalty(&["--repetition-penalty", "0"], "repetition penalty 0 is not allowed")]
 #[case::text_has_no_logprobs(&["--top-logprobs", "2"], "--json")]
-fn what_means_nothing_is_refused_before_a_word_is_said(#[case] args: &[&str], #[case] what: &str) {
+fn invalid_sampling_flags_are_refused_before_any_output(#[case] args: &[&str], #[case] what: &str) {
     let output = generate(args);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{stderr}");

@@ -1,5 +1,5 @@
-//! Text becomes the ids that the model was trained on, and ids become text again, at once or one
-//! by one. Real vocabularies are judged by checkpoint 00B; here small ones show the rules.
+//! Encoding text to ids, and decoding ids at once or one by one. Checkpoint 00B judges real vocabularies.
+//! These tests check the rules with small ones.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,7 @@ fn build(metadata: &Metadata) -> Tokenizer {
     Tokenizer::from_gguf(&|key| metadata.get(key).cloned(), "test").unwrap()
 }
 
-/// All 256 bytes in GPT-2's spelling, then `more`.
+/// The tokens of all 256 bytes in GPT-2's spelling, followed by `more`.
 fn byte_tokens(more: &[&str]) -> Vec<String> {
     let printable = |byte: u32| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
     let mut spare = 0x100;
@@ -32,7 +32,7 @@ fn byte_tokens(more: &[&str]) -> Vec<String> {
     (0..256).map(&mut spell).chain(more.iter().map(|token| token.to_string())).collect()
 }
 
-/// A byte-level BPE; the tokens from 256 on are `more`, of the types given with them.
+/// A byte-level BPE vocabulary. The tokens from id 256 on are `more`, with their types.
 fn byte_level(pre: &str, more: &[(&str, i32)], merges: &[&str]) -> Metadata {
     let texts: Vec<&str> = more.iter().map(|(token, _)| *token).collect();
     let types: Vec<i32> = [1; 256].into_iter().chain(more.iter().map(|(_, code)| *code)).collect();
@@ -46,8 +46,8 @@ fn byte_level(pre: &str, more: &[(&str, i32)], merges: &[&str]) -> Metadata {
     ])
 }
 
-/// A SentencePiece vocabulary: `<unk>`, `<s>`, `</s>`, the bytes from 3 on, then tokens from 259 on
-/// with a score each.
+/// A SentencePiece vocabulary: `<unk>`, `<s>`, `</s>`, the bytes from id 3 on, and from id 259 on `tokens`
+/// with their scores.
 fn sentence_piece(tokens: &[(&str, f64)]) -> Metadata {
     let bytes = (0..256).map(|byte| (format!("<0x{byte:02X}>"), 0.0, 6));
     let first = [("<unk>", 2), ("<s>", 3), ("</s>", 3)].map(|(token, code)| (token.to_owned(), 0.0, code));
@@ -71,21 +71,21 @@ fn pieces(tokenizer: &Tokenizer, text: &str) -> Vec<String> {
 #[case::llama3_takes_three_digits("llama-bpe", "1234", &["123", "4"])]
 #[case::qwen_takes_each_digit("qwen2", "1234", &["1", "2", "3", "4"])]
 #[case::default_takes_three_digits("default", "1234", &["123", "4"])]
-#[case::gpt2_keeps_a_blank_before_digits("gpt-2", " 12", &["Ġ12"])]
-#[case::smollm_parts_a_blank_from_digits("smollm", " 12", &["Ġ", "1", "2"])]
+#[case::gpt2_joins_a_space_to_digits("gpt-2", " 12", &["Ġ12"])]
+#[case::smollm_splits_a_space_from_digits("smollm", " 12", &["Ġ", "1", "2"])]
 fn digits_are_grouped_as_the_vocabulary_was_trained(
     #[case] pre: &str,
     #[case] text: &str,
     #[case] want: &[&str],
 ) {
-    // Merges for every group of digits that the cases could make.
+    // Merges for every group of digits that can occur in the cases.
     let more = ["12", "123", "1234", "Ġ12"].map(|token| (token, 1));
     let tokenizer = build(&byte_level(pre, &more, &["1 2", "12 3", "123 4", "Ġ 12"]));
     assert_eq!(pieces(&tokenizer, text), want);
 }
 
 #[test]
-fn fractions_and_raised_digits_are_numbers_too() {
+fn fractions_and_superscripts_are_split_like_digits() {
     // '²' and '½' are numbers in Unicode, though not decimal digits.
     let merges = ["Â ²", "Â ½", "Â² Â½"];
     let more = ["Â²", "Â½", "Â²Â½"].map(|token| (token, 1));
@@ -94,27 +94,27 @@ fn fractions_and_raised_digits_are_numbers_too() {
 }
 
 #[test]
-fn clitics_split_in_any_case_only_where_the_vocabulary_did() {
+fn llama_3_splits_clitics_in_any_letter_case_and_gpt_2_only_in_lower_case() {
     let more = ["'s", "'S"].map(|token| (token, 1));
     assert_eq!(pieces(&build(&byte_level("llama-bpe", &more, &["' S", "' s"])), "A'S"), ["A", "'S"]);
     assert_eq!(pieces(&build(&byte_level("gpt-2", &more, &["' S", "' s"])), "A'S"), ["A", "'", "S"]);
 }
 
 #[test]
-fn llama_3_takes_a_word_that_is_a_token_whole() {
-    // No merges lead to `abc`.
+fn llama_3_encodes_a_word_that_is_a_token_without_merges() {
+    // No merge produces `abc`.
     let more = [("abc", 1)];
     assert_eq!(pieces(&build(&byte_level("llama-bpe", &more, &[])), "abc"), ["abc"]);
     assert_eq!(pieces(&build(&byte_level("gpt-2", &more, &[])), "abc"), ["a", "b", "c"]);
 }
 
 #[test]
-fn control_tokens_are_found_in_text_and_left_out_on_request() {
+fn control_tokens_are_encoded_from_text_and_skipped_when_decoding_on_request() {
     let tokenizer = build(&byte_level("gpt-2", &[("<|end|>", 3), ("<tag>", 4)], &[]));
     let ids = tokenizer.encode("a<|end|><tag>b", true).unwrap();
     assert_eq!(ids, [97, 256, 257, 98]);
     assert_eq!(tokenizer.decode(&ids).unwrap(), "a<|end|><tag>b");
-    // A user-defined token stands for text, a control token does not.
+    // A user-defined token is text. A control token is not.
     assert_eq!(tokenizer.decode_skipping_special(&ids).unwrap(), "a<tag>b");
     assert!(tokenizer.is_special(256) && !tokenizer.is_special(257));
 }
@@ -122,9 +122,9 @@ fn control_tokens_are_found_in_text_and_left_out_on_request() {
 #[rstest]
 #[case::smollm_adds_nothing("smollm", &[], &[97])]
 #[case::llama_3_adds_bos("llama-bpe", &[("bos_token_id", json!(256))], &[256, 97])]
-#[case::unless_told_not_to("llama-bpe", &[("add_bos_token", json!(false))], &[97])]
-#[case::both_on_request("smollm", &[("add_bos_token", json!(true)), ("bos_token_id", json!(256)), ("add_eos_token", json!(true)), ("eos_token_id", json!(257))], &[256, 97, 257])]
-fn bos_and_eos_are_added_as_the_file_says(
+#[case::llama_3_with_add_bos_false_adds_nothing("llama-bpe", &[("add_bos_token", json!(false))], &[97])]
+#[case::smollm_with_both_flags_adds_both("smollm", &[("add_bos_token", json!(true)), ("bos_token_id", json!(256)), ("add_eos_token", json!(true)), ("eos_token_id", json!(257))], &[256, 97, 257])]
+fn bos_and_eos_are_added_according_to_the_metadata(
     #[case] pre: &str,
     #[case] extra: &[(&str, Value)],
     #[case] want: &[u32],
@@ -142,13 +142,13 @@ fn sentence_piece_merges_the_best_score_first() {
     let tokens =
         [("▁", -9.0), ("a", -9.0), ("b", -9.0), ("c", -9.0), ("ab", -2.0), ("bc", -1.0), ("▁a", -3.0)];
     let tokenizer = build(&sentence_piece(&tokens));
-    // `bc` beats `ab`, and then `▁a` is all that is left to make.
+    // `bc` has a better score than `ab`. After that merge only `▁a` is possible.
     assert_eq!(pieces(&tokenizer, "abc"), ["▁a", "bc"]);
     assert_eq!(tokenizer.encode("abc", true).unwrap()[0], 1);
 }
 
 #[test]
-fn sentence_piece_falls_back_to_bytes_and_back() {
+fn sentence_piece_encodes_unknown_characters_as_bytes_and_decodes_them() {
     let tokenizer = build(&sentence_piece(&[("▁", -1.0), ("a", -1.0)]));
     assert_eq!(pieces(&tokenizer, "aé\n"), ["▁", "a", "<0xC3>", "<0xA9>", "<0x0A>"]);
     let ids = tokenizer.encode("aé\n", false).unwrap();
@@ -156,28 +156,28 @@ fn sentence_piece_falls_back_to_bytes_and_back() {
 }
 
 #[test]
-fn sentence_piece_puts_a_blank_in_front_and_takes_one_away() {
+fn sentence_piece_adds_a_space_prefix_and_removes_it_when_decoding() {
     let mut vocabulary = sentence_piece(&[("▁", -1.0), ("a", -1.0)]);
     let tokenizer = build(&vocabulary);
     for text in ["a", " a", "  a", "a a ", ""] {
         let ids = tokenizer.encode(text, false).unwrap();
         assert_eq!(tokenizer.decode(&ids).unwrap(), text);
     }
-    // The blank comes after a special token too: the text starts anew there.
+    // The prefix is also added after a special token, where a new piece of text starts.
     assert_eq!(pieces(&tokenizer, "a</s>a"), ["▁", "a", "</s>", "▁", "a"]);
     vocabulary.extend(metadata(&[("add_space_prefix", json!(false))]));
     assert_eq!(pieces(&build(&vocabulary), "a"), ["a"]);
 }
 
 #[test]
-fn text_that_spells_a_byte_token_is_no_byte() {
+fn text_that_spells_a_byte_token_is_not_encoded_as_that_token() {
     let letters = ["▁", "<", "0", "x", "A", ">", "<0x0", "A>"].map(|token| (token, -1.0));
     let tokenizer = build(&sentence_piece(&letters));
     assert!(!pieces(&tokenizer, "<0x0A>").contains(&"<0x0A>".to_owned()));
 }
 
 #[test]
-fn an_id_without_a_token_is_an_error_and_not_left_out() {
+fn decoding_an_id_without_a_token_is_an_error() {
     let tokenizer = build(&byte_level("gpt-2", &[], &[]));
     assert_eq!(tokenizer.vocab_size(), 256);
     assert!(
@@ -187,17 +187,17 @@ fn an_id_without_a_token_is_an_error_and_not_left_out() {
 }
 
 #[test]
-fn a_stream_never_splits_a_character() {
+fn a_stream_outputs_only_complete_characters() {
     let tokenizer = build(&byte_level("gpt-2", &[], &[]));
     let mut stream = tokenizer.stream(false);
-    // Byte n has id n here.
+    // In this vocabulary, byte n has id n.
     let given: Vec<String> = "é🦙x".bytes().map(|byte| stream.push(byte.into()).unwrap()).collect();
     assert_eq!(given, ["", "é", "", "", "", "🦙", "x"]);
     assert_eq!(stream.finish().unwrap(), "");
 }
 
 #[test]
-fn a_stream_that_ends_inside_a_character_says_so() {
+fn a_stream_that_ends_inside_a_character_outputs_a_replacement_character() {
     let tokenizer = build(&byte_level("gpt-2", &[], &[]));
     let mut stream = tokenizer.stream(false);
     assert_eq!(stream.push(0xc3).unwrap(), "");
@@ -214,9 +214,9 @@ fn streamed(tokenizer: &Tokenizer, ids: &[u32], skip_special: bool) -> String {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Ids at random: broken characters, blanks, special and empty tokens in any order.
+    /// Random ids give broken characters, spaces, special tokens and empty tokens in any order.
     #[test]
-    fn streamed_pieces_are_together_what_decoding_at_once_gives(
+    fn streamed_pieces_concatenate_to_the_text_decoded_at_once(
         bytes in prop::collection::vec(prop_oneof![Just(0xe2u32), Just(0x82), Just(0xac), 0u32..262], 0..40),
         mixed in prop::collection::vec(prop_oneof![3 => 259u32..265, 1 => 0u32..3, 1 => 0xc0u32..0xcf, 1 => 0x83u32..0xb0], 0..40),
         skip in any::<bool>(),
@@ -232,7 +232,7 @@ proptest! {
     }
 
     #[test]
-    fn text_survives_the_way_to_ids_and_back(text in "[a-c é½🦙\n'0-9]{0,30}") {
+    fn encoding_then_decoding_returns_the_text(text in "[a-c é½🦙\n'0-9]{0,30}") {
         for pre in ["gpt-2", "smollm", "llama-bpe", "qwen2", "default"] {
             let tokenizer = build(&byte_level(pre, &[("ab", 1)], &["a b"]));
             prop_assert_eq!(tokenizer.decode(&tokenizer.encode(&text, false).unwrap()).unwrap(), text.as_str());

@@ -1,6 +1,6 @@
-//! Ten mistakes made in PyTorch, none of them by our own code: `scripts/plant_in_torch.py` patched
-//! transformers and wrote down what it handed over. The judge must find each, at its site, and
-//! name it; and find nothing in the run that has none.
+//! Ten mistakes planted in PyTorch, none of them by this project's Rust code: `scripts/plant_in_torch.py`
+//! patched transformers and recorded its tensors. The judge must catch each mistake at its site and name it,
+//! and must find nothing in the run without a mistake.
 
 mod replay;
 
@@ -16,10 +16,10 @@ use rbees_check::models::{self, Model};
 use rbees_check::reference::Feed;
 use replay::{Dump, Replay};
 
-/// A mistake by its name in the catalogue, and what must be seen of it.
+/// A planted mistake, by its name in the catalogue, and the expected result.
 struct Planted {
     name: &'static str,
-    /// All the checkpoints that turn red.
+    /// All checkpoints that must fail.
     red: &'static [&'static str],
     /// The first wrong site.
     first: &'static str,
@@ -38,13 +38,13 @@ const PLANTED: [Planted; 10] = [
     Planted { name: "logit-row", red: &["07"], first: "lm_head" },
 ];
 
-/// The run without a mistake, which also holds what a mistake does not alter.
+/// The run without a mistake. It also supplies the tensors that a mistake does not change.
 const HONEST: &str = "none";
 
-/// At its first wrong site a mistake is no less than this many budgets from truth.
+/// At its first wrong site, a mistake must be at least this many budgets from the reference.
 const MARGIN: f64 = 10.0;
 
-/// An honest run stays under this share of every budget.
+/// A correct run stays under this share of every budget.
 const HONEST_SHARE: f64 = 0.5;
 
 const MODEL: &str = "smollm2-135m";
@@ -53,12 +53,14 @@ fn main() -> ExitCode {
     let args = Arguments::from_args();
     let absent = models::open(MODEL).is_err();
     let trial = |planted: &'static Planted| {
-        Trial::test(format!("pytorch_{}", planted.name).replace('-', "_"), || caught(planted))
-            .with_ignored_flag(absent)
+        Trial::test(format!("pytorch_mistake_{}_is_caught_and_named", planted.name).replace('-', "_"), || {
+            caught(planted)
+        })
+        .with_ignored_flag(absent)
     };
     let mut trials: Vec<Trial> = PLANTED.iter().map(trial).collect();
-    trials.push(Trial::test("pytorch_without_a_mistake", nothing_found).with_ignored_flag(absent));
-    trials.push(Trial::test("every_dump_is_judged", every_dump_is_judged));
+    trials.push(Trial::test("pytorch_run_without_a_mistake_passes", nothing_found).with_ignored_flag(absent));
+    trials.push(Trial::test("every_stored_recording_has_a_test", every_dump_is_judged));
     libtest_mimic::run(&args, trials).exit_code()
 }
 
@@ -69,11 +71,11 @@ fn caught(planted: &Planted) -> Result<(), Failed> {
     let red: BTreeSet<&str> = failed().map(|outcome| outcome.checkpoint.id).collect();
     let declared: BTreeSet<&str> = planted.red.iter().copied().collect();
     let Some(first) = failed().flat_map(Outcome::failures).min_by_key(|finding| finding.site) else {
-        return Err("nothing is red".into());
+        return Err("no checkpoint failed".into());
     };
     if red != declared || first.about != planted.first {
         return Err(format!(
-            "{red:?} are red, first {}; declared {declared:?}, first {}",
+            "{red:?} failed, first at {}; expected {declared:?}, first at {}",
             first.about, planted.first
         )
         .into());
@@ -101,7 +103,7 @@ fn nothing_found() -> Result<(), Failed> {
     Ok(())
 }
 
-/// The outcome of every checkpoint that judges sites, under each feed, on what the dump holds.
+/// The outcomes of every checkpoint that judges sites, under each feed, for the sites that the dump contains.
 fn judged(model: &Model, dump: &Dump) -> Result<Vec<Outcome>, Failed> {
     let case = model.fixture.as_ref().ok_or("no references")?.case("short")?;
     let length = case.length();
@@ -121,7 +123,7 @@ fn judged(model: &Model, dump: &Dump) -> Result<Vec<Outcome>, Failed> {
     Ok(outcomes)
 }
 
-/// The folder, the manifest and the list above name the same mistakes.
+/// The folder, the manifest and [`PLANTED`] must contain the same mistakes.
 fn every_dump_is_judged() -> Result<(), Failed> {
     let listed: BTreeSet<String> = PLANTED.iter().map(|planted| planted.name.to_owned()).collect();
     let manifest: serde_json::Value =

@@ -1,5 +1,6 @@
-//! Mistakes that no suspect is of must be caught and stay unexplained: a wrong explanation is worse
-//! than none. Two mistakes at once are named both; a sound port is accused of nothing.
+//! Mistakes that are not in the catalogue must be caught and stay unexplained, because a wrong explanation
+//! is worse than none. If there are two known mistakes, both must be named. A correct port must get no
+//! suspects.
 
 mod altered;
 
@@ -22,7 +23,7 @@ fn beside(seen: &Seen, site: Site, kind: Kind) -> Tensor {
     seen[&Site { kind, ..site }].clone()
 }
 
-/// Turns x, `[b, heads, s, d]`, with sin and cos exchanged: x · sin + rotated(x) · cos.
+/// Rotates q or k with sin and cos exchanged: x · sin + rotated(x) · cos, `[b, heads, s, d]`.
 fn sin_for_cos(site: Site, _: &Tensor, seen: &Seen) -> Result<Option<Tensor>> {
     let from = match site.kind {
         Kind::QRope => Kind::QProj,
@@ -32,7 +33,7 @@ fn sin_for_cos(site: Site, _: &Tensor, seen: &Seen) -> Result<Option<Tensor>> {
     Ok(Some(rotated(&beside(seen, site, from), |angle| (angle.cos(), angle.sin()))?))
 }
 
-/// `[b, s, heads * 32]` → `[b, heads, s, 32]`, turned by (sin, cos) of its angles at θ = 3e4.
+/// `[b, s, heads * 32]` → `[b, heads, s, 32]`, rotated by (sin, cos) of the angles at θ = 3e4.
 fn rotated(x: &Tensor, sin_cos: fn(f64) -> (f64, f64)) -> Result<Tensor> {
     let (b, s, width) = x.dims3()?;
     let x = x.reshape((b, s, width / 32, 32))?.transpose(1, 2)?;
@@ -76,7 +77,7 @@ fn gelu(site: Site, _: &Tensor, seen: &Seen) -> Result<Option<Tensor>> {
 }
 
 fn weight_before_norm(site: Site, x: &Tensor, _: &Seen) -> Result<Option<Tensor>> {
-    // A norm over half of the row, as of a head.
+    // A norm over each half of the row, like a per-head norm.
     let halves = |x: &Tensor| -> Result<Tensor> {
         let (b, s, width) = x.dims3()?;
         let x = x.reshape((b, s, 2, width / 2))?;
@@ -86,7 +87,7 @@ fn weight_before_norm(site: Site, x: &Tensor, _: &Seen) -> Result<Option<Tensor>
     Ok(if site.kind == Kind::PostNorm { Some(halves(x)?) } else { None })
 }
 
-/// Infinite past a limit that is not float16's: what is below it lies on no grid.
+/// Makes values infinite above a limit that is not float16's. Values below it are not rounded to float16.
 fn infinite_past_a_limit(site: Site, x: &Tensor, _: &Seen) -> Result<Option<Tensor>> {
     if site.kind != Kind::Down {
         return Ok(None);
@@ -96,7 +97,7 @@ fn infinite_past_a_limit(site: Site, x: &Tensor, _: &Seen) -> Result<Option<Tens
     Ok(Some(x.abs()?.gt(limit)?.where_cond(&(sign * f64::INFINITY)?, x)?))
 }
 
-/// The same past float16's, with what is below it rounded to float16.
+/// Makes values infinite above float16's limit, and rounds values below it to float16.
 fn infinite_past_65504(site: Site, x: &Tensor, _: &Seen) -> Result<Option<Tensor>> {
     if site.kind != Kind::Down {
         return Ok(None);
@@ -107,7 +108,7 @@ fn infinite_past_65504(site: Site, x: &Tensor, _: &Seen) -> Result<Option<Tensor
 }
 
 #[test]
-fn an_overflow_is_float16s_only_where_65504_is_the_limit() {
+fn an_overflow_at_65504_is_named_as_a_float16_overflow() {
     let model = tiny();
     let port = Altered { before: infinite_past_65504, ..sound(llama(&model, Attention::Plain)) };
     let outcomes = judged(&model, port, &["05"]);
@@ -117,7 +118,7 @@ fn an_overflow_is_float16s_only_where_65504_is_the_limit() {
 }
 
 #[rstest]
-#[case::infinite_past_another_limit(infinite_past_a_limit, nothing, "05")]
+#[case::infinite_above_another_limit(infinite_past_a_limit, nothing, "05")]
 #[case::sin_and_cos_exchanged(sin_for_cos, nothing, "01B")]
 #[case::residual_added_twice(residual_twice, nothing, "06")]
 #[case::softmax_over_the_queries(softmax_over_queries, nothing, "03")]
@@ -125,7 +126,7 @@ fn an_overflow_is_float16s_only_where_65504_is_the_limit() {
 #[case::values_rotated_too(nothing, values_rotated, "03")]
 #[case::gelu_for_silu(gelu, nothing, "05")]
 #[case::norm_by_halves(weight_before_norm, nothing, "01")]
-fn a_mistake_of_no_suspect_is_caught_and_unexplained(
+fn an_uncatalogued_mistake_is_caught_and_unexplained(
     #[case] before: Instead,
     #[case] behind: Instead,
     #[case] id: &str,
@@ -138,7 +139,7 @@ fn a_mistake_of_no_suspect_is_caught_and_unexplained(
 }
 
 #[test]
-fn two_layers_exchanged_are_unexplained() {
+fn two_exchanged_layers_are_caught_and_unexplained() {
     let model = tiny();
     let mut llama = llama(&model, Attention::Plain);
     llama.layers.swap(1, 2);
@@ -148,7 +149,7 @@ fn two_layers_exchanged_are_unexplained() {
 }
 
 #[test]
-fn two_mistakes_of_one_operation_are_named_both() {
+fn two_mistakes_in_one_operation_are_both_named() {
     let model = tiny();
     let mut llama = llama(&model, Attention::Plain);
     llama.rope.layout = RopeLayout::Interleaved;
@@ -158,7 +159,7 @@ fn two_mistakes_of_one_operation_are_named_both() {
 }
 
 #[test]
-fn mistakes_of_two_operations_are_named_each_at_its_own() {
+fn mistakes_in_two_operations_are_both_named() {
     let model = tiny();
     let mut llama = llama(&model, Attention::Fused);
     llama.layers[0].input_layernorm.eps = 1e-6;
@@ -168,7 +169,7 @@ fn mistakes_of_two_operations_are_named_each_at_its_own() {
 }
 
 #[test]
-fn two_layers_with_two_mistakes_are_told_both() {
+fn different_mistakes_of_one_operation_in_two_layers_are_both_named() {
     let model = tiny();
     let mut llama = llama(&model, Attention::Plain);
     llama.layers[0].input_layernorm.eps = 1e-6;
@@ -179,7 +180,7 @@ fn two_layers_with_two_mistakes_are_told_both() {
 }
 
 #[test]
-fn eps_and_exchanged_halves_are_named_each_at_its_own() {
+fn a_wrong_eps_and_swapped_gate_and_up_are_both_named() {
     let model = tiny();
     let mut llama = llama(&model, Attention::Plain);
     for block in &mut llama.layers {
@@ -191,7 +192,9 @@ fn eps_and_exchanged_halves_are_named_each_at_its_own() {
 }
 
 #[rstest]
-fn a_sound_port_is_accused_of_nothing(#[values(Attention::Plain, Attention::Fused)] path: Attention) {
+fn a_correct_port_passes_every_checkpoint_without_suspects(
+    #[values(Attention::Plain, Attention::Fused)] path: Attention,
+) {
     let model = tiny();
     let outcomes = judged(&model, sound(llama(&model, path)), ALL);
     for outcome in &outcomes {

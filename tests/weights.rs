@@ -1,4 +1,4 @@
-//! What a model's files hold is what the reader gives: names, shapes, values.
+//! The weight reader returns the names, shapes and values that a model's files contain.
 
 mod made;
 
@@ -49,16 +49,16 @@ fn both_formats_give_the_same_names_shapes_and_canonical_values() {
 }
 
 #[test]
-fn gguf_keeps_its_permuted_rows_where_the_model_rotates_pairs() {
+fn gguf_q_rows_keep_their_interleaved_order() {
     let weights = gguf(&GgufFile::tiny()).unwrap();
     let (stored, (_, want)) = (weights.tensor(Q, DType::F32, &Device::Cpu).unwrap(), &tensors()[Q]);
     let stored = values(&stored);
-    // The second row of a head is its fourth in Hugging Face's order: half of 6 further on.
+    // Row 1 of a head is its row 3 in Hugging Face's order: pairs are half of head_dim (6) apart there.
     assert_eq!(stored[32..64], want[3 * 32..4 * 32]);
 }
 
 #[test]
-fn quantised_blocks_are_kept_and_dequantised() {
+fn quantised_tensors_are_available_as_blocks_and_as_floats() {
     let weights = gguf(&GgufFile::tiny()).unwrap();
     assert!(weights.is_quantized());
     let dense = values(&weights.canonical(DOWN).unwrap());
@@ -68,7 +68,7 @@ fn quantised_blocks_are_kept_and_dequantised() {
 }
 
 #[test]
-fn half_types_are_read_at_their_values() {
+fn f16_and_bf16_tensors_are_read_with_their_values() {
     let dir = tempfile::tempdir().unwrap();
     let mut file = GgufFile::tiny();
     for (name, code) in [("blk.0.ffn_norm.weight", 1), ("blk.1.ffn_norm.weight", 30)] {
@@ -87,8 +87,8 @@ fn half_types_are_read_at_their_values() {
 }
 
 #[rstest]
-#[case("rope_freqs.weight", "Llama 3.1")]
-#[case("blk.0.attn_q.bias", "`model.layers.0.self_attn.q_proj.bias`: biases are not supported yet")]
+#[case::rope_frequencies("rope_freqs.weight", "Llama 3.1")]
+#[case::bias("blk.0.attn_q.bias", "`model.layers.0.self_attn.q_proj.bias`: biases are not supported yet")]
 fn a_gguf_tensor_that_changes_the_arithmetic_is_refused(#[case] name: &str, #[case] why: &str) {
     let mut file = GgufFile::tiny();
     let mut extra = file.tensor("output_norm.weight").clone();
@@ -99,7 +99,7 @@ fn a_gguf_tensor_that_changes_the_arithmetic_is_refused(#[case] name: &str, #[ca
 }
 
 #[test]
-fn a_missing_tensor_is_never_a_default() {
+fn a_missing_tensor_is_an_error_that_names_it() {
     for name in tensors().keys().filter(|name| *name != "lm_head.weight") {
         let dir = tempfile::tempdir().unwrap();
         let mut rest = tensors();
@@ -111,7 +111,7 @@ fn a_missing_tensor_is_never_a_default() {
 }
 
 #[test]
-fn a_gguf_without_an_output_matrix_is_tied() {
+fn a_gguf_without_an_output_matrix_ties_the_embeddings() {
     let mut file = GgufFile::tiny();
     file.tensors.retain(|tensor| tensor.name != "output.weight");
     let weights = gguf(&file).unwrap();
@@ -120,7 +120,7 @@ fn a_gguf_without_an_output_matrix_is_tied() {
 }
 
 #[test]
-fn tensors_that_the_model_has_no_use_for_are_listed() {
+fn unused_tensors_are_listed() {
     let dir = tempfile::tempdir().unwrap();
     let mut more = tensors();
     more.insert("model.layers.0.self_attn.rotary_emb.inv_freq".into(), (vec![3], vec![1.0; 3]));
@@ -131,7 +131,7 @@ fn tensors_that_the_model_has_no_use_for_are_listed() {
 }
 
 #[test]
-fn shards_are_found_through_their_index_and_stay_inside_the_directory() {
+fn shards_are_read_through_their_index_and_must_be_inside_the_directory() {
     let dir = tempfile::tempdir().unwrap();
     let mut second = tensors();
     let first = second.split_off("model.layers.1");
@@ -159,7 +159,7 @@ fn shards_are_found_through_their_index_and_stay_inside_the_directory() {
 }
 
 #[test]
-fn paths_that_are_no_model_say_what_a_model_is() {
+fn paths_that_are_not_a_model_are_refused_with_a_reason() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, bytes: &[u8]| {
         let path = dir.path().join(name);
@@ -181,7 +181,7 @@ fn paths_that_are_no_model_say_what_a_model_is() {
 }
 
 #[test]
-fn a_replaced_tensor_is_used_and_all_others_stay() {
+fn replacing_a_tensor_changes_only_that_tensor_and_the_hash() {
     let mut weights = gguf(&GgufFile::tiny()).unwrap();
     let before = weights.sha256().unwrap();
     let norm = "model.norm.weight";
@@ -197,7 +197,7 @@ fn a_replaced_tensor_is_used_and_all_others_stay() {
 }
 
 #[test]
-fn hashes_are_those_of_sha256sum() {
+fn the_hash_of_a_tensor_equals_sha256sum() {
     // printf '\0\0\200\077\0\0\0\300' | sha256sum
     let tensor = Tensor::new(&[1f32, -2.0], &Device::Cpu).unwrap();
     let want = "ee4ac73c2bd27756ab82780f27c73a7bc4d3f0bb6acb37e008bc27eccd7e588b";
@@ -205,7 +205,7 @@ fn hashes_are_those_of_sha256sum() {
 }
 
 #[test]
-fn a_model_describes_itself_in_a_line() {
+fn the_description_of_a_model_is_one_line() {
     assert_eq!(
         gguf(&GgufFile::tiny()).unwrap().describe(),
         "2 layers, width 32, 4 heads on 2 kv heads · 20 F32, 1 Q8_0"

@@ -86,6 +86,20 @@ impl<'a> Engine<'a> {
         self.is(id, |operation| *operation == Operation::Softmax)
     }
 
+    /// Does it add up many terms, so that the order of summation changes the result?
+    pub fn sums(&self, id: NodeId) -> bool {
+        self.is(id, |operation| {
+            matches!(
+                operation,
+                Operation::Norm(_)
+                    | Operation::Linear(_)
+                    | Operation::Scores(_)
+                    | Operation::Softmax
+                    | Operation::Context(_)
+            )
+        })
+    }
+
     /// Is it computed on the way to the node that reads it, and never kept as a whole? It needs no weights, and is
     /// as large as anything in a long pass.
     pub fn on_the_way(&self, id: NodeId) -> bool {

@@ -17,7 +17,7 @@ use crate::recording::Recording;
 use crate::reference::Place;
 
 /// Entries of a tensor that are computed at once: scores and logits of a long pass are computed in blocks of rows.
-const BLOCK: usize = 1 << 22;
+const BLOCK: usize = 1 << 21;
 
 /// Rows on which rounding errors are measured, in [`ORDERS`] orders of summation each.
 pub(super) const SAMPLED: usize = 64;
@@ -129,14 +129,17 @@ impl<'a> Replay<'a> {
         (BLOCK / widest.max(1)).max(1)
     }
 
-    /// Measures the rounding errors of `id` on at most [`SAMPLED`] of `places`, spread over all of them: a long pass
-    /// has many rows whose errors are alike.
+    /// Measures the rounding errors of `id`. Where sums are rounded, at most [`SAMPLED`] of `places` are measured,
+    /// spread over all of them: a long pass has many rows whose errors are alike.
     ///
     /// # Errors
     /// A weight that cannot be read.
     pub fn sampled(&self, id: NodeId, way: &Way, places: &[Place]) -> Result<Measured> {
+        if !self.depends_on_order(way) {
+            return self.measured(id, way, places);
+        }
         let measured = self.measured(id, way, &spread(places))?;
-        // Not every place has a row that can be computed. Are there others?
+        // Rows can be computed at some places only. None of the sampled ones may be among them.
         if measured.is_empty() && places.len() > SAMPLED {
             self.measured(id, way, places)
         } else {
@@ -149,17 +152,24 @@ impl<'a> Replay<'a> {
     /// # Errors
     /// A weight that cannot be read.
     pub fn measured(&self, id: NodeId, way: &Way, places: &[Place]) -> Result<Measured> {
+        let orders = if self.depends_on_order(way) { ORDERS } else { 1 };
         let mut measured = Measured::default();
         for block in places.chunks(self.rows_at_once(way)) {
             let Some(exact) = self.exact(id, way, block)? else { continue };
-            measured.extend(Measured::of(&exact, &self.runs(id, way, block)?));
+            measured.extend(Measured::of(&exact, &self.runs(orders, id, way, block)?));
         }
         Ok(measured)
     }
 
-    /// Each run of rounded arithmetic that has rows at `places`.
-    fn runs(&self, id: NodeId, way: &Way, places: &[Place]) -> Result<Vec<Placed>> {
-        let runs = (0..ORDERS).into_par_iter().map(|n| self.run(n, id, way, places));
+    /// Do runs in different orders of summation give different values?
+    fn depends_on_order(&self, way: &Way) -> bool {
+        let computed = |id| matches!(self.values.get(id), Some(Value::Computed { .. }));
+        way.compute.iter().any(|&id| self.engine.sums(id)) || way.read.keys().any(computed)
+    }
+
+    /// The first `orders` runs of rounded arithmetic, as far as they have rows at `places`.
+    fn runs(&self, orders: usize, id: NodeId, way: &Way, places: &[Place]) -> Result<Vec<Placed>> {
+        let runs = (0..orders).into_par_iter().map(|n| self.run(n, id, way, places));
         Ok(runs.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
@@ -189,7 +199,7 @@ impl<'a> Replay<'a> {
     /// A weight that cannot be read.
     pub fn computed(&self, id: NodeId, way: &Way) -> Result<Option<(Value, NoiseByPlace)>> {
         let Some(exact) = self.exact(id, way, &self.places)? else { return Ok(None) };
-        let runs = self.runs(id, way, &self.places)?;
+        let runs = self.runs(ORDERS, id, way, &self.places)?;
         if runs.len() < ORDERS {
             return Ok(None);
         }

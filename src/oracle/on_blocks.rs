@@ -40,7 +40,7 @@ pub struct BlockMatrix {
 }
 
 /// Entries of a matrix that are made ready for a product at once.
-const PART: usize = 1 << 22;
+const PART: usize = 1 << 20;
 
 /// The matrix that was read last: arithmetics that want it one after the other read it once.
 #[derive(Debug, Default)]

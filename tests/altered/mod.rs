@@ -1,4 +1,4 @@
-//! Sound ports with a mistake put around them, and what the judge makes of it.
+//! Correct ports wrapped with a planted mistake, and helpers that judge them.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,16 @@ use rbees_check::models::{self, Model};
 use rbees_check::probe::{Probe, Site};
 use rbees_check::{Result, checkpoints};
 
-/// What a site is instead, given all that the model computed before it.
+/// Replaces the tensor of a site, given all tensors that the model computed before it. `None` keeps the
+/// tensor.
 pub type Instead = fn(Site, &Tensor, &BTreeMap<Site, Tensor>) -> Result<Option<Tensor>>;
 
-/// A port that hands over other tensors, or rotates by positions that are `shift` too high.
+/// A correct port with changed tensors, or with positions that are `shift` too high.
 pub struct Altered {
     pub port: LlamaPort,
+    /// Changes a tensor before the judge sees it.
     pub before: Instead,
-    /// As `before`, but only once the judge has looked.
+    /// As `before`, but applied after the judge has seen the tensor.
     pub behind: Instead,
     pub shift: usize,
 }
@@ -64,7 +66,7 @@ impl Probe for Around<'_> {
 }
 
 pub fn tiny() -> Model {
-    models::open("tiny-llama").expect("it is compiled in")
+    models::open("tiny-llama").expect("tiny-llama is compiled in")
 }
 
 pub fn llama(model: &Model, path: Attention) -> Llama {
@@ -75,7 +77,7 @@ pub fn sound(llama: Llama) -> Altered {
     Altered { port: LlamaPort::new(llama), before: nothing, behind: nothing, shift: 0 }
 }
 
-/// What checkpoints `ids` say of `port` on the case `short`.
+/// The outcomes of the checkpoints `ids` for `port` on the case `short`.
 pub fn judged(model: &Model, port: Altered, ids: &[&str]) -> Vec<Outcome> {
     let mut subject =
         Subject::new(model, &["short".into()], &Device::Cpu, DType::F32, &[] as &[Attention]).unwrap();
@@ -83,7 +85,7 @@ pub fn judged(model: &Model, port: Altered, ids: &[&str]) -> Vec<Outcome> {
     ids.iter().map(|id| judge::run(&mut subject, checkpoints::find(id).unwrap()).unwrap()).collect()
 }
 
-/// The mistakes that all of them name.
+/// The mistakes that the outcomes name, without consecutive repeats.
 pub fn named(outcomes: &[Outcome]) -> Vec<&'static str> {
     let mut all: Vec<_> = outcomes.iter().flat_map(Outcome::named).map(|named| named.mistake).collect();
     all.dedup();

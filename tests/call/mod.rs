@@ -1,5 +1,5 @@
-//! One call of a port on a stored case, and the evidence that a tensor gives of it: as little of a case as a
-//! diagnosis needs, so that a thousand of them take seconds.
+//! One call of a port on a stored case, and the diagnosis of a wrong tensor in it. It uses only as much of
+//! the case as a diagnosis needs, so that a thousand diagnoses take seconds.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -21,27 +21,28 @@ pub static MODEL: LazyLock<Model> = LazyLock::new(|| models::open("tiny-llama").
 
 static GRAPH: LazyLock<Graph> = LazyLock::new(|| graph::llama(MODEL.weights.config()).unwrap());
 
-/// One prompt.
+/// A case of one prompt.
 static SHORT: LazyLock<Reference> = LazyLock::new(|| case("short"));
 
-/// Three prompts, padded on the left.
+/// A case of three prompts, padded on the left.
 static BATCH: LazyLock<Reference> = LazyLock::new(|| case("batch-left"));
 
-/// A case of the model.
+/// The case of the model with this name.
 pub fn case(name: &str) -> Reference {
     MODEL.fixture.as_ref().unwrap().case(name).unwrap()
 }
 
-/// A call that feeds some slots of a sequence, the last of them its last.
+/// A call that computes the slots `window` of a case, and nothing after them.
 pub struct Call {
     case: &'static Reference,
-    /// Every token up to there, padding left out.
+    /// Every token before the end of the window, without padding.
     places: Vec<Place>,
     window: Range<usize>,
 }
 
 impl Call {
-    /// The whole batch, the first tokens of the single prompt, or one of its tokens after those before it.
+    /// A random call: the whole batch, the first tokens of the single prompt, or one of its tokens as a
+    /// decode step.
     pub fn any(rng: &mut StdRng) -> Self {
         let (case, window): (&'static Reference, _) = match rng.random_range(0..4) {
             0 => (&BATCH, 0..BATCH.length()),
@@ -60,12 +61,12 @@ impl Call {
         self.places.iter().copied().filter(|(_, slot)| self.window.contains(slot)).collect()
     }
 
-    /// Truth at `site` in the rows that the call computes.
+    /// The reference at `site` in the rows that the call computes.
     pub fn truth(&self, site: Site) -> Rows {
         self.stored(site).unwrap().kept(&self.fed()).unwrap().rows().clone()
     }
 
-    /// How far from truth those rows may be.
+    /// The budgets of those rows.
     pub fn budgets(&self, site: Site, dtype: DType) -> Vec<Budget> {
         let factor = judge_of(site.kind).1;
         let truth = self.truth(site);
@@ -75,8 +76,8 @@ impl Call {
         truth.iter().zip(self.fed()).map(budget).collect()
     }
 
-    /// What is said of a port that computes `got` at `site` and never shows the kinds that it `hides`. None where
-    /// every entry is within budget.
+    /// Diagnoses a port that computes `got` at `site` and never taps the kinds `hides`. `None` if every
+    /// entry is within budget.
     pub fn diagnose(&self, site: Site, hides: &[Kind], dtype: DType, got: &Rows) -> Option<Diagnosis> {
         let (truth, fed) = (self.truth(site), self.fed());
         let wanted = fed.iter().enumerate().map(|(r, &place)| Wanted {
@@ -108,7 +109,7 @@ impl Call {
         differs.then(|| diagnose::diagnose(&evidence).unwrap())
     }
 
-    /// The tokens that the call sees.
+    /// The tokens that the call can attend to.
     fn pass(&self) -> Pass {
         let manifest = &self.case.manifest;
         let slot = |b: usize, s: usize| {
@@ -119,7 +120,7 @@ impl Call {
         Pass::new((0..self.case.batch()).map(row).collect()).unwrap()
     }
 
-    /// Truth at `site`, as far as the sequence goes.
+    /// The reference at `site` for all places before the end of the window.
     fn stored(&self, site: Site) -> Option<Placed> {
         let truth = self.case.truth(site)?;
         let (stored, seen) = (*truth.row_shape.last()?, self.window.end);
@@ -137,12 +138,12 @@ impl Call {
     }
 }
 
-/// The site of a node, if it has one.
+/// The probed site of a node, if it has one.
 fn site(id: NodeId) -> Option<Site> {
     GRAPH.node(id)?.site.probed()
 }
 
-/// A port that went on with truth, rounded to its dtype.
+/// The inputs of a port that got reference inputs, rounded to its dtype.
 struct Fed<'a> {
     call: &'a Call,
     hides: &'a [Kind],

@@ -1,4 +1,5 @@
-//! Gemma 2 (Gemma Team, 2024): four norms a layer, scores and logits capped, a window on every other layer.
+//! Gemma 2 (Gemma Team, 2024): four norms per layer, softcaps of scores and logits, a sliding window in every
+//! other layer.
 
 use rbees_check::Result;
 use rbees_check::graph::{
@@ -35,7 +36,7 @@ pub const SMALL: Config = Config {
     window: 3,
 };
 
-/// 1 + w, multiplied before the cast.
+/// Multiplies by 1 + w before the cast.
 pub fn norm(eps: f64) -> NormRule {
     NormRule { gain: Gain::OnePlusWeight, cast: NormCast::AfterWeight, ..NormRule::rms(eps) }
 }

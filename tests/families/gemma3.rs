@@ -1,5 +1,5 @@
-//! Gemma 3, text only (Gemma Team, 2025): Gemma 2 without caps, with normed queries and keys, and another rotation
-//! in layers with a window than in those without.
+//! Gemma 3, text only (Gemma Team, 2025): Gemma 2 without softcaps, with norms of queries and keys, and with
+//! different rotations in layers with and without a window.
 
 use rbees_check::Result;
 use rbees_check::graph::{
@@ -15,7 +15,7 @@ pub struct Config {
     pub global_factor: f64,
     pub query_pre_attn_scalar: f64,
     pub window: usize,
-    /// Every layer of this number has no window.
+    /// Every `pattern`-th layer has no window.
     pub pattern: usize,
 }
 

@@ -1,11 +1,11 @@
-//! Graphs of families that the library does not have yet, of small made-up sizes.
+//! Graphs of families that the library does not support yet, with small sizes.
 
 pub mod gemma2;
 pub mod gemma3;
 pub mod olmo2;
 pub mod qwen3;
 
-/// What the families here share. No two sizes agree.
+/// The sizes that all families here have. All widths of a model differ.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
     pub hidden: usize,
@@ -19,12 +19,12 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// All query heads together.
+    /// The width of all query heads together.
     pub fn query_width(self) -> usize {
         self.heads * self.head_dim
     }
 
-    /// All key heads together.
+    /// The width of all key heads together.
     pub fn key_width(self) -> usize {
         self.kv_heads * self.head_dim
     }

@@ -1,5 +1,5 @@
-//! OLMo 2 (Groeneveld et al., 2024): norms behind the branches instead of before them, and of all heads of q and k
-//! together.
+//! OLMo 2 (Groeneveld et al., 2024): norms after the branches instead of before them, and norms of whole
+//! rows of q and k.
 
 use rbees_check::Result;
 use rbees_check::graph::{

@@ -1,4 +1,4 @@
-//! Qwen 3 (Qwen Team, 2025): Llama with a norm of each head of q and k before rotation.
+//! Qwen 3 (Qwen Team, 2025): Llama with a per-head norm of q and k before the rotation.
 
 use rbees_check::Result;
 use rbees_check::graph::{

@@ -1,4 +1,5 @@
-//! Dumps, judged by the program: those that are stored, and each plant recorded whole and at five taps a layer.
+//! Dumps judged by the program: the stored ones, and a recording of each planted mistake, once with all
+//! sites and once with the few sites of [`FEW`].
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -15,10 +16,11 @@ use rbees_check::selftest::Bench;
 use super::program::{home, rbees};
 use super::{Out, line, planted};
 
-/// What is tapped where a port has few taps.
+/// The sites of a port with few taps.
 const FEW: [Kind; 5] = [Kind::QRope, Kind::KRope, Kind::Context, Kind::Block, Kind::Logits];
 
-/// Each plant's pass over the first short case, recorded and judged as a dump.
+/// Records a pass of the correct model and of each planted mistake over each case of 2 to 64 tokens, and
+/// judges it as a dump.
 pub fn record_planted(
     model: &str,
     dtype: DType,
@@ -69,7 +71,7 @@ pub fn record_planted(
     Ok(())
 }
 
-/// Those of `fixtures/dumps`.
+/// Judges the dumps in `fixtures/dumps`.
 pub fn record_stored(out: Out<'_>) -> Result<(), Failed> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for (file, model) in [
@@ -83,7 +85,7 @@ pub fn record_stored(out: Out<'_>) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Runs the program and writes down what its report says.
+/// Runs the program on a dump and writes the contents of its report.
 fn judged(head: &str, dump: &Path, model: &str, quantized: bool, out: Out<'_>) -> Result<(), Failed> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (folder, home) = (tempfile::tempdir()?, home());
@@ -101,7 +103,7 @@ fn judged(head: &str, dump: &Path, model: &str, quantized: bool, out: Out<'_>) -
         args.extend(["--matmul", "quantized"]);
     }
     let ran = rbees(&home, &args).output()?;
-    let code = ran.status.code().ok_or("ended by a signal")?;
+    let code = ran.status.code().ok_or("the program was ended by a signal")?;
     writeln!(out, "{head} exit {code}")?;
     if code == 2 && !report.exists() {
         return Ok(());
@@ -126,7 +128,7 @@ fn judged(head: &str, dump: &Path, model: &str, quantized: bool, out: Out<'_>) -
     Ok(())
 }
 
-/// The case as one prefill.
+/// The input of a case as one prefill.
 fn input(case: &Reference) -> Input {
     let mut real = vec![vec![false; case.length()]; case.batch()];
     case.places().iter().for_each(|&(b, s)| real[b][s] = true);

@@ -1,4 +1,4 @@
-//! A finding as one line: what was decided, and no sentence.
+//! Writes a finding as one line that contains its result but no prose.
 
 use candle_core::DType;
 use rbees_check::judge::Outcome;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Out;
 
-/// A line a checkpoint, a line a finding below it.
+/// Writes one line per checkpoint and one line per finding.
 pub fn outcomes(head: &str, outcomes: &[Outcome], out: Out<'_>) -> std::io::Result<()> {
     let checkpoints: Vec<json::Checkpoint> = outcomes.iter().map(json::Checkpoint::of).collect();
     let first = outcomes.iter().flat_map(Outcome::failures).filter_map(|finding| finding.site).min();
@@ -20,7 +20,7 @@ pub fn outcomes(head: &str, outcomes: &[Outcome], out: Out<'_>) -> std::io::Resu
     checkpoints.iter().try_for_each(|checkpoint| findings(head, checkpoint, out))
 }
 
-/// A line a finding of a checkpoint in a report.
+/// Writes one line per finding of a checkpoint.
 pub fn findings(head: &str, checkpoint: &json::Checkpoint, out: Out<'_>) -> std::io::Result<()> {
     let mut lines: Vec<String> = checkpoint.findings.iter().map(finding).collect();
     lines.sort();
@@ -30,7 +30,7 @@ pub fn findings(head: &str, checkpoint: &json::Checkpoint, out: Out<'_>) -> std:
 fn finding(finding: &json::Finding) -> String {
     let (case, drive) = (finding.case.as_deref().unwrap_or("-"), finding.drive.as_deref().unwrap_or("-"));
     let mut verdict = serde_json::to_value(&finding.verdict).expect("a verdict is JSON");
-    // How a law does not hold is a sentence: its numbers are kept.
+    // The violation of a law is described in a sentence. Only its numbers are kept.
     if let Some(how) = verdict.get_mut("how") {
         let said = how.as_str().map(numbers).unwrap_or_default();
         *how = Value::from(said);
@@ -52,7 +52,7 @@ fn finding(finding: &json::Finding) -> String {
     line
 }
 
-/// The numbers of a sentence, in their order.
+/// The numbers in a sentence, in order.
 fn numbers(said: &str) -> Vec<String> {
     let part = |c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | 'e' | '+');
     said.split(|c: char| !part(c))
@@ -62,12 +62,12 @@ fn numbers(said: &str) -> Vec<String> {
         .collect()
 }
 
-/// The same without what the rounding of this processor decides: of a finding its place, its kind of verdict and what
-/// is named. What passes is left out, and what is within five budgets.
+/// Reduces a record to what does not depend on this processor's rounding: the place, the kind of verdict and
+/// the named mistakes of each finding. Findings that pass or are within five budgets are left out.
 pub fn coarse(text: &str) -> String {
     let mut coarse = String::new();
     for line in text.lines() {
-        // The worst element and a share of a budget are the rounding of this processor.
+        // The worst element and the share of the budget depend on this processor's rounding.
         let line = line.split(" incomparable ").collect::<Vec<_>>();
         let head = line[0].split(" {\"").next().unwrap_or_default();
         let kind = line[0].split("\"kind\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or("");
@@ -87,7 +87,7 @@ pub fn coarse(text: &str) -> String {
     coarse
 }
 
-/// `f32`.
+/// The name of a dtype, such as `f32`.
 pub fn dtype(dtype: DType) -> &'static str {
     dtype.as_str()
 }

@@ -1,9 +1,9 @@
-//! A record of everything that is decided, without prose: for each planted mistake, each pass that was
-//! recorded in PyTorch and each dump, the verdict of every site with all digits of its share of the budget,
-//! the first wrong site, the mistakes that are named with their numbers and residuals, and the runner-up.
+//! Writes a record of every result, without prose. For each planted mistake, each pass recorded in PyTorch
+//! and each dump, it contains the verdict of every site with all digits of its share of the budget, the
+//! first wrong site, the named mistakes with their numbers and residuals, and the runner-up.
 //!
-//! Two records are compared with `diff`. A change to how the code is built must leave the record as it is; a
-//! change to what is decided shows here line by line.
+//! Compare two records with `diff`. A refactoring must not change the record. A change of results is visible
+//! here line by line.
 //!
 //! ```text
 //! RBEES_GOLDEN=before.txt cargo test --release --test golden    # the whole record: about half an hour
@@ -28,19 +28,19 @@ use candle_core::DType;
 use libtest_mimic::{Arguments, Failed, Trial};
 use rbees_check::model::{Attention, Matmul};
 
-/// Where a record goes, line by line.
+/// The destination of a record.
 pub type Out<'a> = &'a mut dyn Write;
 
 fn main() -> ExitCode {
     let args = Arguments::from_args();
     let trial = match std::env::var_os("RBEES_GOLDEN") {
-        Some(file) => Trial::test("golden_record_is_written", move || whole(Path::new(&file))),
-        None => Trial::test("golden_record_of_a_few_mistakes_is_as_stored", small),
+        Some(file) => Trial::test("the_whole_golden_record_is_written", move || whole(Path::new(&file))),
+        None => Trial::test("the_golden_record_of_a_few_mistakes_equals_small_txt", small),
     };
     libtest_mimic::run(&args, vec![trial]).exit_code()
 }
 
-/// Everything.
+/// Writes the whole record.
 fn whole(file: &Path) -> Result<(), Failed> {
     let out: Out<'_> = &mut fs::File::create(file)?;
     let both = &[Attention::Plain, Attention::Fused];
@@ -58,7 +58,7 @@ fn whole(file: &Path) -> Result<(), Failed> {
     }
     dumps::record_stored(out)?;
     torch::record(out)?;
-    // The real model last: it takes as long as all others.
+    // The real model is last because it takes as long as all others together.
     let smollm2 = planted::On {
         model: "smollm2-135m",
         dtype: DType::F32,
@@ -70,10 +70,11 @@ fn whole(file: &Path) -> Result<(), Failed> {
     Ok(())
 }
 
-/// What the small part plants.
+/// The mistakes of the small record.
 const FEW: &[&str] = &["rope-pairing", "norm-eps", "head-map", "mask-missing", "weight-transposed"];
 
-/// A few mistakes on the smallest model, without numbers that another processor rounds otherwise.
+/// Compares the record of a few mistakes on the smallest model with `small.txt`, without numbers that depend
+/// on the processor's rounding.
 fn small() -> Result<(), Failed> {
     let mut got = Vec::new();
     let on = planted::On {
@@ -94,7 +95,7 @@ fn small() -> Result<(), Failed> {
     match want.lines().zip(got.lines()).find(|(want, got)| want != got) {
         Some((want, got)) => Err(format!("stored {want}\nnow    {got}").into()),
         None if want.lines().count() != got.lines().count() => {
-            Err("more lines, or fewer, than stored".into())
+            Err("the number of lines differs from the stored record".into())
         }
         None => Ok(()),
     }

@@ -1,4 +1,4 @@
-//! Every plant on one model, judged as a live port.
+//! Every planted mistake on one model, judged as a live port.
 
 use candle_core::DType;
 use libtest_mimic::Failed;
@@ -12,13 +12,13 @@ use rbees_check::selftest::Bench;
 
 use super::{Out, line};
 
-/// Where plants are made.
+/// Where mistakes are planted.
 pub struct On<'a> {
     pub model: &'a str,
     pub dtype: DType,
     pub matmul: Matmul,
     pub paths: &'a [Attention],
-    /// These plants alone.
+    /// If set, only these mistakes.
     pub only: Option<&'a [&'a str]>,
 }
 
@@ -28,7 +28,7 @@ impl On<'_> {
     }
 }
 
-/// The model, judged by the references of the model that it is a file of.
+/// Opens a model by name or file. A file is judged by the references of the quantised tiny-llama.
 pub fn open(name: &str) -> Result<Model, Failed> {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     if !file.is_file() {
@@ -40,7 +40,7 @@ pub fn open(name: &str) -> Result<Model, Failed> {
     Ok(model)
 }
 
-/// The sound model and every plant that can show, each under every checkpoint.
+/// Judges the correct model, and every planted mistake that the model can show, by every checkpoint.
 pub fn record(on: &On<'_>, out: Out<'_>) -> Result<(), Failed> {
     let model = open(on.model)?;
     let bench = Bench::new(&model, on.dtype, on.matmul)?;

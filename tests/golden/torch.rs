@@ -1,4 +1,4 @@
-//! The mistakes that were planted in PyTorch and recorded there.
+//! Judges the recordings of mistakes that were planted in PyTorch.
 
 use candle_core::{DType, Device};
 use libtest_mimic::Failed;
@@ -11,7 +11,7 @@ use rbees_check::reference::Feed;
 use super::replay::{Dump, Replay, folder};
 use super::{Out, line};
 
-/// Each under each feed.
+/// Judges each recording under each feed.
 pub fn record(out: Out<'_>) -> Result<(), Failed> {
     let model = models::open("smollm2-135m")?;
     let case = model.fixture.as_ref().ok_or("no references")?.case("short")?;

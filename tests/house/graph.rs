@@ -1,23 +1,23 @@
-//! Who imports whom, and the circles in it.
+//! A graph of imports, and the cycles in it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Each file or room → those that it imports.
+/// The imports of each file or room.
 #[derive(Debug, Default)]
 pub struct Graph(BTreeMap<String, BTreeSet<String>>);
 
 impl Graph {
-    /// `from` imports `to`.
+    /// Adds the import of `to` by `from`.
     pub fn add(&mut self, from: &str, to: &str) {
         self.0.entry(from.to_owned()).or_default().insert(to.to_owned());
     }
 
-    /// Every import, in order: who, and whom.
+    /// Every import in order, as (importer, imported).
     pub fn imports(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().flat_map(|(from, all)| all.iter().map(move |to| (from.as_str(), to.as_str())))
     }
 
-    /// The same of rooms: the first name of each path.
+    /// The imports between rooms. A room is the first name of a path.
     pub fn rooms(&self) -> Self {
         let mut rooms = Self::default();
         let pairs = self.imports().map(|(from, to)| (room(from), room(to)));
@@ -25,12 +25,12 @@ impl Graph {
         rooms
     }
 
-    /// A line an import.
+    /// One line per import.
     pub fn list(&self) -> String {
         self.imports().map(|(from, to)| format!("{from} -> {to}\n")).collect()
     }
 
-    /// Circles, each as `a -> b -> a`: none if there is none, and at least one of those that share files.
+    /// Cycles, each as `a -> b -> a`. Of cycles that share files, it lists at least one.
     pub fn circles(&self) -> Vec<String> {
         let (mut circles, mut seen) = (Vec::new(), BTreeSet::new());
         for start in self.0.keys() {
@@ -61,13 +61,13 @@ impl Graph {
     }
 }
 
-/// The room of a file: `plants` of `plants::rows`.
+/// The room of a file: `plants` for `plants::rows`.
 pub fn room(path: &str) -> &str {
     path.split("::").next().unwrap_or(path)
 }
 
 #[test]
-fn the_shortest_circle_through_a_file_is_found() {
+fn the_shortest_cycle_through_each_file_is_found() {
     let mut graph = Graph::default();
     for (from, to) in [("a", "b"), ("b", "c"), ("c", "d"), ("d", "b"), ("c", "b"), ("d", "e")] {
         graph.add(from, to);
@@ -76,7 +76,7 @@ fn the_shortest_circle_through_a_file_is_found() {
 }
 
 #[test]
-fn without_a_circle_none_is_found() {
+fn no_cycle_is_found_in_an_acyclic_graph() {
     let mut graph = Graph::default();
     for (from, to) in [("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")] {
         graph.add(from, to);

@@ -1,4 +1,4 @@
-//! The house rules that a reader relies on: which room may import which, and that nothing imports in a circle.
+//! Tests the rules about imports: which room may import which, and that there are no import cycles.
 
 mod graph;
 mod python;
@@ -13,7 +13,8 @@ use rstest::rstest;
 
 use self::graph::room;
 
-/// Room → the rooms that it may import, also through a re-export of another. `error` and `files` are open to all.
+/// The rooms that each room may import, also through a re-export of another room. Every room may import
+/// `error` and `files`.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("files", &[]),
     ("arrays", &[]),
@@ -84,7 +85,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("bundle", &["arrays", "judge", "port", "probe", "reference", "report", "weights"]),
     ("mistakes", &[]),
-    // Never what names a mistake: the oracle, the diagnosis, the judge.
+    // Must not import anything that names a mistake: the oracle, the diagnosis, the judge.
     (
         "plants",
         &[
@@ -105,7 +106,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 #[rstest]
-fn a_room_imports_only_what_it_may(
+fn a_room_imports_only_rooms_that_the_table_allows(
     #[values(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23)]
     number: usize,
 ) {
@@ -115,7 +116,7 @@ fn a_room_imports_only_what_it_may(
     for (file, import) in graph.imports().filter(|(file, _)| room(file) == name) {
         let to = room(import);
         let fine = to == name || ["error", "files"].contains(&to) || allowed.contains(&to);
-        assert!(fine, "{file} imports {import}, and {name} may not import {to}");
+        assert!(fine, "{file} imports {import}, but {name} may not import {to}");
     }
 }
 
@@ -131,45 +132,45 @@ fn every_room_of_the_library_has_a_line_in_the_table() {
 }
 
 #[test]
-fn no_file_imports_in_a_circle() {
+fn no_import_cycle_between_files() {
     let graph = rust::graph(&code(), false);
-    assert!(graph.imports().count() > 400, "too few imports are found: {}", graph.list());
+    assert!(graph.imports().count() > 400, "too few imports were found: {}", graph.list());
     let circles = graph.circles();
     assert!(circles.is_empty(), "files import each other:\n{}", circles.join("\n"));
 }
 
 #[test]
-fn no_room_imports_in_a_circle() {
+fn no_import_cycle_between_rooms() {
     let circles = rust::graph(&code(), true).rooms().circles();
     assert!(circles.is_empty(), "rooms import each other:\n{}", circles.join("\n"));
 }
 
 #[test]
-fn no_script_imports_in_a_circle() {
+fn no_import_cycle_between_scripts() {
     let graph = python::graph(&scripts());
-    assert!(graph.imports().count() > 40, "too few imports are found: {}", graph.list());
+    assert!(graph.imports().count() > 40, "too few imports were found: {}", graph.list());
     let circles = graph.circles();
     assert!(circles.is_empty(), "scripts import each other:\n{}", circles.join("\n"));
 }
 
 #[test]
-fn the_list_of_imports_is_written() {
+fn the_list_of_imports_is_written_to_the_target_folder() {
     let graph = rust::graph(&code(), false);
     let (files, rooms, scripts) = (graph.list(), graph.rooms().list(), python::graph(&scripts()).list());
     let list = format!("# files\n{files}\n# rooms\n{rooms}\n# scripts\n{scripts}");
-    // The folder for tests lies in cargo's own, `target` if no other was chosen.
+    // The tests' folder is inside cargo's target folder, which is `target` by default.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     fs::write(target.join("import-graph.txt"), list).unwrap();
 }
 
-/// The source of every module of the library, with the checkpoints, and of the command.
+/// The source of every module of the library, the checkpoints and the command.
 fn code() -> rust::Sources {
     let mut code = rust::Sources::new();
     for (folder, room) in [("src", None), ("checkpoints", Some("checkpoints"))] {
         for (parts, source) in sources(folder, "rs") {
             let parts = room.into_iter().chain(parts.iter().map(String::as_str));
             let parts: Vec<&str> = parts.filter(|part| !["lib", "main", "mod"].contains(part)).collect();
-            // The library and the command begin at one root.
+            // The library and the command share the root module.
             code.entry(parts.join("::")).or_default().push_str(&source);
         }
     }
@@ -181,7 +182,8 @@ fn scripts() -> python::Sources {
     sources("scripts", "py").into_iter().map(|(parts, source)| (parts.join("."), source)).collect()
 }
 
-/// Every file under `folder` whose name has this end: the parts of its path there without the end, and its text.
+/// Every file under `folder` with the extension `end`: the parts of its path in the folder, without the
+/// extension, and its text.
 fn sources(folder: &str, end: &str) -> Vec<(Vec<String>, String)> {
     let (mut folders, mut found) = (vec![PathBuf::from(folder)], Vec::new());
     while let Some(within) = folders.pop() {

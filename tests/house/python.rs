@@ -1,4 +1,4 @@
-//! Python source → who imports whom.
+//! Finds the imports in Python source.
 
 use std::collections::BTreeMap;
 
@@ -6,15 +6,15 @@ use rstest::rstest;
 
 use crate::graph::Graph;
 
-/// Module, a package as `package.__init__`, → source.
+/// The source of each module. A package is named `package.__init__`.
 pub type Sources = BTreeMap<String, String>;
 
-/// Who imports whom, wherever in a file it does so.
+/// The imports of every module, at any place in its file.
 pub fn graph(sources: &Sources) -> Graph {
     let mut graph = Graph::default();
     for (module, source) in sources {
         for path in imports(module, source) {
-            // `from a import b`: a file b in folder a, or something in a.
+            // `from a import b` imports a file b in folder a, or an item of a.
             let parent = path.rsplit_once('.').map_or("", |(parent, _)| parent);
             let names = [&path, parent].map(|name| [name.to_owned(), format!("{name}.__init__")]);
             let to = names.into_iter().flatten().find(|name| sources.contains_key(name));
@@ -24,9 +24,9 @@ pub fn graph(sources: &Sources) -> Graph {
     graph
 }
 
-/// The whole path of everything that `module` imports.
+/// The full path of everything that `module` imports.
 fn imports(module: &str, source: &str) -> Vec<String> {
-    // What stands between two `"""` is text.
+    // Text between two `"""` is not code.
     let code: String = source.split("\"\"\"").step_by(2).collect();
     let mut lines = code.lines().map(|line| line.split('#').next().unwrap_or("").trim());
     let mut all = Vec::new();
@@ -67,7 +67,7 @@ fn absolute(module: &str, path: &str) -> String {
     }
 }
 
-/// A folder of scripts, with `code` in `capture.here`.
+/// A folder of test scripts, with `code` in `capture.here`.
 fn made_up(code: &str) -> Sources {
     let names = ["script", "capture.__init__", "capture.files", "capture.models"].map(|name| (name, ""));
     let files = names.into_iter().chain([("capture.here", code)]);
@@ -75,24 +75,24 @@ fn made_up(code: &str) -> Sources {
 }
 
 #[rstest]
-#[case::a_name("from .files import sha256, write", &["capture.files"])]
+#[case::item_of_a_module("from .files import sha256, write", &["capture.files"])]
 #[case::modules("from . import files, models", &["capture.files", "capture.models"])]
 #[case::the_package("from . import VERSION", &["capture.__init__"])]
-#[case::above("from ..script import main", &["script"])]
-#[case::by_the_whole_path("from capture.files import sha256", &["capture.files"])]
-#[case::modules_by_the_whole_path("from capture import files, models as m", &["capture.files", "capture.models"])]
-#[case::plain("import numpy, capture.models, script as s", &["capture.models", "script"])]
+#[case::parent_package("from ..script import main", &["script"])]
+#[case::absolute_path("from capture.files import sha256", &["capture.files"])]
+#[case::modules_by_absolute_path("from capture import files, models as m", &["capture.files", "capture.models"])]
+#[case::plain_import("import numpy, capture.models, script as s", &["capture.models", "script"])]
 #[case::on_several_lines("from . import (  # both\n    files,\n    models,\n)", &["capture.files", "capture.models"])]
 #[case::in_a_function("def f():\n    from .files import x  # late", &["capture.files"])]
-#[case::text("\"\"\"\nfrom .files import x\n\"\"\"\n# import script", &[])]
+#[case::strings_and_comments("\"\"\"\nfrom .files import x\n\"\"\"\n# import script", &[])]
 #[case::other_packages("from files import x\nfrom safetensors.numpy import load_file", &[])]
-fn imports_are_found_in_every_form(#[case] code: &str, #[case] found: &[&str]) {
+fn imports_are_found_in_every_syntax(#[case] code: &str, #[case] found: &[&str]) {
     let graph = graph(&made_up(code));
     assert_eq!(graph.imports().map(|(_, to)| to).collect::<Vec<_>>(), found);
 }
 
 #[test]
-fn a_planted_circle_is_found() {
+fn an_import_cycle_is_found() {
     let mut sources = made_up("from .files import x");
     assert!(graph(&sources).circles().is_empty());
     sources.insert("capture.files".into(), "def f():\n    from . import here".into());

@@ -1,4 +1,4 @@
-//! Rust source → who imports whom, resolved to the file that holds what is imported.
+//! Finds the imports in Rust source, and resolves each to the file that contains the imported item.
 
 use std::collections::BTreeMap;
 
@@ -7,19 +7,20 @@ use rstest::rstest;
 use crate::graph::Graph;
 use crate::tokens::{is_word, tokens, without_tests};
 
-/// Module → source. The root, whose name is empty, is followed and not counted.
+/// The source of each module. The name of the root is empty. Its re-exports are followed, but it is not a
+/// node of the graph.
 pub type Sources = BTreeMap<String, String>;
 
-/// Something that a module names, by its whole path.
+/// Something that a module names, by its full path.
 struct Import {
     path: Vec<String>,
-    /// What the module calls it: none for a path in the midst of code.
+    /// The name that the module gives it. `None` for a path inside code.
     name: Option<String>,
     /// `pub use`: a re-export.
     public: bool,
 }
 
-/// Who imports whom; with the code of tests or without.
+/// The imports of every module, with or without test code.
 pub fn graph(sources: &Sources, tests: bool) -> Graph {
     let counted = |module: &str| tests || module.split("::").all(|part| part != "tests");
     let modules: BTreeMap<&str, Vec<Import>> = sources
@@ -36,7 +37,7 @@ pub fn graph(sources: &Sources, tests: bool) -> Graph {
             let Some(to) = resolve(&modules, path, 0).filter(|to| to != module && !to.is_empty()) else {
                 continue;
             };
-            // A module that re-exports what its own files hold does not use it.
+            // A module that re-exports items of its own files does not use them.
             let re_exported = *public && to.strip_prefix(module).is_some_and(|rest| rest.starts_with("::"));
             if !re_exported {
                 graph.add(module, &to);
@@ -46,7 +47,7 @@ pub fn graph(sources: &Sources, tests: bool) -> Graph {
     graph
 }
 
-/// The file that holds what `path` names: the deepest module in it, or where that module has the name from.
+/// The file that contains the item at `path`: the deepest module in the path, or the origin of its re-export.
 fn resolve(modules: &BTreeMap<&str, Vec<Import>>, path: &[String], hops: usize) -> Option<String> {
     let ends = (0..=path.len()).rev();
     let (end, module) =
@@ -58,11 +59,11 @@ fn resolve(modules: &BTreeMap<&str, Vec<Import>>, path: &[String], hops: usize) 
     }
 }
 
-/// Everything that `module` names: behind `use`, and as a path in its code.
+/// Everything that `module` names, in `use` declarations and as paths in its code.
 fn imports(module: &str, tokens: &[&str]) -> Vec<Import> {
     let token = |at: usize| tokens.get(at).copied().unwrap_or("");
     let mut here: Vec<&str> = module.split("::").filter(|part| !part.is_empty()).collect();
-    // The depths at which modules inside the file end.
+    // The brace depths at which inline modules end.
     let (mut inner, mut depth) = (Vec::new(), 0usize);
     let (mut all, mut at, mut public) = (Vec::new(), 0, false);
     while at < tokens.len() {
@@ -70,7 +71,7 @@ fn imports(module: &str, tokens: &[&str]) -> Vec<Import> {
         match token(at) {
             "pub" => {
                 public = true;
-                // `pub(in super::super)` names nothing that is used.
+                // The path in `pub(in super::super)` is not an import.
                 let close = |rest: &[&str]| rest.iter().position(|token| *token == ")").unwrap_or(0);
                 at += if token(at + 1) == "(" { close(&tokens[at..]) } else { 0 };
             }
@@ -111,7 +112,8 @@ fn imports(module: &str, tokens: &[&str]) -> Vec<Import> {
     all
 }
 
-/// `a::{b, c as d}` → what it names and how it calls it, from `at` on; nothing for `*`.
+/// Parses a `use` tree such as `a::{b, c as d}` from `at` on. Reports each path and the name it gets, which
+/// is empty for `*`.
 fn tree<'a>(
     tokens: &[&'a str],
     at: &mut usize,
@@ -147,7 +149,7 @@ fn tree<'a>(
     }
 }
 
-/// `path` as it is written in module `here`, from the root on.
+/// The path from the root of `path`, as written in module `here`.
 fn absolute(here: &[&str], path: &[&str]) -> Vec<String> {
     let up = path.iter().take_while(|part| **part == "super").count();
     let (start, path) = match path.first() {
@@ -158,7 +160,7 @@ fn absolute(here: &[&str], path: &[&str]) -> Vec<String> {
     start.iter().chain(path).map(|part| (*part).to_owned()).collect()
 }
 
-/// A crate whose files hold what `code`, in `room::file`, may import.
+/// A test crate with `code` in `room::file` and other files that it can import.
 fn made_up(code: &str) -> Sources {
     let files = [
         ("", "pub use other::part::Thing; pub use error::Error;"),
@@ -176,38 +178,38 @@ fn made_up(code: &str) -> Sources {
 }
 
 #[rstest]
-#[case::a_path("use crate::other::part::Thing;", &["other::part"])]
-#[case::from_the_command("use rbees_check::other::part;", &["other::part"])]
-#[case::a_module("use crate::other;", &["other"])]
-#[case::what_a_module_holds_itself("use crate::other::here;", &["other"])]
+#[case::full_path("use crate::other::part::Thing;", &["other::part"])]
+#[case::path_from_the_command("use rbees_check::other::part;", &["other::part"])]
+#[case::module("use crate::other;", &["other"])]
+#[case::item_defined_in_mod_rs("use crate::other::here;", &["other"])]
 #[case::re_exported("use crate::other::Thing;", &["other::part"])]
 #[case::re_exported_twice("use crate::other::Deep;", &["other::deep::deepest"])]
 #[case::re_exported_by_the_root("use crate::{Error, Thing};", &["error", "other::part"])]
 #[case::nested("use crate::{other::{deep::{self, Deep}, part}, error};", &["error", "other::deep", "other::deep::deepest", "other::part"])]
-#[case::beside("use super::beside::Beside;", &["room::beside"])]
-#[case::beside_and_re_exported("use super::Beside;", &["room::beside"])]
+#[case::sibling_file("use super::beside::Beside;", &["room::beside"])]
+#[case::re_exported_sibling("use super::Beside;", &["room::beside"])]
 #[case::imported_by_the_room("use super::Renamed;", &["other::part"])]
-#[case::above("use super::super::error;", &["error"])]
-#[case::the_room("use super::*;", &["room"])]
-#[case::a_child("use self::child::X;", &["room::file::child"])]
-#[case::a_child_by_its_name("mod child; use child::X;", &["room::file::child"])]
-#[case::a_child_re_exported("mod child; pub use child::X; pub(crate) use self::child::Y;", &[])]
-#[case::another_file_re_exported("pub use super::Beside;", &["room::beside"])]
-#[case::in_code("fn f() { let x = crate::other::Thing::new(super::beside::y); }", &["other::part", "room::beside"])]
+#[case::two_levels_up("use super::super::error;", &["error"])]
+#[case::glob_of_the_room("use super::*;", &["room"])]
+#[case::child_module("use self::child::X;", &["room::file::child"])]
+#[case::child_module_by_name("mod child; use child::X;", &["room::file::child"])]
+#[case::re_export_of_a_child_is_not_an_import("mod child; pub use child::X; pub(crate) use self::child::Y;", &[])]
+#[case::re_export_of_a_sibling("pub use super::Beside;", &["room::beside"])]
+#[case::path_in_code("fn f() { let x = crate::other::Thing::new(super::beside::y); }", &["other::part", "room::beside"])]
 #[case::by_an_imported_name("use crate::other as o; fn f() { o::Thing::new() }", &["other", "other::part"])]
-#[case::in_an_inner_module("mod inner { use super::child::X; use super::super::beside; }", &["room::beside", "room::file::child"])]
+#[case::inline_module("mod inner { use super::child::X; use super::super::beside; }", &["room::beside", "room::file::child"])]
 #[case::other_crates("use std::error::Error; use other_crate::part; fn f() { serde_json::from_str() }", &[])]
 #[case::visibility("pub(in super::super) fn f() {}", &[])]
 #[case::comments("//! [`crate::other`]\n// use crate::other;\nconst X: &str = \"crate::other\";", &[])]
 #[case::tests("#[cfg(test)]\nmod tests { use crate::other; }", &[])]
-fn imports_are_found_in_every_form(#[case] code: &str, #[case] found: &[&str]) {
+fn imports_are_found_in_every_syntax(#[case] code: &str, #[case] found: &[&str]) {
     let graph = graph(&made_up(code), false);
     let imports = graph.imports().filter(|(from, _)| *from == "room::file").map(|(_, to)| to);
     assert_eq!(imports.collect::<Vec<_>>(), found);
 }
 
 #[test]
-fn the_code_of_tests_counts_where_it_is_asked_for() {
+fn test_code_is_included_only_on_request() {
     let mut sources = made_up("#[cfg(test)] mod tests { use super::super::beside; }");
     sources.insert("room::tests".into(), "use super::file;".into());
     let from =
@@ -216,7 +218,7 @@ fn the_code_of_tests_counts_where_it_is_asked_for() {
 }
 
 #[test]
-fn a_planted_circle_is_found_through_a_re_export() {
+fn an_import_cycle_through_a_re_export_is_found() {
     let mut sources = made_up("use crate::other::Deep;");
     assert!(graph(&sources, false).circles().is_empty());
     sources.insert("other::deep::deepest".into(), "use crate::room::file;".into());
@@ -226,7 +228,7 @@ fn a_planted_circle_is_found_through_a_re_export() {
 }
 
 #[test]
-fn a_module_that_uses_its_files_and_is_used_by_them_is_a_circle() {
+fn a_module_that_uses_its_files_and_is_used_by_them_is_a_cycle() {
     let sources = [("a", "mod b; pub struct A; fn f() { b::g() }"), ("a::b", "use super::A;")];
     let sources = sources.map(|(module, source)| (module.to_owned(), source.to_owned())).into();
     assert_eq!(graph(&sources, false).circles(), ["a -> a::b -> a"]);

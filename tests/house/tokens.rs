@@ -1,8 +1,8 @@
-//! Rust source → its words and signs, without comments and without what is in quotes.
+//! Splits Rust source into words and punctuation, without comments and literals in quotes.
 
 use rstest::rstest;
 
-/// Words, `::`, and every other sign by itself.
+/// The tokens of the source: words, `::`, and every other punctuation character by itself.
 pub fn tokens(source: &str) -> Vec<&str> {
     let (mut rest, mut tokens) = (source, Vec::new());
     while let Some(first) = rest.chars().next() {
@@ -25,12 +25,12 @@ pub fn tokens(source: &str) -> Vec<&str> {
     tokens
 }
 
-/// Is it a name or a number, and no sign?
+/// Is the token a name or a number?
 pub fn is_word(token: &str) -> bool {
     token.starts_with(|c: char| c.is_alphanumeric() || c == '_')
 }
 
-/// The length of the string or character in quotes that `rest` begins with.
+/// The length of the string or character literal at the start of `rest`.
 fn literal(rest: &str) -> Option<usize> {
     let unmarked = rest.trim_start_matches(['b', 'c']);
     if let Some(raw) = unmarked.strip_prefix('r') {
@@ -42,7 +42,7 @@ fn literal(rest: &str) -> Option<usize> {
     }
     let quote = unmarked.chars().next().filter(|c| matches!(c, '"' | '\''))?;
     let text = &unmarked[1..];
-    // `'a` alone is a lifetime.
+    // `'a` without a closing quote is a lifetime.
     if quote == '\'' && !text.starts_with('\\') && text.chars().nth(1) != Some('\'') {
         return None;
     }
@@ -55,7 +55,7 @@ fn literal(rest: &str) -> Option<usize> {
     Some(rest.len() - text.len() + end + 1)
 }
 
-/// The same without the items under `#[cfg(test)]`.
+/// The tokens without the items under `#[cfg(test)]`.
 pub fn without_tests<'a>(tokens: &[&'a str]) -> Vec<&'a str> {
     const MARK: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let (mut rest, mut kept) = (tokens, Vec::new());
@@ -71,7 +71,7 @@ pub fn without_tests<'a>(tokens: &[&'a str]) -> Vec<&'a str> {
     kept
 }
 
-/// Where the item ends that `tokens` begin with: behind its last `}`, or its `;`.
+/// The end of the item at the start of `tokens`: after its last `}` or its `;`.
 fn end_of_item(tokens: &[&str]) -> usize {
     let mut depth = 0usize;
     let end = tokens.iter().position(|token| {
@@ -91,7 +91,7 @@ fn end_of_item(tokens: &[&str]) -> usize {
 #[case(r#"a("crate::b \" c", d)"#, "a ( , d )")]
 #[case(r##"a(r#"crate::"b""#, b"c", '"', '\'', d)"##, "a ( , , , , d )")]
 #[case("fn a<'b>(c: &'b str)", "fn a < ' b > ( c : & ' b str )")]
-fn comments_and_quotes_are_left_out(#[case] source: &str, #[case] words: &str) {
+fn comments_and_literals_are_left_out(#[case] source: &str, #[case] words: &str) {
     assert_eq!(tokens(source).join(" "), words);
 }
 
@@ -100,6 +100,6 @@ fn comments_and_quotes_are_left_out(#[case] source: &str, #[case] words: &str) {
 #[case("a #[cfg(test)] mod tests; b", "a b")]
 #[case("a #[cfg(test)] #[allow(x)] const B: [u8; 2] = [1; 2]; c", "a c")]
 #[case("#[cfg(feature)] mod a;", "# [ cfg ( feature ) ] mod a ;")]
-fn test_code_is_left_out(#[case] source: &str, #[case] words: &str) {
+fn items_under_cfg_test_are_left_out(#[case] source: &str, #[case] words: &str) {
     assert_eq!(without_tests(&tokens(source)).join(" "), words);
 }

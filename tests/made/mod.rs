@@ -1,10 +1,10 @@
-//! Small models made for tests, as GGUF files and as Hugging Face directories.
+//! Small models built for tests, as GGUF files and as Hugging Face directories.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Shapes in which no two widths agree: hidden 32, q 4 · 6, kv 2 · 6, FFN 64, vocabulary 11.
+/// All widths differ: hidden 32, q 4 · 6, kv 2 · 6, FFN 64, vocabulary 11.
 pub const HEADS: usize = 4;
 pub const KV_HEADS: usize = 2;
 pub const HEAD_DIM: usize = 6;
@@ -17,14 +17,14 @@ pub const CONFIG: &str = r#"{
     "attention_bias": false, "bos_token_id": null, "eos_token_id": 2
 }"#;
 
-/// `CONFIG` with one more key, or another value for one.
+/// `CONFIG` with one key added or changed.
 pub fn config_with(key: &str, value: &str) -> String {
     let mut config: serde_json::Map<String, serde_json::Value> = serde_json::from_str(CONFIG).unwrap();
     config.insert(key.into(), serde_json::from_str(value).unwrap());
     serde_json::to_string(&config).unwrap()
 }
 
-/// Hugging Face name → shape and values, all values different.
+/// The shape and values of each tensor, by Hugging Face name. All values differ.
 pub fn tensors() -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
     let (q, kv) = (HEADS * HEAD_DIM, KV_HEADS * HEAD_DIM);
     let mut shapes =
@@ -58,7 +58,7 @@ pub fn tensors() -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
     shapes.into_iter().map(|(name, shape)| (format!("{name}.weight"), fill(shape))).collect()
 }
 
-/// Writes tensors as a safetensors file.
+/// The bytes of a safetensors file with these tensors.
 pub fn safetensors(tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>) -> Vec<u8> {
     use safetensors::tensor::{Dtype, TensorView, serialize};
     let bytes: BTreeMap<&String, Vec<u8>> = tensors
@@ -71,32 +71,32 @@ pub fn safetensors(tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>) -> Vec<u8
     serialize(tensors.iter().map(view), None).unwrap()
 }
 
-/// Writes a model's directory.
+/// Writes a model directory.
 pub fn write_directory(dir: &Path, config: &str, tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>) {
     std::fs::write(dir.join("config.json"), config).unwrap();
     std::fs::write(dir.join("model.safetensors"), safetensors(tensors)).unwrap();
 }
 
-/// A tensor of a GGUF file, everything about it open to falsification.
+/// A tensor of a GGUF file. Tests may falsify any field.
 #[derive(Clone)]
 pub struct GgufTensor {
     pub name: String,
-    /// Fastest first, as the file has them.
+    /// The fastest dimension first, as in the file.
     pub dims: Vec<u64>,
     pub code: u32,
     pub data: Vec<u8>,
-    /// Where the header says it is, should that be elsewhere.
+    /// The offset in the header, if it should differ from the actual one.
     pub offset: Option<u64>,
 }
 
-/// A GGUF file to be.
+/// The contents of a GGUF file. Tests may falsify any field.
 #[derive(Clone)]
 pub struct GgufFile {
     pub magic: [u8; 4],
     pub version: u32,
     pub tensor_count: Option<u64>,
     pub value_count: Option<u64>,
-    /// Key, then type code and value as bytes.
+    /// Each key, with its type code and value as bytes.
     pub metadata: Vec<(String, Vec<u8>)>,
     pub tensors: Vec<GgufTensor>,
 }
@@ -130,8 +130,8 @@ pub fn value_texts(values: &[&str]) -> Vec<u8> {
 }
 
 impl GgufFile {
-    /// The model of `tensors()` in llama.cpp's names and row order, F32 but for a Q8_0 `ffn_down`
-    /// of layer 1, with a small vocabulary.
+    /// The model of `tensors()` with llama.cpp's names and row order and a small vocabulary. All tensors are
+    /// F32, except for a Q8_0 `ffn_down` of layer 1.
     pub fn tiny() -> Self {
         let metadata = [
             ("general.architecture", value_text("llama")),
@@ -168,7 +168,7 @@ impl GgufFile {
             tensors: tensors.collect(),
         };
         let down = file.tensor("blk.1.ffn_down.weight");
-        // 64 blocks of 32: a scale of 1 in f16, then values −16 to 15.
+        // 64 blocks of 32 values, each a scale of 1 in f16 and the values −16 to 15.
         let block = [&[0x00, 0x3c][..], &(-16i8..16).map(|v| v as u8).collect::<Vec<_>>()].concat();
         (down.code, down.data) = (8, block.repeat(64));
         file
@@ -216,14 +216,14 @@ impl GgufFile {
 }
 
 impl GgufTensor {
-    /// An F32 tensor under llama.cpp's name, rows of q and k permuted as its converter does.
+    /// An F32 tensor with llama.cpp's name. Rows of q and k are permuted as by its converter.
     fn of(name: &str, shape: &[usize], values: &[f32]) -> Self {
         let row = shape[shape.len() - 1];
         let mut values = values.to_vec();
         if name.contains("q_proj") || name.contains("k_proj") {
             let source = values.clone();
             for (to, into) in values.chunks_mut(row).enumerate() {
-                // Row 2·pair + member of a head comes from row member·half + pair.
+                // Row 2·pair + member of a head is row member·half + pair of the source.
                 let (head, within) = (to / HEAD_DIM, to % HEAD_DIM);
                 let from = head * HEAD_DIM + (within % 2) * (HEAD_DIM / 2) + within / 2;
                 into.copy_from_slice(&source[from * row..][..row]);

@@ -1,23 +1,23 @@
-//! A Llama in plain loops over `Vec<f32>`: one sequence, no tensors but the weights as read. It hands its
-//! numbers over as they lie in it: positions first, no batch, heads behind positions.
+//! A Llama in plain loops over `Vec<f32>`, for one sequence. Only the weights are tensors. It taps its
+//! arrays in its own layout: no batch axis, positions first, heads after positions.
 
 use candle_core::{DType, Device};
 use rbees_check::Result;
 use rbees_check::check::Recorder;
 use rbees_check::weights::Weights;
 
-/// Name, shape, values.
+/// Receives the name, shape and values of an array.
 type Tap<'a> = &'a mut dyn FnMut(&str, &[usize], &[f32]) -> Result<()>;
 
 pub struct Plain {
     weights: Weights,
     pub eps: f32,
     pub theta: f64,
-    /// Of gate and up.
+    /// The activation, as a function of gate and up.
     pub act: fn(f32, f32) -> f32,
-    /// The key head of query head `h`, given heads and key heads.
+    /// The key head of query head `h`, given the numbers of query and key heads.
     pub key_head: fn(usize, usize, usize) -> usize,
-    /// Do element i and i + head_dim/2 of a head turn together, or 2i and 2i + 1?
+    /// True: elements i and i + head_dim/2 of a head rotate as a pair. False: elements 2i and 2i + 1 do.
     pub half_split: bool,
 }
 
@@ -34,13 +34,13 @@ impl Plain {
         }
     }
 
-    /// Rows as stored: of a GGUF file those of q and k are interleaved.
+    /// The weight with its rows as stored. In a GGUF file, the rows of q and k are interleaved.
     fn weight(&self, name: &str) -> Result<Vec<f32>> {
         let weight = self.weights.tensor(&format!("{name}.weight"), DType::F32, &Device::Cpu)?;
         Ok(weight.flatten_all()?.to_vec1()?)
     }
 
-    /// Rows of `width` times a matrix `[out, width]`.
+    /// Multiplies rows of `width` entries by a matrix `[out, width]`.
     fn linear(&self, name: &str, x: &[f32], width: usize) -> Result<Vec<f32>> {
         let w = self.weight(name)?;
         let dot = |x: &[f32], w: &[f32]| x.iter().zip(w).map(|(x, w)| x * w).sum::<f32>();
@@ -57,7 +57,7 @@ impl Plain {
         Ok(x.chunks(width).flat_map(row).collect())
     }
 
-    /// `[s, heads, d]`, turned in place.
+    /// Rotates `[s, heads, d]` in place.
     fn rope(&self, x: &mut [f32], heads: usize, d: usize) {
         for (at, head) in x.chunks_mut(d).enumerate() {
             for i in 0..d / 2 {
@@ -70,7 +70,7 @@ impl Plain {
         }
     }
 
-    /// Logits, `[s, vocab]`.
+    /// Returns the logits, `[s, vocab]`.
     pub fn forward(&self, ids: &[u32], probe: &mut Recorder<'_>) -> Result<Vec<f32>> {
         let c = self.weights.config().clone();
         let (s, width, heads, kv_heads, d) =
@@ -123,7 +123,7 @@ impl Plain {
         Ok(logits)
     }
 
-    /// Scores and probabilities `[heads, s, s]` on the way, context `[s, heads * d]` in the end.
+    /// Taps scores and probabilities, `[heads, s, s]`, and returns the context, `[s, heads * d]`.
     fn attend(
         &self,
         q: &[f32],

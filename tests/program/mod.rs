@@ -1,4 +1,4 @@
-//! The real binary, as a user meets it: with a home of its own, no terminal and no colour.
+//! Runs the real binary as a user would, with a fresh home directory, no terminal and no colour.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::fs;
@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-/// The binary with these arguments, run in `folder`; nothing fetched, nothing remembered.
+/// A command that runs the binary with these arguments in `folder`. The home is empty unless a test fills it.
 pub fn rbees_in(folder: &Path, home: &TempDir, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rbees-check"));
     command
@@ -22,7 +22,7 @@ pub fn rbees_in(folder: &Path, home: &TempDir, args: &[&str]) -> Command {
     command
 }
 
-/// The same in `/`.
+/// The same, run in `/`.
 pub fn rbees(home: &TempDir, args: &[&str]) -> Command {
     rbees_in(Path::new("/"), home, args)
 }
@@ -43,12 +43,12 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// All that a run in `/` says, with what differs from machine to machine masked.
+/// The whole output of a run in `/`, with values that differ between machines masked.
 pub fn told(args: &[&str]) -> String {
     told_in(Path::new("/"), args)
 }
 
-/// The same in `folder`.
+/// The same, run in `folder`.
 pub fn told_in(folder: &Path, args: &[&str]) -> String {
     let output = rbees_in(folder, &home(), args).output().unwrap();
     let mut text = masked(&stdout(&output), "% of budget");
@@ -59,7 +59,7 @@ pub fn told_in(folder: &Path, args: &[&str]) -> String {
     text + &format!("--- exit {}\n", output.status.code().unwrap())
 }
 
-/// A run in `folder` that writes `r.json` and `r.xml` there: its exit code and both.
+/// Runs in `folder` and writes `r.json` and `r.xml` there. Returns the exit code and both reports.
 pub fn reported(folder: &Path, args: &[&str]) -> (i32, serde_json::Value, String) {
     let args = [&["run"], args, &["--report", "json=r.json", "--report", "junit=r.xml"]].concat();
     let output = rbees_in(folder, &home(), &args).output().unwrap();
@@ -68,7 +68,7 @@ pub fn reported(folder: &Path, args: &[&str]) -> (i32, serde_json::Value, String
     (output.status.code().unwrap(), serde_json::from_slice(&json).unwrap(), xml)
 }
 
-/// Every number right before `unit` as `..`.
+/// Replaces each number right before `unit` by `..`.
 pub fn masked(text: &str, unit: &str) -> String {
     let (mut parts, mut done) = (text.split(unit).collect::<Vec<_>>(), String::new());
     let last = parts.pop().unwrap_or_default();
@@ -79,7 +79,7 @@ pub fn masked(text: &str, unit: &str) -> String {
     done + last
 }
 
-/// tiny-llama as a folder at `into`, with its rope θ left at the usual 10000: wrong.
+/// Writes a copy of tiny-llama to the folder `into`, with the wrong rope θ 10000.
 pub fn wrong_theta(into: &Path) {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny-llama");
     fs::create_dir_all(into).unwrap();

@@ -1,4 +1,4 @@
-//! A pass of tiny-llama, recorded as a port would record it, to be altered and judged.
+//! Recordings of passes of tiny-llama, which tests alter and judge.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ use rbees_check::reference::Reference;
 use rbees_check::weights::Config;
 use zip::write::SimpleFileOptions;
 
-/// Arrays by their names.
+/// Arrays by name.
 pub type Arrays = HashMap<String, Tensor>;
 
 /// The token ids of a case of tiny-llama.
@@ -25,7 +25,7 @@ pub fn ids(case: &str) -> Vec<u32> {
     models::fixture("tiny-llama").unwrap().case(case).unwrap().manifest.ids[0].clone()
 }
 
-/// A whole f32 pass over `ids`, by a Llama of another config if `altered` makes one.
+/// Records a whole f32 pass over `ids`. `altered` may change the config of the Llama.
 pub fn pass(ids: &[u32], altered: impl Fn(&mut Config)) -> Arrays {
     let mut weights = models::open("tiny-llama").unwrap().weights;
     let mut config = weights.config().clone();
@@ -37,21 +37,21 @@ pub fn pass(ids: &[u32], altered: impl Fn(&mut Config)) -> Arrays {
     with_ids(recorded.0, ids)
 }
 
-/// The arrays and what went in.
+/// Adds the token ids to the arrays.
 pub fn with_ids(mut arrays: Arrays, ids: &[u32]) -> Arrays {
     let row: Vec<i64> = ids.iter().map(|&id| id.into()).collect();
     arrays.insert("input_ids".into(), Tensor::new(vec![row], &Device::Cpu).unwrap());
     arrays
 }
 
-/// The tokens of a case, as one prefill.
+/// The input of a case as one prefill.
 pub fn input_of(case: &Reference) -> Input {
     let mut real = vec![vec![false; case.length()]; case.batch()];
     case.places().iter().for_each(|&(b, slot)| real[b][slot] = true);
     Input { ids: case.manifest.ids.clone(), positions: case.manifest.position_ids.clone(), real }
 }
 
-/// A whole pass of `port` over `input`, recorded with the ids, positions and mask of `case`.
+/// Records a whole pass of `port` over `input`, with the ids, positions and mask of `case`.
 pub fn pass_over(port: &mut dyn Port, input: &Input, case: &Reference) -> Arrays {
     let mut recorded = Recorded::default();
     port.begin();
@@ -65,12 +65,12 @@ pub fn pass_over(port: &mut dyn Port, input: &Input, case: &Reference) -> Arrays
     recorded.0
 }
 
-/// The pass of case `short`, by a sound Llama.
+/// The recording of a correct Llama on the case `short`.
 pub fn short() -> Arrays {
     pass(&ids("short"), |_| {})
 }
 
-/// Writes down what it is handed.
+/// A probe that records every tensor.
 #[derive(Default)]
 pub struct Recorded(pub Arrays);
 
@@ -85,14 +85,14 @@ impl Probe for Recorded {
     }
 }
 
-/// `dump.safetensors` in `folder`.
+/// Writes `dump.safetensors` into `folder`.
 pub fn write(folder: &Path, arrays: &Arrays) -> PathBuf {
     let file = folder.join("dump.safetensors");
     safetensors::save(arrays, &file).unwrap();
     file
 }
 
-/// `dump.npz` in `folder`.
+/// Writes `dump.npz` into `folder`.
 pub fn write_npz(folder: &Path, arrays: &Arrays) -> PathBuf {
     let file = folder.join("dump.npz");
     let mut zip = zip::ZipWriter::new(File::create(&file).unwrap());
@@ -104,7 +104,7 @@ pub fn write_npz(folder: &Path, arrays: &Arrays) -> PathBuf {
     file
 }
 
-/// A directory of `.npy` files.
+/// Writes a directory of `.npy` files into `folder`.
 pub fn write_folder(folder: &Path, arrays: &Arrays) -> PathBuf {
     let into = folder.join("dump");
     fs::create_dir(&into).unwrap();

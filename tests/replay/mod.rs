@@ -1,4 +1,4 @@
-//! What PyTorch handed over, written down, handed over again: a port that computes nothing.
+//! A port that computes nothing. It passes tensors recorded in PyTorch to the probe.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,12 +14,12 @@ use rbees_check::weights::Config;
 use rbees_check::{Error, Result};
 use zip::ZipArchive;
 
-/// The tensors of one dump, by feed and site: `[rows, …]` and the values.
+/// The tensors of one dump, by feed and site: the shape `[rows, …]` and the values.
 #[derive(Clone, Default)]
 pub struct Dump(BTreeMap<(Feed, Site), (Vec<usize>, Vec<f32>)>);
 
 impl Dump {
-    /// `fixtures/torch-mistakes/<name>/dump.npz`.
+    /// Reads `fixtures/torch-mistakes/<name>/dump.npz`.
     pub fn read(name: &str) -> Result<Self> {
         let path = folder().join(name).join("dump.npz");
         let fault = |what: String| Error::file(&path, what, "run scripts/plant_in_torch.py");
@@ -44,25 +44,25 @@ impl Dump {
         Ok(dump)
     }
 
-    /// This dump, and what `honest` has where this one has nothing.
+    /// This dump, completed by the tensors of `honest` that it lacks.
     pub fn over(mut self, honest: Dump) -> Self {
         honest.0.into_iter().for_each(|(at, rows)| _ = self.0.entry(at).or_insert(rows));
         self
     }
 
-    /// Does it hold `position` of `site`? Of fewer rows than the case has it holds the last ones.
+    /// Does the dump contain `position` of `site`? A dump with fewer rows than the case has the last ones.
     pub fn holds(&self, feed: Feed, site: Site, position: usize, length: usize) -> bool {
         self.0.get(&(feed, site)).is_some_and(|(shape, _)| position + shape[0] >= length)
     }
 }
 
-/// `fixtures/torch-mistakes`.
+/// The folder `fixtures/torch-mistakes`.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/torch-mistakes")
 }
 
-/// Hands over what a dump holds under one feed. It goes on with nothing that it is given back: when
-/// the dump was made, truth entered in PyTorch.
+/// Taps the tensors that a dump contains for one feed. It ignores the tensors that the probe returns:
+/// reference tensors were already substituted in PyTorch, when the dump was recorded.
 pub struct Replay {
     dump: Dump,
     feed: Feed,
@@ -98,13 +98,13 @@ impl Port for Replay {
                 probe.tap(site, canonical(site.kind, shape, values, input.len())?)?;
             }
         }
-        // The judge compares what is tapped; what comes back counts for generation only.
+        // The judge compares the tapped tensors. The return value matters for generation only.
         Ok(Tensor::full(f32::NAN, (1, input.len(), self.traits.vocab), &Device::Cpu)?)
     }
 }
 
-/// The last rows of one sequence, rows first → `[1, s, width]` or `[1, heads, s, width]`. Rows that
-/// were not written down are NaN: judged, they would be seen.
+/// Converts the last rows of one sequence, rows first, to `[1, s, width]` or `[1, heads, s, width]`. Rows
+/// that were not recorded are NaN, so that judging them would fail.
 fn canonical(kind: Kind, shape: &[usize], values: &[f32], s: usize) -> Result<Tensor> {
     let row: usize = shape[1..].iter().product();
     let mut whole = vec![f32::NAN; s.saturating_sub(shape[0]) * row];

@@ -1,4 +1,4 @@
-//! A sound port that hands nothing to the probe.
+//! A correct port that taps no tensors.
 
 use candle_core::Tensor;
 use rbees_check::Result;

@@ -1,5 +1,5 @@
-//! A Llama of random weights in which no two widths agree: hidden 48, FFN 80, 6 heads on 2 key
-//! heads, head_dim 16, 97 tokens, a context of 300.
+//! A Llama with random weights in which all widths differ: hidden 48, FFN 80, 6 query heads and 2 key heads
+//! with head_dim 16, a vocabulary of 97, a context of 300.
 
 use std::collections::HashMap;
 use std::fs;
@@ -18,17 +18,17 @@ const CONFIG: &str = r#"{
     "attention_bias": false, "mlp_bias": false, "rope_scaling": null, "bos_token_id": 1, "eos_token_id": 2
 }"#;
 
-/// In f32.
+/// The model in f32.
 pub fn llama(attention: Attention) -> Llama {
     llama_in(DType::F32, attention)
 }
 
-/// In any dtype; the same weights every time.
+/// The model in any dtype, always with the same weights.
 pub fn llama_in(dtype: DType, attention: Attention) -> Llama {
     Llama::load(&weights(), &Device::Cpu, dtype, attention).unwrap()
 }
 
-/// Written to a Hugging Face directory and opened from there.
+/// Writes the weights to a Hugging Face directory and opens it.
 pub fn weights() -> Weights {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("config.json"), CONFIG).unwrap();

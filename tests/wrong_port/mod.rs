@@ -1,5 +1,5 @@
-//! Ports with one mistake that the catalogue of mistakes does not have. Each is a sound Llama in which one part is
-//! replaced; none of it uses the code that names mistakes.
+//! Ports with one mistake that is not in the catalogue. Each is a correct Llama in which one part is
+//! replaced. None uses the code that names mistakes.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use rbees_check::model::{Input, Llama, Rope};
 use rbees_check::port::{LlamaPort, Port, Traits};
 use rbees_check::probe::{Kind, Probe, Site};
 
-/// Makes the wrong port out of a sound Llama.
+/// Makes the wrong port from a correct Llama.
 pub type Make = fn(Llama) -> Result<Box<dyn Port>>;
 
 /// The queries are rotated, the keys are not.
@@ -19,22 +19,22 @@ pub fn keys_not_rotated(llama: Llama) -> Result<Box<dyn Port>> {
     Ok(Box::new(OtherRotation::new(llama, rotate)))
 }
 
-/// Queries and keys go through the rotation twice.
+/// Queries and keys are rotated twice.
 pub fn rotated_twice(llama: Llama) -> Result<Box<dyn Port>> {
     Ok(Box::new(OtherRotation::new(llama, |_, x, once| once(&once(x)?))))
 }
 
-/// Pair i turns by θ^(−2(i + 1)/head_dim): the exponents start at the second pair's.
+/// The frequency of pair i is θ^(−2(i + 1)/head_dim): the exponents start with the second pair's.
 pub fn frequencies_one_pair_late(llama: Llama) -> Result<Box<dyn Port>> {
     with_frequencies(llama, |theta, i, half| theta.powf(-(i as f64 + 1.0) / half as f64))
 }
 
-/// Pair i turns by θ^(−(2i + 1)/head_dim): the exponents are the odd numbers, not the even ones.
+/// The frequency of pair i is θ^(−(2i + 1)/head_dim): the exponents are the odd numbers, not the even ones.
 pub fn frequencies_half_a_pair_late(llama: Llama) -> Result<Box<dyn Port>> {
     with_frequencies(llama, |theta, i, half| theta.powf(-(i as f64 + 0.5) / half as f64))
 }
 
-/// Pair 0 does not turn, and every other pair turns as the pair before it should.
+/// Pair 0 does not rotate. Every other pair has the frequency of the pair before it.
 pub fn frequencies_of_the_pair_before(llama: Llama) -> Result<Box<dyn Port>> {
     with_frequencies(llama, |theta, i, half| match i {
         0 => 0.0,
@@ -42,8 +42,8 @@ pub fn frequencies_of_the_pair_before(llama: Llama) -> Result<Box<dyn Port>> {
     })
 }
 
-/// gate_proj gets rows 0, 2, 4, … of the fused `[gate; up]` matrix and up_proj rows 1, 3, 5, …: a split for a
-/// file that stores both row by row in turn.
+/// gate_proj gets rows 0, 2, 4, … of the fused `[gate; up]` matrix and up_proj gets rows 1, 3, 5, …: the
+/// split for a file in which rows of gate and up alternate.
 pub fn halves_split_at_every_other_row(llama: Llama) -> Result<Box<dyn Port>> {
     with_other_gate_and_up(llama, |gate, up| {
         let fused = Tensor::cat(&[gate, up], 0)?; // [2 * ffn, hidden]
@@ -51,7 +51,7 @@ pub fn halves_split_at_every_other_row(llama: Llama) -> Result<Box<dyn Port>> {
     })
 }
 
-/// The fused matrix stores gate and up row by row in turn, and is split into its two halves.
+/// Rows of gate and up alternate in the fused matrix, but it is split into two halves.
 pub fn alternating_rows_split_into_halves(llama: Llama) -> Result<Box<dyn Port>> {
     with_other_gate_and_up(llama, |gate, up| {
         let (ffn, hidden) = gate.dims2()?;
@@ -60,7 +60,7 @@ pub fn alternating_rows_split_into_halves(llama: Llama) -> Result<Box<dyn Port>>
     })
 }
 
-/// The embedding is multiplied by √hidden, as Gemma does it, and the port does not show the embedding.
+/// The embedding is multiplied by √hidden, as in Gemma, and the port does not tap the embedding.
 pub fn hidden_embedding_scaled(mut llama: Llama) -> Result<Box<dyn Port>> {
     let hidden = llama.config.hidden_size;
     let scaled = (llama.embed_tokens.embeddings() * (hidden as f64).sqrt())?; // [vocab, hidden]
@@ -68,14 +68,15 @@ pub fn hidden_embedding_scaled(mut llama: Llama) -> Result<Box<dyn Port>> {
     Ok(Box::new(WithoutEmbedding(LlamaPort::new(llama))))
 }
 
-/// θ, the pair and the number of pairs → radians a position.
+/// Sets the frequencies. `of` maps θ, the pair and the number of pairs to radians per position.
 fn with_frequencies(mut llama: Llama, of: fn(f64, usize, usize) -> f64) -> Result<Box<dyn Port>> {
     let (theta, half) = (llama.config.rope_theta, llama.config.head_dim / 2);
     llama.rope.frequencies = (0..half).map(|i| of(theta, i, half)).collect();
     Ok(Box::new(LlamaPort::new(llama)))
 }
 
-/// The right weights of gate_proj and up_proj, `[ffn, hidden]` → those of the port.
+/// Replaces the weights of gate_proj and up_proj, `[ffn, hidden]`. `of` maps the correct weights to the
+/// port's.
 fn with_other_gate_and_up(
     mut llama: Llama,
     of: fn(&Tensor, &Tensor) -> Result<(Tensor, Tensor)>,
@@ -95,13 +96,13 @@ fn every_other(matrix: &Tensor, first: u32) -> Result<Tensor> {
     Ok(matrix.index_select(&Tensor::new(rows, matrix.device())?, 0)?)
 }
 
-/// The right rotation of `[b, heads, s, head_dim]`.
+/// The correct rotation of `[b, heads, s, head_dim]`.
 type Once<'a> = &'a dyn Fn(&Tensor) -> Result<Tensor>;
 
-/// What a port makes of projected queries or keys, `[b, heads, s, head_dim]`.
+/// Computes the port's rotated queries or keys from the projected ones, `[b, heads, s, head_dim]`.
 type Rotate = fn(Kind, &Tensor, Once<'_>) -> Result<Tensor>;
 
-/// A sound Llama in which `rotate` makes queries and keys.
+/// A correct Llama in which `rotate` computes the rotated queries and keys.
 struct OtherRotation {
     port: LlamaPort,
     rope: Rope,
@@ -133,14 +134,14 @@ impl Port for OtherRotation {
     }
 }
 
-/// Stands between the model and the probe of the judge.
+/// Wraps the judge's probe and replaces the rotated queries and keys.
 struct Rotating<'a> {
     probe: &'a mut dyn Probe,
     rope: &'a Rope,
     positions: &'a [Vec<usize>],
     head_dim: usize,
     rotate: &'a Rotate,
-    /// The last queries and keys before rotation, as the model continued with them: `[b, s, heads * head_dim]`.
+    /// The last queries and keys before rotation that the model continued with, `[b, s, heads * head_dim]`.
     projected: BTreeMap<Kind, Tensor>,
 }
 
@@ -164,7 +165,7 @@ impl Probe for Rotating<'_> {
 }
 
 impl Rotating<'_> {
-    /// `[b, heads, s, head_dim]`.
+    /// The port's rotated queries or keys, `[b, heads, s, head_dim]`.
     fn rotated(&self, kind: Kind, from: Kind) -> Result<Tensor> {
         let x = &self.projected[&from]; // [b, s, heads * head_dim]
         let (b, s, width) = x.dims3()?;
@@ -174,7 +175,7 @@ impl Rotating<'_> {
     }
 }
 
-/// A port that hands over every site but the embedding.
+/// A port that taps every site except the embedding.
 struct WithoutEmbedding(LlamaPort);
 
 impl Port for WithoutEmbedding {
