@@ -138,7 +138,7 @@ fn a_scores_row_is_computed_only_if_all_keys_it_attends_to_are_known() {
     assert_eq!(known.places(), [(0, 0), (0, 1)]); // the query in slot 3 attends to the unknown key in slot 2
     assert_eq!(known.at((0, 0)).unwrap()[1..4], [f64::NEG_INFINITY; 3]);
     let error = model.one(&pass, scores, &given(&[(0, 1), (0, 3)])).unwrap_err();
-    assert!(error.to_string().contains("self_attn.scores: no row of it can be computed"), "{error}");
+    assert!(error.to_string().contains("self_attn.scores: no row can be computed"), "{error}");
 }
 
 #[test]
@@ -154,10 +154,10 @@ fn a_sum_is_computed_only_for_rows_known_in_both_inputs() {
 }
 
 #[rstest]
-#[case::wrong_width("model.embed_tokens", placed(64, &[(0, 0)]), "model.embed_tokens: rows of 64 entries, not of 128")]
-#[case::slot_out_of_range("model.embed_tokens", placed(128, &[(0, 4)]), "model.embed_tokens: no row can stand at (0, 4)")]
-#[case::batch_row_out_of_range("model.embed_tokens", placed(128, &[(1, 0)]), "model.embed_tokens: no row can stand at (1, 0)")]
-#[case::wrong_number_of_keys("model.layers.0.self_attn.scores", placed(30, &[(0, 0)]), "model.layers.0.self_attn.scores: rows of 30 entries, not of 24")]
+#[case::wrong_width("model.embed_tokens", placed(64, &[(0, 0)]), "model.embed_tokens: rows have 64 entries, expected 128")]
+#[case::slot_out_of_range("model.embed_tokens", placed(128, &[(0, 4)]), "model.embed_tokens: the pass has no row at (0, 4)")]
+#[case::batch_row_out_of_range("model.embed_tokens", placed(128, &[(1, 0)]), "model.embed_tokens: the pass has no row at (1, 0)")]
+#[case::wrong_number_of_keys("model.layers.0.self_attn.scores", placed(30, &[(0, 0)]), "model.layers.0.self_attn.scores: rows have 30 entries, expected 24")]
 fn given_rows_of_the_wrong_width_or_place_are_refused(
     #[case] site: &str,
     #[case] rows: Placed,
@@ -268,5 +268,5 @@ fn a_source_node_without_given_rows_is_an_error() {
     assert_eq!(executor.one(sum, &given).unwrap().places(), pass.places());
     given.values.remove(&b);
     let error = executor.one(sum, &given).unwrap_err();
-    assert!(error.to_string().starts_with("b: no row of it can be computed"), "{error}");
+    assert!(error.to_string().starts_with("b: no row can be computed"), "{error}");
 }

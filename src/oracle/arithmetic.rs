@@ -1,4 +1,4 @@
-//! How operations are carried out.
+//! The interface of an arithmetic: how the operations of a graph are carried out.
 
 use candle_core::Tensor;
 
@@ -8,27 +8,27 @@ use crate::Result;
 use crate::graph::{Activation, Context, Embedding, MatrixRows, NodeId, NormRule, Rope, Scores};
 use crate::weights::Weights;
 
-/// One way to carry out every operation of a graph. The executor has checked all shapes.
+/// One way to carry out every operation of a graph. The executor checks all shapes before it calls these methods.
 pub trait Arithmetic {
-    /// A matrix as this arithmetic multiplies with it.
+    /// The representation of a matrix in this arithmetic.
     type Matrix;
 
-    /// The arithmetic of one node. Most are the same at every node.
+    /// The arithmetic for one node. Most arithmetics are the same at every node.
     fn at(&self, node: NodeId) -> Self;
 
-    /// The matrix `name`, or these rows of it.
+    /// Reads the matrix `name`, or only the rows `rows` of it.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The matrix cannot be read.
     fn matrix(&self, weights: &Weights, name: &str, rows: Option<&MatrixRows>) -> Result<Self::Matrix>;
 
-    /// Rows `ids` of a table, scaled: `[ids, hidden]`.
+    /// The rows `ids` of the embedding table, scaled: `[ids, hidden]`.
     ///
     /// # Errors
-    /// The table cannot be read, or has no such row.
+    /// The table cannot be read, or an id is past its last row.
     fn embedding(&self, weights: &Weights, embedding: &Embedding, ids: &[u32]) -> Result<Rows>;
 
-    /// A norm of x, as wide as x. Weight and bias are as long as the span that is normed.
+    /// Normalises x; the result has the width of x. Weight and bias have the length of the normalised span.
     fn norm(&self, x: &Rows, rule: &NormRule, weight: &[f64], bias: Option<&[f64]>) -> Rows;
 
     /// x Wᵀ + bias, `[rows, in]` → `[rows, out]`.
@@ -37,31 +37,32 @@ pub trait Arithmetic {
     /// The product fails.
     fn linear(&self, x: &Rows, matrix: &Self::Matrix, bias: Option<&[f64]>) -> Result<Rows>;
 
-    /// x turned, each row by its position: `[rows, heads * head_dim]`.
+    /// Rotates each row of x by its position: `[rows, heads * head_dim]`.
     fn rope(&self, x: &Rows, rope: &Rope, at: &Standing) -> Rows;
 
-    /// Scores of queries and keys, −inf where no key is seen: `[queries, heads * slots]`.
+    /// Attention scores of queries and keys, −inf where no key is visible: `[queries, heads * slots]`.
     ///
     /// # Errors
     /// The product fails.
     fn scores(&self, q: &Rows, k: &Rows, sight: &Sight, scores: &Scores) -> Result<Rows>;
 
-    /// Softmax of each run of `slots` entries; 0 in a run that is −inf throughout. The queries stand `at` these places.
+    /// Softmax of each run of `slots` entries; 0 where every entry of a run is −inf. `at` has the places of the
+    /// queries.
     fn softmax(&self, scores: &Rows, slots: usize, at: &Standing) -> Rows;
 
-    /// Weighted values, heads side by side: `[queries, heads * head_dim]`.
+    /// The sum of the values weighted by `probs`, heads concatenated: `[queries, heads * head_dim]`.
     ///
     /// # Errors
     /// The product fails.
     fn context(&self, probs: &Rows, v: &Rows, sight: &Sight, context: &Context) -> Result<Rows>;
 
-    /// A function of each entry.
+    /// Applies the activation function to each entry.
     fn activation(&self, x: &Rows, activation: Activation) -> Rows;
 
     /// a · b, entry by entry.
     fn product(&self, a: &Rows, b: &Rows) -> Rows;
 
-    /// Σ factor · term, entry by entry. There is at least one term.
+    /// Σ factor · term, entry by entry. There must be at least one term.
     fn weighted_sum(&self, terms: &[(f64, &Rows)]) -> Rows;
 
     /// cap · tanh(x / cap) of each entry.
@@ -71,11 +72,11 @@ pub trait Arithmetic {
     fn scale(&self, x: &Rows, factor: f64) -> Rows;
 }
 
-/// An arithmetic that multiplies with matrices of floats.
+/// An arithmetic that multiplies with float matrices.
 pub trait Floats: Arithmetic {
-    /// A matrix `[out, in]` in float32 as this arithmetic multiplies with it.
+    /// Converts a float32 matrix `[out, in]` to this arithmetic's representation.
     ///
     /// # Errors
-    /// It is no matrix.
+    /// The tensor is not a matrix.
     fn of_floats(&self, matrix: &Tensor) -> Result<Self::Matrix>;
 }

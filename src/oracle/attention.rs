@@ -5,10 +5,10 @@ use rayon::prelude::*;
 use super::{Rows, Slots};
 use crate::graph::{Context, Scores};
 
-/// softcap(q kᵀ · scale) where `visible(query, batch row, slot)`, −inf elsewhere: `[queries, heads * slots]`.
+/// softcap(q kᵀ · scale) where `visible(query, batch row, slot)` is true, −inf elsewhere: `[queries, heads * slots]`.
 ///
-/// Query i belongs to batch row `batch[i]`; `keys` says which row of k stands in a slot. A slot without a key is
-/// never visible. The mask of `scores` is not looked at: `visible` is.
+/// Query i belongs to batch row `batch[i]`; `keys` maps slots to rows of k. A slot without a key is never visible.
+/// The mask of `scores` is ignored; only `visible` counts.
 pub fn scores(
     q: &Rows,
     k: &Rows,
@@ -42,8 +42,8 @@ pub fn softcapped(x: f64, cap: f64) -> f64 {
     cap * (x / cap).tanh()
 }
 
-/// e^x / Σ e^x along each run of `slots` entries, `[queries, heads * slots]` → the same. A run that is −inf
-/// throughout becomes 0.
+/// e^x / Σ e^x along each run of `slots` entries, `[queries, heads * slots]` → the same shape. A run in which every
+/// entry is −inf becomes 0.
 pub fn softmax(scores: &Rows, slots: usize) -> Rows {
     let mut probs = scores.clone(); // [queries, heads * slots]
     probs.values.par_chunks_mut(slots.max(1)).with_min_len(16).for_each(|run| {
@@ -59,7 +59,7 @@ pub fn softmax(scores: &Rows, slots: usize) -> Rows {
     probs
 }
 
-/// Σ probs · v over the slots, heads side by side: `[queries, heads * head_dim]`.
+/// Σ probs · v over the slots, heads concatenated: `[queries, heads * head_dim]`.
 pub fn context(probs: &Rows, v: &Rows, batch: &[usize], values: &Slots, context: &Context) -> Rows {
     let (d, t, heads) = (context.head_dim, values.len(), context.heads.len());
     let width = heads * d;

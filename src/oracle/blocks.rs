@@ -1,5 +1,5 @@
-//! How a row is rounded before a product with quantised blocks, as ggml's kernels and Candle's do it
-//! (`scripts/capture/quantized.py` rounds truth in the same way).
+//! Rounds a row before a product with quantised blocks, as the kernels of ggml and Candle do.
+//! `scripts/capture/quantized.py` applies the same rounding to the reference.
 
 use candle_core::Device;
 use half::f16;
@@ -10,29 +10,30 @@ use crate::graph::MatrixRows;
 use crate::probe;
 use crate::weights::{RopeLayout, Weights};
 
-/// Where honest kernels differ: how a value half-way between two steps is rounded, and how a block's sum is.
+/// The two roundings that correct kernels use. They differ in how a value half-way between two steps is rounded,
+/// and in how the sum of a block is rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kernel {
-    /// ggml's portable code, which Candle follows: ties go away from zero.
+    /// ggml's portable code, also used by Candle: ties are rounded away from zero.
     Portable,
-    /// ggml's for AVX: ties go to the even step.
+    /// ggml's AVX code: ties are rounded to the even step.
     Vector,
 }
 
-/// The blocks of one matrix, as far as a product with them is not one with the dequantised matrix.
+/// How a product with the blocks of one matrix differs from a product with the dequantised matrix.
 #[derive(Clone, Debug)]
 pub struct Blocks {
-    /// Activations that share a scale.
+    /// The number of activations that share a scale.
     width: usize,
-    /// The minimum of each block of weights, `[out, blocks]`, in files that have them.
+    /// The minimum of each block of weights, `[out, blocks]`, for block types that store one.
     minima: Option<Rows>,
 }
 
-/// Bytes of a block of 32 that holds a minimum behind its scale.
+/// The size in bytes of a block of 32 weights, for block types that store a minimum after the scale.
 const WITH_MINIMUM: [(&str, usize); 2] = [("Q4_1", 20), ("Q5_1", 24)];
 
 impl Blocks {
-    /// Those of the matrix `name`; none where it is stored in floats, or the arithmetic is dense.
+    /// The blocks of the matrix `name`; `None` if it is stored in floats or the arithmetic is dense.
     ///
     /// # Errors
     /// The blocks cannot be read.
@@ -54,7 +55,7 @@ impl Blocks {
         Ok(Some(Self { width, minima }))
     }
 
-    /// Those of these rows of the matrix.
+    /// The blocks of only these rows of the matrix.
     pub(super) fn only(&self, rows: &MatrixRows) -> Self {
         let rows = rows.numbers();
         let minima = self.minima.as_ref().map(|minima| {
@@ -63,8 +64,8 @@ impl Blocks {
         Self { minima, ..*self }
     }
 
-    /// `x` as the kernel multiplies it, `[rows, in]`, and what is to be added to the product with it, `[rows, out]`,
-    /// if anything.
+    /// `x` as the kernel rounds it, `[rows, in]`, and a correction to add to the product, `[rows, out]`, if the blocks
+    /// store minima.
     pub(super) fn rounded(&self, x: &Rows, kernel: Kernel) -> (Rows, Option<Rows>) {
         let count = (x.width / self.width).max(1);
         let (mut values, mut off) = (x.clone(), Rows::from_fn(x.len(), count, |_, _| 0.0));
@@ -84,7 +85,7 @@ impl Blocks {
 }
 
 impl Kernel {
-    /// Rounds a block in place, and gives its sum as the kernel has it.
+    /// Rounds a block in place and returns its sum as the kernel computes it.
     fn round(self, block: &mut [f64]) -> f64 {
         let largest =
             block.iter().fold(0f32, |most, &v| if (v as f32).abs() > most.abs() { v as f32 } else { most });
@@ -119,7 +120,7 @@ impl Kernel {
     }
 }
 
-/// `[out, blocks]`, rows in Hugging Face's order.
+/// The minimum of each block, `[out, blocks]`, rows in Hugging Face's order.
 fn minima(weights: &Weights, name: &str, out: usize, bytes: usize) -> Result<Rows> {
     let stored = weights.quantized(name, &Device::Cpu)?;
     let data = stored.data()?;
@@ -131,7 +132,7 @@ fn minima(weights: &Weights, name: &str, out: usize, bytes: usize) -> Result<Row
     if !turned || config.rope_layout == RopeLayout::HalfSplit {
         return Ok(rows);
     }
-    // Row j of a head is stored at 2j, or 2j − head_dim + 1 in its second half.
+    // The file interleaves the halves of a head: row j is stored at 2j, or at 2j − head_dim + 1 in the second half.
     let (d, half) = (config.head_dim, config.head_dim / 2);
     let from = |j: usize| j / d * d + j % half * 2 + j % d / half;
     Ok(Rows::from_fn(rows.len(), rows.width, |r, block| rows.row(from(r))[block]))

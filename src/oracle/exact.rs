@@ -1,4 +1,4 @@
-//! Exact arithmetic: float64, nothing rounded on the way.
+//! Exact arithmetic: float64, with no intermediate rounding to a lower precision.
 
 use std::ops::Range;
 
@@ -133,12 +133,12 @@ fn gelu_tanh(x: f64) -> f64 {
     0.5 * x * (1.0 + (inner * (x + 0.044715 * x * x * x)).tanh())
 }
 
-/// `of` each entry.
+/// Applies `of` to each entry.
 fn each(x: &Rows, of: impl Fn(f64) -> f64) -> Rows {
     Rows { width: x.width, values: x.values.iter().map(|&x| of(x)).collect() }
 }
 
-/// Subtracts from each row its mean.
+/// Subtracts the mean of each row from the row.
 fn centre(x: &mut Rows) {
     for row in x.values.chunks_exact_mut(x.width) {
         let mean = row.iter().sum::<f64>() / row.len() as f64;
@@ -154,7 +154,7 @@ fn add_to_rows(x: &mut Rows, bias: Option<&[f64]>) {
     }
 }
 
-/// Row numbers. A matrix has fewer than 2³² rows.
+/// Row numbers as `u32`. A matrix has fewer than 2³² rows.
 fn numbers(rows: Range<usize>) -> Vec<u32> {
     rows.map(|row| u32::try_from(row).unwrap_or(u32::MAX)).collect()
 }

@@ -14,11 +14,11 @@ use crate::graph::{Graph, Node, NodeId};
 use crate::weights::Weights;
 use crate::{Error, Result};
 
-/// A graph with weights, ready to run over a pass in one arithmetic.
+/// Runs a graph with its weights over a pass, in one arithmetic.
 ///
-/// A row of a node follows from the rows of its inputs, so a node is known at the places where its inputs are: a
-/// row that is not known makes rows unknown that depend on it, and no others. Weights are read node by node; no more
-/// than one matrix is in memory at once, and a tensor is dropped after the last node that reads it.
+/// A row of a node is computed from rows of its inputs, so a node is known only at the places where its inputs are
+/// known: an unknown row makes the rows that depend on it unknown, and no others. Weights are read node by node, at
+/// most one matrix is in memory at a time, and a tensor is dropped after the last node that reads it.
 #[derive(Clone, Debug)]
 pub struct Executor<'a, A> {
     graph: &'a Graph,
@@ -28,7 +28,7 @@ pub struct Executor<'a, A> {
 }
 
 impl<'a, A: Arithmetic> Executor<'a, A> {
-    /// Computes `graph` over `pass` with these weights, or without any.
+    /// An executor for `graph` over `pass`, with or without weights.
     pub fn new(
         graph: &'a Graph,
         weights: impl Into<Option<&'a Weights>>,
@@ -38,13 +38,13 @@ impl<'a, A: Arithmetic> Executor<'a, A> {
         Self { graph, weights: weights.into(), pass, arithmetic }
     }
 
-    /// Computes each node of `wanted` and shows it to `see`, in the order of the pass. A node reads what is given;
-    /// what is not given is computed, from the token ids on if need be. A wanted node is computed although it is
-    /// given.
+    /// Computes each node of `wanted` and passes it to `see`, in the order of the pass. Nodes read given values where
+    /// there are any; all other inputs are computed, if necessary starting from the token ids. A wanted node is
+    /// computed even if it is given.
     ///
     /// # Errors
-    /// Given rows that do not fit, weights that are missing or have another shape, a token outside the vocabulary, a
-    /// node of which no row can be computed, and whatever `see` gives.
+    /// Given rows do not fit, weights are missing or have another shape, a token is outside the vocabulary, no row of
+    /// a node can be computed, or `see` returns an error.
     pub fn compute(
         &self,
         wanted: &BTreeSet<NodeId>,
@@ -54,19 +54,18 @@ impl<'a, A: Arithmetic> Executor<'a, A> {
         match self.run(wanted, None, given, see)? {
             None => Ok(()),
             Some(node) => {
-                let what =
-                    format!("{}: no row of it can be computed from the rows that are known", node.site);
-                let hint = "give rows of its inputs at the same places, and all keys that they see";
+                let what = format!("{}: no row can be computed from the given rows", node.site);
+                let hint = "give rows of all its inputs at the same places, and all keys that they attend to";
                 Err(Error::input(what, hint))
             }
         }
     }
 
-    /// Computes the rows of one node at `places`, and of other nodes only the rows that these depend on; nothing
-    /// where no such row follows from what is given. Rows that do not are left out.
+    /// Computes the rows of one node at `places`, and only those rows of other nodes that these depend on. Rows that
+    /// cannot be computed from the given values are left out; `None` if there are no others.
     ///
     /// # Errors
-    /// As [`Executor::compute`], but for a node of which no row can be computed.
+    /// Those of [`Executor::compute`], except that it is not an error if no row can be computed.
     pub fn rows(&self, wanted: NodeId, places: &[Place], given: &Given) -> Result<Option<Placed>> {
         let mut found = None;
         self.run(&BTreeSet::from([wanted]), Some(places), given, &mut |_, placed| {
@@ -79,7 +78,7 @@ impl<'a, A: Arithmetic> Executor<'a, A> {
     /// Computes one node.
     ///
     /// # Errors
-    /// As [`Executor::compute`].
+    /// Those of [`Executor::compute`].
     pub fn one(&self, wanted: NodeId, given: &Given) -> Result<Placed> {
         let mut found = None;
         self.compute(&BTreeSet::from([wanted]), given, &mut |_, placed| {
@@ -89,8 +88,8 @@ impl<'a, A: Arithmetic> Executor<'a, A> {
         found.ok_or_else(|| Error::internal("the wanted node was not computed"))
     }
 
-    /// Computes and shows `wanted`, at `places` if these alone are wanted, until there is a node without rows: that
-    /// one.
+    /// Computes `wanted` and passes it to `see`, only at `places` if there are any. Stops at the first node of which
+    /// no row can be computed and returns it.
     fn run(
         &self,
         wanted: &BTreeSet<NodeId>,
@@ -135,8 +134,12 @@ impl<'a, A: Arithmetic> Executor<'a, A> {
     }
 
     fn node(&self, id: NodeId) -> Result<&'a Node> {
-        let unknown =
-            || Error::input(format!("the graph has no node {}", id.index()), "ask its own graph for ids");
+        let unknown = || {
+            Error::input(
+                format!("the graph has no node {}", id.index()),
+                "take node ids from the graph that is executed",
+            )
+        };
         self.graph.node(id).ok_or_else(unknown)
     }
 }

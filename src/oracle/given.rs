@@ -1,4 +1,4 @@
-//! What a computation starts from.
+//! The inputs of a computation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,13 +7,13 @@ use super::placed::Placed;
 use crate::graph::{Graph, NodeId};
 use crate::{Error, Result};
 
-/// Tensors that are taken as they are. Without any, a pass starts from its token ids.
+/// Tensors that are used without being computed. If there are none, a pass starts from its token ids.
 #[derive(Clone, Debug, Default)]
 pub struct Given {
-    /// What stands at these nodes wherever another node reads them.
+    /// The values of these nodes, for every node that reads them.
     pub values: BTreeMap<NodeId, Placed>,
-    /// The keys and values of earlier passes, at the places of [`Slot::Cached`]: nodes that attention reads see
-    /// them beside the rows of this pass.
+    /// The keys and values of earlier passes, at the places of [`Slot::Cached`]. Attention reads them together with
+    /// the rows of this pass.
     pub cached: BTreeMap<NodeId, Placed>,
 }
 
@@ -23,10 +23,10 @@ impl Given {
         self.values.keys().copied().collect()
     }
 
-    /// Does every tensor belong to a node of `graph`, with rows of its shape at places of `pass`?
+    /// Checks that every tensor belongs to a node of `graph` and has rows of its shape at places of `pass`.
     ///
     /// # Errors
-    /// The first that does not.
+    /// The first tensor that does not.
     pub(super) fn check(&self, graph: &Graph, pass: &Pass) -> Result<()> {
         let token = |place: Place| pass.token(place).is_some();
         let cached = |place: Place| pass.slot(place) == Some(Slot::Cached);
@@ -47,16 +47,16 @@ fn fits(
     placed: &Placed,
     allowed: &dyn Fn(Place) -> bool,
 ) -> Result<()> {
-    let hint = "give rows as wide as the graph says, at places that the pass has";
+    let hint = "give rows with the width that the graph declares, at places that exist in the pass";
     let Some(node) = graph.node(id) else {
         return Err(Error::input(format!("the graph has no node {}", id.index()), hint));
     };
     let (width, own) = (node.shape.width(pass.length()), placed.rows().width);
     if own != width {
-        return Err(Error::input(format!("{}: rows of {own} entries, not of {width}", node.site), hint));
+        return Err(Error::input(format!("{}: rows have {own} entries, expected {width}", node.site), hint));
     }
     match placed.places().iter().find(|&&place| !allowed(place)) {
-        Some(place) => Err(Error::input(format!("{}: no row can stand at {place:?}", node.site), hint)),
+        Some(place) => Err(Error::input(format!("{}: the pass has no row at {place:?}", node.site), hint)),
         None => Ok(()),
     }
 }

@@ -10,18 +10,18 @@ use super::rows::Rows;
 use crate::graph::{Edge, Node, NodeId};
 use crate::{Error, Result};
 
-/// What is given, and what was computed so far.
+/// The given tensors and the tensors computed so far.
 pub(super) struct Known<'a> {
     pub given: &'a Given,
     pub computed: &'a BTreeMap<NodeId, Placed>,
-    /// The only places at which rows of the step are wanted; all of them if none are named.
+    /// The places at which rows of the step are wanted; `None` means all places.
     pub wanted: Option<&'a BTreeSet<Place>>,
 }
 
-/// Inputs at the places that all of them have.
+/// The inputs of a node, restricted to the places that all of them have.
 pub(super) struct Aligned<'a> {
     pub places: Vec<Place>,
-    /// One an input, `[places, width]`.
+    /// The rows of each input, `[places, width]`.
     pub rows: Vec<Cow<'a, Rows>>,
 }
 
@@ -29,25 +29,25 @@ impl Aligned<'_> {
     /// Input `n`.
     ///
     /// # Errors
-    /// There is none: the graph was not checked.
+    /// The node has too few inputs, which happens only if the graph was not checked.
     pub fn input(&self, n: usize) -> Result<&Rows> {
         self.rows.get(n).map(AsRef::as_ref).ok_or_else(|| Error::internal("a node has too few inputs"))
     }
 }
 
 impl<'a> Known<'a> {
-    /// The rows of a node; given ones come before computed ones.
+    /// The rows of a node. Given rows take precedence over computed ones.
     pub fn get(&self, id: NodeId) -> Result<&'a Placed> {
         let found = self.given.values.get(&id).or_else(|| self.computed.get(&id));
         found.ok_or_else(|| Error::internal(format!("node {} is read before it is computed", id.index())))
     }
 
-    /// Is a row wanted at this place?
+    /// Is the row at this place wanted?
     pub fn wants(&self, place: &Place) -> bool {
         self.wanted.is_none_or(|wanted| wanted.contains(place))
     }
 
-    /// The rows of a node and those of it that are cached.
+    /// The rows of a node, including its cached rows.
     pub fn keys(&self, id: NodeId) -> Result<Cow<'a, Placed>> {
         let own = self.get(id)?;
         match self.given.cached.get(&id) {
@@ -56,7 +56,7 @@ impl<'a> Known<'a> {
         }
     }
 
-    /// The row-wise inputs of a node, at the wanted places that have a row of each.
+    /// The row-wise inputs of a node, at those wanted places where every input has a row.
     pub fn aligned(&self, node: &Node) -> Result<Aligned<'a>> {
         let inputs = node.inputs.iter().filter(|input| input.edge == Edge::RowWise);
         let inputs: Vec<&Placed> = inputs.map(|input| self.get(input.node)).collect::<Result<_>>()?;

@@ -1,5 +1,5 @@
-//! Matrices: a linear layer and an embedding. The one operation that is Candle's, in float64: a
-//! product of these sizes in plain loops would take minutes.
+//! Matrices: the linear layer and the embedding. The matrix product is the only operation that uses Candle (in
+//! float64), because a product of this size in plain loops would take minutes.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -8,7 +8,7 @@ use crate::Result;
 use crate::graph::MatrixRows;
 use crate::weights::Weights;
 
-/// `[out, in]`, float64, on the CPU: rows in Hugging Face's order.
+/// A matrix `[out, in]`, float64, on the CPU, with rows in Hugging Face's order.
 #[derive(Clone, Debug)]
 pub struct Matrix(Tensor);
 
@@ -16,21 +16,21 @@ impl Matrix {
     /// The tensor `name`, dequantised.
     ///
     /// # Errors
-    /// No such tensor, or one that is no matrix.
+    /// The tensor does not exist or is not a matrix.
     pub fn read(weights: &Weights, name: &str) -> Result<Self> {
         Self::of(&weights.canonical(name)?)
     }
 
-    /// A tensor of floats, `[out, in]`.
+    /// From a float tensor, `[out, in]`.
     ///
     /// # Errors
-    /// One that is no matrix.
+    /// The tensor is not a matrix.
     pub fn of(tensor: &Tensor) -> Result<Self> {
         tensor.dims2()?;
         Ok(Self(tensor.to_dtype(DType::F64)?))
     }
 
-    /// The same in float32, `[out, in]`.
+    /// The matrix in float32, `[out, in]`.
     ///
     /// # Errors
     /// None in practice.
@@ -41,33 +41,33 @@ impl Matrix {
     /// Rows `ids` of the tensor `name`, dequantised, `[ids, in]`.
     ///
     /// # Errors
-    /// No such tensor, one that is no matrix, or an id past its last row.
+    /// The tensor does not exist or is not a matrix, or an id is past its last row.
     pub fn read_rows(weights: &Weights, name: &str, ids: &[u32]) -> Result<Self> {
         let tensor = weights.canonical(name)?;
         tensor.dims2()?;
         Ok(Self(tensor.index_select(&Tensor::new(ids, &Device::Cpu)?, 0)?.to_dtype(DType::F64)?))
     }
 
-    /// The rows of all of `parts`, one matrix below the other. They are equally wide.
+    /// Concatenates the rows of all `parts`, which must have the same width.
     ///
     /// # Errors
-    /// No parts, or matrices of other widths.
+    /// There are no parts, or their widths differ.
     pub fn stacked(parts: &[Self]) -> Result<Self> {
         let parts: Vec<&Tensor> = parts.iter().map(|part| &part.0).collect();
         Ok(Self(Tensor::cat(&parts, 0)?))
     }
 
-    /// Row j is what row `order[j]` was; as it is without an order.
+    /// Reorders the rows: row j of the result is row `order[j]`. Without an order, returns a copy.
     ///
     /// # Errors
-    /// A row that there is none of.
+    /// `order` names a row that does not exist.
     pub fn in_order(&self, order: Option<&[usize]>) -> Result<Self> {
         let Some(order) = order else { return Ok(self.clone()) };
         let order: Vec<u32> = order.iter().map(|&row| row as u32).collect();
         Ok(Self(self.0.index_select(&Tensor::new(order, &Device::Cpu)?, 0)?))
     }
 
-    /// `[in, out]`.
+    /// The transpose, `[in, out]`.
     ///
     /// # Errors
     /// None in practice: every matrix has a transpose.
@@ -75,7 +75,7 @@ impl Matrix {
         Ok(Self(self.0.t()?.contiguous()?))
     }
 
-    /// Every entry as `to` has it.
+    /// Applies `to` to every entry.
     ///
     /// # Errors
     /// None in practice.
@@ -85,7 +85,7 @@ impl Matrix {
         Ok(Self(Tensor::from_vec(mapped, self.0.shape(), &Device::Cpu)?))
     }
 
-    /// The numbers of an `[out, in]` matrix read as `[in, out]`, then transposed: `[out, in]` again.
+    /// Reinterprets the values of this `[out, in]` matrix as `[in, out]` and transposes: `[out, in]` again.
     ///
     /// # Errors
     /// None in practice.
@@ -94,25 +94,25 @@ impl Matrix {
         Ok(Self(self.0.reshape((width, out))?.t()?.contiguous()?))
     }
 
-    /// Rows and columns.
+    /// The numbers of rows and columns.
     pub fn shape(&self) -> (usize, usize) {
         (self.0.dims()[0], self.0.dims()[1])
     }
 
-    /// Rows `ids` of it, `[ids, in]`: an embedding.
+    /// The rows `ids`, `[ids, in]`, as an embedding looks them up.
     ///
     /// # Errors
-    /// An id past the last row.
+    /// An id is past the last row.
     pub fn rows(&self, ids: &[u32]) -> Result<Rows> {
         let chosen = self.0.index_select(&Tensor::new(ids, &Device::Cpu)?, 0)?; // [ids, in]
         Ok(Rows::new(self.shape().1, chosen.flatten_all()?.to_vec1()?))
     }
 }
 
-/// These rows of a matrix, `[rows, in]`.
+/// Selects rows of a matrix, `[rows, in]`.
 ///
 /// # Errors
-/// A row that there is none of.
+/// A row does not exist.
 pub(super) fn rows_of(matrix: &Tensor, rows: &MatrixRows) -> Result<Tensor> {
     Ok(match rows {
         MatrixRows::Range(rows) => matrix.narrow(0, rows.start, rows.len())?,
@@ -123,7 +123,7 @@ pub(super) fn rows_of(matrix: &Tensor, rows: &MatrixRows) -> Result<Tensor> {
 /// x Wᵀ, `[rows, in]` → `[rows, out]`.
 ///
 /// # Errors
-/// When x is not as wide as W.
+/// The widths of x and W differ.
 pub fn linear(x: &Rows, weight: &Matrix) -> Result<Rows> {
     let (out, _) = weight.shape();
     let x = Tensor::from_slice(&x.values, (x.len(), x.width), &Device::Cpu)?; // [rows, in]
@@ -131,10 +131,10 @@ pub fn linear(x: &Rows, weight: &Matrix) -> Result<Rows> {
     Ok(Rows::new(out, y.flatten_all()?.to_vec1()?))
 }
 
-/// A norm's weight, `[width]`.
+/// A vector of weights such as a norm's, `[width]`.
 ///
 /// # Errors
-/// No such tensor.
+/// The tensor does not exist.
 pub fn vector(weights: &Weights, name: &str) -> Result<Vec<f64>> {
     Ok(weights.canonical(name)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
 }

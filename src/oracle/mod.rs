@@ -1,12 +1,14 @@
-//! The oracle: the operations of a Llama in float64 on the CPU, one row a token, and an executor of the graph.
+//! The oracle: the operations of a Llama in float64 on the CPU, with one row per token, and an executor that
+//! runs a graph of them.
 //!
-//! It is the second of two independent ones: stored truth is PyTorch's, and this must reproduce it
-//! (`tests/oracle.rs`). It shares no code with the model under test but the reader of weights, which
-//! checkpoint 00 proves. Every operation stands alone, given its inputs, with everything that a port
-//! can get wrong as a plain value: a diagnosis runs these operations with other values.
+//! It is independent of PyTorch, which computed the stored references: the oracle must reproduce them
+//! (`tests/oracle.rs`). The only code that it shares with the model under test is the reader of weights, which
+//! checkpoint 00 checks. Each operation is a separate function of its inputs, and everything that a port can get
+//! wrong is a parameter: diagnosis runs the same operations with other parameter values.
 //!
 //! An [`Executor`] computes a node of a [`Graph`](crate::graph::Graph), or a cut of it, from [given](Given) rows in
-//! one [`Arithmetic`]: [`Exact`], or [`Rounded`] to a dtype; either of them also [`OnBlocks`] of a quantised file.
+//! one [`Arithmetic`]: [`Exact`], or [`Rounded`] to a dtype. [`OnBlocks`] adapts either one to the blocks of a
+//! quantised file.
 
 mod arithmetic;
 mod attention;

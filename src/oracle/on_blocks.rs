@@ -1,4 +1,4 @@
-//! Products with the blocks of a quantised file.
+//! Arithmetic for quantised files: matrix products on their blocks.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,11 +17,11 @@ use crate::graph::{Activation, Context, Embedding, MatrixRows, NodeId, NormRule,
 use crate::probe;
 use crate::weights::Weights;
 
-/// An arithmetic whose products round their rows to 8 bits first wherever the matrix is stored in blocks. A file
-/// mixes types, so this is decided matrix by matrix: one that is stored in floats is multiplied with as it is.
+/// An arithmetic that rounds the input rows of a product to 8 bits if the matrix is stored in blocks. A file can mix
+/// types, so this is decided for each matrix: inputs of a matrix that is stored in floats are not rounded.
 #[derive(Clone, Copy, Debug)]
 pub struct OnBlocks<'a, A> {
-    /// Carries out everything else.
+    /// Carries out all other operations.
     within: A,
     /// Multiplies the rounded rows with the dequantised matrix.
     product: A,
@@ -30,7 +30,7 @@ pub struct OnBlocks<'a, A> {
     read: &'a LastRead,
 }
 
-/// A matrix, and its blocks if it is multiplied with by them.
+/// A matrix, and its blocks if the product uses them.
 #[derive(Clone, Debug)]
 pub struct BlockMatrix {
     /// The matrix, dequantised, `[out, in]` in float32.
@@ -39,10 +39,10 @@ pub struct BlockMatrix {
     pub blocks: Option<Arc<Blocks>>,
 }
 
-/// Entries of a matrix that are made ready for a product at once.
+/// The number of matrix entries that are prepared for a product at once.
 const PART: usize = 1 << 20;
 
-/// The matrix that was read last: arithmetics that want it one after the other read it once.
+/// A cache of the most recently read matrix, so that several arithmetics that need it in turn read it only once.
 #[derive(Debug, Default)]
 pub struct LastRead(Mutex<Option<Read>>);
 
@@ -74,8 +74,8 @@ impl LastRead {
 }
 
 impl<'a> OnBlocks<'a, Exact> {
-    /// Float64 but for the rows that are rounded before a product: as ggml's portable code rounds them. With
-    /// [`probe::Arithmetic::Dense`] none are.
+    /// Float64, except that input rows of a product are rounded as ggml's portable code does. With
+    /// [`probe::Arithmetic::Dense`] no rows are rounded.
     pub const fn exact(arithmetic: probe::Arithmetic, read: &'a LastRead) -> Self {
         Self { within: Exact, product: Exact, kernel: Kernel::Portable, arithmetic, read }
     }
@@ -83,7 +83,7 @@ impl<'a> OnBlocks<'a, Exact> {
 
 impl<'a> OnBlocks<'a, Rounded> {
     /// The same in rounded arithmetic. Odd runs round rows as ggml's code for vector registers does. A product with
-    /// blocks is summed in float32 from dequantised weights, whatever the dtype.
+    /// blocks is summed in float32 from dequantised weights, for every dtype.
     pub const fn rounded(arithmetic: probe::Arithmetic, rounded: Rounded, read: &'a LastRead) -> Self {
         let kernel = if rounded.run.is_multiple_of(2) { Kernel::Portable } else { Kernel::Vector };
         let product = Rounded { precision: Precision::F32, ..rounded };
@@ -92,8 +92,8 @@ impl<'a> OnBlocks<'a, Rounded> {
 }
 
 impl<A: Floats> OnBlocks<'_, A> {
-    /// x Wᵀ + bias, `[rows, in]` → `[rows, out]`, a part of the matrix at a time: an output matrix is larger than all
-    /// that is computed with it.
+    /// x Wᵀ + bias, `[rows, in]` → `[rows, out]`, one part of the matrix at a time, because a converted copy of a
+    /// whole output matrix would need more memory than the rest of the computation.
     fn by_parts(&self, by: &A, x: &Rows, matrix: &Tensor, bias: Option<&[f64]>) -> Result<Rows> {
         let (out, width) = matrix.dims2()?;
         let at_once = (PART / width.max(1)).max(1);

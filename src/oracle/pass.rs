@@ -1,34 +1,34 @@
-//! What stands in each slot of a batch.
+//! The slots of a batch: tokens, cached tokens and padding.
 
 use crate::graph::Mask;
 use crate::{Error, Result};
 
-/// A batch row, and a slot counted in the padded sequence.
+/// A batch row and a slot; slots are counted in the padded sequence.
 pub type Place = (usize, usize);
 
-/// A token and the position that it is rotated by.
+/// A token and its RoPE position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// Its id.
+    /// Its token id.
     pub id: u32,
-    /// Its position.
+    /// Its position for RoPE.
     pub position: usize,
 }
 
-/// What stands in a slot.
+/// The content of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slot {
-    /// A token of this pass: it has a row in every tensor, and later tokens see it.
+    /// A token of this pass: every tensor has a row for it, and later tokens attend to it.
     Real(Token),
     /// A token of an earlier pass: it has no row, but its keys and values are in the cache.
     Cached,
-    /// Padding whose token is known: it has a row in every tensor, and no token sees it.
+    /// Padding with a known token: every tensor has a row for it, and no token attends to it.
     Padding(Token),
-    /// Padding of which nothing is known: it has no row, and no token sees it.
+    /// Padding with unknown content: it has no row, and no token attends to it.
     Unknown,
 }
 
-/// The slots of a batch, a rectangle.
+/// The slots of a batch; all batch rows have the same length.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pass {
     slots: Vec<Vec<Slot>>,
@@ -36,30 +36,30 @@ pub struct Pass {
 }
 
 impl Pass {
-    /// These slots, `[batch][length]`.
+    /// Creates a pass from its slots, `[batch][length]`.
     ///
     /// # Errors
-    /// No slots, or rows of different lengths.
+    /// There are no slots, or the batch rows have different lengths.
     pub fn new(slots: Vec<Vec<Slot>>) -> Result<Self> {
         let length = slots.first().map_or(0, Vec::len);
         if length == 0 || slots.iter().any(|row| row.len() != length) {
-            let hint = "pad the rows of a batch to one length of at least 1";
-            return Err(Error::input("the rows of a batch are empty or have different lengths", hint));
+            let hint = "pad all rows of the batch to the same length, at least 1";
+            return Err(Error::input("the rows of the batch are empty or have different lengths", hint));
         }
         Ok(Self { slots, length })
     }
 
-    /// Slots of the padded sequence.
+    /// The number of slots of the padded sequence.
     pub const fn length(&self) -> usize {
         self.length
     }
 
-    /// What stands at a place of the batch.
+    /// The slot at a place; `None` outside the batch.
     pub fn slot(&self, (batch, slot): Place) -> Option<Slot> {
         self.slots.get(batch)?.get(slot).copied()
     }
 
-    /// The token that has a row at a place.
+    /// The token at a place, if the place has a row.
     pub fn token(&self, place: Place) -> Option<Token> {
         match self.slot(place)? {
             Slot::Real(token) | Slot::Padding(token) => Some(token),
@@ -67,13 +67,13 @@ impl Pass {
         }
     }
 
-    /// Every place that has a row, in order.
+    /// All places that have a row, in ascending order.
     pub fn places(&self) -> Vec<Place> {
         let all = (0..self.slots.len()).flat_map(|b| (0..self.length).map(move |slot| (b, slot)));
         all.filter(|&place| self.token(place).is_some()).collect()
     }
 
-    /// Does the query at this place see the key in `key` of its batch row?
+    /// May the query at this place attend to the key in slot `key` of its batch row?
     pub fn sees(&self, mask: Mask, (batch, query): Place, key: usize) -> bool {
         let stands = match self.slot((batch, key)) {
             Some(Slot::Real(_) | Slot::Cached) => true,

@@ -1,4 +1,4 @@
-//! Rows of a tensor, and where in the batch each stands.
+//! Rows of a tensor, each with its place in the batch.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use super::pass::Place;
 use super::rows::Rows;
 use crate::{Error, Result};
 
-/// Rows at some places of a batch, `[places, width]`. At all other places the tensor is not known.
+/// Rows at some places of a batch, `[places, width]`. At all other places the tensor is unknown.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Placed {
     rows: Rows,
@@ -14,15 +14,17 @@ pub struct Placed {
 }
 
 impl Placed {
-    /// Row r of `rows` stands at `places[r]`.
+    /// Puts row r of `rows` at `places[r]`.
     ///
     /// # Errors
-    /// Rows that are not one a place, without entries, or places that do not ascend.
+    /// The number of rows is not the number of places, the rows have no entries, or the places are not in
+    /// ascending order.
     pub fn new(rows: Rows, places: Vec<Place>) -> Result<Self> {
         let whole = rows.width > 0 && rows.values.len() == places.len().saturating_mul(rows.width);
         if !whole || places.windows(2).any(|pair| pair[0] >= pair[1]) {
-            let what = format!("{} values are not a row of {} at each place", rows.values.len(), rows.width);
-            return Err(Error::input(what, "give one row a place, in the order of batch row and slot"));
+            let what =
+                format!("{} values do not make one row of {} per place", rows.values.len(), rows.width);
+            return Err(Error::input(what, "give one row per place, ordered by batch row and then by slot"));
         }
         Ok(Self { rows, places })
     }
@@ -32,24 +34,24 @@ impl Placed {
         &self.rows
     }
 
-    /// Where they stand, in order.
+    /// The places of the rows, in ascending order.
     pub fn places(&self) -> &[Place] {
         &self.places
     }
 
-    /// The row at a place, if it is known.
+    /// The row at a place; `None` if it is unknown.
     pub fn at(&self, place: Place) -> Option<&[f64]> {
         self.places.binary_search(&place).ok().map(|r| self.rows.row(r))
     }
 
-    /// Its rows at `places`; none where one of them is not known.
+    /// The rows at `places`; `None` if any of them is unknown.
     pub fn kept(&self, places: &[Place]) -> Option<Self> {
         let rows = self.only(places);
         let whole = rows.len() == places.len();
         whole.then(|| Self { rows: rows.into_owned(), places: places.to_vec() })
     }
 
-    /// The rows at `places`, `[places, width]`; those that are not known are left out.
+    /// The rows at `places`, `[places, width]`. Unknown rows are left out.
     pub(super) fn only(&self, places: &[Place]) -> Cow<'_, Rows> {
         if places == self.places {
             return Cow::Borrowed(&self.rows);
@@ -58,10 +60,10 @@ impl Placed {
         Cow::Owned(Rows { width: self.rows.width, values: known.flatten().copied().collect() })
     }
 
-    /// These rows and those of `other`, which are as wide and stand elsewhere.
+    /// Merges these rows with those of `other`, which must have the same width and other places.
     ///
     /// # Errors
-    /// Two rows at one place, or rows of another width.
+    /// Two rows have the same place, or the widths differ.
     pub(super) fn and(&self, other: &Self) -> Result<Self> {
         let mut all: Vec<(Place, &[f64])> = Vec::with_capacity(self.places.len() + other.places.len());
         for part in [self, other] {

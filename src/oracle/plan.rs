@@ -1,33 +1,33 @@
-//! In which steps a cut of a graph is computed, and how long each result is needed.
+//! Plans the steps in which a cut of a graph is computed, and how long each result must be kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::pass::Place;
 use crate::graph::{Cut, Edge, Graph, Input, Node, NodeId, Operation};
 
-/// One thing to compute.
+/// One step of a computation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// A node from its inputs.
+    /// Compute a node from its inputs.
     Node(NodeId),
-    /// A context from queries, keys and values, without scores and probabilities as a whole.
+    /// Compute a context from queries, keys and values block by block, without storing all scores and probabilities.
     Attention { context: NodeId, probs: NodeId, scores: NodeId },
 }
 
 impl Step {
-    /// The node whose tensor it makes.
+    /// The node that this step computes.
     pub const fn result(self) -> NodeId {
         match self {
             Self::Node(id) | Self::Attention { context: id, .. } => id,
         }
     }
 
-    /// What it reads.
+    /// The inputs that this step reads.
     fn reads(self, graph: &Graph) -> Vec<Input> {
         let inputs = |id| graph.node(id).into_iter().flat_map(|node| node.inputs.iter().copied());
         match self {
             Self::Node(id) => inputs(id).collect(),
-            // Of the context's inputs, the probabilities are made on the way.
+            // The context's first input, the probabilities, is computed within this step.
             Self::Attention { context, scores, .. } => {
                 inputs(scores).chain(inputs(context).skip(1)).collect()
             }
@@ -44,7 +44,8 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Attention is streamed wherever neither its scores nor its probabilities are wanted or given.
+    /// Plans the computation of `wanted` from `given`. Attention is streamed wherever neither its scores nor its
+    /// probabilities are wanted or given.
     pub fn new(graph: &Graph, wanted: &BTreeSet<NodeId>, given: &BTreeSet<NodeId>) -> Self {
         let Cut { compute, .. } = graph.cut(wanted, given);
         let hidden = hidden(graph, &compute, wanted, given);
@@ -64,8 +65,8 @@ impl Plan {
         Self { steps, last }
     }
 
-    /// The places at which rows of each node are needed so that those of `wanted` follow at `places`; all rows of a
-    /// node that is not among them.
+    /// The places at which each node is needed in order to compute `wanted` at `places`. A node that is missing in
+    /// the result is needed at all places.
     pub fn needed(
         &self,
         graph: &Graph,
@@ -76,7 +77,7 @@ impl Plan {
         let mut needed: BTreeMap<NodeId, BTreeSet<Place>> =
             wanted.iter().map(|&id| (id, at.clone())).collect();
         let mut whole: BTreeSet<NodeId> = BTreeSet::new();
-        // Backwards: all steps that read a node come after the one that makes it.
+        // Backwards, because all steps that read a node come after the step that computes it.
         for step in self.steps.iter().rev() {
             let own = needed.get(&step.result()).cloned();
             for input in step.reads(graph) {
@@ -85,7 +86,7 @@ impl Plan {
                     (None, _) | (_, Edge::AllKeys) => _ = whole.insert(input.node),
                 }
             }
-            // What reads a whole node was seen before the node is.
+            // All readers of a node are visited before the node, so its entry is final by then.
             needed.retain(|id, _| !whole.contains(id));
         }
         needed
@@ -97,7 +98,7 @@ impl Plan {
     }
 }
 
-/// Each context whose scores and probabilities nobody else needs: context → scores, probabilities.
+/// Each context whose scores and probabilities no other node needs: context → scores, probabilities.
 fn hidden(
     graph: &Graph,
     compute: &[NodeId],
@@ -108,7 +109,7 @@ fn hidden(
     for node in compute.iter().filter_map(|&id| graph.node(id)) {
         node.inputs.iter().for_each(|input| *readers.entry(input.node).or_default() += 1);
     }
-    // What only one node reads, and nobody else.
+    // The first input of a node, if this node is its only reader and it is neither wanted nor given.
     let between = |node: &Node| {
         let id = node.inputs.first()?.node;
         let free = !wanted.contains(&id) && !given.contains(&id) && readers.get(&id) == Some(&1);

@@ -1,23 +1,24 @@
-//! What numbers are rounded to.
+//! The precisions that rounded arithmetic rounds to.
 
 use candle_core::DType;
 use half::{bf16, f16};
 
 use super::rows::Rows;
 
-/// The dtype of a model. Within an operation PyTorch computes in float32 whatever it is.
+/// The dtype of a model. Within an operation, PyTorch computes in float32 for all of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
     /// float32.
     F32,
     /// bfloat16.
     Bf16,
-    /// float16: above 65,504 it is infinite.
+    /// float16: larger values than 65,504 become infinite.
     F16,
 }
 
 impl Precision {
-    /// That of a port that computes in `dtype`. In float64 a port errs by less than in float32.
+    /// The precision for a port that computes in `dtype`. A float64 port counts as float32, because its rounding
+    /// error is smaller.
     pub const fn of(dtype: DType) -> Self {
         match dtype {
             DType::BF16 => Self::Bf16,
@@ -36,7 +37,7 @@ impl Precision {
         }
     }
 
-    /// The inputs of an operation, rounded.
+    /// Rounds the inputs of an operation.
     pub(super) fn read(self, values: &[f64]) -> Vec<f32> {
         match self {
             Self::F32 => values.iter().map(|&value| value as f32).collect(),
@@ -44,7 +45,7 @@ impl Precision {
         }
     }
 
-    /// The result of an operation, rounded: rows of `width`.
+    /// Rounds the result of an operation and returns it as rows of `width` entries.
     pub(super) fn write(self, width: usize, values: impl IntoIterator<Item = f32>) -> Rows {
         let values = values.into_iter();
         let values = match self {

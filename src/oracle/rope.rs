@@ -1,14 +1,15 @@
-//! Rotary positions (Su et al., 2021): pairs of a head's elements turn with the position.
+//! Rotary position embedding (Su et al., 2021): rotates pairs of a head's elements by an angle that is
+//! proportional to the position.
 
 use super::Rows;
 
-/// θ^(−2i/head_dim): radians by which pair `i` turns from one position to the next.
+/// θ^(−2i/head_dim): the rotation of pair `i` per position, in radians.
 pub fn frequency(theta: f64, i: usize, head_dim: usize) -> f64 {
     theta.powf(-2.0 * i as f64 / head_dim as f64)
 }
 
-/// Turns each pair of `pairs`, `[turned/2]`, in every head of row r by an angle whose (sin, cos) is `turn(r, i)`:
-/// `[rows, heads * head_dim]` → the same. Elements that are in no pair stay.
+/// Rotates pair i of `pairs`, `[turned/2]`, in every head of row r by the angle whose (sin, cos) is `turn(r, i)`:
+/// `[rows, heads * head_dim]` → the same shape. Elements that are in no pair are unchanged.
 pub fn rotate(
     x: &Rows,
     head_dim: usize,

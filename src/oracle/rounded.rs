@@ -1,4 +1,4 @@
-//! Rounded arithmetic: what PyTorch computes in a dtype, sums in one of several orders.
+//! Rounded arithmetic: computes as PyTorch does in a given dtype, with sums in one of several orders.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -17,13 +17,13 @@ use crate::graph::{
 };
 use crate::weights::Weights;
 
-/// Float32 within an operation, rounded to `precision` at the operation's cast points: see
+/// Computes in float32 within an operation and rounds to `precision` at the operation's cast points; see
 /// [`Cast`](crate::graph::Cast).
 #[derive(Clone, Copy, Debug)]
 pub struct Rounded {
     /// The dtype of the model.
     pub precision: Precision,
-    /// Which order of summation, below [`ORDERS`](super::ORDERS); 0 is the plain one.
+    /// The number of the summation order, below [`ORDERS`](super::ORDERS); 0 is the plain order.
     pub run: usize,
 }
 
@@ -42,7 +42,7 @@ impl Rounded {
 }
 
 impl Arithmetic for Rounded {
-    /// `[out, in]`, float32, entries rounded.
+    /// `[out, in]`, float32, with rounded entries.
     type Matrix = Tensor;
 
     fn at(&self, _: NodeId) -> Self {
@@ -124,7 +124,7 @@ impl Arithmetic for Rounded {
             if j >= rope.turned {
                 return x;
             }
-            // The other element of the pair, and whether this is the first of it.
+            // The pair, the index of its other element, and whether this is its first element.
             let (pair, other, first) = match rope.pairing {
                 Pairing::Halves if j < half => (j, n + half, true),
                 Pairing::Halves => (j - half, n - half, false),

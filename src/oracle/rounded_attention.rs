@@ -1,4 +1,4 @@
-//! Scores and context in rounded arithmetic: products of one head and one batch row at a time.
+//! Scores and context in rounded arithmetic, one head and one batch row per matrix product.
 
 use candle_core::{Device, Tensor};
 
@@ -9,7 +9,7 @@ use super::sight::Sight;
 use crate::Result;
 use crate::graph::{Context, Scores};
 
-/// q kᵀ of every query, head and slot before scale and mask, `[queries, heads * slots]`; 0 where no key stands.
+/// q kᵀ of every query, head and slot before scale and mask, `[queries, heads * slots]`; 0 where a slot has no key.
 pub(super) fn query_key(
     precision: Precision,
     run: usize,
@@ -61,7 +61,7 @@ pub(super) fn mixed(
     Ok(all)
 }
 
-/// Calls `with` for each batch row and its queries. They are in order of their places.
+/// Calls `with` for each batch row and its queries. The queries must be ordered by place.
 fn each_group(sight: &Sight, mut with: impl FnMut(usize, &[usize]) -> Result<()>) -> Result<()> {
     let queries: Vec<usize> = (0..sight.queries.len()).collect();
     queries
@@ -69,7 +69,7 @@ fn each_group(sight: &Sight, mut with: impl FnMut(usize, &[usize]) -> Result<()>
         .try_for_each(|group| with(sight.queries[group[0]].0, group))
 }
 
-/// `width` columns of x from `first` on, of these rows; 0 where there is no row: `[rows, width]`.
+/// The columns `first..first + width` of these rows of x, rounded; 0 where there is no row: `[rows, width]`.
 fn columns(
     precision: Precision,
     x: &Rows,

@@ -1,35 +1,35 @@
-//! Which keys the queries of an attention see.
+//! Which keys are visible to the queries of attention.
 
 use super::pass::{Pass, Place};
 use super::placed::Placed;
 use super::slots::Slots;
 use crate::graph::Mask;
 
-/// The rows of a tensor, and where each stands.
+/// The places of a tensor's rows in a pass.
 #[derive(Clone, Copy, Debug)]
 pub struct Standing<'a> {
-    /// The pass that they are rows of.
+    /// The pass that the rows belong to.
     pub pass: &'a Pass,
-    /// The place of each.
+    /// The place of each row.
     pub places: &'a [Place],
 }
 
 impl Standing<'_> {
-    /// The position that row `r` is rotated by; 0 for a row that the pass does not have.
+    /// The RoPE position of row `r`; 0 for a row that the pass does not have.
     pub fn position(&self, r: usize) -> usize {
         let token = self.places.get(r).and_then(|&place| self.pass.token(place));
         token.map_or(0, |token| token.position)
     }
 }
 
-/// Queries, and the keys or values that they look at.
+/// Queries, and the keys or values that they attend to.
 #[derive(Clone, Debug)]
 pub struct Sight<'a> {
-    /// The pass that both are rows of.
+    /// The pass that both belong to.
     pub pass: &'a Pass,
-    /// Where each query stands.
+    /// The place of each query.
     pub queries: &'a [Place],
-    /// The row of the keys, or values, in each slot of each batch row.
+    /// The row of the keys, or of the values, for each slot of each batch row.
     pub keys: &'a Slots,
 }
 
@@ -43,7 +43,7 @@ impl<'a> Sight<'a> {
         self.queries.iter().map(|&(batch, _)| batch).collect()
     }
 
-    /// Does query `query` see the key in this slot?
+    /// Is the key in this slot visible to query `query`?
     pub fn sees(&self, mask: Mask, query: usize, slot: usize) -> bool {
         self.queries.get(query).is_some_and(|&place| self.pass.sees(mask, place, slot))
     }
@@ -54,7 +54,7 @@ pub(super) fn slots(pass: &Pass, keys: &Placed) -> Slots {
     Slots::new(keys.places(), pass.length())
 }
 
-/// The queries at `places` all of whose keys are known in each of `keys`.
+/// The places of those queries whose visible keys are all known in each of `keys`.
 pub(super) fn complete(pass: &Pass, mask: Mask, places: &[Place], keys: &[&Slots]) -> Vec<Place> {
     let known = |batch: usize, slot: usize| keys.iter().all(|keys| keys.at(batch, slot).is_some());
     let sees_known =

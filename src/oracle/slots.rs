@@ -1,6 +1,6 @@
-//! Which rows stand in the slots of a batch.
+//! Maps the slots of a batch to rows of a tensor.
 
-/// Which row of the keys, or values, stands in each slot of each batch row.
+/// The row of the keys, or of the values, for each slot of each batch row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slots {
     rows: Vec<Vec<Option<usize>>>,
@@ -8,7 +8,7 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// Row r stands at `places[r]`, batch row and slot, of `length` slots.
+    /// Puts row r at `places[r]` (batch row, slot). Each batch row has `length` slots.
     pub fn new(places: &[(usize, usize)], length: usize) -> Self {
         let batch = places.iter().map(|&(b, _)| b + 1).max().unwrap_or(0);
         let mut rows = vec![vec![None; length]; batch];
@@ -18,22 +18,22 @@ impl Slots {
         Self { rows, length }
     }
 
-    /// The first `length` slots of it.
+    /// Keeps only the first `length` slots.
     pub fn until(self, length: usize) -> Self {
         Self { length: length.min(self.length), ..self }
     }
 
-    /// The row at a place; none for padding.
+    /// The row at a place; `None` for padding.
     pub fn at(&self, batch: usize, slot: usize) -> Option<usize> {
         (slot < self.length).then(|| self.rows.get(batch)?[slot]).flatten()
     }
 
-    /// Slots.
+    /// The number of slots.
     pub fn len(&self) -> usize {
         self.length
     }
 
-    /// No slots at all.
+    /// Are there no slots?
     pub fn is_empty(&self) -> bool {
         self.length == 0
     }

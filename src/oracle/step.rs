@@ -1,4 +1,4 @@
-//! One step of a plan, from the tensors that are known.
+//! Computes one step of a plan from the known tensors.
 
 use std::borrow::Cow;
 
@@ -22,7 +22,7 @@ pub(super) struct Stepper<'a, A> {
 }
 
 impl<A: Arithmetic> Stepper<'_, A> {
-    /// The rows of a node that follow from its inputs; none where no place has a row of each.
+    /// Computes a node at the places where every input has a row. The result has no rows if there are no such places.
     pub fn node(&self, node: &Node, known: &Known) -> Result<Placed> {
         if let Operation::Embedding(embedding) = &node.operation {
             return self.embedding(node, embedding, known);
@@ -35,7 +35,7 @@ impl<A: Arithmetic> Stepper<'_, A> {
         let a = self.arithmetic;
         let rows = match &node.operation {
             Operation::Source | Operation::Embedding(_) => {
-                return Err(Error::internal("a node without inputs has them"));
+                return Err(Error::internal("a node that takes no inputs has some"));
             }
             Operation::Scores(scores) => {
                 return self.scores(node, x, &inputs.places, &*known.keys(key_of(node)?)?, scores);
@@ -60,7 +60,7 @@ impl<A: Arithmetic> Stepper<'_, A> {
         Placed::new(rows, inputs.places)
     }
 
-    /// A context without its scores as a whole. Each step of it has an arithmetic of its own.
+    /// Computes a context without storing all its scores. Scores, softmax and context each have their own arithmetic.
     pub fn attention(
         &self,
         context: &Node,
@@ -71,7 +71,7 @@ impl<A: Arithmetic> Stepper<'_, A> {
         let (Operation::Context(mixing), Operation::Scores(scoring)) =
             (&context.operation, &scores.operation)
         else {
-            return Err(Error::internal("attention is made of scores and a context"));
+            return Err(Error::internal("an attention step needs a scores node and a context node"));
         };
         let queries = known.aligned(scores)?;
         let (keys, values) = (known.keys(key_of(scores)?)?, known.keys(key_of(context)?)?);
@@ -143,7 +143,7 @@ impl<A: Arithmetic> Stepper<'_, A> {
         Placed::new(rows, places)
     }
 
-    /// The rows whose weights are 0 wherever no value is known.
+    /// Computes the context rows whose attention weights are 0 at every slot with an unknown value.
     fn context(
         &self,
         node: &Node,
@@ -165,7 +165,7 @@ impl<A: Arithmetic> Stepper<'_, A> {
         Placed::new(rows, places)
     }
 
-    /// No row is known.
+    /// A tensor of the node's width without rows.
     fn no_rows(&self, node: &Node) -> Result<Placed> {
         let width = node.shape.width(self.pass.length());
         Placed::new(Rows { width, values: Vec::new() }, Vec::new())
@@ -173,7 +173,7 @@ impl<A: Arithmetic> Stepper<'_, A> {
 
     fn standing<'s>(&'s self, places: &'s [Place]) -> Result<Standing<'s>> {
         match places.iter().find(|&&place| self.pass.token(place).is_none()) {
-            Some(_) => Err(Error::internal("a row stands where there is no token")),
+            Some(_) => Err(Error::internal("a row is at a place without a token")),
             None => Ok(Standing { pass: self.pass, places }),
         }
     }
@@ -186,7 +186,7 @@ impl<A: Arithmetic> Stepper<'_, A> {
         self.weights?.shape(name)
     }
 
-    /// The rows of a matrix whose columns are as many as a row of its input.
+    /// The number of rows of a matrix, after checking that it has `columns` columns.
     fn matrix_shape(&self, name: &str, columns: usize) -> Result<usize> {
         match self.shape(name) {
             Some(&[rows, width]) if width == columns => Ok(rows),
@@ -204,12 +204,12 @@ impl<A: Arithmetic> Stepper<'_, A> {
     }
 }
 
-/// The node behind the second input: keys or values.
+/// The node of the second input: keys or values.
 fn key_of(node: &Node) -> Result<NodeId> {
     node.inputs.get(1).map(|input| input.node).ok_or_else(|| Error::internal("attention without keys"))
 }
 
-/// The rows of x, which stand at `from`, that stand at `places`.
+/// The rows of x at `places`; `from` has the place of each row of x.
 fn kept<'a>(x: &'a Rows, from: &[Place], places: &[Place]) -> Cow<'a, Rows> {
     if from == places {
         return Cow::Borrowed(x);
@@ -219,5 +219,5 @@ fn kept<'a>(x: &'a Rows, from: &[Place], places: &[Place]) -> Cow<'a, Rows> {
 }
 
 fn misshapen(name: &str, how: &str) -> Error {
-    Error::input(format!("tensor `{name}` is {how}"), "use the weights that the configuration belongs to")
+    Error::input(format!("tensor `{name}` is {how}"), "use the weights that belong to this configuration")
 }

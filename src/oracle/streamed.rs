@@ -1,4 +1,5 @@
-//! Attention of one head and a block of queries at a time: scores of long passes never exist as a whole.
+//! Attention for one head and one block of queries at a time, so that the full score tensor of a long pass is
+//! never in memory.
 
 use super::arithmetic::Arithmetic;
 use super::pass::{Pass, Place};
@@ -8,28 +9,28 @@ use super::slots::Slots;
 use crate::Result;
 use crate::graph::{Context, HeadMap, Scores};
 
-/// Queries of a block. All keys are made ready for each, so few are slow.
+/// Queries per block. All keys are prepared again for each block, so small blocks are slow.
 const BLOCK: usize = 256;
 
-/// The arithmetic of each step of an attention.
+/// The arithmetic of each step of attention.
 pub(super) struct Steps<A> {
     pub scores: A,
     pub softmax: A,
     pub context: A,
 }
 
-/// What the attention of a layer looks at.
+/// The queries' places and the keys and values of one attention layer.
 pub(super) struct Looks<'a> {
     pub pass: &'a Pass,
-    /// Where each query stands.
+    /// The place of each query.
     pub places: &'a [Place],
-    /// Rotated keys, and the row of them in each slot.
+    /// Rotated keys, and which of their rows is in each slot.
     pub keys: (&'a Rows, &'a Slots),
-    /// Values, and the row of them in each slot.
+    /// Values, and which of their rows is in each slot.
     pub values: (&'a Rows, &'a Slots),
 }
 
-/// The context of queries q: `[queries, heads * head_dim]`, the same as by way of whole scores.
+/// The context of the queries q, `[queries, heads * head_dim]`: the same result as with the full score tensor.
 pub(super) fn attend<A: Arithmetic>(
     steps: &Steps<A>,
     q: &Rows,
