@@ -103,7 +103,10 @@ fn a_decode_step_with_cached_keys_and_values_equals_the_full_pass() {
 
     // Without the cache, the keys that the token attends to are unknown.
     let error = model.one(&step, logits, &Given::default()).unwrap_err();
-    assert!(error.to_string().contains("model.layers.0.self_attn.context: no row of it"), "{error}");
+    assert!(
+        error.to_string().contains("model.layers.0.self_attn.context: no row can be computed"),
+        "{error}"
+    );
 }
 
 #[test]

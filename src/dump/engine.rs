@@ -1,4 +1,4 @@
-//! What the operations of a recorded pass are computed with.
+//! The graph, weights and arithmetics with which the operations of a recorded pass are recomputed.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +12,14 @@ use crate::probe::{Arithmetic, Site};
 use crate::recording::Recording;
 use crate::weights::Weights;
 
-/// The graph of the recorded model, and all that its nodes are computed from but their inputs.
+/// The graph of the recorded model, and everything except the inputs that is needed to compute its nodes.
 pub(super) struct Engine<'a> {
-    /// Without a config, the part of it that needs none.
+    /// The whole graph; without a config, only the part that needs none.
     pub graph: Graph,
-    /// The sites of its nodes. Not every node is one that is probed.
+    /// The sites of the probed nodes. Not every node is probed.
     sites: BTreeMap<NodeId, Site>,
     weights: Option<&'a Weights>,
-    /// Its tokens.
+    /// The tokens of the recording.
     pub pass: Pass,
     precision: Precision,
     arithmetic: Arithmetic,
@@ -27,10 +27,10 @@ pub(super) struct Engine<'a> {
 }
 
 impl<'a> Engine<'a> {
-    /// For a recording of a model of `layers` layers; none where nothing of it can be computed.
+    /// An engine for a recording of a model with `layers` layers; `None` if no node can be computed.
     ///
     /// # Errors
-    /// A config that contradicts itself, a recording that cannot be read.
+    /// The config contradicts itself, or the recording cannot be read.
     pub fn new(dump: &Recording, against: &Against<'a>, layers: usize) -> Result<Option<Self>> {
         let Against { weights, arithmetic, .. } = *against;
         let graph = match against.config.or(weights.map(Weights::config)) {
@@ -50,7 +50,7 @@ impl<'a> Engine<'a> {
         }))
     }
 
-    /// The site of a node, if it is one that is probed.
+    /// The site of a node, if the node is probed.
     pub fn site(&self, id: NodeId) -> Option<Site> {
         self.sites.get(&id).copied()
     }
@@ -60,33 +60,33 @@ impl<'a> Engine<'a> {
         self.graph.position(&SiteName::from(site))
     }
 
-    /// Entries of a row.
+    /// The number of entries per row.
     pub fn width(&self, id: NodeId) -> usize {
         self.graph.node(id).map_or(0, |node| node.shape.width(self.pass.length()))
     }
 
-    /// The position that the token at a place is rotated by.
+    /// The RoPE position of the token at a place.
     pub fn position(&self, place: (usize, usize)) -> Option<usize> {
         self.pass.token(place).map(|token| token.position)
     }
 
-    /// Are all weights of this node there? Those of a bundle are a part.
+    /// Are all weights of this node available? A bundle contains only some of the weights.
     pub fn has_weights_of(&self, id: NodeId) -> bool {
         let there = |name: &str| self.weights.is_some_and(|weights| weights.shape(name).is_some());
         self.graph.node(id).is_some_and(|node| node.weights().into_iter().all(there))
     }
 
-    /// Does it come from outside the graph?
+    /// Is the node a source, whose values come from outside the graph?
     pub fn is_source(&self, id: NodeId) -> bool {
         self.is(id, |operation| *operation == Operation::Source)
     }
 
-    /// Is it a probability for each key?
+    /// Is the node a softmax, with one probability per key?
     pub fn is_softmax(&self, id: NodeId) -> bool {
         self.is(id, |operation| *operation == Operation::Softmax)
     }
 
-    /// Does it add up many terms, so that the order of summation changes the result?
+    /// Does the node add many terms, so that the order of summation changes the result?
     pub fn sums(&self, id: NodeId) -> bool {
         self.is(id, |operation| {
             matches!(
@@ -100,8 +100,8 @@ impl<'a> Engine<'a> {
         })
     }
 
-    /// Is it computed on the way to the node that reads it, and never kept as a whole? It needs no weights, and is
-    /// as large as anything in a long pass.
+    /// Is the node recomputed for each reader and never stored? This is the case for nodes that need no weights and
+    /// are among the largest tensors of a long pass.
     pub fn on_the_way(&self, id: NodeId) -> bool {
         self.is(id, |operation| {
             matches!(operation, Operation::Scores(_) | Operation::Softmax | Operation::Activation(_))
@@ -112,13 +112,13 @@ impl<'a> Engine<'a> {
         self.graph.node(id).is_some_and(|node| what(&node.operation))
     }
 
-    /// Computes what should have come out.
+    /// An executor that computes the exact values.
     pub fn exact(&self) -> Executor<'_, OnBlocks<'_, Exact>> {
         let exact = OnBlocks::exact(self.arithmetic, &self.read);
         Executor::new(&self.graph, self.weights, &self.pass, exact)
     }
 
-    /// Computes what honest arithmetic in the dtype of the port gives in run number `run`.
+    /// An executor that computes the values of run number `run` of a correct port in this port's dtype.
     pub fn rounded(&self, run: usize) -> Executor<'_, OnBlocks<'_, Rounded>> {
         let rounded = Rounded { precision: self.precision, run };
         let arithmetic = OnBlocks::rounded(self.arithmetic, rounded, &self.read);
@@ -126,7 +126,7 @@ impl<'a> Engine<'a> {
     }
 }
 
-/// The slots of a recording. Of its padding nothing is known.
+/// The slots of a recording. The values of its padding are unknown.
 fn pass(dump: &Recording) -> Result<Pass> {
     let input = &dump.input;
     let slot = |b: usize, s: usize| {

@@ -1,8 +1,9 @@
-//! Recorded passes of any port: what `docs/dump-format.md` describes, read without trusting it, and judged.
+//! Judges the recorded forward pass of any port (a `--dump` file, see `docs/dump-format.md`). The file is validated
+//! as it is read.
 //!
-//! Beside the comparison with stored truth, where there is some for these token ids, every operation is
-//! computed by the oracle from the port's *own* recorded inputs: of a chain of wrong values one operation is
-//! guilty, the first that does not follow from what went into it.
+//! If a reference is stored for these token ids, the recording is compared with it. In addition, the oracle
+//! recomputes every operation from the port's *own* recorded inputs, so only the operation that introduced an error
+//! fails, and not the operations after it.
 
 mod against;
 mod engine;
@@ -27,15 +28,15 @@ use crate::probe::Arithmetic;
 use crate::reference::Reference;
 use crate::weights::{Config, Weights};
 
-/// What a dump is held against, as far as there is any of it.
+/// What a dump is compared with. Each part may be missing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Against<'a> {
-    /// Truth for its token ids.
+    /// The case with reference tensors for the dump's token ids.
     pub case: Option<&'a Reference>,
-    /// The weights that it should have computed with, with their right config.
+    /// The correct weights of the model, with their correct config.
     pub weights: Option<&'a Weights>,
-    /// The config of the model, where that is known without them too.
+    /// The config of the model, if it is known without the weights.
     pub config: Option<&'a Config>,
-    /// What its matrices are multiplied with.
+    /// The matrix arithmetic of the port: dense or on quantised blocks.
     pub arithmetic: Arithmetic,
 }

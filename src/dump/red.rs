@@ -1,15 +1,15 @@
-//! A recorded tensor that does not follow from its inputs.
+//! A recorded tensor that is wrong given its recorded inputs.
 
 use super::theory::NoiseByPlace;
 use crate::graph::NodeId;
 use crate::recording::Held;
 
-/// A site that failed, until the layer is whole and it can be looked into.
+/// A site that failed replay. It is diagnosed after the whole layer has been replayed.
 pub(super) struct Red {
     pub id: NodeId,
     pub held: Held,
-    /// What honest arithmetic errs by at each of its rows.
+    /// The rounding error of a correct port at each row.
     pub noise: NoiseByPlace,
-    /// Where its finding is.
+    /// The index of its finding.
     pub place: usize,
 }

@@ -1,5 +1,5 @@
-//! Replay: every operation computed again from the port's own recorded inputs. What does not follow from
-//! them is that operation's own fault, however wrong they are themselves.
+//! Replay: recomputes every operation from the port's own recorded inputs. If the recorded output differs from the
+//! recomputed one, this operation is wrong, even if its inputs are wrong too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,30 +16,31 @@ use crate::probe::{Kind, Site};
 use crate::recording::Recording;
 use crate::reference::Place;
 
-/// Entries of a tensor that are computed at once: scores and logits of a long pass are computed in blocks of rows.
+/// The number of tensor entries that are computed at once. Scores and logits of a long pass are therefore computed in
+/// blocks of rows.
 const BLOCK: usize = 1 << 21;
 
-/// Rows on which rounding errors are measured, in [`ORDERS`] orders of summation each.
+/// The number of rows on which rounding errors are measured, each in [`ORDERS`] orders of summation.
 pub(super) const SAMPLED: usize = 64;
 
-/// A pass that is computed node by node, from what was recorded wherever that is.
+/// A pass that is recomputed node by node, from recorded values where there are any.
 pub(super) struct Replay<'a> {
     pub dump: &'a Recording,
     pub against: &'a Against<'a>,
     pub engine: &'a Engine<'a>,
-    /// Where tokens stand.
+    /// The places of the tokens.
     pub places: Vec<Place>,
-    /// What later nodes are computed from.
+    /// The values from which later nodes are computed.
     pub values: BTreeMap<NodeId, Value>,
-    /// The nodes so far whose recorded values are taken.
+    /// The nodes visited so far whose recorded values are used.
     recorded: BTreeSet<NodeId>,
 }
 
-/// How a node follows from the values that are there.
+/// How a node is computed from the available values.
 pub(super) struct Way {
-    /// The nodes that are computed, in the order of the pass, itself last.
+    /// The nodes to compute, in the order of the pass; the last one is the node itself.
     compute: Vec<NodeId>,
-    /// The values that are read, and which rows of them.
+    /// The values to read, and which rows of each.
     read: BTreeMap<NodeId, Edge>,
 }
 
@@ -49,7 +50,7 @@ impl<'a> Replay<'a> {
         Self { dump, against, engine, places: dump.places(), values, recorded }
     }
 
-    /// How `id` follows from the values that are there; none where it does not, or needs weights that are not there.
+    /// How to compute `id` from the available values; `None` if values or weights are missing.
     pub fn way(&self, id: NodeId) -> Option<Way> {
         let engine = self.engine;
         let cut = engine.graph.cut(&BTreeSet::from([id]), &self.values.keys().copied().collect());
@@ -71,21 +72,22 @@ impl<'a> Replay<'a> {
         Some(Way { compute: cut.compute, read })
     }
 
-    /// The operations since what was recorded, `id` last: one of these is at fault where it is wrong.
+    /// The operations between the last recorded values and `id`, `id` last. If `id` is wrong, one of these introduced
+    /// the error.
     pub fn since(&self, id: NodeId) -> Vec<Site> {
         let cut = self.engine.graph.cut(&BTreeSet::from([id]), &self.recorded);
         cut.compute.into_iter().filter_map(|id| self.engine.site(id)).collect()
     }
 
-    /// Are the recorded values of this node taken?
+    /// Are the recorded values of this node used?
     pub fn was_recorded(&self, id: NodeId) -> bool {
         self.recorded.contains(&id)
     }
 
-    /// The rows of `id` at `places` that follow exactly; none where none do.
+    /// The exact rows of `id` at `places`; `None` if none can be computed.
     ///
     /// # Errors
-    /// A weight that cannot be read.
+    /// A weight cannot be read.
     pub fn exact(&self, id: NodeId, way: &Way, places: &[Place]) -> Result<Option<Placed>> {
         self.engine.exact().rows(id, places, &self.given(way, Reader::Exact, places)?)
     }
@@ -106,8 +108,8 @@ impl<'a> Replay<'a> {
         Ok(given)
     }
 
-    /// The rows of a value at `places` as an operation reads them. Padding has no values here: what weight a port gave
-    /// to it is read as none.
+    /// The rows of a value at `places` as an operation reads them. Padding has no values here, so any probability that
+    /// the port assigned to it is read as 0.
     fn read(&self, id: NodeId, reader: Reader, places: &[Place]) -> Result<Option<Placed>> {
         let Some(value) = self.values.get(&id) else { return Ok(None) };
         let placed = value.rows(reader, places)?;
@@ -123,23 +125,23 @@ impl<'a> Replay<'a> {
         Placed::new(probs, placed.places().to_vec()).map(Some)
     }
 
-    /// How many rows are computed at once.
+    /// The number of rows that are computed at once.
     fn rows_at_once(&self, way: &Way) -> usize {
         let widest = way.compute.iter().map(|&id| self.engine.width(id)).max().unwrap_or(1);
         (BLOCK / widest.max(1)).max(1)
     }
 
     /// Measures the rounding errors of `id`. Where sums are rounded, at most [`SAMPLED`] of `places` are measured,
-    /// spread over all of them: a long pass has many rows whose errors are alike.
+    /// evenly spread, because a long pass has many rows with similar errors.
     ///
     /// # Errors
-    /// A weight that cannot be read.
+    /// A weight cannot be read.
     pub fn sampled(&self, id: NodeId, way: &Way, places: &[Place]) -> Result<Measured> {
         if !self.depends_on_order(way) {
             return self.measured(id, way, places);
         }
         let measured = self.measured(id, way, &spread(places))?;
-        // Rows can be computed at some places only. None of the sampled ones may be among them.
+        // Some rows cannot be computed, and that may include all sampled ones.
         if measured.is_empty() && places.len() > SAMPLED {
             self.measured(id, way, places)
         } else {
@@ -150,7 +152,7 @@ impl<'a> Replay<'a> {
     /// Measures the rounding errors of `id` at each of `places`.
     ///
     /// # Errors
-    /// A weight that cannot be read.
+    /// A weight cannot be read.
     pub fn measured(&self, id: NodeId, way: &Way, places: &[Place]) -> Result<Measured> {
         let orders = if self.depends_on_order(way) { ORDERS } else { 1 };
         let mut measured = Measured::default();
@@ -167,17 +169,17 @@ impl<'a> Replay<'a> {
         way.compute.iter().any(|&id| self.engine.sums(id)) || way.read.keys().any(computed)
     }
 
-    /// The first `orders` runs of rounded arithmetic, as far as they have rows at `places`.
+    /// The first `orders` runs of rounded arithmetic at `places`. Runs without rows there are left out.
     fn runs(&self, orders: usize, id: NodeId, way: &Way, places: &[Place]) -> Result<Vec<Placed>> {
         let runs = (0..orders).into_par_iter().map(|n| self.run(n, id, way, places));
         Ok(runs.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
-    /// Computes the exact rows of `id` at `places` in blocks, some side by side, and passes each block to `see` in the order of
-    /// the places.
+    /// Computes the exact rows of `id` at `places` in blocks, several in parallel, and passes each block to `see` in the
+    /// order of the places.
     ///
     /// # Errors
-    /// A weight that cannot be read.
+    /// A weight cannot be read.
     pub fn each_block(
         &self,
         id: NodeId,
@@ -193,10 +195,10 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// What stands at `id`, of which nothing was recorded, and its noise; none where no row follows.
+    /// Computes the value of `id`, which was not recorded, and its noise; `None` if no row can be computed.
     ///
     /// # Errors
-    /// A weight that cannot be read.
+    /// A weight cannot be read.
     pub fn computed(&self, id: NodeId, way: &Way) -> Result<Option<(Value, NoiseByPlace)>> {
         let Some(exact) = self.exact(id, way, &self.places)? else { return Ok(None) };
         let runs = self.runs(ORDERS, id, way, &self.places)?;
@@ -207,7 +209,7 @@ impl<'a> Replay<'a> {
         Ok(Some((Value::Computed { exact, runs }, noise)))
     }
 
-    /// The noise of `id` at each of `places`. Errors of rotated rows grow with their position.
+    /// The noise of `id` at each of `places`. The errors of rotated rows grow with their position.
     pub fn noise(&self, id: NodeId, measured: &Measured, places: &[Place]) -> NoiseByPlace {
         let rotated = self.engine.site(id).is_some_and(|s| matches!(s.kind, Kind::QRope | Kind::KRope));
         if rotated {
@@ -217,7 +219,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Takes what stands at `id` from here on.
+    /// Stores the value of `id` for later nodes to read.
     pub fn keep(&mut self, id: NodeId, value: Value) {
         if matches!(value, Value::Recorded(_)) {
             self.recorded.insert(id);
@@ -225,8 +227,8 @@ impl<'a> Replay<'a> {
         self.values.insert(id, value);
     }
 
-    /// Drops what no node after `id` is computed from, and no operation that is still to be judged: `id` is the last
-    /// of its layer.
+    /// Drops the values that are not needed after `id`, the last node of its layer, neither to compute nor to judge
+    /// later nodes.
     pub fn forget(&mut self, id: NodeId) {
         let mut kept = BTreeSet::from([id]);
         if !self.recorded.contains(&id) {
@@ -236,7 +238,7 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// At most [`SAMPLED`] of `places`, evenly spread, the first and the last among them.
+/// At most [`SAMPLED`] of `places`, evenly spread, including the first and the last.
 fn spread(places: &[Place]) -> Vec<Place> {
     let last = places.len().saturating_sub(1);
     match places.len() {

@@ -92,7 +92,7 @@ pub(super) fn own_noise(
     Ok(all)
 }
 
-/// Is it the last node of its layer, or outside the layers?
+/// Is this the last node of its layer, or a node outside the layers?
 fn ends_a_layer(engine: &Engine<'_>, id: NodeId) -> bool {
     engine.site(id).is_some_and(|site| site.kind == Kind::Block || !site.kind.in_layer())
 }
@@ -150,7 +150,7 @@ fn judge(this: &Replay<'_>, id: NodeId, held: &Held, way: &Way) -> Result<Option
     let mut said = compared(this, id, held, way, &noise)?;
     let suspicious = suspicious(&said);
     if places.len() > SAMPLED && !suspicious.is_empty() {
-        // A row may err by more than the sampled ones do, and be right.
+        // A correct row may have a larger rounding error than all sampled rows.
         if measured.extend(this.measured(id, way, &suspicious)?) {
             noise = this.noise(id, &measured, &places);
             said = compared(this, id, held, way, &noise)?;
@@ -175,8 +175,8 @@ fn compared(this: &Replay<'_>, id: NodeId, held: &Held, way: &Way, noise: &Noise
     Ok(holding.said())
 }
 
-/// The rows that use the most of their budget, where that is more than half of it: at most [`SAMPLED`], in the order of
-/// their places.
+/// The places of the rows that use more than half of their budget: at most [`SAMPLED`], those with the largest share,
+/// in ascending order.
 fn suspicious(said: &Said) -> Vec<Place> {
     let Some(shares) = &said.shares else { return Vec::new() };
     let mut rows: Vec<(f32, Place)> = shares

@@ -1,5 +1,5 @@
-//! The graph of a recording of which no config is known: what was recorded, and the operations between that need
-//! neither weights nor numbers of a config.
+//! The graph of a recording whose config is unknown: the recorded tensors, and those operations between them that
+//! need neither weights nor values from a config.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,11 @@ use crate::graph::{Activation, Builder, Graph, NodeId, Role, RowShape};
 use crate::probe::{Kind, Site};
 use crate::recording::{Lookup, Recording};
 
-/// Of a recording of `layers` layers: recorded tensors are sources but where they follow from others by a softmax,
-/// an activation, a product or a sum. None where nothing fits.
+/// The graph of a recording with `layers` layers. A recorded tensor becomes a source, unless it can be computed from
+/// others by a softmax, an activation, a product or a sum. `None` if no recorded tensor can be used.
 ///
 /// # Errors
-/// A recording that cannot be read.
+/// The recording cannot be read.
 pub(super) fn graph(dump: &Recording, layers: usize) -> Result<Option<Graph>> {
     let mut g = Builder::default();
     let mut nodes: BTreeMap<Site, (NodeId, RowShape)> = BTreeMap::new();
@@ -48,7 +48,7 @@ fn sites(layers: usize) -> impl Iterator<Item = Site> {
     std::iter::once(Site::model(Kind::Embed)).chain((0..layers).flat_map(inside)).chain(ends)
 }
 
-/// The shape of a row of what was recorded at `site`.
+/// The row shape of the tensor recorded at `site`.
 fn recorded(dump: &Recording, site: Site) -> Result<Option<RowShape>> {
     let Lookup::Held(held) = dump.held(site, None)? else { return Ok(None) };
     let shape = held.shape();
@@ -59,7 +59,7 @@ fn recorded(dump: &Recording, site: Site) -> Result<Option<RowShape>> {
     }))
 }
 
-/// What a kind of site is by meaning.
+/// The role of a kind of site in the graph.
 const fn role(kind: Kind) -> Role {
     match kind {
         Kind::Embed => Role::Embed,

@@ -1,4 +1,4 @@
-//! Noise that is measured on a prompt, against noise that was captured.
+//! Compares the noise measured by rounded arithmetic on a prompt with the noise captured from PyTorch.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -12,7 +12,7 @@ use crate::probe::{Arithmetic, Site};
 use crate::recording::{Recording, Vocabulary};
 use crate::reference::Feed;
 
-/// A dump of nothing but the ids of a case: what is measured needs no more.
+/// A dump that contains only the token ids of a case (and the hidden size); the measurement needs nothing else.
 fn prompt_of(case: &str) -> Recording {
     let ids = models::fixture("tiny-llama").unwrap().case(case).unwrap().manifest.ids[0].clone();
     let ids: Vec<i64> = ids.into_iter().map(i64::from).collect();
@@ -27,13 +27,13 @@ fn prompt_of(case: &str) -> Recording {
     Recording::open(&file, &Vocabulary::default()).unwrap()
 }
 
-/// What is measured here on a whole pass is what PyTorch's own runs were measured to err by: neither
-/// a budget that is wider, nor one that an honest run would miss.
+/// The noise measured here over a whole pass must agree with the measured errors of PyTorch's own runs. Larger noise
+/// would give too wide a budget; smaller noise would make a correct run fail.
 #[rstest]
 #[case(DType::F32)]
 #[case(DType::BF16)]
 #[case(DType::F16)]
-fn noise_that_is_measured_here_is_noise_as_it_was_captured(#[case] dtype: DType) {
+fn measured_noise_agrees_with_the_captured_noise(#[case] dtype: DType) {
     let model = models::open("tiny-llama").unwrap();
     let case = models::fixture("tiny-llama").unwrap().case("short").unwrap();
     let mut dump = prompt_of("short");

@@ -1,4 +1,4 @@
-//! How large the rounding errors of an operation are: measured on some of its rows, stated for all of them.
+//! The rounding errors of an operation, measured on some of its rows and extended to all of them.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ pub(super) type NoiseByPlace = BTreeMap<Place, Noise>;
 /// No error at all.
 const NONE: Noise = Noise { max: 0.0, rms: 0.0 };
 
-/// Rounding errors that were measured, the largest of all runs for each row.
+/// Measured rounding errors: for each row, the largest of all runs.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Measured(Vec<(Place, Noise)>);
 
@@ -26,26 +26,27 @@ impl Measured {
         Self(exact.places().iter().zip(exact.rows().iter()).map(errors).collect())
     }
 
-    /// Was no row measured?
+    /// Were no rows measured?
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Adds rows that were measured later. Returns whether one of them errs by more than all rows before.
+    /// Adds rows that were measured later. Returns whether one of them has a larger error than all earlier rows.
     pub fn extend(&mut self, rows: Self) -> bool {
         let (before, added) = (self.most(), rows.most());
         self.0.extend(rows.0);
         added.max > before.max || added.rms > before.rms
     }
 
-    /// The noise at each of `places`: the largest of all rows that were measured, as no row alone is measured well.
+    /// The noise at each of `places`: the largest error of all measured rows, because the measurement of a single row
+    /// is not reliable.
     pub fn noise(&self, places: &[Place]) -> NoiseByPlace {
         let most = self.most();
         places.iter().map(|&place| (place, most)).collect()
     }
 
-    /// The noise at each of `places` where errors grow with the position, as those of rotated rows do: the largest of
-    /// the measured rows up to that position. A place before all measured ones gets the noise of the first.
+    /// The noise at each of `places` for errors that grow with the position, like those of rotated rows: the largest
+    /// error of the measured rows up to that position. A place before all measured ones gets the noise of the first.
     pub fn noise_up_to(&self, places: &[Place], position: impl Fn(Place) -> Option<usize>) -> NoiseByPlace {
         let mut rows: Vec<(Option<usize>, Noise)> =
             self.0.iter().map(|&(place, noise)| (position(place), noise)).collect();

@@ -1,23 +1,24 @@
-//! What stands at a node of a recorded pass: recorded, or computed since what was.
+//! The value of a node of a recorded pass: either recorded, or computed from recorded values.
 
 use crate::Result;
 use crate::oracle::{Placed, Rows};
 use crate::recording::Held;
 use crate::reference::Place;
 
-/// What stands at a node.
+/// The value of a node.
 pub(super) enum Value {
-    /// What was recorded there.
+    /// The tensor that was recorded at the node.
     Recorded(Held),
-    /// What follows from what was recorded.
+    /// Values that were computed from recorded ones.
     Computed {
         exact: Placed,
-        /// The same as each run of rounded arithmetic has it.
+        /// The result of each run of rounded arithmetic.
         runs: Vec<Placed>,
     },
 }
 
-/// Who reads a value: the exact arithmetic, or a run of rounded arithmetic. What was recorded is the same to all.
+/// The computation that reads a value: exact arithmetic, or one run of rounded arithmetic. Recorded values are the same
+/// for all readers.
 #[derive(Clone, Copy)]
 pub(super) enum Reader {
     Exact,
@@ -25,10 +26,10 @@ pub(super) enum Reader {
 }
 
 impl Value {
-    /// Its rows at `places`, as far as it has them.
+    /// Those rows at `places` that the value has.
     ///
     /// # Errors
-    /// A recorded tensor without rows of its kind.
+    /// The rows of a recorded tensor cannot be read.
     pub fn rows(&self, reader: Reader, places: &[Place]) -> Result<Placed> {
         let (placed, own) = match (self, reader) {
             (Self::Recorded(held), _) => return recorded(held, places),
@@ -48,7 +49,7 @@ impl Value {
     }
 }
 
-/// What was recorded at `places`, as far as it has them.
+/// Those rows at `places` that the recorded tensor has.
 pub(super) fn recorded(held: &Held, places: &[Place]) -> Result<Placed> {
     let places: Vec<Place> = places.iter().copied().filter(|&place| held.holds(place)).collect();
     Placed::new(Rows { width: held.width(), values: held.rows(&places)? }, places)
