@@ -100,8 +100,8 @@ impl<'a> Engine<'a> {
         })
     }
 
-    /// Is the node recomputed for each reader and never stored? This is the case for nodes that need no weights and
-    /// are among the largest tensors of a long pass.
+    /// Is the node recomputed for each reader and never stored? This is the case for nodes that need no
+    /// weights and are among the largest tensors of a long pass.
     pub fn on_the_way(&self, id: NodeId) -> bool {
         self.is(id, |operation| {
             matches!(operation, Operation::Scores(_) | Operation::Softmax | Operation::Activation(_))

@@ -1,9 +1,9 @@
-//! Judges the recorded forward pass of any port (a `--dump` file, see `docs/dump-format.md`). The file is validated
-//! as it is read.
+//! Judges the recorded forward pass of any port (a `--dump` file, see `docs/dump-format.md`). The file is
+//! validated as it is read.
 //!
 //! If a reference is stored for these token ids, the recording is compared with it. In addition, the oracle
-//! recomputes every operation from the port's *own* recorded inputs, so only the operation that introduced an error
-//! fails, and not the operations after it.
+//! recomputes every operation from the port's *own* recorded inputs, so only the operation that introduced an
+//! error fails, and not the operations after it.
 
 mod against;
 mod engine;

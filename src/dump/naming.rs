@@ -1,5 +1,5 @@
-//! Diagnoses wrong operations of a recording: searches for the mistake that reproduces the wrong values from the
-//! port's own inputs.
+//! Diagnoses wrong operations of a recording: searches for the mistake that reproduces the wrong values from
+//! the port's own inputs.
 
 use std::collections::BTreeMap;
 

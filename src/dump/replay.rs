@@ -1,5 +1,5 @@
-//! Replay: recomputes every operation from the port's own recorded inputs. If the recorded output differs from the
-//! recomputed one, this operation is wrong, even if its inputs are wrong too.
+//! Replay: recomputes every operation from the port's own recorded inputs. If the recorded output differs
+//! from the recomputed one, this operation is wrong, even if its inputs are wrong too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,8 +16,8 @@ use crate::probe::{Kind, Site};
 use crate::recording::Recording;
 use crate::reference::Place;
 
-/// The number of tensor entries that are computed at once. Scores and logits of a long pass are therefore computed in
-/// blocks of rows.
+/// The number of tensor entries that are computed at once. Scores and logits of a long pass are therefore
+/// computed in blocks of rows.
 const BLOCK: usize = 1 << 21;
 
 /// The number of rows on which rounding errors are measured, each in [`ORDERS`] orders of summation.
@@ -72,8 +72,8 @@ impl<'a> Replay<'a> {
         Some(Way { compute: cut.compute, read })
     }
 
-    /// The operations between the last recorded values and `id`, `id` last. If `id` is wrong, one of these introduced
-    /// the error.
+    /// The operations between the last recorded values and `id`, `id` last. If `id` is wrong, one of these
+    /// introduced the error.
     pub fn since(&self, id: NodeId) -> Vec<Site> {
         let cut = self.engine.graph.cut(&BTreeSet::from([id]), &self.recorded);
         cut.compute.into_iter().filter_map(|id| self.engine.site(id)).collect()
@@ -108,8 +108,8 @@ impl<'a> Replay<'a> {
         Ok(given)
     }
 
-    /// The rows of a value at `places` as an operation reads them. Padding has no values here, so any probability that
-    /// the port assigned to it is read as 0.
+    /// The rows of a value at `places` as an operation reads them. Padding has no values here, so any
+    /// probability that the port assigned to it is read as 0.
     fn read(&self, id: NodeId, reader: Reader, places: &[Place]) -> Result<Option<Placed>> {
         let Some(value) = self.values.get(&id) else { return Ok(None) };
         let placed = value.rows(reader, places)?;
@@ -175,8 +175,8 @@ impl<'a> Replay<'a> {
         Ok(runs.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
-    /// Computes the exact rows of `id` at `places` in blocks, several in parallel, and passes each block to `see` in the
-    /// order of the places.
+    /// Computes the exact rows of `id` at `places` in blocks, several in parallel, and passes each block to
+    /// `see` in the order of the places.
     ///
     /// # Errors
     /// A weight cannot be read.
@@ -227,8 +227,8 @@ impl<'a> Replay<'a> {
         self.values.insert(id, value);
     }
 
-    /// Drops the values that are not needed after `id`, the last node of its layer, neither to compute nor to judge
-    /// later nodes.
+    /// Drops the values that are not needed after `id`, the last node of its layer, neither to compute nor to
+    /// judge later nodes.
     pub fn forget(&mut self, id: NodeId) {
         let mut kept = BTreeSet::from([id]);
         if !self.recorded.contains(&id) {

@@ -175,8 +175,8 @@ fn compared(this: &Replay<'_>, id: NodeId, held: &Held, way: &Way, noise: &Noise
     Ok(holding.said())
 }
 
-/// The places of the rows that use more than half of their budget: at most [`SAMPLED`], those with the largest share,
-/// in ascending order.
+/// The places of the rows that use more than half of their budget: at most [`SAMPLED`], those with the
+/// largest share, in ascending order.
 fn suspicious(said: &Said) -> Vec<Place> {
     let Some(shares) = &said.shares else { return Vec::new() };
     let mut rows: Vec<(f32, Place)> = shares

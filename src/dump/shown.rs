@@ -1,5 +1,5 @@
-//! The graph of a recording whose config is unknown: the recorded tensors, and those operations between them that
-//! need neither weights nor values from a config.
+//! The graph of a recording whose config is unknown: the recorded tensors, and those operations between them
+//! that need neither weights nor values from a config.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,9 @@ use crate::graph::{Activation, Builder, Graph, NodeId, Role, RowShape};
 use crate::probe::{Kind, Site};
 use crate::recording::{Lookup, Recording};
 
-/// The graph of a recording with `layers` layers. A recorded tensor becomes a source, unless it can be computed from
-/// others by a softmax, an activation, a product or a sum. `None` if no recorded tensor can be used.
+/// The graph of a recording with `layers` layers. A recorded tensor becomes a source, unless it can be
+/// computed from others by a softmax, an activation, a product or a sum. `None` if no recorded tensor can be
+/// used.
 ///
 /// # Errors
 /// The recording cannot be read.

@@ -12,7 +12,8 @@ use crate::probe::{Arithmetic, Site};
 use crate::recording::{Recording, Vocabulary};
 use crate::reference::Feed;
 
-/// A dump that contains only the token ids of a case (and the hidden size); the measurement needs nothing else.
+/// A dump that contains only the token ids of a case (and the hidden size); the measurement needs nothing
+/// else.
 fn prompt_of(case: &str) -> Recording {
     let ids = models::fixture("tiny-llama").unwrap().case(case).unwrap().manifest.ids[0].clone();
     let ids: Vec<i64> = ids.into_iter().map(i64::from).collect();
@@ -27,8 +28,8 @@ fn prompt_of(case: &str) -> Recording {
     Recording::open(&file, &Vocabulary::default()).unwrap()
 }
 
-/// The noise measured here over a whole pass must agree with the measured errors of PyTorch's own runs. Larger noise
-/// would give too wide a budget; smaller noise would make a correct run fail.
+/// The noise measured here over a whole pass must agree with the measured errors of PyTorch's own runs.
+/// Larger noise would give too wide a budget; smaller noise would make a correct run fail.
 #[rstest]
 #[case(DType::F32)]
 #[case(DType::BF16)]

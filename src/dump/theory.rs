@@ -31,22 +31,24 @@ impl Measured {
         self.0.is_empty()
     }
 
-    /// Adds rows that were measured later. Returns whether one of them has a larger error than all earlier rows.
+    /// Adds rows that were measured later. Returns whether one of them has a larger error than all earlier
+    /// rows.
     pub fn extend(&mut self, rows: Self) -> bool {
         let (before, added) = (self.most(), rows.most());
         self.0.extend(rows.0);
         added.max > before.max || added.rms > before.rms
     }
 
-    /// The noise at each of `places`: the largest error of all measured rows, because the measurement of a single row
-    /// is not reliable.
+    /// The noise at each of `places`: the largest error of all measured rows, because the measurement of a
+    /// single row is not reliable.
     pub fn noise(&self, places: &[Place]) -> NoiseByPlace {
         let most = self.most();
         places.iter().map(|&place| (place, most)).collect()
     }
 
-    /// The noise at each of `places` for errors that grow with the position, like those of rotated rows: the largest
-    /// error of the measured rows up to that position. A place before all measured ones gets the noise of the first.
+    /// The noise at each of `places` for errors that grow with the position, like those of rotated rows: the
+    /// largest error of the measured rows up to that position. A place before all measured ones gets the
+    /// noise of the first.
     pub fn noise_up_to(&self, places: &[Place], position: impl Fn(Place) -> Option<usize>) -> NoiseByPlace {
         let mut rows: Vec<(Option<usize>, Noise)> =
             self.0.iter().map(|&(place, noise)| (position(place), noise)).collect();

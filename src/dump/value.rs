@@ -17,8 +17,8 @@ pub(super) enum Value {
     },
 }
 
-/// The computation that reads a value: exact arithmetic, or one run of rounded arithmetic. Recorded values are the same
-/// for all readers.
+/// The computation that reads a value: exact arithmetic, or one run of rounded arithmetic. Recorded values
+/// are the same for all readers.
 #[derive(Clone, Copy)]
 pub(super) enum Reader {
     Exact,

@@ -8,7 +8,8 @@ use crate::Result;
 use crate::graph::{Activation, Context, Embedding, MatrixRows, NodeId, NormRule, Rope, Scores};
 use crate::weights::Weights;
 
-/// One way to carry out every operation of a graph. The executor checks all shapes before it calls these methods.
+/// One way to carry out every operation of a graph. The executor checks all shapes before it calls these
+/// methods.
 pub trait Arithmetic {
     /// The representation of a matrix in this arithmetic.
     type Matrix;
@@ -46,8 +47,8 @@ pub trait Arithmetic {
     /// The product fails.
     fn scores(&self, q: &Rows, k: &Rows, sight: &Sight, scores: &Scores) -> Result<Rows>;
 
-    /// Softmax of each run of `slots` entries; 0 where every entry of a run is −inf. `at` has the places of the
-    /// queries.
+    /// Softmax of each run of `slots` entries; 0 where every entry of a run is −inf. `at` has the places of
+    /// the queries.
     fn softmax(&self, scores: &Rows, slots: usize, at: &Standing) -> Rows;
 
     /// The sum of the values weighted by `probs`, heads concatenated: `[queries, heads * head_dim]`.

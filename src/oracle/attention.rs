@@ -5,10 +5,11 @@ use rayon::prelude::*;
 use super::{Rows, Slots};
 use crate::graph::{Context, Scores};
 
-/// softcap(q kᵀ · scale) where `visible(query, batch row, slot)` is true, −inf elsewhere: `[queries, heads * slots]`.
+/// softcap(q kᵀ · scale) where `visible(query, batch row, slot)` is true, −inf elsewhere:
+/// `[queries, heads * slots]`.
 ///
-/// Query i belongs to batch row `batch[i]`; `keys` maps slots to rows of k. A slot without a key is never visible.
-/// The mask of `scores` is ignored; only `visible` counts.
+/// Query i belongs to batch row `batch[i]`; `keys` maps slots to rows of k. A slot without a key is never
+/// visible. The mask of `scores` is ignored; only `visible` counts.
 pub fn scores(
     q: &Rows,
     k: &Rows,
@@ -42,8 +43,8 @@ pub fn softcapped(x: f64, cap: f64) -> f64 {
     cap * (x / cap).tanh()
 }
 
-/// e^x / Σ e^x along each run of `slots` entries, `[queries, heads * slots]` → the same shape. A run in which every
-/// entry is −inf becomes 0.
+/// e^x / Σ e^x along each run of `slots` entries, `[queries, heads * slots]` → the same shape. A run in which
+/// every entry is −inf becomes 0.
 pub fn softmax(scores: &Rows, slots: usize) -> Rows {
     let mut probs = scores.clone(); // [queries, heads * slots]
     probs.values.par_chunks_mut(slots.max(1)).with_min_len(16).for_each(|run| {

@@ -10,8 +10,8 @@ use crate::graph::MatrixRows;
 use crate::probe;
 use crate::weights::{RopeLayout, Weights};
 
-/// The two roundings that correct kernels use. They differ in how a value half-way between two steps is rounded,
-/// and in how the sum of a block is rounded.
+/// The two roundings that correct kernels use. They differ in how a value half-way between two steps is
+/// rounded, and in how the sum of a block is rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kernel {
     /// ggml's portable code, also used by Candle: ties are rounded away from zero.
@@ -64,8 +64,8 @@ impl Blocks {
         Self { minima, ..*self }
     }
 
-    /// `x` as the kernel rounds it, `[rows, in]`, and a correction to add to the product, `[rows, out]`, if the blocks
-    /// store minima.
+    /// `x` as the kernel rounds it, `[rows, in]`, and a correction to add to the product, `[rows, out]`, if
+    /// the blocks store minima.
     pub(super) fn rounded(&self, x: &Rows, kernel: Kernel) -> (Rows, Option<Rows>) {
         let count = (x.width / self.width).max(1);
         let (mut values, mut off) = (x.clone(), Rows::from_fn(x.len(), count, |_, _| 0.0));
@@ -132,7 +132,8 @@ fn minima(weights: &Weights, name: &str, out: usize, bytes: usize) -> Result<Row
     if !turned || config.rope_layout == RopeLayout::HalfSplit {
         return Ok(rows);
     }
-    // The file interleaves the halves of a head: row j is stored at 2j, or at 2j − head_dim + 1 in the second half.
+    // The file interleaves the halves of a head: row j is stored at 2j, or at 2j − head_dim + 1 in the second
+    // half.
     let (d, half) = (config.head_dim, config.head_dim / 2);
     let from = |j: usize| j / d * d + j % half * 2 + j % d / half;
     Ok(Rows::from_fn(rows.len(), rows.width, |r, block| rows.row(from(r))[block]))

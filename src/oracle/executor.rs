@@ -16,9 +16,10 @@ use crate::{Error, Result};
 
 /// Runs a graph with its weights over a pass, in one arithmetic.
 ///
-/// A row of a node is computed from rows of its inputs, so a node is known only at the places where its inputs are
-/// known: an unknown row makes the rows that depend on it unknown, and no others. Weights are read node by node, at
-/// most one matrix is in memory at a time, and a tensor is dropped after the last node that reads it.
+/// A row of a node is computed from rows of its inputs, so a node is known only at the places where its
+/// inputs are known: an unknown row makes the rows that depend on it unknown, and no others. Weights are read
+/// node by node, at most one matrix is in memory at a time, and a tensor is dropped after the last node that
+/// reads it.
 #[derive(Clone, Debug)]
 pub struct Executor<'a, A> {
     graph: &'a Graph,
@@ -38,13 +39,13 @@ impl<'a, A: Arithmetic> Executor<'a, A> {
         Self { graph, weights: weights.into(), pass, arithmetic }
     }
 
-    /// Computes each node of `wanted` and passes it to `see`, in the order of the pass. Nodes read given values where
-    /// there are any; all other inputs are computed, if necessary starting from the token ids. A wanted node is
-    /// computed even if it is given.
+    /// Computes each node of `wanted` and passes it to `see`, in the order of the pass. Nodes read given
+    /// values where there are any; all other inputs are computed, if necessary starting from the token ids. A
+    /// wanted node is computed even if it is given.
     ///
     /// # Errors
-    /// Given rows do not fit, weights are missing or have another shape, a token is outside the vocabulary, no row of
-    /// a node can be computed, or `see` returns an error.
+    /// Given rows do not fit, weights are missing or have another shape, a token is outside the vocabulary,
+    /// no row of a node can be computed, or `see` returns an error.
     pub fn compute(
         &self,
         wanted: &BTreeSet<NodeId>,
@@ -61,8 +62,8 @@ impl<'a, A: Arithmetic> Executor<'a, A> {
         }
     }
 
-    /// Computes the rows of one node at `places`, and only those rows of other nodes that these depend on. Rows that
-    /// cannot be computed from the given values are left out; `None` if there are no others.
+    /// Computes the rows of one node at `places`, and only those rows of other nodes that these depend on.
+    /// Rows that cannot be computed from the given values are left out; `None` if there are no others.
     ///
     /// # Errors
     /// Those of [`Executor::compute`], except that it is not an error if no row can be computed.
@@ -88,8 +89,8 @@ impl<'a, A: Arithmetic> Executor<'a, A> {
         found.ok_or_else(|| Error::internal("the wanted node was not computed"))
     }
 
-    /// Computes `wanted` and passes it to `see`, only at `places` if there are any. Stops at the first node of which
-    /// no row can be computed and returns it.
+    /// Computes `wanted` and passes it to `see`, only at `places` if there are any. Stops at the first node
+    /// of which no row can be computed and returns it.
     fn run(
         &self,
         wanted: &BTreeSet<NodeId>,

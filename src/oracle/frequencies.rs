@@ -10,8 +10,8 @@ pub fn frequencies(law: &FrequencyLaw, pairs: usize) -> Vec<f64> {
     follow(law, pairs, |theta, i| frequency(theta, i, 2 * pairs))
 }
 
-/// The same frequencies as PyTorch computes them in float32, `[pairs]`: base frequencies are rounded before they
-/// are scaled.
+/// The same frequencies as PyTorch computes them in float32, `[pairs]`: base frequencies are rounded before
+/// they are scaled.
 pub(super) fn single_frequencies(law: &FrequencyLaw, pairs: usize) -> Vec<f32> {
     let base = |theta: f64, i: usize| f64::from(1.0 / (theta as f32).powf(i as f32 / pairs as f32));
     follow(law, pairs, base).into_iter().map(|f| f as f32).collect()

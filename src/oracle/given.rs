@@ -12,8 +12,8 @@ use crate::{Error, Result};
 pub struct Given {
     /// The values of these nodes, for every node that reads them.
     pub values: BTreeMap<NodeId, Placed>,
-    /// The keys and values of earlier passes, at the places of [`Slot::Cached`]. Attention reads them together with
-    /// the rows of this pass.
+    /// The keys and values of earlier passes, at the places of [`Slot::Cached`]. Attention reads them
+    /// together with the rows of this pass.
     pub cached: BTreeMap<NodeId, Placed>,
 }
 

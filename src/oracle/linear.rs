@@ -1,5 +1,5 @@
-//! Matrices: the linear layer and the embedding. The matrix product is the only operation that uses Candle (in
-//! float64), because a product of this size in plain loops would take minutes.
+//! Matrices: the linear layer and the embedding. The matrix product is the only operation that uses Candle
+//! (in float64), because a product of this size in plain loops would take minutes.
 
 use candle_core::{DType, Device, Tensor};
 

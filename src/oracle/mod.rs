@@ -2,13 +2,13 @@
 //! runs a graph of them.
 //!
 //! It is independent of PyTorch, which computed the stored references: the oracle must reproduce them
-//! (`tests/oracle.rs`). The only code that it shares with the model under test is the reader of weights, which
-//! checkpoint 00 checks. Each operation is a separate function of its inputs, and everything that a port can get
-//! wrong is a parameter: diagnosis runs the same operations with other parameter values.
+//! (`tests/oracle.rs`). The only code that it shares with the model under test is the reader of weights,
+//! which checkpoint 00 checks. Each operation is a separate function of its inputs, and everything that a
+//! port can get wrong is a parameter: diagnosis runs the same operations with other parameter values.
 //!
-//! An [`Executor`] computes a node of a [`Graph`](crate::graph::Graph), or a cut of it, from [given](Given) rows in
-//! one [`Arithmetic`]: [`Exact`], or [`Rounded`] to a dtype. [`OnBlocks`] adapts either one to the blocks of a
-//! quantised file.
+//! An [`Executor`] computes a node of a [`Graph`](crate::graph::Graph), or a cut of it, from [given](Given)
+//! rows in one [`Arithmetic`]: [`Exact`], or [`Rounded`] to a dtype. [`OnBlocks`] adapts either one to the
+//! blocks of a quantised file.
 
 mod arithmetic;
 mod attention;

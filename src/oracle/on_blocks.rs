@@ -17,8 +17,9 @@ use crate::graph::{Activation, Context, Embedding, MatrixRows, NodeId, NormRule,
 use crate::probe;
 use crate::weights::Weights;
 
-/// An arithmetic that rounds the input rows of a product to 8 bits if the matrix is stored in blocks. A file can mix
-/// types, so this is decided for each matrix: inputs of a matrix that is stored in floats are not rounded.
+/// An arithmetic that rounds the input rows of a product to 8 bits if the matrix is stored in blocks. A file
+/// can mix types, so this is decided for each matrix: inputs of a matrix that is stored in floats are not
+/// rounded.
 #[derive(Clone, Copy, Debug)]
 pub struct OnBlocks<'a, A> {
     /// Carries out all other operations.
@@ -42,7 +43,8 @@ pub struct BlockMatrix {
 /// The number of matrix entries that are prepared for a product at once.
 const PART: usize = 1 << 20;
 
-/// A cache of the most recently read matrix, so that several arithmetics that need it in turn read it only once.
+/// A cache of the most recently read matrix, so that several arithmetics that need it in turn read it only
+/// once.
 #[derive(Debug, Default)]
 pub struct LastRead(Mutex<Option<Read>>);
 
@@ -92,8 +94,8 @@ impl<'a> OnBlocks<'a, Rounded> {
 }
 
 impl<A: Floats> OnBlocks<'_, A> {
-    /// x Wᵀ + bias, `[rows, in]` → `[rows, out]`, one part of the matrix at a time, because a converted copy of a
-    /// whole output matrix would need more memory than the rest of the computation.
+    /// x Wᵀ + bias, `[rows, in]` → `[rows, out]`, one part of the matrix at a time, because a converted copy
+    /// of a whole output matrix would need more memory than the rest of the computation.
     fn by_parts(&self, by: &A, x: &Rows, matrix: &Tensor, bias: Option<&[f64]>) -> Result<Rows> {
         let (out, width) = matrix.dims2()?;
         let at_once = (PART / width.max(1)).max(1);

@@ -10,7 +10,8 @@ use crate::graph::{Cut, Edge, Graph, Input, Node, NodeId, Operation};
 pub(super) enum Step {
     /// Compute a node from its inputs.
     Node(NodeId),
-    /// Compute a context from queries, keys and values block by block, without storing all scores and probabilities.
+    /// Compute a context from queries, keys and values block by block, without storing all scores and
+    /// probabilities.
     Attention { context: NodeId, probs: NodeId, scores: NodeId },
 }
 
@@ -44,8 +45,8 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Plans the computation of `wanted` from `given`. Attention is streamed wherever neither its scores nor its
-    /// probabilities are wanted or given.
+    /// Plans the computation of `wanted` from `given`. Attention is streamed wherever neither its scores nor
+    /// its probabilities are wanted or given.
     pub fn new(graph: &Graph, wanted: &BTreeSet<NodeId>, given: &BTreeSet<NodeId>) -> Self {
         let Cut { compute, .. } = graph.cut(wanted, given);
         let hidden = hidden(graph, &compute, wanted, given);
@@ -65,8 +66,8 @@ impl Plan {
         Self { steps, last }
     }
 
-    /// The places at which each node is needed in order to compute `wanted` at `places`. A node that is missing in
-    /// the result is needed at all places.
+    /// The places at which each node is needed in order to compute `wanted` at `places`. A node that is
+    /// missing in the result is needed at all places.
     pub fn needed(
         &self,
         graph: &Graph,

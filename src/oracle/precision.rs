@@ -17,8 +17,8 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// The precision for a port that computes in `dtype`. A float64 port counts as float32, because its rounding
-    /// error is smaller.
+    /// The precision for a port that computes in `dtype`. A float64 port counts as float32, because its
+    /// rounding error is smaller.
     pub const fn of(dtype: DType) -> Self {
         match dtype {
             DType::BF16 => Self::Bf16,

@@ -31,9 +31,9 @@ pub(super) struct Summation {
 const LANES: usize = 8;
 
 impl Summation {
-    /// How run `run` adds `count` terms. Run 0 adds them from first to last in a plain loop, which is the least
-    /// accurate order that a correct port would use. Other runs use a shuffled order and [`LANES`] partial sums, as
-    /// PyTorch's kernels do.
+    /// How run `run` adds `count` terms. Run 0 adds them from first to last in a plain loop, which is the
+    /// least accurate order that a correct port would use. Other runs use a shuffled order and [`LANES`]
+    /// partial sums, as PyTorch's kernels do.
     pub fn new(run: usize, count: usize) -> Self {
         Self { order: order(run, count), lanes: if run == 0 { 1 } else { LANES } }
     }
@@ -48,7 +48,8 @@ impl Summation {
     }
 }
 
-/// a bᵀ in float32, summed over the shared axis in the order of run `run`: `[rows, n]`, `[out, n]` → `[rows, out]`.
+/// a bᵀ in float32, summed over the shared axis in the order of run `run`: `[rows, n]`, `[out, n]` →
+/// `[rows, out]`.
 ///
 /// # Errors
 /// The shapes do not fit.
@@ -60,8 +61,8 @@ pub(super) fn product(run: usize, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     Ok(columns_in(&order, a)?.matmul(&columns_in(&order, b)?.t()?)?)
 }
 
-/// Permutes columns: column j of the result is column `order[j]` of `matrix`, `[rows, n]` in float32. Candle's
-/// `index_select` would be slow, because it copies such columns with one call per entry.
+/// Permutes columns: column j of the result is column `order[j]` of `matrix`, `[rows, n]` in float32.
+/// Candle's `index_select` would be slow, because it copies such columns with one call per entry.
 fn columns_in(order: &[u32], matrix: &Tensor) -> Result<Tensor> {
     let (rows, n) = matrix.dims2()?;
     let matrix = matrix.contiguous()?;

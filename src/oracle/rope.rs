@@ -8,8 +8,8 @@ pub fn frequency(theta: f64, i: usize, head_dim: usize) -> f64 {
     theta.powf(-2.0 * i as f64 / head_dim as f64)
 }
 
-/// Rotates pair i of `pairs`, `[turned/2]`, in every head of row r by the angle whose (sin, cos) is `turn(r, i)`:
-/// `[rows, heads * head_dim]` → the same shape. Elements that are in no pair are unchanged.
+/// Rotates pair i of `pairs`, `[turned/2]`, in every head of row r by the angle whose (sin, cos) is
+/// `turn(r, i)`: `[rows, heads * head_dim]` → the same shape. Elements that are in no pair are unchanged.
 pub fn rotate(
     x: &Rows,
     head_dim: usize,

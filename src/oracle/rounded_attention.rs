@@ -9,7 +9,8 @@ use super::sight::Sight;
 use crate::Result;
 use crate::graph::{Context, Scores};
 
-/// q kᵀ of every query, head and slot before scale and mask, `[queries, heads * slots]`; 0 where a slot has no key.
+/// q kᵀ of every query, head and slot before scale and mask, `[queries, heads * slots]`; 0 where a slot has
+/// no key.
 pub(super) fn query_key(
     precision: Precision,
     run: usize,

@@ -22,7 +22,8 @@ pub(super) struct Stepper<'a, A> {
 }
 
 impl<A: Arithmetic> Stepper<'_, A> {
-    /// Computes a node at the places where every input has a row. The result has no rows if there are no such places.
+    /// Computes a node at the places where every input has a row. The result has no rows if there are no such
+    /// places.
     pub fn node(&self, node: &Node, known: &Known) -> Result<Placed> {
         if let Operation::Embedding(embedding) = &node.operation {
             return self.embedding(node, embedding, known);
@@ -60,7 +61,8 @@ impl<A: Arithmetic> Stepper<'_, A> {
         Placed::new(rows, inputs.places)
     }
 
-    /// Computes a context without storing all its scores. Scores, softmax and context each have their own arithmetic.
+    /// Computes a context without storing all its scores. Scores, softmax and context each have their own
+    /// arithmetic.
     pub fn attention(
         &self,
         context: &Node,

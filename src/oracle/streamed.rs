@@ -30,7 +30,8 @@ pub(super) struct Looks<'a> {
     pub values: (&'a Rows, &'a Slots),
 }
 
-/// The context of the queries q, `[queries, heads * head_dim]`: the same result as with the full score tensor.
+/// The context of the queries q, `[queries, heads * head_dim]`: the same result as with the full score
+/// tensor.
 pub(super) fn attend<A: Arithmetic>(
     steps: &Steps<A>,
     q: &Rows,
