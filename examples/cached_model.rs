@@ -1,5 +1,6 @@
-//! The model of `own_model.rs` with its cache, behind `judge::Port`, so that every checkpoint can check it,
-//! including those for the cache and for greedy generation: `cargo run --example cached_model`.
+//! The model of `own_model.rs` with its cache, as an implementation of `judge::Port`, so that every
+//! checkpoint can check it, including those for the cache and for greedy generation:
+//! `cargo run --example cached_model`.
 
 mod llama;
 

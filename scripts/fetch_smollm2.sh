@@ -45,7 +45,7 @@ python3 -m pip --version >/dev/null 2>&1 ||
 mkdir -p "$dir" 2>/dev/null ||
   fail "cannot create $dir" "set RBEES_HOME to a directory you may write to"
 
-# The temporary directory is beside the target, so that the last step is a rename
+# The temporary directory is next to the target, so that the last step is a rename
 # within one file system: an incomplete file never appears under the final name.
 tmp=$(mktemp -d "$dir/.fetch.XXXXXX") ||
   fail "cannot write to $dir" "set RBEES_HOME to a directory you may write to"

@@ -10,7 +10,7 @@ import re
 import sys
 
 ROW = re.compile(r"^ {0,2}(?P<number>\d+) +(?P<name>[a-z][a-z0-9-]+) +(?P<rest>\S.*)$")
-RESULT = re.compile(r"(?P<margin>1e-?\d+|inf|exact|green)\s+(?P<named>rank \d+|-)")
+RESULT = re.compile(r"(?P<margin>1e-?\d+|inf|exact|pass)\s+(?P<named>rank \d+|-)")
 
 
 def rows(paths):
@@ -29,7 +29,7 @@ def rows(paths):
             found[name] = number, f"0.{int(share[1]):02d}", share[2]
         elif result := RESULT.search(rest):
             margin, named = result["margin"], result["named"]
-            unnamed = named != "rank 1" and margin != "green"
+            unnamed = named != "rank 1" and margin != "pass"
             found[name] = number, margin + (" (not named first)" if unnamed else ""), ""
     return found, last
 
@@ -41,7 +41,7 @@ def main():
     print("# How clearly each mistake shows\n")
     print("For each planted mistake, the largest error at the site where it shows most, in budgets, rounded down to a")
     print("power of ten. A correct run may reach 1; in f32 we require at least 10. `inf`: a value is not finite, or a")
-    print("masked one is. `exact`: no tensor differs, but a fact does. `green`: this is not a mistake, and nothing may")
+    print("masked one is. `exact`: no tensor differs, but a fact does. `pass`: this is not a mistake, and nothing may")
     print("fail. `–`: the mistake cannot be shown there. A number under 1 is the share of the budget that the mistake")
     print("takes without being detected. Unless noted, each mistake is named as the most likely of all suspects. The")
     print("table is made by `scripts/margins.py`; see its docstring.\n")

@@ -71,11 +71,11 @@ pub enum Layout {
 }
 
 impl fmt::Display for Layout {
-    /// `in the reference's order`, `as in GGUF, i beside i + head_dim/2`.
+    /// `in the reference's order`, `as in GGUF, i next to i + head_dim/2`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Layout::Reference => f.write_str("in the reference's order"),
-            Layout::Interleaved { .. } => f.write_str("as in GGUF, i beside i + head_dim/2"),
+            Layout::Interleaved { .. } => f.write_str("as in GGUF, i next to i + head_dim/2"),
             Layout::Permuted(order) => match (0..order.len()).find(|&j| order[j] != j) {
                 Some(j) => write!(f, "in their own order within each head (element {j} is at {})", order[j]),
                 None => f.write_str("in the reference's order"),

@@ -333,7 +333,7 @@ fn a_cache_kept_between_runs_is_an_error() {
         mask = Tensor::cat(&[&mask, &tokens.mask], 1)?;
         logits
     });
-    assert!(refused(checked).contains("empty the cache at its beginning"));
+    assert!(refused(checked).contains("empty the cache at its start"));
 }
 
 #[test]
@@ -345,7 +345,7 @@ fn an_invalid_check_setting_is_an_error() {
         assert!(refused.contains(what), "{refused}");
     };
     says(check().axes(Kind::QRope, "b s"), "`b s` are not the axes of self_attn.q_rope");
-    says(check().rename("wq", Kind::QProj), "`wq` cannot name model.layers.0.self_attn.q_proj");
+    says(check().rename("wq", Kind::QProj), "`wq` cannot name sites such as model.layers.0.self_attn.q_proj");
     says(check().dtype(DType::F64), "f64: no noise was measured in this dtype");
     says(check().arithmetic(Arithmetic::Blocks32), "no reference for quantized-32 arithmetic");
 }

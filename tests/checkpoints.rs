@@ -37,7 +37,7 @@ struct About {
 }
 
 impl About {
-    /// `checkpoint_03_attention::tiny_llama::short`, followed by whatever differs from dense f32.
+    /// `checkpoint_03_attention::tiny_llama::short`, followed by the settings that differ from dense f32.
     fn name(&self) -> String {
         let place = |name: &str| name.replace(['-', ':'], "_");
         let id = self.checkpoint.constant_name().to_lowercase();

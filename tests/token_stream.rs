@@ -220,8 +220,8 @@ fn logit_bias_forces_a_token_or_excludes_it() {
 }
 
 #[rstest]
-#[case::no_value(&["--logit-bias", "42"], "a token's id, `=`, and a number, like 42=-3.5")]
-#[case::text_instead_of_an_id(&["--logit-bias", "the=2"], "a token's id, `=`, and a number, like 42=-3.5")]
+#[case::no_value(&["--logit-bias", "42"], "give a token id, `=` and a number, for example 42=-3.5")]
+#[case::text_instead_of_an_id(&["--logit-bias", "the=2"], "give a token id, `=` and a number, for example 42=-3.5")]
 #[case::id_outside_the_vocabulary(&["--logit-bias", "512=1"], "logit bias of token 512: there is no such token")]
 #[case::duplicate_id(&["--logit-bias", "5=1", "--logit-bias", "5=2"], "--logit-bias: token 5 has two")]
 #[case::infinite(&["--logit-bias", "5=inf"], "logit bias of token 5 inf is not allowed")]

@@ -21,7 +21,7 @@ pub struct Llama {
     pub theta: f64,
 }
 
-/// θ from where transformers 5 writes it, or else from where earlier versions wrote it.
+/// θ from the key that transformers 5 writes, or else from the key of earlier versions.
 fn theta(config: &serde_json::Value) -> Option<f64> {
     config["rope_parameters"]["rope_theta"].as_f64().or(config["rope_theta"].as_f64())
 }

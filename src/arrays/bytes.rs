@@ -11,7 +11,7 @@ use crate::{Error, Result, files};
 
 const HINT: &str = "check the path and its permissions";
 
-/// The bytes of a file, wherever they are stored.
+/// The bytes of a file: mapped, compiled in, or read into memory.
 #[derive(Debug)]
 pub(crate) enum Bytes {
     /// A file, mapped read-only. Starts on a page boundary.

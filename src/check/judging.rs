@@ -62,7 +62,7 @@ impl Judging<'_> {
         let mut replay = Played::new(&run.tape.recording, None, self.traits.clone());
         let mut findings = judge_sites(&mut replay, self.case, &View { feed, kinds }, factor, weights)?;
         if run.stopped.is_some() {
-            // The error of the port is a finding of its own: see `ends`.
+            // An error of the port is reported as a separate finding; see `ends`.
             findings.retain(|finding| finding.verdict != Verdict::NeverReached);
         }
         Ok(findings)

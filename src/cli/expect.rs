@@ -8,7 +8,7 @@ use rbees_check::report::json::StaleExpectation;
 #[derive(Clone, Debug)]
 pub struct Expectation {
     pub checkpoint: &'static Checkpoint,
-    /// The site, or whatever else the finding is about. If not given, any.
+    /// The site, or the other subject of the finding. If not given, any.
     pub site: Option<String>,
     /// The case. If not given, any.
     pub case: Option<String>,

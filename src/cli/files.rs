@@ -20,8 +20,8 @@ pub fn written() -> MutexGuard<'static, Vec<PathBuf>> {
     WRITTEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Writes `bytes` to a temporary file beside `path`, then renames it to `path`. Pipes and devices are
-/// written directly.
+/// Writes `bytes` to a temporary file in the folder of `path`, then renames it to `path`. Pipes and devices
+/// are written directly.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut written = written();
     if fs::metadata(path).is_ok_and(|facts| !facts.is_file() && !facts.is_dir()) {
@@ -64,7 +64,7 @@ pub fn sweep(folder: &Path) {
     }
 }
 
-/// Creates a new, locked temporary file beside `path`. It is removed when dropped.
+/// Creates a new, locked temporary file in the folder of `path`. It is removed when dropped.
 fn unfinished(path: &Path) -> io::Result<NamedTempFile> {
     let mut prefix = OsString::from(".");
     prefix.push(path.file_name().ok_or(io::ErrorKind::InvalidFilename)?);

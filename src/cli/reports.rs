@@ -128,7 +128,7 @@ impl Reports {
         Ok(())
     }
 
-    /// `since old.json: 1 newly red, 811 as before`, and the changes. Empty without a baseline.
+    /// `since old.json: 1 now failing, 811 as before`, and the changes. Empty without a baseline.
     pub fn since(&self, earlier: Option<&Report>, now: &Report) -> String {
         match (&self.baseline, earlier) {
             (Some(file), Some(earlier)) => {

@@ -72,7 +72,7 @@ pub struct Along {
     pub batch: Axis,
     /// Positions in the (padded) sequence.
     pub position: Axis,
-    /// Heads, if the site has them, as an axis of their own or merged into the last one.
+    /// Heads, if the site has them, as a separate axis or merged into the last one.
     pub head: Axis,
     /// The last axis within each head: channels, or key positions for scores and probabilities.
     pub column: Axis,

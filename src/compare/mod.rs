@@ -83,7 +83,7 @@ impl Difference {
 ///
 /// `columns[j]` is the column of `got` that corresponds to the reference's column `j`, for models with
 /// another layout of the last axis; `None` means the same layout. The tensor must have `shape.dims()`; the
-/// caller checks that first, because a wrong shape is a verdict of its own.
+/// caller checks that first, because a wrong shape is a separate verdict.
 pub fn compare(
     got: &Tensor,
     shape: &Shape,
@@ -95,7 +95,7 @@ pub fn compare(
     Ok(comparison.difference())
 }
 
-/// A comparison row by row, for a reference that does not exist as a whole.
+/// A comparison row by row, for a reference that is never in memory as a whole.
 #[derive(Debug)]
 pub struct Comparison<'a> {
     got: Tensor,

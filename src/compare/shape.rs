@@ -9,8 +9,8 @@ pub struct Shape {
     pub batch: usize,
     /// Query positions.
     pub queries: usize,
-    /// Number of heads, if they are an axis of their own: the tensor is then `[batch, heads, queries,
-    /// width]`, otherwise `[batch, queries, width]`.
+    /// Number of heads, if they are a separate axis: the tensor is then `[batch, heads, queries, width]`,
+    /// otherwise `[batch, queries, width]`.
     pub heads: Option<usize>,
     /// Number of heads concatenated in the last axis, as in a context; 1 if there are none.
     pub merged: usize,

@@ -3,7 +3,7 @@
 /// Error / budget by row and by head.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Shares {
-    /// Number of heads, as an axis of their own or merged into the last one; 1 if there are none.
+    /// Number of heads, as a separate axis or merged into the last one; 1 if there are none.
     pub heads: usize,
     /// Batch row and position of each compared row, in the order in which they were compared.
     pub places: Vec<(usize, usize)>,

@@ -132,7 +132,7 @@ fn the_value_that_counts_as_a_mask_depends_on_the_dtype(
     assert_eq!(compare(&got, &shape, &rows(&want, 1, 1, BUDGET), None).unwrap().agrees(), agrees);
 }
 
-/// Whatever the strides and the offset of a view, one wrong value is found at its own index only.
+/// For any strides and offset of a view, one wrong value is found at its own index only.
 #[rstest]
 #[case::heads(Some(3))]
 #[case::no_heads(None)]

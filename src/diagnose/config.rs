@@ -1,4 +1,4 @@
-//! Finds the mistake behind a config key that was parsed wrongly.
+//! Finds the mistake that explains why a config key was parsed wrongly.
 
 use super::{Named, key_in};
 use crate::weights::Weights;

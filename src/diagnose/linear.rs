@@ -40,7 +40,7 @@ fn transposed(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
     } else {
         format!("you read the values of a [{out}, {}] weight as [{}, {out}]", x.width, x.width)
     };
-    // The transpose is of the port's own rows, which may be in another order than the reference's.
+    // The port transposes the matrix with its own order of rows, which may differ from the reference's.
     let order = e.red.layout.columns(out);
     Ok(vec![Candidate::new(Deviation::Matrix(MatrixReading::Transposed { order }), says)])
 }

@@ -83,7 +83,7 @@ fn own_operation(e: &Evidence<'_>) -> Result<Diagnosis> {
         Kind::Gate | Kind::Up | Kind::Down => linear::diagnose(e),
         Kind::Logits => logits::diagnose(e),
         Kind::Act => ffn::diagnose(e),
-        // A lookup and two sums: the catalogue has no mistake in them.
+        // A lookup and two sums: the catalogue contains no mistake for these operations.
         Kind::Embed | Kind::PostNormInput | Kind::Block => Ok(Diagnosis::default()),
     }
 }

@@ -102,7 +102,7 @@ pub(super) fn scaled(
     theta: f64,
 ) -> Vec<(FrequencyLaw, String)> {
     let last = frequencies.len() - 1;
-    // Rows in which the slowest pair has not made a full turn, whatever the factor is.
+    // Rows in which the slowest pair has not made a full turn with any factor.
     let rows = angles.iter().zip(positions).filter(|(_, p)| **p > 0.0 && **p * frequencies[last] < 0.75);
     let samples = rows.map(|(row, &p)| {
         let turn = p * frequencies[last];

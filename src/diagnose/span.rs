@@ -1,5 +1,5 @@
 //! Diagnoses a failed site when several unrecorded operations precede it: recomputes all of them with one
-//! deviation, applied wherever it fits.
+//! deviation, applied at every operation that it can change.
 
 use super::deviation::Deviation;
 use super::fit::{Expected, fit, weigh};

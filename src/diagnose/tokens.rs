@@ -1,10 +1,10 @@
-//! Finds the mistake behind token ids that differ from the reference: BOS, or text split by another model's
-//! rules.
+//! Finds the mistake that explains token ids that differ from the reference: BOS, or text split by another
+//! model's rules.
 
 use super::Named;
 
-/// The mistake behind ids `got` where the reference has `want`, both for `text`; `decode` turns ids into
-/// text.
+/// The mistake that explains why the ids of `text` are `got` instead of the reference's `want`; `decode`
+/// turns ids into text.
 pub fn other_ids(
     text: &str,
     got: &[u32],

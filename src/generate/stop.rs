@@ -1,4 +1,4 @@
-//! Stop strings: passes text on up to the first stop string, whatever the sizes of the pieces it comes in.
+//! Stop strings: passes text on up to the first stop string, for any division of the text into pieces.
 //!
 //! The stop string that is completed first ends the text; if two are completed at the same position, the
 //! longer one does. So the cut does not depend on how the text was split into tokens.

@@ -40,8 +40,8 @@ pub(super) enum Order {
 }
 
 impl Order {
-    /// Judges this view again if q and k follow a convention of their own, which any of `cases` may show.
-    /// Returns the findings in that order and the note that reports it.
+    /// Judges this view again if the columns of q and k have a consistent order that differs from the
+    /// reference's, which any of `cases` may show. Returns the findings in that order and a note about it.
     pub fn settle(
         &mut self,
         port: &mut dyn Port,

@@ -28,7 +28,7 @@ pub enum Drive {
     Replay {
         /// The name of the recording, if there are two.
         of: Option<String>,
-        /// How many operations lie between those tensors and this one.
+        /// The number of operations that were recomputed, this one included.
         operations: usize,
     },
     /// A recorded tensor compared with that of another recording, which has this name.

@@ -112,7 +112,7 @@ impl Fed<'_> {
 
 impl diagnose::Around for Fed<'_> {
     fn computes(&self, id: NodeId) -> bool {
-        // A node without a site of its own is an intermediate step of an operation.
+        // A node that no port hands over is an intermediate step of an operation.
         self.site(id).is_none_or(|site| self.traits.hides.contains(&site.kind))
     }
 

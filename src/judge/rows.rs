@@ -59,7 +59,7 @@ pub(crate) fn hold(
     Ok(holding.said())
 }
 
-/// The same comparison row by row, for when the expected tensor does not exist as a whole.
+/// The same comparison row by row, for an expected tensor that is never in memory as a whole.
 pub(crate) struct Holding<'a> {
     comparison: Comparison<'a>,
     terms: &'a Terms,

@@ -2,10 +2,9 @@
 //! for keys and one for values, so that a decode step appends without copying earlier tokens.
 //!
 //! `KvCache` requires contiguous `[b, kv_heads, s, head_dim]` with the slots in dim 2, and returns views that
-//! are
-//! *not* contiguous. Its `max_seq_len` is a growth step, not a limit, so we check the context length here. Its
-//! clones share storage, so a [`Cache`] cannot be cloned. Its `reset` keeps the grown capacity, so ours makes
-//! new ones: running prompts A, B, A must give exactly equal results for A.
+//! are not contiguous. Its `max_seq_len` is a growth step, not a limit, so we check the context length here.
+//! Its clones share storage, so a [`Cache`] cannot be cloned. Its `reset` keeps the grown capacity, so our
+//! reset creates new caches: running prompts A, B, A must give exactly equal results for A.
 
 use candle_nn::kv_cache::KvCache;
 

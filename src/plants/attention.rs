@@ -28,7 +28,7 @@ pub const PLANTS: &[Plant] = &[
     },
     Plant {
         name: "mask-square",
-        does: "masks j > i for several queries at once, whatever the length of the cache",
+        does: "masks j > i for several queries at once and ignores the length of the cache",
         make: |sound| sound.driven(|llama| attending(llama, Square)),
         red: &["04"],
         first: SCORES,

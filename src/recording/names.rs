@@ -126,7 +126,7 @@ fn llama_cpp(name: &str, dims: &[usize], s: usize) -> Option<(Site, Form)> {
         ("Kcur", "ROPE") => Kind::KRope,
         ("Qcur", "MUL_MAT" | "ADD") => Kind::QProj,
         ("Kcur", "MUL_MAT" | "ADD") => Kind::KProj,
-        // Without an operation: if heads are an axis of their own, the tensor has been rotated.
+        // Without an operation: if heads are a separate axis, the tensor has been rotated.
         ("Qcur", "") => {
             if has_heads(dims, s) {
                 Kind::QRope

@@ -11,9 +11,9 @@ use crate::port::{Port, Traits};
 use crate::probe::{Kind, Probe};
 use crate::weights::Config;
 
-/// A recording that is judged as a forward pass: whatever it is fed, it hands over the same tensors. It
-/// therefore supports one forward pass from an empty cache only; it has no cache, takes no other tokens and
-/// returns no logits for generation.
+/// A recording that is judged as a forward pass: it hands over the same tensors for any input. It therefore
+/// supports one forward pass from an empty cache only; it has no cache, takes no other tokens and returns no
+/// logits for generation.
 #[derive(Debug)]
 pub struct Played<R> {
     recording: R,

@@ -103,7 +103,7 @@ fn settings(then: &Report, now: &Report) -> Vec<(&'static str, String, String)> 
     };
     let differing = of(then).into_iter().zip(of(now)).filter(|((_, was), (_, is))| was != is);
     let told: Vec<_> = differing.map(|((what, was), (_, is))| (what, was, is)).collect();
-    // Other cases always have other references, so that needs no line of its own.
+    // If the cases differ, the references differ as a consequence, which is not listed separately.
     let other_cases = told.iter().any(|(what, ..)| *what == "cases");
     told.into_iter().filter(|(what, ..)| !(other_cases && *what == "references")).collect()
 }
@@ -185,8 +185,8 @@ impl fmt::Display for Changes {
     /// A line of counts, then one line per change; of each kind only the first few.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kinds = [
-            ("newly red", &self.newly_red),
-            ("newly green", &self.newly_green),
+            ("now failing", &self.newly_red),
+            ("now passing", &self.newly_green),
             ("grown", &self.grown),
             ("appeared", &self.appeared),
             ("gone", &self.gone),

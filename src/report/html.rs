@@ -1,6 +1,6 @@
 //! The HTML report of a run: one self-contained file, readable on a phone, in light and dark mode.
 //!
-//! The templates write the charts as SVG. A plotting crate would not do: chart colours must use the page's
+//! The templates write the charts as SVG. We use no plotting crate, because chart colours must use the page's
 //! CSS variables, which follow the reader's light or dark setting, and chart text must stay text. The
 //! template engine escapes everything that comes from files (names, prompts, errors).
 

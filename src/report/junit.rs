@@ -11,7 +11,7 @@ use crate::{Error, Result};
 ///
 /// Comparisons of the same thing in the same case under the same drive become one test, with the worst of
 /// their results. A comparison that could not be judged is an error; one that was not run or was expected to
-/// fail is skipped; an expectation that no longer holds is a failure.
+/// fail is skipped; an expected failure that passes is a failure.
 ///
 /// # Errors
 /// None known: text that XML cannot hold is left out.

@@ -124,7 +124,7 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
-    /// Whether the token stands for no text, like BOS or end of turn.
+    /// Whether the token has no text, like BOS or end of turn.
     pub fn is_special(&self, id: u32) -> bool {
         self.special.contains(&id)
     }

@@ -1,4 +1,4 @@
-//! How a byte-level BPE splits text into words before it merges: the regular expressions behind the values of
+//! How a byte-level BPE splits text into words before it merges: the regular expressions for the values of
 //! `tokenizer.ggml.pre`.
 //!
 //! The value decides the ids of every digit, accent and run of spaces, and a wrong one still gives plausible
@@ -18,7 +18,7 @@ const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N
 const DIGIT: &str = r"\p{N}";
 const DEFAULT: &[&str] = &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"];
 
-/// The splitting rules that a name stands for.
+/// The splitting rules of one vocabulary type.
 pub(super) struct Rules {
     /// Applied one after another; each one splits the pieces that the previous one left.
     expressions: &'static [&'static str],
@@ -28,7 +28,7 @@ pub(super) struct Rules {
     pub(super) add_bos: bool,
 }
 
-/// The rules behind a name of `tokenizer.ggml.pre`.
+/// The rules for a value of `tokenizer.ggml.pre`.
 pub(super) fn rules(pre: &str) -> Option<Rules> {
     let plain = |expressions| Some(Rules { expressions, ignore_merges: false, add_bos: false });
     match pre {

@@ -120,7 +120,7 @@ impl Weights {
         Ok(tensor.to_dtype(dtype)?.to_device(device)?)
     }
 
-    /// A tensor in f32 on the CPU, contiguous, and in Hugging Face's row order whatever the file has; used
+    /// A tensor in f32 on the CPU, contiguous, with rows in Hugging Face's order for every file format; used
     /// for hashes and references.
     ///
     /// # Errors
@@ -174,7 +174,7 @@ impl Weights {
         file.names().any(|name| !matches!(file.dtype(name), Some(F32 | F16 | BF16)))
     }
 
-    /// The GGUF file behind the weights, whose metadata contains the tokenizer.
+    /// The GGUF file that the weights come from; its metadata contains the tokenizer.
     pub fn gguf(&self) -> Option<&Gguf> {
         match &*self.source {
             Source::Gguf(file) => Some(file),

@@ -17,7 +17,7 @@ impl Graph {
         self.0.iter().flat_map(|(from, all)| all.iter().map(move |to| (from.as_str(), to.as_str())))
     }
 
-    /// The imports between rooms. A room is the first name of a path.
+    /// The imports between rooms. A room is a top-level module: the first name of a path.
     pub fn rooms(&self) -> Self {
         let mut rooms = Self::default();
         let pairs = self.imports().map(|(from, to)| (room(from), room(to)));

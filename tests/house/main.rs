@@ -13,8 +13,8 @@ use rstest::rstest;
 
 use self::graph::room;
 
-/// The rooms that each room may import, also through a re-export of another room. Every room may import
-/// `error` and `files`.
+/// A room is a top-level module. For each room: the rooms that it may import, also through a re-export of
+/// another room. Every room may import `error` and `files`.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("files", &[]),
     ("arrays", &[]),

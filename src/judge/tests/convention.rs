@@ -17,7 +17,7 @@ fn reordered(projection: &Projection, from: impl Fn(usize, usize) -> usize) -> P
     candle_nn::Linear::new(weight.index_select(&rows, 0).unwrap(), None).into()
 }
 
-/// The GGUF order: i beside i + 16.
+/// The GGUF order: i next to i + 16.
 fn neighbours(_: usize, j: usize) -> usize {
     j / 2 + j % 2 * (HEAD_DIM / 2)
 }
@@ -81,7 +81,7 @@ fn another_order_that_gives_the_same_scores_is_accepted_as_a_convention(
 ) {
     let outcome = said(id, neighbours, RopeLayout::Interleaved, path);
     assert_eq!(outcome.status(), Status::Passed, "{:?}", wrong(&outcome));
-    let how = "q and k rows are arranged as in GGUF, i beside i + head_dim/2; attention scores match, so this is accepted";
+    let how = "q and k rows are arranged as in GGUF, i next to i + head_dim/2; attention scores match, so this is accepted";
     let notes = outcome.notes.iter().filter(|note| note.starts_with("convention, ") && note.ends_with(how));
     assert_eq!(notes.count(), usize::from(["01B", "02"].contains(&id)), "{:?}", outcome.notes);
 }

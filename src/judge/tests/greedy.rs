@@ -11,7 +11,7 @@ use crate::reference::{Greedy, Prompt};
 
 const RULE: NearTie = NearTie { times: 4.0, percentile: 0.95, decisive: 0.5, because: "" };
 
-/// A port whose n-th token is `says[n]`, whatever it is fed. The prompt is one token. The logits that it
+/// A port whose n-th token is `says[n]` for any input. The prompt is one token. The logits that it
 /// hands to a probe prefer the prompt's token 5, by a twentieth.
 struct Scripted {
     says: Vec<u32>,

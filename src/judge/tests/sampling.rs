@@ -160,8 +160,8 @@ fn the_seed_must_decide_what_is_drawn(
     assert_eq!(seeded(once, again, other).status() == Status::Passed, right);
 }
 
-/// A nearly certain token is drawn whatever the seed, so only the flattest case can show whether seeds
-/// matter, wherever it is in the list. A masked token does not make it less flat.
+/// A nearly certain token is drawn with any seed, so only the flattest case, at any index in the list, can
+/// show whether seeds matter. A masked token does not make a case less flat.
 #[rstest]
 fn draws_use_the_flattest_distribution(#[values(0, 1, 2)] first: usize) {
     let at = |temperature: f64| {

@@ -16,7 +16,7 @@ fn names(tensors: &[(String, Tensor)]) -> Vec<&str> {
     tensors.iter().map(|(name, _)| name.rsplit('.').next().unwrap()).collect()
 }
 
-/// Inputs are reference values, whatever the port computed; the site itself is the port's.
+/// Inputs are reference values, even if the port computed other values; the site itself is the port's.
 #[test]
 fn an_operation_is_extracted_with_the_inputs_it_was_fed() {
     let values = |tensors: &[(String, Tensor)], i: usize| -> Vec<f32> {

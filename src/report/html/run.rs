@@ -8,7 +8,7 @@ use crate::report::json::Report;
 pub struct Run<'a> {
     /// The run as data; the page adds no other facts.
     pub report: &'a Report,
-    /// The outcomes behind the report, which also hold the error of each row and head.
+    /// The outcomes from which the report was made. They also contain the error of each row and head.
     pub outcomes: &'a [Outcome],
     /// The command that was run: `rbees-check run all --model x`.
     pub command: &'a str,
