@@ -1,5 +1,5 @@
-//! Matrices: the linear layer and the embedding. The matrix product is the only operation that uses Candle
-//! (in float64), because a product of this size in plain loops would take minutes.
+//! Matrices: the linear layer and the embedding. The matrix product is the only arithmetic that
+//! Candle computes here (in float64), because a product of this size in plain loops would take minutes.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -57,7 +57,7 @@ impl Matrix {
         Ok(Self(Tensor::cat(&parts, 0)?))
     }
 
-    /// Reorders the rows: row j of the result is row `order[j]`. Without an order, returns a copy.
+    /// Reorders the rows: row j of the result is row `order[j]`. Without an order, they stay as they are.
     ///
     /// # Errors
     /// `order` names a row that does not exist.
