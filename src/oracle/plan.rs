@@ -67,7 +67,7 @@ impl Plan {
     }
 
     /// The places at which each node is needed in order to compute `wanted` at `places`. A node that is
-    /// missing in the result is needed at all places.
+    /// missing from the result is needed at all places.
     pub fn needed(
         &self,
         graph: &Graph,
