@@ -8,7 +8,7 @@ use crate::probe::{Arithmetic, Kind, Layout, Probe};
 use crate::weights::RopeLayout;
 
 /// A model that can be judged: it hands its sites to a probe, keeps a cache, and can empty it.
-pub trait Port {
+pub trait Port: Send {
     /// What the judge must know about the port.
     fn traits(&self) -> Traits;
 

@@ -24,7 +24,7 @@ fn stages(plant: &Plant) -> Vec<&'static Checkpoint> {
 /// cases, run alone on plain attention, catch it. Checkpoints that need no case are listed as such.
 fn told_apart(model: &str, cases: &[&str]) -> String {
     let model = models::open(model).unwrap();
-    let mut bench = Bench::by(&model, DType::F32, Matmul::Dense, cases).unwrap();
+    let bench = Bench::by(&model, DType::F32, Matmul::Dense, cases).unwrap();
     let mut lines = String::new();
     for row in bench.rows() {
         let Standing::Planted(plant) = row.standing else { continue };
@@ -88,7 +88,7 @@ fn mistakes_are_caught_in_half_precision_and_on_quantised_blocks(
     #[case] unseen: &[&str],
 ) {
     let model = models::open(model).unwrap();
-    let mut bench = Bench::by(&model, dtype, matmul, &["short"]).unwrap();
+    let bench = Bench::by(&model, dtype, matmul, &["short"]).unwrap();
     let names = ["rope-pairing", "mask-square", "head-map", "norm-eps", "gate-up-swapped", "decode-position"];
     for name in names {
         let plant = plants::find(name).unwrap();
@@ -104,10 +104,10 @@ fn mistakes_are_caught_in_half_precision_and_on_quantised_blocks(
 #[test]
 fn a_softmax_summed_in_bf16_is_caught_on_long_texts_only() {
     let model = models::open("tiny-llama").unwrap();
-    let mut bench = Bench::by(&model, DType::BF16, Matmul::Dense, &["short", "far"]).unwrap();
+    let bench = Bench::by(&model, DType::BF16, Matmul::Dense, &["short", "far"]).unwrap();
     let plant = plants::find("softmax-half").unwrap();
     let stage = [checkpoints::find("03").unwrap()];
-    let mut by = |case: &str| bench.catch_by(plant, plant.paths, &[case.into()], &stage).unwrap();
+    let by = |case: &str| bench.catch_by(plant, plant.paths, &[case.into()], &stage).unwrap();
     let (short, far) = (by("short"), by("far"));
     assert!(short.paths.iter().all(|on| on.red.is_empty()));
     assert!(far.paths.iter().all(|on| on.red.contains("03")) && far.named());
@@ -129,7 +129,7 @@ fn declared_as(name: &'static str, red: &'static [&'static str]) -> Caught {
     let declared = Plant { name, red, ..*plants::find("rope-pairing").unwrap() };
     let plant: &'static Plant = Box::leak(Box::new(declared));
     let model = models::open("tiny-llama").unwrap();
-    let mut bench = Bench::by(&model, DType::F32, Matmul::Dense, &["short"]).unwrap();
+    let bench = Bench::by(&model, DType::F32, Matmul::Dense, &["short"]).unwrap();
     let stages = [checkpoints::find("01").unwrap(), checkpoints::find("01B").unwrap()];
     bench.catch_by(plant, plant.paths, &["short".to_owned()], &stages).unwrap()
 }

@@ -82,7 +82,7 @@ impl Generate {
     pub fn perform(mut self, out: &mut Out) -> Result<Ending> {
         let sampling = self.sampling()?;
         let stops = Stops::new(self.stop.clone())?;
-        threads::limit(self.common.threads)?;
+        threads::start(self.common.threads)?;
         interrupt::heed();
         let settings = Settings::find()?;
         self.common.settle(&settings);

@@ -75,7 +75,7 @@ impl From<Entry> for Feed {
 impl Run {
     pub fn perform(mut self, out: &mut Out) -> Result<Ending> {
         let checkpoints = self.checkpoints()?;
-        threads::limit(self.common.threads)?;
+        threads::start(self.common.threads)?;
         interrupt::heed();
         let flags = self.flags();
         let mut expected = self.settle(Settings::find()?);

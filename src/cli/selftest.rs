@@ -1,9 +1,14 @@
 //! `selftest`: plants every mistake of the catalogue into a model and checks that each one is caught.
 
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+use std::thread;
+
 use clap::Args;
+use rayon::prelude::*;
 use rbees_check::model::{self, Attention};
 use rbees_check::plants::Standing;
-use rbees_check::selftest::{self, Bench, Tally};
+use rbees_check::selftest::{self, Bench, Row, Tally};
 use rbees_check::{Error, Result, mistakes, models};
 
 use super::choices::{Dtype, Matmul, Path};
@@ -38,10 +43,10 @@ pub struct Selftest {
 impl Selftest {
     pub fn perform(self, out: &mut Out) -> Result<Ending> {
         self.only.iter().try_for_each(|name| known(name))?;
-        threads::limit(self.threads)?;
+        threads::start(self.threads)?;
         let progress = Progress::start("reading the model and its references");
         let model = models::open(&self.model)?;
-        let mut bench = Bench::new(&model, self.dtype.into(), self.matmul.into())?;
+        let bench = Bench::new(&model, self.dtype.into(), self.matmul.into())?;
         let (dtype, matmul) = (bench.dtype().as_str(), model::Matmul::from(self.matmul).name());
         let title = format!("{} · {} · cpu, {dtype}, {matmul}\n", model.name, model.weights.config());
         progress.aside(|| out.line(format!("{title}\n{}", paint::heading(&selftest::matrix()))))?;
@@ -49,25 +54,54 @@ impl Selftest {
         let mut tally = Tally::default();
         let asked =
             |name: &str| self.only.is_empty() || self.only.iter().any(|only| only.eq_ignore_ascii_case(name));
-        for row in bench.rows().into_iter().filter(|row| asked(row.mistake.name)) {
-            let result = match row.standing {
-                Standing::NotHere(_) => None,
-                Standing::Planted(plant) => {
-                    progress.now(plant.name);
-                    let on: Vec<Attention> = match self.attention {
-                        Some(path) => vec![path.into()],
-                        None => plant.paths.into(),
-                    };
-                    Some(bench.catch_on(plant, &on)?)
-                }
-            };
+        let rows: Vec<Row> = bench.rows().into_iter().filter(|row| asked(row.mistake.name)).collect();
+        let catch = |row: &Row| match row.standing {
+            Standing::NotHere(_) => Ok(None),
+            Standing::Planted(plant) => {
+                progress.now(plant.name);
+                let on: Vec<Attention> = match self.attention {
+                    Some(path) => vec![path.into()],
+                    None => plant.paths.into(),
+                };
+                bench.catch_on(plant, &on).map(Some)
+            }
+        };
+        in_order(&rows, catch, |row, result| {
+            let result = result?;
             tally.count(result.as_ref());
-            progress.aside(|| out.line(selftest::line(&row, result.as_ref())))?;
-        }
+            progress.aside(|| out.line(selftest::line(row, result.as_ref())))
+        })?;
         drop(progress);
         out.line(format!("\n{tally}"))?;
         Ok(ending(&tally))
     }
+}
+
+/// Runs `catch` for each row, several at a time, and passes every result to `see` in the order of the rows, as soon
+/// as it and those before it are there.
+fn in_order<T: Send>(
+    rows: &[Row],
+    catch: impl Fn(&Row) -> T + Sync,
+    mut see: impl FnMut(&Row, T) -> Result<()>,
+) -> Result<()> {
+    let (send, results) = mpsc::channel();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let rows = rows.iter().enumerate().par_bridge();
+            // After an error nobody receives any more: then the other rows are not run.
+            rows.try_for_each_with(send, |send, (n, row)| send.send((n, catch(row))).ok())
+        });
+        let mut waiting = BTreeMap::new();
+        let mut next = 0;
+        for (n, result) in results {
+            waiting.insert(n, result);
+            while let Some(result) = waiting.remove(&next) {
+                see(&rows[next], result)?;
+                next += 1;
+            }
+        }
+        Ok(())
+    })
 }
 
 fn ending(tally: &Tally) -> Ending {
@@ -104,7 +138,7 @@ mod tests {
             let declared = Plant { name, red: &["01"], ..*plants::find("norm-eps").unwrap() };
             let plant: &'static Plant = Box::leak(Box::new(declared));
             let model = models::open("tiny-llama").unwrap();
-            let mut bench = Bench::by(&model, DType::F32, model::Matmul::Dense, &["short"]).unwrap();
+            let bench = Bench::by(&model, DType::F32, model::Matmul::Dense, &["short"]).unwrap();
             let stage = [checkpoints::find("01").unwrap()];
             let caught = bench.catch_by(plant, plant.paths, &["short".to_owned()], &stage).unwrap();
             tally.count(Some(&caught));

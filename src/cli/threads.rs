@@ -1,41 +1,36 @@
-//! `--threads`: sets the size of Candle's two thread pools.
+//! Sets how many threads compute, before the first one starts.
 //!
-//! The pools read their size from the environment, once, and a running program must not change its own
-//! environment. So the program restarts itself with the variables set.
+//! All work is divided among the threads of rayon's global pool. Candle also has a pool of its own, for quantised
+//! products and fused attention. Its threads wait for each other in a busy loop, which is slow as soon as another
+//! program runs, so it gets one thread: then it computes on the thread that calls it.
 
-use std::process::Command;
+use std::num::NonZero;
 
 use rbees_check::{Error, Result};
 
-/// The first sizes the pool for matrix products; the second, the pool for quantised products and fused
-/// attention.
-const VARIABLES: [&str; 2] = ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"];
+/// Candle's own pool reads its size from this variable once.
+const CANDLE: &str = "CANDLE_NUM_THREADS";
 
-/// Returns if the pools will have `threads` threads. Otherwise restarts the program and does not return.
-pub fn limit(threads: Option<u16>) -> Result<()> {
-    let Some(threads) = threads.map(|n| n.to_string()) else { return Ok(()) };
-    if VARIABLES.iter().all(|name| std::env::var(name).is_ok_and(|value| value == threads)) {
-        return Ok(());
+/// Candle divides a product of floats into as many parts as this variable says; rayon's pool computes them.
+const PRODUCTS: &str = "RAYON_NUM_THREADS";
+
+/// Computes with `threads` threads, or one per core. Must be called before any other thread exists.
+///
+/// # Errors
+/// The threads cannot be started.
+pub fn start(threads: Option<u16>) -> Result<()> {
+    let set = |name: &str| std::env::var(name).ok()?.parse::<usize>().ok().filter(|&n| n > 0);
+    let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = threads.map(usize::from).or_else(|| set(PRODUCTS)).unwrap_or_else(cores);
+    let own = set(CANDLE).unwrap_or(1);
+    // SAFETY: this is the only thread of the process, so nothing reads the environment meanwhile.
+    #[allow(unsafe_code)]
+    unsafe {
+        std::env::set_var(PRODUCTS, threads.to_string());
+        std::env::set_var(CANDLE, own.to_string());
     }
-    let hint = "set RAYON_NUM_THREADS and CANDLE_NUM_THREADS instead of --threads";
-    let failed =
-        |error: std::io::Error| Error::input(format!("--threads: cannot restart the program: {error}"), hint);
-    let mut command = Command::new(std::env::current_exe().map_err(failed)?);
-    command.args(std::env::args_os().skip(1)).envs(VARIABLES.map(|name| (name, &threads)));
-    again(command).map_err(failed)
-}
-
-/// Replaces this process with the command.
-#[cfg(unix)]
-fn again(mut command: Command) -> std::io::Result<()> {
-    Err(std::os::unix::process::CommandExt::exec(&mut command))
-}
-
-/// Runs the command and exits with its exit code.
-#[cfg(not(unix))]
-fn again(mut command: Command) -> std::io::Result<()> {
-    // Ctrl-C reaches both processes: the child reports it, and this one waits for the child.
-    let _ = ctrlc::set_handler(|| {});
-    let status = command.status()?;
-    std::process::exit(status.code().unwrap_or(2))
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    pool.map_err(|error| {
+        Error::input(format!("cannot start {threads} threads: {error}"), "use fewer --threads")
+    })
 }

@@ -22,6 +22,7 @@ mod subject;
 mod tokens;
 mod unjudged;
 mod verdict;
+mod views;
 mod watch;
 mod window;
 
@@ -36,9 +37,10 @@ pub use subject::{ModelFacts, Subject};
 pub use unjudged::laws_alone;
 pub use verdict::{Finding, Outcome, Status, Verdict};
 
+use rayon::prelude::*;
+
 use crate::Result;
-use crate::checkpoints::{Checkpoint, Factor, How, View};
-use crate::reference::Feed;
+use crate::checkpoints::{Checkpoint, How};
 
 /// Runs the whole of `checkpoint`.
 ///
@@ -60,17 +62,22 @@ pub fn run(subject: &mut Subject<'_>, checkpoint: &'static Checkpoint) -> Result
                 }
                 None => outcome.notes.push(format!("texts are not judged: {NO_FACTS}")),
             }
-            sites(subject, std::slice::from_ref(view), factor, &mut outcome)?;
+            views::judge(subject, std::slice::from_ref(view), factor, &mut outcome)?;
         }
-        How::Sites(views, factor) => sites(subject, views, factor, &mut outcome)?,
+        How::Sites(views, factor) => views::judge(subject, views, factor, &mut outcome)?,
         How::Laws(factor) => {
             let weights = subject.right_weights();
-            for port in &mut subject.ports {
-                for case in &subject.cases {
-                    outcome.findings.extend(laws::judge(&mut **port, case, factor.times, &weights)?);
+            let cases = &subject.cases;
+            let of_port = |port: &mut Box<dyn Port>| -> Result<Vec<Finding>> {
+                let mut findings = Vec::new();
+                for case in cases {
+                    findings.extend(laws::judge(&mut **port, case, factor.times, &weights)?);
                 }
-                outcome.findings.push(laws::context_ends(&mut **port));
-            }
+                findings.push(laws::context_ends(&mut **port));
+                Ok(findings)
+            };
+            let findings = side_by_side(&mut subject.ports, of_port)?;
+            outcome.findings = findings.into_iter().flatten().collect();
             set_aside(&mut outcome, "the rest of its layer was judged", of_one_layer);
         }
         How::Sampling => {
@@ -83,9 +90,10 @@ pub fn run(subject: &mut Subject<'_>, checkpoint: &'static Checkpoint) -> Result
             match &subject.model {
                 None => outcome.skipped = Some(NO_FACTS.into()),
                 Some(model) => {
-                    for port in &mut subject.ports {
-                        let ends = greedy::Ends { ours: &eos, theirs: &model.facts.config.eos_token_ids };
-                        let (findings, notes) = greedy::judge(&mut **port, &model.greedy, &ends, rule)?;
+                    let ends = greedy::Ends { ours: &eos, theirs: &model.facts.config.eos_token_ids };
+                    let of_port =
+                        |port: &mut Box<dyn Port>| greedy::judge(&mut **port, &model.greedy, &ends, rule);
+                    for (findings, notes) in side_by_side(&mut subject.ports, of_port)? {
                         outcome.findings.extend(findings);
                         outcome.notes.extend(notes);
                     }
@@ -107,62 +115,18 @@ fn facts<'a>(subject: &'a Subject<'_>, outcome: &mut Outcome) -> Option<&'a Mode
     subject.model.as_ref()
 }
 
-/// Judges every case on every path under every view.
-fn sites(subject: &mut Subject<'_>, views: &[View], factor: &Factor, outcome: &mut Outcome) -> Result<()> {
-    if let Some(feed) = subject.feed
-        && views.iter().all(|view| view.feed != feed)
-        && outcome.findings.is_empty()
-    {
-        outcome.skipped = Some(format!("judges nothing under feed {}", feed.name()));
-        return Ok(());
-    }
-    let weights = subject.right_weights();
-    let mut orders = vec![convention::Order::default(); subject.ports.len()];
-    for case in &subject.cases {
-        for (port, order) in subject.ports.iter_mut().zip(&mut orders) {
-            for view in views.iter().filter(|view| subject.feed.is_none_or(|feed| feed == view.feed)) {
-                // Under another feed a site's inputs are the port's own values, so a failure cannot be
-                // diagnosed.
-                let around = Some(&weights).filter(|_| view.feed == Feed::Site);
-                let mut findings = sites::judge(&mut **port, case, view, factor.times, around)?;
-                if view.feed == Feed::Site
-                    && findings.iter().any(convention::may_be)
-                    && let Some((again, said)) =
-                        order.settle(&mut **port, &subject.cases, (case, view), factor.times, &weights)?
-                {
-                    findings = again;
-                    outcome.notes.extend(Some(said).filter(|note| !outcome.notes.contains(note)));
-                }
-                outcome.findings.append(&mut findings);
-            }
-            let traits = port.traits();
-            let hidden: Vec<&str> = views
-                .iter()
-                .flat_map(|view| view.kinds)
-                .filter(|kind| !traits.shows(**kind))
-                .map(|kind| kind.name())
-                .collect();
-            let note = format!("{} cannot show {}", traits.path, hidden.join(", "));
-            if !hidden.is_empty() && !outcome.notes.contains(&note) {
-                outcome.notes.push(note);
-            }
-            let far = claims::distance(case, traits.arithmetic, views);
-            outcome.notes.extend(far.filter(|note| !outcome.notes.contains(note)));
-        }
-    }
-    set_aside(outcome, "it was judged in another case", of_one_site);
-    Ok(())
+/// Runs `judge` on every port, each on a thread of its own; the results are in the order of the ports.
+fn side_by_side<T: Send>(
+    ports: &mut [Box<dyn Port>],
+    judge: impl Fn(&mut Box<dyn Port>) -> Result<T> + Send + Sync,
+) -> Result<Vec<T>> {
+    ports.par_iter_mut().map(judge).collect()
 }
 
 /// Is it the same layer of the same case under the same drive?
 fn of_one_layer(a: &Finding, b: &Finding) -> bool {
     let layer = |f: &Finding| f.site.and_then(|site| site.layer);
     (&a.case, &a.drive, layer(a)) == (&b.case, &b.drive, layer(b))
-}
-
-/// Is it the same site under the same drive, in any case?
-fn of_one_site(a: &Finding, b: &Finding) -> bool {
-    (&a.about, &a.drive) == (&b.about, &b.drive)
 }
 
 /// Removes findings that could not be judged because of noise if a judged finding `speaks` for the same site

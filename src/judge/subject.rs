@@ -108,6 +108,7 @@ impl<'a> Subject<'a> {
 }
 
 /// Facts about the model as a whole that belong to no single case.
+#[derive(Clone)]
 pub struct ModelFacts {
     /// Config and tensors.
     pub facts: Facts,

@@ -39,7 +39,7 @@ impl Loader<'_> {
             None => Ok(Linear::new(self.tensor(name, &shape)?, None).into()),
             Some(blocks) => {
                 promised(name, blocks.shape().dims(), &shape)?;
-                Ok(Projection::blocks(blocks))
+                Projection::blocks(blocks)
             }
         }
     }
@@ -48,7 +48,7 @@ impl Loader<'_> {
     pub fn tied(&self, name: &str, floats: &Tensor) -> Result<Projection> {
         match self.blocks(name)? {
             None => Ok(Linear::new(floats.clone(), None).into()),
-            Some(blocks) => Ok(Projection::blocks(blocks)),
+            Some(blocks) => Projection::blocks(blocks),
         }
     }
 

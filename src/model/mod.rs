@@ -11,6 +11,7 @@
 
 mod attention;
 mod block;
+mod block_rows;
 mod cache;
 mod fused;
 mod input;

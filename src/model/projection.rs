@@ -11,6 +11,7 @@ use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
 use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::Linear;
 
+use super::block_rows::BlockRows;
 use crate::Result;
 
 /// How matrix products are computed. Chosen at loading and never changed.
@@ -39,13 +40,16 @@ pub enum Projection {
     /// A weight as floats.
     Dense(Linear),
     /// A weight in quantised blocks.
-    Quantized(QMatMul),
+    Quantized(BlockRows),
 }
 
 impl Projection {
     /// A layer with the quantised blocks of `weight`, `[out, in]`.
-    pub fn blocks(weight: Arc<QTensor>) -> Self {
-        Self::Quantized(QMatMul::QTensor(weight))
+    ///
+    /// # Errors
+    /// None in practice: parts of a tensor are tensors.
+    pub fn blocks(weight: Arc<QTensor>) -> Result<Self> {
+        Ok(Self::Quantized(BlockRows::new(weight)?))
     }
 
     /// The matrix, `[out, in]`, if it is stored as floats.
@@ -63,16 +67,13 @@ impl Projection {
     pub fn widened(&self) -> Result<Tensor> {
         match self {
             Self::Dense(linear) => Ok(linear.weight().clone()),
-            Self::Quantized(QMatMul::QTensor(weight)) => Ok(weight.dequantize(&weight.device())?),
-            Self::Quantized(QMatMul::Tensor(weight) | QMatMul::TensorF16(weight)) => {
-                Ok(weight.to_dtype(DType::F32)?)
-            }
+            Self::Quantized(blocks) => blocks.widened(),
         }
     }
 
     /// Whether it has Q8_0 blocks, whose kernels differ in how they round activations.
     pub fn is_eight_bit(&self) -> bool {
-        matches!(self, Self::Quantized(QMatMul::QTensor(weight)) if weight.dtype() == GgmlDType::Q8_0)
+        matches!(self, Self::Quantized(blocks) if blocks.dtype() == GgmlDType::Q8_0)
     }
 
     /// How many activations of `dtype` share a scale when this layer rounds them; `None` if it does not round
@@ -82,11 +83,11 @@ impl Projection {
     /// The trial fails on the device.
     pub fn activation_block(&self, dtype: DType) -> Result<Option<usize>> {
         use GgmlDType::{Q2K, Q3K, Q4K, Q5K, Q6K, Q8_0, Q8K};
-        let Self::Quantized(QMatMul::QTensor(weight)) = self else { return Ok(None) };
-        let (outputs, inputs) = weight.shape().dims2()?;
-        Ok(Some(match weight.dtype() {
+        let Self::Quantized(blocks) = self else { return Ok(None) };
+        let (outputs, inputs) = blocks.shape();
+        Ok(Some(match blocks.dtype() {
             Q2K | Q3K | Q4K | Q5K | Q6K | Q8K => 256,
-            Q8_0 if inputs % 256 == 0 && outputs % 16 == 0 => tried(&weight.device(), dtype)?,
+            Q8_0 if inputs % 256 == 0 && outputs % 16 == 0 => tried(&blocks.device(), dtype)?,
             _ => 32,
         }))
     }
@@ -141,7 +142,7 @@ mod tests {
     ) {
         let weight = Tensor::ones((outputs, inputs), DType::F32, &Device::Cpu).unwrap();
         let weight = QTensor::quantize(&weight, dtype).unwrap();
-        assert_eq!(Projection::blocks(weight.into()).activation_block(DType::F32).unwrap(), block);
+        assert_eq!(Projection::blocks(weight.into()).unwrap().activation_block(DType::F32).unwrap(), block);
     }
 
     /// The trial finds the block size that a larger product really uses.
@@ -149,7 +150,7 @@ mod tests {
     fn the_trial_agrees_with_a_larger_product() {
         let (outputs, inputs) = (48, 512);
         let weight = Tensor::randn(0f32, 1f32, (outputs, inputs), &Device::Cpu).unwrap();
-        let layer = Projection::blocks(QTensor::quantize(&weight, GgmlDType::Q8_0).unwrap().into());
+        let layer = Projection::blocks(QTensor::quantize(&weight, GgmlDType::Q8_0).unwrap().into()).unwrap();
         let mut x = vec![0f32; inputs];
         (x[0], x[255]) = (1000.0, 1.0);
         let outlier = |x: Vec<f32>| {

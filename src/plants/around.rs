@@ -8,7 +8,7 @@ use crate::port::{LlamaPort, Port, Traits};
 use crate::probe::{Kind, Probe, Site};
 
 /// A fault around a correct port. The default of each method does the right thing.
-pub trait Fault {
+pub trait Fault: Send {
     /// Called when a new sequence begins.
     fn begin(&mut self) {}
 

@@ -16,7 +16,7 @@ use crate::probe::{Kind, Probe, Site};
 use crate::{Error, Result};
 
 /// The parts of attention in which a mistake can be planted. The default of each method is correct.
-pub trait Attend {
+pub trait Attend: Send {
     /// Whether query i of row b sees slot j; `view` describes the slots.
     fn visible(&self, view: &View<'_>, b: usize, i: usize, j: usize) -> bool {
         view.causal(i, j) && view.real[b][j]

@@ -40,7 +40,7 @@ pub struct Remake<F> {
 /// The port of `llama` with the tensors that `make` returns in place of its own.
 pub fn remade<F>(llama: Llama, make: F) -> Around<Remake<F>>
 where
-    F: FnMut(&Seen, Site, &Tensor) -> Result<Option<Tensor>>,
+    F: FnMut(&Seen, Site, &Tensor) -> Result<Option<Tensor>> + Send,
 {
     let seen = Seen { tensors: BTreeMap::new(), input: Input::single(&[], 0) };
     Around::new(LlamaPort::new(llama), Remake { seen, make })
@@ -48,7 +48,7 @@ where
 
 impl<F> Fault for Remake<F>
 where
-    F: FnMut(&Seen, Site, &Tensor) -> Result<Option<Tensor>>,
+    F: FnMut(&Seen, Site, &Tensor) -> Result<Option<Tensor>> + Send,
 {
     fn input(&mut self, input: &Input) -> Input {
         self.seen.tensors.clear();

@@ -54,7 +54,7 @@ impl Recording {
     }
 }
 
-impl<R: Borrow<Recording>> Port for Played<R> {
+impl<R: Borrow<Recording> + Send> Port for Played<R> {
     fn traits(&self) -> Traits {
         self.traits.clone()
     }

@@ -118,7 +118,7 @@ impl<'a> Bench<'a> {
     ///
     /// # Errors
     /// The mistake cannot be planted, or a checkpoint cannot run.
-    pub fn catch(&mut self, plant: &'static Plant) -> Result<Caught> {
+    pub fn catch(&self, plant: &'static Plant) -> Result<Caught> {
         self.catch_on(plant, plant.paths)
     }
 
@@ -126,7 +126,7 @@ impl<'a> Bench<'a> {
     ///
     /// # Errors
     /// Those of [`Bench::catch`].
-    pub fn catch_on(&mut self, plant: &'static Plant, on: &[Attention]) -> Result<Caught> {
+    pub fn catch_on(&self, plant: &'static Plant, on: &[Attention]) -> Result<Caught> {
         let chosen = self.reached(plant);
         self.catch_by(plant, on, &chosen, &checkpoints::ALL)
     }
@@ -150,7 +150,7 @@ impl<'a> Bench<'a> {
     /// # Errors
     /// Those of [`Bench::catch`].
     pub fn catch_by(
-        &mut self,
+        &self,
         plant: &'static Plant,
         on: &[Attention],
         cases: &[String],
@@ -168,28 +168,22 @@ impl<'a> Bench<'a> {
     /// Runs each of `checkpoints` separately: in one run of all of them, generation runs only if the others
     /// pass.
     fn judge(
-        &mut self,
+        &self,
         planted: Planted,
         cases: &[String],
         checkpoints: &[&'static Checkpoint],
     ) -> Result<Vec<Outcome>> {
-        let (chosen, others) =
-            std::mem::take(&mut self.cases).into_iter().partition(|case| cases.contains(&case.manifest.case));
+        let chosen = |case: &&Reference| cases.contains(&case.manifest.case);
         let mut subject = Subject {
             config: planted.files.config,
             weights: &planted.files.weights,
             tokenizer: &planted.files.tokenizer,
             ports: vec![planted.port],
-            cases: chosen,
-            model: self.facts.take(),
+            cases: self.cases.iter().filter(chosen).cloned().collect(),
+            model: self.facts.clone(),
             feed: None,
         };
-        let outcomes = checkpoints.iter().map(|checkpoint| judge::run(&mut subject, checkpoint)).collect();
-        self.cases = subject.cases;
-        self.cases.extend::<Vec<Reference>>(others);
-        self.cases.sort_by(|a, b| a.manifest.case.cmp(&b.manifest.case));
-        self.facts = subject.model;
-        outcomes
+        checkpoints.iter().map(|checkpoint| judge::run(&mut subject, checkpoint)).collect()
     }
 }
 

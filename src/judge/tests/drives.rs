@@ -1,6 +1,6 @@
-use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rstest::rstest;
 
@@ -96,14 +96,14 @@ fn each_row_of_a_batch_is_run_alone(#[case] rows: &[[u32; 3]], #[case] want: &[&
 
 /// How often checkpoint 04 runs a port with a probe.
 fn runs(case: &str, dtype: DType) -> usize {
-    let runs = Rc::new(Cell::new(0));
+    let runs = Arc::new(AtomicUsize::new(0));
     let count = runs.clone();
     let bend = at("model.embed_tokens", move |tensor| {
-        count.set(count.get() + 1);
+        count.fetch_add(1, Ordering::Relaxed);
         Ok(Some(tensor))
     });
     kept("tiny-llama", case, dtype, Matmul::Dense, bend);
-    runs.get()
+    runs.load(Ordering::Relaxed)
 }
 
 /// A port's own sensitivity is measured only if something differs: it costs nine runs, plus a repeat of all

@@ -1,6 +1,5 @@
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
 use rstest::rstest;
 
@@ -137,12 +136,12 @@ impl Probe for Listening {
 fn a_row_of_zeros_does_not_hide_a_mistake() {
     let (model, red) = (tiny(), site("model.layers.1.self_attn.scores"));
     let case = model.fixture.as_ref().unwrap().case("short").unwrap();
-    let handed: Rc<RefCell<Option<Tensor>>> = Rc::default();
+    let handed: Arc<Mutex<Option<Tensor>>> = Arc::default();
     let (keep, wrong) = (handed.clone(), too_large(1, f32::NEG_INFINITY));
     let bend = move |site, tensor| {
         let bent = wrong(site, tensor)?;
         if site == red {
-            keep.replace(bent.clone());
+            *keep.lock().unwrap() = bent.clone();
         }
         Ok(bent)
     };
@@ -152,7 +151,7 @@ fn a_row_of_zeros_does_not_hide_a_mistake() {
     port.forward(&input(&case), &mut Listening).unwrap();
 
     // Row 5 of the reference and of the port are zeros.
-    let tensor = handed.take().unwrap(); // [1, heads, queries, keys]
+    let tensor = handed.lock().unwrap().take().unwrap(); // [1, heads, queries, keys]
     let (_, heads, queries, keys) = tensor.dims4().unwrap();
     let mut values: Vec<f32> = tensor.flatten_all().unwrap().to_vec1().unwrap();
     (0..heads).for_each(|head| values[(head * queries + 5) * keys..][..keys].fill(0.0));

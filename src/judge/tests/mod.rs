@@ -26,7 +26,7 @@ use crate::probe::{Kind, Probe, Site};
 use crate::{Error, Result};
 
 /// Changes the tensor that is handed over; returns `None` to hand nothing over.
-type Bend = Box<dyn Fn(Site, Tensor) -> Result<Option<Tensor>>>;
+type Bend = Box<dyn Fn(Site, Tensor) -> Result<Option<Tensor>> + Send>;
 
 /// A correct port whose sites go through `bend` before they reach the judge.
 struct Bent {
@@ -104,7 +104,7 @@ fn unbent() -> Bend {
 }
 
 /// Applies `change` at one site only.
-fn at(name: &str, change: impl Fn(Tensor) -> Result<Option<Tensor>> + 'static) -> Bend {
+fn at(name: &str, change: impl Fn(Tensor) -> Result<Option<Tensor>> + Send + 'static) -> Bend {
     let place = site(name);
     Box::new(move |site, tensor| if site == place { change(tensor) } else { Ok(Some(tensor)) })
 }

@@ -1,5 +1,4 @@
-use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
 use rstest::rstest;
 
@@ -17,10 +16,10 @@ use crate::reference::{Feed, Place};
 fn keys_and_values_of_padding_are_kept() {
     let model = tiny();
     let case = model.fixture.as_ref().unwrap().case("batch-left").unwrap();
-    let handed: Rc<RefCell<Vec<(Site, Tensor)>>> = Rc::default();
+    let handed: Arc<Mutex<Vec<(Site, Tensor)>>> = Arc::default();
     let seen = handed.clone();
     let bend = move |site: Site, tensor: Tensor| {
-        seen.borrow_mut().push((site, tensor.clone()));
+        seen.lock().unwrap().push((site, tensor.clone()));
         Ok(Some(tensor))
     };
     let mut port = Bent { port: LlamaPort::new(llama(&model, Attention::Plain)), bend: Box::new(bend) };
@@ -38,7 +37,7 @@ fn keys_and_values_of_padding_are_kept() {
     let mut kept: Vec<Site> = watch.seen.pads.keys().copied().collect();
     kept.sort_by_key(|kept| sites.iter().position(|site| site == kept));
     assert_eq!(kept, sites);
-    for (site, tensor) in handed.borrow().iter().filter(|(site, _)| sites.contains(site)) {
+    for (site, tensor) in handed.lock().unwrap().iter().filter(|(site, _)| sites.contains(site)) {
         let places: Vec<Place> = watch.seen.pads[site].iter().map(|(place, _)| *place).collect();
         assert_eq!(places, padded);
         for ((b, s), row) in &watch.seen.pads[site] {
