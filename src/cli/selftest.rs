@@ -77,8 +77,8 @@ impl Selftest {
     }
 }
 
-/// Runs `catch` for each row, several at a time, and passes every result to `see` in the order of the rows, as soon
-/// as it and those before it are there.
+/// Runs `catch` for several rows in parallel, and passes every result to `see` in the order of the rows, as
+/// soon as this result and all earlier ones are available.
 fn in_order<T: Send>(
     rows: &[Row],
     catch: impl Fn(&Row) -> T + Sync,
@@ -88,7 +88,7 @@ fn in_order<T: Send>(
     thread::scope(|scope| {
         scope.spawn(|| {
             let rows = rows.iter().enumerate().par_bridge();
-            // After an error nobody receives any more: then the other rows are not run.
+            // After an error the receiver is gone, so the remaining rows are not run.
             rows.try_for_each_with(send, |send, (n, row)| send.send((n, catch(row))).ok())
         });
         let mut waiting = BTreeMap::new();

@@ -1,8 +1,8 @@
-//! Sets how many threads compute, before the first one starts.
+//! Sets the number of threads that compute, before the first one starts.
 //!
-//! All work is divided among the threads of rayon's global pool. Candle also has a pool of its own, for quantised
-//! products and fused attention. Its threads wait for each other in a busy loop, which is slow as soon as another
-//! program runs, so it gets one thread: then it computes on the thread that calls it.
+//! All work is divided among the threads of rayon's global pool. Candle also has its own pool, for quantised
+//! products and fused attention. The threads of that pool wait for each other in a busy loop, which is slow
+//! if another program is running. So it gets one thread, and then computes on the calling thread.
 
 use std::num::NonZero;
 
@@ -11,7 +11,7 @@ use rbees_check::{Error, Result};
 /// Candle's own pool reads its size from this variable once.
 const CANDLE: &str = "CANDLE_NUM_THREADS";
 
-/// Candle divides a product of floats into as many parts as this variable says; rayon's pool computes them.
+/// The number of parts into which Candle divides a product of floats; rayon's pool computes them.
 const PRODUCTS: &str = "RAYON_NUM_THREADS";
 
 /// Computes with `threads` threads, or one per core. Must be called before any other thread exists.

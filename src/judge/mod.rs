@@ -115,7 +115,7 @@ fn facts<'a>(subject: &'a Subject<'_>, outcome: &mut Outcome) -> Option<&'a Mode
     subject.model.as_ref()
 }
 
-/// Runs `judge` on every port, each on a thread of its own; the results are in the order of the ports.
+/// Runs `judge` on all ports in parallel. The results are in the order of the ports.
 fn side_by_side<T: Send>(
     ports: &mut [Box<dyn Port>],
     judge: impl Fn(&mut Box<dyn Port>) -> Result<T> + Send + Sync,

@@ -45,7 +45,7 @@ pub(super) fn judge(
     Ok(())
 }
 
-/// What every port is asked.
+/// The cases and views that are the same for every port.
 struct Asked<'a> {
     cases: &'a [Reference],
     views: &'a [View],

@@ -1,8 +1,9 @@
 //! A matrix in quantised blocks whose rows are divided among the threads.
 //!
-//! Candle has a thread pool of its own for such products, whose threads wait in a busy loop: with another process on
-//! the machine a product takes ten times as long. The program limits that pool to one thread and divides the rows
-//! of a matrix instead. Each output is one row's, so it is the same number however the rows are divided.
+//! Candle has its own thread pool for such products, whose threads wait in a busy loop: if another process
+//! runs on the machine, a product takes ten times as long. The program limits that pool to one thread and
+//! divides the rows of a matrix instead. Each output depends on one row only, so the division does not change
+//! any result.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,16 +14,16 @@ use rayon::prelude::*;
 
 use crate::Result;
 
-/// Candle packs the rows of some types in groups of so many.
+/// The number of rows in the groups into which Candle packs the rows of some types.
 const GROUP: usize = 16;
 
-/// A matrix with fewer entries is not divided: handing over a part costs more than its product.
+/// A matrix with fewer entries is not divided, because dispatching a part would cost more than its product.
 const SMALL: usize = 1 << 16;
 
 /// A matrix `[out, in]` in quantised blocks.
 #[derive(Clone, Debug)]
 pub struct BlockRows {
-    /// Consecutive rows of it, `[rows, in]` each.
+    /// The parts of the matrix: consecutive rows, `[rows, in]` each.
     parts: Vec<Arc<QTensor>>,
 }
 
@@ -37,7 +38,7 @@ impl BlockRows {
 
     fn divided(weight: Arc<QTensor>, threads: usize) -> Result<Self> {
         let (out, width) = weight.shape().dims2()?;
-        // Part of a group would be multiplied in another way than the group.
+        // A part of a group would be multiplied in another way than the whole group.
         let whole = out % GROUP != 0 || out * width < SMALL || threads < 2 || !weight.device().is_cpu();
         if whole {
             return Ok(Self { parts: vec![weight] });
@@ -55,7 +56,7 @@ impl BlockRows {
         Ok(Self { parts })
     }
 
-    /// Outputs and inputs.
+    /// The numbers of outputs and inputs.
     pub fn shape(&self) -> (usize, usize) {
         let out = self.parts.iter().map(|part| part.shape().dims()[0]).sum();
         (out, self.parts.first().map_or(0, |part| part.shape().dims()[1]))
@@ -66,7 +67,7 @@ impl BlockRows {
         self.parts.first().map_or(GgmlDType::F32, |part| part.dtype())
     }
 
-    /// Where it is stored.
+    /// The device that stores it.
     pub fn device(&self) -> Device {
         self.parts.first().map_or(Device::Cpu, |part| part.device())
     }
