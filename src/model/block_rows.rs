@@ -9,9 +9,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
-use candle_core::{D, Device, Module, Tensor};
+use candle_core::{D, DType, Device, Module, Tensor};
 use rayon::prelude::*;
 
+use super::eight_bits::EightBits;
 use crate::Result;
 
 /// The number of rows in the groups into which Candle packs the rows of some types.
@@ -23,8 +24,12 @@ const SMALL: usize = 1 << 16;
 /// A matrix `[out, in]` in quantised blocks.
 #[derive(Clone, Debug)]
 pub struct BlockRows {
-    /// The parts of the matrix: consecutive rows, `[rows, in]` each.
+    /// The type of the blocks in the file.
+    dtype: GgmlDType,
+    /// Consecutive rows of it, `[rows, in]` each.
     parts: Vec<Arc<QTensor>>,
+    /// What the sums of blocks are multiplied with, if the parts are its levels alone.
+    offsets: Option<Tensor>,
 }
 
 impl BlockRows {
@@ -37,37 +42,38 @@ impl BlockRows {
     }
 
     fn divided(weight: Arc<QTensor>, threads: usize) -> Result<Self> {
-        let (out, width) = weight.shape().dims2()?;
-        // A part of a group would be multiplied in another way than the whole group.
-        let whole = out % GROUP != 0 || out * width < SMALL || threads < 2 || !weight.device().is_cpu();
-        if whole {
-            return Ok(Self { parts: vec![weight] });
+        let dtype = weight.dtype();
+        if !weight.device().is_cpu() {
+            return Ok(Self { dtype, parts: vec![weight], offsets: None });
         }
-        let rows = out.div_ceil(threads).next_multiple_of(GROUP);
-        let (dtype, data) = (weight.dtype(), weight.data()?);
-        let row_bytes = data.len() / out;
-        let part = |start: usize| -> Result<Arc<QTensor>> {
-            let end = out.min(start + rows);
-            let bytes = Cow::Borrowed(&data[start * row_bytes..end * row_bytes]);
-            let storage = QStorage::from_data(bytes, &Device::Cpu, dtype)?;
-            Ok(Arc::new(QTensor::new(storage, (end - start, width))?))
-        };
-        let parts = (0..out).step_by(rows).map(part).collect::<Result<_>>()?;
-        Ok(Self { parts })
+        let (out, width) = weight.shape().dims2()?;
+        let threads = if out * width < SMALL { 1 } else { threads };
+        Ok(match EightBits::of(&weight)? {
+            Some(EightBits { levels, offsets }) => {
+                let rows = ungrouped(out, threads);
+                Self { dtype, parts: parts(&Arc::new(levels), rows)?, offsets }
+            }
+            // Rows that do not fill a group would be multiplied in another way than the group.
+            None if out % GROUP != 0 => Self { dtype, parts: vec![weight], offsets: None },
+            None => {
+                let rows = grouped(out, threads);
+                Self { dtype, parts: parts(&weight, rows)?, offsets: None }
+            }
+        })
     }
 
-    /// The numbers of outputs and inputs.
+    /// Outputs and inputs.
     pub fn shape(&self) -> (usize, usize) {
         let out = self.parts.iter().map(|part| part.shape().dims()[0]).sum();
         (out, self.parts.first().map_or(0, |part| part.shape().dims()[1]))
     }
 
-    /// The type of its blocks.
-    pub fn dtype(&self) -> GgmlDType {
-        self.parts.first().map_or(GgmlDType::F32, |part| part.dtype())
+    /// The type of its blocks in the file.
+    pub const fn dtype(&self) -> GgmlDType {
+        self.dtype
     }
 
-    /// The device that stores it.
+    /// Where it is stored.
     pub fn device(&self) -> Device {
         self.parts.first().map_or(Device::Cpu, |part| part.device())
     }
@@ -78,27 +84,72 @@ impl BlockRows {
     /// The device cannot dequantise blocks.
     pub fn widened(&self) -> Result<Tensor> {
         let parts = self.parts.iter().map(|part| part.dequantize(&part.device()));
-        Ok(Tensor::cat(&parts.collect::<candle_core::Result<Vec<_>>>()?, 0)?)
+        let levels = Tensor::cat(&parts.collect::<candle_core::Result<Vec<_>>>()?, 0)?;
+        match &self.offsets {
+            None => Ok(levels),
+            Some(offsets) => EightBits::widened(&levels, offsets),
+        }
     }
 }
 
 impl Module for BlockRows {
     /// x Wᵀ, `[.., in]` → `[.., out]`.
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let product = |part: &Arc<QTensor>| QMatMul::QTensor(part.clone()).forward(x);
-        match &self.parts[..] {
-            [whole] => product(whole),
-            parts => {
-                let products = parts.par_iter().map(product).collect::<candle_core::Result<Vec<_>>>()?;
-                Tensor::cat(&products, D::Minus1)
+        let product = |x: &Tensor| {
+            let of_part = |part: &Arc<QTensor>| QMatMul::QTensor(part.clone()).forward(x);
+            match &self.parts[..] {
+                [whole] => of_part(whole),
+                parts => {
+                    let products = parts.par_iter().map(of_part).collect::<candle_core::Result<Vec<_>>>()?;
+                    Tensor::cat(&products, D::Minus1)
+                }
             }
-        }
+        };
+        let Some(offsets) = &self.offsets else { return product(x) };
+        let (dtype, x) = (x.dtype(), x.to_dtype(DType::F32)?);
+        (product(&x)? + EightBits::of_sums(offsets, &x)?)?.to_dtype(dtype)
     }
+}
+
+/// The numbers of rows of each part, all of them whole groups.
+fn grouped(out: usize, threads: usize) -> Vec<usize> {
+    let most = out.div_ceil(threads).next_multiple_of(GROUP);
+    (0..out).step_by(most).map(|start| most.min(out - start)).collect()
+}
+
+/// The numbers of rows of each part, none of them whole groups: groups would round activations in blocks of 256 on some
+/// processors, and the types that are rewritten round in blocks of 32.
+fn ungrouped(out: usize, threads: usize) -> Vec<usize> {
+    const QUAD: usize = GROUP / 4;
+    let most = out.div_ceil(threads).next_multiple_of(GROUP).saturating_sub(QUAD).max(QUAD);
+    let mut parts: Vec<usize> = (0..out).step_by(most).map(|start| most.min(out - start)).collect();
+    if let Some(last) = parts.last_mut().filter(|last| **last % GROUP == 0) {
+        *last -= QUAD;
+        parts.push(QUAD);
+    }
+    parts
+}
+
+/// Consecutive parts of `weight` with these numbers of rows.
+fn parts(weight: &Arc<QTensor>, rows: Vec<usize>) -> Result<Vec<Arc<QTensor>>> {
+    if rows.len() == 1 {
+        return Ok(vec![weight.clone()]);
+    }
+    let (out, width) = weight.shape().dims2()?;
+    let (dtype, data) = (weight.dtype(), weight.data()?);
+    let row_bytes = data.len() / out;
+    let mut start = 0;
+    let part = |rows: usize| -> Result<Arc<QTensor>> {
+        let bytes = Cow::Borrowed(&data[start * row_bytes..(start + rows) * row_bytes]);
+        start += rows;
+        let storage = QStorage::from_data(bytes, &Device::Cpu, dtype)?;
+        Ok(Arc::new(QTensor::new(storage, (rows, width))?))
+    };
+    rows.into_iter().map(part).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::DType;
     use rstest::rstest;
 
     use super::*;
@@ -119,8 +170,23 @@ mod tests {
             (layer.parts.len(), y, layer.widened().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap())
         };
         let ((one, whole, matrix), (parts, divided, same_matrix)) = (of(1), of(threads));
-        assert_eq!((one, parts), (1, threads));
+        assert!(one <= 2 && parts >= threads);
         assert!(whole == divided && matrix == same_matrix);
+    }
+
+    #[rstest]
+    #[case::two_threads(576, 2, &[284, 284, 8])]
+    #[case::a_last_part_of_whole_groups(576, 3, &[188, 188, 188, 12])]
+    #[case::one_thread(576, 1, &[572, 4])]
+    #[case::few_rows(24, 1, &[24])]
+    fn rewritten_types_have_no_part_of_whole_groups(
+        #[case] out: usize,
+        #[case] threads: usize,
+        #[case] want: &[usize],
+    ) {
+        let parts = ungrouped(out, threads);
+        assert_eq!(parts, want);
+        assert!(parts.iter().all(|rows| rows % GROUP != 0));
     }
 
     #[rstest]

@@ -13,6 +13,7 @@ mod attention;
 mod block;
 mod block_rows;
 mod cache;
+mod eight_bits;
 mod fused;
 mod input;
 mod llama;
