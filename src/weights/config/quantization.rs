@@ -1,0 +1,49 @@
+//! What `config.json` says about quantization, and whether the weights beside it can be read.
+
+use safetensors::Dtype;
+use serde_json::{Map, Value};
+
+use crate::{Error, Result, files};
+
+/// The keys that say how the weights were quantized.
+const KEYS: [&str; 2] = ["quantization_config", "quant_method"];
+
+/// Refuses every quantization but GGUF's. transformers writes `gguf` into the config of a model that it loaded
+/// from a GGUF file, and saves the dequantized weights beside it: the key then only says where they came from.
+pub(super) fn refuse_other_methods(config: &Map<String, Value>, origin: &str) -> Result<()> {
+    match stated(config).find(|(_, value)| !is_gguf(value)) {
+        None => Ok(()),
+        Some((key, value)) => {
+            let hint = "this setting changes what the model computes, and is not supported yet";
+            Err(Error::file(origin, format!("{key} {value} is not supported"), hint))
+        }
+    }
+}
+
+/// Refuses the tensor `name`, which is not stored as floats, if the config `text` names a quantization.
+///
+/// # Errors
+/// When it names one: the weights are still packed.
+pub(in super::super) fn refuse_packed(text: &str, origin: &str, name: &str, dtype: Dtype) -> Result<()> {
+    let config: Map<String, Value> =
+        files::json(text).map_err(|error| Error::file(origin, error, "fetch it again"))?;
+    match stated(&config).next() {
+        None => Ok(()),
+        Some((key, value)) => {
+            let what = format!("{key} {value} is not supported with packed weights: `{name}` is {dtype:?}");
+            let hint = "pass the .gguf file itself, or save the model with its weights dequantized to floats";
+            Err(Error::file(origin, what, hint))
+        }
+    }
+}
+
+/// Absent, null or false states nothing.
+fn stated(config: &Map<String, Value>) -> impl Iterator<Item = (&'static str, &Value)> {
+    let value = |key| Some((key, config.get(key)?));
+    KEYS.into_iter().filter_map(value).filter(|(_, v)| !matches!(v, Value::Null | Value::Bool(false)))
+}
+
+/// `"gguf"`, or an object whose method is that.
+fn is_gguf(value: &Value) -> bool {
+    value == "gguf" || value.get("quant_method").is_some_and(|method| method == "gguf")
+}
