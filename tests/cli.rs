@@ -195,6 +195,36 @@ fn inspect_shows_config_tokenizer_and_tensors() {
 }
 
 #[test]
+fn verbose_inspect_lists_every_tensor() {
+    assert_snapshot!("inspect-verbose", told(&["inspect", "tiny-llama2", "-v"]));
+}
+
+/// An escape character in a file must not reach the terminal.
+#[test]
+fn inspect_escapes_tensor_names() {
+    let folder = home();
+    wrong_theta(folder.path());
+    let file = folder.path().join("model.safetensors");
+    let whole = std::fs::read(&file).unwrap();
+    let (length, rest) = whole.split_first_chunk::<8>().unwrap();
+    let (header, values) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let mut header: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(header).unwrap();
+    let at = values.len();
+    let odd = serde_json::json!({"dtype": "F32", "shape": [1], "data_offsets": [at, at + 4]});
+    header.insert("\u{1b}[2J\nforged".into(), odd);
+    let header = serde_json::to_vec(&header).unwrap();
+    let length = (header.len() as u64).to_le_bytes();
+    std::fs::write(&file, [&length[..], &header, values, &[0; 4]].concat()).unwrap();
+    for flags in [&[][..], &["-v"]] {
+        let output = rbees_in(folder.path(), &home(), &[&["inspect", "."], flags].concat()).output().unwrap();
+        let text = stdout(&output);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let line = text.lines().last().unwrap();
+        assert!(line.starts_with("  \\u{1b}[2J\\nforged ") && line.contains("unexpected: "), "{text}");
+    }
+}
+
+#[test]
 fn colour_only_where_it_is_wanted() {
     let args = ["run", "01", "--case", "single"];
     assert!(!stdout(&ran(&args)).contains('\x1b'));
