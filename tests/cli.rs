@@ -15,6 +15,7 @@ use rstest::rstest;
 #[case("explain", &["explain"])]
 #[case("generate", &["generate"])]
 #[case("inspect", &["inspect"])]
+#[case("completions", &["completions"])]
 fn help_is_what_it_was(#[case] name: &str, #[case] verb: &[&str]) {
     assert_snapshot!(format!("help-{name}"), told(&[verb, &["--help"]].concat()));
 }
@@ -222,6 +223,29 @@ fn inspect_escapes_tensor_names() {
         let line = text.lines().last().unwrap();
         assert!(line.starts_with("  \\u{1b}[2J\\nforged ") && line.contains("unexpected: "), "{text}");
     }
+}
+
+#[rstest]
+#[case::bash("bash", "complete -F _rbees__check ")]
+#[case::zsh("zsh", "#compdef rbees-check\n")]
+#[case::fish("fish", "complete -c rbees-check ")]
+#[case::powershell("powershell", "Register-ArgumentCompleter -Native -CommandName 'rbees-check'")]
+#[case::elvish("elvish", "set edit:completion:arg-completer[rbees-check] = ")]
+fn completions_know_every_command_and_flag(#[case] shell: &str, #[case] line: &str) {
+    let output = ran(&["completions", shell]);
+    let script = stdout(&output);
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+    assert!(script.contains(line), "{script}");
+    let verbs = ["run", "list", "explain", "generate", "inspect", "selftest", "completions"];
+    let flags = ["require-all", "top-logprobs", "bundle"];
+    assert!(verbs.iter().chain(&flags).all(|word| script.contains(word)), "{script}");
+}
+
+#[test]
+fn an_unknown_shell_is_refused_with_the_shells_there_are() {
+    let output = ran(&["completions", "tcsh"]);
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(2), ""));
+    assert!(stderr(&output).contains("[possible values: bash, elvish, fish, powershell, zsh]"));
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod bundle;
 mod cases;
 mod choices;
 mod common;
+mod completions;
 mod device;
 mod dump_known;
 mod dump_report;
@@ -38,7 +39,7 @@ pub use ending::Ending;
 
 use std::process::ExitCode;
 
-use clap::{ColorChoice, Parser, Subcommand};
+use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
 use rbees_check::{Error, Result};
 
 use self::paint::Out;
@@ -78,6 +79,8 @@ enum Verb {
     Inspect(inspect::Inspect),
     /// Plant every known mistake into a model and see that it is caught
     Selftest(selftest::Selftest),
+    /// Print a completion script for a shell
+    Completions(completions::Completions),
 }
 
 /// What was asked for; answers `--help`, `--version` and bad usage itself.
@@ -95,6 +98,7 @@ pub fn perform(arguments: Arguments) -> Result<Ending> {
         Verb::Generate(generate) => generate.perform(&mut out),
         Verb::Inspect(inspect) => inspect.perform(&mut out),
         Verb::Selftest(selftest) => selftest.perform(&mut out),
+        Verb::Completions(completions) => completions.perform(Arguments::command()),
     }
 }
 
