@@ -70,7 +70,7 @@
 //! graph ─► oracle                            what a model computes, as data; computed in float64, or rounded
 //! oracle ─► diagnose ─► judge                the same under each known mistake: which one was it?
 //! check ─► judge, report                     a forward pass of your own, in a test of your own
-//! judge ─► bundle ─► dump                    one red site as files that show it again
+//! judge, dump ─► bundle                      one red site as files that show it again
 //! mistakes ─► plants ─► selftest             what ports do wrong, made for real, and caught
 //! ```
 //!

@@ -51,6 +51,15 @@ pub fn writable(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Do two paths name one file, which need not be there yet?
+pub fn is_same(one: &Path, two: &Path) -> bool {
+    let real = |path: &Path| {
+        let inside = || Some(fs::canonicalize(folder(path)).ok()?.join(path.file_name()?));
+        fs::canonicalize(path).ok().or_else(inside)
+    };
+    one == two || real(one).is_some_and(|one| real(two) == Some(one))
+}
+
 /// Removes the temporary files of killed runs. A run that is still writing holds a lock on its own.
 pub fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

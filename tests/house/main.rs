@@ -82,7 +82,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "weights",
         ],
     ),
-    ("bundle", &["arrays", "judge", "port", "probe", "reference", "report", "weights"]),
+    (
+        "bundle",
+        &["arrays", "dump", "judge", "model", "port", "probe", "recording", "reference", "report", "weights"],
+    ),
     ("mistakes", &[]),
     // Never what names a mistake: the oracle, the diagnosis, the judge.
     (
