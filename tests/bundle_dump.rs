@@ -148,6 +148,21 @@ fn the_dtype_of_the_run_goes_into_the_bundle() {
     same(&now, &then);
 }
 
+/// float16 has no value below -65504, which many masks are made of: float32 would not take it for a mask.
+#[test]
+fn scores_barred_in_half_precision_stay_barred() {
+    let mut arrays = planted("attention-scale");
+    for (name, tensor) in arrays.iter_mut().filter(|(_, tensor)| tensor.dtype() == DType::F32) {
+        let finite =
+            if name.ends_with("scores") { tensor.maximum(-65504.0).unwrap() } else { tensor.clone() };
+        *tensor = finite.to_dtype(DType::F16).unwrap();
+    }
+    let (bytes, said) = bundle(|folder| write(folder, &arrays), &["3"]);
+    assert!(said.starts_with("bundle: b.zip of model.layers.0.self_attn.scores "), "{said}");
+    let (now, then) = again(&bytes);
+    same(&now, &then);
+}
+
 #[test]
 fn a_padded_batch_keeps_its_mask_and_positions() {
     let model = models::open("tiny-llama").unwrap();

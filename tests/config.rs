@@ -57,7 +57,7 @@ fn both_formats_give_the_same_configuration_but_for_the_layout() {
 #[case::no_scaling("rope_scaling", "null", |c: &Config| c.rope_theta == 3e4)]
 #[case::several_end_tokens("eos_token_id", "[7, 3, 7]", |c: &Config| c.eos_token_ids == [3, 7])]
 #[case::no_end_token("eos_token_id", "null", |c: &Config| c.eos_token_ids.is_empty())]
-#[case::saved_from_gguf("quantization_config", r#"{"quant_method": "gguf", "gguf_file": "a.gguf", "dequantize": true}"#, |c: &Config| c.hidden_size == 32)]
+#[case::saved_from_gguf("quantization_config", r#"{"quant_method": "gguf", "gguf_file": "a.gguf", "dequantize": false}"#, |c: &Config| c.hidden_size == 32)]
 #[case::the_gguf_method_alone("quantization_config", r#"{"quant_method": "gguf"}"#, |c: &Config| c.rope_layout == RopeLayout::HalfSplit)]
 #[case::the_gguf_method_as_such("quant_method", "\"gguf\"", |c: &Config| c.hidden_size == 32)]
 #[case::no_quantization("quantization_config", "null", |c: &Config| c.hidden_size == 32)]
