@@ -13,6 +13,7 @@ use rbees_check::report::{baseline, html, junit};
 use rbees_check::{Error, Result};
 use sha2::{Digest, Sha256};
 
+use super::bundle::Named;
 use super::ending::Ending;
 use super::paint::Out;
 use super::{files, verdicts};
@@ -104,6 +105,13 @@ impl Reports {
             }
         }
         self.baseline.as_deref().map(Report::read).transpose()
+    }
+
+    /// The files that this run writes, and the baseline, with their flags.
+    pub fn files(&self) -> impl Iterator<Item = Named<'_>> {
+        let written = self.targets.iter().filter(|target| !target.is_stdout());
+        let written = written.map(|target| ("report", target.file.as_path()));
+        written.chain(self.baseline.as_deref().map(|file| ("baseline", file)))
     }
 
     /// Writes all reports.
