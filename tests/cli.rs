@@ -108,7 +108,6 @@ fn the_rerun_command_of_a_failure_repeats_every_flag() {
     assert!(again.starts_with(&line), "{again}");
 }
 
-#[cfg(not(feature = "cuda"))]
 /// Of two equal keys, serde_json and Python take the last one. Other readers take the first.
 #[rstest]
 #[case::config("config.json", "{", "{\"rms_norm_eps\": 1e-6,")]
@@ -132,6 +131,7 @@ fn a_model_file_with_a_duplicate_key_ends_in_exit_code_2(
     assert!(said.lines().count() == 2 && said.contains("\nhint: "), "{said}");
 }
 
+#[cfg(not(feature = "cuda"))]
 #[test]
 fn requesting_cuda_in_a_build_without_it_is_an_error() {
     assert_snapshot!("no-cuda", told(&["run", "--device", "cuda"]));
