@@ -89,11 +89,13 @@ impl Reports {
         self.targets.iter().any(Target::is_stdout)
     }
 
-    /// Before anything is judged: reads the baseline, and checks that all reports can be written.
+    /// Before anything is judged: reads the baseline, and checks that all reports can be written and overwrite
+    /// none of the `inputs`.
     ///
     /// # Errors
-    /// The baseline is not a report, a file cannot be written, or two reports go to the same file.
-    pub fn ready(&self) -> Result<Option<Report>> {
+    /// The baseline is not a report, a file cannot be written, or a report goes to the same file as another
+    /// report or an input.
+    pub fn ready(&self, inputs: &[Named<'_>]) -> Result<Option<Report>> {
         for (n, target) in self.targets.iter().enumerate() {
             let file = target.file.display();
             if self.targets[..n].iter().any(|other| other.file == target.file) {
@@ -101,6 +103,11 @@ impl Reports {
                 return Err(Error::input(what, "give each report its own file"));
             }
             if !target.is_stdout() {
+                if let Some((flag, _)) = inputs.iter().find(|(_, input)| files::is_same(&target.file, input))
+                {
+                    let what = format!("--report {file}: --{flag} names the same file");
+                    return Err(Error::input(what, "give the report its own file"));
+                }
                 files::writable(&target.file).map_err(|error| unwritable(&target.file, &error))?;
             }
         }

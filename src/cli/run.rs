@@ -79,9 +79,10 @@ impl Run {
         interrupt::heed();
         let flags = self.flags();
         let mut expected = self.settle(Settings::find()?);
-        let earlier = self.reports.ready()?;
         let model = self.common.model.as_deref().map(|model| ("model", std::path::Path::new(model)));
-        let others: Vec<_> = self.dumped.files().chain(self.reports.files()).chain(model).collect();
+        let inputs: Vec<_> = self.dumped.files().chain(model).collect();
+        let earlier = self.reports.ready(&inputs)?;
+        let others: Vec<_> = inputs.into_iter().chain(self.reports.files()).collect();
         self.bundling.ready(&others)?;
         if self.dumped.is_meant() {
             let Self { common, cases, dumped, reports, bundling, .. } = &self;
