@@ -2,20 +2,25 @@
 //! the operation's inputs and output, the reference and noise at those sites, and the weights that the
 //! operation uses. Neither the model nor the port is needed to examine it.
 
+mod parts;
+mod pass;
+mod recorded;
 mod weights;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::collections::BTreeSet;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::DType;
 use serde_json::json;
 
+use self::parts::{Files, Parts, folder, listed, unwritten};
+use self::pass::AtSite;
+pub use self::recorded::{Bundled, first_red_recorded};
 use crate::arrays::Npz;
 use crate::judge::{self, Drive, Finding, Outcome, Subject, Traits, Verdict};
 use crate::port::Port;
 use crate::probe::{Arithmetic, Kind, Site};
 use crate::reference::{Feed, Reference};
-use crate::report::{self, json};
+use crate::report;
 use crate::{Error, Result};
 
 /// The files that reproduce one failing site.
@@ -26,7 +31,7 @@ pub struct Bundle {
     /// The command that reproduces it, after its files are unpacked into `DIR`.
     pub command: String,
     /// Path and content of each file, ordered by path.
-    files: BTreeMap<String, Vec<u8>>,
+    files: Files,
 }
 
 /// A site that fails on reference inputs, and what judged it.
@@ -50,25 +55,21 @@ pub fn first_red(subject: &mut Subject<'_>, outcomes: &[Outcome], flags: &str) -
     let port = &mut ports[red.port];
     let tensors = judge::single(&mut **port, red.case, red.site)?;
     let traits = port.traits();
-    let case = &red.case.manifest.case;
-    let mut files = BTreeMap::new();
-    let unwritten = |error: io::Error| Error::internal(format!("bundle: {error}"));
-    let values =
-        tensors.iter().map(|(&site, tensor)| Ok((site, tensor.dims(), floats(site, tensor, &traits)?)));
-    let values = values.collect::<Result<Vec<_>>>()?;
-    files.insert("dump.npz".to_owned(), dump(&red, &traits, values).map_err(unwritten)?);
+    let at_site = |(&site, tensor)| AtSite::new(site, tensor, &traits.layout(site.kind));
+    let values = tensors.iter().map(at_site).collect::<Result<Vec<_>>>()?;
     let stored: BTreeSet<Site> =
         tensors.keys().copied().chain(red.site.inputs(traits.layers)).chain([red.site]).collect();
-    let why = format!("to {} and its inputs, by rbees-check {}", red.site, env!("CARGO_PKG_VERSION"));
-    for (name, bytes) in red.case.reduced(&stored, &why).map_err(unwritten)? {
-        files.insert(format!("{}/{name}", folder(case)), bytes);
-    }
-    let names = weights::of(red.site, right.config());
-    files.insert("config.json".into(), weights::config(right.config(), red.site));
-    files.insert("model.safetensors".into(), weights::safetensors(&right, &names)?);
-    let finding =
-        serde_json::to_vec_pretty(&json::Finding::of(red.finding)).map_err(|e| unwritten(e.into()))?;
-    files.insert("finding.json".into(), finding);
+    let (config, names) = (right.config(), weights::of(red.site, right.config()));
+    let parts = Parts {
+        site: red.site,
+        finding: red.finding,
+        case: Some((red.case, stored)),
+        config: Some(config),
+        weights: Some(&right),
+        names: &names,
+    };
+    let mut files = parts.files()?;
+    files.insert("dump.npz".to_owned(), dump(&red, &traits, values)?);
     let id = red.outcome.checkpoint.id;
     let command = format!("rbees-check run {id} --model DIR --references DIR --dump DIR/dump.npz");
     files.insert("README.txt".into(), readme(&red, &command, flags, &names).into_bytes());
@@ -108,46 +109,18 @@ fn find<'a>(ports: &[Box<dyn Port>], cases: &'a [Reference], outcomes: &'a [Outc
     all.filter_map(|(outcome, finding)| red(outcome, finding)).min_by_key(|red| red.site)
 }
 
-/// The recording, in the format of `docs/dump-format.md`: ids, and the tensors widened to float32.
-fn dump(red: &Red<'_>, traits: &Traits, tensors: Vec<(Site, &[usize], Vec<f32>)>) -> io::Result<Vec<u8>> {
-    let manifest = &red.case.manifest;
-    let shape = [red.case.batch(), red.case.length()];
-    let mut mask = vec![0i64; shape[0] * shape[1]];
-    red.case.places().iter().for_each(|&(batch, slot)| mask[batch * shape[1] + slot] = 1);
-    let mut zip = Npz::new();
-    zip.array("input_ids", &shape, manifest.ids.iter().flatten().map(|&id| i64::from(id)))?;
-    zip.array("position_ids", &shape, manifest.position_ids.iter().flatten().map(|&p| p as i64))?;
-    zip.array("attention_mask", &shape, mask)?;
-    for (site, shape, values) in tensors {
-        zip.array(&site.to_string(), shape, values)?;
-    }
+/// The recording: the ids of the case, and the tensors widened to float32.
+fn dump(red: &Red<'_>, traits: &Traits, mut tensors: Vec<AtSite>) -> Result<Vec<u8>> {
+    tensors.iter_mut().for_each(|tensor| tensor.dtype = DType::F32);
     let about = json!({
         "format": "rbees-dump 1",
         "recorder": format!("rbees-check {}", env!("CARGO_PKG_VERSION")),
-        "model": manifest.model,
+        "model": red.case.manifest.model,
         "dtype": traits.dtype.as_str(),
         "attention": if traits.shows(Kind::Probs) { "eager" } else { "fused" },
         "alone": red.site.to_string(),
     });
-    zip.file("metadata.json", about.to_string().as_bytes())?;
-    zip.finish()
-}
-
-/// The values as float32, with the last axis in the reference's order.
-fn floats(site: Site, tensor: &Tensor, traits: &Traits) -> Result<Vec<f32>> {
-    let width = tensor.dims().last().copied().unwrap_or(1).max(1);
-    let values: Vec<f32> = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-    Ok(match traits.layout(site.kind).columns(width) {
-        None => values,
-        Some(columns) => values.chunks_exact(width).flat_map(|row| columns.iter().map(|&j| row[j])).collect(),
-    })
-}
-
-/// A folder name for the case. Its own name may come from any file, so other characters are replaced.
-fn folder(case: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '_' };
-    let name: String = case.chars().map(plain).collect();
-    if name.is_empty() { "case".into() } else { name }
+    pass::file(&judge::case_input(red.case), &about, &tensors).map_err(unwritten)
 }
 
 fn readme(red: &Red<'_>, command: &str, flags: &str, names: &[String]) -> String {
@@ -155,10 +128,7 @@ fn readme(red: &Red<'_>, command: &str, flags: &str, names: &[String]) -> String
     let (id, name) = (outcome.checkpoint.id, outcome.checkpoint.name);
     let alone = Outcome { findings: vec![(*finding).clone()], ..(*outcome).clone() };
     let found = report::detail(&alone, flags).unwrap_or_default();
-    let weights = match names {
-        [] => "none: this operation uses no weights".to_owned(),
-        names => names.join(", "),
-    };
+    let weights = listed(names);
     format!(
         "One operation whose output differs from the PyTorch reference.
 

@@ -71,7 +71,7 @@
 //! graph ─► oracle                            a model's computation as data; in float64 or rounded
 //! oracle ─► diagnose ─► judge                recomputes with each known mistake: which one fits?
 //! check ─► judge, report                     your own forward pass, in your own test
-//! judge ─► bundle ─► dump                    one failing site, as files that reproduce it
+//! judge, dump ─► bundle                      one failing site, as files that reproduce it
 //! mistakes ─► plants ─► selftest             known porting mistakes, planted on purpose to test the harness
 //! ```
 //!

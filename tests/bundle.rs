@@ -1,12 +1,12 @@
 //! A bundle reproduces a failing site without the port: same site, same worst element, same suspect.
 
+mod bundled;
 mod program;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Cursor, Read};
 use std::path::Path;
 
+use bundled::{again, unzipped};
 use candle_core::{DType, Device};
 use program::{home, rbees_in, stderr, wrong_theta};
 use rbees_check::judge::{self, Finding, LlamaPort, Outcome, Status, Subject};
@@ -17,39 +17,6 @@ use rbees_check::weights::Config;
 use rbees_check::{bundle, checkpoints, models};
 use rstest::rstest;
 use serde_json::Value;
-use zip::ZipArchive;
-
-/// Every file in a zip archive, by name.
-fn unzipped(bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
-    let mut zip = ZipArchive::new(Cursor::new(bytes)).unwrap();
-    let mut files = BTreeMap::new();
-    for n in 0..zip.len() {
-        let mut file = zip.by_index(n).unwrap();
-        let mut content = Vec::new();
-        file.read_to_end(&mut content).unwrap();
-        files.insert(file.name().unwrap().into_owned(), content);
-    }
-    files
-}
-
-/// Unpacks a bundle into a new folder and runs the command that its README gives.
-fn again(bytes: &[u8]) -> (Report, json::Finding) {
-    let folder = home();
-    let files = unzipped(bytes);
-    for (name, content) in &files {
-        let path = folder.path().join("DIR").join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
-    }
-    let readme = String::from_utf8(files["README.txt"].clone()).unwrap();
-    let line = readme.lines().find_map(|line| line.trim().strip_prefix("rbees-check run ")).unwrap();
-    let args: Vec<&str> =
-        ["run"].into_iter().chain(line.split(' ')).chain(["--report", "json=r.json"]).collect();
-    let output = rbees_in(folder.path(), &home(), &args).output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{readme}{}", stderr(&output));
-    let report = Report::read(&folder.path().join("r.json")).unwrap();
-    (report, serde_json::from_slice(&files["finding.json"]).unwrap())
-}
 
 /// Asserts that the rerun found the same difference and named the same mistakes as the original run.
 fn same(now: &Report, then: &json::Finding) {

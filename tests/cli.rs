@@ -15,6 +15,7 @@ use rstest::rstest;
 #[case("explain", &["explain"])]
 #[case("generate", &["generate"])]
 #[case("inspect", &["inspect"])]
+#[case("completions", &["completions"])]
 fn the_help_text_matches_its_snapshot(#[case] name: &str, #[case] verb: &[&str]) {
     assert_snapshot!(format!("help-{name}"), told(&[verb, &["--help"]].concat()));
 }
@@ -107,7 +108,6 @@ fn the_rerun_command_of_a_failure_repeats_every_flag() {
     assert!(again.starts_with(&line), "{again}");
 }
 
-#[cfg(not(feature = "cuda"))]
 /// Of two equal keys, serde_json and Python take the last one. Other readers take the first.
 #[rstest]
 #[case::config("config.json", "{", "{\"rms_norm_eps\": 1e-6,")]
@@ -131,6 +131,7 @@ fn a_model_file_with_a_duplicate_key_ends_in_exit_code_2(
     assert!(said.lines().count() == 2 && said.contains("\nhint: "), "{said}");
 }
 
+#[cfg(not(feature = "cuda"))]
 #[test]
 fn requesting_cuda_in_a_build_without_it_is_an_error() {
     assert_snapshot!("no-cuda", told(&["run", "--device", "cuda"]));
@@ -192,6 +193,59 @@ fn a_model_without_references_generates_with_a_warning_unless_checks_are_require
 #[test]
 fn inspect_prints_config_tokenizer_and_tensors() {
     assert_snapshot!("inspect", told(&["inspect", "tiny-llama2"]));
+}
+
+#[test]
+fn verbose_inspect_lists_every_tensor() {
+    assert_snapshot!("inspect-verbose", told(&["inspect", "tiny-llama2", "-v"]));
+}
+
+/// An escape sequence in a file must not reach the terminal.
+#[test]
+fn inspect_escapes_tensor_names() {
+    let folder = home();
+    wrong_theta(folder.path());
+    let file = folder.path().join("model.safetensors");
+    let whole = std::fs::read(&file).unwrap();
+    let (length, rest) = whole.split_first_chunk::<8>().unwrap();
+    let (header, values) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let mut header: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(header).unwrap();
+    let at = values.len();
+    let odd = serde_json::json!({"dtype": "F32", "shape": [1], "data_offsets": [at, at + 4]});
+    header.insert("\u{1b}[2J\nforged".into(), odd);
+    let header = serde_json::to_vec(&header).unwrap();
+    let length = (header.len() as u64).to_le_bytes();
+    std::fs::write(&file, [&length[..], &header, values, &[0; 4]].concat()).unwrap();
+    for flags in [&[][..], &["-v"]] {
+        let output = rbees_in(folder.path(), &home(), &[&["inspect", "."], flags].concat()).output().unwrap();
+        let text = stdout(&output);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let line = text.lines().last().unwrap();
+        assert!(line.starts_with("  \\u{1b}[2J\\nforged ") && line.contains("unexpected: "), "{text}");
+    }
+}
+
+#[rstest]
+#[case::bash("bash", "complete -F _rbees__check ")]
+#[case::zsh("zsh", "#compdef rbees-check\n")]
+#[case::fish("fish", "complete -c rbees-check ")]
+#[case::powershell("powershell", "Register-ArgumentCompleter -Native -CommandName 'rbees-check'")]
+#[case::elvish("elvish", "set edit:completion:arg-completer[rbees-check] = ")]
+fn completion_scripts_contain_the_commands_and_flags(#[case] shell: &str, #[case] line: &str) {
+    let output = ran(&["completions", shell]);
+    let script = stdout(&output);
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+    assert!(script.contains(line), "{script}");
+    let verbs = ["run", "list", "explain", "generate", "inspect", "selftest", "completions"];
+    let flags = ["require-all", "top-logprobs", "bundle"];
+    assert!(verbs.iter().chain(&flags).all(|word| script.contains(word)), "{script}");
+}
+
+#[test]
+fn an_unknown_shell_is_refused_with_a_list_of_the_known_ones() {
+    let output = ran(&["completions", "tcsh"]);
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(2), ""));
+    assert!(stderr(&output).contains("[possible values: bash, elvish, fish, powershell, zsh]"));
 }
 
 #[test]

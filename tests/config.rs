@@ -57,6 +57,10 @@ fn config_json_and_gguf_give_the_same_configuration_except_the_rope_layout() {
 #[case::no_scaling("rope_scaling", "null", |c: &Config| c.rope_theta == 3e4)]
 #[case::several_end_tokens("eos_token_id", "[7, 3, 7]", |c: &Config| c.eos_token_ids == [3, 7])]
 #[case::no_end_token("eos_token_id", "null", |c: &Config| c.eos_token_ids.is_empty())]
+#[case::saved_from_gguf("quantization_config", r#"{"quant_method": "gguf", "gguf_file": "a.gguf", "dequantize": false}"#, |c: &Config| c.hidden_size == 32)]
+#[case::the_gguf_method_alone("quantization_config", r#"{"quant_method": "gguf"}"#, |c: &Config| c.rope_layout == RopeLayout::HalfSplit)]
+#[case::the_gguf_method_as_a_top_level_key("quant_method", "\"gguf\"", |c: &Config| c.hidden_size == 32)]
+#[case::no_quantization("quantization_config", "null", |c: &Config| c.hidden_size == 32)]
 fn alternative_spellings_of_configuration_keys_are_read(
     #[case] key: &str,
     #[case] value: &str,
@@ -86,6 +90,8 @@ fn end_tokens_of_the_generation_configuration_are_added() {
 #[case("mlp_bias", "true", "mlp_bias")]
 #[case("hidden_act", "\"gelu\"", "hidden_act \"gelu\"")]
 #[case("quantization_config", r#"{"quant_method": "gptq"}"#, "quantization_config")]
+#[case("quantization_config", r#"{"bits": 4}"#, "quantization_config {\"bits\":4} is not supported")]
+#[case("quant_method", "\"awq\"", "quant_method \"awq\" is not supported")]
 #[case("num_key_value_heads", "3", "num_key_value_heads: 4 query heads cannot share 3")]
 #[case("num_key_value_heads", "0", "num_key_value_heads: 0")]
 #[case("num_attention_heads", "0", "num_attention_heads: 0")]
@@ -129,4 +135,42 @@ fn unsupported_or_invalid_gguf_metadata_is_refused(
 ) {
     let line = refusal(gguf(GgufFile::tiny().set(key, value)));
     assert!(line.contains(why) && line.contains("model.gguf"), "{line}");
+}
+
+/// The model, in which one matrix has another dtype and shape with the same number of bytes.
+fn stored_as(dtype_and_shape: &str, config: &str) -> rbees_check::Result<Weights> {
+    let mut file = safetensors(&tensors());
+    let floats = br#""model.layers.1.mlp.up_proj.weight":{"dtype":"F32","shape":[64,32]"#;
+    let at = file.windows(floats.len()).position(|part| part == floats).unwrap();
+    let other = format!(r#""model.layers.1.mlp.up_proj.weight":{dtype_and_shape}"#);
+    assert_eq!(other.len(), floats.len());
+    file[at..][..other.len()].copy_from_slice(other.as_bytes());
+    Weights::from_parts("built-in", config, None, file.leak())
+}
+
+#[rstest]
+#[case::packed(r#"{"dtype":"U8","shape":[64,128]"#, "U8")]
+#[case::not_floats(r#"{"dtype":"I32","shape":[64,32]"#, "I32")]
+fn packed_weights_are_refused_with_the_key_and_the_tensor(
+    #[case] dtype_and_shape: &str,
+    #[case] dtype: &str,
+    #[values("quantization_config", "quant_method")] key: &str,
+) {
+    let value = if key == "quant_method" { r#""gguf""# } else { r#"{"quant_method":"gguf"}"# };
+    let line = refusal(stored_as(dtype_and_shape, &config_with(key, value)));
+    let want = format!("{key} {value} is not supported with packed weights: ");
+    assert!(line.starts_with(&format!("built-in/config.json: {want}")), "{line}");
+    assert!(line.ends_with(&format!("`model.layers.1.mlp.up_proj.weight` is {dtype}")), "{line}");
+}
+
+#[test]
+fn weights_saved_from_a_gguf_file_are_read_as_floats() {
+    let config = config_with("quantization_config", r#"{"quant_method": "gguf"}"#);
+    let (saved, plain) = (directory(&config).unwrap(), directory(CONFIG).unwrap());
+    let values = |weights: &Weights| {
+        let tensor = weights.canonical("model.layers.1.self_attn.q_proj.weight").unwrap();
+        tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+    };
+    assert_eq!(values(&saved), values(&plain));
+    assert!(!saved.is_quantized());
 }

@@ -3,6 +3,7 @@
 mod program;
 mod recorded;
 
+use std::fs;
 use std::path::Path;
 use std::process::Output;
 
@@ -274,6 +275,27 @@ fn a_judged_dump_writes_json_and_junit_reports() {
     let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
     assert!(jsonschema::is_valid(&schema, &json));
     assert!(json["summary"]["failed"] == 2 && xml.contains("q_rope"), "{}", json["summary"]);
+}
+
+#[rstest]
+#[case::the_recording(&["--report", "json=./dump.safetensors"], "--dump")]
+#[case::the_other_recording(&["--against", "b.safetensors", "--report", "junit=b.safetensors"], "--against")]
+#[case::the_map(&["--map", "b.safetensors", "--report", "html=b.safetensors"], "--map")]
+#[case::the_model(&["--model", "b.safetensors", "--report", "json=b.safetensors"], "--model")]
+fn a_report_that_would_overwrite_an_input_is_refused(#[case] args: &[&str], #[case] flag: &str) {
+    let folder = tempdir().unwrap();
+    let file = write(folder.path(), &short());
+    let before = fs::read(&file).unwrap();
+    fs::copy(&file, folder.path().join("b.safetensors")).unwrap();
+    let args = [&["run", "--dump", "dump.safetensors"], args].concat();
+    let output = rbees_in(folder.path(), &home(), &args).output().unwrap();
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(2), ""));
+    let (target, said) = (args[args.len() - 1].split_once('=').unwrap().1, stderr(&output));
+    let error = format!("error: --report {target}: {flag} names the same file");
+    assert_eq!(said, format!("{error}\nhint: give the report its own file\n"));
+    for name in ["dump.safetensors", "b.safetensors"] {
+        assert!(fs::read(folder.path().join(name)).unwrap() == before, "{name}");
+    }
 }
 
 /// The judgement of these sites from the recording alone: without weights, config or reference.

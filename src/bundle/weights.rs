@@ -52,13 +52,15 @@ pub(super) fn config(config: &Config, site: Site) -> Vec<u8> {
     format!("{text:#}\n").into_bytes()
 }
 
-/// The tensors with these names as a safetensors file, in f32 and in Hugging Face's row order.
-pub(super) fn safetensors(weights: &Weights, names: &[String]) -> Result<Vec<u8>> {
-    let tensor = |name: &String| {
+/// The tensors with these names as a safetensors file, in f32 and in Hugging Face's row order. Without
+/// weights, the file has no tensors.
+pub(super) fn safetensors(weights: Option<&Weights>, names: &[String]) -> Result<Vec<u8>> {
+    let tensor = |(weights, name): (&Weights, &String)| {
         let tensor = weights.canonical(name)?;
         Ok((name.clone(), tensor.dims().to_vec(), tensor.flatten_all()?.to_vec1()?))
     };
-    let tensors = names.iter().map(tensor).collect::<Result<Vec<_>>>()?;
+    let tensors = weights.iter().flat_map(|weights| names.iter().map(move |name| (*weights, name)));
+    let tensors = tensors.map(tensor).collect::<Result<Vec<_>>>()?;
     let failed = |error| Error::internal(format!("bundle: {error}"));
     arrays::safetensors(&tensors).map_err(failed)
 }

@@ -13,6 +13,7 @@ use rbees_check::weights::Config;
 use rbees_check::{Error, Result};
 
 use super::again::Flags;
+use super::bundle::{Bundling, Named};
 use super::common::Common;
 use super::dump_known::{Known, case};
 use super::dump_report;
@@ -48,6 +49,7 @@ pub struct Asked<'a> {
     /// Round the activations of matrix products to blocks.
     pub blocks: bool,
     pub reports: &'a Reports,
+    pub bundling: &'a Bundling,
     /// The flags of the rerun command.
     pub flags: &'a str,
 }
@@ -58,12 +60,15 @@ impl Dumped {
         self.dump.is_some()
     }
 
+    /// The files that this run reads, and their flags.
+    pub fn files(&self) -> impl Iterator<Item = Named<'_>> {
+        let named = [("dump", &self.dump), ("against", &self.against), ("map", &self.map)];
+        named.into_iter().filter_map(|(flag, file)| Some((flag, file.as_deref()?)))
+    }
+
     /// Adds the flags that read the same recording again.
     pub fn flags(&self, flags: &mut Flags) {
-        let named = [("dump", &self.dump), ("against", &self.against), ("map", &self.map)];
-        named.into_iter().for_each(|(flag, file)| {
-            file.iter().for_each(|file| flags.text(flag, &file.display().to_string()));
-        });
+        self.files().for_each(|(flag, file)| flags.text(flag, &file.display().to_string()));
     }
 
     /// Reads the recording, finds what to compare it with, judges it and prints the result.
@@ -74,6 +79,9 @@ impl Dumped {
         earlier: Option<&Report>,
         out: &mut Out,
     ) -> Result<Ending> {
+        if self.against.is_some() {
+            asked.bundling.refuse_two_recordings()?;
+        }
         let mut aside = Out::aside();
         let out = if asked.reports.on_stdout() { &mut aside } else { out };
         let vocabulary = self.map.as_deref().map_or(Ok(Vocabulary::default()), names)?;
@@ -129,6 +137,9 @@ impl Dumped {
                 flags: asked.flags,
             })?;
             out.text(&asked.reports.since(earlier, &report))?;
+        }
+        if other.is_none() {
+            asked.bundling.write_recorded(&dump, &against, &outcomes, asked.flags)?;
         }
         out.line(summary)?;
         Ok(ending)

@@ -51,6 +51,15 @@ pub fn writable(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Whether two paths name the same file, which need not exist yet.
+pub fn is_same(one: &Path, two: &Path) -> bool {
+    let real = |path: &Path| {
+        let inside = || Some(fs::canonicalize(folder(path)).ok()?.join(path.file_name()?));
+        fs::canonicalize(path).ok().or_else(inside)
+    };
+    one == two || real(one).is_some_and(|one| real(two) == Some(one))
+}
+
 /// Removes the temporary files of killed runs. A run that is still writing holds a lock on its file.
 pub fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -6,23 +6,28 @@ use rbees_check::models::{self, Model};
 use rbees_check::weights::{Config, RopeLayout};
 
 use super::ending::Ending;
+use super::escape::escaped;
 use super::paint::{self, Out};
+use super::tensor_rows::{self, Stored};
 
 #[derive(Args, Debug)]
 pub struct Inspect {
     /// tiny-llama, tiny-llama2, smollm2-135m, a .gguf file, or a Hugging Face directory
     #[arg(value_name = "NAME|PATH", default_value = "tiny-llama")]
     model: String,
+    /// List every tensor, instead of one line per kind of tensor and range of layers
+    #[arg(short, long)]
+    verbose: bool,
 }
 
 impl Inspect {
     pub fn perform(self, out: &mut Out) -> Result<Ending> {
         let model = models::open(&self.model)?;
-        out.line(format!("{} · {}", model.name, model.weights.describe()))?;
+        out.line(format!("{} · {}", escaped(&model.name), model.weights.describe()))?;
         section("config", config(model.weights.config()), out)?;
         section("tokenizer", tokenizer(&model), out)?;
         section("references", references(&model), out)?;
-        section("tensors", tensors(&model), out)?;
+        section("tensors", tensors(&model, self.verbose), out)?;
         Ok(Ending::Passed)
     }
 }
@@ -62,7 +67,7 @@ fn tokenizer(model: &Model) -> Vec<String> {
     let Model { tokenizer, weights, .. } = model;
     let config = weights.config();
     let spelled = |id: u32| match tokenizer.token(id) {
-        Some(token) => format!("{id} {token}"),
+        Some(token) => format!("{id} {}", escaped(&token)),
         None => format!("{id} (not in the vocabulary)"),
     };
     let ends: Vec<String> = config.eos_token_ids.iter().map(|&id| spelled(id)).collect();
@@ -78,22 +83,22 @@ fn tokenizer(model: &Model) -> Vec<String> {
 
 fn references(model: &Model) -> Vec<String> {
     match &model.fixture {
-        Some(fixture) => vec![fixture.cases.join(", ")],
+        Some(fixture) => vec![escaped(&fixture.cases.join(", "))],
         None => vec!["none".into()],
     }
 }
 
-/// Every tensor that the model uses, then those that it does not use.
-fn tensors(model: &Model) -> Vec<String> {
+/// The tensors that the model uses, then those that it does not use. With `each`, one row per tensor.
+fn tensors(model: &Model, each: bool) -> Vec<String> {
     let weights = &model.weights;
-    let row = |name: &String| {
-        let shape = weights.shape(name).map_or(String::new(), |shape| format!("{shape:?}"));
-        let (dtype, bytes) = weights.stored(name).unwrap_or_default();
-        format!("{name:<48} {shape:<14} {dtype:<5} {bytes:>10} bytes")
+    let stored = |name: String| {
+        let shape = weights.shape(&name).unwrap_or_default().to_vec();
+        let (dtype, bytes) = weights.stored(&name).unwrap_or_default();
+        Stored { name, shape, dtype, bytes }
     };
-    let mut rows: Vec<String> = weights.names().iter().map(row).collect();
-    rows.extend(
-        weights.unexpected().iter().map(|name| row(name) + ", unexpected: the model does not use it"),
-    );
-    rows
+    let list = if each { tensor_rows::each } else { tensor_rows::ranges };
+    let rows = |names: Vec<String>| list(names.into_iter().map(stored).collect());
+    let unexpected = rows(weights.unexpected());
+    let noted = unexpected.into_iter().map(|row| row + ", unexpected: the model does not use it");
+    rows(weights.names()).into_iter().chain(noted).collect()
 }

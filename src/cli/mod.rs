@@ -5,11 +5,13 @@ mod bundle;
 mod cases;
 mod choices;
 mod common;
+mod completions;
 mod device;
 mod dump_known;
 mod dump_report;
 mod dumped;
 mod ending;
+mod escape;
 mod expect;
 mod explain;
 mod files;
@@ -27,6 +29,7 @@ mod settings;
 mod speech;
 mod stderr;
 mod suggest;
+mod tensor_rows;
 mod threads;
 mod token_lines;
 mod told;
@@ -36,7 +39,7 @@ pub use ending::Ending;
 
 use std::process::ExitCode;
 
-use clap::{ColorChoice, Parser, Subcommand};
+use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
 use rbees_check::{Error, Result};
 
 use self::paint::Out;
@@ -76,6 +79,8 @@ enum Verb {
     Inspect(inspect::Inspect),
     /// Plant every known mistake into a correct model and check that each one is caught
     Selftest(selftest::Selftest),
+    /// Print a completion script for a shell
+    Completions(completions::Completions),
 }
 
 /// Parses the arguments; handles `--help`, `--version` and wrong usage itself.
@@ -93,6 +98,7 @@ pub fn perform(arguments: Arguments) -> Result<Ending> {
         Verb::Generate(generate) => generate.perform(&mut out),
         Verb::Inspect(inspect) => inspect.perform(&mut out),
         Verb::Selftest(selftest) => selftest.perform(&mut out),
+        Verb::Completions(completions) => completions.perform(Arguments::command()),
     }
 }
 

@@ -13,6 +13,7 @@ use rbees_check::report::{baseline, html, junit};
 use rbees_check::{Error, Result};
 use sha2::{Digest, Sha256};
 
+use super::bundle::Named;
 use super::ending::Ending;
 use super::paint::Out;
 use super::{files, verdicts};
@@ -88,11 +89,13 @@ impl Reports {
         self.targets.iter().any(Target::is_stdout)
     }
 
-    /// Before anything is judged: reads the baseline, and checks that all reports can be written.
+    /// Before anything is judged: reads the baseline, and checks that all reports can be written and overwrite
+    /// none of the `inputs`.
     ///
     /// # Errors
-    /// The baseline is not a report, a file cannot be written, or two reports go to the same file.
-    pub fn ready(&self) -> Result<Option<Report>> {
+    /// The baseline is not a report, a file cannot be written, or a report goes to the same file as another
+    /// report or an input.
+    pub fn ready(&self, inputs: &[Named<'_>]) -> Result<Option<Report>> {
         for (n, target) in self.targets.iter().enumerate() {
             let file = target.file.display();
             if self.targets[..n].iter().any(|other| other.file == target.file) {
@@ -100,10 +103,22 @@ impl Reports {
                 return Err(Error::input(what, "give each report its own file"));
             }
             if !target.is_stdout() {
+                if let Some((flag, _)) = inputs.iter().find(|(_, input)| files::is_same(&target.file, input))
+                {
+                    let what = format!("--report {file}: --{flag} names the same file");
+                    return Err(Error::input(what, "give the report its own file"));
+                }
                 files::writable(&target.file).map_err(|error| unwritable(&target.file, &error))?;
             }
         }
         self.baseline.as_deref().map(Report::read).transpose()
+    }
+
+    /// The files that this run writes, and the baseline, with their flags.
+    pub fn files(&self) -> impl Iterator<Item = Named<'_>> {
+        let written = self.targets.iter().filter(|target| !target.is_stdout());
+        let written = written.map(|target| ("report", target.file.as_path()));
+        written.chain(self.baseline.as_deref().map(|file| ("baseline", file)))
     }
 
     /// Writes all reports.

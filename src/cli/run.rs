@@ -79,12 +79,15 @@ impl Run {
         interrupt::heed();
         let flags = self.flags();
         let mut expected = self.settle(Settings::find()?);
-        let earlier = self.reports.ready()?;
-        self.bundling.ready()?;
+        let model = self.common.model.as_deref().map(|model| ("model", std::path::Path::new(model)));
+        let inputs: Vec<_> = self.dumped.files().chain(model).collect();
+        let earlier = self.reports.ready(&inputs)?;
+        let others: Vec<_> = inputs.into_iter().chain(self.reports.files()).collect();
+        self.bundling.ready(&others)?;
         if self.dumped.is_meant() {
-            let Self { common, cases, dumped, reports, .. } = &self;
-            let blocks = self.matmul.is_some_and(|matmul| matmul == Matmul::Quantized);
-            let asked = Asked { common, cases, checkpoints: &checkpoints, blocks, reports, flags: &flags };
+            let Self { common, cases, dumped, reports, bundling, .. } = &self;
+            let (blocks, flags) = (self.matmul == Some(Matmul::Quantized), flags.as_str());
+            let asked = Asked { common, cases, checkpoints: &checkpoints, blocks, reports, bundling, flags };
             return dumped.judge(&asked, &mut expected, earlier.as_ref(), out);
         }
         let mut aside = Out::aside();

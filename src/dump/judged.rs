@@ -186,7 +186,7 @@ impl Recording {
     }
 
     /// The tensor at `site`, if its shape and dtype are right.
-    pub(super) fn fit(&self, site: Site, against: &Against<'_>) -> Result<Option<Held>> {
+    pub(crate) fn fit(&self, site: Site, against: &Against<'_>) -> Result<Option<Held>> {
         match self.held(site, against.config)? {
             Lookup::Held(held) if lower(self, &held).is_none() => Ok(Some(held)),
             Lookup::Held(_) | Lookup::Misfit(_) | Lookup::Absent => Ok(None),

@@ -14,6 +14,7 @@ mod red;
 mod replay;
 mod replayed;
 mod shown;
+mod span;
 #[cfg(test)]
 mod tests;
 mod theory;
@@ -24,6 +25,7 @@ pub use self::against::Sought;
 pub use self::judged::{Coverage, Judged};
 pub use self::pair::Pair;
 pub use self::replayed::Guilt;
+pub use self::span::Span;
 use crate::probe::Arithmetic;
 use crate::reference::Reference;
 use crate::weights::{Config, Weights};

@@ -1,8 +1,8 @@
 //! A recorded tensor with its axes in the reference's order, or the reason why they cannot be reordered.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
-use super::rows::gather;
+use super::rows::{bar, gather};
 use crate::Result;
 use crate::compare::Shape;
 use crate::probe::{Layout, Site};
@@ -58,6 +58,19 @@ impl Held {
         let (kind, dtype) = (self.site.kind, self.tensor.dtype());
         let rows = gather(&self.tensor, kind, &self.layout, self.first, places)?;
         Ok(rows.map(|rows| rows.barred(kind, dtype).values).unwrap_or_default())
+    }
+
+    /// The whole tensor, with masked entries as −inf: as float64 if it was recorded as float64, otherwise as
+    /// float32.
+    pub(crate) fn barred(&self) -> Result<Tensor> {
+        let dtype = self.tensor.dtype();
+        let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
+        if !self.site.kind.over_keys() {
+            return Ok(self.tensor.to_dtype(wide)?);
+        }
+        let mut values: Vec<f64> = self.tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
+        bar(&mut values, dtype);
+        Ok(Tensor::from_vec(values, self.tensor.shape(), self.tensor.device())?.to_dtype(wide)?)
     }
 
     /// The width of its rows over all heads.

@@ -70,7 +70,7 @@ impl Gathered {
 }
 
 /// Scores that a mask has set to the lowest number of `dtype` are masked: replace them with −inf.
-fn bar(values: &mut [f64], dtype: DType) {
+pub(super) fn bar(values: &mut [f64], dtype: DType) {
     let lowest = if dtype == DType::F16 { -65504.0 } else { f64::from(f32::MIN) };
     values.iter_mut().filter(|value| **value <= lowest / 2.0).for_each(|value| *value = f64::NEG_INFINITY);
 }

@@ -2,11 +2,13 @@
 
 mod gguf;
 mod json;
+mod quantization;
 
 use std::fmt;
 
 pub(super) use gguf::from_gguf;
 pub(super) use json::from_json;
+pub(super) use quantization::refuse_packed;
 
 /// The order of the rows of q and k, which determines the elements that a rotation pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -53,7 +53,8 @@ impl Weights {
             return Err(Error::file(&file, format!("it has no {PART}"), hint));
         }
         let config = config::from_json(&text, None, &file.to_string_lossy())?;
-        let source = Arc::new(Source::Shards(Shards::open(path)?));
+        let shards = unpacked(&text, &file, Shards::open(path)?)?;
+        let source = Arc::new(Source::Shards(shards));
         let texts = vec![("config.json".to_owned(), text)];
         let this = Self { origin: path.to_owned(), config, source, texts, replaced: BTreeMap::new() };
         match this.lint().into_iter().find(|clause| !clause.ends_with(" is missing")) {
@@ -86,7 +87,8 @@ impl Weights {
         let generation = texts.get(1).map(|(_, text)| text.as_str());
         let file = origin.join("config.json");
         let config = config::from_json(&texts[0].1, generation, &file.to_string_lossy())?;
-        Self::checked(origin, config, Source::Shards(shards()?), texts)
+        let shards = unpacked(&texts[0].1, &file, shards()?)?;
+        Self::checked(origin, config, Source::Shards(shards), texts)
     }
 
     fn checked(origin: &Path, config: Config, source: Source, texts: Vec<(String, String)>) -> Result<Self> {
@@ -103,6 +105,15 @@ impl Weights {
             }
         }
     }
+}
+
+/// Returns the shards, unless they are still packed and `text`, the content of the config `file`, names a
+/// quantisation method.
+fn unpacked(text: &str, file: &Path, shards: Shards) -> Result<Shards> {
+    if let Some((name, dtype)) = shards.first_packed() {
+        config::refuse_packed(text, &file.to_string_lossy(), name, dtype)?;
+    }
+    Ok(shards)
 }
 
 fn config_text(dir: &Path) -> Result<String> {

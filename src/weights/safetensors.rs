@@ -128,6 +128,12 @@ impl Shards {
         self.tensors.get(name).map(|entry| entry.shape.as_slice())
     }
 
+    /// The first tensor that is not stored as floats, and its type.
+    pub(super) fn first_packed(&self) -> Option<(&str, Dtype)> {
+        let mut all = self.tensors.iter().map(|(name, entry)| (name.as_str(), entry.dtype));
+        all.find(|(_, dtype)| float(*dtype).is_none())
+    }
+
     /// How a tensor is stored: its type, and its number of bytes in the file.
     pub(super) fn stored(&self, name: &str) -> Option<(Dtype, usize)> {
         self.tensors.get(name).map(|entry| (entry.dtype, entry.bytes.len()))
@@ -146,21 +152,22 @@ impl Shards {
         let missing = || no_such_tensor(&self.shards[0].origin, name);
         let entry = self.tensors.get(name).ok_or_else(missing)?;
         let Shard { origin, bytes } = &self.shards[entry.shard];
-        let dtype = match entry.dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::F16 => DType::F16,
-            Dtype::BF16 => DType::BF16,
-            Dtype::F64 => DType::F64,
-            other => {
-                let hint = "save the model as F32, F16, BF16 or F64";
-                return Err(Error::file(
-                    origin,
-                    format!("`{name}` has type {other:?}, which is not a supported float type"),
-                    hint,
-                ));
-            }
-        };
+        let dtype = float(entry.dtype).ok_or_else(|| {
+            let what = format!("`{name}` has type {:?}, which is not a supported float type", entry.dtype);
+            Error::file(origin, what, "save the model as F32, F16, BF16 or F64")
+        })?;
         Ok(Tensor::from_raw_buffer(&bytes[entry.bytes.clone()], dtype, &entry.shape, &Device::Cpu)?)
+    }
+}
+
+/// The float type, if tensors of this type can be read.
+fn float(dtype: Dtype) -> Option<DType> {
+    match dtype {
+        Dtype::F32 => Some(DType::F32),
+        Dtype::F16 => Some(DType::F16),
+        Dtype::BF16 => Some(DType::BF16),
+        Dtype::F64 => Some(DType::F64),
+        _ => None,
     }
 }
 

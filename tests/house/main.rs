@@ -83,7 +83,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "weights",
         ],
     ),
-    ("bundle", &["arrays", "judge", "port", "probe", "reference", "report", "weights"]),
+    (
+        "bundle",
+        &["arrays", "dump", "judge", "model", "port", "probe", "recording", "reference", "report", "weights"],
+    ),
     ("mistakes", &[]),
     // Must not import anything that names a mistake: the oracle, the diagnosis, the judge.
     (

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::quantization::refuse_other_methods;
 use super::{Config, RopeLayout};
 use crate::{Error, Result, files};
 
@@ -135,12 +136,13 @@ fn refuse_other_models(config: &Map<String, Value>, origin: &str) -> Result<()> 
     }
     let not_yet = "this setting changes what the model computes, and is not supported yet";
     // False, missing or null is fine.
-    for key in ["attention_bias", "mlp_bias", "quantization_config"] {
+    for key in ["attention_bias", "mlp_bias"] {
         match config.get(key) {
             None | Some(Value::Null | Value::Bool(false)) => {}
             Some(value) => return refuse(key, value, not_yet),
         }
     }
+    refuse_other_methods(config, origin)?;
     match config.get("hidden_act") {
         None | Some(Value::Null) => Ok(()),
         Some(act) if act == "silu" => Ok(()),

@@ -1,0 +1,246 @@
+//! Bundles one failing site of a recording: its recorded tensor, and the recorded tensors that it is
+//! recomputed from.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use super::Bundle;
+use super::parts::{Parts, folder, listed, unwritten};
+use super::pass::{self, AtSite};
+use super::weights;
+use crate::Result;
+use crate::dump::{Against, Span};
+use crate::judge::{Drive, Finding, Outcome, Verdict};
+use crate::probe::{Arithmetic, Site};
+use crate::recording::Recording;
+use crate::reference::Reference;
+use crate::report;
+
+/// The metadata keys that are copied. `layout` and `position_offset` are not: tensors are stored in the
+/// reference's layout, and every position is stored.
+const KEPT: [&str; 4] = ["recorder", "model", "attention", "alone"];
+
+/// A failing site of a recording, and what judged it.
+#[derive(Clone, Copy)]
+struct Red<'a> {
+    outcome: &'a Outcome,
+    finding: &'a Finding,
+    site: Site,
+}
+
+/// The result of bundling a recording.
+#[derive(Debug, Default)]
+pub struct Bundled {
+    /// The bundle of the first failing site that can be bundled.
+    pub bundle: Option<Bundle>,
+    /// The first failing site that cannot be bundled, and the reason, if it comes before the bundled one.
+    pub left_out: Option<(Site, &'static str)>,
+}
+
+/// Bundles the first site of `dump` whose value is wrong given its own recorded inputs; if there is none, the
+/// first that differs from the reference. `flags` are the flags of the run, for the README.
+///
+/// # Errors
+/// A tensor or a weight cannot be read.
+pub fn first_red_recorded(
+    dump: &Recording,
+    against: &Against<'_>,
+    outcomes: &[Outcome],
+    flags: &str,
+) -> Result<Bundled> {
+    let mut bundled = Bundled::default();
+    for red in ordered(outcomes) {
+        let span = span(dump, against, &red)?;
+        match refusal(&red, &span, against) {
+            Some(why) => _ = bundled.left_out.get_or_insert((red.site, why)),
+            None => {
+                bundled.bundle = Some(bundle(dump, against, red, &span, flags)?);
+                break;
+            }
+        }
+    }
+    Ok(bundled)
+}
+
+/// The sites that differ from their replay, in forward order, then those that differ from the reference.
+fn ordered(outcomes: &[Outcome]) -> Vec<Red<'_>> {
+    let all = outcomes.iter().flat_map(|outcome| outcome.failures().map(move |finding| (outcome, finding)));
+    let differs = all.filter_map(|(outcome, finding)| {
+        let site = finding.site.filter(|_| matches!(finding.verdict, Verdict::Differs(_)))?;
+        Some(Red { outcome, finding, site })
+    });
+    let mut reds: Vec<Red<'_>> =
+        differs.filter(|red| is_replay(red.finding) || is_against_reference(red.finding)).collect();
+    reds.sort_by_key(|red| (!is_replay(red.finding), red.site));
+    reds
+}
+
+fn is_replay(finding: &Finding) -> bool {
+    matches!(finding.drive, Drive::Replay { of: None, .. })
+}
+
+fn is_against_reference(finding: &Finding) -> bool {
+    matches!(finding.drive, Drive::RecordedAgainstTruth(_))
+}
+
+/// What the site is recomputed from. A site that is only compared with the reference is not recomputed.
+fn span(dump: &Recording, against: &Against<'_>, red: &Red<'_>) -> Result<Span> {
+    let span = if is_replay(red.finding) { dump.span(red.site, against)? } else { None };
+    Ok(span.unwrap_or_else(|| Span { operations: vec![red.site], ..Span::default() }))
+}
+
+/// Why the site cannot be bundled, if it cannot.
+fn refusal(red: &Red<'_>, span: &Span, against: &Against<'_>) -> Option<&'static str> {
+    let dtype = |name: &String| against.weights.and_then(|weights| weights.stored(name));
+    let floats = |dtype: &str| matches!(dtype, "F32" | "F16" | "BF16" | "F64");
+    let in_blocks = span.matrices.iter().filter_map(dtype).any(|(dtype, _)| !floats(&dtype));
+    match against.arithmetic {
+        Arithmetic::Dense if against.config.is_none() && case_of(red, span, against).is_none() => {
+            Some("neither the config of its model nor a reference for it is known")
+        }
+        Arithmetic::Dense => None,
+        _ if !is_replay(red.finding) => Some("a bundle cannot contain references for quantised blocks"),
+        _ if in_blocks => {
+            Some("it is a matrix product on quantised blocks, and a bundle stores weights as floats")
+        }
+        _ => None,
+    }
+}
+
+/// The sites to store.
+fn stored(red: &Red<'_>, span: &Span) -> BTreeSet<Site> {
+    span.inputs.iter().copied().chain([red.site]).collect()
+}
+
+/// The case of the recording's prompt, if it has references at any of these sites.
+fn case_of<'a>(red: &Red<'_>, span: &Span, against: &Against<'a>) -> Option<&'a Reference> {
+    let case = against.case.filter(|_| against.arithmetic == Arithmetic::Dense)?;
+    stored(red, span).into_iter().any(|site| case.truth(site).is_some()).then_some(case)
+}
+
+fn bundle(dump: &Recording, against: &Against<'_>, red: Red<'_>, span: &Span, flags: &str) -> Result<Bundle> {
+    let Red { outcome, finding, site } = red;
+    let (stored, case) = (stored(&red, span), case_of(&red, span, against));
+    let names = weights_of(span, against);
+    let parts = Parts {
+        site,
+        finding,
+        case: case.map(|case| (case, stored.clone())),
+        config: against.config,
+        weights: against.weights,
+        names: &names,
+    };
+    let mut files = parts.files()?;
+    files.insert("dump.npz".to_owned(), recording(dump, against, &stored)?);
+    let references = if case.is_some() { " --references DIR" } else { "" };
+    let id = outcome.checkpoint.id;
+    let command = format!("rbees-check run {id} --model DIR{references} --dump DIR/dump.npz");
+    let readme = Readme { dump, red, span, case, command: &command, flags };
+    let readme = readme.text(against.config.is_some().then_some(&names[..]));
+    files.insert("README.txt".into(), readme.into_bytes());
+    Ok(Bundle { site, command, files })
+}
+
+/// The weights that these operations use, and those in their layers that ports might use by mistake. Weights
+/// that are not available are left out.
+fn weights_of(span: &Span, against: &Against<'_>) -> Vec<String> {
+    let (Some(all), Some(config)) = (against.weights, against.config) else { return vec![] };
+    let near = span.operations.iter().flat_map(|&site| weights::of(site, config));
+    let names: BTreeSet<String> = span.weights.iter().cloned().chain(near).collect();
+    names.into_iter().filter(|name| all.shape(name).is_some()).collect()
+}
+
+/// The part of `dump` with these sites.
+fn recording(dump: &Recording, against: &Against<'_>, sites: &BTreeSet<Site>) -> Result<Vec<u8>> {
+    let mut tensors = Vec::new();
+    for &site in sites {
+        if let Some(held) = dump.fit(site, against)? {
+            tensors.push(AtSite::new(site, &held.barred()?, &held.layout)?);
+        }
+    }
+    let kept = KEPT.iter().filter_map(|&key| Some((key.to_owned(), dump.metadata.get(key)?.as_str().into())));
+    let mut about: Map<String, Value> = kept.collect();
+    about.insert("format".into(), json!("rbees-dump 1"));
+    about.insert("dtype".into(), json!(dump.dtype.as_str()));
+    about.insert("arithmetic".into(), json!(against.arithmetic.name()));
+    pass::file(&dump.input, &Value::Object(about), &tensors).map_err(unwritten)
+}
+
+/// What `README.txt` describes.
+struct Readme<'a> {
+    dump: &'a Recording,
+    red: Red<'a>,
+    span: &'a Span,
+    case: Option<&'a Reference>,
+    command: &'a str,
+    flags: &'a str,
+}
+
+impl Readme<'_> {
+    /// The text. `names` are the stored weights; `None` if there is no config, so that no weights are stored.
+    fn text(&self, names: Option<&[String]>) -> String {
+        let Self { dump, red, case, command, flags, .. } = self;
+        let Red { outcome, finding, site } = red;
+        let (id, name) = (outcome.checkpoint.id, outcome.checkpoint.name);
+        let alone = Outcome { findings: vec![(*finding).clone()], ..(*outcome).clone() };
+        let found = report::detail(&alone, flags).unwrap_or_default();
+        let prompt = match case {
+            Some(case) => format!("case {} of {}", case.manifest.case, case.manifest.model),
+            None => "no reference is stored for this prompt".to_owned(),
+        };
+        let mut text = format!(
+            "{}
+
+{site}
+checkpoint {id} {name}; {prompt}; {}
+
+Unpack this into a directory DIR, then run
+
+    {command}
+
+to judge it again. Neither the model nor the program that recorded it is needed.
+
+The original failure, in {}:
+
+{found}
+Files:
+
+",
+            self.what(),
+            finding.drive,
+            dump.name,
+        );
+        let mut file = |name: &str, what: &str| text += &format!("    {name:<19} {what}\n");
+        file("dump.npz", "the recorded tensors at this site and at the inputs that it is recomputed from");
+        if let Some(case) = case {
+            let folder = format!("{}/", folder(&case.manifest.case));
+            file(&folder, "float64 references and PyTorch's rounding noise at these sites");
+        }
+        if let Some(names) = names {
+            file("config.json", "as transformers reads it");
+            file("model.safetensors", &listed(names));
+        }
+        file("finding.json", "the verdict, as in a JSON report");
+        text
+    }
+
+    /// One sentence that says what is wrong.
+    fn what(&self) -> String {
+        match &self.span.operations[..] {
+            _ if !is_replay(self.red.finding) => {
+                "One site of a recording that differs from the PyTorch reference.".to_owned()
+            }
+            [first, .., last] => {
+                let count = self.span.operations.len();
+                format!(
+                    "{count} operations of a recording, from {first} to {last}.\n\
+                     The last output is wrong given the recorded inputs, so one of these operations introduced an error."
+                )
+            }
+            [_] | [] => {
+                "One operation of a recording whose output is wrong given its recorded inputs.".into()
+            }
+        }
+    }
+}
