@@ -112,5 +112,5 @@ fn an_unusual_theta_is_unexplained_and_a_correct_pass_names_nothing() {
     let text = told(pass(&PROMPT, |config| config.rope_theta = 12_345.0), &["lm_head"], "tiny-llama");
     assert!(text.contains("   suspect    unexplained: no known mistake reproduces it"), "{text}");
     let text = told(pass(&PROMPT, |_| {}), &["lm_head"], "tiny-llama");
-    assert!(named(&text).is_empty() && text.contains("  PASS         07  model        1 site "), "{text}");
+    assert!(named(&text).is_empty() && text.contains("  PASS  07  model        1 site "), "{text}");
 }

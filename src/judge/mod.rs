@@ -16,6 +16,7 @@ mod recorded;
 pub(crate) mod rows;
 mod sampling;
 mod seen;
+mod set_aside;
 mod single;
 mod sites;
 mod subject;
@@ -37,8 +38,8 @@ pub use subject::{ModelFacts, Subject};
 pub use unjudged::laws_alone;
 pub use verdict::{Finding, Outcome, Status, Verdict};
 
-use rayon::prelude::*;
-
+use self::set_aside::{of_one_layer, set_aside};
+use self::subject::side_by_side;
 use crate::Result;
 use crate::checkpoints::{Checkpoint, How};
 
@@ -113,40 +114,6 @@ fn facts<'a>(subject: &'a Subject<'_>, outcome: &mut Outcome) -> Option<&'a Mode
         outcome.skipped = Some(NO_FACTS.into());
     }
     subject.model.as_ref()
-}
-
-/// Runs `judge` on all ports in parallel. The results are in the order of the ports.
-fn side_by_side<T: Send>(
-    ports: &mut [Box<dyn Port>],
-    judge: impl Fn(&mut Box<dyn Port>) -> Result<T> + Send + Sync,
-) -> Result<Vec<T>> {
-    ports.par_iter_mut().map(judge).collect()
-}
-
-/// Is it the same layer of the same case under the same drive?
-fn of_one_layer(a: &Finding, b: &Finding) -> bool {
-    let layer = |f: &Finding| f.site.and_then(|site| site.layer);
-    (&a.case, &a.drive, layer(a)) == (&b.case, &b.drive, layer(b))
-}
-
-/// Removes findings that could not be judged because of noise if a judged finding `speaks` for the same site
-/// or layer, and adds a note for each.
-fn set_aside(outcome: &mut Outcome, why: &str, speaks: impl Fn(&Finding, &Finding) -> bool) {
-    let silent = |f: &Finding| f.verdict == Verdict::Incomparable;
-    let (spoken, all): (Vec<Finding>, Vec<Finding>) = (
-        outcome.findings.iter().filter(|f| !silent(f)).cloned().collect(),
-        std::mem::take(&mut outcome.findings),
-    );
-    for finding in all {
-        if silent(&finding) && spoken.iter().any(|other| speaks(&finding, other)) {
-            let Finding { about, case, drive, incomparable, .. } = &finding;
-            outcome.notes.push(format!(
-                "{about} ({case}; {drive}): not judged, because all {incomparable} rows are no larger than their noise; {why}"
-            ));
-        } else {
-            outcome.findings.push(finding);
-        }
-    }
 }
 
 /// Runs several checkpoints in order. `done` sees each outcome as it ends, and may mark failures as expected.

@@ -1,6 +1,7 @@
 //! What is judged: ports, and the cases and facts that they are compared with.
 
 use candle_core::{DType, Device};
+use rayon::prelude::*;
 
 use super::claimed::all_claimed;
 use crate::model::{Llama, Path};
@@ -118,4 +119,12 @@ pub struct ModelFacts {
     pub greedy: Greedy,
     /// Sampling distributions.
     pub sampling: Sampling,
+}
+
+/// Runs `judge` on all ports in parallel. The results are in the order of the ports.
+pub(super) fn side_by_side<T: Send>(
+    ports: &mut [Box<dyn Port>],
+    judge: impl Fn(&mut Box<dyn Port>) -> Result<T> + Send + Sync,
+) -> Result<Vec<T>> {
+    ports.par_iter_mut().map(judge).collect()
 }

@@ -1,8 +1,10 @@
 //! Judges every case on every port under the views of a checkpoint.
 
 use super::convention::{self, Order};
+use super::set_aside::{of_one_site, set_aside};
+use super::subject::{Subject, side_by_side};
 use super::verdict::{Finding, Outcome};
-use super::{Subject, claims, set_aside, side_by_side, sites};
+use super::{claims, sites};
 use crate::Result;
 use crate::checkpoints::{Factor, View};
 use crate::port::Port;
@@ -91,9 +93,4 @@ impl Asked<'_> {
         notes.extend(claims::distance(case, traits.arithmetic, views));
         Ok((all, notes))
     }
-}
-
-/// Is it the same site under the same drive, in any case?
-pub(super) fn of_one_site(a: &Finding, b: &Finding) -> bool {
-    (&a.about, &a.drive) == (&b.about, &b.drive)
 }

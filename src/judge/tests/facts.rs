@@ -123,7 +123,7 @@ fn different_ids_are_explained() {
     let outcome = said("00B", |model| model.tokens.encode[3].ids.insert(0, 0));
     let explained = |f: &Finding| Some(f.explained.as_ref()?.named[0].says.clone());
     let said: Vec<Option<String>> = outcome.failures().map(explained).collect();
-    assert_eq!(said, [Some("BOS (0) is missing".to_owned()), None]);
+    assert_eq!(said, [Some("you leave out BOS (0)".to_owned()), None]);
 }
 
 #[test]

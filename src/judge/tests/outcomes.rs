@@ -3,8 +3,8 @@ use rstest::rstest;
 use super::*;
 use crate::diagnose::{Diagnosis, Named};
 use crate::judge::Drive;
-use crate::judge::views::of_one_site;
-use crate::judge::{Finding, Verdict, all_claimed, of_one_layer, run_all, set_aside};
+use crate::judge::set_aside::{of_one_layer, of_one_site, set_aside};
+use crate::judge::{Finding, Verdict, all_claimed, run_all};
 use crate::probe::Arithmetic;
 use crate::reference::Reference;
 
