@@ -77,7 +77,7 @@ fn a_truncated_file_is_refused_with_an_error_and_a_hint(
 }
 
 #[rstest]
-#[case("model.safetensors.index.json", "its name is not that of a dump")]
+#[case("model.safetensors.index.json", "its name is not that of a recording")]
 #[case("nowhere.npz", "no such file")]
 fn a_path_that_is_not_a_dump_is_refused(#[case] name: &str, #[case] why: &str) {
     let folder = tempdir().unwrap();

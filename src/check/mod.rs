@@ -115,7 +115,7 @@ impl<'a> Check<'a> {
         self
     }
 
-    /// The port multiplies with quantised weights, and therefore rounds activations.
+    /// The port multiplies by quantised weights, and therefore rounds activations.
     pub fn arithmetic(mut self, arithmetic: Arithmetic) -> Self {
         self.arithmetic = arithmetic;
         self

@@ -40,7 +40,7 @@ impl From<Path> for Attention {
     }
 }
 
-/// `Dense` multiplies with float weights; `Quantized` with the blocks of a quantised file.
+/// `Dense` multiplies by float weights; `Quantized` multiplies by the blocks of a quantised file.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 pub enum Matmul {
     Dense,

@@ -1,4 +1,4 @@
-//! What a dump is compared with: the case with its token ids, the model's weights, and its config.
+//! What a recording is compared with: the case with its token ids, the model's weights, and its config.
 
 use crate::recording::Recording;
 use crate::reference::{Place, Reference};

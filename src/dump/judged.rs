@@ -1,4 +1,4 @@
-//! Judges a dump: the outcome of every checkpoint, and further results.
+//! Judges a recording: the outcome of every checkpoint, and further results.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,12 +14,12 @@ use crate::recording::{Held, Lookup, Recording};
 use crate::reference::Feed;
 use crate::{Error, Result};
 
-/// The result of judging a dump.
+/// The result of judging a recording.
 #[derive(Debug)]
 pub struct Judged {
     /// The outcome of each checkpoint, in their order.
     pub outcomes: Vec<Outcome>,
-    /// How many of the model's sites the dump contains.
+    /// How many of the model's sites the recording contains.
     pub coverage: Coverage,
     /// The first site that differs from the reference.
     pub left_truth: Option<Site>,
@@ -76,7 +76,7 @@ impl Found {
 /// How much of a pass was recorded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Coverage {
-    /// Number of sites in the dump.
+    /// Number of sites in the recording.
     pub held: usize,
     /// Number of sites in a pass of this model, without those that its attention does not compute.
     pub all: usize,
@@ -113,7 +113,7 @@ impl Recording {
     /// that is missing or could not be checked is a failure instead of a note.
     ///
     /// # Errors
-    /// A site belongs to a layer that the model does not have, or the dump cannot be read completely.
+    /// A site belongs to a layer that the model does not have, or the recording cannot be read completely.
     pub fn judge(
         &self,
         against: &Against<'_>,
@@ -193,7 +193,7 @@ impl Recording {
         }
     }
 
-    /// The number of layers of the model, or of the dump if the model is unknown.
+    /// The number of layers of the model, or of the recording if the model is unknown.
     pub(super) fn layers(&self, against: &Against<'_>) -> Result<usize> {
         let vocabulary = against.config.map(|config| config.vocab_size);
         let seen = self.sites().filter_map(|site| site.layer).max().map_or(0, |layer| usize::from(layer) + 1);
@@ -204,7 +204,7 @@ impl Recording {
                 Err(Error::file(
                     &self.name,
                     what,
-                    "check that it is a dump of this model; --model selects another",
+                    "check that it is a recording of this model; --model selects another",
                 ))
             }
             _ if self
@@ -218,7 +218,7 @@ impl Recording {
                 Err(Error::file(
                     &self.name,
                     what,
-                    "check that it is a dump of this model; --model selects another",
+                    "check that it is a recording of this model; --model selects another",
                 ))
             }
             Some(layers) if seen > layers => {
@@ -227,7 +227,7 @@ impl Recording {
                 Err(Error::file(
                     &self.name,
                     what,
-                    "check that it is a dump of this model; --model selects another",
+                    "check that it is a recording of this model; --model selects another",
                 ))
             }
             Some(layers) => Ok(layers),
@@ -240,7 +240,7 @@ fn why_skipped(checkpoint: &Checkpoint) -> String {
     match checkpoint.how {
         How::Tokens(..) | How::Sites(..) => "none of its sites was recorded, or none could be judged".into(),
         How::Weights | How::Laws(_) | How::Sampling | How::Greedy(_) => {
-            "a dump is one pass and cannot show this".into()
+            "a recording is one pass and cannot show this".into()
         }
     }
 }

@@ -30,10 +30,10 @@ use crate::probe::Arithmetic;
 use crate::reference::Reference;
 use crate::weights::{Config, Weights};
 
-/// What a dump is compared with. Each part may be missing.
+/// What a recording is compared with. Each part may be missing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Against<'a> {
-    /// The case with reference tensors for the dump's token ids.
+    /// The case with reference tensors for the recording's token ids.
     pub case: Option<&'a Reference>,
     /// The correct weights of the model, with their correct config.
     pub weights: Option<&'a Weights>,

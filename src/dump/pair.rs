@@ -16,7 +16,7 @@ use crate::recording::{Held, Recording};
 use crate::reference::{Feed, Place};
 use crate::{Error, Result};
 
-/// The result of comparing two dumps.
+/// The result of comparing two recordings.
 #[derive(Debug)]
 pub struct Pair {
     /// The outcome of each checkpoint, in their order.

@@ -60,7 +60,7 @@ pub(super) fn replay(
 }
 
 /// The error of correct arithmetic at each of the `wanted` sites and at each token, for a whole pass over the
-/// dump's prompt in its dtype. No recorded value is used. Empty if weights are missing.
+/// recording's prompt in its dtype. No recorded value is used. Empty if weights are missing.
 pub(super) fn own_noise(
     dump: &Recording,
     against: &Against<'_>,

@@ -12,8 +12,8 @@ use crate::probe::{Arithmetic, Site};
 use crate::recording::{Recording, Vocabulary};
 use crate::reference::Feed;
 
-/// A dump that contains only the token ids of a case (and the hidden size); the measurement needs nothing
-/// else.
+/// A recording that contains only the token ids of a case (and the hidden size). The measurement needs
+/// nothing else.
 fn prompt_of(case: &str) -> Recording {
     let ids = models::fixture("tiny-llama").unwrap().case(case).unwrap().manifest.ids[0].clone();
     let ids: Vec<i64> = ids.into_iter().map(i64::from).collect();

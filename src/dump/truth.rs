@@ -1,5 +1,5 @@
-//! Compares a dump with the stored reference at every site that both have; the dump's values are the port's
-//! own.
+//! Compares a recording with the stored reference at every site that both have. The recorded values are the
+//! port's own.
 
 use candle_core::DType;
 
@@ -31,14 +31,14 @@ pub(super) fn noise_of(
 }
 
 impl Against<'_> {
-    /// The terms of comparison for a dump that computes in `dtype`, with this factor.
+    /// The terms of comparison for a recording that computes in `dtype`, with this factor.
     pub(super) fn terms(&self, dtype: DType, factor: f64) -> Terms {
         let dtype = judged_as(dtype);
         Terms { factor, dtype, fine: dtype == DType::F32 && self.arithmetic == Arithmetic::Dense }
     }
 }
 
-/// A finding about one site of a dump.
+/// A finding about one site of a recording.
 pub(super) fn finding(site: Site, case: &str, drive: Drive, said: Said) -> Finding {
     let Said { verdict, incomparable, shares } = said;
     let about = Finding::new(site.to_string(), verdict);

@@ -28,7 +28,7 @@ pub struct BlockRows {
     dtype: GgmlDType,
     /// Consecutive rows of it, `[rows, in]` each.
     parts: Vec<Arc<QTensor>>,
-    /// What the sums of blocks are multiplied with, if the parts are its levels alone.
+    /// Factors for the sums of blocks, if the parts contain only the matrix's levels.
     offsets: Option<Tensor>,
 }
 

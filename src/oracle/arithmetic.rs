@@ -73,7 +73,7 @@ pub trait Arithmetic {
     fn scale(&self, x: &Rows, factor: f64) -> Rows;
 }
 
-/// An arithmetic that multiplies with float matrices.
+/// An arithmetic that multiplies by float matrices.
 pub trait Floats: Arithmetic {
     /// Converts a float32 matrix `[out, in]` to this arithmetic's representation.
     ///

@@ -127,7 +127,7 @@ fn open(path: &Path) -> Result<Arrays> {
     }
     if !path.is_dir() && !path.extension().is_some_and(known) {
         let hint = "give a .safetensors file, an .npz file, or a directory of .npy files";
-        return Err(Error::file(path, "its name is not that of a dump", hint));
+        return Err(Error::file(path, "its name is not that of a recording", hint));
     }
     Arrays::open(path, AGAIN)
 }

@@ -11,7 +11,7 @@ use crate::arrays::{Arrays, Entry};
 use crate::probe::{Kind, Site};
 
 /// The hint for a recording that cannot be read.
-pub(super) const AGAIN: &str = "record it again; docs/dump-format.md describes the format of a dump";
+pub(super) const AGAIN: &str = "record it again; docs/dump-format.md describes the format of a recording";
 
 /// The arrays of a file and the sites they belong to.
 #[derive(Debug)]

@@ -13,8 +13,8 @@ pub const LEGEND: [(&str, &str); 7] = [
     ("s7", "more"),
 ];
 
-/// Error / budget of a finding about a site: infinite if a tensor is wrong in a way that has no number,
-/// `None` if nothing was compared.
+/// Error / budget of a finding about a site: infinite if a tensor is wrong but its error cannot be
+/// measured, `None` if nothing was compared.
 pub fn share(finding: &Finding) -> Option<f64> {
     match &finding.verdict {
         _ if finding.site.is_none() => None,
