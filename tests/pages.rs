@@ -203,7 +203,8 @@ fn a_wrong_head_map_colours_only_the_heads_it_changes() {
     let outcome = judge::run(&mut subject, checkpoints::find("3").unwrap()).unwrap();
     let checkpoints = vec![json::Checkpoint::of(&outcome)];
     let report = json::Report { summary: json::Summary::of(&checkpoints), checkpoints, ..PASSING.1.clone() };
-    let run = html::Run { report: &report, outcomes: &[outcome], command: "rbees-check run 3", flags: "" };
+    let run =
+        html::PageInput { report: &report, outcomes: &[outcome], command: "rbees-check run 3", flags: "" };
     let page = html::page(&run).unwrap();
     let document = parsed(&page);
     let suspects = section(&document, "Suspects");

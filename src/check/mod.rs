@@ -73,7 +73,7 @@ use crate::recording::Vocabulary;
 use crate::reference::{Feed, Reference};
 use crate::weights::Weights;
 use crate::{Error, Result};
-use runs::Run;
+use runs::RecordedRun;
 
 /// One forward pass of a port, to be compared with a reference.
 #[must_use = "nothing is judged before `run`"]
@@ -168,7 +168,7 @@ impl<'a> Check<'a> {
         let mut run = |feed: Feed| {
             let mut recorder = Recorder::new(self.case, &self.vocabulary, &traits, feed);
             let error = forward(&mut recorder).err().map(Into::into);
-            Run::new(recorder.into_tape(), error)
+            RecordedRun::new(recorder.into_tape(), error)
         };
         let runs = runs::all(&mut run)?;
         judged::judge(self.case, traits.clone(), runs, self.weights)

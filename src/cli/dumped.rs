@@ -126,11 +126,12 @@ impl Dumped {
         let summary = report::summary(&outcomes, expected.stale.len());
         if asked.reports.wanted() {
             let stale = std::mem::take(&mut expected.stale);
-            let facts = dump_report::Facts { dump: &dump, name: &known.name, against: &against };
-            let report = dump_report::report(&facts, &outcomes, stale, ending)?;
+            let description =
+                dump_report::DumpDescription { dump: &dump, name: &known.name, against: &against };
+            let report = dump_report::report(&description, &outcomes, stale, ending)?;
             let ids: Vec<&str> = asked.checkpoints.iter().map(|checkpoint| checkpoint.id).collect();
             let command = format!("rbees-check run {}{}", ids.join(" "), asked.flags);
-            asked.reports.write(&html::Run {
+            asked.reports.write(&html::PageInput {
                 report: &report,
                 outcomes: &outcomes,
                 command: &command,

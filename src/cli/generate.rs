@@ -10,7 +10,7 @@ use rbees_check::models::Model;
 use rbees_check::tokenizer::chat::Message;
 use rbees_check::{Error, Result};
 
-use super::choices::{Matmul, Path};
+use super::choices::{AttentionChoice, Matmul};
 use super::common::Common;
 use super::ending::Ending;
 use super::gate::{self, Gate};
@@ -65,7 +65,7 @@ pub struct Generate {
     top_logprobs: usize,
     /// Attention path to generate with [default: plain]
     #[arg(long, value_name = "PATH", value_enum)]
-    attention: Option<Path>,
+    attention: Option<AttentionChoice>,
     /// Multiply by float weights, or by the blocks of a quantised file
     /// [default: quantized for a quantised file, otherwise dense]
     #[arg(long, value_name = "PATH", value_enum)]
@@ -96,7 +96,7 @@ impl Generate {
         self.attention = self.attention.or(settings.attention);
         let (dtype, on) = (self.common.dtype(), self.path(&model));
         if !self.unchecked {
-            let path = gate::Path { model: &model, device: &device, dtype, path: on };
+            let path = gate::GatedPath { model: &model, device: &device, dtype, path: on };
             match gate::judge(&path, &prompt, self.common.verbose)? {
                 Gate::Open => {}
                 Gate::Shut(status, what) => return Ok(self.refuse(status, &what)),
@@ -162,7 +162,7 @@ impl Generate {
             None if model.weights.is_quantized() => model::Matmul::Quantized,
             None => model::Matmul::Dense,
         };
-        model::Path { attention: self.attention.unwrap_or(Path::Plain).into(), matmul }
+        model::Path { attention: self.attention.unwrap_or(AttentionChoice::Plain).into(), matmul }
     }
 
     /// The prompt as token ids.

@@ -68,7 +68,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Check a model against its references, checkpoint by checkpoint
-    Run(run::Run),
+    Run(run::RunArgs),
     /// List checkpoints, known mistakes, models, cases and devices
     List(list::List),
     /// Explain what a checkpoint checks and how, or what a mistake is and how to fix it

@@ -11,21 +11,21 @@ use rbees_check::{Error, Result};
 
 use super::again::Flags;
 use super::bundle::Bundling;
-use super::choices::{Matmul, Path};
+use super::choices::{AttentionChoice, Matmul};
 use super::common::{Common, DEFAULT_MODEL};
 use super::dumped::{Asked, Dumped};
 use super::ending::Ending;
 use super::expect::Expectations;
 use super::paint::Out;
 use super::progress::Progress;
-use super::reports::{self, Facts, Reports};
+use super::reports::{self, Reports, RunDescription};
 use super::settings::Settings;
 use super::stderr::say;
 use super::told::{ending, told, troubles};
 use super::{cases, device, interrupt, speech, suggest, threads};
 
 #[derive(Args, Debug)]
-pub struct Run {
+pub struct RunArgs {
     /// Checkpoints to run: 3, 03, attention, CHECKPOINT_01B_ROPE …, or all
     #[arg(value_name = "ID", default_value = "all")]
     ids: Vec<String>,
@@ -38,10 +38,10 @@ pub struct Run {
     /// Where to substitute reference tensors: at every site, at each block's input, or never
     /// [default: all three]
     #[arg(long, value_enum)]
-    feed: Option<Entry>,
+    feed: Option<FeedChoice>,
     /// Check only this attention path [default: both]
     #[arg(long, value_name = "PATH", value_enum)]
-    attention: Option<Path>,
+    attention: Option<AttentionChoice>,
     /// Multiply by float weights, or by the blocks of a quantised file [default: both for a quantised file,
     /// otherwise dense]
     #[arg(long, value_name = "PATH", value_enum)]
@@ -56,23 +56,23 @@ pub struct Run {
 
 /// Where reference tensors are substituted in a forward pass.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Entry {
+enum FeedChoice {
     Site,
     Block,
     Own,
 }
 
-impl From<Entry> for Feed {
-    fn from(entry: Entry) -> Self {
-        match entry {
-            Entry::Site => Self::Site,
-            Entry::Block => Self::Block,
-            Entry::Own => Self::Own,
+impl From<FeedChoice> for Feed {
+    fn from(feed: FeedChoice) -> Self {
+        match feed {
+            FeedChoice::Site => Self::Site,
+            FeedChoice::Block => Self::Block,
+            FeedChoice::Own => Self::Own,
         }
     }
 }
 
-impl Run {
+impl RunArgs {
     pub fn perform(mut self, out: &mut Out) -> Result<Ending> {
         let checkpoints = self.checkpoints()?;
         threads::start(self.common.threads)?;
@@ -109,9 +109,10 @@ impl Run {
         let ending = ending(&outcomes, expected.stale.len());
         let summary = report::summary(&outcomes, expected.stale.len());
         if self.reports.wanted() {
-            let facts = Facts { model: &model, subject: &subject, device: &on, dtype, matmul: &matmul };
-            let report = reports::report(&facts, &outcomes, expected.stale, ending)?;
-            self.reports.write(&html::Run {
+            let description =
+                RunDescription { model: &model, subject: &subject, device: &on, dtype, matmul: &matmul };
+            let report = reports::report(&description, &outcomes, expected.stale, ending)?;
+            self.reports.write(&html::PageInput {
                 report: &report,
                 outcomes: &outcomes,
                 command: &format!("rbees-check run {}{flags}", self.ids.join(" ")),

@@ -11,7 +11,7 @@ use rbees_check::plants::Standing;
 use rbees_check::selftest::{self, Bench, Row, Tally};
 use rbees_check::{Error, Result, mistakes, models};
 
-use super::choices::{Dtype, Matmul, Path};
+use super::choices::{AttentionChoice, Dtype, Matmul};
 use super::ending::Ending;
 use super::paint::{self, Out};
 use super::progress::Progress;
@@ -34,7 +34,7 @@ pub struct Selftest {
     only: Vec<String>,
     /// Plant on this attention path only [default: both]
     #[arg(long, value_name = "PATH", value_enum)]
-    attention: Option<Path>,
+    attention: Option<AttentionChoice>,
     /// Number of threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use candle_core::DType;
 
-use super::cut::{Around, Cut};
+use super::cut::{Cut, PortTensors};
 use super::deviated::Deviated;
 use super::key::key_in;
 use super::matrices::Matrices;
@@ -96,7 +96,7 @@ impl<'a> Evidence<'a> {
         red: Red<'a>,
         wanted: impl Iterator<Item = Wanted<'a>>,
         got: impl FnOnce(&[Place]) -> Result<Option<Rows>>,
-        around: &dyn Around,
+        tensors: &dyn PortTensors,
     ) -> Result<Option<Self>> {
         const NOTHING: Scale = Scale { max: 0.0, rms: 0.0 };
         let says =
@@ -108,12 +108,12 @@ impl<'a> Evidence<'a> {
         let name = SiteName::from(red.site);
         let unknown = || Error::internal(format!("the graph has no site {name}"));
         let id = red.graph.position(&name).ok_or_else(unknown)?;
-        let computed = red.graph.ids().filter(|&id| around.computes(id));
+        let computed = red.graph.ids().filter(|&id| tensors.computes(id));
         let cut = Cut::new(red.graph, id, &computed.collect());
         let position = |&place: &Place| red.pass.token(place).map_or(0, |token| token.position);
         Ok(Some(Self {
             graph: Cow::Borrowed(red.graph),
-            given: cut.given(around),
+            given: cut.given(tensors),
             id,
             cut: cut.nodes,
             positions: places.iter().map(position).collect(),

@@ -34,7 +34,7 @@ pub mod tensors;
 pub mod tokens;
 mod usual;
 
-pub use cut::Around;
+pub use cut::PortTensors;
 pub use diagnosis::{Diagnosis, Named, RunnerUp};
 pub use evidence::{Evidence, Red, Wanted};
 pub use key::key_in;

@@ -10,7 +10,7 @@ use super::truth::{self, finding, lower, misfit};
 use crate::checkpoints::{Checkpoint, How, judge_of};
 use crate::judge::{Drive, Finding, Outcome, Status, Verdict};
 use crate::probe::{Kind, Site};
-use crate::recording::{Held, Lookup, Recording};
+use crate::recording::{Lookup, Recording, SiteTensor};
 use crate::reference::Feed;
 use crate::{Error, Result};
 
@@ -170,7 +170,7 @@ impl Recording {
         for site in self.sites() {
             let verdict = match self.held(site, against.config)? {
                 Lookup::Misfit(why) => Some(misfit(why)),
-                Lookup::Held(held) => lower(self, &held),
+                Lookup::Tensor(held) => lower(self, &held),
                 Lookup::Absent => None,
             };
             if let Some(verdict) = verdict {
@@ -186,10 +186,10 @@ impl Recording {
     }
 
     /// The tensor at `site`, if its shape and dtype are right.
-    pub(crate) fn fit(&self, site: Site, against: &Against<'_>) -> Result<Option<Held>> {
+    pub(crate) fn fit(&self, site: Site, against: &Against<'_>) -> Result<Option<SiteTensor>> {
         match self.held(site, against.config)? {
-            Lookup::Held(held) if lower(self, &held).is_none() => Ok(Some(held)),
-            Lookup::Held(_) | Lookup::Misfit(_) | Lookup::Absent => Ok(None),
+            Lookup::Tensor(held) if lower(self, &held).is_none() => Ok(Some(held)),
+            Lookup::Tensor(_) | Lookup::Misfit(_) | Lookup::Absent => Ok(None),
         }
     }
 

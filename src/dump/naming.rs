@@ -9,7 +9,7 @@ use super::truth::judged_as;
 use super::value::{Reader, recorded};
 use crate::Result;
 use crate::checkpoints::judge_of;
-use crate::diagnose::{self, Around, Diagnosis, Evidence, Wanted};
+use crate::diagnose::{self, Diagnosis, Evidence, PortTensors, Wanted};
 use crate::graph::NodeId;
 use crate::judge::{Finding, Verdict};
 use crate::oracle::Placed;
@@ -71,7 +71,7 @@ struct Recorded<'a> {
     replay: &'a Replay<'a>,
 }
 
-impl Around for Recorded<'_> {
+impl PortTensors for Recorded<'_> {
     fn computes(&self, id: NodeId) -> bool {
         !self.replay.was_recorded(id)
     }

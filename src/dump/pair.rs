@@ -12,7 +12,7 @@ use crate::judge::rows::{Said, Wanted, hold};
 use crate::judge::{Drive, Outcome, Status, Verdict};
 use crate::oracle::Rows;
 use crate::probe::Site;
-use crate::recording::{Held, Recording};
+use crate::recording::{Recording, SiteTensor};
 use crate::reference::{Feed, Place};
 use crate::{Error, Result};
 
@@ -126,12 +126,12 @@ impl Recording {
     /// Compares one tensor with the other recording's.
     fn apart(
         &self,
-        held: &Held,
-        (other, want): (&Recording, &Held),
+        held: &SiteTensor,
+        (other, want): (&Recording, &SiteTensor),
         against: &Against<'_>,
         noise: &dyn Fn(Place) -> Option<Noise>,
     ) -> Result<Said> {
-        let dims = |held: &Held| (held.shape().heads, held.shape().width);
+        let dims = |held: &SiteTensor| (held.shape().heads, held.shape().width);
         if dims(held) != dims(want) {
             let (got, want) = (held.tensor.dims().to_vec(), want.tensor.dims().to_vec());
             return Ok(Verdict::Shape { got, want }.into());

@@ -2,12 +2,12 @@
 
 use super::theory::NoiseByPlace;
 use crate::graph::NodeId;
-use crate::recording::Held;
+use crate::recording::SiteTensor;
 
 /// A site that failed replay. It is diagnosed after the whole layer has been replayed.
 pub(super) struct Red {
     pub id: NodeId,
-    pub held: Held,
+    pub held: SiteTensor,
     /// The rounding error of a correct port at each row.
     pub noise: NoiseByPlace,
     /// The index of its finding.

@@ -15,7 +15,7 @@ use crate::graph::NodeId;
 use crate::judge::rows::{Holding, Said, Wanted};
 use crate::judge::{Drive, Finding, Status, Verdict};
 use crate::probe::{Kind, Site};
-use crate::recording::{Held, Recording};
+use crate::recording::{Recording, SiteTensor};
 use crate::reference::Place;
 
 /// An operation whose output is wrong given its inputs.
@@ -136,7 +136,12 @@ fn step(
 
 /// The result of comparing a recorded tensor with its recomputation, and the error of correct arithmetic at
 /// each row that can be computed; `None` if no row can.
-fn judge(this: &Replay<'_>, id: NodeId, held: &Held, way: &Way) -> Result<Option<(Said, NoiseByPlace)>> {
+fn judge(
+    this: &Replay<'_>,
+    id: NodeId,
+    held: &SiteTensor,
+    way: &Way,
+) -> Result<Option<(Said, NoiseByPlace)>> {
     let (own, width) = (held.width(), this.engine.width(id));
     if own != width {
         return Ok(Some((Verdict::Shape { got: vec![own], want: vec![width] }.into(), NoiseByPlace::new())));
@@ -160,7 +165,13 @@ fn judge(this: &Replay<'_>, id: NodeId, held: &Held, way: &Way) -> Result<Option
 }
 
 /// Compares a recorded tensor with the exact rows at the places of `noise`.
-fn compared(this: &Replay<'_>, id: NodeId, held: &Held, way: &Way, noise: &NoiseByPlace) -> Result<Said> {
+fn compared(
+    this: &Replay<'_>,
+    id: NodeId,
+    held: &SiteTensor,
+    way: &Way,
+    noise: &NoiseByPlace,
+) -> Result<Said> {
     let (_, factor) = judge_of(held.site.kind);
     let (terms, shape) = (this.against.terms(this.dump.dtype, factor), held.shape());
     let columns = held.layout.columns(shape.width);

@@ -51,7 +51,7 @@ fn sites(layers: usize) -> impl Iterator<Item = Site> {
 
 /// The row shape of the tensor recorded at `site`.
 fn recorded(dump: &Recording, site: Site) -> Result<Option<RowShape>> {
-    let Lookup::Held(held) = dump.held(site, None)? else { return Ok(None) };
+    let Lookup::Tensor(held) = dump.held(site, None)? else { return Ok(None) };
     let shape = held.shape();
     Ok(Some(match shape.heads {
         None => RowShape::Flat { width: shape.width },

@@ -9,7 +9,7 @@ use crate::compare::{Noise, ulp};
 use crate::judge::rows::{Said, Terms, Wanted, hold};
 use crate::judge::{Drive, Finding, Verdict};
 use crate::probe::{Arithmetic, Site};
-use crate::recording::{Held, Misfit, Recording};
+use crate::recording::{Misfit, Recording, SiteTensor};
 use crate::reference::{Feed, Place, Reference};
 
 /// The dtype whose noise is used for a port that computes in `dtype`. Noise was not measured in float64, and
@@ -54,7 +54,7 @@ pub(super) fn misfit(why: Misfit) -> Verdict {
 }
 
 /// Does the tensor have less precision than the port's dtype?
-pub(super) fn lower(dump: &Recording, held: &Held) -> Option<Verdict> {
+pub(super) fn lower(dump: &Recording, held: &SiteTensor) -> Option<Verdict> {
     let (got, want) = (held.tensor.dtype(), dump.dtype);
     (ulp(got) > ulp(want)).then(|| Verdict::LowerPrecision { got: got.as_str(), want: want.as_str() })
 }
@@ -62,7 +62,7 @@ pub(super) fn lower(dump: &Recording, held: &Held) -> Option<Verdict> {
 /// Compares `held` with the reference under `feed`; `None` if the reference has none of its rows.
 pub(super) fn judge(
     dump: &Recording,
-    held: &Held,
+    held: &SiteTensor,
     against: &Against<'_>,
     feed: Feed,
     factor: f64,

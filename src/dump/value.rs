@@ -2,13 +2,13 @@
 
 use crate::Result;
 use crate::oracle::{Placed, Rows};
-use crate::recording::Held;
+use crate::recording::SiteTensor;
 use crate::reference::Place;
 
 /// The value of a node.
 pub(super) enum Value {
     /// The tensor that was recorded at the node.
-    Recorded(Held),
+    Recorded(SiteTensor),
     /// Values that were computed from recorded ones.
     Computed {
         exact: Placed,
@@ -50,7 +50,7 @@ impl Value {
 }
 
 /// Those rows at `places` that the recorded tensor has.
-pub(super) fn recorded(held: &Held, places: &[Place]) -> Result<Placed> {
+pub(super) fn recorded(held: &SiteTensor, places: &[Place]) -> Result<Placed> {
     let places: Vec<Place> = places.iter().copied().filter(|&place| held.holds(place)).collect();
     Placed::new(Rows { width: held.width(), values: held.rows(&places)? }, places)
 }

@@ -17,7 +17,7 @@ use crate::weights::Weights;
 
 /// The inputs of a diagnosis that are the same for all sites of a case.
 #[derive(Clone, Copy)]
-pub(super) struct Around<'a> {
+pub(super) struct CaseContext<'a> {
     pub weights: &'a Weights,
     pub case: &'a Reference,
     pub traits: &'a Traits,
@@ -26,7 +26,7 @@ pub(super) struct Around<'a> {
 /// Diagnoses each failing site separately, because two layers may have two different mistakes. `truth` is the
 /// reference that the findings were compared with.
 pub(super) fn explain<'t>(
-    around: &Around<'_>,
+    context: &CaseContext<'_>,
     seen: &Seen,
     truth: &dyn Fn(Site) -> Option<&'t Truth>,
     noise: &dyn Fn(Site, Place) -> Option<Noise>,
@@ -39,20 +39,20 @@ pub(super) fn explain<'t>(
             findings.iter().any(|f| f.site == Some(first) && matches!(f.verdict, Verdict::Pass(_)));
         let Some(finding) = findings.iter_mut().find(|f| f.site == Some(red.site)) else { continue };
         let Some(want) = truth(red.site) else { continue };
-        let explained = diagnose(around, (red, &seen.pads), want, noise, factor, first_agrees);
+        let explained = diagnose(context, (red, &seen.pads), want, noise, factor, first_agrees);
         finding.set_explanation(explained);
     }
 }
 
 fn diagnose(
-    around: &Around<'_>,
+    context: &CaseContext<'_>,
     (red, pads): (&Kept, &Pads),
     want: &Truth,
     noise: &dyn Fn(Site, Place) -> Option<Noise>,
     factor: f64,
     first_layer_agrees: bool,
 ) -> Result<Option<Diagnosis>> {
-    let Around { weights, case, traits } = *around;
+    let CaseContext { weights, case, traits } = *context;
     let (graph, pass) = (graph::llama(weights.config())?, seen_by(case, red.window.end)?);
     let known = Red {
         site: red.site,
@@ -110,7 +110,7 @@ impl Fed<'_> {
     }
 }
 
-impl diagnose::Around for Fed<'_> {
+impl diagnose::PortTensors for Fed<'_> {
     fn computes(&self, id: NodeId) -> bool {
         // A node that no port hands over is an intermediate step of an operation.
         self.site(id).is_none_or(|site| self.traits.hides.contains(&site.kind))

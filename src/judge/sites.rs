@@ -2,7 +2,7 @@
 
 use super::claims::{claims, clean, input};
 use super::drive::Drive;
-use super::explain::{self, Around};
+use super::explain::{self, CaseContext};
 use super::seen::Seen;
 use super::verdict::{Finding, Verdict};
 use super::watch::{Expect, Watch};
@@ -66,8 +66,8 @@ pub(super) fn judge_as(
             let first = kept.keys().min().copied();
             kept.retain(|site, _| Some(*site) == first);
         }
-        let around = Around { weights, case, traits };
-        explain::explain(&around, &Seen { kept, pads }, &truth, &noise, factor, &mut findings);
+        let context = CaseContext { weights, case, traits };
+        explain::explain(&context, &Seen { kept, pads }, &truth, &noise, factor, &mut findings);
     }
     Ok(findings)
 }

@@ -69,8 +69,8 @@ impl Asked<'_> {
         let (mut all, mut notes) = (Vec::new(), Vec::new());
         for view in views.iter().filter(|view| feed.is_none_or(|feed| feed == view.feed)) {
             // Under another feed a site's inputs are the port's own values, so a failure cannot be diagnosed.
-            let around = Some(weights).filter(|_| view.feed == Feed::Site);
-            let mut findings = sites::judge(port, case, view, factor, around)?;
+            let to_diagnose = Some(weights).filter(|_| view.feed == Feed::Site);
+            let mut findings = sites::judge(port, case, view, factor, to_diagnose)?;
             if view.feed == Feed::Site
                 && findings.iter().any(convention::may_be)
                 && let Some((again, said)) = order.settle(port, cases, (case, view), factor, weights)?

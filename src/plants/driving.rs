@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 use serde_json::{Value, json};
 
-use super::around::{Around, Fault};
+use super::faulty::{Fault, Faulty};
 use super::making::demand;
 use super::plant::{PLANT, Plant};
 use crate::model::{Cache, Input, Llama};
@@ -18,7 +18,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "decode-position",
         does: "decodes every token at position 0",
-        make: |sound| sound.driven(|llama| Around::new(LlamaPort::new(llama), Stuck)),
+        make: |sound| sound.driven(|llama| Faulty::new(LlamaPort::new(llama), Stuck)),
         red: &["04", "09"],
         first: Some("model.layers.0.self_attn.q_rope"),
         ..PLANT
@@ -34,7 +34,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "pad-positions",
         does: "counts padding on the left as positions",
-        make: |sound| sound.driven(|llama| Around::new(LlamaPort::new(llama), Slots { fed: 0 })),
+        make: |sound| sound.driven(|llama| Faulty::new(LlamaPort::new(llama), Slots { fed: 0 })),
         red: &["01B", "04"],
         first: Some("model.layers.0.self_attn.q_rope"),
         shows: |setting| setting.padded_left(),
@@ -43,7 +43,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "logit-row",
         does: "takes each row of logits from the row before",
-        make: |sound| sound.driven(|llama| Around::new(LlamaPort::new(llama), RowBefore)),
+        make: |sound| sound.driven(|llama| Faulty::new(LlamaPort::new(llama), RowBefore)),
         red: &["04", "07", "09"],
         first: Some("lm_head"),
         ..PLANT
@@ -79,7 +79,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "sampler-default",
         does: "applies a repetition penalty of 1.1 that nobody asked for",
-        make: |sound| sound.driven(|llama| Around::new(LlamaPort::new(llama), Penalty { ids: vec![] })),
+        make: |sound| sound.driven(|llama| Faulty::new(LlamaPort::new(llama), Penalty { ids: vec![] })),
         red: &["09"],
         ..PLANT
     },

@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::around::{Around, Fault};
+use super::faulty::{Fault, Faulty};
 use super::making::demand;
 use super::plant::{PLANT, Plant};
 use super::remake::{Seen, remade};
@@ -16,7 +16,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "tie-break",
         does: "takes the second of two tokens whose logits differ by less than one rounding",
-        make: |sound| sound.driven(|llama| Around::new(LlamaPort::new(llama), OtherOfTwo)),
+        make: |sound| sound.driven(|llama| Faulty::new(LlamaPort::new(llama), OtherOfTwo)),
         shows: |setting| {
             demand(
                 setting.dtype == DType::BF16,

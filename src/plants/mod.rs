@@ -8,10 +8,10 @@
 //! Nothing here knows how a mistake is recognised. If a plant and a diagnosis shared code, the plant would
 //! not test the diagnosis.
 
-mod around;
 mod attending;
 mod attention;
 mod driving;
+mod faulty;
 mod honest;
 mod layers;
 mod making;

@@ -68,7 +68,7 @@ pub const PLANTS: &[Plant] = &[
         does: "computes positions, frequencies, angles, cos and sin in bf16",
         make: |sound| {
             sound.driven(|llama| {
-                let (rope, heads) = (llama.rope.clone(), Heads::of(&llama));
+                let (rope, heads) = (llama.rope.clone(), HeadCounts::of(&llama));
                 remade(llama, move |seen, site, _| {
                     let Some(x) = heads.unrotated(seen, site)? else { return Ok(None) };
                     half_tables(&rope, &seen.input.positions, &x).map(Some)
@@ -93,7 +93,7 @@ pub const PLANTS: &[Plant] = &[
         does: "advances the position after layer 0 in every decoding step",
         make: |sound| {
             sound.driven(|llama| {
-                let (rope, heads) = (llama.rope.clone(), Heads::of(&llama));
+                let (rope, heads) = (llama.rope.clone(), HeadCounts::of(&llama));
                 remade(llama, move |seen, site, _| {
                     let decoding =
                         seen.input.len() == 1 && seen.input.positions.iter().flatten().all(|&p| p > 0);
@@ -133,13 +133,13 @@ fn relaid(rows: &Tensor, head_dim: usize, layout: RopeLayout) -> Result<Tensor> 
 }
 
 /// The shape of heads in the projections.
-struct Heads {
+struct HeadCounts {
     queries: usize,
     keys: usize,
     head_dim: usize,
 }
 
-impl Heads {
+impl HeadCounts {
     fn of(llama: &Llama) -> Self {
         let config = &llama.config;
         let (queries, keys) = (config.num_attention_heads, config.num_key_value_heads);

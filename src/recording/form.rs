@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::axes::Axes;
-use super::held::{Held, Lookup, Misfit};
+use super::site_tensor::{Lookup, Misfit, SiteTensor};
 use crate::Result;
 use crate::compare::Shape;
 use crate::probe::{Kind, Layout, Site};
@@ -142,7 +142,7 @@ pub(super) fn canonical(
                     merged: want.merged,
                     over_keys: site.kind.over_keys(),
                 };
-                return Ok(Lookup::Held(Held { site, tensor: turned, first, layout, shape }));
+                return Ok(Lookup::Tensor(SiteTensor { site, tensor: turned, first, layout, shape }));
             }
             Err(why) => misfit = misfit.or(Some(why)),
         }

@@ -3,8 +3,8 @@
 use candle_core::Tensor;
 
 use super::form::{self, Form, Order, Want};
-use super::held::Lookup;
 use super::pass::{Recording, Tensors};
+use super::site_tensor::Lookup;
 use crate::Result;
 use crate::probe::{Kind, Layout, Site};
 use crate::weights::Config;
@@ -37,7 +37,7 @@ impl Recording {
     pub(super) fn tensor(&self, site: Site, config: Option<&Config>) -> Result<Option<Tensor>> {
         match (self.held(site, config)?, &self.tensors) {
             (Lookup::Absent, _) => Ok(None),
-            (Lookup::Held(held), Tensors::File(_)) => Ok(Some(held.tensor)),
+            (Lookup::Tensor(held), Tensors::File(_)) => Ok(Some(held.tensor)),
             (Lookup::Misfit(_), Tensors::File(stored)) => Ok(stored.read(site)?.map(|(tensor, _)| tensor)),
             (_, Tensors::Memory(entries)) => Ok(entries.get(&site).map(|entry| entry.handed.clone())),
         }

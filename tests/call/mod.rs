@@ -10,7 +10,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use rbees_check::checkpoints::judge_of;
 use rbees_check::compare::{Budget, Noise, Scale};
-use rbees_check::diagnose::{self, Around, Diagnosis, Evidence, Red, Wanted, round};
+use rbees_check::diagnose::{self, Diagnosis, Evidence, PortTensors, Red, Wanted, round};
 use rbees_check::graph::{self, Graph, NodeId};
 use rbees_check::models::{self, Model};
 use rbees_check::oracle::{Pass, Placed, Rows, Slot, Token};
@@ -150,7 +150,7 @@ struct Fed<'a> {
     dtype: DType,
 }
 
-impl Around for Fed<'_> {
+impl PortTensors for Fed<'_> {
     fn computes(&self, id: NodeId) -> bool {
         site(id).is_none_or(|site| self.hides.contains(&site.kind))
     }

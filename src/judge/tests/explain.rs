@@ -5,7 +5,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::judge::claims::input;
-use crate::judge::explain::{Around, explain};
+use crate::judge::explain::{CaseContext, explain};
 use crate::judge::seen::{Kept, Seen};
 use crate::judge::{Finding, Verdict};
 use crate::model::Rope;
@@ -161,10 +161,10 @@ fn a_row_of_zeros_does_not_hide_a_mistake() {
 
     let mut seen = Seen::default();
     seen.kept.insert(red, Kept { site: red, tensor, window: 0..case.length() });
-    let around = Around { weights: &model.weights, case: &case, traits: &traits };
+    let context = CaseContext { weights: &model.weights, case: &case, traits: &traits };
     let noise = |site, place| case.noise_on(traits.arithmetic, Feed::Site, site, place, traits.dtype);
     let verdict = Verdict::Differs(Default::default());
     let mut findings = [Finding { site: Some(red), ..Finding::new(red.to_string(), verdict) }];
-    explain(&around, &seen, &|_| Some(&truth), &noise, 8.0, &mut findings);
+    explain(&context, &seen, &|_| Some(&truth), &noise, 8.0, &mut findings);
     assert_eq!(findings[0].explained.as_ref().unwrap().named[0].mistake, "attention-scale");
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::level::{self, share};
-use super::run::Run;
+use super::run::PageInput;
 use crate::checkpoints;
 use crate::judge::{Finding, Outcome, Status, Verdict};
 use crate::report::detail::{budgets, describe};
@@ -56,7 +56,7 @@ pub fn first_red(outcomes: &[Outcome]) -> Option<(&Outcome, &Finding)> {
     site.or_else(|| all().next())
 }
 
-pub fn head(run: &Run<'_>) -> Head {
+pub fn head(run: &PageInput<'_>) -> Head {
     let count = |status| run.outcomes.iter().filter(|outcome| outcome.status() == status).count();
     let (passed, total) = (count(Status::Passed), run.outcomes.len());
     let others = [
@@ -206,7 +206,7 @@ pub struct Trouble {
 const LISTED: usize = 40;
 
 /// Every checkpoint that failed or could not be judged.
-pub fn troubles(run: &Run<'_>) -> Vec<Trouble> {
+pub fn troubles(run: &PageInput<'_>) -> Vec<Trouble> {
     let red = run.outcomes.iter().filter(|o| matches!(o.status(), Status::Failed | Status::NotJudged));
     red.filter_map(|outcome| {
         let status = outcome.status();
@@ -231,8 +231,8 @@ pub fn troubles(run: &Run<'_>) -> Vec<Trouble> {
 }
 
 /// Commands to run next: a description and the command line.
-pub fn commands(run: &Run<'_>) -> Vec<(String, String)> {
-    let Run { command, flags, .. } = run;
+pub fn commands(run: &PageInput<'_>) -> Vec<(String, String)> {
+    let PageInput { command, flags, .. } = run;
     let mut commands = vec![("Rerun everything".to_owned(), (*command).to_owned())];
     if let Some((outcome, _)) = first_red(run.outcomes) {
         let id = outcome.checkpoint.id;
