@@ -171,7 +171,7 @@ impl<'a> Check<'a> {
             RecordedRun::new(recorder.into_tape(), error)
         };
         let runs = runs::all(&mut run)?;
-        judged::judge(self.case, traits.clone(), runs, self.weights)
+        judged::judge_runs(self.case, traits.clone(), runs, self.weights)
     }
 
     fn traits(&self) -> Result<Traits> {

@@ -72,7 +72,7 @@ impl Dumped {
     }
 
     /// Reads the recording, finds what to compare it with, judges it and prints the result.
-    pub fn judge(
+    pub fn judge_recording(
         &self,
         asked: &Asked<'_>,
         expected: &mut Expectations,

@@ -34,7 +34,7 @@ pub enum Gate {
 }
 
 /// Judges the path against the model's references, or only the consistency of its cache if it has none.
-pub fn judge(path: &GatedPath<'_>, prompt: &[u32], verbose: u8) -> Result<Gate> {
+pub fn judge_path(path: &GatedPath<'_>, prompt: &[u32], verbose: u8) -> Result<Gate> {
     match &path.model.fixture {
         Some(fixture) => by_references(path, fixture, verbose),
         None => by_laws(path, prompt),

@@ -97,7 +97,7 @@ impl Generate {
         let (dtype, on) = (self.common.dtype(), self.path(&model));
         if !self.unchecked {
             let path = gate::GatedPath { model: &model, device: &device, dtype, path: on };
-            match gate::judge(&path, &prompt, self.common.verbose)? {
+            match gate::judge_path(&path, &prompt, self.common.verbose)? {
                 Gate::Open => {}
                 Gate::Shut(status, what) => return Ok(self.refuse(status, &what)),
                 Gate::Unjudged if self.require_checks => {

@@ -88,7 +88,7 @@ impl RunArgs {
             let Self { common, cases, dumped, reports, bundling, .. } = &self;
             let (blocks, flags) = (self.matmul == Some(Matmul::Quantized), flags.as_str());
             let asked = Asked { common, cases, checkpoints: &checkpoints, blocks, reports, bundling, flags };
-            return dumped.judge(&asked, &mut expected, earlier.as_ref(), out);
+            return dumped.judge_recording(&asked, &mut expected, earlier.as_ref(), out);
         }
         let mut aside = Out::aside();
         let out = if self.reports.on_stdout() { &mut aside } else { out };
@@ -102,7 +102,7 @@ impl RunArgs {
         let matmul = matmuls_named(&self.matmuls(&model));
         let head = format!("{} · {} · {on}, {}, {matmul}\n", model.name, subject.config, dtype.as_str());
         progress.aside(|| out.line(head))?;
-        let outcomes = self.judge(&mut subject, &checkpoints, &mut expected, &progress, out)?;
+        let outcomes = self.judge_checkpoints(&mut subject, &checkpoints, &mut expected, &progress, out)?;
         drop(progress);
         out.line("")?;
         troubles(&outcomes, &expected, &flags, out)?;
@@ -223,7 +223,7 @@ impl RunArgs {
     }
 
     /// Runs the checkpoints and prints each when it ends.
-    fn judge(
+    fn judge_checkpoints(
         &self,
         subject: &mut Subject<'_>,
         checkpoints: &[&'static Checkpoint],

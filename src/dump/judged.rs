@@ -149,7 +149,7 @@ impl Recording {
                 None => (whole(), Feed::Own),
             };
             let Some(held) = self.fit(site, against)? else { continue };
-            if let Some(finding) = truth::judge(self, &held, against, feed, factor)? {
+            if let Some(finding) = truth::compare_with_reference(self, &held, against, feed, factor)? {
                 if finding.status() == Status::Failed && left.is_none() {
                     left = Some(site);
                 }

@@ -114,7 +114,7 @@ fn step(
         computed.into_iter().for_each(|(value, _)| this.keep(id, value));
         return Ok(());
     };
-    match way.map_or(Ok(None), |way| judge(this, id, &held, &way))? {
+    match way.map_or(Ok(None), |way| compare_with_replay(this, id, &held, &way))? {
         None => replayed.unjudged.push(site),
         Some((verdict, noise)) => {
             let since = this.since(id);
@@ -136,7 +136,7 @@ fn step(
 
 /// The result of comparing a recorded tensor with its recomputation, and the error of correct arithmetic at
 /// each row that can be computed; `None` if no row can.
-fn judge(
+fn compare_with_replay(
     this: &Replay<'_>,
     id: NodeId,
     held: &SiteTensor,

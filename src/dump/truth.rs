@@ -60,7 +60,7 @@ pub(super) fn lower(dump: &Recording, held: &SiteTensor) -> Option<Verdict> {
 }
 
 /// Compares `held` with the reference under `feed`; `None` if the reference has none of its rows.
-pub(super) fn judge(
+pub(super) fn compare_with_reference(
     dump: &Recording,
     held: &SiteTensor,
     against: &Against<'_>,

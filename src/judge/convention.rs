@@ -55,7 +55,7 @@ impl Order {
         }
         let Self::Known(Some(layout)) = self else { return Ok(None) };
         let traits = lying(&port.traits(), layout);
-        let findings = sites::judge_as(port, &traits, case, view, factor, Some(weights))?;
+        let findings = sites::judge_sites_as(port, &traits, case, view, factor, Some(weights))?;
         let said = format!(
             "convention, {}: q and k rows are arranged {layout}; attention scores match, so this is accepted",
             traits.path

@@ -24,7 +24,7 @@ use crate::reference::{Feed, Place, Reference, Truth};
 use crate::weights::Weights;
 
 /// Judges every law on `case`, with the noise measured for it.
-pub(super) fn judge(
+pub(super) fn judge_laws(
     port: &mut dyn Port,
     case: &Reference,
     factor: f64,

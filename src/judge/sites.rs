@@ -16,7 +16,7 @@ use crate::weights::Weights;
 /// Runs `case` once through `port` under the view's feed and judges the view's kinds. If the model's weights
 /// are given, failing sites are diagnosed: all of them if every site gets reference inputs; otherwise only
 /// the first, because the later ones are computed from it.
-pub(crate) fn judge(
+pub(crate) fn judge_sites(
     port: &mut dyn Port,
     case: &Reference,
     view: &View,
@@ -24,11 +24,11 @@ pub(crate) fn judge(
     weights: Option<&Weights>,
 ) -> Result<Vec<Finding>> {
     let traits = port.traits();
-    judge_as(port, &traits, case, view, factor, weights)
+    judge_sites_as(port, &traits, case, view, factor, weights)
 }
 
-/// Like [`judge`], with traits given by the caller instead of the port's own.
-pub(super) fn judge_as(
+/// Like [`judge_sites`], with traits given by the caller instead of the port's own.
+pub(super) fn judge_sites_as(
     port: &mut dyn Port,
     traits: &Traits,
     case: &Reference,

@@ -55,7 +55,7 @@ impl Probe for Watch<'_> {
     fn tap(&mut self, site: Site, tensor: Tensor) -> Result<Tensor> {
         if let Some(truth) = (self.expect.truth)(site) {
             let columns = self.traits.layout(site.kind).columns(*truth.row_shape.last().unwrap_or(&0));
-            if let Some(verdict) = self.judge(site, &tensor, truth, columns.as_deref())? {
+            if let Some(verdict) = self.judge_site(site, &tensor, truth, columns.as_deref())? {
                 if matches!(verdict, Verdict::Differs(_)) {
                     let (tensor, window) = (tensor.clone(), self.window.clone());
                     self.seen.kept.entry(site).or_insert(Kept { site, tensor, window });
@@ -101,7 +101,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Checks the shape, then the dtype, then the values. `None` if no row of this window can be judged.
-    fn judge(
+    fn judge_site(
         &mut self,
         site: Site,
         got: &Tensor,

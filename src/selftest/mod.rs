@@ -160,14 +160,14 @@ impl<'a> Bench<'a> {
         for &path in on {
             let llama = self.sound(path)?;
             let planted = (plant.make)(&Sound { model: self.model, llama: &llama })?;
-            paths.push(OnPath::new(plant, path, self.judge(planted, cases, checkpoints)?));
+            paths.push(OnPath::new(plant, path, self.judge_planted(planted, cases, checkpoints)?));
         }
         Ok(Caught { plant, dtype: self.dtype(), matmul: self.llama.path.matmul, paths })
     }
 
     /// Runs each of `checkpoints` separately: in one run of all of them, generation runs only if the others
     /// pass.
-    fn judge(
+    fn judge_planted(
         &self,
         planted: Planted,
         cases: &[String],
