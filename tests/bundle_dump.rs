@@ -14,7 +14,7 @@ use program::{home, rbees_in, stderr, stdout};
 use rbees_check::judge::LlamaPort;
 use rbees_check::model::{Attention, Llama};
 use rbees_check::models;
-use rbees_check::plants::{self, Sound};
+use rbees_check::plants::{self, Correct};
 use rbees_check::report::json::{self, Report};
 use rbees_check::weights::Config;
 use recorded::{Arrays, ids, input_of, pass, pass_over, short, write, write_folder, write_npz};
@@ -94,7 +94,7 @@ fn a_bundle_reproduces_a_wrong_operation_without_the_model_and_the_recording(
 fn planted(mistake: &str) -> Arrays {
     let model = models::open("tiny-llama").unwrap();
     let llama = Llama::load(&model.weights, &Device::Cpu, DType::F32, Attention::Plain).unwrap();
-    let made = (plants::find(mistake).unwrap().make)(&Sound { model: &model, llama: &llama }).unwrap();
+    let made = (plants::find(mistake).unwrap().make)(&Correct { model: &model, llama: &llama }).unwrap();
     let (mut port, case) = (made.port, models::fixture("tiny-llama").unwrap().case("short").unwrap());
     pass_over(&mut *port, &input_of(&case), &case)
 }

@@ -241,18 +241,19 @@ fn a_sparse_recording_is_replayed_through_the_operations_between_its_sites() {
 fn against_compares_two_recordings_of_the_same_prompt() {
     let (folder, other) = (tempdir().unwrap(), tempdir().unwrap());
     let prompt = [5, 99, 7, 300, 12, 8];
-    let sound = write(folder.path(), &pass(&prompt, |_| {}));
+    let correct = write(folder.path(), &pass(&prompt, |_| {}));
     let wrong = write(other.path(), &pass(&prompt, |config| config.rope_theta = 1e4));
-    let (text, code) = said(judged(&sound, &["--against", sound.to_str().unwrap()]));
+    let (text, code) = said(judged(&correct, &["--against", correct.to_str().unwrap()]));
     assert_eq!((red(&text), code), (vec![], 0), "{text}");
     assert!(text.contains("the two recordings differ no more than two correct runs may\n"), "{text}");
-    let (text, code) = said(judged(&sound, &["--against", wrong.to_str().unwrap()]));
+    let (text, code) = said(judged(&correct, &["--against", wrong.to_str().unwrap()]));
     assert_eq!((red(&text), code), (vec!["01B", "07"], 1), "{text}");
     let site = "model.layers.0.self_attn.q_rope";
     assert!(text.contains(&format!("first site where the two recordings differ: {site}\n")), "{text}");
-    let guilty = format!("first wrong operation of {}, given its recorded inputs: {site}\n", wrong.display());
-    assert!(text.contains(&guilty), "{text}");
-    assert!(!text.contains(&format!("first wrong operation of {},", sound.display())), "{text}");
+    let first_wrong =
+        format!("first wrong operation of {}, given its recorded inputs: {site}\n", wrong.display());
+    assert!(text.contains(&first_wrong), "{text}");
+    assert!(!text.contains(&format!("first wrong operation of {},", correct.display())), "{text}");
 }
 
 #[test]
@@ -333,10 +334,10 @@ fn operations_that_need_no_config_are_replayed_without_one() {
     assert_eq!(sites.len(), replayed.len());
     assert!(sites.iter().zip(replayed).all(|(site, end)| site.to_string().ends_with(end)), "{sites:?}");
     assert_eq!(judged.unjudged.len(), names.len() - replayed.len());
-    assert_eq!(judged.guilty, None);
+    assert_eq!(judged.first_wrong, None);
 
     // A block output that is not the sum of its recorded inputs.
     let wrong = with("model.layers.2", |t| (t * 1.01).unwrap());
-    let guilty = alone(&wrong, &names).guilty.unwrap();
-    assert_eq!(guilty.among, [Site::layer(2, Kind::Block)]);
+    let first_wrong = alone(&wrong, &names).first_wrong.unwrap();
+    assert_eq!(first_wrong.among, [Site::layer(2, Kind::Block)]);
 }

@@ -9,7 +9,7 @@ use candle_core::{DType, Device};
 use program::{home, rbees_in, stderr, stdout};
 use rbees_check::model::{Attention, Input, Llama};
 use rbees_check::models;
-use rbees_check::plants::{self, Sound};
+use rbees_check::plants::{self, Correct};
 use recorded::{Arrays, Recorded, pass, with_ids, write};
 use rstest::rstest;
 use tempfile::tempdir;
@@ -25,7 +25,8 @@ fn planted(model: &str, plant: &str) -> Arrays {
 fn planted_in(dtype: DType, model: &str, plant: &str, prompt: &[u32]) -> Arrays {
     let model = models::open(model).unwrap();
     let llama = Llama::load(&model.weights, &Device::Cpu, dtype, Attention::Plain).unwrap();
-    let mut port = (plants::find(plant).unwrap().make)(&Sound { model: &model, llama: &llama }).unwrap().port;
+    let mut port =
+        (plants::find(plant).unwrap().make)(&Correct { model: &model, llama: &llama }).unwrap().port;
     let mut recorded = Recorded::default();
     port.begin();
     port.forward(&Input::single(prompt, 0), &mut recorded).unwrap();

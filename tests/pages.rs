@@ -12,7 +12,7 @@ use insta::assert_snapshot;
 use program::{home, rbees_in, stderr, stdout, wrong_theta};
 use rbees_check::judge::{self, Subject};
 use rbees_check::model::{Attention, Llama};
-use rbees_check::plants::{self, Sound};
+use rbees_check::plants::{self, Correct};
 use rbees_check::report::{html, json};
 use rbees_check::{checkpoints, models};
 use roxmltree::{Document, Node, ParsingOptions};
@@ -196,7 +196,7 @@ fn a_wrong_head_map_colours_only_the_heads_it_changes() {
     let model = models::open("tiny-llama").unwrap();
     let llama = Llama::load(&model.weights, &Device::Cpu, DType::F32, Attention::Plain).unwrap();
     let plant = plants::find("head-map").unwrap();
-    let planted = (plant.make)(&Sound { model: &model, llama: &llama }).unwrap();
+    let planted = (plant.make)(&Correct { model: &model, llama: &llama }).unwrap();
     let mut subject =
         Subject::new(&model, &["short".into()], &Device::Cpu, DType::F32, &[Attention::Plain]).unwrap();
     subject.ports = vec![planted.port];

@@ -8,7 +8,7 @@ use candle_core::{DType, Tensor};
 use libtest_mimic::{Arguments, Failed, Trial};
 use rbees_check::model::{Input, Matmul, Side};
 use rbees_check::models::{self, Model};
-use rbees_check::plants::{self, Plant, Sound};
+use rbees_check::plants::{self, Correct, Plant};
 use rbees_check::port::{LlamaPort, Port};
 use rbees_check::probe::{Kind, Probe, Site};
 use rbees_check::selftest::Bench;
@@ -99,17 +99,17 @@ fn alters(plant: &'static Plant) -> Result<(), Failed> {
 fn alters_in(plant: &Plant, model: &Model, bench: &Bench<'_>) -> Result<(), Failed> {
     let honest = plant.red.is_empty();
     for &path in plant.paths {
-        let llama = bench.sound(path)?;
-        let planted = (plant.make)(&Sound { model, llama: &llama })?;
+        let llama = bench.correct_model(path)?;
+        let planted = (plant.make)(&Correct { model, llama: &llama })?;
         let vocab = llama.config.vocab_size;
         let files = planted.files;
         let read = files.config != llama.config || files.tokenizer.json()? != model.tokenizer.json()?;
         let mut port = planted.port;
-        let (sound, right) = drive(&mut LlamaPort::new(llama), vocab, plant)?;
+        let (correct, right) = drive(&mut LlamaPort::new(llama), vocab, plant)?;
         let (wrong, given) = drive(&mut *port, vocab, plant)?;
         let mut first: Option<Site> = None;
-        for (sound, wrong) in sound.iter().zip(&wrong) {
-            for (site, tensor) in &sound.0 {
+        for (correct, wrong) in correct.iter().zip(&wrong) {
+            for (site, tensor) in &correct.0 {
                 if first.is_none_or(|first| *site < first) && differ(tensor, &wrong.0[site], honest)? {
                     first = Some(*site);
                 }

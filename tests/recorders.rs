@@ -57,7 +57,7 @@ fn is_green(file: &Path) {
     let against = Against { case: Some(&case), weights: Some(&model.weights), config, ..Against::default() };
     let judged = dump.judge(&against, &checkpoints::ALL, true).unwrap();
     let wrong: Vec<_> = judged.outcomes.iter().filter(|outcome| outcome.status() > Status::Skipped).collect();
-    assert!(wrong.is_empty() && judged.guilty.is_none(), "{wrong:?}");
+    assert!(wrong.is_empty() && judged.first_wrong.is_none(), "{wrong:?}");
     assert_eq!((judged.coverage.held, judged.unjudged.len()), (71, 0));
 }
 
@@ -83,7 +83,7 @@ fn llama_cpp_recordings_pass_in_their_own_arithmetic(
         dump.judge(&against, &checkpoints::ALL, false).unwrap()
     };
     let judged = judge(arithmetic);
-    assert_eq!((judged.coverage.held, judged.unjudged.len(), judged.guilty.is_some()), (21, 0, false));
+    assert_eq!((judged.coverage.held, judged.unjudged.len(), judged.first_wrong.is_some()), (21, 0, false));
     for outcome in &judged.outcomes {
         let worst = outcome.worst().map(|finding| finding.verdict.clone());
         let honest = worst.is_none_or(|verdict| matches!(verdict, Verdict::Pass(share) if share < 0.25));
@@ -92,7 +92,7 @@ fn llama_cpp_recordings_pass_in_their_own_arithmetic(
     // Block products fail when they are judged as dense products. A file of floats has no block products,
     // so judging it on blocks changes nothing.
     let other = judge(if said == Arithmetic::Dense { Arithmetic::Blocks32 } else { Arithmetic::Dense });
-    assert_eq!(other.guilty.is_some(), said != Arithmetic::Dense);
+    assert_eq!(other.first_wrong.is_some(), said != Arithmetic::Dense);
 }
 
 /// Asserts that two rows agree to 1e-5 of the row's scale. A plain f32 loop errs by up to 2e-6 here.

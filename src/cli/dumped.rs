@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use rbees_check::checkpoints::Checkpoint;
-use rbees_check::dump::{Against, Coverage, Guilt, Judged, Pair};
+use rbees_check::dump::{Against, Coverage, FirstWrong, Judged, Pair};
 use rbees_check::judge::{Outcome, Status};
 use rbees_check::probe::Arithmetic;
 use rbees_check::recording::{NameMap, Recording, Vocabulary};
@@ -154,10 +154,10 @@ fn whole(judged: &Judged) -> String {
         let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
         text += &format!("recorded but not checked: {first}{more}\n");
     }
-    if let Some(site) = judged.left_truth {
+    if let Some(site) = judged.first_difference {
         text += &format!("first site that differs from the reference: {site}\n");
     }
-    text + &guilty("first wrong operation, given its recorded inputs", judged.guilty.as_ref())
+    text + &first_wrong("first wrong operation, given its recorded inputs", judged.first_wrong.as_ref())
 }
 
 /// The same for two recordings that are compared with each other.
@@ -171,9 +171,11 @@ fn both(pair: &Pair, names: [&str; 2]) -> String {
         }
         None => {}
     }
-    for (name, guilt) in names.iter().zip(&pair.guilty) {
-        text +=
-            &guilty(&format!("first wrong operation of {name}, given its recorded inputs"), guilt.as_ref());
+    for (name, wrong) in names.iter().zip(&pair.first_wrong) {
+        text += &first_wrong(
+            &format!("first wrong operation of {name}, given its recorded inputs"),
+            wrong.as_ref(),
+        );
     }
     text
 }
@@ -191,14 +193,14 @@ fn covered(coverage: &Coverage) -> String {
 }
 
 /// The operation that introduced the error, or the group of operations that contains it.
-fn guilty(how: &str, guilt: Option<&Guilt>) -> String {
-    let Some(guilt) = guilt else { return String::new() };
-    match &guilt.among[..] {
-        [_] | [] => format!("{how}: {}\n", guilt.site),
+fn first_wrong(label: &str, wrong: Option<&FirstWrong>) -> String {
+    let Some(wrong) = wrong else { return String::new() };
+    match &wrong.among[..] {
+        [_] | [] => format!("{label}: {}\n", wrong.site),
         [first, .., last] => {
             let among =
-                format!("or an earlier one of the {} operations from {first} to {last}", guilt.among.len());
-            format!("{how}: {}, {among}: record more of them to see which\n", guilt.site)
+                format!("or an earlier one of the {} operations from {first} to {last}", wrong.among.len());
+            format!("{label}: {}, {among}: record more of them to see which\n", wrong.site)
         }
     }
 }

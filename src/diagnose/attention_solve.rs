@@ -73,7 +73,7 @@ pub(super) fn scale(
 /// How many tokens a query sees, itself included; `None` unless at least two queries see fewer than there
 /// are.
 pub(super) fn window(e: &Evidence<'_>) -> Option<usize> {
-    if e.red.site.kind != Kind::Scores {
+    if e.context.site.kind != Kind::Scores {
         return None;
     }
     let t = e.got.width / e.config().num_attention_heads;
@@ -87,7 +87,7 @@ pub(super) fn window(e: &Evidence<'_>) -> Option<usize> {
 pub(super) fn map(e: &Evidence<'_>) -> Option<Vec<usize>> {
     let Some(Operation::Scores(right)) = e.node().map(|node| &node.operation) else { return None };
     let keys = e.given.as_ref()?.values.get(&e.node()?.inputs.get(1)?.node)?;
-    let (q, t) = (e.input(0)?, e.red.pass.length());
+    let (q, t) = (e.input(0)?, e.context.pass.length());
     let slots = Slots::new(keys.places(), t);
     let batch: Vec<usize> = e.places.iter().map(|&(batch, _)| batch).collect();
     let on = |g: usize| {

@@ -7,10 +7,10 @@
 
 mod against;
 mod engine;
+mod failed_site;
 mod judged;
 mod naming;
 mod pair;
-mod red;
 mod replay;
 mod replayed;
 mod shown;
@@ -24,7 +24,7 @@ mod value;
 pub use self::against::Sought;
 pub use self::judged::{Coverage, Judged};
 pub use self::pair::Pair;
-pub use self::replayed::Guilt;
+pub use self::replayed::FirstWrong;
 pub use self::span::Span;
 use crate::probe::Arithmetic;
 use crate::reference::Reference;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::red::Red;
+use super::failed_site::FailedSite;
 use super::replay::Replay;
 use super::truth::judged_as;
 use super::value::{Reader, recorded};
@@ -18,32 +18,32 @@ use crate::reference::Place;
 
 /// Diagnoses the failing sites of a layer after the whole layer has been replayed: the first site of each
 /// kind.
-pub(super) fn explain(replay: &Replay<'_>, reds: Vec<Red>, findings: &mut [Finding]) {
+pub(super) fn explain(replay: &Replay<'_>, failed_sites: Vec<FailedSite>, findings: &mut [Finding]) {
     let mut looked: BTreeMap<Kind, Site> = BTreeMap::new();
     for finding in findings.iter() {
         if let (Some(site), Some(_)) = (finding.site, &finding.explained) {
             looked.entry(site.kind).or_insert(site);
         }
     }
-    for red in reds {
-        let site = red.held.site;
+    for failed in failed_sites {
+        let site = failed.held.site;
         if looked.contains_key(&site.kind) {
             continue;
         }
         let agrees = |f: &Finding| f.site == Some(Site { layer: site.layer.map(|_| 0), ..site });
         let first_layer_agrees = findings.iter().any(|f| agrees(f) && matches!(f.verdict, Verdict::Pass(_)));
-        let place = red.place;
-        findings[place].set_explanation(diagnose(replay, &red, first_layer_agrees));
+        let place = failed.place;
+        findings[place].set_explanation(diagnose(replay, &failed, first_layer_agrees));
     }
 }
 
-fn diagnose(replay: &Replay<'_>, red: &Red, first_layer_agrees: bool) -> Result<Option<Diagnosis>> {
-    let (Some(weights), site) = (replay.against.weights, red.held.site) else { return Ok(None) };
-    let (dump, held, engine) = (replay.dump, &red.held, replay.engine);
-    let places: Vec<Place> = red.noise.keys().copied().collect();
-    let Some(way) = replay.way(red.id) else { return Ok(None) };
-    let Some(theory) = replay.exact(red.id, &way, &places)? else { return Ok(None) };
-    let known = diagnose::Red {
+fn diagnose(replay: &Replay<'_>, failed: &FailedSite, first_layer_agrees: bool) -> Result<Option<Diagnosis>> {
+    let (Some(weights), site) = (replay.against.weights, failed.held.site) else { return Ok(None) };
+    let (dump, held, engine) = (replay.dump, &failed.held, replay.engine);
+    let places: Vec<Place> = failed.noise.keys().copied().collect();
+    let Some(way) = replay.way(failed.id) else { return Ok(None) };
+    let Some(theory) = replay.exact(failed.id, &way, &places)? else { return Ok(None) };
+    let known = diagnose::SiteContext {
         site,
         graph: &engine.graph,
         weights,
@@ -57,7 +57,7 @@ fn diagnose(replay: &Replay<'_>, red: &Red, first_layer_agrees: bool) -> Result<
         whole: true,
         first_layer_agrees,
     };
-    let rows = red.noise.iter().filter_map(|(&place, &noise)| Some((place, theory.at(place)?, noise)));
+    let rows = failed.noise.iter().filter_map(|(&place, &noise)| Some((place, theory.at(place)?, noise)));
     let wanted = rows.map(|(place, row, noise)| Wanted { place, row: row.into(), noise });
     let got = |places: &[Place]| Ok(Some(recorded(held, places)?.rows().clone()));
     match Evidence::of(known, wanted, got, &Recorded { replay })? {

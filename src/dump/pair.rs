@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use super::Against;
 use super::judged::{Coverage, Found, whole};
-use super::replayed::{Guilt, own_noise};
+use super::replayed::{FirstWrong, own_noise};
 use super::truth::{finding, noise_of};
 use crate::checkpoints::Checkpoint;
 use crate::compare::{Noise, ulp};
-use crate::judge::rows::{Said, Wanted, hold};
+use crate::judge::rows::{Compared, Wanted, compare_rows};
 use crate::judge::{Drive, Outcome, Status, Verdict};
 use crate::oracle::Rows;
 use crate::probe::Site;
@@ -26,7 +26,7 @@ pub struct Pair {
     /// The first site at which they differ by more than two correct runs may.
     pub part: Option<Site>,
     /// For each recording, the first operation whose output is wrong given its own inputs.
-    pub guilty: [Option<Guilt>; 2],
+    pub first_wrong: [Option<FirstWrong>; 2],
 }
 
 /// The error of correct runs at a site and place.
@@ -80,7 +80,7 @@ impl Recording {
         }
         let coarser = if ulp(other.dtype) > ulp(self.dtype) { other.dtype } else { self.dtype };
         let outcomes = found.outcomes(checkpoints, coarser);
-        Ok(Pair { outcomes, coverage, part, guilty: [replayed.guilty, theirs.guilty] })
+        Ok(Pair { outcomes, coverage, part, first_wrong: [replayed.first_wrong, theirs.first_wrong] })
     }
 
     fn same_prompt(&self, other: &Recording) -> Result<()> {
@@ -130,7 +130,7 @@ impl Recording {
         (other, want): (&Recording, &SiteTensor),
         against: &Against<'_>,
         noise: &dyn Fn(Place) -> Option<Noise>,
-    ) -> Result<Said> {
+    ) -> Result<Compared> {
         let dims = |held: &SiteTensor| (held.shape().heads, held.shape().width);
         if dims(held) != dims(want) {
             let (got, want) = (held.tensor.dims().to_vec(), want.tensor.dims().to_vec());
@@ -154,7 +154,13 @@ impl Recording {
             .collect();
         let coarser = if ulp(other.dtype) > ulp(self.dtype) { other.dtype } else { self.dtype };
         let columns = held.layout.columns(held.shape().width);
-        hold(&held.tensor, held.shape(), &wanted, &against.terms(coarser, whole().1), columns.as_deref())
+        compare_rows(
+            &held.tensor,
+            held.shape(),
+            &wanted,
+            &against.terms(coarser, whole().1),
+            columns.as_deref(),
+        )
     }
 }
 

@@ -6,7 +6,7 @@ use candle_core::DType;
 use super::Against;
 use crate::Result;
 use crate::compare::{Noise, ulp};
-use crate::judge::rows::{Said, Terms, Wanted, hold};
+use crate::judge::rows::{Compared, Terms, Wanted, compare_rows};
 use crate::judge::{Drive, Finding, Verdict};
 use crate::probe::{Arithmetic, Site};
 use crate::recording::{Misfit, Recording, SiteTensor};
@@ -39,8 +39,8 @@ impl Against<'_> {
 }
 
 /// A finding about one site of a dump.
-pub(super) fn finding(site: Site, case: &str, drive: Drive, said: Said) -> Finding {
-    let Said { verdict, incomparable, shares } = said;
+pub(super) fn finding(site: Site, case: &str, drive: Drive, compared: Compared) -> Finding {
+    let Compared { verdict, incomparable, shares } = compared;
     let about = Finding::new(site.to_string(), verdict);
     Finding { site: Some(site), case: case.to_owned(), drive, incomparable, shares, ..about }
 }
@@ -84,12 +84,12 @@ pub(super) fn compare_with_reference(
     }
     let row: usize = truth.row_shape.iter().product();
     let shape = held.shape();
-    let said = if shape.heads.unwrap_or(1) * shape.width != row {
+    let compared = if shape.heads.unwrap_or(1) * shape.width != row {
         let got = [shape.heads.unwrap_or(1), shape.width].to_vec();
         Verdict::Shape { got, want: truth.row_shape.clone() }.into()
     } else {
         let columns = held.layout.columns(shape.width);
-        hold(&held.tensor, shape, &wanted, &against.terms(dump.dtype, factor), columns.as_deref())?
+        compare_rows(&held.tensor, shape, &wanted, &against.terms(dump.dtype, factor), columns.as_deref())?
     };
-    Ok(Some(finding(site, &case.manifest.case, Drive::RecordedAgainstTruth(feed), said)))
+    Ok(Some(finding(site, &case.manifest.case, Drive::RecordedAgainstTruth(feed), compared)))
 }

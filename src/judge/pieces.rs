@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::drive::Drive;
-use super::enter::Fed;
 use super::explain::{self, CaseContext};
 use super::recorded::{rows_of, run};
 use super::seen::Seen;
+use super::substitute::Fed;
 use super::verdict::{Finding, Verdict};
 use super::watch::{Expect, Watch};
 use super::window::Window;

@@ -73,10 +73,10 @@ impl Asked<'_> {
             let mut findings = sites::judge_sites(port, case, view, factor, to_diagnose)?;
             if view.feed == Feed::Site
                 && findings.iter().any(convention::may_be)
-                && let Some((again, said)) = order.settle(port, cases, (case, view), factor, weights)?
+                && let Some((again, note)) = order.settle(port, cases, (case, view), factor, weights)?
             {
                 findings = again;
-                notes.push(said);
+                notes.push(note);
             }
             all.append(&mut findings);
         }

@@ -18,7 +18,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "decode-position",
         does: "decodes every token at position 0",
-        make: |sound| sound.driven(|llama| Faulty::new(LlamaPort::new(llama), Stuck)),
+        make: |correct| correct.driven(|llama| Faulty::new(LlamaPort::new(llama), Stuck)),
         red: &["04", "09"],
         first: Some("model.layers.0.self_attn.q_rope"),
         ..PLANT
@@ -26,7 +26,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "cache-kept",
         does: "keeps one cache per batch size, and empties it only when it is full",
-        make: |sound| sound.driven(|llama| Kept { llama, caches: BTreeMap::new() }),
+        make: |correct| correct.driven(|llama| Kept { llama, caches: BTreeMap::new() }),
         red: &["03", "04", "06", "07", "09"],
         first: Some("model.layers.0.self_attn.scores"),
         ..PLANT
@@ -34,7 +34,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "pad-positions",
         does: "counts padding on the left as positions",
-        make: |sound| sound.driven(|llama| Faulty::new(LlamaPort::new(llama), Slots { fed: 0 })),
+        make: |correct| correct.driven(|llama| Faulty::new(LlamaPort::new(llama), Slots { fed: 0 })),
         red: &["01B", "04"],
         first: Some("model.layers.0.self_attn.q_rope"),
         shows: |setting| setting.padded_left(),
@@ -43,7 +43,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "logit-row",
         does: "takes each row of logits from the row before",
-        make: |sound| sound.driven(|llama| Faulty::new(LlamaPort::new(llama), RowBefore)),
+        make: |correct| correct.driven(|llama| Faulty::new(LlamaPort::new(llama), RowBefore)),
         red: &["04", "07", "09"],
         first: Some("lm_head"),
         ..PLANT
@@ -51,8 +51,8 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "special-tokens",
         does: "puts one more BOS before every text than the model needs",
-        make: |sound| {
-            sound.misread(|files| {
+        make: |correct| {
+            correct.misread(|files| {
                 let bos = files.config.bos_token_id.unwrap_or_default();
                 files.tokenizer = with_another(&files.tokenizer, bos)?;
                 Ok(())
@@ -64,8 +64,8 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "one-eos",
         does: "stops only at the first of several end-of-sequence tokens",
-        make: |sound| {
-            sound.misread(|files| {
+        make: |correct| {
+            correct.misread(|files| {
                 files.config.eos_token_ids.truncate(1);
                 Ok(())
             })
@@ -79,7 +79,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "sampler-default",
         does: "applies a repetition penalty of 1.1 that nobody asked for",
-        make: |sound| sound.driven(|llama| Faulty::new(LlamaPort::new(llama), Penalty { ids: vec![] })),
+        make: |correct| correct.driven(|llama| Faulty::new(LlamaPort::new(llama), Penalty { ids: vec![] })),
         red: &["09"],
         ..PLANT
     },

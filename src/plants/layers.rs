@@ -19,8 +19,8 @@ pub const PLANTS: &[Plant] = &[
             (DType::BF16, "an ε this small changes a row by less than one rounding; it shows in f32"),
             (DType::F16, "an ε this small changes a row by less than one rounding; it shows in f32"),
         ],
-        make: |sound| {
-            sound.altered(|llama| {
+        make: |correct| {
+            correct.altered(|llama| {
                 norms(llama).for_each(|norm| norm.eps /= 10.0);
                 Ok(())
             })
@@ -32,8 +32,8 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "norm-plus-one",
         does: "multiplies by 1 + w",
-        make: |sound| {
-            sound.altered(|llama| {
+        make: |correct| {
+            correct.altered(|llama| {
                 norms(llama).try_for_each(|norm| {
                     norm.weight = (&norm.weight + 1.0)?;
                     Ok(())
@@ -52,11 +52,11 @@ pub const PLANTS: &[Plant] = &[
             "the error of a short sum is a rounding or two, like that of bf16 outputs; it shows in f32 and f16",
         )],
         does: "squares, sums, divides and multiplies in bf16",
-        make: |sound| {
-            sound.driven(|mut llama| {
-                let sound: Vec<Norm> = norms(&mut llama).map(|norm| norm.clone()).collect();
+        make: |correct| {
+            correct.driven(|mut llama| {
+                let unchanged: Vec<Norm> = norms(&mut llama).map(|norm| norm.clone()).collect();
                 remade(llama, move |seen, site, _| {
-                    let Some((norm, x)) = norm_at(&sound, seen, site) else { return Ok(None) };
+                    let Some((norm, x)) = norm_at(&unchanged, seen, site) else { return Ok(None) };
                     half_norm(norm, x).map(Some)
                 })
             })
@@ -68,8 +68,8 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "gate-up-swapped",
         does: "swaps gate_proj and up_proj",
-        make: |sound| {
-            sound.altered(|llama| {
+        make: |correct| {
+            correct.altered(|llama| {
                 for block in &mut llama.layers {
                     std::mem::swap(&mut block.mlp.gate_proj, &mut block.mlp.up_proj);
                 }
@@ -85,8 +85,8 @@ pub const PLANTS: &[Plant] = &[
         may: (&["04", "09"], FLIPS),
         unseen: &[(DType::BF16, "its steps are rounded like bf16 outputs; it shows in f32 and f16")],
         does: "computes silu(gate) · up in bf16, step by step",
-        make: |sound| {
-            sound.driven(|llama| {
+        make: |correct| {
+            correct.driven(|llama| {
                 remade(llama, |seen, site, _| {
                     let (Kind::Act, Some(gate), Some(up)) =
                         (site.kind, seen.last(Kind::Gate), seen.last(Kind::Up))
@@ -104,8 +104,8 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "f16-overflow",
         does: "scales down_proj to the range of f16 and scales its products back, which are then infinite",
-        make: |sound| {
-            sound.driven(|llama| {
+        make: |correct| {
+            correct.driven(|llama| {
                 let down: Vec<_> = llama.layers.iter().map(|block| block.mlp.down_proj.clone()).collect();
                 remade(llama, move |seen, site, _| {
                     let (Kind::Down, Some(layer), Some(x)) = (site.kind, site.layer, seen.last(Kind::Act))

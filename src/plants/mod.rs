@@ -23,7 +23,7 @@ mod rows;
 mod softmax;
 mod uncached;
 
-pub use making::{Files, Planted, Setting, Sound};
+pub use making::{Correct, Files, Planted, Setting};
 pub use plant::Plant;
 pub use rows::{Standing, standing};
 

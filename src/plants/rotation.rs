@@ -18,8 +18,8 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "rope-pairing",
         does: "rotates the pairs of the other layout",
-        make: |sound| {
-            sound.altered(|llama| {
+        make: |correct| {
+            correct.altered(|llama| {
                 llama.rope.layout = other(llama.rope.layout);
                 Ok(())
             })
@@ -31,8 +31,8 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "unpermuted-qk",
         does: "reads the rows of q and k in the order of the other layout",
-        make: |sound| {
-            sound.misread(|files| {
+        make: |correct| {
+            correct.misread(|files| {
                 let (head_dim, layout) = (files.config.head_dim, files.config.rope_layout);
                 for name in files.weights.names() {
                     if name.ends_with("q_proj.weight") || name.ends_with("k_proj.weight") {
@@ -50,8 +50,8 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "rope-theta",
         does: "uses θ = 10000 instead of the config's",
-        make: |sound| {
-            sound.misread(|files| {
+        make: |correct| {
+            correct.misread(|files| {
                 files.config.rope_theta = DEFAULT_THETA;
                 Ok(())
             })
@@ -66,8 +66,8 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "rope-half-tables",
         does: "computes positions, frequencies, angles, cos and sin in bf16",
-        make: |sound| {
-            sound.driven(|llama| {
+        make: |correct| {
+            correct.driven(|llama| {
                 let (rope, heads) = (llama.rope.clone(), HeadCounts::of(&llama));
                 remade(llama, move |seen, site, _| {
                     let Some(x) = heads.unrotated(seen, site)? else { return Ok(None) };
@@ -91,8 +91,8 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "shared-counter",
         does: "advances the position after layer 0 in every decoding step",
-        make: |sound| {
-            sound.driven(|llama| {
+        make: |correct| {
+            correct.driven(|llama| {
                 let (rope, heads) = (llama.rope.clone(), HeadCounts::of(&llama));
                 remade(llama, move |seen, site, _| {
                     let decoding =

@@ -11,7 +11,7 @@ use crate::Result;
 pub const PLANTS: &[Plant] = &[Plant {
     name: "softmax-half",
     does: "computes the softmax in bf16, step by step, as `softmax_last_dim` does with bf16 scores",
-    make: |sound| sound.driven(|llama| attending(llama, Half)),
+    make: |correct| correct.driven(|llama| attending(llama, Half)),
     red: &["03", "06", "07"],
     may: (
         &["04", "09"],

@@ -140,8 +140,8 @@ impl Caught {
         if self.honest() || self.unseen().is_some() {
             return vec![];
         }
-        let silent = |on: &OnPath| !self.is_fine() && on.named.names.is_empty();
-        let wrong = self.paths.iter().filter(|on| on.named.rank != Some(1) && !silent(on));
+        let unnamed = |on: &OnPath| !self.is_fine() && on.named.names.is_empty();
+        let wrong = self.paths.iter().filter(|on| on.named.rank != Some(1) && !unnamed(on));
         let said = |on: &OnPath| match &on.named.names[..] {
             [] => format!("{:?}: not named", on.path),
             names => format!("{:?}: named {}", on.path, names.join(", ")),

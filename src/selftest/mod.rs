@@ -18,7 +18,7 @@ use crate::judge::{self, ModelFacts, Outcome, Subject};
 use crate::mistakes::{self, Mistake};
 use crate::model::{Attention, Llama, Matmul, Path};
 use crate::models::Model;
-use crate::plants::{self, Plant, Planted, Setting, Sound, Standing};
+use crate::plants::{self, Correct, Plant, Planted, Setting, Standing};
 use crate::reference::{Prompt, Reference};
 use crate::{Error, Result};
 
@@ -110,7 +110,7 @@ impl<'a> Bench<'a> {
     ///
     /// # Errors
     /// The path cannot run here.
-    pub fn sound(&self, path: Attention) -> Result<Llama> {
+    pub fn correct_model(&self, path: Attention) -> Result<Llama> {
         self.llama.on(path)
     }
 
@@ -158,8 +158,8 @@ impl<'a> Bench<'a> {
     ) -> Result<Caught> {
         let mut paths = Vec::new();
         for &path in on {
-            let llama = self.sound(path)?;
-            let planted = (plant.make)(&Sound { model: self.model, llama: &llama })?;
+            let llama = self.correct_model(path)?;
+            let planted = (plant.make)(&Correct { model: self.model, llama: &llama })?;
             paths.push(OnPath::new(plant, path, self.judge_planted(planted, cases, checkpoints)?));
         }
         Ok(Caught { plant, dtype: self.dtype(), matmul: self.llama.path.matmul, paths })

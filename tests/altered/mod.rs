@@ -73,7 +73,7 @@ pub fn llama(model: &Model, path: Attention) -> Llama {
     Llama::load(&model.weights, &Device::Cpu, DType::F32, path).unwrap()
 }
 
-pub fn sound(llama: Llama) -> Altered {
+pub fn unaltered(llama: Llama) -> Altered {
     Altered { port: LlamaPort::new(llama), before: nothing, behind: nothing, shift: 0 }
 }
 

@@ -80,7 +80,7 @@ fn a_site_covered_by_noise_is_set_aside_if_it_was_judged_elsewhere() {
     outcome.findings[0].case = "far".into();
     outcome.findings[0].incomparable = 3;
     outcome.findings[2].about = "alone".into();
-    set_aside(&mut outcome, "judged elsewhere", |silent, other| silent.about == other.about);
+    set_aside(&mut outcome, "judged elsewhere", |inconclusive, other| inconclusive.about == other.about);
     let left: Vec<&str> = outcome.findings.iter().map(|f| f.about.as_str()).collect();
     assert_eq!(left, ["made", "alone"]);
     assert_eq!(

@@ -5,7 +5,7 @@ use crate::graph::NodeId;
 use crate::recording::SiteTensor;
 
 /// A site that failed replay. It is diagnosed after the whole layer has been replayed.
-pub(super) struct Red {
+pub(super) struct FailedSite {
     pub id: NodeId,
     pub held: SiteTensor,
     /// The rounding error of a correct port at each row.
