@@ -6,7 +6,7 @@ mod program;
 use std::fs;
 use std::path::Path;
 
-use bundled::{again, unzipped};
+use bundled::{rerun, unzipped};
 use candle_core::{DType, Device};
 use program::{home, rbees_in, stderr, wrong_theta};
 use rbees_check::judge::{self, Finding, LlamaPort, Outcome, Status, Subject};
@@ -55,7 +55,7 @@ fn a_bundle_reproduces_a_wrong_theta_without_the_model(#[case] args: &[&str]) {
     assert!(
         stderr(&output).starts_with("bundle: b.zip of model.layers.0.self_attn.q_rope · rbees-check run 01B")
     );
-    let (now, then) = again(&bytes);
+    let (now, then) = rerun(&bytes);
     same(&now, &then);
     assert_eq!(then.suspects.unwrap().named[0].mistake, "rope-theta");
 }
@@ -74,7 +74,7 @@ fn a_bundle_of_a_gguf_model_reproduces_the_failure() {
     subject.ports = vec![Box::new(LlamaPort::new(llama))];
     let outcome = judge::run(&mut subject, checkpoints::find("1B").unwrap()).unwrap();
     let bundle = bundle::first_failure(&mut subject, &[outcome], "").unwrap().unwrap();
-    let (now, then) = again(&bundle.zip().unwrap());
+    let (now, then) = rerun(&bundle.zip().unwrap());
     same(&now, &then);
 }
 
@@ -105,7 +105,7 @@ fn a_bundle_reproduces_a_planted_mistake_without_the_port(#[case] plant: &str, #
         assert_eq!(Some(bundle.site), first);
         bundle.zip().unwrap()
     });
-    let (now, then) = again(&bytes);
+    let (now, then) = rerun(&bytes);
     same(&now, &then);
 }
 

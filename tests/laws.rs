@@ -1,7 +1,7 @@
 //! The cache laws, checked without any reference. The tolerance is the rounding noise that the port itself
 //! shows.
 
-mod silent;
+mod untapped;
 
 use candle_core::{DType, Device};
 use rbees_check::judge::{LlamaPort, Port, Status, laws_alone};
@@ -9,7 +9,7 @@ use rbees_check::model::{Attention, Llama};
 use rbees_check::models;
 use rbees_check::plants::{self, Correct};
 use rstest::rstest;
-use silent::Silent;
+use untapped::Untapped;
 
 const PROMPT: &str = "And the king said unto the children of Israel";
 const FACTOR: f64 = 16.0;
@@ -58,7 +58,7 @@ fn a_mask_that_ignores_cached_keys_is_detected_at_the_scores() {
 
 #[test]
 fn a_port_that_taps_no_sites_fails_the_cache_laws() {
-    assert_eq!(broken(Attention::Plain, |correct| Box::new(Silent(correct_port(correct)))), ["sites"]);
+    assert_eq!(broken(Attention::Plain, |correct| Box::new(Untapped(correct_port(correct)))), ["sites"]);
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn stages(plant: &Plant) -> Vec<&'static Checkpoint> {
 
 /// One line per planted mistake, such as `mask-square  04  short`: its checkpoints, and which of these
 /// cases, run alone on plain attention, catch it. Checkpoints that need no case are listed as such.
-fn told_apart(model: &str, cases: &[&str]) -> String {
+fn catching_cases(model: &str, cases: &[&str]) -> String {
     let model = models::open(model).unwrap();
     let bench = Bench::by(&model, DType::F32, Matmul::Dense, cases).unwrap();
     let mut lines = String::new();
@@ -61,7 +61,7 @@ fn told_apart(model: &str, cases: &[&str]) -> String {
 
 #[test]
 fn every_planted_mistake_is_caught_by_some_case() {
-    assert_snapshot!(told_apart("tiny-llama", &["batch-left", "short", "single"]));
+    assert_snapshot!(catching_cases("tiny-llama", &["batch-left", "short", "single"]));
 }
 
 /// Every mistake of the catalogue on tiny-llama in f32: what fails, by how much, and what is named.

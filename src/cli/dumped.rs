@@ -12,17 +12,17 @@ use rbees_check::report::{self, html, json::Report};
 use rbees_check::weights::Config;
 use rbees_check::{Error, Result};
 
-use super::again::Flags;
 use super::bundle::{Bundling, Named};
 use super::common::Common;
 use super::dump_known::{Known, case};
 use super::dump_report;
 use super::ending::Ending;
 use super::expect::Expectations;
+use super::outcomes::{ending, rendered, troubles};
 use super::paint::Out;
 use super::progress::Progress;
 use super::reports::Reports;
-use super::told::{ending, told, troubles};
+use super::rerun::Flags;
 
 #[derive(Args, Debug)]
 pub struct Dumped {
@@ -117,7 +117,7 @@ impl Dumped {
         drop(progress);
         outcomes.iter_mut().for_each(|outcome| expected.mark(outcome));
         for outcome in &outcomes {
-            out.text(&told(outcome, asked.common.verbose))?;
+            out.text(&rendered(outcome, asked.common.verbose))?;
         }
         out.line("")?;
         troubles(&outcomes, expected, asked.flags, out)?;

@@ -9,9 +9,9 @@ use rbees_check::reference::Fixture;
 use rbees_check::{Error, Result};
 
 use super::device;
+use super::outcomes::rendered;
 use super::progress::Progress;
 use super::stderr::say;
-use super::told::told;
 use super::verdicts::Key;
 
 /// The path that is about to generate.
@@ -52,7 +52,7 @@ fn by_references(path: &GatedPath<'_>, fixture: &Fixture, verbose: u8) -> Result
     let outcomes = judge::run_all(&mut subject, &checkpoints::ALL, |outcome| {
         progress.now(&format!("judging before the first generation: {} done", outcome.checkpoint.id));
         if verbose > 0 {
-            progress.aside(|| say(told(outcome, verbose - 1).trim_end()));
+            progress.aside(|| say(rendered(outcome, verbose - 1).trim_end()));
         }
     })?;
     drop(progress);

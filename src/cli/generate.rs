@@ -17,8 +17,8 @@ use super::gate::{self, Gate};
 use super::paint::Out;
 use super::progress::Progress;
 use super::settings::Settings;
-use super::speech::{Request, Speech};
 use super::stderr::say;
+use super::timed_text::{Request, TimedText};
 use super::{device, interrupt, threads, token_lines};
 
 #[derive(Args, Debug)]
@@ -116,20 +116,20 @@ impl Generate {
         let llama = Llama::load(&model.weights, &device, dtype, on)?;
         drop(progress);
         let request = Request { prompt, sampling, stops, max_tokens: self.max_tokens };
-        let speech = Speech::begin(&llama, &model.tokenizer, request)?;
-        let spoken = if self.json {
-            token_lines::write(speech, &model.tokenizer, self.top_logprobs, out)?
+        let timed_text = TimedText::begin(&llama, &model.tokenizer, request)?;
+        let timings = if self.json {
+            token_lines::write(timed_text, &model.tokenizer, self.top_logprobs, out)?
         } else {
             out.text(if self.chat { "" } else { self.prompt.as_str() })?;
-            let spoken = speech.write(out)?;
+            let timings = timed_text.write(out)?;
             out.line("")?;
-            spoken
+            timings
         };
         say(&format!(
             "prompt of {} in {:.2} s; {}",
-            spoken.prompt,
-            spoken.reading.as_secs_f64(),
-            spoken.speed()
+            timings.prompt,
+            timings.before_first.as_secs_f64(),
+            timings.speed()
         ));
         Ok(Ending::Passed)
     }

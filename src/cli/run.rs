@@ -9,20 +9,20 @@ use rbees_check::reference::Feed;
 use rbees_check::report::{self, html};
 use rbees_check::{Error, Result};
 
-use super::again::Flags;
 use super::bundle::Bundling;
 use super::choices::{AttentionChoice, Matmul};
 use super::common::{Common, DEFAULT_MODEL};
 use super::dumped::{Asked, Dumped};
 use super::ending::Ending;
 use super::expect::Expectations;
+use super::outcomes::{ending, rendered, troubles};
 use super::paint::Out;
 use super::progress::Progress;
 use super::reports::{self, Reports, RunDescription};
+use super::rerun::Flags;
 use super::settings::Settings;
 use super::stderr::say;
-use super::told::{ending, told, troubles};
-use super::{cases, device, interrupt, speech, suggest, threads};
+use super::{cases, device, interrupt, suggest, threads, timed_text};
 
 #[derive(Args, Debug)]
 pub struct RunArgs {
@@ -128,7 +128,7 @@ impl RunArgs {
             let matmul = self.matmuls(&model).pop().unwrap_or(model::Matmul::Dense);
             let path = model::Path { attention: Attention::Plain, matmul };
             let llama = Llama::load(&model.weights, &device, dtype, path)?;
-            speech::sample(&model, &llama, out)?;
+            timed_text::sample(&model, &llama, out)?;
         }
         out.line(summary)?;
         Ok(ending)
@@ -239,7 +239,7 @@ impl RunArgs {
         let outcomes = judge::run_all(subject, checkpoints, |outcome| {
             next();
             expected.mark(outcome);
-            let text = told(outcome, self.common.verbose);
+            let text = rendered(outcome, self.common.verbose);
             let all_well = std::mem::replace(&mut printed, Ok(()));
             printed = all_well.and_then(|()| progress.aside(|| out.text(&text)));
         })?;

@@ -211,9 +211,9 @@ impl<'a> Evidence<'a> {
         Ok(Some(Given { values, cached: BTreeMap::new() }))
     }
 
-    /// How far `theory`, row `r` of a predicted tensor, may differ from the port's row.
-    pub fn budget(&self, r: usize, theory: &[f64]) -> Budget {
-        let scale = Scale::of(theory.iter().copied());
+    /// How far `predicted`, row `r` of a predicted tensor, may differ from the port's row.
+    pub fn budget(&self, r: usize, predicted: &[f64]) -> Budget {
+        let scale = Scale::of(predicted.iter().copied());
         Budget::derive(scale, self.noise[r], self.context.factor, self.context.dtype)
     }
 

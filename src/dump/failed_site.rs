@@ -1,6 +1,6 @@
 //! A recorded tensor that is wrong given its recorded inputs.
 
-use super::theory::NoiseByPlace;
+use super::measured_noise::NoiseByPlace;
 use crate::graph::NodeId;
 use crate::recording::SiteTensor;
 

@@ -9,6 +9,7 @@ mod against;
 mod engine;
 mod failed_site;
 mod judged;
+mod measured_noise;
 mod naming;
 mod pair;
 mod replay;
@@ -17,7 +18,6 @@ mod shown;
 mod span;
 #[cfg(test)]
 mod tests;
-mod theory;
 mod truth;
 mod value;
 

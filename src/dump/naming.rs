@@ -42,7 +42,7 @@ fn diagnose(replay: &Replay<'_>, failed: &FailedSite, first_layer_agrees: bool) 
     let (dump, held, engine) = (replay.dump, &failed.held, replay.engine);
     let places: Vec<Place> = failed.noise.keys().copied().collect();
     let Some(way) = replay.way(failed.id) else { return Ok(None) };
-    let Some(theory) = replay.exact(failed.id, &way, &places)? else { return Ok(None) };
+    let Some(exact) = replay.exact(failed.id, &way, &places)? else { return Ok(None) };
     let known = diagnose::SiteContext {
         site,
         graph: &engine.graph,
@@ -57,7 +57,7 @@ fn diagnose(replay: &Replay<'_>, failed: &FailedSite, first_layer_agrees: bool) 
         whole: true,
         first_layer_agrees,
     };
-    let rows = failed.noise.iter().filter_map(|(&place, &noise)| Some((place, theory.at(place)?, noise)));
+    let rows = failed.noise.iter().filter_map(|(&place, &noise)| Some((place, exact.at(place)?, noise)));
     let wanted = rows.map(|(place, row, noise)| Wanted { place, row: row.into(), noise });
     let got = |places: &[Place]| Ok(Some(recorded(held, places)?.rows().clone()));
     match Evidence::of(known, wanted, got, &Recorded { replay })? {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::engine::Engine;
 use super::failed_site::FailedSite;
+use super::measured_noise::NoiseByPlace;
 use super::replay::{Replay, SAMPLED, Way};
-use super::theory::NoiseByPlace;
 use super::truth::finding;
 use super::value::Value;
 use super::{Against, naming};

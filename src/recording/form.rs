@@ -32,7 +32,7 @@ pub(crate) enum Order {
     /// direction.
     Ggml,
     /// Given in letters.
-    Said(Axes),
+    Letters(Axes),
 }
 
 /// One way to interpret the dimensions of an array.
@@ -59,7 +59,7 @@ impl Order {
             Self::SeqFirst => vec![read(OutermostFirst, seq_first())],
             Self::Reversed => vec![read(InnermostFirst, reference()), read(InnermostFirst, seq_first())],
             Self::Ggml => vec![read(OutermostFirst, seq_first()), read(InnermostFirst, seq_first())],
-            Self::Said(axes) => vec![read(OutermostFirst, axes.clone())],
+            Self::Letters(axes) => vec![read(OutermostFirst, axes.clone())],
         }
     }
 }

@@ -127,7 +127,7 @@ fn culprits(outcome: &Outcome, finding: &Finding) -> Option<Culprits> {
         mistake: named.mistake.into(),
         says: named.says.clone(),
         fix: named.fix.clone(),
-        residual: (named.residual > 0.0).then(|| level::said(named.residual)),
+        residual: (named.residual > 0.0).then(|| level::in_words(named.residual)),
     });
     let next = looked.and_then(|d| d.runner_up.as_ref());
     Some(Culprits {
@@ -183,7 +183,7 @@ fn row(outcome: &Outcome) -> Row {
         tone: tone(status),
         word: word(status),
         said,
-        share: worst.map(|(share, _)| (level::said(share), (share * 100.0).clamp(0.0, 100.0).round())),
+        share: worst.map(|(share, _)| (level::in_words(share), (share * 100.0).clamp(0.0, 100.0).round())),
         worst: worst.filter(|(share, _)| *share > 0.0).map(|(_, finding)| place(finding)),
         notes: outcome.notes.clone(),
     }
@@ -216,7 +216,7 @@ pub fn troubles(run: &PageInput<'_>) -> Vec<Trouble> {
             failed.sort_by_key(|f| f.site.map_or((0, None), |site| (1, Some(site))));
             let (first, others) = failed.split_first()?;
             let other = |finding: &&Finding| match share(finding) {
-                Some(share) => format!("{}: {}", place(finding), level::said(share)),
+                Some(share) => format!("{}: {}", place(finding), level::in_words(share)),
                 None => place(finding),
             };
             Some(Trouble {
