@@ -35,7 +35,7 @@ fn text_and_code(output: Output) -> (String, i32) {
 }
 
 /// The ids of the checkpoints that failed.
-fn red(text: &str) -> Vec<&str> {
+fn failed_ids(text: &str) -> Vec<&str> {
     text.lines().filter_map(|line| line.strip_prefix("  FAIL  ")?.split_whitespace().next()).collect()
 }
 
@@ -48,7 +48,7 @@ const ACT: &str = "model.layers.1.mlp.act";
 fn a_correct_pass_passes_in_every_file_format(#[case] form: fn(&Path, &Arrays) -> std::path::PathBuf) {
     let folder = tempdir().unwrap();
     let (text, code) = text_and_code(judged(&form(folder.path(), &short()), &[]));
-    assert_eq!((red(&text), code), (vec![], 0), "{text}");
+    assert_eq!((failed_ids(&text), code), (vec![], 0), "{text}");
     assert!(text.contains("reference: case short") && text.contains("coverage: 71 of 71 sites\n"), "{text}");
     assert!(text.ends_with("checkpoints: 8 passed, 0 failed, 4 skipped\n"), "{text}");
 }
@@ -56,7 +56,7 @@ fn a_correct_pass_passes_in_every_file_format(#[case] form: fn(&Path, &Arrays) -
 #[test]
 fn a_prompt_without_a_reference_case_is_judged_by_replay_only_and_the_output_says_so() {
     let (text, code) = printed(&pass(&[5, 99, 7, 300, 12, 8], |_| {}), &["--require-all"]);
-    assert_eq!((red(&text), code), (vec![], 0), "{text}");
+    assert_eq!((failed_ids(&text), code), (vec![], 0), "{text}");
     assert!(
         text.contains("reference: none stored for these token ids (") && text.contains("position 0"),
         "{text}"
@@ -77,7 +77,7 @@ fn one_mistake_is_blamed_on_one_operation_although_later_values_differ_too(
     let prompt = if with_truth { ids("short") } else { vec![5, 99, 7, 300, 12, 8] };
     let (text, code) = printed(&pass(&prompt, altered), &[]);
     let want = if with_truth { vec![checkpoint, "07"] } else { vec![checkpoint] };
-    assert_eq!((red(&text), code), (want, 1), "{text}");
+    assert_eq!((failed_ids(&text), code), (want, 1), "{text}");
     assert!(text.contains(&format!("   suspect    {mistake}: ")), "{text}");
     assert!(text.contains(&format!("first wrong operation, given its recorded inputs: {site}\n")), "{text}");
     assert_eq!(
@@ -92,7 +92,7 @@ fn one_mistake_is_blamed_on_one_operation_although_later_values_differ_too(
 fn a_usual_theta_is_named_when_theta_cannot_be_solved_for() {
     let dump = pass(&[5, 99, 7, 300, 12, 8], |config| config.rope_theta = 1e4);
     let (text, code) = printed(&dump, &["--dtype", "bf16"]);
-    assert_eq!((red(&text), code), (vec!["01B"], 1), "{text}");
+    assert_eq!((failed_ids(&text), code), (vec!["01B"], 1), "{text}");
     assert!(
         text.contains("   suspect    rope-theta: you used θ = 10000 or near it; the config says"),
         "{text}"
@@ -104,7 +104,7 @@ fn a_mistake_recorded_from_pytorch_is_named() {
     let dump =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/dumps/tiny-llama-rope-pairing.safetensors");
     let (text, code) = text_and_code(judged(&dump, &[]));
-    assert_eq!((red(&text), code), (vec!["01B", "07"], 1), "{text}");
+    assert_eq!((failed_ids(&text), code), (vec!["01B", "07"], 1), "{text}");
     assert!(text.contains("   suspect    rope-pairing: you rotate neighbouring elements"), "{text}");
     let site = "model.layers.0.self_attn.q_rope\n";
     assert!(
@@ -171,7 +171,7 @@ fn each_defect_of_a_recording_gets_its_own_message(
 #[case::reversed_positions(|t: &Tensor| { let order: Vec<u32> = (0..13).rev().collect(); t.index_select(&Tensor::new(order, &Device::Cpu).unwrap(), 1).unwrap() })]
 fn correct_values_in_the_wrong_order_fail(#[case] permute: fn(&Tensor) -> Tensor) {
     let (text, code) = printed(&with(ACT, permute), &[]);
-    assert_eq!((red(&text), code), (vec!["05", "07"], 1), "{text}");
+    assert_eq!((failed_ids(&text), code), (vec!["05", "07"], 1), "{text}");
     assert!(
         text.contains("first wrong operation, given its recorded inputs: model.layers.1.mlp.act\n"),
         "{text}"
@@ -202,7 +202,7 @@ fn a_recording_without_anything_to_check_it_against_is_inconclusive() {
     };
     let more = ["--model", folder.path().to_str().unwrap(), "--references", "tiny-llama"];
     let (text, code) = printed(&only(&["input_ids", "model.norm"]), &more);
-    assert_eq!((code, red(&text)), (2, vec![]), "{text}");
+    assert_eq!((code, failed_ids(&text)), (2, vec![]), "{text}");
     assert!(text.contains("recorded but not checked: model.norm\n"), "{text}");
     // Operations without weights are replayed.
     let names = ["input_ids", ACT, "model.layers.1.mlp.gate_proj", "model.layers.1.mlp.up_proj"];
@@ -218,7 +218,7 @@ fn an_unsupported_model_is_still_compared_with_its_reference() {
     std::fs::write(folder.path().join("config.json"), r#"{"model_type": "other"}"#).unwrap();
     let more = ["--model", folder.path().to_str().unwrap(), "--references", "tiny-llama"];
     let (text, code) = printed(&pass(&ids("short"), |config| config.rope_theta = 1e4), &more);
-    assert_eq!((red(&text), code), (vec!["01B", "07"], 1), "{text}");
+    assert_eq!((failed_ids(&text), code), (vec!["01B", "07"], 1), "{text}");
     assert!(!text.contains("suspect"), "{text}");
 }
 
@@ -229,7 +229,7 @@ fn a_sparse_recording_is_replayed_through_the_operations_between_its_sites() {
         names.iter().map(|&name| (name.to_owned(), all[name].clone())).collect()
     };
     let (text, code) = printed(&few(&["input_ids", "model.layers.0", "model.layers.1", "lm_head"]), &[]);
-    assert_eq!((red(&text), code), (vec!["06", "07"], 1), "{text}");
+    assert_eq!((failed_ids(&text), code), (vec!["06", "07"], 1), "{text}");
     let among = "or an earlier one of the 18 operations from model.embed_tokens to model.layers.0: record";
     assert!(
         text.contains(&format!("first wrong operation, given its recorded inputs: model.layers.0, {among}")),
@@ -244,10 +244,10 @@ fn against_compares_two_recordings_of_the_same_prompt() {
     let correct = write(folder.path(), &pass(&prompt, |_| {}));
     let wrong = write(other.path(), &pass(&prompt, |config| config.rope_theta = 1e4));
     let (text, code) = text_and_code(judged(&correct, &["--against", correct.to_str().unwrap()]));
-    assert_eq!((red(&text), code), (vec![], 0), "{text}");
+    assert_eq!((failed_ids(&text), code), (vec![], 0), "{text}");
     assert!(text.contains("the two recordings differ no more than two correct runs may\n"), "{text}");
     let (text, code) = text_and_code(judged(&correct, &["--against", wrong.to_str().unwrap()]));
-    assert_eq!((red(&text), code), (vec!["01B", "07"], 1), "{text}");
+    assert_eq!((failed_ids(&text), code), (vec!["01B", "07"], 1), "{text}");
     let site = "model.layers.0.self_attn.q_rope";
     assert!(text.contains(&format!("first site where the two recordings differ: {site}\n")), "{text}");
     let first_wrong =

@@ -57,7 +57,7 @@ fn correct_pass(name: &str, matmul: Matmul, sites: usize) -> Result<(), Failed> 
     let against = Against { case: Some(&case), weights: Some(&weights), config, arithmetic };
     let judged = dump.judge(&against, &checkpoints::ALL, true)?;
 
-    if judged.coverage.held != sites || judged.coverage.all != sites {
+    if judged.coverage.recorded != sites || judged.coverage.all != sites {
         return Err(format!("{:?}", judged.coverage).into());
     }
     for outcome in &judged.outcomes {

@@ -97,7 +97,7 @@ fn alters(plant: &'static Plant) -> Result<(), Failed> {
 }
 
 fn alters_in(plant: &Plant, model: &Model, bench: &Bench<'_>) -> Result<(), Failed> {
-    let honest = plant.red.is_empty();
+    let honest = plant.fails.is_empty();
     for &path in plant.paths {
         let llama = bench.correct_model(path)?;
         let planted = (plant.make)(&Correct { model, llama: &llama })?;

@@ -20,22 +20,26 @@ use replay::{Dump, Replay};
 struct Planted {
     name: &'static str,
     /// All checkpoints that must fail.
-    red: &'static [&'static str],
+    fails: &'static [&'static str],
     /// The first wrong site.
     first: &'static str,
 }
 
 const PLANTED: [Planted; 10] = [
-    Planted { name: "norm-eps", red: &["01", "06", "07"], first: "model.layers.0.input_layernorm" },
-    Planted { name: "norm-plus-one", red: &["01", "06", "07"], first: "model.layers.0.input_layernorm" },
-    Planted { name: "rope-theta", red: &["01B", "06", "07"], first: "model.layers.0.self_attn.q_rope" },
-    Planted { name: "rope-pairing", red: &["01B", "06", "07"], first: "model.layers.0.self_attn.q_rope" },
-    Planted { name: "head-map", red: &["03", "06", "07"], first: "model.layers.0.self_attn.scores" },
-    Planted { name: "attention-scale", red: &["03", "06", "07"], first: "model.layers.0.self_attn.scores" },
-    Planted { name: "mask-missing", red: &["03", "06", "07"], first: "model.layers.0.self_attn.scores" },
-    Planted { name: "gate-up-swapped", red: &["05", "06", "07"], first: "model.layers.0.mlp.gate_proj" },
-    Planted { name: "weight-transposed", red: &["03", "06", "07"], first: "model.layers.0.self_attn.o_proj" },
-    Planted { name: "logit-row", red: &["07"], first: "lm_head" },
+    Planted { name: "norm-eps", fails: &["01", "06", "07"], first: "model.layers.0.input_layernorm" },
+    Planted { name: "norm-plus-one", fails: &["01", "06", "07"], first: "model.layers.0.input_layernorm" },
+    Planted { name: "rope-theta", fails: &["01B", "06", "07"], first: "model.layers.0.self_attn.q_rope" },
+    Planted { name: "rope-pairing", fails: &["01B", "06", "07"], first: "model.layers.0.self_attn.q_rope" },
+    Planted { name: "head-map", fails: &["03", "06", "07"], first: "model.layers.0.self_attn.scores" },
+    Planted { name: "attention-scale", fails: &["03", "06", "07"], first: "model.layers.0.self_attn.scores" },
+    Planted { name: "mask-missing", fails: &["03", "06", "07"], first: "model.layers.0.self_attn.scores" },
+    Planted { name: "gate-up-swapped", fails: &["05", "06", "07"], first: "model.layers.0.mlp.gate_proj" },
+    Planted {
+        name: "weight-transposed",
+        fails: &["03", "06", "07"],
+        first: "model.layers.0.self_attn.o_proj",
+    },
+    Planted { name: "logit-row", fails: &["07"], first: "lm_head" },
 ];
 
 /// The run without a mistake. It also supplies the tensors that a mistake does not change.
@@ -68,14 +72,14 @@ fn caught(planted: &Planted) -> Result<(), Failed> {
     let model = models::open(MODEL)?;
     let outcomes = judged(&model, &Dump::read(planted.name)?.over(Dump::read(HONEST)?))?;
     let failed = || outcomes.iter().filter(|outcome| outcome.status() != Status::Passed);
-    let red: BTreeSet<&str> = failed().map(|outcome| outcome.checkpoint.id).collect();
-    let declared: BTreeSet<&str> = planted.red.iter().copied().collect();
+    let failing: BTreeSet<&str> = failed().map(|outcome| outcome.checkpoint.id).collect();
+    let declared: BTreeSet<&str> = planted.fails.iter().copied().collect();
     let Some(first) = failed().flat_map(Outcome::failures).min_by_key(|finding| finding.site) else {
         return Err("no checkpoint failed".into());
     };
-    if red != declared || first.about != planted.first {
+    if failing != declared || first.about != planted.first {
         return Err(format!(
-            "{red:?} failed, first at {}; expected {declared:?}, first at {}",
+            "{failing:?} failed, first at {}; expected {declared:?}, first at {}",
             first.about, planted.first
         )
         .into());

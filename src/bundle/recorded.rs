@@ -161,8 +161,8 @@ fn weights_of(span: &Span, against: &Against<'_>) -> Vec<String> {
 fn recording(dump: &Recording, against: &Against<'_>, sites: &BTreeSet<Site>) -> Result<Vec<u8>> {
     let mut tensors = Vec::new();
     for &site in sites {
-        if let Some(held) = dump.fit(site, against)? {
-            tensors.push(AtSite::new(site, &held.barred()?, &held.layout)?);
+        if let Some(recorded) = dump.fit(site, against)? {
+            tensors.push(AtSite::new(site, &recorded.barred()?, &recorded.layout)?);
         }
     }
     let kept = KEPT.iter().filter_map(|&key| Some((key.to_owned(), dump.metadata.get(key)?.as_str().into())));

@@ -67,7 +67,7 @@ pub use recorder::Recorder;
 
 use candle_core::DType;
 
-use crate::judge::{Traits, all_claimed};
+use crate::judge::{Traits, all_judged};
 use crate::probe::{Arithmetic, Kind, Layout, Site};
 use crate::recording::Vocabulary;
 use crate::reference::{Feed, Reference};
@@ -164,7 +164,7 @@ impl<'a> Check<'a> {
             return Err(fault);
         }
         let traits = self.traits()?;
-        all_claimed(self.case, &traits)?;
+        all_judged(self.case, &traits)?;
         let mut run = |feed: Feed| {
             let mut recorder = Recorder::new(self.case, &self.vocabulary, &traits, feed);
             let error = forward(&mut recorder).err().map(Into::into);

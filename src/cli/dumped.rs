@@ -189,7 +189,7 @@ fn covered(coverage: &Coverage) -> String {
             format!("; not recorded, so not checked separately: {first} and {} more", rest.len())
         }
     };
-    format!("coverage: {} of {} sites{missing}\n", coverage.held, coverage.all)
+    format!("coverage: {} of {} sites{missing}\n", coverage.recorded, coverage.all)
 }
 
 /// The operation that introduced the error, or the group of operations that contains it.

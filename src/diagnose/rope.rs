@@ -8,7 +8,7 @@ use super::search::{Candidate, Solver, search};
 use super::{Diagnosis, Evidence};
 use crate::Result;
 use crate::graph::{FrequencyLaw, Operation, Pairing, Rope};
-use crate::oracle::{Standing, frequencies};
+use crate::oracle::{RowPlaces, frequencies};
 use crate::probe::Layout;
 
 const SOLVERS: [Solver; 6] = [
@@ -45,7 +45,7 @@ impl Turning {
         let Operation::Rope(rope) = node.operation else { return None };
         let mut positions: Vec<f64> = e.positions.iter().map(|&p| p as f64).collect();
         let mut pairs = rope.pairing.pairs(rope.turned);
-        let at = Standing { pass: e.context.pass, places: &e.places };
+        let at = RowPlaces { pass: e.context.pass, places: &e.places };
         for deviation in made {
             match deviation {
                 Deviation::Pairs(others) => pairs.clone_from(others),

@@ -74,7 +74,7 @@ pub(super) struct Hypothesis {
 }
 
 /// The residual that correct arithmetic can reach: half the budget.
-const ROUNDING: f64 = 0.5;
+const CORRECT_RESIDUAL: f64 = 0.5;
 
 /// Finds the mistakes that reproduce the port's rows.
 ///
@@ -139,7 +139,7 @@ pub(super) fn decide(e: &Evidence<'_>, mut hypotheses: Vec<Hypothesis>) -> Diagn
     let (contradiction, tried) = (Contradiction::of(e), hypotheses.len());
     hypotheses.sort_by(|a, b| a.fit.residual.total_cmp(&b.fit.residual));
     let best = hypotheses.first().map_or(f64::INFINITY, |hypothesis| hypothesis.fit.residual);
-    let limit = if best <= ROUNDING { ROUNDING } else { 1.0 };
+    let limit = if best <= CORRECT_RESIDUAL { CORRECT_RESIDUAL } else { 1.0 };
     let mut diagnosis = Diagnosis::default();
     for Hypothesis { parts, fit, number } in hypotheses {
         let supported = contradiction.supports(fit, tried, number);

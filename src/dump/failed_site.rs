@@ -7,7 +7,7 @@ use crate::recording::SiteTensor;
 /// A site that failed replay. It is diagnosed after the whole layer has been replayed.
 pub(super) struct FailedSite {
     pub id: NodeId,
-    pub held: SiteTensor,
+    pub recorded: SiteTensor,
     /// The rounding error of a correct port at each row.
     pub noise: NoiseByPlace,
     /// The index of its finding.

@@ -77,7 +77,7 @@ impl Found {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Coverage {
     /// Number of sites in the dump.
-    pub held: usize,
+    pub recorded: usize,
     /// Number of sites in a pass of this model, without those that its attention does not compute.
     pub all: usize,
     /// The missing sites, in forward order.
@@ -101,11 +101,11 @@ impl Recording {
             }
         });
         let all: BTreeSet<Site> = sites.collect();
-        let held: BTreeSet<Site> = self.sites().collect();
+        let recorded: BTreeSet<Site> = self.sites().collect();
         Coverage {
-            held: all.intersection(&held).count(),
+            recorded: all.intersection(&recorded).count(),
             all: all.len(),
-            missing: all.difference(&held).copied().collect(),
+            missing: all.difference(&recorded).copied().collect(),
         }
     }
 
@@ -148,8 +148,8 @@ impl Recording {
                 Some(_) => continue,
                 None => (whole(), Feed::Own),
             };
-            let Some(held) = self.fit(site, against)? else { continue };
-            if let Some(finding) = truth::compare_with_reference(self, &held, against, feed, factor)? {
+            let Some(recorded) = self.fit(site, against)? else { continue };
+            if let Some(finding) = truth::compare_with_reference(self, &recorded, against, feed, factor)? {
                 if finding.status() == Status::Failed && first.is_none() {
                     first = Some(site);
                 }
@@ -168,9 +168,9 @@ impl Recording {
         found: &mut Found,
     ) -> Result<Replayed> {
         for site in self.sites() {
-            let verdict = match self.held(site, against.config)? {
+            let verdict = match self.lookup(site, against.config)? {
                 Lookup::Misfit(why) => Some(misfit(why)),
-                Lookup::Tensor(held) => lower(self, &held),
+                Lookup::Tensor(recorded) => lower(self, &recorded),
                 Lookup::Absent => None,
             };
             if let Some(verdict) = verdict {
@@ -187,8 +187,8 @@ impl Recording {
 
     /// The tensor at `site`, if its shape and dtype are right.
     pub(crate) fn fit(&self, site: Site, against: &Against<'_>) -> Result<Option<SiteTensor>> {
-        match self.held(site, against.config)? {
-            Lookup::Tensor(held) if lower(self, &held).is_none() => Ok(Some(held)),
+        match self.lookup(site, against.config)? {
+            Lookup::Tensor(recorded) if lower(self, &recorded).is_none() => Ok(Some(recorded)),
             Lookup::Tensor(_) | Lookup::Misfit(_) | Lookup::Absent => Ok(None),
         }
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::failed_site::FailedSite;
 use super::replay::Replay;
 use super::truth::judged_as;
-use super::value::{Reader, recorded};
+use super::value::{Reader, recorded_rows};
 use crate::Result;
 use crate::checkpoints::judge_of;
 use crate::diagnose::{self, Diagnosis, Evidence, PortTensors, Wanted};
@@ -26,7 +26,7 @@ pub(super) fn explain(replay: &Replay<'_>, failed_sites: Vec<FailedSite>, findin
         }
     }
     for failed in failed_sites {
-        let site = failed.held.site;
+        let site = failed.recorded.site;
         if looked.contains_key(&site.kind) {
             continue;
         }
@@ -38,8 +38,8 @@ pub(super) fn explain(replay: &Replay<'_>, failed_sites: Vec<FailedSite>, findin
 }
 
 fn diagnose(replay: &Replay<'_>, failed: &FailedSite, first_layer_agrees: bool) -> Result<Option<Diagnosis>> {
-    let (Some(weights), site) = (replay.against.weights, failed.held.site) else { return Ok(None) };
-    let (dump, held, engine) = (replay.dump, &failed.held, replay.engine);
+    let (Some(weights), site) = (replay.against.weights, failed.recorded.site) else { return Ok(None) };
+    let (dump, recorded, engine) = (replay.dump, &failed.recorded, replay.engine);
     let places: Vec<Place> = failed.noise.keys().copied().collect();
     let Some(way) = replay.way(failed.id) else { return Ok(None) };
     let Some(exact) = replay.exact(failed.id, &way, &places)? else { return Ok(None) };
@@ -50,7 +50,7 @@ fn diagnose(replay: &Replay<'_>, failed: &FailedSite, first_layer_agrees: bool) 
         pass: &engine.pass,
         dtype: judged_as(dump.dtype),
         arithmetic: replay.against.arithmetic,
-        layout: held.layout.clone(),
+        layout: recorded.layout.clone(),
         hides: dump.hides(),
         factor: judge_of(site.kind).1,
         window: 0..dump.length(),
@@ -59,7 +59,7 @@ fn diagnose(replay: &Replay<'_>, failed: &FailedSite, first_layer_agrees: bool) 
     };
     let rows = failed.noise.iter().filter_map(|(&place, &noise)| Some((place, exact.at(place)?, noise)));
     let wanted = rows.map(|(place, row, noise)| Wanted { place, row: row.into(), noise });
-    let got = |places: &[Place]| Ok(Some(recorded(held, places)?.rows().clone()));
+    let got = |places: &[Place]| Ok(Some(recorded_rows(recorded, places)?.rows().clone()));
     match Evidence::of(known, wanted, got, &Recorded { replay })? {
         Some(evidence) => diagnose::diagnose(&evidence).map(Some),
         None => Ok(None),

@@ -50,7 +50,7 @@ impl Recording {
         let mut coverage = self.coverage(layers);
         let apart = |site: &Site| !other.has(*site) && self.has(*site);
         let only_here: Vec<Site> = self.sites().filter(apart).collect();
-        coverage.held -= only_here.iter().filter(|site| !coverage.missing.contains(site)).count();
+        coverage.recorded -= only_here.iter().filter(|site| !coverage.missing.contains(site)).count();
         coverage.missing.extend(only_here);
         coverage.missing.sort();
         let common: BTreeSet<Site> = self.sites().filter(|site| other.has(*site)).collect();
@@ -64,14 +64,14 @@ impl Recording {
         let noise = [self.allowed(against, layers, &common)?, other.allowed(against, layers, &common)?];
         let mut part = None;
         for site in self.sites() {
-            let (Some(held), Some(want)) = (self.fit(site, against)?, other.fit(site, against)?) else {
+            let (Some(recorded), Some(want)) = (self.fit(site, against)?, other.fit(site, against)?) else {
                 continue;
             };
             let allowed = |place| Some(sum(noise[0](site, place)?, noise[1](site, place)?));
             if !self.places().into_iter().any(|place| allowed(place).is_some()) {
                 continue;
             }
-            let verdict = self.apart(&held, (other, &want), against, &allowed)?;
+            let verdict = self.apart(&recorded, (other, &want), against, &allowed)?;
             let finding = finding(site, "", Drive::Against(other.name.clone()), verdict);
             if finding.status() == Status::Failed && part.is_none() {
                 part = Some(site);
@@ -126,20 +126,20 @@ impl Recording {
     /// Compares one tensor with the other recording's.
     fn apart(
         &self,
-        held: &SiteTensor,
+        recorded: &SiteTensor,
         (other, want): (&Recording, &SiteTensor),
         against: &Against<'_>,
         noise: &dyn Fn(Place) -> Option<Noise>,
     ) -> Result<Compared> {
-        let dims = |held: &SiteTensor| (held.shape().heads, held.shape().width);
-        if dims(held) != dims(want) {
-            let (got, want) = (held.tensor.dims().to_vec(), want.tensor.dims().to_vec());
+        let dims = |recorded: &SiteTensor| (recorded.shape().heads, recorded.shape().width);
+        if dims(recorded) != dims(want) {
+            let (got, want) = (recorded.tensor.dims().to_vec(), want.tensor.dims().to_vec());
             return Ok(Verdict::Shape { got, want }.into());
         }
         let places: Vec<Place> = self
             .places()
             .into_iter()
-            .filter(|&p| held.holds(p) && want.holds(p) && noise(p).is_some())
+            .filter(|&p| recorded.holds(p) && want.holds(p) && noise(p).is_some())
             .collect();
         let rows = Rows::new(want.width(), want.rows(&places)?);
         let wanted: Vec<Wanted<'_>> = places
@@ -147,16 +147,16 @@ impl Recording {
             .enumerate()
             .map(|(r, &place)| Wanted {
                 place,
-                query: place.1 - held.first,
+                query: place.1 - recorded.first,
                 want: rows.row(r),
                 noise: noise(place),
             })
             .collect();
         let coarser = if ulp(other.dtype) > ulp(self.dtype) { other.dtype } else { self.dtype };
-        let columns = held.layout.columns(held.shape().width);
+        let columns = recorded.layout.columns(recorded.shape().width);
         compare_rows(
-            &held.tensor,
-            held.shape(),
+            &recorded.tensor,
+            recorded.shape(),
             &wanted,
             &against.terms(coarser, whole().1),
             columns.as_deref(),

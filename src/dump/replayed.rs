@@ -106,15 +106,15 @@ fn step(
     failed_sites: &mut Vec<FailedSite>,
 ) -> Result<()> {
     let site = this.engine.site(id);
-    let held = site.map_or(Ok(None), |site| this.dump.fit(site, this.against))?;
+    let recorded = site.map_or(Ok(None), |site| this.dump.fit(site, this.against))?;
     let way = this.way(id);
-    let (Some(site), Some(held)) = (site, held) else {
+    let (Some(site), Some(recorded)) = (site, recorded) else {
         let way = way.filter(|_| !this.engine.on_the_way(id));
         let computed = way.map_or(Ok(None), |way| this.computed(id, &way))?;
         computed.into_iter().for_each(|(value, _)| this.keep(id, value));
         return Ok(());
     };
-    match way.map_or(Ok(None), |way| compare_with_replay(this, id, &held, &way))? {
+    match way.map_or(Ok(None), |way| compare_with_replay(this, id, &recorded, &way))? {
         None => replayed.unjudged.push(site),
         Some((verdict, noise)) => {
             let since = this.since(id);
@@ -125,7 +125,7 @@ fn step(
                 replayed.first_wrong.get_or_insert(FirstWrong { site, among });
                 failed_sites.push(FailedSite {
                     id,
-                    held: held.clone(),
+                    recorded: recorded.clone(),
                     noise,
                     place: replayed.findings.len(),
                 });
@@ -133,8 +133,8 @@ fn step(
             replayed.findings.push(found);
         }
     }
-    if held.width() == this.engine.width(id) {
-        this.keep(id, Value::Recorded(held));
+    if recorded.width() == this.engine.width(id) {
+        this.keep(id, Value::Recorded(recorded));
     }
     Ok(())
 }
@@ -144,26 +144,26 @@ fn step(
 fn compare_with_replay(
     this: &Replay<'_>,
     id: NodeId,
-    held: &SiteTensor,
+    recorded: &SiteTensor,
     way: &Way,
 ) -> Result<Option<(Compared, NoiseByPlace)>> {
-    let (own, width) = (held.width(), this.engine.width(id));
+    let (own, width) = (recorded.width(), this.engine.width(id));
     if own != width {
         return Ok(Some((Verdict::Shape { got: vec![own], want: vec![width] }.into(), NoiseByPlace::new())));
     }
-    let places: Vec<Place> = this.places.iter().copied().filter(|&place| held.holds(place)).collect();
+    let places: Vec<Place> = this.places.iter().copied().filter(|&place| recorded.holds(place)).collect();
     let mut measured = this.sampled(id, way, &places)?;
     if measured.is_empty() {
         return Ok(None);
     }
     let mut noise = this.noise(id, &measured, &places);
-    let mut compared = compare_tensor(this, id, held, way, &noise)?;
+    let mut compared = compare_tensor(this, id, recorded, way, &noise)?;
     let suspicious = suspicious(&compared);
     if places.len() > SAMPLED && !suspicious.is_empty() {
         // A correct row may have a larger rounding error than all sampled rows.
         if measured.extend(this.measured(id, way, &suspicious)?) {
             noise = this.noise(id, &measured, &places);
-            compared = compare_tensor(this, id, held, way, &noise)?;
+            compared = compare_tensor(this, id, recorded, way, &noise)?;
         }
     }
     Ok(Some((compared, noise)))
@@ -173,19 +173,19 @@ fn compare_with_replay(
 fn compare_tensor(
     this: &Replay<'_>,
     id: NodeId,
-    held: &SiteTensor,
+    recorded: &SiteTensor,
     way: &Way,
     noise: &NoiseByPlace,
 ) -> Result<Compared> {
-    let (_, factor) = judge_of(held.site.kind);
-    let (terms, shape) = (this.against.terms(this.dump.dtype, factor), held.shape());
-    let columns = held.layout.columns(shape.width);
-    let mut rows = RowComparison::new(&held.tensor, shape, &terms, columns.as_deref())?;
+    let (_, factor) = judge_of(recorded.site.kind);
+    let (terms, shape) = (this.against.terms(this.dump.dtype, factor), recorded.shape());
+    let columns = recorded.layout.columns(shape.width);
+    let mut rows = RowComparison::new(&recorded.tensor, shape, &terms, columns.as_deref())?;
     let places: Vec<Place> = noise.keys().copied().collect();
     this.each_block(id, way, &places, |exact| {
         for (&place, want) in exact.places().iter().zip(exact.rows().iter()) {
             let noise = noise.get(&place).copied();
-            rows.row(&Wanted { place, query: place.1 - held.first, want, noise });
+            rows.row(&Wanted { place, query: place.1 - recorded.first, want, noise });
         }
     })?;
     Ok(rows.finish())

@@ -54,27 +54,27 @@ pub(super) fn misfit(why: Misfit) -> Verdict {
 }
 
 /// Does the tensor have less precision than the port's dtype?
-pub(super) fn lower(dump: &Recording, held: &SiteTensor) -> Option<Verdict> {
-    let (got, want) = (held.tensor.dtype(), dump.dtype);
+pub(super) fn lower(dump: &Recording, recorded: &SiteTensor) -> Option<Verdict> {
+    let (got, want) = (recorded.tensor.dtype(), dump.dtype);
     (ulp(got) > ulp(want)).then(|| Verdict::LowerPrecision { got: got.as_str(), want: want.as_str() })
 }
 
-/// Compares `held` with the reference under `feed`; `None` if the reference has none of its rows.
+/// Compares `recorded` with the reference under `feed`; `None` if the reference has none of its rows.
 pub(super) fn compare_with_reference(
     dump: &Recording,
-    held: &SiteTensor,
+    recorded: &SiteTensor,
     against: &Against<'_>,
     feed: Feed,
     factor: f64,
 ) -> Result<Option<Finding>> {
-    let (Some(case), site) = (against.case, held.site) else { return Ok(None) };
+    let (Some(case), site) = (against.case, recorded.site) else { return Ok(None) };
     let Some(truth) = case.truth_on(against.arithmetic, feed, site) else { return Ok(None) };
     let stored = truth.places.iter().copied().enumerate();
     let wanted: Vec<Wanted<'_>> = stored
-        .filter(|&(_, place)| held.holds(place))
+        .filter(|&(_, place)| recorded.holds(place))
         .map(|(r, place)| Wanted {
             place,
-            query: place.1 - held.first,
+            query: place.1 - recorded.first,
             want: truth.row(r),
             noise: noise_of(case, against, feed, dump.dtype, site, place),
         })
@@ -83,13 +83,19 @@ pub(super) fn compare_with_reference(
         return Ok(None);
     }
     let row: usize = truth.row_shape.iter().product();
-    let shape = held.shape();
+    let shape = recorded.shape();
     let compared = if shape.heads.unwrap_or(1) * shape.width != row {
         let got = [shape.heads.unwrap_or(1), shape.width].to_vec();
         Verdict::Shape { got, want: truth.row_shape.clone() }.into()
     } else {
-        let columns = held.layout.columns(shape.width);
-        compare_rows(&held.tensor, shape, &wanted, &against.terms(dump.dtype, factor), columns.as_deref())?
+        let columns = recorded.layout.columns(shape.width);
+        compare_rows(
+            &recorded.tensor,
+            shape,
+            &wanted,
+            &against.terms(dump.dtype, factor),
+            columns.as_deref(),
+        )?
     };
     Ok(Some(finding(site, &case.manifest.case, Drive::RecordedAgainstTruth(feed), compared)))
 }

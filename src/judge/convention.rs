@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use super::claims::{clean, input};
+use super::judged_rows::{clean, input};
 use super::recorded::{rows_of, run};
 use super::sites;
 use super::verdict::{Finding, Status, Verdict};

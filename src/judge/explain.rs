@@ -1,6 +1,6 @@
 //! Diagnoses failing sites: which mistake does each one show?
 
-use super::claims::clean;
+use super::judged_rows::clean;
 use super::seen::{Kept, Pads, Seen};
 use super::verdict::{Finding, Verdict};
 use super::window::{inside, shape};

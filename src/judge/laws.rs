@@ -6,9 +6,9 @@
 
 use candle_core::{DType, Tensor};
 
-use super::claims::{clean, input};
 use super::drive::{Drive, Pieces};
 use super::explain::CaseContext;
+use super::judged_rows::{clean, input};
 use super::left_over;
 use super::noise;
 use super::pieces::{Criteria, Sequence, record, replay};

@@ -1,12 +1,12 @@
 //! Runs a model through checkpoints and returns verdicts.
 
-mod claimed;
-mod claims;
+mod all_judged;
 mod convention;
 mod drive;
 mod explain;
 mod facts;
 mod greedy;
+mod judged_rows;
 mod laws;
 mod left_over;
 mod noise;
@@ -28,9 +28,9 @@ mod watch;
 mod window;
 
 pub use crate::port::{LlamaPort, Port, Traits};
-pub use claimed::all_claimed;
-pub(crate) use claims::input as case_input;
+pub use all_judged::all_judged;
 pub use drive::{Drive, Pieces};
+pub(crate) use judged_rows::input as case_input;
 pub(crate) use single::single;
 pub(crate) use sites::judge_sites;
 pub use subject::{ModelFacts, Subject};

@@ -1,8 +1,8 @@
 //! Compares sites with the reference in one forward pass over a case.
 
-use super::claims::{claims, clean, input};
 use super::drive::Drive;
 use super::explain::{self, CaseContext};
+use super::judged_rows::{clean, input, is_judged};
 use super::seen::Seen;
 use super::verdict::{Finding, Verdict};
 use super::watch::{Expect, Watch};
@@ -37,7 +37,7 @@ pub(super) fn judge_sites_as(
     weights: Option<&Weights>,
 ) -> Result<Vec<Finding>> {
     let truth = |site: Site| {
-        let judged = claims(view, case, site, traits);
+        let judged = is_judged(view, case, site, traits);
         judged.then(|| case.truth_on(traits.arithmetic, view.feed, site)).flatten()
     };
     let judges = |site, place| view.feed != Feed::Site || clean(case, site, place, traits.layers);

@@ -4,7 +4,7 @@ use super::convention::{self, Order};
 use super::set_aside::{of_one_site, set_aside};
 use super::subject::{Subject, side_by_side};
 use super::verdict::{Finding, Outcome};
-use super::{claims, sites};
+use super::{judged_rows, sites};
 use crate::Result;
 use crate::checkpoints::{Factor, View};
 use crate::port::Port;
@@ -90,7 +90,7 @@ impl Asked<'_> {
         if !hidden.is_empty() {
             notes.push(format!("{} cannot show {}", traits.path, hidden.join(", ")));
         }
-        notes.extend(claims::distance(case, traits.arithmetic, views));
+        notes.extend(judged_rows::distance(case, traits.arithmetic, views));
         Ok((all, notes))
     }
 }

@@ -19,7 +19,7 @@ pub const PLANTS: &[Plant] = &[
         name: "decode-position",
         does: "decodes every token at position 0",
         make: |correct| correct.driven(|llama| Faulty::new(LlamaPort::new(llama), Stuck)),
-        red: &["04", "09"],
+        fails: &["04", "09"],
         first: Some("model.layers.0.self_attn.q_rope"),
         ..PLANT
     },
@@ -27,7 +27,7 @@ pub const PLANTS: &[Plant] = &[
         name: "cache-kept",
         does: "keeps one cache per batch size, and empties it only when it is full",
         make: |correct| correct.driven(|llama| Kept { llama, caches: BTreeMap::new() }),
-        red: &["03", "04", "06", "07", "09"],
+        fails: &["03", "04", "06", "07", "09"],
         first: Some("model.layers.0.self_attn.scores"),
         ..PLANT
     },
@@ -35,7 +35,7 @@ pub const PLANTS: &[Plant] = &[
         name: "pad-positions",
         does: "counts padding on the left as positions",
         make: |correct| correct.driven(|llama| Faulty::new(LlamaPort::new(llama), Slots { fed: 0 })),
-        red: &["01B", "04"],
+        fails: &["01B", "04"],
         first: Some("model.layers.0.self_attn.q_rope"),
         shows: |setting| setting.padded_left(),
         ..PLANT
@@ -44,7 +44,7 @@ pub const PLANTS: &[Plant] = &[
         name: "logit-row",
         does: "takes each row of logits from the row before",
         make: |correct| correct.driven(|llama| Faulty::new(LlamaPort::new(llama), RowBefore)),
-        red: &["04", "07", "09"],
+        fails: &["04", "07", "09"],
         first: Some("lm_head"),
         ..PLANT
     },
@@ -58,7 +58,7 @@ pub const PLANTS: &[Plant] = &[
                 Ok(())
             })
         },
-        red: &["00B"],
+        fails: &["00B"],
         ..PLANT
     },
     Plant {
@@ -70,7 +70,7 @@ pub const PLANTS: &[Plant] = &[
                 Ok(())
             })
         },
-        red: &["00", "09"],
+        fails: &["00", "09"],
         shows: |setting| {
             demand(setting.config.eos_token_ids.len() > 1, "this model has only one end-of-sequence token")
         },
@@ -80,7 +80,7 @@ pub const PLANTS: &[Plant] = &[
         name: "sampler-default",
         does: "applies a repetition penalty of 1.1 that nobody asked for",
         make: |correct| correct.driven(|llama| Faulty::new(LlamaPort::new(llama), Penalty { ids: vec![] })),
-        red: &["09"],
+        fails: &["09"],
         ..PLANT
     },
 ];

@@ -25,7 +25,7 @@ mod uncached;
 
 pub use making::{Correct, Files, Planted, Setting};
 pub use plant::Plant;
-pub use rows::{Standing, standing};
+pub use rows::{Availability, availability};
 
 /// Every plant, in the order of the catalogue.
 pub fn all() -> impl Iterator<Item = &'static Plant> {

@@ -17,7 +17,7 @@ pub struct Plant {
     /// The paths on which it can be planted.
     pub paths: &'static [Attention],
     /// The checkpoints that must fail: all of these and no others.
-    pub red: &'static [&'static str],
+    pub fails: &'static [&'static str],
     /// Checkpoints that may also fail, depending on path or machine, and why.
     pub may: (&'static [&'static str], &'static str),
     /// Dtypes in which the mistake is smaller than the noise of correct arithmetic, and why.
@@ -39,7 +39,7 @@ pub const PLANT: Plant = Plant {
     does: "",
     make: |correct| correct.altered(|_| Ok(())),
     paths: BOTH,
-    red: &[],
+    fails: &[],
     may: (&[], ""),
     unseen: &[],
     first: None,

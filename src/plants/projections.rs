@@ -21,7 +21,7 @@ pub const PLANTS: &[Plant] = &[
                 (0..layers).try_for_each(|layer| split_wrongly(&mut files.weights, &files.config, layer))
             })
         },
-        red: &["00", "02", "06", "07", "09"],
+        fails: &["00", "02", "06", "07", "09"],
         first: Some("model.layers.0.self_attn.q_proj"),
         ..PLANT
     },
@@ -38,7 +38,7 @@ pub const PLANTS: &[Plant] = &[
             planted.files.config.head_dim = implied_head_dim(&planted.files.config);
             Ok(planted)
         },
-        red: &["00", "03", "06", "07", "09"],
+        fails: &["00", "03", "06", "07", "09"],
         first: Some("model.layers.0.self_attn.scores"),
         shows: |setting| {
             let config = setting.config;
@@ -61,7 +61,7 @@ pub const PLANTS: &[Plant] = &[
                 Ok(())
             })
         },
-        red: &["02", "06", "07", "09"],
+        fails: &["02", "06", "07", "09"],
         first: Some("model.layers.0.self_attn.q_proj"),
         shows: |setting| {
             let config = setting.config;
@@ -76,7 +76,7 @@ pub const PLANTS: &[Plant] = &[
         name: "lm-head-random",
         does: "leaves lm_head at random values where the config ties it",
         make: |correct| correct.altered(randomise_lm_head),
-        red: &["07", "09"],
+        fails: &["07", "09"],
         first: Some("lm_head"),
         shows: |setting| demand(setting.config.tie_word_embeddings, "this model's lm_head is not tied"),
         ..PLANT

@@ -18,7 +18,7 @@ use crate::judge::{self, ModelFacts, Outcome, Subject};
 use crate::mistakes::{self, Mistake};
 use crate::model::{Attention, Llama, Matmul, Path};
 use crate::models::Model;
-use crate::plants::{self, Correct, Plant, Planted, Setting, Standing};
+use crate::plants::{self, Availability, Correct, Plant, Planted, Setting};
 use crate::reference::{Prompt, Reference};
 use crate::{Error, Result};
 
@@ -41,7 +41,7 @@ pub struct Row {
     /// The row of the catalogue.
     pub mistake: &'static Mistake,
     /// Whether it can be planted in this model.
-    pub standing: Standing,
+    pub availability: Availability,
 }
 
 impl<'a> Bench<'a> {
@@ -102,7 +102,7 @@ impl<'a> Bench<'a> {
     pub fn rows(&self) -> Vec<Row> {
         let setting = self.setting();
         mistakes::all()
-            .map(|mistake| Row { mistake, standing: plants::standing(mistake, &setting) })
+            .map(|mistake| Row { mistake, availability: plants::availability(mistake, &setting) })
             .collect()
     }
 

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use rstest::rstest;
 
 use super::*;
-use crate::judge::claims::input;
 use crate::judge::explain::{CaseContext, explain};
+use crate::judge::judged_rows::input;
 use crate::judge::seen::{Kept, Seen};
 use crate::judge::{Finding, Verdict};
 use crate::model::Rope;

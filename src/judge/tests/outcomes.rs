@@ -4,7 +4,7 @@ use super::*;
 use crate::diagnose::{Diagnosis, Named};
 use crate::judge::Drive;
 use crate::judge::set_aside::{of_one_layer, of_one_site, set_aside};
-use crate::judge::{Finding, Verdict, all_claimed, run_all};
+use crate::judge::{Finding, Verdict, all_judged, run_all};
 use crate::probe::Arithmetic;
 use crate::reference::Reference;
 
@@ -148,7 +148,7 @@ fn short() -> Reference {
 fn refused(case: &Reference, change: impl FnOnce(&mut Traits)) -> Option<String> {
     let mut traits = LlamaPort::new(llama(&tiny(), Attention::Fused)).traits();
     change(&mut traits);
-    all_claimed(case, &traits).err().map(|error| error.to_string())
+    all_judged(case, &traits).err().map(|error| error.to_string())
 }
 
 #[test]

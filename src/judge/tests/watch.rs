@@ -4,7 +4,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::checkpoints::View;
-use crate::judge::claims::input;
+use crate::judge::judged_rows::input;
 use crate::judge::sites::judge_sites;
 use crate::judge::watch::{Expect, Watch};
 use crate::judge::{Finding, Verdict};
