@@ -18,7 +18,7 @@ fn printed(dump: &Path, more: &[&str]) -> (String, i32) {
     (stdout(&output) + &stderr(&output), output.status.code().unwrap())
 }
 
-fn is_whole_and_green((text, code): (String, i32), sites: &str) {
+fn is_complete_and_passes((text, code): (String, i32), sites: &str) {
     assert_eq!(code, 0, "{text}");
     assert!(text.contains(&format!("coverage: {sites} sites")), "{text}");
 }
@@ -61,7 +61,7 @@ fn the_names_of_candle_transformers_llama_are_recognised() {
         None => one_of(&ENDS, site).map(str::to_owned),
     });
     let folder = tempdir().unwrap();
-    is_whole_and_green(printed(&write(folder.path(), &arrays), &[]), "43 of 71");
+    is_complete_and_passes(printed(&write(folder.path(), &arrays), &[]), "43 of 71");
 }
 
 /// llama.cpp's name of each kind, with ggml's operation if the name is used twice.
@@ -127,7 +127,7 @@ fn the_names_and_layouts_of_llama_cpp_are_recognised(
     }
     let folder = tempdir().unwrap();
     let (sites, dump) = (if ops { "65 of 71" } else { "57 of 71" }, write(folder.path(), &arrays));
-    is_whole_and_green(printed(&dump, &[]), sites);
+    is_complete_and_passes(printed(&dump, &[]), sites);
 }
 
 /// Axes are given by a word or by letters.
@@ -168,7 +168,7 @@ fn a_map_file_declares_custom_names_and_axes(#[case] layout: &str, #[case] dims:
     let map = folder.path().join("names.toml");
     let layout = format!("[layout]\n\"self_attn.q_rope\" = \"{layout}\"\n");
     fs::write(&map, format!("[names]\nscratch = \"\"\n{}\n{layout}", lines.join("\n"))).unwrap();
-    is_whole_and_green(printed(&dump, &["--map", map.to_str().unwrap()]), "68 of 71");
+    is_complete_and_passes(printed(&dump, &["--map", map.to_str().unwrap()]), "68 of 71");
 }
 
 #[rstest]

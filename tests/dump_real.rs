@@ -18,7 +18,7 @@ use recorded::{Recorded, with_ids, write};
 const MODEL: &str = "smollm2-135m";
 
 /// A correct run stays under this share of every budget.
-const HONEST_SHARE: f64 = 0.5;
+const CORRECT_SHARE: f64 = 0.5;
 
 fn main() -> ExitCode {
     let args = Arguments::from_args();
@@ -65,7 +65,7 @@ fn correct_pass(name: &str, matmul: Matmul, sites: usize) -> Result<(), Failed> 
             Verdict::Pass(share) => share,
             _ => f64::INFINITY,
         });
-        if outcome.status() > Status::Skipped || share > HONEST_SHARE {
+        if outcome.status() > Status::Skipped || share > CORRECT_SHARE {
             let first = outcome.failures().next().map(|finding| (&finding.about, &finding.verdict));
             return Err(format!("{} at {share:.2} of a budget: {first:?}", outcome.checkpoint.id).into());
         }

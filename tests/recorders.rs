@@ -28,7 +28,7 @@ fn ids() -> Vec<u32> {
 }
 
 /// Asserts that the dump contains every stored site, equal to the reference up to rounding, and nothing else.
-fn same_as_truth(file: &Path) {
+fn equals_reference(file: &Path) {
     let mut dump = safetensors::load(file, &Device::Cpu).unwrap();
     let mut take = |name: &str| dump.remove(name).unwrap_or_else(|| panic!("no {name}"));
     let integers = |tensor: Tensor| tensor.squeeze(0).unwrap().to_vec1::<i64>().unwrap();
@@ -50,7 +50,7 @@ fn same_as_truth(file: &Path) {
 }
 
 /// Asserts that the dump is complete and passes every checkpoint.
-fn is_green(file: &Path) {
+fn passes(file: &Path) {
     let (model, case) = (models::open("tiny-llama").unwrap(), short());
     let dump = Recording::open(file, &Vocabulary::default()).unwrap();
     let config = Some(model.weights.config());
@@ -89,8 +89,8 @@ fn llama_cpp_recordings_pass_in_their_own_arithmetic(
     );
     for outcome in &judged.outcomes {
         let worst = outcome.worst().map(|finding| finding.verdict.clone());
-        let honest = worst.is_none_or(|verdict| matches!(verdict, Verdict::Pass(share) if share < 0.25));
-        assert!(outcome.status() <= Status::Skipped && honest, "{}: {outcome:?}", outcome.checkpoint.id);
+        let correct = worst.is_none_or(|verdict| matches!(verdict, Verdict::Pass(share) if share < 0.25));
+        assert!(outcome.status() <= Status::Skipped && correct, "{}: {outcome:?}", outcome.checkpoint.id);
     }
     // Block products fail when they are judged as dense products. A file of floats has no block products,
     // so judging it on blocks changes nothing.
@@ -154,8 +154,8 @@ fn the_rust_recorder_writes_the_file_named_by_rbees_dump() {
     again.args(["--exact", "the_rust_recorder_writes_the_file_named_by_rbees_dump"]);
     let output = again.env("RBEES_DUMP", &file).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
-    same_as_truth(&file);
-    is_green(&file);
+    equals_reference(&file);
+    passes(&file);
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
 }
 
@@ -179,8 +179,8 @@ fn the_cpp_recorder_writes_the_file_named_by_rbees_dump() {
     assert!(quiet.status.success() && !file.exists(), "{}", stderr(&quiet));
     let recorded = run(Some(&file));
     assert_eq!((recorded.status.success(), &recorded.stdout), (true, &quiet.stdout), "{}", stderr(&recorded));
-    same_as_truth(&file);
-    is_green(&file);
+    equals_reference(&file);
+    passes(&file);
     let refused = run(Some(Path::new("/nowhere/dump.safetensors")));
     assert_eq!(refused.status.code(), Some(2));
     assert!(stderr(&refused).contains("/nowhere/dump.safetensors"), "{}", stderr(&refused));

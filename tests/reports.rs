@@ -137,8 +137,8 @@ fn a_report_contains_the_suspects_of_failing_sites_that_got_reference_inputs() {
     let asked = |f: &Value| f.get("suspects").is_some();
     let differs = |f: &&Value| f["verdict"]["kind"] == "differs";
     for finding in findings(report).filter(differs) {
-        let on_truth = finding["drive"].as_str().unwrap().ends_with("feed site");
-        assert_eq!(asked(finding), on_truth, "{finding}");
+        let on_reference_inputs = finding["drive"].as_str().unwrap().ends_with("feed site");
+        assert_eq!(asked(finding), on_reference_inputs, "{finding}");
     }
     let fed = |f: &&Value| f["verdict"]["kind"] == "differs" && f["drive"] == "plain, feed site";
     assert!(findings(report).filter(fed).all(|f| f["suspects"]["named"][0]["mistake"] == "rope-theta"));

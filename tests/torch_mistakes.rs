@@ -43,13 +43,13 @@ const PLANTED: [Planted; 10] = [
 ];
 
 /// The run without a mistake. It also supplies the tensors that a mistake does not change.
-const HONEST: &str = "none";
+const CORRECT: &str = "none";
 
 /// At its first wrong site, a mistake must be at least this many budgets from the reference.
 const MARGIN: f64 = 10.0;
 
 /// A correct run stays under this share of every budget.
-const HONEST_SHARE: f64 = 0.5;
+const CORRECT_SHARE: f64 = 0.5;
 
 const MODEL: &str = "smollm2-135m";
 
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
 
 fn caught(planted: &Planted) -> Result<(), Failed> {
     let model = models::open(MODEL)?;
-    let outcomes = judged(&model, &Dump::read(planted.name)?.over(Dump::read(HONEST)?))?;
+    let outcomes = judged(&model, &Dump::read(planted.name)?.over(Dump::read(CORRECT)?))?;
     let failed = || outcomes.iter().filter(|outcome| outcome.status() != Status::Passed);
     let failing: BTreeSet<&str> = failed().map(|outcome| outcome.checkpoint.id).collect();
     let declared: BTreeSet<&str> = planted.fails.iter().copied().collect();
@@ -97,10 +97,10 @@ fn caught(planted: &Planted) -> Result<(), Failed> {
 
 fn nothing_found() -> Result<(), Failed> {
     let model = models::open(MODEL)?;
-    for outcome in judged(&model, &Dump::read(HONEST)?)? {
+    for outcome in judged(&model, &Dump::read(CORRECT)?)? {
         let worst = outcome.worst().map(|finding| &finding.verdict);
-        let honest = matches!(worst, Some(Verdict::Pass(share)) if *share < HONEST_SHARE);
-        if outcome.status() != Status::Passed || !honest {
+        let correct = matches!(worst, Some(Verdict::Pass(share)) if *share < CORRECT_SHARE);
+        if outcome.status() != Status::Passed || !correct {
             return Err(format!("{}: {:?}", outcome.checkpoint.id, outcome.findings).into());
         }
     }
@@ -140,7 +140,7 @@ fn every_dump_is_judged() -> Result<(), Failed> {
             folders.insert(entry.file_name().to_string_lossy().into_owned());
         }
     }
-    if !folders.remove(HONEST) || folders != listed || !made.keys().eq(listed.iter()) {
+    if !folders.remove(CORRECT) || folders != listed || !made.keys().eq(listed.iter()) {
         return Err(format!("folders {folders:?}, manifest {:?}, judged {listed:?}", made.keys()).into());
     }
     Ok(())

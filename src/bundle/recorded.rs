@@ -81,7 +81,7 @@ fn is_replay(finding: &Finding) -> bool {
 }
 
 fn is_against_reference(finding: &Finding) -> bool {
-    matches!(finding.drive, Drive::RecordedAgainstTruth(_))
+    matches!(finding.drive, Drive::RecordedAgainstReference(_))
 }
 
 /// What the site is recomputed from. A site that is only compared with the reference is not recomputed.

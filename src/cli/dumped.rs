@@ -91,7 +91,7 @@ impl Dumped {
         }
         let progress = Progress::start("reading the model and its references");
         let known = Known::of(asked.common, asked.cases)?;
-        let (case, about_truth) = case(&mut dump, &known, asked.cases)?;
+        let (case, about_reference) = case(&mut dump, &known, asked.cases)?;
         let arithmetic = if asked.blocks { Arithmetic::Blocks32 } else { dump.arithmetic()? };
         let against = Against {
             case: case.as_ref().filter(|case| case.knows(arithmetic)),
@@ -100,7 +100,7 @@ impl Dumped {
             arithmetic,
         };
         let other = self.against.as_deref().map(|file| Recording::open(file, &vocabulary)).transpose()?;
-        progress.aside(|| head(&dump, other.as_ref(), &known, &about_truth, out))?;
+        progress.aside(|| head(&dump, other.as_ref(), &known, &about_reference, out))?;
         progress.now("judging");
         let (mut outcomes, close) = match &other {
             None => {
@@ -210,7 +210,7 @@ fn head(
     dump: &Recording,
     other: Option<&Recording>,
     known: &Known,
-    about_truth: &str,
+    about_reference: &str,
     out: &mut Out,
 ) -> Result<()> {
     out.line(about(dump))?;
@@ -218,7 +218,7 @@ fn head(
     let shape = known.config.as_ref().map_or("shape unknown".to_owned(), Config::to_string);
     out.line(format!("{} · {shape}", known.name))?;
     if other.is_none() {
-        out.line(format!("reference: {about_truth}"))?;
+        out.line(format!("reference: {about_reference}"))?;
     }
     out.line(match &known.without {
         None => "replay: every operation is recomputed from the recording's own inputs".to_owned(),

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use candle_core::DType;
 
 use super::Against;
+use super::reference::{self, finding, lower, misfit};
 use super::replayed::{self, FirstWrong, Replayed};
-use super::truth::{self, finding, lower, misfit};
 use crate::checkpoints::{Checkpoint, How, judge_of};
 use crate::judge::{Drive, Finding, Outcome, Status, Verdict};
 use crate::probe::{Kind, Site};
@@ -149,7 +149,8 @@ impl Recording {
                 None => (whole(), Feed::Own),
             };
             let Some(recorded) = self.fit(site, against)? else { continue };
-            if let Some(finding) = truth::compare_with_reference(self, &recorded, against, feed, factor)? {
+            if let Some(finding) = reference::compare_with_reference(self, &recorded, against, feed, factor)?
+            {
                 if finding.status() == Status::Failed && first.is_none() {
                     first = Some(site);
                 }

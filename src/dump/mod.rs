@@ -12,13 +12,13 @@ mod judged;
 mod measured_noise;
 mod naming;
 mod pair;
+mod reference;
 mod replay;
 mod replayed;
 mod shown;
 mod span;
 #[cfg(test)]
 mod tests;
-mod truth;
 mod value;
 
 pub use self::against::Sought;

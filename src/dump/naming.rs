@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::failed_site::FailedSite;
+use super::reference::judged_as;
 use super::replay::Replay;
-use super::truth::judged_as;
 use super::value::{Reader, recorded_rows};
 use crate::Result;
 use crate::checkpoints::judge_of;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::Against;
 use super::judged::{Coverage, Found, whole};
+use super::reference::{finding, noise_of};
 use super::replayed::{FirstWrong, own_noise};
-use super::truth::{finding, noise_of};
 use crate::checkpoints::Checkpoint;
 use crate::compare::{Noise, ulp};
 use crate::judge::rows::{Compared, Wanted, compare_rows};

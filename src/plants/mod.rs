@@ -12,7 +12,7 @@ mod attending;
 mod attention;
 mod driving;
 mod faulty;
-mod honest;
+mod harmless;
 mod layers;
 mod making;
 mod plant;
@@ -36,7 +36,7 @@ pub fn all() -> impl Iterator<Item = &'static Plant> {
         layers::PLANTS,
         driving::PLANTS,
         uncached::PLANTS,
-        honest::PLANTS,
+        harmless::PLANTS,
         softmax::PLANTS,
     ];
     let mut plants: Vec<&Plant> = families.into_iter().flatten().collect();

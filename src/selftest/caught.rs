@@ -119,13 +119,13 @@ impl Caught {
     /// If the plant declares that nothing fails in this dtype, and nothing does: the reason, and the largest
     /// share of a budget.
     pub fn unseen(&self) -> Option<(&'static str, f64)> {
-        let green = self.paths.iter().all(|on| on.failed.is_empty());
+        let passed = self.paths.iter().all(|on| on.failed.is_empty());
         let share = self.paths.iter().map(|on| on.share).fold(0.0, f64::max);
-        self.plant.unseen_in(self.dtype).filter(|_| green).map(|why| (why, share))
+        self.plant.unseen_in(self.dtype).filter(|_| passed).map(|why| (why, share))
     }
 
     /// Whether it is one of the rows that are not mistakes.
-    pub fn honest(&self) -> bool {
+    pub fn harmless(&self) -> bool {
         self.plant.fails.is_empty()
     }
 
@@ -137,7 +137,7 @@ impl Caught {
     /// What the judge named instead, one entry per path. In f32 every mistake must be named. In half
     /// precision a tensor may contain too little information to name one, but no other mistake may be named.
     pub fn misnamed(&self) -> Vec<String> {
-        if self.honest() || self.unseen().is_some() {
+        if self.harmless() || self.unseen().is_some() {
             return vec![];
         }
         let unnamed = |on: &OnPath| !self.is_fine() && on.named.names.is_empty();

@@ -97,5 +97,5 @@ pub(super) fn compare_with_reference(
             columns.as_deref(),
         )?
     };
-    Ok(Some(finding(site, &case.manifest.case, Drive::RecordedAgainstTruth(feed), compared)))
+    Ok(Some(finding(site, &case.manifest.case, Drive::RecordedAgainstReference(feed), compared)))
 }
