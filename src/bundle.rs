@@ -14,7 +14,7 @@ use serde_json::json;
 
 use self::parts::{Files, Parts, folder, listed, unwritten};
 use self::pass::AtSite;
-pub use self::recorded::{Bundled, first_red_recorded};
+pub use self::recorded::{Bundled, first_recorded_failure};
 use crate::arrays::Npz;
 use crate::judge::{self, Drive, Finding, Outcome, Subject, Traits, Verdict};
 use crate::port::Port;
@@ -35,7 +35,7 @@ pub struct Bundle {
 }
 
 /// A site that fails on reference inputs, and what judged it.
-struct Red<'a> {
+struct FailedCheck<'a> {
     outcome: &'a Outcome,
     finding: &'a Finding,
     site: Site,
@@ -48,32 +48,32 @@ struct Red<'a> {
 ///
 /// # Errors
 /// The port returns an error in a pass that succeeded before, or a weight cannot be read.
-pub fn first_red(subject: &mut Subject<'_>, outcomes: &[Outcome], flags: &str) -> Result<Option<Bundle>> {
+pub fn first_failure(subject: &mut Subject<'_>, outcomes: &[Outcome], flags: &str) -> Result<Option<Bundle>> {
     let right = subject.right_weights();
     let Subject { ports, cases, .. } = subject;
-    let Some(red) = find(ports, cases, outcomes) else { return Ok(None) };
-    let port = &mut ports[red.port];
-    let tensors = judge::single(&mut **port, red.case, red.site)?;
+    let Some(failed) = find(ports, cases, outcomes) else { return Ok(None) };
+    let port = &mut ports[failed.port];
+    let tensors = judge::single(&mut **port, failed.case, failed.site)?;
     let traits = port.traits();
     let at_site = |(&site, tensor)| AtSite::new(site, tensor, &traits.layout(site.kind));
     let values = tensors.iter().map(at_site).collect::<Result<Vec<_>>>()?;
     let stored: BTreeSet<Site> =
-        tensors.keys().copied().chain(red.site.inputs(traits.layers)).chain([red.site]).collect();
-    let (config, names) = (right.config(), weights::of(red.site, right.config()));
+        tensors.keys().copied().chain(failed.site.inputs(traits.layers)).chain([failed.site]).collect();
+    let (config, names) = (right.config(), weights::of(failed.site, right.config()));
     let parts = Parts {
-        site: red.site,
-        finding: red.finding,
-        case: Some((red.case, stored)),
+        site: failed.site,
+        finding: failed.finding,
+        case: Some((failed.case, stored)),
         config: Some(config),
         weights: Some(&right),
         names: &names,
     };
     let mut files = parts.files()?;
-    files.insert("dump.npz".to_owned(), dump(&red, &traits, values)?);
-    let id = red.outcome.checkpoint.id;
+    files.insert("dump.npz".to_owned(), dump(&failed, &traits, values)?);
+    let id = failed.outcome.checkpoint.id;
     let command = format!("rbees-check run {id} --model DIR --references DIR --dump DIR/dump.npz");
-    files.insert("README.txt".into(), readme(&red, &command, flags, &names).into_bytes());
-    Ok(Some(Bundle { site: red.site, command, files }))
+    files.insert("README.txt".into(), readme(&failed, &command, flags, &names).into_bytes());
+    Ok(Some(Bundle { site: failed.site, command, files }))
 }
 
 impl Bundle {
@@ -90,14 +90,18 @@ impl Bundle {
 }
 
 /// The first failing site in forward order, among those found with reference inputs at every site.
-fn find<'a>(ports: &[Box<dyn Port>], cases: &'a [Reference], outcomes: &'a [Outcome]) -> Option<Red<'a>> {
+fn find<'a>(
+    ports: &[Box<dyn Port>],
+    cases: &'a [Reference],
+    outcomes: &'a [Outcome],
+) -> Option<FailedCheck<'a>> {
     let traits: Vec<Traits> = ports.iter().map(|port| port.traits()).collect();
-    let red = |outcome: &'a Outcome, finding: &'a Finding| {
+    let failed = |outcome: &'a Outcome, finding: &'a Finding| {
         let clean = |traits: &Traits| {
             let drive = Drive::Prefill(traits.path, Feed::Site);
             traits.arithmetic == Arithmetic::Dense && finding.drive == drive
         };
-        Some(Red {
+        Some(FailedCheck {
             outcome,
             finding,
             site: finding.site.filter(|_| matches!(finding.verdict, Verdict::Differs(_)))?,
@@ -106,25 +110,25 @@ fn find<'a>(ports: &[Box<dyn Port>], cases: &'a [Reference], outcomes: &'a [Outc
         })
     };
     let all = outcomes.iter().flat_map(|outcome| outcome.failures().map(move |f| (outcome, f)));
-    all.filter_map(|(outcome, finding)| red(outcome, finding)).min_by_key(|red| red.site)
+    all.filter_map(|(outcome, finding)| failed(outcome, finding)).min_by_key(|failed| failed.site)
 }
 
 /// The recording: the ids of the case, and the tensors widened to float32.
-fn dump(red: &Red<'_>, traits: &Traits, mut tensors: Vec<AtSite>) -> Result<Vec<u8>> {
+fn dump(failed: &FailedCheck<'_>, traits: &Traits, mut tensors: Vec<AtSite>) -> Result<Vec<u8>> {
     tensors.iter_mut().for_each(|tensor| tensor.dtype = DType::F32);
     let about = json!({
         "format": "rbees-dump 1",
         "recorder": format!("rbees-check {}", env!("CARGO_PKG_VERSION")),
-        "model": red.case.manifest.model,
+        "model": failed.case.manifest.model,
         "dtype": traits.dtype.as_str(),
         "attention": if traits.shows(Kind::Probs) { "eager" } else { "fused" },
-        "alone": red.site.to_string(),
+        "alone": failed.site.to_string(),
     });
-    pass::file(&judge::case_input(red.case), &about, &tensors).map_err(unwritten)
+    pass::file(&judge::case_input(failed.case), &about, &tensors).map_err(unwritten)
 }
 
-fn readme(red: &Red<'_>, command: &str, flags: &str, names: &[String]) -> String {
-    let Red { outcome, finding, site, case, .. } = red;
+fn readme(failed: &FailedCheck<'_>, command: &str, flags: &str, names: &[String]) -> String {
+    let FailedCheck { outcome, finding, site, case, .. } = failed;
     let (id, name) = (outcome.checkpoint.id, outcome.checkpoint.name);
     let alone = Outcome { findings: vec![(*finding).clone()], ..(*outcome).clone() };
     let found = report::detail(&alone, flags).unwrap_or_default();

@@ -5,7 +5,7 @@ mod program;
 use std::fs;
 
 use insta::assert_snapshot;
-use program::{home, masked, rbees_in, reported, stdout, told_in, wrong_theta};
+use program::{home, masked, printed_in, rbees_in, reported, stdout, wrong_theta};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ fn since(change: impl FnOnce(&mut Value)) -> String {
     let (_, mut earlier, _) = reported(folder.path(), &args);
     change(&mut earlier);
     fs::write(folder.path().join("old.json"), earlier.to_string()).unwrap();
-    let said = told_in(folder.path(), &[&["run"], &args[..], &["--baseline", "old.json"]].concat());
+    let said = printed_in(folder.path(), &[&["run"], &args[..], &["--baseline", "old.json"]].concat());
     masked(&said, "% of budget, was")
 }
 
@@ -99,7 +99,7 @@ fn an_invalid_baseline_file_is_refused_before_anything_runs(#[case] name: &str, 
     let folder = home();
     text.iter().for_each(|text| fs::write(folder.path().join("old.json"), text).unwrap());
     let args = ["run", "1", "--case", "single", "--report", "json=r.json", "--baseline", "old.json"];
-    let said = told_in(folder.path(), &args);
+    let said = printed_in(folder.path(), &args);
     assert!(said.starts_with("--- stderr\nerror: old.json: ") && said.ends_with("--- exit 2\n"), "{said}");
     assert!(!folder.path().join("r.json").exists());
     assert_snapshot!(name, said);

@@ -6,12 +6,12 @@ mod program;
 use std::fs;
 use std::path::Path;
 
-use bundled::{again, unzipped};
+use bundled::{rerun, unzipped};
 use candle_core::{DType, Device};
 use program::{home, rbees_in, stderr, wrong_theta};
 use rbees_check::judge::{self, Finding, LlamaPort, Outcome, Status, Subject};
 use rbees_check::model::{Attention, Llama};
-use rbees_check::plants::{self, Sound};
+use rbees_check::plants::{self, Correct};
 use rbees_check::report::json::{self, Report, Verdict};
 use rbees_check::weights::Config;
 use rbees_check::{bundle, checkpoints, models};
@@ -55,7 +55,7 @@ fn a_bundle_reproduces_a_wrong_theta_without_the_model(#[case] args: &[&str]) {
     assert!(
         stderr(&output).starts_with("bundle: b.zip of model.layers.0.self_attn.q_rope · rbees-check run 01B")
     );
-    let (now, then) = again(&bytes);
+    let (now, then) = rerun(&bytes);
     same(&now, &then);
     assert_eq!(then.suspects.unwrap().named[0].mistake, "rope-theta");
 }
@@ -73,8 +73,8 @@ fn a_bundle_of_a_gguf_model_reproduces_the_failure() {
     let llama = Llama::load(&wrong, &Device::Cpu, DType::F32, Attention::Plain).unwrap();
     subject.ports = vec![Box::new(LlamaPort::new(llama))];
     let outcome = judge::run(&mut subject, checkpoints::find("1B").unwrap()).unwrap();
-    let bundle = bundle::first_red(&mut subject, &[outcome], "").unwrap().unwrap();
-    let (now, then) = again(&bundle.zip().unwrap());
+    let bundle = bundle::first_failure(&mut subject, &[outcome], "").unwrap().unwrap();
+    let (now, then) = rerun(&bundle.zip().unwrap());
     same(&now, &then);
 }
 
@@ -82,7 +82,7 @@ fn a_bundle_of_a_gguf_model_reproduces_the_failure() {
 fn planted<T>(plant: &str, id: &str, look: impl FnOnce(&mut Subject<'_>, &Outcome) -> T) -> T {
     let model = models::open("tiny-llama").unwrap();
     let llama = Llama::load(&model.weights, &Device::Cpu, DType::F32, Attention::Plain).unwrap();
-    let planted = (plants::find(plant).unwrap().make)(&Sound { model: &model, llama: &llama }).unwrap();
+    let planted = (plants::find(plant).unwrap().make)(&Correct { model: &model, llama: &llama }).unwrap();
     let cases = ["short".to_owned()];
     let mut subject = Subject::new(&model, &cases, &Device::Cpu, DType::F32, &[Attention::Plain]).unwrap();
     subject.ports = vec![planted.port];
@@ -100,12 +100,12 @@ fn planted<T>(plant: &str, id: &str, look: impl FnOnce(&mut Subject<'_>, &Outcom
 #[case("gate-up-swapped", "05")]
 fn a_bundle_reproduces_a_planted_mistake_without_the_port(#[case] plant: &str, #[case] id: &str) {
     let bytes = planted(plant, id, |subject, outcome| {
-        let bundle = bundle::first_red(subject, std::slice::from_ref(outcome), "").unwrap().unwrap();
+        let bundle = bundle::first_failure(subject, std::slice::from_ref(outcome), "").unwrap().unwrap();
         let first = outcome.failures().filter_map(|f: &Finding| f.site).min();
         assert_eq!(Some(bundle.site), first);
         bundle.zip().unwrap()
     });
-    let (now, then) = again(&bytes);
+    let (now, then) = rerun(&bytes);
     same(&now, &then);
 }
 
@@ -113,7 +113,7 @@ fn a_bundle_reproduces_a_planted_mistake_without_the_port(#[case] plant: &str, #
 fn a_bundle_contains_only_what_one_operation_needs_and_is_deterministic() {
     let zipped = || {
         planted("norm-eps", "01", |subject, outcome| {
-            bundle::first_red(subject, std::slice::from_ref(outcome), "").unwrap().unwrap().zip().unwrap()
+            bundle::first_failure(subject, std::slice::from_ref(outcome), "").unwrap().unwrap().zip().unwrap()
         })
     };
     let bytes = zipped();
@@ -145,7 +145,7 @@ fn a_bundle_contains_only_what_one_operation_needs_and_is_deterministic() {
 #[test]
 fn the_partial_model_of_a_bundle_cannot_be_run_as_a_model() {
     let bytes = planted("norm-eps", "01", |subject, outcome| {
-        bundle::first_red(subject, std::slice::from_ref(outcome), "").unwrap().unwrap().zip().unwrap()
+        bundle::first_failure(subject, std::slice::from_ref(outcome), "").unwrap().unwrap().zip().unwrap()
     });
     let folder = home();
     for (name, content) in unzipped(&bytes).iter().filter(|(name, _)| !name.contains('/')) {

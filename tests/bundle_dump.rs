@@ -8,13 +8,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use bundled::{again, unzipped};
+use bundled::{rerun, unzipped};
 use candle_core::{DType, Device, Tensor};
 use program::{home, rbees_in, stderr, stdout};
 use rbees_check::judge::LlamaPort;
 use rbees_check::model::{Attention, Llama};
 use rbees_check::models;
-use rbees_check::plants::{self, Sound};
+use rbees_check::plants::{self, Correct};
 use rbees_check::report::json::{self, Report};
 use rbees_check::weights::Config;
 use recorded::{Arrays, ids, input_of, pass, pass_over, short, write, write_folder, write_npz};
@@ -85,7 +85,7 @@ fn a_bundle_reproduces_a_wrong_operation_without_the_model_and_the_recording(
     let command = format!("rbees-check run {id} --model DIR{references} --dump DIR/dump.npz");
     assert_eq!(said, format!("bundle: b.zip of {site} · {command}\n"));
     assert_eq!(unzipped(&bytes).contains_key("short/manifest.json"), with_case);
-    let (now, then) = again(&bytes);
+    let (now, then) = rerun(&bytes);
     same(&now, &then);
     assert_eq!(named(&then), [mistake]);
 }
@@ -94,7 +94,7 @@ fn a_bundle_reproduces_a_wrong_operation_without_the_model_and_the_recording(
 fn planted(mistake: &str) -> Arrays {
     let model = models::open("tiny-llama").unwrap();
     let llama = Llama::load(&model.weights, &Device::Cpu, DType::F32, Attention::Plain).unwrap();
-    let made = (plants::find(mistake).unwrap().make)(&Sound { model: &model, llama: &llama }).unwrap();
+    let made = (plants::find(mistake).unwrap().make)(&Correct { model: &model, llama: &llama }).unwrap();
     let (mut port, case) = (made.port, models::fixture("tiny-llama").unwrap().case("short").unwrap());
     pass_over(&mut *port, &input_of(&case), &case)
 }
@@ -111,7 +111,7 @@ fn planted(mistake: &str) -> Arrays {
 fn a_bundle_reproduces_a_planted_mistake(#[case] mistake: &str, #[case] id: &str) {
     let (bytes, said) = bundle(|folder| write(folder, &planted(mistake)), &[]);
     assert!(said.contains(&format!(" · rbees-check run {id} ")), "{said}");
-    let (now, then) = again(&bytes);
+    let (now, then) = rerun(&bytes);
     same(&now, &then);
     assert_eq!(named(&then), [mistake]);
 }
@@ -137,14 +137,14 @@ fn a_bundle_of_several_operations_is_recomputed_from_the_same_inputs() {
         readme.starts_with("18 operations of a recording, from model.embed_tokens to model.layers.0."),
         "{readme}"
     );
-    let (now, then) = again(&bytes);
+    let (now, then) = rerun(&bytes);
     same(&now, &then);
 }
 
 #[test]
 fn a_bundle_stores_the_dtype_of_the_run() {
     let (bytes, _) = bundle(|folder| write(folder, &pass(&OTHER_PROMPT, theta)), &["--dtype", "bf16"]);
-    let (now, then) = again(&bytes);
+    let (now, then) = rerun(&bytes);
     assert_eq!(now.run.dtype, "bf16");
     same(&now, &then);
 }
@@ -161,7 +161,7 @@ fn scores_masked_in_half_precision_stay_masked() {
     }
     let (bytes, said) = bundle(|folder| write(folder, &arrays), &["3"]);
     assert!(said.starts_with("bundle: b.zip of model.layers.0.self_attn.scores "), "{said}");
-    let (now, then) = again(&bytes);
+    let (now, then) = rerun(&bytes);
     same(&now, &then);
 }
 
@@ -175,7 +175,7 @@ fn a_padded_batch_keeps_its_mask_and_positions() {
     let arrays = pass_over(&mut LlamaPort::new(llama), &input_of(&case), &case);
     let (bytes, _) = bundle(|folder| write(folder, &arrays), &[]);
     assert!(unzipped(&bytes).contains_key("batch-left/manifest.json"));
-    let (now, then) = again(&bytes);
+    let (now, then) = rerun(&bytes);
     same(&now, &then);
 }
 
@@ -205,7 +205,7 @@ fn interleaved_rows_are_stored_in_the_order_of_the_reference() {
         metadata,
         serde_json::json!({"format": "rbees-dump 1", "dtype": "f32", "arithmetic": "dense"})
     );
-    let (now, then) = again(&bytes);
+    let (now, then) = rerun(&bytes);
     same(&now, &then);
     assert_eq!(named(&then), ["rope-theta"]);
 }
@@ -221,7 +221,7 @@ fn a_bundle_reproduces_a_difference_from_the_reference_without_a_replay() {
     let (bytes, said) = bundle(|folder| write(folder, &arrays), &more);
     let command = "rbees-check run 07 --model DIR --references DIR --dump DIR/dump.npz";
     assert_eq!(said, format!("bundle: b.zip of model.norm · {command}\n"));
-    let (now, then) = again(&bytes);
+    let (now, then) = rerun(&bytes);
     same(&now, &then);
 }
 
@@ -250,7 +250,7 @@ fn matrix_products_on_quantised_blocks_are_not_bundled(#[case] id: &str, #[case]
     };
     assert_eq!(stderr(&output), said);
     if bundled.is_some() {
-        let (now, then) = again(&fs::read(folder.path().join("b.zip")).unwrap());
+        let (now, then) = rerun(&fs::read(folder.path().join("b.zip")).unwrap());
         same(&now, &then);
     }
 }

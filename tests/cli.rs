@@ -5,7 +5,7 @@ mod program;
 use std::process::Stdio;
 
 use insta::assert_snapshot;
-use program::{home, ran, rbees, rbees_in, stderr, stdout, told, wrong_theta};
+use program::{home, printed, ran, rbees, rbees_in, stderr, stdout, wrong_theta};
 use rstest::rstest;
 
 #[rstest]
@@ -17,7 +17,7 @@ use rstest::rstest;
 #[case("inspect", &["inspect"])]
 #[case("completions", &["completions"])]
 fn the_help_text_matches_its_snapshot(#[case] name: &str, #[case] verb: &[&str]) {
-    assert_snapshot!(format!("help-{name}"), told(&[verb, &["--help"]].concat()));
+    assert_snapshot!(format!("help-{name}"), printed(&[verb, &["--help"]].concat()));
 }
 
 #[test]
@@ -27,9 +27,9 @@ fn version_prints_the_package_version() {
 
 #[test]
 fn list_shows_models_checkpoints_mistakes_and_devices() {
-    let told = told(&["list"]);
+    let printed = printed(&["list"]);
     // Which devices are available depends on the machine and the build.
-    let (list, devices) = told.split_once("\ndevices\n").unwrap();
+    let (list, devices) = printed.split_once("\ndevices\n").unwrap();
     assert_snapshot!("list", list);
     assert!(devices.contains("cpu ") && devices.contains("cuda ") && devices.contains("metal "), "{devices}");
 }
@@ -38,7 +38,7 @@ fn list_shows_models_checkpoints_mistakes_and_devices() {
 fn explain_prints_its_text_or_the_closest_name(
     #[values("00", "00B", "03", "04", "06", "08", "09", "rope-pairing", "tie-break", "rope-paring")] id: &str,
 ) {
-    assert_snapshot!(format!("explain-{id}"), told(&["explain", id]));
+    assert_snapshot!(format!("explain-{id}"), printed(&["explain", id]));
 }
 
 #[rstest]
@@ -46,7 +46,7 @@ fn explain_prints_its_text_or_the_closest_name(
 #[case("01B", &["1B", "CHECKPOINT_01B_ROPE"])]
 fn a_checkpoint_can_be_run_by_id_name_or_constant(#[case] id: &str, #[case] names: &[&str]) {
     for name in names {
-        assert_snapshot!(format!("run-{id}"), told(&["run", name, "--case", "short"]));
+        assert_snapshot!(format!("run-{id}"), printed(&["run", name, "--case", "short"]));
     }
 }
 
@@ -74,7 +74,7 @@ fn after_all_checkpoints_pass_the_model_generates_text() {
 #[case("nothing-to-continue", &["generate", "", "--unchecked"])]
 #[case("no-such-temperature", &["generate", "x", "--temperature=-1"])]
 fn an_impossible_request_prints_an_error_and_a_hint(#[case] name: &str, #[case] args: &[&str]) {
-    let said = told(args).replace(env!("CARGO_MANIFEST_DIR"), "…");
+    let said = printed(args).replace(env!("CARGO_MANIFEST_DIR"), "…");
     let lines: Vec<&str> = said.lines().collect();
     assert!(
         matches!(&lines[..], ["--- stderr", error, hint, "--- exit 2"]
@@ -90,7 +90,7 @@ fn a_wrong_theta_fails_the_rope_checkpoint_first() {
     wrong_theta(folder.path());
     let path = folder.path().to_str().unwrap();
     let args = ["run", "00", "1", "1B", "2", "6", "9", "--model", path, "--references", "tiny-llama"];
-    assert_snapshot!("wrong-theta", told(&args).replace(path, "<folder>"));
+    assert_snapshot!("wrong-theta", printed(&args).replace(path, "<folder>"));
 }
 
 #[test]
@@ -101,8 +101,9 @@ fn the_rerun_command_of_a_failure_repeats_every_flag() {
     let path = path.to_str().unwrap();
     let args =
         ["--dtype", "f16", "--case", "short", "--feed", "site", "--attention", "plain", "--matmul", "dense"];
-    let told = told(&[&["run", "1B", "--model", path, "--references", "tiny-llama"], &args[..]].concat());
-    let again = told.lines().find_map(|line| line.trim_start().strip_prefix("rerun      ")).unwrap();
+    let printed =
+        printed(&[&["run", "1B", "--model", path, "--references", "tiny-llama"], &args[..]].concat());
+    let again = printed.lines().find_map(|line| line.trim_start().strip_prefix("rerun      ")).unwrap();
     let flags = "--dtype f16 --case short --feed site --attention plain --matmul dense";
     let line = format!("rbees-check run 01B --model '{path}' --references tiny-llama {flags} -v");
     assert!(again.starts_with(&line), "{again}");
@@ -134,13 +135,13 @@ fn a_model_file_with_a_duplicate_key_ends_in_exit_code_2(
 #[cfg(not(feature = "cuda"))]
 #[test]
 fn requesting_cuda_in_a_build_without_it_is_an_error() {
-    assert_snapshot!("no-cuda", told(&["run", "--device", "cuda"]));
+    assert_snapshot!("no-cuda", printed(&["run", "--device", "cuda"]));
 }
 
 #[test]
 fn a_folder_can_be_given_as_a_case_and_checkpoints_it_cannot_judge_are_listed_as_skipped() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tiny-llama/single");
-    let run = |flag: &str| told(&["run", "00", "01", "08", "09", flag, folder]);
+    let run = |flag: &str| printed(&["run", "00", "01", "08", "09", flag, folder]);
     assert_snapshot!("case-from-a-folder", run("--case"));
     assert_eq!(run("--references"), run("--case"));
 }
@@ -192,12 +193,12 @@ fn a_model_without_references_generates_with_a_warning_unless_checks_are_require
 
 #[test]
 fn inspect_prints_config_tokenizer_and_tensors() {
-    assert_snapshot!("inspect", told(&["inspect", "tiny-llama2"]));
+    assert_snapshot!("inspect", printed(&["inspect", "tiny-llama2"]));
 }
 
 #[test]
 fn verbose_inspect_lists_every_tensor() {
-    assert_snapshot!("inspect-verbose", told(&["inspect", "tiny-llama2", "-v"]));
+    assert_snapshot!("inspect-verbose", printed(&["inspect", "tiny-llama2", "-v"]));
 }
 
 /// An escape sequence in a file must not reach the terminal.

@@ -25,17 +25,17 @@ fn judged(dump: &Path, more: &[&str]) -> Output {
 }
 
 /// Records `arrays` and judges them. Returns the whole output and the exit code.
-fn told(arrays: &Arrays, more: &[&str]) -> (String, i32) {
+fn printed(arrays: &Arrays, more: &[&str]) -> (String, i32) {
     let folder = tempdir().unwrap();
-    said(judged(&write(folder.path(), arrays), more))
+    text_and_code(judged(&write(folder.path(), arrays), more))
 }
 
-fn said(output: Output) -> (String, i32) {
+fn text_and_code(output: Output) -> (String, i32) {
     (stdout(&output) + &stderr(&output), output.status.code().unwrap())
 }
 
 /// The ids of the checkpoints that failed.
-fn red(text: &str) -> Vec<&str> {
+fn failed_ids(text: &str) -> Vec<&str> {
     text.lines().filter_map(|line| line.strip_prefix("  FAIL  ")?.split_whitespace().next()).collect()
 }
 
@@ -47,16 +47,16 @@ const ACT: &str = "model.layers.1.mlp.act";
 #[case::directory(write_folder)]
 fn a_correct_pass_passes_in_every_file_format(#[case] form: fn(&Path, &Arrays) -> std::path::PathBuf) {
     let folder = tempdir().unwrap();
-    let (text, code) = said(judged(&form(folder.path(), &short()), &[]));
-    assert_eq!((red(&text), code), (vec![], 0), "{text}");
+    let (text, code) = text_and_code(judged(&form(folder.path(), &short()), &[]));
+    assert_eq!((failed_ids(&text), code), (vec![], 0), "{text}");
     assert!(text.contains("reference: case short") && text.contains("coverage: 71 of 71 sites\n"), "{text}");
     assert!(text.ends_with("checkpoints: 8 passed, 0 failed, 4 skipped\n"), "{text}");
 }
 
 #[test]
 fn a_prompt_without_a_reference_case_is_judged_by_replay_only_and_the_output_says_so() {
-    let (text, code) = told(&pass(&[5, 99, 7, 300, 12, 8], |_| {}), &["--require-all"]);
-    assert_eq!((red(&text), code), (vec![], 0), "{text}");
+    let (text, code) = printed(&pass(&[5, 99, 7, 300, 12, 8], |_| {}), &["--require-all"]);
+    assert_eq!((failed_ids(&text), code), (vec![], 0), "{text}");
     assert!(
         text.contains("reference: none stored for these token ids (") && text.contains("position 0"),
         "{text}"
@@ -75,9 +75,9 @@ fn one_mistake_is_blamed_on_one_operation_although_later_values_differ_too(
     #[values(true, false)] with_truth: bool,
 ) {
     let prompt = if with_truth { ids("short") } else { vec![5, 99, 7, 300, 12, 8] };
-    let (text, code) = told(&pass(&prompt, altered), &[]);
+    let (text, code) = printed(&pass(&prompt, altered), &[]);
     let want = if with_truth { vec![checkpoint, "07"] } else { vec![checkpoint] };
-    assert_eq!((red(&text), code), (want, 1), "{text}");
+    assert_eq!((failed_ids(&text), code), (want, 1), "{text}");
     assert!(text.contains(&format!("   suspect    {mistake}: ")), "{text}");
     assert!(text.contains(&format!("first wrong operation, given its recorded inputs: {site}\n")), "{text}");
     assert_eq!(
@@ -91,8 +91,8 @@ fn one_mistake_is_blamed_on_one_operation_although_later_values_differ_too(
 #[test]
 fn a_usual_theta_is_named_when_theta_cannot_be_solved_for() {
     let dump = pass(&[5, 99, 7, 300, 12, 8], |config| config.rope_theta = 1e4);
-    let (text, code) = told(&dump, &["--dtype", "bf16"]);
-    assert_eq!((red(&text), code), (vec!["01B"], 1), "{text}");
+    let (text, code) = printed(&dump, &["--dtype", "bf16"]);
+    assert_eq!((failed_ids(&text), code), (vec!["01B"], 1), "{text}");
     assert!(
         text.contains("   suspect    rope-theta: you used θ = 10000 or near it; the config says"),
         "{text}"
@@ -103,8 +103,8 @@ fn a_usual_theta_is_named_when_theta_cannot_be_solved_for() {
 fn a_mistake_recorded_from_pytorch_is_named() {
     let dump =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/dumps/tiny-llama-rope-pairing.safetensors");
-    let (text, code) = said(judged(&dump, &[]));
-    assert_eq!((red(&text), code), (vec!["01B", "07"], 1), "{text}");
+    let (text, code) = text_and_code(judged(&dump, &[]));
+    assert_eq!((failed_ids(&text), code), (vec!["01B", "07"], 1), "{text}");
     assert!(text.contains("   suspect    rope-pairing: you rotate neighbouring elements"), "{text}");
     let site = "model.layers.0.self_attn.q_rope\n";
     assert!(
@@ -161,7 +161,7 @@ fn each_defect_of_a_recording_gets_its_own_message(
     #[case] code: i32,
     #[case] line: &str,
 ) {
-    let (text, got) = told(&arrays, more);
+    let (text, got) = printed(&arrays, more);
     assert!(text.contains(line), "{text}");
     assert_eq!(got, code, "{text}");
 }
@@ -170,8 +170,8 @@ fn each_defect_of_a_recording_gets_its_own_message(
 #[case::permuted_columns(|t: &Tensor| { let order: Vec<u32> = (0..256).map(|j| j ^ 1).collect(); t.index_select(&Tensor::new(order, &Device::Cpu).unwrap(), 2).unwrap() })]
 #[case::reversed_positions(|t: &Tensor| { let order: Vec<u32> = (0..13).rev().collect(); t.index_select(&Tensor::new(order, &Device::Cpu).unwrap(), 1).unwrap() })]
 fn correct_values_in_the_wrong_order_fail(#[case] permute: fn(&Tensor) -> Tensor) {
-    let (text, code) = told(&with(ACT, permute), &[]);
-    assert_eq!((red(&text), code), (vec!["05", "07"], 1), "{text}");
+    let (text, code) = printed(&with(ACT, permute), &[]);
+    assert_eq!((failed_ids(&text), code), (vec!["05", "07"], 1), "{text}");
     assert!(
         text.contains("first wrong operation, given its recorded inputs: model.layers.1.mlp.act\n"),
         "{text}"
@@ -184,7 +184,7 @@ fn a_wrong_product_that_no_known_mistake_reproduces_is_unexplained(
     #[values("self_attn.q_proj", "self_attn.v_proj", "mlp.gate_proj")] product: &str,
 ) {
     let site = format!("model.layers.1.{product}");
-    let (text, code) = told(&with(&site, |t| (t * 1.01).unwrap()), &[]);
+    let (text, code) = printed(&with(&site, |t| (t * 1.01).unwrap()), &[]);
     assert_eq!(code, 1, "{text}");
     let (_, about) = text.split_once(&format!("{site} (replay)\n")).unwrap();
     let about = about.split_once("\n\n").unwrap().0;
@@ -201,12 +201,12 @@ fn a_recording_without_anything_to_check_it_against_is_inconclusive() {
         names.iter().map(|&name| (name.to_owned(), other[name].clone())).collect()
     };
     let more = ["--model", folder.path().to_str().unwrap(), "--references", "tiny-llama"];
-    let (text, code) = told(&only(&["input_ids", "model.norm"]), &more);
-    assert_eq!((code, red(&text)), (2, vec![]), "{text}");
+    let (text, code) = printed(&only(&["input_ids", "model.norm"]), &more);
+    assert_eq!((code, failed_ids(&text)), (2, vec![]), "{text}");
     assert!(text.contains("recorded but not checked: model.norm\n"), "{text}");
     // Operations without weights are replayed.
     let names = ["input_ids", ACT, "model.layers.1.mlp.gate_proj", "model.layers.1.mlp.up_proj"];
-    let (text, code) = told(&only(&names), &more);
+    let (text, code) = printed(&only(&names), &more);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("  PASS  05  ffn          1 site "), "{text}");
     assert!(text.contains("replay: only operations that need no weights: "), "{text}");
@@ -217,8 +217,8 @@ fn an_unsupported_model_is_still_compared_with_its_reference() {
     let folder = tempdir().unwrap();
     std::fs::write(folder.path().join("config.json"), r#"{"model_type": "other"}"#).unwrap();
     let more = ["--model", folder.path().to_str().unwrap(), "--references", "tiny-llama"];
-    let (text, code) = told(&pass(&ids("short"), |config| config.rope_theta = 1e4), &more);
-    assert_eq!((red(&text), code), (vec!["01B", "07"], 1), "{text}");
+    let (text, code) = printed(&pass(&ids("short"), |config| config.rope_theta = 1e4), &more);
+    assert_eq!((failed_ids(&text), code), (vec!["01B", "07"], 1), "{text}");
     assert!(!text.contains("suspect"), "{text}");
 }
 
@@ -228,8 +228,8 @@ fn a_sparse_recording_is_replayed_through_the_operations_between_its_sites() {
     let few = |names: &[&str]| -> Arrays {
         names.iter().map(|&name| (name.to_owned(), all[name].clone())).collect()
     };
-    let (text, code) = told(&few(&["input_ids", "model.layers.0", "model.layers.1", "lm_head"]), &[]);
-    assert_eq!((red(&text), code), (vec!["06", "07"], 1), "{text}");
+    let (text, code) = printed(&few(&["input_ids", "model.layers.0", "model.layers.1", "lm_head"]), &[]);
+    assert_eq!((failed_ids(&text), code), (vec!["06", "07"], 1), "{text}");
     let among = "or an earlier one of the 18 operations from model.embed_tokens to model.layers.0: record";
     assert!(
         text.contains(&format!("first wrong operation, given its recorded inputs: model.layers.0, {among}")),
@@ -241,18 +241,19 @@ fn a_sparse_recording_is_replayed_through_the_operations_between_its_sites() {
 fn against_compares_two_recordings_of_the_same_prompt() {
     let (folder, other) = (tempdir().unwrap(), tempdir().unwrap());
     let prompt = [5, 99, 7, 300, 12, 8];
-    let sound = write(folder.path(), &pass(&prompt, |_| {}));
+    let correct = write(folder.path(), &pass(&prompt, |_| {}));
     let wrong = write(other.path(), &pass(&prompt, |config| config.rope_theta = 1e4));
-    let (text, code) = said(judged(&sound, &["--against", sound.to_str().unwrap()]));
-    assert_eq!((red(&text), code), (vec![], 0), "{text}");
+    let (text, code) = text_and_code(judged(&correct, &["--against", correct.to_str().unwrap()]));
+    assert_eq!((failed_ids(&text), code), (vec![], 0), "{text}");
     assert!(text.contains("the two recordings differ no more than two correct runs may\n"), "{text}");
-    let (text, code) = said(judged(&sound, &["--against", wrong.to_str().unwrap()]));
-    assert_eq!((red(&text), code), (vec!["01B", "07"], 1), "{text}");
+    let (text, code) = text_and_code(judged(&correct, &["--against", wrong.to_str().unwrap()]));
+    assert_eq!((failed_ids(&text), code), (vec!["01B", "07"], 1), "{text}");
     let site = "model.layers.0.self_attn.q_rope";
     assert!(text.contains(&format!("first site where the two recordings differ: {site}\n")), "{text}");
-    let guilty = format!("first wrong operation of {}, given its recorded inputs: {site}\n", wrong.display());
-    assert!(text.contains(&guilty), "{text}");
-    assert!(!text.contains(&format!("first wrong operation of {},", sound.display())), "{text}");
+    let first_wrong =
+        format!("first wrong operation of {}, given its recorded inputs: {site}\n", wrong.display());
+    assert!(text.contains(&first_wrong), "{text}");
+    assert!(!text.contains(&format!("first wrong operation of {},", correct.display())), "{text}");
 }
 
 #[test]
@@ -260,7 +261,7 @@ fn against_refuses_recordings_of_different_prompts() {
     let (folder, other) = (tempdir().unwrap(), tempdir().unwrap());
     let one = write(folder.path(), &pass(&[5, 99, 7], |_| {}));
     let two = write(other.path(), &pass(&[5, 98, 7], |_| {}));
-    let (text, code) = said(judged(&one, &["--against", two.to_str().unwrap()]));
+    let (text, code) = text_and_code(judged(&one, &["--against", two.to_str().unwrap()]));
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("they differ at position 1 of row 0"), "{text}");
 }
@@ -333,10 +334,10 @@ fn operations_that_need_no_config_are_replayed_without_one() {
     assert_eq!(sites.len(), replayed.len());
     assert!(sites.iter().zip(replayed).all(|(site, end)| site.to_string().ends_with(end)), "{sites:?}");
     assert_eq!(judged.unjudged.len(), names.len() - replayed.len());
-    assert_eq!(judged.guilty, None);
+    assert_eq!(judged.first_wrong, None);
 
     // A block output that is not the sum of its recorded inputs.
     let wrong = with("model.layers.2", |t| (t * 1.01).unwrap());
-    let guilty = alone(&wrong, &names).guilty.unwrap();
-    assert_eq!(guilty.among, [Site::layer(2, Kind::Block)]);
+    let first_wrong = alone(&wrong, &names).first_wrong.unwrap();
+    assert_eq!(first_wrong.among, [Site::layer(2, Kind::Block)]);
 }

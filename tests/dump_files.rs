@@ -14,7 +14,7 @@ use tempfile::tempdir;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-fn told(dump: &Path) -> (String, i32) {
+fn printed(dump: &Path) -> (String, i32) {
     let output =
         rbees_in(Path::new("/"), &home(), &["run", "--dump", dump.to_str().unwrap()]).output().unwrap();
     (stdout(&output) + &stderr(&output), output.status.code().unwrap())
@@ -50,7 +50,7 @@ fn a_header_whose_shape_does_not_match_its_data_is_refused(
     fs::write(folder.path().join("input_ids.npy"), npy(IDS, 16)).unwrap();
     let dict = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n");
     fs::write(folder.path().join("model.norm.npy"), npy(&dict, zeros)).unwrap();
-    let (text, code) = told(folder.path());
+    let (text, code) = printed(folder.path());
     assert_eq!(code, 2, "{text}");
     assert!(text.contains(why), "{text}");
 }
@@ -66,7 +66,7 @@ fn a_truncated_file_is_refused_with_an_error_and_a_hint(
     let bytes = fs::read(&dump).unwrap();
     for kept in [0, 7, 100, bytes.len() / 2, bytes.len() - 1] {
         fs::write(&dump, &bytes[..kept]).unwrap();
-        let (text, code) = told(&dump);
+        let (text, code) = printed(&dump);
         assert_eq!(code, 2, "{kept}: {text}");
         let lines: Vec<&str> = text.lines().collect();
         assert!(
@@ -85,7 +85,7 @@ fn a_path_that_is_not_a_dump_is_refused(#[case] name: &str, #[case] why: &str) {
     if !name.starts_with("nowhere") {
         fs::write(&file, "{}").unwrap();
     }
-    let (text, code) = told(&file);
+    let (text, code) = printed(&file);
     assert_eq!(code, 2, "{text}");
     assert!(text.contains(why), "{text}");
 }
@@ -105,7 +105,7 @@ fn a_header_with_an_unsupported_order_or_a_duplicate_key_is_refused(#[case] dict
     let folder = tempdir().unwrap();
     fs::write(folder.path().join("input_ids.npy"), npy(IDS, 16)).unwrap();
     fs::write(folder.path().join("model.norm.npy"), npy(dict, 1024)).unwrap();
-    let (text, code) = told(folder.path());
+    let (text, code) = printed(folder.path());
     assert_eq!(code, 2, "{text}");
     assert!(text.contains(&format!("model.norm.npy: {why}")), "{text}");
 }
@@ -124,7 +124,7 @@ fn an_invalid_archive_member_is_refused(#[case] name: &str, #[case] why: &str) {
         zip.write_all(&bytes).unwrap();
     }
     zip.finish().unwrap();
-    let (text, code) = told(&dump);
+    let (text, code) = printed(&dump);
     assert_eq!(code, 2, "{text}");
     assert!(text.contains(why), "{text}");
 }
@@ -142,7 +142,7 @@ fn an_archive_that_inflates_to_far_more_than_its_size_is_refused() {
     let zeros = vec![0; 1 << 20];
     (0..293).for_each(|_| zip.write_all(&zeros).unwrap());
     zip.finish().unwrap();
-    let (text, code) = told(&dump);
+    let (text, code) = printed(&dump);
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("times its size: write it uncompressed"), "{text}");
 }

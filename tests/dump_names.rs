@@ -12,13 +12,13 @@ use recorded::{Arrays, short, write};
 use rstest::rstest;
 use tempfile::tempdir;
 
-fn told(dump: &Path, more: &[&str]) -> (String, i32) {
+fn printed(dump: &Path, more: &[&str]) -> (String, i32) {
     let args = [&["run", "--dump", dump.to_str().unwrap()], more].concat();
     let output = rbees_in(Path::new("/"), &home(), &args).output().unwrap();
     (stdout(&output) + &stderr(&output), output.status.code().unwrap())
 }
 
-fn is_whole_and_green((text, code): (String, i32), sites: &str) {
+fn is_complete_and_passes((text, code): (String, i32), sites: &str) {
     assert_eq!(code, 0, "{text}");
     assert!(text.contains(&format!("coverage: {sites} sites")), "{text}");
 }
@@ -61,7 +61,7 @@ fn the_names_of_candle_transformers_llama_are_recognised() {
         None => one_of(&ENDS, site).map(str::to_owned),
     });
     let folder = tempdir().unwrap();
-    is_whole_and_green(told(&write(folder.path(), &arrays), &[]), "43 of 71");
+    is_complete_and_passes(printed(&write(folder.path(), &arrays), &[]), "43 of 71");
 }
 
 /// llama.cpp's name of each kind, with ggml's operation if the name is used twice.
@@ -127,7 +127,7 @@ fn the_names_and_layouts_of_llama_cpp_are_recognised(
     }
     let folder = tempdir().unwrap();
     let (sites, dump) = (if ops { "65 of 71" } else { "57 of 71" }, write(folder.path(), &arrays));
-    is_whole_and_green(told(&dump, &[]), sites);
+    is_complete_and_passes(printed(&dump, &[]), sites);
 }
 
 /// Axes are given by a word or by letters.
@@ -148,7 +148,7 @@ fn a_map_file_declares_custom_names_and_axes(#[case] layout: &str, #[case] dims:
     arrays.insert("scratch".into(), arrays["lm_head"].clone());
     let folder = tempdir().unwrap();
     let dump = write(folder.path(), &arrays);
-    let (text, code) = told(&dump, &[]);
+    let (text, code) = printed(&dump, &[]);
     assert_eq!(code, 2, "{text}");
     assert!(
         text.contains(
@@ -168,7 +168,7 @@ fn a_map_file_declares_custom_names_and_axes(#[case] layout: &str, #[case] dims:
     let map = folder.path().join("names.toml");
     let layout = format!("[layout]\n\"self_attn.q_rope\" = \"{layout}\"\n");
     fs::write(&map, format!("[names]\nscratch = \"\"\n{}\n{layout}", lines.join("\n"))).unwrap();
-    is_whole_and_green(told(&dump, &["--map", map.to_str().unwrap()]), "68 of 71");
+    is_complete_and_passes(printed(&dump, &["--map", map.to_str().unwrap()]), "68 of 71");
 }
 
 #[rstest]
@@ -182,7 +182,7 @@ fn an_invalid_map_file_is_refused(#[case] map: &str, #[case] why: &str) {
     let folder = tempdir().unwrap();
     let (dump, file) = (write(folder.path(), &short()), folder.path().join("names.toml"));
     fs::write(&file, map).unwrap();
-    let (text, code) = told(&dump, &["--map", file.to_str().unwrap()]);
+    let (text, code) = printed(&dump, &["--map", file.to_str().unwrap()]);
     assert_eq!(code, 2, "{text}");
     assert!(text.starts_with(&format!("error: {}: ", file.display())) && text.contains(why), "{text}");
 }
@@ -192,7 +192,7 @@ fn two_tensors_for_the_same_site_are_refused() {
     let mut arrays = short();
     arrays.insert("model.layers.0.mlp".into(), arrays["model.layers.0.mlp.down_proj"].clone());
     let folder = tempdir().unwrap();
-    let (text, code) = told(&write(folder.path(), &arrays), &[]);
+    let (text, code) = printed(&write(folder.path(), &arrays), &[]);
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("both name model.layers.0.mlp.down_proj\nhint: leave one out"), "{text}");
 }

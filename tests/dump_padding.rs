@@ -14,7 +14,7 @@ use recorded::{input_of, pass_over, write};
 use rstest::rstest;
 
 /// The output and exit code for a pass over the case batch-left. The port may or may not attend to padding.
-fn told(padding_is_seen: bool) -> (String, Option<i32>) {
+fn printed(padding_is_seen: bool) -> (String, Option<i32>) {
     let model = models::open("tiny-llama").unwrap();
     let case = model.fixture.as_ref().unwrap().case("batch-left").unwrap();
     let mut input = input_of(&case);
@@ -34,7 +34,7 @@ fn told(padding_is_seen: bool) -> (String, Option<i32>) {
 #[case::padding_masked(false, 0, false)]
 #[case::padding_visible(true, 1, true)]
 fn attending_to_padding_is_named_as_pads_visible(#[case] seen: bool, #[case] code: i32, #[case] named: bool) {
-    let (text, exit) = told(seen);
+    let (text, exit) = printed(seen);
     assert_eq!(exit, Some(code), "{text}");
     assert_eq!(text.contains("pads-visible"), named, "{text}");
 }

@@ -18,16 +18,17 @@ use recorded::{Recorded, with_ids, write};
 const MODEL: &str = "smollm2-135m";
 
 /// A correct run stays under this share of every budget.
-const HONEST_SHARE: f64 = 0.5;
+const CORRECT_SHARE: f64 = 0.5;
 
 fn main() -> ExitCode {
     let args = Arguments::from_args();
     let absent = models::open(MODEL).is_err();
-    let trial =
-        |name: &str, matmul| Trial::test(name, move || sound(MODEL, matmul, 513)).with_ignored_flag(absent);
+    let trial = |name: &str, matmul| {
+        Trial::test(name, move || correct_pass(MODEL, matmul, 513)).with_ignored_flag(absent)
+    };
     let trials = vec![
         Trial::test("quantized_tiny_llama_passes_at_every_site", || {
-            sound("tiny-llama:q8_0", Matmul::Quantized, 71)
+            correct_pass("tiny-llama:q8_0", Matmul::Quantized, 71)
         }),
         trial("dense_smollm2_passes_at_every_site", Matmul::Dense),
         trial("quantized_smollm2_passes_at_every_site", Matmul::Quantized),
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&args, trials).exit_code()
 }
 
-fn sound(name: &str, matmul: Matmul, sites: usize) -> Result<(), Failed> {
+fn correct_pass(name: &str, matmul: Matmul, sites: usize) -> Result<(), Failed> {
     let model = models::open(name)?;
     let case = model.fixture.as_ref().ok_or("no references")?.case("short")?;
     let path = Path { attention: Attention::Plain, matmul };
@@ -56,7 +57,7 @@ fn sound(name: &str, matmul: Matmul, sites: usize) -> Result<(), Failed> {
     let against = Against { case: Some(&case), weights: Some(&weights), config, arithmetic };
     let judged = dump.judge(&against, &checkpoints::ALL, true)?;
 
-    if judged.coverage.held != sites || judged.coverage.all != sites {
+    if judged.coverage.recorded != sites || judged.coverage.all != sites {
         return Err(format!("{:?}", judged.coverage).into());
     }
     for outcome in &judged.outcomes {
@@ -64,7 +65,7 @@ fn sound(name: &str, matmul: Matmul, sites: usize) -> Result<(), Failed> {
             Verdict::Pass(share) => share,
             _ => f64::INFINITY,
         });
-        if outcome.status() > Status::Skipped || share > HONEST_SHARE {
+        if outcome.status() > Status::Skipped || share > CORRECT_SHARE {
             let first = outcome.failures().next().map(|finding| (&finding.about, &finding.verdict));
             return Err(format!("{} at {share:.2} of a budget: {first:?}", outcome.checkpoint.id).into());
         }

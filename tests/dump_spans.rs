@@ -9,7 +9,7 @@ use candle_core::{DType, Device};
 use program::{home, rbees_in, stderr, stdout};
 use rbees_check::model::{Attention, Input, Llama};
 use rbees_check::models;
-use rbees_check::plants::{self, Sound};
+use rbees_check::plants::{self, Correct};
 use recorded::{Arrays, Recorded, pass, with_ids, write};
 use rstest::rstest;
 use tempfile::tempdir;
@@ -25,7 +25,8 @@ fn planted(model: &str, plant: &str) -> Arrays {
 fn planted_in(dtype: DType, model: &str, plant: &str, prompt: &[u32]) -> Arrays {
     let model = models::open(model).unwrap();
     let llama = Llama::load(&model.weights, &Device::Cpu, dtype, Attention::Plain).unwrap();
-    let mut port = (plants::find(plant).unwrap().make)(&Sound { model: &model, llama: &llama }).unwrap().port;
+    let mut port =
+        (plants::find(plant).unwrap().make)(&Correct { model: &model, llama: &llama }).unwrap().port;
     let mut recorded = Recorded::default();
     port.begin();
     port.forward(&Input::single(prompt, 0), &mut recorded).unwrap();
@@ -33,7 +34,7 @@ fn planted_in(dtype: DType, model: &str, plant: &str, prompt: &[u32]) -> Arrays 
 }
 
 /// The output for a recording of these sites only.
-fn told(mut arrays: Arrays, sites: &[&str], model: &str) -> String {
+fn printed(mut arrays: Arrays, sites: &[&str], model: &str) -> String {
     let kept: BTreeSet<&str> = sites.iter().copied().chain(["input_ids"]).collect();
     arrays.retain(|name, _| kept.contains(name.as_str()));
     assert_eq!(arrays.len(), kept.len());
@@ -63,7 +64,7 @@ fn a_planted_mistake_is_named_from_a_recording_of_the_logits_only(
     )]
     plant: &str,
 ) {
-    let text = told(planted("tiny-llama", plant), &["lm_head"], "tiny-llama");
+    let text = printed(planted("tiny-llama", plant), &["lm_head"], "tiny-llama");
     assert_eq!(named(&text), [plant], "{text}");
     assert!(
         text.contains("lm_head, or an earlier one of the 71 operations from model.embed_tokens to lm_head"),
@@ -83,14 +84,14 @@ fn a_softmax_summed_in_bf16_is_named_from_q_k_and_context() {
         "model.layers.0",
         "lm_head",
     ];
-    let text = told(arrays, &sites, "tiny-llama");
+    let text = printed(arrays, &sites, "tiny-llama");
     assert_eq!(named(&text), ["softmax-half"], "{text}");
     assert!(text.contains("you sum the softmax term by term in bf16"), "{text}");
 }
 
 #[test]
 fn a_missing_transpose_is_named_from_the_block_output_only() {
-    let text = told(planted("tiny-llama2", "weight-transposed"), &["model.layers.0"], "tiny-llama2");
+    let text = printed(planted("tiny-llama2", "weight-transposed"), &["model.layers.0"], "tiny-llama2");
     assert_eq!(named(&text), ["weight-transposed"], "{text}");
     assert!(text.contains("you multiply by the weight of self_attn."), "{text}");
 }
@@ -100,17 +101,17 @@ fn a_missing_transpose_is_named_from_the_block_output_only() {
 #[test]
 fn a_mistake_is_named_when_the_recorded_sites_are_in_different_layers() {
     let arrays = planted("tiny-llama", "rope-pairing");
-    let text = told(arrays, &["model.layers.0.mlp.act", "model.layers.2"], "tiny-llama");
+    let text = printed(arrays, &["model.layers.0.mlp.act", "model.layers.2"], "tiny-llama");
     assert_eq!(named(&text), ["rope-pairing", "rope-pairing"], "{text}");
     let text =
-        told(planted("tiny-llama", "rope-pairing"), &["model.layers.1", "model.layers.3"], "tiny-llama");
+        printed(planted("tiny-llama", "rope-pairing"), &["model.layers.1", "model.layers.3"], "tiny-llama");
     assert_eq!(named(&text), ["rope-pairing"], "{text}");
 }
 
 #[test]
 fn an_unusual_theta_is_unexplained_and_a_correct_pass_names_nothing() {
-    let text = told(pass(&PROMPT, |config| config.rope_theta = 12_345.0), &["lm_head"], "tiny-llama");
+    let text = printed(pass(&PROMPT, |config| config.rope_theta = 12_345.0), &["lm_head"], "tiny-llama");
     assert!(text.contains("   suspect    unexplained: no known mistake reproduces it"), "{text}");
-    let text = told(pass(&PROMPT, |_| {}), &["lm_head"], "tiny-llama");
+    let text = printed(pass(&PROMPT, |_| {}), &["lm_head"], "tiny-llama");
     assert!(named(&text).is_empty() && text.contains("  PASS  07  model        1 site "), "{text}");
 }

@@ -4,7 +4,7 @@
 use rbees_check::graph::{
     Activation, EpsPlace, FrequencyLaw, Gain, HeadMap, Mask, NormRule, Pairing, Rope, Scores, Statistic,
 };
-use rbees_check::oracle::{Arithmetic, Exact, Pass, Rows, Slot, Standing, Token, frequencies};
+use rbees_check::oracle::{Arithmetic, Exact, Pass, RowPlaces, Rows, Slot, Token, frequencies};
 use rstest::rstest;
 
 fn close(got: &[f64], want: &[f64]) {
@@ -65,7 +65,8 @@ fn a_partial_rotation_leaves_the_remaining_entries_of_a_head_unchanged(
     let rope = Rope { pairing, turned: 4, magnitude: 2.0, ..Rope::whole(law, 6) };
     let row: Vec<f64> = (1..=12).map(f64::from).collect();
     let pass = Pass::new(vec![vec![Slot::Real(Token { id: 0, position: 3 })]]).unwrap();
-    let turned = Exact.rope(&Rows::new(12, row.clone()), &rope, &Standing { pass: &pass, places: &[(0, 0)] });
+    let turned =
+        Exact.rope(&Rows::new(12, row.clone()), &rope, &RowPlaces { pass: &pass, places: &[(0, 0)] });
     let mut want = row.clone();
     for head in [0, 6] {
         for (i, (a, b)) in pairs.into_iter().enumerate() {

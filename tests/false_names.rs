@@ -193,9 +193,9 @@ fn an_uncatalogued_mistake_in_a_recording_is_blamed_on_its_operation(
     #[values(DType::F32, DType::BF16, DType::F16)] dtype: DType,
 ) {
     for (reached, judged) in judged_recorded(&wrong, dtype, taps) {
-        let guilty = judged.guilty.unwrap();
-        assert!(guilty.among.iter().any(|site| site.kind == wrong.operation.kind), "{guilty:?}");
-        assert!(dtype != DType::F32 || guilty.site == reached, "{guilty:?} at {reached}");
+        let first_wrong = judged.first_wrong.unwrap();
+        assert!(first_wrong.among.iter().any(|site| site.kind == wrong.operation.kind), "{first_wrong:?}");
+        assert!(dtype != DType::F32 || first_wrong.site == reached, "{first_wrong:?} at {reached}");
     }
 }
 

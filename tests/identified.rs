@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use altered::{Altered, judged, llama, sound, tiny};
+use altered::{Altered, judged, llama, tiny, unaltered};
 use approx::assert_relative_eq;
 use candle_core::Tensor;
 use proptest::prelude::*;
@@ -78,7 +78,7 @@ proptest! {
         prop_assume!((theta / 3e4 - 1.0).abs() > 0.01);
         let mut llama = llama(&model, Attention::Plain);
         llama.rope.frequencies = (0..16).map(|i| theta.powf(-f64::from(i) / 16.0)).collect();
-        let said = says(&judged(&model, sound(llama), &["01B"])[0], "rope-theta");
+        let said = says(&judged(&model, unaltered(llama), &["01B"])[0], "rope-theta");
         holds(&said, theta);
         prop_assert!(said.ends_with("; the config says 30000 (`rope_theta`, config.json)"), "{said}");
     }
@@ -93,7 +93,7 @@ proptest! {
             block.input_layernorm.eps = eps;
             block.post_attention_layernorm.eps = eps;
         }
-        let outcome = &judged(&model, sound(llama), &["01"])[0];
+        let outcome = &judged(&model, unaltered(llama), &["01"])[0];
         let said = says(outcome, "norm-eps");
         holds(&said, eps);
         let best = sharpest(outcome);
@@ -106,7 +106,7 @@ proptest! {
         let (times, model) = (log.exp(), tiny());
         prop_assume!((times - 1.0).abs() > 0.01);
         SCALE.store(times.to_bits(), Ordering::SeqCst);
-        let port = Altered { before: rescaled, ..sound(llama(&model, Attention::Plain)) };
+        let port = Altered { before: rescaled, ..unaltered(llama(&model, Attention::Plain)) };
         let said = says(&judged(&model, port, &["03"])[0], "attention-scale");
         holds(&said, times / 32f64.sqrt());
     }
@@ -116,7 +116,7 @@ proptest! {
         let model = tiny();
         prop_assume!(map != [0, 0, 0, 1, 1, 1]);
         *MAP.lock().unwrap() = map.clone();
-        let port = Altered { before: mapped, ..sound(llama(&model, Attention::Plain)) };
+        let port = Altered { before: mapped, ..unaltered(llama(&model, Attention::Plain)) };
         let said = says(&judged(&model, port, &["03"])[0], "head-map");
         let tiled = map == [0, 1, 0, 1, 0, 1];
         let expected = if tiled { "h mod 2".to_owned() } else { format!("key heads {map:?};") };
@@ -129,7 +129,7 @@ proptest! {
         let model = tiny();
         let mut llama = llama(&model, Attention::Plain);
         llama.rope.frequencies.iter_mut().for_each(|f| *f /= factor);
-        let said = says(&judged(&model, sound(llama), &["01B"])[0], "rope-scaling");
+        let said = says(&judged(&model, unaltered(llama), &["01B"])[0], "rope-scaling");
         holds(&said, factor);
         prop_assert!(said.ends_with("; the config has no such scaling"), "{said}");
     }
@@ -137,7 +137,7 @@ proptest! {
     #[test]
     fn a_planted_position_offset_is_recovered(shift in 1usize..200) {
         let model = tiny();
-        let port = Altered { shift, ..sound(llama(&model, Attention::Plain)) };
+        let port = Altered { shift, ..unaltered(llama(&model, Attention::Plain)) };
         let said = says(&judged(&model, port, &["01B"])[0], "decode-position");
         prop_assert!(said.starts_with(&format!("every position is {shift} too high")), "{said}");
     }

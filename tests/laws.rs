@@ -1,25 +1,25 @@
 //! The cache laws, checked without any reference. The tolerance is the rounding noise that the port itself
 //! shows.
 
-mod silent;
+mod untapped;
 
 use candle_core::{DType, Device};
 use rbees_check::judge::{LlamaPort, Port, Status, laws_alone};
 use rbees_check::model::{Attention, Llama};
 use rbees_check::models;
-use rbees_check::plants::{self, Sound};
+use rbees_check::plants::{self, Correct};
 use rstest::rstest;
-use silent::Silent;
+use untapped::Untapped;
 
 const PROMPT: &str = "And the king said unto the children of Israel";
 const FACTOR: f64 = 16.0;
 
 /// The laws and sites that a port of tiny-llama violates, without consecutive repeats.
-fn broken(attention: Attention, port: impl Fn(&Sound<'_>) -> Box<dyn Port>) -> Vec<String> {
+fn broken(attention: Attention, port: impl Fn(&Correct<'_>) -> Box<dyn Port>) -> Vec<String> {
     let model = models::open("tiny-llama").unwrap();
     let ids = model.tokenizer.encode(PROMPT, true).unwrap();
     let llama = Llama::load(&model.weights, &Device::Cpu, DType::F32, attention).unwrap();
-    let mut port = port(&Sound { model: &model, llama: &llama });
+    let mut port = port(&Correct { model: &model, llama: &llama });
     let findings = laws_alone(&mut *port, &ids, FACTOR).unwrap();
     let wrong = findings.into_iter().filter(|f| f.verdict.status() != Status::Passed);
     let mut about: Vec<String> = wrong.map(|f| f.about).collect();
@@ -30,18 +30,18 @@ fn broken(attention: Attention, port: impl Fn(&Sound<'_>) -> Box<dyn Port>) -> V
 /// The same for tiny-llama with a planted mistake.
 fn broken_by(plant: &str) -> Vec<String> {
     let plant = plants::find(plant).unwrap();
-    broken(Attention::Plain, |sound| (plant.make)(sound).unwrap().port)
+    broken(Attention::Plain, |correct| (plant.make)(correct).unwrap().port)
 }
 
-fn sound_port(sound: &Sound<'_>) -> LlamaPort {
-    LlamaPort::new(sound.llama.clone())
+fn correct_port(correct: &Correct<'_>) -> LlamaPort {
+    LlamaPort::new(correct.llama.clone())
 }
 
 #[rstest]
 fn a_correct_port_satisfies_every_cache_law(
     #[values(Attention::Plain, Attention::Fused)] attention: Attention,
 ) {
-    assert_eq!(broken(attention, |sound| Box::new(sound_port(sound))), [] as [&str; 0]);
+    assert_eq!(broken(attention, |correct| Box::new(correct_port(correct))), [] as [&str; 0]);
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn a_mask_that_ignores_cached_keys_is_detected_at_the_scores() {
 
 #[test]
 fn a_port_that_taps_no_sites_fails_the_cache_laws() {
-    assert_eq!(broken(Attention::Plain, |sound| Box::new(Silent(sound_port(sound)))), ["sites"]);
+    assert_eq!(broken(Attention::Plain, |correct| Box::new(Untapped(correct_port(correct)))), ["sites"]);
 }
 
 #[test]

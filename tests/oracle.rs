@@ -60,7 +60,7 @@ fn nodes_agree(model: &str, case: &str) -> Result<(), Failed> {
     let opened = models::open(model)?;
     let reference = opened.fixture.as_ref().ok_or("no references")?.case(case)?;
     let graph = graph::llama(opened.weights.config())?;
-    let stored = truths(&graph, &reference)?;
+    let stored = references(&graph, &reference)?;
     let mut given = Given::default();
     for (&id, Stored { truth, .. }) in &stored {
         let width = truth.row_shape.iter().product();
@@ -100,7 +100,7 @@ fn pass_agrees(model: &str, case: &str, padding: Padding) -> Result<f64, Failed>
     let opened = models::open(model)?;
     let reference = opened.fixture.as_ref().ok_or("no references")?.case(case)?;
     let graph = graph::llama(opened.weights.config())?;
-    let wanted = truths(&graph, &reference)?;
+    let wanted = references(&graph, &reference)?;
     let what = format!("{} sites from token ids", wanted.len());
     let pass = pass_of(&reference.manifest, padding)?;
     agree(&Executor::new(&graph, &opened.weights, &pass, Exact), &graph, &Given::default(), &wanted, &what)
@@ -159,7 +159,7 @@ fn apart(placed: &Placed, Stored { truth, rows }: &Stored) -> f64 {
     largest
 }
 
-fn truths<'a>(graph: &Graph, reference: &'a Reference) -> Result<BTreeMap<NodeId, Stored<'a>>, Failed> {
+fn references<'a>(graph: &Graph, reference: &'a Reference) -> Result<BTreeMap<NodeId, Stored<'a>>, Failed> {
     let node = |site| {
         let id = graph.position(&SiteName::from(site)).ok_or(format!("the graph has no {site}"))?;
         let truth = reference.truth(site).ok_or(format!("{site} is not stored"))?;

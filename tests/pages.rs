@@ -12,7 +12,7 @@ use insta::assert_snapshot;
 use program::{home, rbees_in, stderr, stdout, wrong_theta};
 use rbees_check::judge::{self, Subject};
 use rbees_check::model::{Attention, Llama};
-use rbees_check::plants::{self, Sound};
+use rbees_check::plants::{self, Correct};
 use rbees_check::report::{html, json};
 use rbees_check::{checkpoints, models};
 use roxmltree::{Document, Node, ParsingOptions};
@@ -196,14 +196,15 @@ fn a_wrong_head_map_colours_only_the_heads_it_changes() {
     let model = models::open("tiny-llama").unwrap();
     let llama = Llama::load(&model.weights, &Device::Cpu, DType::F32, Attention::Plain).unwrap();
     let plant = plants::find("head-map").unwrap();
-    let planted = (plant.make)(&Sound { model: &model, llama: &llama }).unwrap();
+    let planted = (plant.make)(&Correct { model: &model, llama: &llama }).unwrap();
     let mut subject =
         Subject::new(&model, &["short".into()], &Device::Cpu, DType::F32, &[Attention::Plain]).unwrap();
     subject.ports = vec![planted.port];
     let outcome = judge::run(&mut subject, checkpoints::find("3").unwrap()).unwrap();
     let checkpoints = vec![json::Checkpoint::of(&outcome)];
     let report = json::Report { summary: json::Summary::of(&checkpoints), checkpoints, ..PASSING.1.clone() };
-    let run = html::Run { report: &report, outcomes: &[outcome], command: "rbees-check run 3", flags: "" };
+    let run =
+        html::PageInput { report: &report, outcomes: &[outcome], command: "rbees-check run 3", flags: "" };
     let page = html::page(&run).unwrap();
     let document = parsed(&page);
     let suspects = section(&document, "Suspects");

@@ -8,7 +8,7 @@ use candle_core::{DType, Tensor};
 use libtest_mimic::{Arguments, Failed, Trial};
 use rbees_check::model::{Input, Matmul, Side};
 use rbees_check::models::{self, Model};
-use rbees_check::plants::{self, Plant, Sound};
+use rbees_check::plants::{self, Correct, Plant};
 use rbees_check::port::{LlamaPort, Port};
 use rbees_check::probe::{Kind, Probe, Site};
 use rbees_check::selftest::Bench;
@@ -69,9 +69,9 @@ impl Probe for Taps {
     }
 }
 
-/// Do the tensors differ in shape, or by more than another order of summation explains? With `honest`, any
+/// Do the tensors differ in shape, or by more than another order of summation explains? With `harmless`, any
 /// difference in bits counts.
-fn differ(a: &Tensor, b: &Tensor, honest: bool) -> rbees_check::Result<bool> {
+fn differ(a: &Tensor, b: &Tensor, harmless: bool) -> rbees_check::Result<bool> {
     if a.dims() != b.dims() {
         return Ok(true);
     }
@@ -80,7 +80,7 @@ fn differ(a: &Tensor, b: &Tensor, honest: bool) -> rbees_check::Result<bool> {
     };
     let (a, b) = (values(a)?, values(b)?);
     let scale = a.iter().filter(|v| v.is_finite()).fold(0f32, |m, v| m.max(v.abs()));
-    let near = if honest { 0.0 } else { 1e-5 * scale };
+    let near = if harmless { 0.0 } else { 1e-5 * scale };
     let same = |a: f32, b: f32| a == b || (a - b).abs() <= near || a.is_nan() && b.is_nan();
     Ok(a.iter().zip(&b).any(|(a, b)| !same(*a, *b)))
 }
@@ -97,20 +97,20 @@ fn alters(plant: &'static Plant) -> Result<(), Failed> {
 }
 
 fn alters_in(plant: &Plant, model: &Model, bench: &Bench<'_>) -> Result<(), Failed> {
-    let honest = plant.red.is_empty();
+    let harmless = plant.fails.is_empty();
     for &path in plant.paths {
-        let llama = bench.sound(path)?;
-        let planted = (plant.make)(&Sound { model, llama: &llama })?;
+        let llama = bench.correct_model(path)?;
+        let planted = (plant.make)(&Correct { model, llama: &llama })?;
         let vocab = llama.config.vocab_size;
         let files = planted.files;
         let read = files.config != llama.config || files.tokenizer.json()? != model.tokenizer.json()?;
         let mut port = planted.port;
-        let (sound, right) = drive(&mut LlamaPort::new(llama), vocab, plant)?;
+        let (correct, right) = drive(&mut LlamaPort::new(llama), vocab, plant)?;
         let (wrong, given) = drive(&mut *port, vocab, plant)?;
         let mut first: Option<Site> = None;
-        for (sound, wrong) in sound.iter().zip(&wrong) {
-            for (site, tensor) in &sound.0 {
-                if first.is_none_or(|first| *site < first) && differ(tensor, &wrong.0[site], honest)? {
+        for (correct, wrong) in correct.iter().zip(&wrong) {
+            for (site, tensor) in &correct.0 {
+                if first.is_none_or(|first| *site < first) && differ(tensor, &wrong.0[site], harmless)? {
                     first = Some(*site);
                 }
             }
@@ -121,7 +121,7 @@ fn alters_in(plant: &Plant, model: &Model, bench: &Bench<'_>) -> Result<(), Fail
         }
         let mut returned = false;
         for (right, given) in right.iter().zip(&given) {
-            returned |= differ(right, given, honest)?;
+            returned |= differ(right, given, harmless)?;
         }
         if declared.is_none() && !read && !returned {
             return Err(format!("{path:?}: changes nothing").into());

@@ -28,7 +28,7 @@ fn ids() -> Vec<u32> {
 }
 
 /// Asserts that the dump contains every stored site, equal to the reference up to rounding, and nothing else.
-fn same_as_truth(file: &Path) {
+fn equals_reference(file: &Path) {
     let mut dump = safetensors::load(file, &Device::Cpu).unwrap();
     let mut take = |name: &str| dump.remove(name).unwrap_or_else(|| panic!("no {name}"));
     let integers = |tensor: Tensor| tensor.squeeze(0).unwrap().to_vec1::<i64>().unwrap();
@@ -50,15 +50,15 @@ fn same_as_truth(file: &Path) {
 }
 
 /// Asserts that the dump is complete and passes every checkpoint.
-fn is_green(file: &Path) {
+fn passes(file: &Path) {
     let (model, case) = (models::open("tiny-llama").unwrap(), short());
     let dump = Recording::open(file, &Vocabulary::default()).unwrap();
     let config = Some(model.weights.config());
     let against = Against { case: Some(&case), weights: Some(&model.weights), config, ..Against::default() };
     let judged = dump.judge(&against, &checkpoints::ALL, true).unwrap();
     let wrong: Vec<_> = judged.outcomes.iter().filter(|outcome| outcome.status() > Status::Skipped).collect();
-    assert!(wrong.is_empty() && judged.guilty.is_none(), "{wrong:?}");
-    assert_eq!((judged.coverage.held, judged.unjudged.len()), (71, 0));
+    assert!(wrong.is_empty() && judged.first_wrong.is_none(), "{wrong:?}");
+    assert_eq!((judged.coverage.recorded, judged.unjudged.len()), (71, 0));
 }
 
 /// Recordings of llama.cpp on four tokens, in floats and on quantised blocks, must stay under a quarter of
@@ -83,16 +83,19 @@ fn llama_cpp_recordings_pass_in_their_own_arithmetic(
         dump.judge(&against, &checkpoints::ALL, false).unwrap()
     };
     let judged = judge(arithmetic);
-    assert_eq!((judged.coverage.held, judged.unjudged.len(), judged.guilty.is_some()), (21, 0, false));
+    assert_eq!(
+        (judged.coverage.recorded, judged.unjudged.len(), judged.first_wrong.is_some()),
+        (21, 0, false)
+    );
     for outcome in &judged.outcomes {
         let worst = outcome.worst().map(|finding| finding.verdict.clone());
-        let honest = worst.is_none_or(|verdict| matches!(verdict, Verdict::Pass(share) if share < 0.25));
-        assert!(outcome.status() <= Status::Skipped && honest, "{}: {outcome:?}", outcome.checkpoint.id);
+        let correct = worst.is_none_or(|verdict| matches!(verdict, Verdict::Pass(share) if share < 0.25));
+        assert!(outcome.status() <= Status::Skipped && correct, "{}: {outcome:?}", outcome.checkpoint.id);
     }
     // Block products fail when they are judged as dense products. A file of floats has no block products,
     // so judging it on blocks changes nothing.
     let other = judge(if said == Arithmetic::Dense { Arithmetic::Blocks32 } else { Arithmetic::Dense });
-    assert_eq!(other.guilty.is_some(), said != Arithmetic::Dense);
+    assert_eq!(other.first_wrong.is_some(), said != Arithmetic::Dense);
 }
 
 /// Asserts that two rows agree to 1e-5 of the row's scale. A plain f32 loop errs by up to 2e-6 here.
@@ -151,8 +154,8 @@ fn the_rust_recorder_writes_the_file_named_by_rbees_dump() {
     again.args(["--exact", "the_rust_recorder_writes_the_file_named_by_rbees_dump"]);
     let output = again.env("RBEES_DUMP", &file).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
-    same_as_truth(&file);
-    is_green(&file);
+    equals_reference(&file);
+    passes(&file);
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
 }
 
@@ -176,8 +179,8 @@ fn the_cpp_recorder_writes_the_file_named_by_rbees_dump() {
     assert!(quiet.status.success() && !file.exists(), "{}", stderr(&quiet));
     let recorded = run(Some(&file));
     assert_eq!((recorded.status.success(), &recorded.stdout), (true, &quiet.stdout), "{}", stderr(&recorded));
-    same_as_truth(&file);
-    is_green(&file);
+    equals_reference(&file);
+    passes(&file);
     let refused = run(Some(Path::new("/nowhere/dump.safetensors")));
     assert_eq!(refused.status.code(), Some(2));
     assert!(stderr(&refused).contains("/nowhere/dump.safetensors"), "{}", stderr(&refused));

@@ -2,7 +2,7 @@
 //! checkpoint, weights that differ from the reference's, and budgets too wide to fail.
 
 mod fixture;
-mod silent;
+mod untapped;
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ use rbees_check::reference::{Reference, Source};
 use rbees_check::{Result, weights::Weights};
 use rstest::rstest;
 use serde_json::json;
-use silent::Silent;
+use untapped::Untapped;
 
 /// Runs checkpoint `id` of tiny-llama on the case in `folder`.
 fn run(folder: &Copy, id: &str) -> Result<Outcome> {
@@ -243,7 +243,7 @@ fn a_port_that_taps_no_sites_fails_every_checkpoint_of_sites(
     let mut subject =
         Subject::new(&model, &["short".into()], &Device::Cpu, DType::F32, &[] as &[Attention]).unwrap();
     let llama = Llama::load(&model.weights, &Device::Cpu, DType::F32, Attention::Plain).unwrap();
-    subject.ports = vec![Box::new(Silent(LlamaPort::new(llama)))];
+    subject.ports = vec![Box::new(Untapped(LlamaPort::new(llama)))];
     let outcome = judge::run(&mut subject, checkpoints::find(id).unwrap()).unwrap();
     assert_eq!(outcome.status(), Status::Failed);
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use insta::assert_snapshot;
-use program::{home, rbees_in, reported, stderr, told_in, wrong_theta};
+use program::{home, printed_in, rbees_in, reported, stderr, wrong_theta};
 use roxmltree::Document;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -137,8 +137,8 @@ fn a_report_contains_the_suspects_of_failing_sites_that_got_reference_inputs() {
     let asked = |f: &Value| f.get("suspects").is_some();
     let differs = |f: &&Value| f["verdict"]["kind"] == "differs";
     for finding in findings(report).filter(differs) {
-        let on_truth = finding["drive"].as_str().unwrap().ends_with("feed site");
-        assert_eq!(asked(finding), on_truth, "{finding}");
+        let on_reference_inputs = finding["drive"].as_str().unwrap().ends_with("feed site");
+        assert_eq!(asked(finding), on_reference_inputs, "{finding}");
     }
     let fed = |f: &&Value| f["verdict"]["kind"] == "differs" && f["drive"] == "plain, feed site";
     assert!(findings(report).filter(fed).all(|f| f["suspects"]["named"][0]["mistake"] == "rope-theta"));
@@ -221,7 +221,7 @@ fn a_report_on_stdout_is_the_only_output_there() {
 #[case("report-twice", &["--report", "json=r", "--report", "junit=r"])]
 fn an_invalid_report_target_is_refused_before_anything_runs(#[case] name: &str, #[case] args: &[&str]) {
     let folder = home();
-    let said = told_in(folder.path(), &[&["run", "1", "--case", "single"], args].concat());
+    let said = printed_in(folder.path(), &[&["run", "1", "--case", "single"], args].concat());
     assert!(said.starts_with("--- stderr\nerror: ") && said.ends_with("--- exit 2\n"), "{said}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "a file was left behind");
     assert_snapshot!(name, said);

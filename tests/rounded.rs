@@ -7,7 +7,7 @@ use rbees_check::graph::{
 };
 use rbees_check::models;
 use rbees_check::oracle::{
-    Arithmetic, Exact, ORDERS, Pass, Place, Precision, Rounded, Rows, Slot, Standing, Token,
+    Arithmetic, Exact, ORDERS, Pass, Place, Precision, Rounded, RowPlaces, Rows, Slot, Token,
 };
 use rstest::rstest;
 
@@ -27,7 +27,7 @@ fn x() -> Rows {
 }
 
 /// A pass with a token at each of these positions, and the places of the tokens.
-fn standing(positions: &[usize]) -> (Pass, Vec<Place>) {
+fn row_places(positions: &[usize]) -> (Pass, Vec<Place>) {
     let slots = positions.iter().map(|&position| Slot::Real(Token { id: 0, position })).collect();
     (Pass::new(vec![slots]).unwrap(), (0..positions.len()).map(|slot| (0, slot)).collect())
 }
@@ -71,8 +71,8 @@ fn rotations_in_float32_are_close_to_exact_rotations(
     law: FrequencyLaw,
 ) {
     let rope = Rope { law, pairing, head_dim: 8, turned, magnitude: 1.25, cast };
-    let (pass, places) = standing(&[0, 3, 11]);
-    let at = Standing { pass: &pass, places: &places };
+    let (pass, places) = row_places(&[0, 3, 11]);
+    let at = RowPlaces { pass: &pass, places: &places };
     near(&Rounded { precision: F32, run: 0 }.rope(&x(), &rope, &at), &Exact.rope(&x(), &rope, &at));
 }
 
@@ -87,8 +87,8 @@ fn elementwise_operations_and_softmax_in_float32_are_close_to_exact_ones() {
     near(&rounded.product(&x(), &x()), &Exact.product(&x(), &x()));
     let terms = [(1.0, &x()), (0.22, &x()), (-3.0, &x())];
     near(&rounded.weighted_sum(&terms), &Exact.weighted_sum(&terms));
-    let (pass, places) = standing(&[0, 1, 2]);
-    let at = Standing { pass: &pass, places: &places };
+    let (pass, places) = row_places(&[0, 1, 2]);
+    let at = RowPlaces { pass: &pass, places: &places };
     near(&rounded.softmax(&x(), 8, &at), &Exact.softmax(&x(), 8, &at));
 }
 
@@ -117,8 +117,8 @@ fn a_rotation_rounds_cosine_sine_and_products_only_with_cast_every_step() {
     let (a, b) = (1.703125f32, -0.6796875f32);
     let turned = |cast| {
         let rope = Rope { cast, ..Rope::whole(FrequencyLaw::Base { theta: 100.0 }, 2) };
-        let (pass, places) = standing(&[5]);
-        bf16().rope(&row, &rope, &Standing { pass: &pass, places: &places }).values
+        let (pass, places) = row_places(&[5]);
+        bf16().rope(&row, &rope, &RowPlaces { pass: &pass, places: &places }).values
     };
     let step = [low(low(a * low(cos)) + low(-b * low(sin))), low(low(b * low(cos)) + low(a * low(sin)))];
     assert_eq!(turned(RopeCast::EveryStep), step.map(f64::from));
@@ -137,8 +137,8 @@ fn the_embedding_scale_is_rounded_before_the_multiplication() {
 #[test]
 fn masked_scores_get_a_softmax_weight_of_zero() {
     let row = Rows::new(4, vec![f64::NEG_INFINITY, 1.0, f64::NEG_INFINITY, 1.0]);
-    let (pass, places) = standing(&[0]);
-    let at = Standing { pass: &pass, places: &places };
+    let (pass, places) = row_places(&[0]);
+    let at = RowPlaces { pass: &pass, places: &places };
     assert_eq!(bf16().softmax(&row, 4, &at).values, [0.0, 0.5, 0.0, 0.5]);
     let barred = Rows::new(2, vec![f64::NEG_INFINITY; 2]);
     assert_eq!(bf16().softmax(&barred, 2, &at).values, [0.0, 0.0]);

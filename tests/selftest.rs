@@ -10,24 +10,24 @@ use rbees_check::checkpoints::{self, Checkpoint, How};
 use rbees_check::mistakes;
 use rbees_check::model::{Attention, Matmul};
 use rbees_check::models;
-use rbees_check::plants::{self, Plant, Standing};
+use rbees_check::plants::{self, Availability, Plant};
 use rbees_check::selftest::{Bench, Caught, Tally};
 use rstest::rstest;
 
 /// The checkpoints that judge the operation with the mistake, and that the mistake fails.
 fn stages(plant: &Plant) -> Vec<&'static Checkpoint> {
     let at = mistakes::find(plant.name).unwrap().at;
-    checkpoints::ALL.into_iter().filter(|c| at.contains(&c.id) && plant.red.contains(&c.id)).collect()
+    checkpoints::ALL.into_iter().filter(|c| at.contains(&c.id) && plant.fails.contains(&c.id)).collect()
 }
 
 /// One line per planted mistake, such as `mask-square  04  short`: its checkpoints, and which of these
 /// cases, run alone on plain attention, catch it. Checkpoints that need no case are listed as such.
-fn told_apart(model: &str, cases: &[&str]) -> String {
+fn catching_cases(model: &str, cases: &[&str]) -> String {
     let model = models::open(model).unwrap();
     let bench = Bench::by(&model, DType::F32, Matmul::Dense, cases).unwrap();
     let mut lines = String::new();
     for row in bench.rows() {
-        let Standing::Planted(plant) = row.standing else { continue };
+        let Availability::Planted(plant) = row.availability else { continue };
         let stages = stages(plant);
         if stages.is_empty() {
             continue; // not a mistake: nothing may fail
@@ -37,7 +37,7 @@ fn told_apart(model: &str, cases: &[&str]) -> String {
         let ids = |stages: &[&Checkpoint]| stages.iter().map(|stage| stage.id).collect::<Vec<_>>().join(" ");
         if !facts.is_empty() {
             let caught = bench.catch_by(plant, &[Attention::Plain], &[], &facts).unwrap();
-            assert_eq!(caught.paths[0].red.len(), facts.len(), "{}", plant.name);
+            assert_eq!(caught.paths[0].failed.len(), facts.len(), "{}", plant.name);
             lines += &format!("{:<19} {:<8} needs no case\n", plant.name, ids(&facts));
         }
         if stages.is_empty() {
@@ -46,7 +46,7 @@ fn told_apart(model: &str, cases: &[&str]) -> String {
         let mut shown = Vec::new();
         for case in cases {
             let caught = bench.catch_by(plant, &[Attention::Plain], &[case.to_string()], &stages).unwrap();
-            if stages.iter().any(|stage| caught.paths[0].red.contains(stage.id)) {
+            if stages.iter().any(|stage| caught.paths[0].failed.contains(stage.id)) {
                 let margin = caught.margin().unwrap_or(f64::INFINITY);
                 assert!(margin >= 10.0, "{} by {case}: {margin} budgets", plant.name);
                 shown.push(*case);
@@ -61,7 +61,7 @@ fn told_apart(model: &str, cases: &[&str]) -> String {
 
 #[test]
 fn every_planted_mistake_is_caught_by_some_case() {
-    assert_snapshot!(told_apart("tiny-llama", &["batch-left", "short", "single"]));
+    assert_snapshot!(catching_cases("tiny-llama", &["batch-left", "short", "single"]));
 }
 
 /// Every mistake of the catalogue on tiny-llama in f32: what fails, by how much, and what is named.
@@ -96,7 +96,7 @@ fn mistakes_are_caught_in_half_precision_and_on_quantised_blocks(
         let none: [String; 0] = [];
         assert_eq!(caught.faults(), none, "{name}");
         assert_eq!(caught.misnamed(), none, "{name}");
-        assert_eq!(caught.paths[0].red.is_empty(), unseen.contains(&name), "{name}");
+        assert_eq!(caught.paths[0].failed.is_empty(), unseen.contains(&name), "{name}");
     }
 }
 
@@ -109,8 +109,8 @@ fn a_softmax_summed_in_bf16_is_caught_on_long_texts_only() {
     let stage = [checkpoints::find("03").unwrap()];
     let by = |case: &str| bench.catch_by(plant, plant.paths, &[case.into()], &stage).unwrap();
     let (short, far) = (by("short"), by("far"));
-    assert!(short.paths.iter().all(|on| on.red.is_empty()));
-    assert!(far.paths.iter().all(|on| on.red.contains("03")) && far.named());
+    assert!(short.paths.iter().all(|on| on.failed.is_empty()));
+    assert!(far.paths.iter().all(|on| on.failed.contains("03")) && far.named());
 }
 
 #[test]
@@ -125,8 +125,8 @@ fn an_unknown_mistake_name_suggests_the_closest_one() {
 
 /// Plants rope-pairing, declared as another mistake or for other checkpoints, and judges it on the case
 /// `short`.
-fn declared_as(name: &'static str, red: &'static [&'static str]) -> Caught {
-    let declared = Plant { name, red, ..*plants::find("rope-pairing").unwrap() };
+fn declared_as(name: &'static str, fails: &'static [&'static str]) -> Caught {
+    let declared = Plant { name, fails, ..*plants::find("rope-pairing").unwrap() };
     let plant: &'static Plant = Box::leak(Box::new(declared));
     let model = models::open("tiny-llama").unwrap();
     let bench = Bench::by(&model, DType::F32, Matmul::Dense, &["short"]).unwrap();
@@ -141,12 +141,12 @@ fn declared_as(name: &'static str, red: &'static [&'static str]) -> Caught {
 #[case::declared_harmless_but_fails("fma", &[], false, "planted: 0  caught: 0  named: 0")]
 fn a_missed_or_misnamed_mistake_fails_the_self_test(
     #[case] name: &'static str,
-    #[case] red: &'static [&'static str],
+    #[case] fails: &'static [&'static str],
     #[case] holds: bool,
     #[case] last_line: &str,
 ) {
     let mut tally = Tally::default();
-    tally.count(Some(&declared_as(name, red)));
+    tally.count(Some(&declared_as(name, fails)));
     assert_eq!((tally.holds(), tally.to_string().as_str()), (holds, last_line));
 }
 
@@ -176,7 +176,7 @@ fn every_mistake_is_a_suspect_of_some_checkpoint() {
 #[test]
 fn a_planted_mistake_is_a_suspect_of_the_first_checkpoint_it_fails() {
     for plant in plants::all() {
-        let Some(first) = checkpoints::ALL.iter().find(|checkpoint| plant.red.contains(&checkpoint.id))
+        let Some(first) = checkpoints::ALL.iter().find(|checkpoint| plant.fails.contains(&checkpoint.id))
         else {
             continue;
         };

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use insta::assert_snapshot;
-use program::{home, ran, rbees_in, stderr, stdout, told_in, wrong_theta};
+use program::{home, printed_in, ran, rbees_in, stderr, stdout, wrong_theta};
 use rstest::rstest;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -31,20 +31,20 @@ const ROPE: &str = "checkpoint = \"01B\"\nreason = \"θ is fixed in the next rel
 #[test]
 fn an_expected_failure_is_shown_and_counted_and_does_not_fail_the_run() {
     let folder = project(&expect(ROPE));
-    assert_snapshot!("xfail", told_in(folder.path(), &["run", "1B", "3", "-v"]));
+    assert_snapshot!("xfail", printed_in(folder.path(), &["run", "1B", "3", "-v"]));
 }
 
 #[test]
 fn an_expected_failure_that_passes_is_stale_and_fails_the_run() {
     let more = expect("checkpoint = \"attention\"\nreason = \"softmax in f16\"");
     let folder = project(&(expect(ROPE) + &more));
-    assert_snapshot!("stale", told_in(folder.path(), &["run", "1B", "3"]));
+    assert_snapshot!("stale", printed_in(folder.path(), &["run", "1B", "3"]));
 }
 
 #[test]
 fn an_expectation_about_a_checkpoint_that_did_not_run_is_not_stale() {
     let folder = project(&expect("checkpoint = \"03\"\nreason = \"softmax in f16\""));
-    let said = told_in(folder.path(), &["run", "01"]);
+    let said = printed_in(folder.path(), &["run", "01"]);
     assert!(said.ends_with("checkpoints: 1 passed, 0 failed, 0 skipped\n--- exit 0\n"), "{said}");
 }
 
@@ -52,13 +52,13 @@ fn an_expectation_about_a_checkpoint_that_did_not_run_is_not_stale() {
 fn an_expectation_for_one_site_does_not_excuse_other_sites() {
     let site = "checkpoint = \"1B\"\nsite = \"model.layers.0.self_attn.q_rope\"\nreason = \"known\"";
     let folder = project(&expect(site));
-    assert_snapshot!("xfail-one-site", told_in(folder.path(), &["run", "1B"]));
+    assert_snapshot!("xfail-one-site", printed_in(folder.path(), &["run", "1B"]));
 }
 
 #[test]
 fn an_expectation_for_one_case_does_not_excuse_other_cases() {
     let folder = project(&expect(&format!("{ROPE}\ncase = \"long\"")));
-    let said = told_in(folder.path(), &["run", "1B"]);
+    let said = printed_in(folder.path(), &["run", "1B"]);
     assert!(said.contains("FAIL  01B rope         8 of 8 sites wrong\n"), "{said}");
     assert!(said.contains("note: rbees-check.toml:6: matches nothing that was judged\n"), "{said}");
     assert!(said.ends_with("--- exit 1\n"), "{said}");
@@ -90,7 +90,7 @@ fn settings_apply_in_subfolders() {
     let folder = project(&expect(ROPE));
     let below = folder.path().join("src/deep");
     fs::create_dir_all(&below).unwrap();
-    let said = told_in(&below, &["run", "1B"]);
+    let said = printed_in(&below, &["run", "1B"]);
     assert!(said.contains("XFAIL 01B rope         8 of 8 sites wrong, as expected: θ is fixed"), "{said}");
 }
 
@@ -142,7 +142,7 @@ fn an_expected_failure_still_blocks_generate() {
 fn an_invalid_settings_file_is_refused_before_anything_runs(#[case] name: &str, #[case] text: &str) {
     let folder = home();
     fs::write(folder.path().join("rbees-check.toml"), text).unwrap();
-    let said = told_in(folder.path(), &["run", "1", "--report", "json=r.json"]);
+    let said = printed_in(folder.path(), &["run", "1", "--report", "json=r.json"]);
     let lines: Vec<&str> = said.lines().collect();
     assert!(
         matches!(&lines[..], ["--- stderr", error, hint, "--- exit 2"]
@@ -159,7 +159,7 @@ fn a_pipe_in_place_of_the_settings_file_is_refused() {
     let folder = home();
     let pipe = folder.path().join("rbees-check.toml");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let said = told_in(folder.path(), &["run", "1"]);
+    let said = printed_in(folder.path(), &["run", "1"]);
     assert!(
         said.contains("rbees-check.toml: is not a regular file\n") && said.ends_with("--- exit 2\n"),
         "{said}"
@@ -179,7 +179,7 @@ fn the_example_in_docs_ci_md_is_a_valid_settings_file() {
     let (settings, _) = after.split_once("```").unwrap();
     let folder = home();
     fs::write(folder.path().join("rbees-check.toml"), settings).unwrap();
-    let said = told_in(folder.path(), &["run", "1B", "-v"]);
+    let said = printed_in(folder.path(), &["run", "1B", "-v"]);
     assert!(
         said.contains("stale: rbees-check.toml:7: 01B model.layers.0.self_attn.q_rope in case short"),
         "{said}"

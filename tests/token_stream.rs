@@ -33,7 +33,7 @@ impl Decoder for Script {
 }
 
 /// Generates these ids after a prompt. Returns the text, the number of generated tokens and why it ended.
-fn told(tokenizer: &Tokenizer, prompt: &str, ids: &[u32], stops: &[String]) -> (String, usize, Finish) {
+fn streamed(tokenizer: &Tokenizer, prompt: &str, ids: &[u32], stops: &[String]) -> (String, usize, Finish) {
     let script = Script { ids: [ids, &[0]].concat(), vocab: tokenizer.vocab_size(), fed: 0 };
     let prompt = tokenizer.encode(prompt, true).unwrap();
     let generation = Generation::start(script, prompt, Sampling::default(), ids.len(), &[]).unwrap();
@@ -76,11 +76,11 @@ proptest! {
 
         let byte_level = models::open("tiny-llama").unwrap().tokenizer;
         let ids: Vec<u32> = pieces.iter().flat_map(|p| byte_level.encode(p, false).unwrap()).collect();
-        prop_assert_eq!(&told(&byte_level, "And", &ids, &stops).0, &want);
+        prop_assert_eq!(&streamed(&byte_level, "And", &ids, &stops).0, &want);
 
         let fallback = models::open("tiny-llama2").unwrap().tokenizer;
         let ids = with_bytes(&fallback, &pieces);
-        prop_assert_eq!(&told(&fallback, "And", &ids, &stops).0, &want);
+        prop_assert_eq!(&streamed(&fallback, "And", &ids, &stops).0, &want);
     }
 }
 
@@ -89,7 +89,7 @@ fn generation_ends_with_the_token_that_completes_a_stop_string() {
     let tokenizer = models::open("tiny-llama").unwrap().tokenizer;
     let ids = tokenizer.encode(" the LORD said unto Moses", false).unwrap();
     let complete = (1..=ids.len()).find(|&n| tokenizer.decode(&ids[..n]).unwrap().contains("RD sa")).unwrap();
-    let (text, tokens, finish) = told(&tokenizer, "And", &ids, &["RD sa".into()]);
+    let (text, tokens, finish) = streamed(&tokenizer, "And", &ids, &["RD sa".into()]);
     assert_eq!((text.as_str(), tokens, finish), (" the LO", complete, Finish::StopString));
 }
 
@@ -97,8 +97,8 @@ fn generation_ends_with_the_token_that_completes_a_stop_string() {
 fn a_stop_string_of_byte_tokens_is_detected_when_the_bytes_are_decoded() {
     let tokenizer = models::open("tiny-llama2").unwrap().tokenizer;
     let ids = with_bytes(&tokenizer, &["a", "\n", "b", "c"]);
-    assert_eq!(told(&tokenizer, "And", &ids, &["\n".into()]), ("a".into(), 3, Finish::StopString));
-    let last = told(&tokenizer, "And", &ids[..2], &["\n".into()]);
+    assert_eq!(streamed(&tokenizer, "And", &ids, &["\n".into()]), ("a".into(), 3, Finish::StopString));
+    let last = streamed(&tokenizer, "And", &ids[..2], &["\n".into()]);
     assert_eq!(last, ("a".into(), 2, Finish::StopString), "the end of generation decodes the bytes too");
 }
 
@@ -108,7 +108,7 @@ fn a_stop_string_of_byte_tokens_is_detected_when_the_bytes_are_decoded() {
 fn invalid_bytes_become_replacement_characters(#[case] bytes: &[u8], #[case] want: &str) {
     let tokenizer = models::open("tiny-llama2").unwrap().tokenizer;
     let ids: Vec<u32> = bytes.iter().map(|b| tokenizer.id(&format!("<0x{b:02X}>")).unwrap()).collect();
-    assert_eq!(told(&tokenizer, "And", &ids, &["stop".into()]).0, want);
+    assert_eq!(streamed(&tokenizer, "And", &ids, &["stop".into()]).0, want);
 }
 
 #[rstest]
@@ -117,7 +117,7 @@ fn invalid_bytes_become_replacement_characters(#[case] bytes: &[u8], #[case] wan
 fn bytes_at_the_end_of_the_prompt_are_not_repeated_in_the_output(#[case] model: &str) {
     let tokenizer = models::open(model).unwrap().tokenizer;
     let a = tokenizer.id("a").unwrap();
-    assert_eq!(told(&tokenizer, "And é", &[a, a], &[]).0, "aa");
+    assert_eq!(streamed(&tokenizer, "And é", &[a, a], &[]).0, "aa");
 }
 
 /// Runs `generate` with a fresh home directory.

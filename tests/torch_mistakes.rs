@@ -20,32 +20,36 @@ use replay::{Dump, Replay};
 struct Planted {
     name: &'static str,
     /// All checkpoints that must fail.
-    red: &'static [&'static str],
+    fails: &'static [&'static str],
     /// The first wrong site.
     first: &'static str,
 }
 
 const PLANTED: [Planted; 10] = [
-    Planted { name: "norm-eps", red: &["01", "06", "07"], first: "model.layers.0.input_layernorm" },
-    Planted { name: "norm-plus-one", red: &["01", "06", "07"], first: "model.layers.0.input_layernorm" },
-    Planted { name: "rope-theta", red: &["01B", "06", "07"], first: "model.layers.0.self_attn.q_rope" },
-    Planted { name: "rope-pairing", red: &["01B", "06", "07"], first: "model.layers.0.self_attn.q_rope" },
-    Planted { name: "head-map", red: &["03", "06", "07"], first: "model.layers.0.self_attn.scores" },
-    Planted { name: "attention-scale", red: &["03", "06", "07"], first: "model.layers.0.self_attn.scores" },
-    Planted { name: "mask-missing", red: &["03", "06", "07"], first: "model.layers.0.self_attn.scores" },
-    Planted { name: "gate-up-swapped", red: &["05", "06", "07"], first: "model.layers.0.mlp.gate_proj" },
-    Planted { name: "weight-transposed", red: &["03", "06", "07"], first: "model.layers.0.self_attn.o_proj" },
-    Planted { name: "logit-row", red: &["07"], first: "lm_head" },
+    Planted { name: "norm-eps", fails: &["01", "06", "07"], first: "model.layers.0.input_layernorm" },
+    Planted { name: "norm-plus-one", fails: &["01", "06", "07"], first: "model.layers.0.input_layernorm" },
+    Planted { name: "rope-theta", fails: &["01B", "06", "07"], first: "model.layers.0.self_attn.q_rope" },
+    Planted { name: "rope-pairing", fails: &["01B", "06", "07"], first: "model.layers.0.self_attn.q_rope" },
+    Planted { name: "head-map", fails: &["03", "06", "07"], first: "model.layers.0.self_attn.scores" },
+    Planted { name: "attention-scale", fails: &["03", "06", "07"], first: "model.layers.0.self_attn.scores" },
+    Planted { name: "mask-missing", fails: &["03", "06", "07"], first: "model.layers.0.self_attn.scores" },
+    Planted { name: "gate-up-swapped", fails: &["05", "06", "07"], first: "model.layers.0.mlp.gate_proj" },
+    Planted {
+        name: "weight-transposed",
+        fails: &["03", "06", "07"],
+        first: "model.layers.0.self_attn.o_proj",
+    },
+    Planted { name: "logit-row", fails: &["07"], first: "lm_head" },
 ];
 
 /// The run without a mistake. It also supplies the tensors that a mistake does not change.
-const HONEST: &str = "none";
+const CORRECT: &str = "none";
 
 /// At its first wrong site, a mistake must be at least this many budgets from the reference.
 const MARGIN: f64 = 10.0;
 
 /// A correct run stays under this share of every budget.
-const HONEST_SHARE: f64 = 0.5;
+const CORRECT_SHARE: f64 = 0.5;
 
 const MODEL: &str = "smollm2-135m";
 
@@ -66,16 +70,16 @@ fn main() -> ExitCode {
 
 fn caught(planted: &Planted) -> Result<(), Failed> {
     let model = models::open(MODEL)?;
-    let outcomes = judged(&model, &Dump::read(planted.name)?.over(Dump::read(HONEST)?))?;
+    let outcomes = judged(&model, &Dump::read(planted.name)?.over(Dump::read(CORRECT)?))?;
     let failed = || outcomes.iter().filter(|outcome| outcome.status() != Status::Passed);
-    let red: BTreeSet<&str> = failed().map(|outcome| outcome.checkpoint.id).collect();
-    let declared: BTreeSet<&str> = planted.red.iter().copied().collect();
+    let failing: BTreeSet<&str> = failed().map(|outcome| outcome.checkpoint.id).collect();
+    let declared: BTreeSet<&str> = planted.fails.iter().copied().collect();
     let Some(first) = failed().flat_map(Outcome::failures).min_by_key(|finding| finding.site) else {
         return Err("no checkpoint failed".into());
     };
-    if red != declared || first.about != planted.first {
+    if failing != declared || first.about != planted.first {
         return Err(format!(
-            "{red:?} failed, first at {}; expected {declared:?}, first at {}",
+            "{failing:?} failed, first at {}; expected {declared:?}, first at {}",
             first.about, planted.first
         )
         .into());
@@ -93,10 +97,10 @@ fn caught(planted: &Planted) -> Result<(), Failed> {
 
 fn nothing_found() -> Result<(), Failed> {
     let model = models::open(MODEL)?;
-    for outcome in judged(&model, &Dump::read(HONEST)?)? {
+    for outcome in judged(&model, &Dump::read(CORRECT)?)? {
         let worst = outcome.worst().map(|finding| &finding.verdict);
-        let honest = matches!(worst, Some(Verdict::Pass(share)) if *share < HONEST_SHARE);
-        if outcome.status() != Status::Passed || !honest {
+        let correct = matches!(worst, Some(Verdict::Pass(share)) if *share < CORRECT_SHARE);
+        if outcome.status() != Status::Passed || !correct {
             return Err(format!("{}: {:?}", outcome.checkpoint.id, outcome.findings).into());
         }
     }
@@ -136,7 +140,7 @@ fn every_dump_is_judged() -> Result<(), Failed> {
             folders.insert(entry.file_name().to_string_lossy().into_owned());
         }
     }
-    if !folders.remove(HONEST) || folders != listed || !made.keys().eq(listed.iter()) {
+    if !folders.remove(CORRECT) || folders != listed || !made.keys().eq(listed.iter()) {
         return Err(format!("folders {folders:?}, manifest {:?}, judged {listed:?}", made.keys()).into());
     }
     Ok(())

@@ -6,7 +6,7 @@ mod altered;
 
 use std::collections::BTreeMap;
 
-use altered::{Altered, Instead, judged, llama, named, nothing, sound, tiny};
+use altered::{Altered, Instead, judged, llama, named, nothing, tiny, unaltered};
 use candle_core::{D, Tensor};
 use rbees_check::Result;
 use rbees_check::judge::Status;
@@ -110,7 +110,7 @@ fn infinite_past_65504(site: Site, x: &Tensor, _: &Seen) -> Result<Option<Tensor
 #[test]
 fn an_overflow_at_65504_is_named_as_a_float16_overflow() {
     let model = tiny();
-    let port = Altered { before: infinite_past_65504, ..sound(llama(&model, Attention::Plain)) };
+    let port = Altered { before: infinite_past_65504, ..unaltered(llama(&model, Attention::Plain)) };
     let outcomes = judged(&model, port, &["05"]);
     assert_eq!(named(&outcomes), ["f16-overflow"]);
     let says = &outcomes[0].named()[0].says;
@@ -132,7 +132,7 @@ fn an_uncatalogued_mistake_is_caught_and_unexplained(
     #[case] id: &str,
 ) {
     let model = tiny();
-    let port = Altered { before, behind, ..sound(llama(&model, Attention::Plain)) };
+    let port = Altered { before, behind, ..unaltered(llama(&model, Attention::Plain)) };
     let outcomes = judged(&model, port, &[id]);
     assert_eq!(outcomes[0].status(), Status::Failed);
     assert_eq!(named(&outcomes), [""; 0]);
@@ -143,7 +143,7 @@ fn two_exchanged_layers_are_caught_and_unexplained() {
     let model = tiny();
     let mut llama = llama(&model, Attention::Plain);
     llama.layers.swap(1, 2);
-    let outcomes = judged(&model, sound(llama), &["01", "02", "03", "05", "06"]);
+    let outcomes = judged(&model, unaltered(llama), &["01", "02", "03", "05", "06"]);
     assert!(outcomes.iter().all(|outcome| outcome.status() == Status::Failed));
     assert_eq!(named(&outcomes), [""; 0]);
 }
@@ -154,7 +154,7 @@ fn two_mistakes_in_one_operation_are_both_named() {
     let mut llama = llama(&model, Attention::Plain);
     llama.rope.layout = RopeLayout::Interleaved;
     llama.rope.frequencies = (0..16).map(|i| 1e4f64.powf(-f64::from(i) / 16.0)).collect();
-    let outcomes = judged(&model, sound(llama), &["01B"]);
+    let outcomes = judged(&model, unaltered(llama), &["01B"]);
     assert_eq!(named(&outcomes), ["rope-pairing", "rope-theta"]);
 }
 
@@ -164,7 +164,7 @@ fn mistakes_in_two_operations_are_both_named() {
     let mut llama = llama(&model, Attention::Fused);
     llama.layers[0].input_layernorm.eps = 1e-6;
     llama.rope.layout = RopeLayout::Interleaved;
-    let outcomes = judged(&model, sound(llama), &["01", "01B"]);
+    let outcomes = judged(&model, unaltered(llama), &["01", "01B"]);
     assert_eq!(named(&outcomes), ["norm-eps", "rope-pairing"]);
 }
 
@@ -175,7 +175,7 @@ fn different_mistakes_of_one_operation_in_two_layers_are_both_named() {
     llama.layers[0].input_layernorm.eps = 1e-6;
     let weight = &mut llama.layers[2].input_layernorm.weight;
     *weight = (&*weight + 1.0).unwrap();
-    let outcomes = judged(&model, sound(llama), &["01"]);
+    let outcomes = judged(&model, unaltered(llama), &["01"]);
     assert_eq!(named(&outcomes), ["norm-eps", "norm-plus-one"]);
 }
 
@@ -187,7 +187,7 @@ fn a_wrong_eps_and_swapped_gate_and_up_are_both_named() {
         block.input_layernorm.eps = 1e-6;
         std::mem::swap(&mut block.mlp.gate_proj, &mut block.mlp.up_proj);
     }
-    let outcomes = judged(&model, sound(llama), &["01", "05"]);
+    let outcomes = judged(&model, unaltered(llama), &["01", "05"]);
     assert_eq!(named(&outcomes), ["norm-eps", "gate-up-swapped"]);
 }
 
@@ -196,7 +196,7 @@ fn a_correct_port_passes_every_checkpoint_without_suspects(
     #[values(Attention::Plain, Attention::Fused)] path: Attention,
 ) {
     let model = tiny();
-    let outcomes = judged(&model, sound(llama(&model, path)), ALL);
+    let outcomes = judged(&model, unaltered(llama(&model, path)), ALL);
     for outcome in &outcomes {
         assert_eq!(outcome.status(), Status::Passed, "{}", outcome.checkpoint.id);
         assert!(outcome.findings.iter().all(|finding| finding.explained.is_none()));

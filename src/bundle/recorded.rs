@@ -23,7 +23,7 @@ const KEPT: [&str; 4] = ["recorder", "model", "attention", "alone"];
 
 /// A failing site of a recording, and what judged it.
 #[derive(Clone, Copy)]
-struct Red<'a> {
+struct RecordedFailure<'a> {
     outcome: &'a Outcome,
     finding: &'a Finding,
     site: Site,
@@ -43,19 +43,19 @@ pub struct Bundled {
 ///
 /// # Errors
 /// A tensor or a weight cannot be read.
-pub fn first_red_recorded(
+pub fn first_recorded_failure(
     dump: &Recording,
     against: &Against<'_>,
     outcomes: &[Outcome],
     flags: &str,
 ) -> Result<Bundled> {
     let mut bundled = Bundled::default();
-    for red in ordered(outcomes) {
-        let span = span(dump, against, &red)?;
-        match refusal(&red, &span, against) {
-            Some(why) => _ = bundled.left_out.get_or_insert((red.site, why)),
+    for failed in ordered(outcomes) {
+        let span = span(dump, against, &failed)?;
+        match refusal(&failed, &span, against) {
+            Some(why) => _ = bundled.left_out.get_or_insert((failed.site, why)),
             None => {
-                bundled.bundle = Some(bundle(dump, against, red, &span, flags)?);
+                bundled.bundle = Some(bundle(dump, against, failed, &span, flags)?);
                 break;
             }
         }
@@ -64,16 +64,16 @@ pub fn first_red_recorded(
 }
 
 /// The sites that differ from their replay, in forward order, then those that differ from the reference.
-fn ordered(outcomes: &[Outcome]) -> Vec<Red<'_>> {
+fn ordered(outcomes: &[Outcome]) -> Vec<RecordedFailure<'_>> {
     let all = outcomes.iter().flat_map(|outcome| outcome.failures().map(move |finding| (outcome, finding)));
     let differs = all.filter_map(|(outcome, finding)| {
         let site = finding.site.filter(|_| matches!(finding.verdict, Verdict::Differs(_)))?;
-        Some(Red { outcome, finding, site })
+        Some(RecordedFailure { outcome, finding, site })
     });
-    let mut reds: Vec<Red<'_>> =
-        differs.filter(|red| is_replay(red.finding) || is_against_reference(red.finding)).collect();
-    reds.sort_by_key(|red| (!is_replay(red.finding), red.site));
-    reds
+    let mut failures: Vec<RecordedFailure<'_>> =
+        differs.filter(|failed| is_replay(failed.finding) || is_against_reference(failed.finding)).collect();
+    failures.sort_by_key(|failed| (!is_replay(failed.finding), failed.site));
+    failures
 }
 
 fn is_replay(finding: &Finding) -> bool {
@@ -81,26 +81,26 @@ fn is_replay(finding: &Finding) -> bool {
 }
 
 fn is_against_reference(finding: &Finding) -> bool {
-    matches!(finding.drive, Drive::RecordedAgainstTruth(_))
+    matches!(finding.drive, Drive::RecordedAgainstReference(_))
 }
 
 /// What the site is recomputed from. A site that is only compared with the reference is not recomputed.
-fn span(dump: &Recording, against: &Against<'_>, red: &Red<'_>) -> Result<Span> {
-    let span = if is_replay(red.finding) { dump.span(red.site, against)? } else { None };
-    Ok(span.unwrap_or_else(|| Span { operations: vec![red.site], ..Span::default() }))
+fn span(dump: &Recording, against: &Against<'_>, failed: &RecordedFailure<'_>) -> Result<Span> {
+    let span = if is_replay(failed.finding) { dump.span(failed.site, against)? } else { None };
+    Ok(span.unwrap_or_else(|| Span { operations: vec![failed.site], ..Span::default() }))
 }
 
 /// Why the site cannot be bundled, if it cannot.
-fn refusal(red: &Red<'_>, span: &Span, against: &Against<'_>) -> Option<&'static str> {
+fn refusal(failed: &RecordedFailure<'_>, span: &Span, against: &Against<'_>) -> Option<&'static str> {
     let dtype = |name: &String| against.weights.and_then(|weights| weights.stored(name));
     let floats = |dtype: &str| matches!(dtype, "F32" | "F16" | "BF16" | "F64");
     let in_blocks = span.matrices.iter().filter_map(dtype).any(|(dtype, _)| !floats(&dtype));
     match against.arithmetic {
-        Arithmetic::Dense if against.config.is_none() && case_of(red, span, against).is_none() => {
+        Arithmetic::Dense if against.config.is_none() && case_of(failed, span, against).is_none() => {
             Some("neither the config of its model nor a reference for it is known")
         }
         Arithmetic::Dense => None,
-        _ if !is_replay(red.finding) => Some("a bundle cannot contain references for quantised blocks"),
+        _ if !is_replay(failed.finding) => Some("a bundle cannot contain references for quantised blocks"),
         _ if in_blocks => {
             Some("it is a matrix product on quantised blocks, and a bundle stores weights as floats")
         }
@@ -109,19 +109,25 @@ fn refusal(red: &Red<'_>, span: &Span, against: &Against<'_>) -> Option<&'static
 }
 
 /// The sites to store.
-fn stored(red: &Red<'_>, span: &Span) -> BTreeSet<Site> {
-    span.inputs.iter().copied().chain([red.site]).collect()
+fn stored(failed: &RecordedFailure<'_>, span: &Span) -> BTreeSet<Site> {
+    span.inputs.iter().copied().chain([failed.site]).collect()
 }
 
 /// The case of the recording's prompt, if it has references at any of these sites.
-fn case_of<'a>(red: &Red<'_>, span: &Span, against: &Against<'a>) -> Option<&'a Reference> {
+fn case_of<'a>(failed: &RecordedFailure<'_>, span: &Span, against: &Against<'a>) -> Option<&'a Reference> {
     let case = against.case.filter(|_| against.arithmetic == Arithmetic::Dense)?;
-    stored(red, span).into_iter().any(|site| case.truth(site).is_some()).then_some(case)
+    stored(failed, span).into_iter().any(|site| case.truth(site).is_some()).then_some(case)
 }
 
-fn bundle(dump: &Recording, against: &Against<'_>, red: Red<'_>, span: &Span, flags: &str) -> Result<Bundle> {
-    let Red { outcome, finding, site } = red;
-    let (stored, case) = (stored(&red, span), case_of(&red, span, against));
+fn bundle(
+    dump: &Recording,
+    against: &Against<'_>,
+    failed: RecordedFailure<'_>,
+    span: &Span,
+    flags: &str,
+) -> Result<Bundle> {
+    let RecordedFailure { outcome, finding, site } = failed;
+    let (stored, case) = (stored(&failed, span), case_of(&failed, span, against));
     let names = weights_of(span, against);
     let parts = Parts {
         site,
@@ -136,7 +142,7 @@ fn bundle(dump: &Recording, against: &Against<'_>, red: Red<'_>, span: &Span, fl
     let references = if case.is_some() { " --references DIR" } else { "" };
     let id = outcome.checkpoint.id;
     let command = format!("rbees-check run {id} --model DIR{references} --dump DIR/dump.npz");
-    let readme = Readme { dump, red, span, case, command: &command, flags };
+    let readme = Readme { dump, failed, span, case, command: &command, flags };
     let readme = readme.text(against.config.is_some().then_some(&names[..]));
     files.insert("README.txt".into(), readme.into_bytes());
     Ok(Bundle { site, command, files })
@@ -155,8 +161,8 @@ fn weights_of(span: &Span, against: &Against<'_>) -> Vec<String> {
 fn recording(dump: &Recording, against: &Against<'_>, sites: &BTreeSet<Site>) -> Result<Vec<u8>> {
     let mut tensors = Vec::new();
     for &site in sites {
-        if let Some(held) = dump.fit(site, against)? {
-            tensors.push(AtSite::new(site, &held.barred()?, &held.layout)?);
+        if let Some(recorded) = dump.fit(site, against)? {
+            tensors.push(AtSite::new(site, &recorded.barred()?, &recorded.layout)?);
         }
     }
     let kept = KEPT.iter().filter_map(|&key| Some((key.to_owned(), dump.metadata.get(key)?.as_str().into())));
@@ -170,7 +176,7 @@ fn recording(dump: &Recording, against: &Against<'_>, sites: &BTreeSet<Site>) ->
 /// What `README.txt` describes.
 struct Readme<'a> {
     dump: &'a Recording,
-    red: Red<'a>,
+    failed: RecordedFailure<'a>,
     span: &'a Span,
     case: Option<&'a Reference>,
     command: &'a str,
@@ -180,8 +186,8 @@ struct Readme<'a> {
 impl Readme<'_> {
     /// The text. `names` are the stored weights; `None` if there is no config, so that no weights are stored.
     fn text(&self, names: Option<&[String]>) -> String {
-        let Self { dump, red, case, command, flags, .. } = self;
-        let Red { outcome, finding, site } = red;
+        let Self { dump, failed, case, command, flags, .. } = self;
+        let RecordedFailure { outcome, finding, site } = failed;
         let (id, name) = (outcome.checkpoint.id, outcome.checkpoint.name);
         let alone = Outcome { findings: vec![(*finding).clone()], ..(*outcome).clone() };
         let found = report::detail(&alone, flags).unwrap_or_default();
@@ -228,7 +234,7 @@ Files:
     /// One sentence that says what is wrong.
     fn what(&self) -> String {
         match &self.span.operations[..] {
-            _ if !is_replay(self.red.finding) => {
+            _ if !is_replay(self.failed.finding) => {
                 "One site of a recording that differs from the PyTorch reference.".to_owned()
             }
             [first, .., last] => {

@@ -66,8 +66,8 @@ impl Checked {
     fn troubles(&self) -> String {
         let mut text = String::new();
         let first = report::first_wrong(&self.outcomes);
-        let told = |o: &&Outcome| !self.on_its_own || self.begins(o);
-        for outcome in self.outcomes.iter().filter(told) {
+        let shown = |o: &&Outcome| !self.on_its_own || self.begins(o);
+        for outcome in self.outcomes.iter().filter(shown) {
             if let Some(trouble) = report::trouble(outcome) {
                 let id = outcome.checkpoint.id;
                 let _ = writeln!(text, "{trouble}   docs       rbees-check explain {id}\n");

@@ -12,7 +12,7 @@ use crate::weights::Weights;
 use crate::{Error, Result};
 
 /// Judges everything that was handed over; failures are diagnosed with the model's weights.
-pub(super) fn judge(
+pub(super) fn judge_runs(
     case: &Reference,
     mut traits: Traits,
     runs: Runs,

@@ -67,13 +67,13 @@ pub use recorder::Recorder;
 
 use candle_core::DType;
 
-use crate::judge::{Traits, all_claimed};
+use crate::judge::{Traits, all_judged};
 use crate::probe::{Arithmetic, Kind, Layout, Site};
 use crate::recording::Vocabulary;
 use crate::reference::{Feed, Reference};
 use crate::weights::Weights;
 use crate::{Error, Result};
-use runs::Run;
+use runs::RecordedRun;
 
 /// One forward pass of a port, to be compared with a reference.
 #[must_use = "nothing is judged before `run`"]
@@ -164,14 +164,14 @@ impl<'a> Check<'a> {
             return Err(fault);
         }
         let traits = self.traits()?;
-        all_claimed(self.case, &traits)?;
+        all_judged(self.case, &traits)?;
         let mut run = |feed: Feed| {
             let mut recorder = Recorder::new(self.case, &self.vocabulary, &traits, feed);
             let error = forward(&mut recorder).err().map(Into::into);
-            Run::new(recorder.into_tape(), error)
+            RecordedRun::new(recorder.into_tape(), error)
         };
         let runs = runs::all(&mut run)?;
-        judged::judge(self.case, traits.clone(), runs, self.weights)
+        judged::judge_runs(self.case, traits.clone(), runs, self.weights)
     }
 
     fn traits(&self) -> Result<Traits> {

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use candle_core::{Device, Tensor};
 
 use super::turned::{site_of, to_port, to_reference};
-use crate::judge::{Traits, case_input, enter_truth};
+use crate::judge::{Traits, case_input, substitute_reference};
 use crate::probe::{Kind, Probe, Site};
 use crate::recording::{Recording, Vocabulary};
 use crate::reference::{Feed, Reference};
@@ -60,7 +60,7 @@ impl<'a> Recorder<'a> {
             return Ok(tensor);
         };
         let window = 0..self.case.length();
-        let back = enter_truth(Some((self.case, self.feed)), self.traits, &window, site, given)?;
+        let back = substitute_reference(Some((self.case, self.feed)), self.traits, &window, site, given)?;
         self.tape.recording.continue_with(site, back.clone());
         Ok(to_port(self.vocabulary, self.case, site, &back, tensor.dims()).unwrap_or(tensor))
     }

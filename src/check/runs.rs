@@ -8,19 +8,19 @@ use crate::reference::Feed;
 use crate::{Error, Result};
 
 /// One forward pass: what it handed over, and the error that ended it, if any.
-pub(super) struct Run {
+pub(super) struct RecordedRun {
     pub tape: Tape,
     pub stopped: Option<String>,
 }
 
 /// The same forward pass under each feed that the port supports.
 pub(super) struct Runs {
-    pub own: Run,
-    pub block: Option<Run>,
-    pub site: Option<Run>,
+    pub own: RecordedRun,
+    pub block: Option<RecordedRun>,
+    pub site: Option<RecordedRun>,
 }
 
-impl Run {
+impl RecordedRun {
     pub fn new(tape: Tape, error: Option<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         // Candle's errors may have a backtrace after their first line.
         let first_line = |error: String| error.lines().next().unwrap_or_default().to_owned();
@@ -39,7 +39,7 @@ impl Run {
 }
 
 /// Runs the port on its own values and, if it takes tensors back, with reference inputs.
-pub(super) fn all(run: &mut dyn FnMut(Feed) -> Run) -> Result<Runs> {
+pub(super) fn all(run: &mut dyn FnMut(Feed) -> RecordedRun) -> Result<Runs> {
     let mut run = |feed| {
         let mut run = run(feed);
         run.tape.fault.take().map_or(Ok(run), Err)

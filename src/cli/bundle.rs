@@ -49,7 +49,7 @@ impl Bundling {
     pub fn write(&self, subject: &mut Subject<'_>, outcomes: &[Outcome], flags: &str) -> Result<()> {
         let Some(path) = &self.bundle else { return Ok(()) };
         let nothing = "no site fails with reference inputs and dense arithmetic";
-        save(path, bundle::first_red(subject, outcomes, flags)?, nothing)
+        save(path, bundle::first_failure(subject, outcomes, flags)?, nothing)
     }
 
     /// Writes the bundle of a recording, if it was asked for and a site failed.
@@ -61,7 +61,7 @@ impl Bundling {
         flags: &str,
     ) -> Result<()> {
         let Some(path) = &self.bundle else { return Ok(()) };
-        let Bundled { bundle, left_out } = bundle::first_red_recorded(dump, against, outcomes, flags)?;
+        let Bundled { bundle, left_out } = bundle::first_recorded_failure(dump, against, outcomes, flags)?;
         let nothing = match left_out {
             None => "no recorded site differs",
             Some((site, why)) => {

@@ -26,16 +26,16 @@ impl From<Dtype> for candle_core::DType {
 /// them.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Path {
+pub enum AttentionChoice {
     Plain,
     Fused,
 }
 
-impl From<Path> for Attention {
-    fn from(path: Path) -> Self {
-        match path {
-            Path::Plain => Self::Plain,
-            Path::Fused => Self::Fused,
+impl From<AttentionChoice> for Attention {
+    fn from(attention: AttentionChoice) -> Self {
+        match attention {
+            AttentionChoice::Plain => Self::Plain,
+            AttentionChoice::Fused => Self::Fused,
         }
     }
 }

@@ -11,7 +11,7 @@ use super::ending::Ending;
 use super::reports;
 
 /// What the report contains besides the verdicts.
-pub struct Facts<'a> {
+pub struct DumpDescription<'a> {
     pub dump: &'a Recording,
     /// The model's name.
     pub name: &'a str,
@@ -23,12 +23,12 @@ pub struct Facts<'a> {
 /// # Errors
 /// The weights cannot be reread to hash them.
 pub fn report(
-    facts: &Facts<'_>,
+    description: &DumpDescription<'_>,
     outcomes: &[Outcome],
     stale: Vec<StaleExpectation>,
     ending: Ending,
 ) -> Result<Report> {
-    let Facts { dump, name, against } = facts;
+    let DumpDescription { dump, name, against } = description;
     let checkpoints: Vec<_> = outcomes.iter().map(json::Checkpoint::of).collect();
     let said = |key: &str| dump.metadata.get(key).cloned();
     Ok(Report {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use rbees_check::checkpoints::Checkpoint;
-use rbees_check::dump::{Against, Coverage, Guilt, Judged, Pair};
+use rbees_check::dump::{Against, Coverage, FirstWrong, Judged, Pair};
 use rbees_check::judge::{Outcome, Status};
 use rbees_check::probe::Arithmetic;
 use rbees_check::recording::{NameMap, Recording, Vocabulary};
@@ -12,17 +12,17 @@ use rbees_check::report::{self, html, json::Report};
 use rbees_check::weights::Config;
 use rbees_check::{Error, Result};
 
-use super::again::Flags;
 use super::bundle::{Bundling, Named};
 use super::common::Common;
 use super::dump_known::{Known, case};
 use super::dump_report;
 use super::ending::Ending;
 use super::expect::Expectations;
+use super::outcomes::{ending, rendered, troubles};
 use super::paint::Out;
 use super::progress::Progress;
 use super::reports::Reports;
-use super::told::{ending, told, troubles};
+use super::rerun::Flags;
 
 #[derive(Args, Debug)]
 pub struct Dumped {
@@ -72,7 +72,7 @@ impl Dumped {
     }
 
     /// Reads the recording, finds what to compare it with, judges it and prints the result.
-    pub fn judge(
+    pub fn judge_recording(
         &self,
         asked: &Asked<'_>,
         expected: &mut Expectations,
@@ -91,7 +91,7 @@ impl Dumped {
         }
         let progress = Progress::start("reading the model and its references");
         let known = Known::of(asked.common, asked.cases)?;
-        let (case, about_truth) = case(&mut dump, &known, asked.cases)?;
+        let (case, about_reference) = case(&mut dump, &known, asked.cases)?;
         let arithmetic = if asked.blocks { Arithmetic::Blocks32 } else { dump.arithmetic()? };
         let against = Against {
             case: case.as_ref().filter(|case| case.knows(arithmetic)),
@@ -100,7 +100,7 @@ impl Dumped {
             arithmetic,
         };
         let other = self.against.as_deref().map(|file| Recording::open(file, &vocabulary)).transpose()?;
-        progress.aside(|| head(&dump, other.as_ref(), &known, &about_truth, out))?;
+        progress.aside(|| head(&dump, other.as_ref(), &known, &about_reference, out))?;
         progress.now("judging");
         let (mut outcomes, close) = match &other {
             None => {
@@ -117,7 +117,7 @@ impl Dumped {
         drop(progress);
         outcomes.iter_mut().for_each(|outcome| expected.mark(outcome));
         for outcome in &outcomes {
-            out.text(&told(outcome, asked.common.verbose))?;
+            out.text(&rendered(outcome, asked.common.verbose))?;
         }
         out.line("")?;
         troubles(&outcomes, expected, asked.flags, out)?;
@@ -126,11 +126,12 @@ impl Dumped {
         let summary = report::summary(&outcomes, expected.stale.len());
         if asked.reports.wanted() {
             let stale = std::mem::take(&mut expected.stale);
-            let facts = dump_report::Facts { dump: &dump, name: &known.name, against: &against };
-            let report = dump_report::report(&facts, &outcomes, stale, ending)?;
+            let description =
+                dump_report::DumpDescription { dump: &dump, name: &known.name, against: &against };
+            let report = dump_report::report(&description, &outcomes, stale, ending)?;
             let ids: Vec<&str> = asked.checkpoints.iter().map(|checkpoint| checkpoint.id).collect();
             let command = format!("rbees-check run {}{}", ids.join(" "), asked.flags);
-            asked.reports.write(&html::Run {
+            asked.reports.write(&html::PageInput {
                 report: &report,
                 outcomes: &outcomes,
                 command: &command,
@@ -153,10 +154,10 @@ fn whole(judged: &Judged) -> String {
         let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
         text += &format!("recorded but not checked: {first}{more}\n");
     }
-    if let Some(site) = judged.left_truth {
+    if let Some(site) = judged.first_difference {
         text += &format!("first site that differs from the reference: {site}\n");
     }
-    text + &guilty("first wrong operation, given its recorded inputs", judged.guilty.as_ref())
+    text + &first_wrong("first wrong operation, given its recorded inputs", judged.first_wrong.as_ref())
 }
 
 /// The same for two recordings that are compared with each other.
@@ -170,9 +171,11 @@ fn both(pair: &Pair, names: [&str; 2]) -> String {
         }
         None => {}
     }
-    for (name, guilt) in names.iter().zip(&pair.guilty) {
-        text +=
-            &guilty(&format!("first wrong operation of {name}, given its recorded inputs"), guilt.as_ref());
+    for (name, wrong) in names.iter().zip(&pair.first_wrong) {
+        text += &first_wrong(
+            &format!("first wrong operation of {name}, given its recorded inputs"),
+            wrong.as_ref(),
+        );
     }
     text
 }
@@ -186,18 +189,18 @@ fn covered(coverage: &Coverage) -> String {
             format!("; not recorded, so not checked separately: {first} and {} more", rest.len())
         }
     };
-    format!("coverage: {} of {} sites{missing}\n", coverage.held, coverage.all)
+    format!("coverage: {} of {} sites{missing}\n", coverage.recorded, coverage.all)
 }
 
 /// The operation that introduced the error, or the group of operations that contains it.
-fn guilty(how: &str, guilt: Option<&Guilt>) -> String {
-    let Some(guilt) = guilt else { return String::new() };
-    match &guilt.among[..] {
-        [_] | [] => format!("{how}: {}\n", guilt.site),
+fn first_wrong(label: &str, wrong: Option<&FirstWrong>) -> String {
+    let Some(wrong) = wrong else { return String::new() };
+    match &wrong.among[..] {
+        [_] | [] => format!("{label}: {}\n", wrong.site),
         [first, .., last] => {
             let among =
-                format!("or an earlier one of the {} operations from {first} to {last}", guilt.among.len());
-            format!("{how}: {}, {among}: record more of them to see which\n", guilt.site)
+                format!("or an earlier one of the {} operations from {first} to {last}", wrong.among.len());
+            format!("{label}: {}, {among}: record more of them to see which\n", wrong.site)
         }
     }
 }
@@ -207,7 +210,7 @@ fn head(
     dump: &Recording,
     other: Option<&Recording>,
     known: &Known,
-    about_truth: &str,
+    about_reference: &str,
     out: &mut Out,
 ) -> Result<()> {
     out.line(about(dump))?;
@@ -215,7 +218,7 @@ fn head(
     let shape = known.config.as_ref().map_or("shape unknown".to_owned(), Config::to_string);
     out.line(format!("{} · {shape}", known.name))?;
     if other.is_none() {
-        out.line(format!("reference: {about_truth}"))?;
+        out.line(format!("reference: {about_reference}"))?;
     }
     out.line(match &known.without {
         None => "replay: every operation is recomputed from the recording's own inputs".to_owned(),

@@ -85,8 +85,8 @@ mod tests {
 
     use super::*;
 
-    const RED: Verdict = Verdict::NeverReached;
-    const GREEN: Verdict = Verdict::Pass(0.1);
+    const FAILED: Verdict = Verdict::NeverReached;
+    const PASSED: Verdict = Verdict::Pass(0.1);
 
     fn rope(findings: [(&str, &str, Verdict); 2]) -> Outcome {
         let finding = |(about, case, verdict): (&str, &str, Verdict)| Finding {
@@ -121,7 +121,7 @@ mod tests {
         #[case] case: Option<&str>,
         #[case] status: Status,
     ) {
-        let mut outcome = rope([("q", "short", RED), ("k", "long", RED)]);
+        let mut outcome = rope([("q", "short", FAILED), ("k", "long", FAILED)]);
         let mut expectations = Expectations::new(vec![expect(site, case)], false);
         expectations.mark(&mut outcome);
         assert_eq!((outcome.status(), expectations.stale.len()), (status, 0));
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn a_pass_is_stale_in_a_complete_run_and_a_note_in_a_partial_one() {
         for partial in [false, true] {
-            let mut outcome = rope([("q", "short", GREEN), ("k", "short", RED)]);
+            let mut outcome = rope([("q", "short", PASSED), ("k", "short", FAILED)]);
             let mut expectations = Expectations::new(vec![expect(Some("q"), None)], partial);
             expectations.mark(&mut outcome);
             let (stale, notes) = (expectations.stale.len(), expectations.notes.len());
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_finding_that_could_not_be_judged_is_neither_expected_nor_stale() {
-        let mut outcome = rope([("q", "short", Verdict::Incomparable), ("k", "short", GREEN)]);
+        let mut outcome = rope([("q", "short", Verdict::Incomparable), ("k", "short", PASSED)]);
         let mut expectations = Expectations::new(vec![expect(None, None)], false);
         expectations.mark(&mut outcome);
         assert_eq!((outcome.status(), expectations.stale.len()), (Status::NotJudged, 0));
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn an_expectation_is_not_stale_if_any_matching_finding_fails() {
-        let mut outcome = rope([("q", "short", RED), ("q", "long", GREEN)]);
+        let mut outcome = rope([("q", "short", FAILED), ("q", "long", PASSED)]);
         let mut expectations = Expectations::new(vec![expect(Some("q"), None)], false);
         expectations.mark(&mut outcome);
         assert_eq!((outcome.status(), expectations.stale.len()), (Status::Expected, 0));

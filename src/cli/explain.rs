@@ -96,7 +96,7 @@ fn about_mistake(mistake: &Mistake) -> String {
     let mut text = paint::heading(&format!("{name} · row {number} of the catalogue")) + "\n";
     let mut row = |label: &str, said: &str| text += &wrapped(label, said);
     row("what", title);
-    if *kind == Kind::Honest {
+    if *kind == Kind::Harmless {
         row("", "this is not a mistake: two correct programs may differ in this way");
     }
     row("symptom", symptom);

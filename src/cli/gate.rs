@@ -9,13 +9,13 @@ use rbees_check::reference::Fixture;
 use rbees_check::{Error, Result};
 
 use super::device;
+use super::outcomes::rendered;
 use super::progress::Progress;
 use super::stderr::say;
-use super::told::told;
 use super::verdicts::Key;
 
 /// The path that is about to generate.
-pub struct Path<'a> {
+pub struct GatedPath<'a> {
     pub model: &'a Model,
     pub device: &'a Device,
     pub dtype: candle_core::DType,
@@ -34,14 +34,14 @@ pub enum Gate {
 }
 
 /// Judges the path against the model's references, or only the consistency of its cache if it has none.
-pub fn judge(path: &Path<'_>, prompt: &[u32], verbose: u8) -> Result<Gate> {
+pub fn judge_path(path: &GatedPath<'_>, prompt: &[u32], verbose: u8) -> Result<Gate> {
     match &path.model.fixture {
         Some(fixture) => by_references(path, fixture, verbose),
         None => by_laws(path, prompt),
     }
 }
 
-fn by_references(path: &Path<'_>, fixture: &Fixture, verbose: u8) -> Result<Gate> {
+fn by_references(path: &GatedPath<'_>, fixture: &Fixture, verbose: u8) -> Result<Gate> {
     let name = path.path.name();
     let key = Key::new(path.model, fixture, device::name(path.device), path.dtype.as_str(), name)?;
     if key.passed() {
@@ -52,7 +52,7 @@ fn by_references(path: &Path<'_>, fixture: &Fixture, verbose: u8) -> Result<Gate
     let outcomes = judge::run_all(&mut subject, &checkpoints::ALL, |outcome| {
         progress.now(&format!("judging before the first generation: {} done", outcome.checkpoint.id));
         if verbose > 0 {
-            progress.aside(|| say(told(outcome, verbose - 1).trim_end()));
+            progress.aside(|| say(rendered(outcome, verbose - 1).trim_end()));
         }
     })?;
     drop(progress);
@@ -76,7 +76,7 @@ fn shut_by(outcomes: &[Outcome]) -> Option<(Status, String)> {
     Some((worst.status(), format!("{} {}", worst.checkpoint.id, worst.checkpoint.name)))
 }
 
-fn by_laws(path: &Path<'_>, prompt: &[u32]) -> Result<Gate> {
+fn by_laws(path: &GatedPath<'_>, prompt: &[u32]) -> Result<Gate> {
     let laws = checkpoints::ALL.into_iter().find_map(|checkpoint| match &checkpoint.how {
         How::Laws(factor) => Some((checkpoint, factor.times)),
         _ => None,

@@ -10,15 +10,15 @@ use rbees_check::models::Model;
 use rbees_check::tokenizer::chat::Message;
 use rbees_check::{Error, Result};
 
-use super::choices::{Matmul, Path};
+use super::choices::{AttentionChoice, Matmul};
 use super::common::Common;
 use super::ending::Ending;
 use super::gate::{self, Gate};
 use super::paint::Out;
 use super::progress::Progress;
 use super::settings::Settings;
-use super::speech::{Request, Speech};
 use super::stderr::say;
+use super::timed_text::{Request, TimedText};
 use super::{device, interrupt, threads, token_lines};
 
 #[derive(Args, Debug)]
@@ -65,7 +65,7 @@ pub struct Generate {
     top_logprobs: usize,
     /// Attention path to generate with [default: plain]
     #[arg(long, value_name = "PATH", value_enum)]
-    attention: Option<Path>,
+    attention: Option<AttentionChoice>,
     /// Multiply by float weights, or by the blocks of a quantised file
     /// [default: quantized for a quantised file, otherwise dense]
     #[arg(long, value_name = "PATH", value_enum)]
@@ -96,8 +96,8 @@ impl Generate {
         self.attention = self.attention.or(settings.attention);
         let (dtype, on) = (self.common.dtype(), self.path(&model));
         if !self.unchecked {
-            let path = gate::Path { model: &model, device: &device, dtype, path: on };
-            match gate::judge(&path, &prompt, self.common.verbose)? {
+            let path = gate::GatedPath { model: &model, device: &device, dtype, path: on };
+            match gate::judge_path(&path, &prompt, self.common.verbose)? {
                 Gate::Open => {}
                 Gate::Shut(status, what) => return Ok(self.refuse(status, &what)),
                 Gate::Unjudged if self.require_checks => {
@@ -116,20 +116,20 @@ impl Generate {
         let llama = Llama::load(&model.weights, &device, dtype, on)?;
         drop(progress);
         let request = Request { prompt, sampling, stops, max_tokens: self.max_tokens };
-        let speech = Speech::begin(&llama, &model.tokenizer, request)?;
-        let spoken = if self.json {
-            token_lines::write(speech, &model.tokenizer, self.top_logprobs, out)?
+        let timed_text = TimedText::begin(&llama, &model.tokenizer, request)?;
+        let timings = if self.json {
+            token_lines::write(timed_text, &model.tokenizer, self.top_logprobs, out)?
         } else {
             out.text(if self.chat { "" } else { self.prompt.as_str() })?;
-            let spoken = speech.write(out)?;
+            let timings = timed_text.write(out)?;
             out.line("")?;
-            spoken
+            timings
         };
         say(&format!(
             "prompt of {} in {:.2} s; {}",
-            spoken.prompt,
-            spoken.reading.as_secs_f64(),
-            spoken.speed()
+            timings.prompt,
+            timings.before_first.as_secs_f64(),
+            timings.speed()
         ));
         Ok(Ending::Passed)
     }
@@ -162,7 +162,7 @@ impl Generate {
             None if model.weights.is_quantized() => model::Matmul::Quantized,
             None => model::Matmul::Dense,
         };
-        model::Path { attention: self.attention.unwrap_or(Path::Plain).into(), matmul }
+        model::Path { attention: self.attention.unwrap_or(AttentionChoice::Plain).into(), matmul }
     }
 
     /// The prompt as token ids.

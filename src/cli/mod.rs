@@ -1,6 +1,5 @@
 //! The command line: one file per command, and the code that they share.
 
-mod again;
 mod bundle;
 mod cases;
 mod choices;
@@ -20,19 +19,20 @@ mod generate;
 mod inspect;
 mod interrupt;
 mod list;
+mod outcomes;
 mod paint;
 mod progress;
 mod reports;
+mod rerun;
 mod run;
 mod selftest;
 mod settings;
-mod speech;
 mod stderr;
 mod suggest;
 mod tensor_rows;
 mod threads;
+mod timed_text;
 mod token_lines;
-mod told;
 mod verdicts;
 
 pub use ending::Ending;
@@ -68,7 +68,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Check a model against its references, checkpoint by checkpoint
-    Run(run::Run),
+    Run(run::RunArgs),
     /// List checkpoints, known mistakes, models, cases and devices
     List(list::List),
     /// Explain what a checkpoint checks and how, or what a mistake is and how to fix it

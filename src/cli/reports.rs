@@ -68,7 +68,7 @@ impl Target {
 }
 
 /// What a report contains besides the verdicts.
-pub struct Facts<'a> {
+pub struct RunDescription<'a> {
     pub model: &'a Model,
     pub subject: &'a Subject<'a>,
     /// `cpu`.
@@ -125,7 +125,7 @@ impl Reports {
     ///
     /// # Errors
     /// The first report that cannot be written.
-    pub fn write(&self, run: &html::Run<'_>) -> Result<()> {
+    pub fn write(&self, run: &html::PageInput<'_>) -> Result<()> {
         let report = run.report;
         for Target { form, file } in &self.targets {
             let text = match form {
@@ -166,12 +166,12 @@ fn unwritable(file: &Path, error: &std::io::Error) -> Error {
 /// # Errors
 /// The weights or references cannot be reread to hash them.
 pub fn report(
-    facts: &Facts<'_>,
+    description: &RunDescription<'_>,
     outcomes: &[Outcome],
     stale: Vec<StaleExpectation>,
     ending: Ending,
 ) -> Result<Report> {
-    let Facts { model, subject, device, dtype, matmul } = facts;
+    let RunDescription { model, subject, device, dtype, matmul } = description;
     let whole = model.fixture.as_ref().filter(|_| subject.model.is_some());
     let mut paths: Vec<String> = subject.ports.iter().map(|port| port.traits().path.to_owned()).collect();
     paths.dedup();

@@ -9,23 +9,23 @@ use rbees_check::reference::Feed;
 use rbees_check::report::{self, html};
 use rbees_check::{Error, Result};
 
-use super::again::Flags;
 use super::bundle::Bundling;
-use super::choices::{Matmul, Path};
+use super::choices::{AttentionChoice, Matmul};
 use super::common::{Common, DEFAULT_MODEL};
 use super::dumped::{Asked, Dumped};
 use super::ending::Ending;
 use super::expect::Expectations;
+use super::outcomes::{ending, rendered, troubles};
 use super::paint::Out;
 use super::progress::Progress;
-use super::reports::{self, Facts, Reports};
+use super::reports::{self, Reports, RunDescription};
+use super::rerun::Flags;
 use super::settings::Settings;
 use super::stderr::say;
-use super::told::{ending, told, troubles};
-use super::{cases, device, interrupt, speech, suggest, threads};
+use super::{cases, device, interrupt, suggest, threads, timed_text};
 
 #[derive(Args, Debug)]
-pub struct Run {
+pub struct RunArgs {
     /// Checkpoints to run: 3, 03, attention, CHECKPOINT_01B_ROPE …, or all
     #[arg(value_name = "ID", default_value = "all")]
     ids: Vec<String>,
@@ -38,10 +38,10 @@ pub struct Run {
     /// Where to substitute reference tensors: at every site, at each block's input, or never
     /// [default: all three]
     #[arg(long, value_enum)]
-    feed: Option<Entry>,
+    feed: Option<FeedChoice>,
     /// Check only this attention path [default: both]
     #[arg(long, value_name = "PATH", value_enum)]
-    attention: Option<Path>,
+    attention: Option<AttentionChoice>,
     /// Multiply by float weights, or by the blocks of a quantised file [default: both for a quantised file,
     /// otherwise dense]
     #[arg(long, value_name = "PATH", value_enum)]
@@ -56,23 +56,23 @@ pub struct Run {
 
 /// Where reference tensors are substituted in a forward pass.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Entry {
+enum FeedChoice {
     Site,
     Block,
     Own,
 }
 
-impl From<Entry> for Feed {
-    fn from(entry: Entry) -> Self {
-        match entry {
-            Entry::Site => Self::Site,
-            Entry::Block => Self::Block,
-            Entry::Own => Self::Own,
+impl From<FeedChoice> for Feed {
+    fn from(feed: FeedChoice) -> Self {
+        match feed {
+            FeedChoice::Site => Self::Site,
+            FeedChoice::Block => Self::Block,
+            FeedChoice::Own => Self::Own,
         }
     }
 }
 
-impl Run {
+impl RunArgs {
     pub fn perform(mut self, out: &mut Out) -> Result<Ending> {
         let checkpoints = self.checkpoints()?;
         threads::start(self.common.threads)?;
@@ -88,7 +88,7 @@ impl Run {
             let Self { common, cases, dumped, reports, bundling, .. } = &self;
             let (blocks, flags) = (self.matmul == Some(Matmul::Quantized), flags.as_str());
             let asked = Asked { common, cases, checkpoints: &checkpoints, blocks, reports, bundling, flags };
-            return dumped.judge(&asked, &mut expected, earlier.as_ref(), out);
+            return dumped.judge_recording(&asked, &mut expected, earlier.as_ref(), out);
         }
         let mut aside = Out::aside();
         let out = if self.reports.on_stdout() { &mut aside } else { out };
@@ -102,16 +102,17 @@ impl Run {
         let matmul = matmuls_named(&self.matmuls(&model));
         let head = format!("{} · {} · {on}, {}, {matmul}\n", model.name, subject.config, dtype.as_str());
         progress.aside(|| out.line(head))?;
-        let outcomes = self.judge(&mut subject, &checkpoints, &mut expected, &progress, out)?;
+        let outcomes = self.judge_checkpoints(&mut subject, &checkpoints, &mut expected, &progress, out)?;
         drop(progress);
         out.line("")?;
         troubles(&outcomes, &expected, &flags, out)?;
         let ending = ending(&outcomes, expected.stale.len());
         let summary = report::summary(&outcomes, expected.stale.len());
         if self.reports.wanted() {
-            let facts = Facts { model: &model, subject: &subject, device: &on, dtype, matmul: &matmul };
-            let report = reports::report(&facts, &outcomes, expected.stale, ending)?;
-            self.reports.write(&html::Run {
+            let description =
+                RunDescription { model: &model, subject: &subject, device: &on, dtype, matmul: &matmul };
+            let report = reports::report(&description, &outcomes, expected.stale, ending)?;
+            self.reports.write(&html::PageInput {
                 report: &report,
                 outcomes: &outcomes,
                 command: &format!("rbees-check run {}{flags}", self.ids.join(" ")),
@@ -127,7 +128,7 @@ impl Run {
             let matmul = self.matmuls(&model).pop().unwrap_or(model::Matmul::Dense);
             let path = model::Path { attention: Attention::Plain, matmul };
             let llama = Llama::load(&model.weights, &device, dtype, path)?;
-            speech::sample(&model, &llama, out)?;
+            timed_text::sample(&model, &llama, out)?;
         }
         out.line(summary)?;
         Ok(ending)
@@ -222,7 +223,7 @@ impl Run {
     }
 
     /// Runs the checkpoints and prints each when it ends.
-    fn judge(
+    fn judge_checkpoints(
         &self,
         subject: &mut Subject<'_>,
         checkpoints: &[&'static Checkpoint],
@@ -238,7 +239,7 @@ impl Run {
         let outcomes = judge::run_all(subject, checkpoints, |outcome| {
             next();
             expected.mark(outcome);
-            let text = told(outcome, self.common.verbose);
+            let text = rendered(outcome, self.common.verbose);
             let all_well = std::mem::replace(&mut printed, Ok(()));
             printed = all_well.and_then(|()| progress.aside(|| out.text(&text)));
         })?;

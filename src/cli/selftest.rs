@@ -7,11 +7,11 @@ use std::thread;
 use clap::Args;
 use rayon::prelude::*;
 use rbees_check::model::{self, Attention};
-use rbees_check::plants::Standing;
+use rbees_check::plants::Availability;
 use rbees_check::selftest::{self, Bench, Row, Tally};
 use rbees_check::{Error, Result, mistakes, models};
 
-use super::choices::{Dtype, Matmul, Path};
+use super::choices::{AttentionChoice, Dtype, Matmul};
 use super::ending::Ending;
 use super::paint::{self, Out};
 use super::progress::Progress;
@@ -34,7 +34,7 @@ pub struct Selftest {
     only: Vec<String>,
     /// Plant on this attention path only [default: both]
     #[arg(long, value_name = "PATH", value_enum)]
-    attention: Option<Path>,
+    attention: Option<AttentionChoice>,
     /// Number of threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -55,9 +55,9 @@ impl Selftest {
         let asked =
             |name: &str| self.only.is_empty() || self.only.iter().any(|only| only.eq_ignore_ascii_case(name));
         let rows: Vec<Row> = bench.rows().into_iter().filter(|row| asked(row.mistake.name)).collect();
-        let catch = |row: &Row| match row.standing {
-            Standing::NotHere(_) => Ok(None),
-            Standing::Planted(plant) => {
+        let catch = |row: &Row| match row.availability {
+            Availability::NotHere(_) => Ok(None),
+            Availability::Planted(plant) => {
                 progress.now(plant.name);
                 let on: Vec<Attention> = match self.attention {
                     Some(path) => vec![path.into()],
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(ending(&Tally::default()), Ending::NotJudged);
         let mut tally = Tally::default();
         for (name, expected) in [("norm-eps", Ending::Passed), ("norm-plus-one", Ending::Failed)] {
-            let declared = Plant { name, red: &["01"], ..*plants::find("norm-eps").unwrap() };
+            let declared = Plant { name, fails: &["01"], ..*plants::find("norm-eps").unwrap() };
             let plant: &'static Plant = Box::leak(Box::new(declared));
             let model = models::open("tiny-llama").unwrap();
             let bench = Bench::by(&model, DType::F32, model::Matmul::Dense, &["short"]).unwrap();

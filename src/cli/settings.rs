@@ -8,7 +8,7 @@ use rbees_check::{Error, Result, files, models};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::choices::{Dtype, Path as Attention};
+use super::choices::{AttentionChoice as Attention, Dtype};
 use super::expect::Expectation;
 use super::suggest;
 

@@ -6,7 +6,7 @@ use rbees_check::tokenizer::Tokenizer;
 use serde::Serialize;
 
 use super::paint::Out;
-use super::speech::{Speech, Spoken};
+use super::timed_text::{TimedText, Timings};
 
 /// A generated token.
 #[derive(Serialize)]
@@ -45,28 +45,33 @@ struct End<'a> {
     text: String,
 }
 
-/// Writes all tokens of `speech` until it ends or the reader closes the stream. Each line also has the
+/// Writes all tokens of `timed_text` until it ends or the reader closes the stream. Each line also has the
 /// `others` most likely tokens.
-pub fn write(mut speech: Speech<'_>, tokenizer: &Tokenizer, others: usize, out: &mut Out) -> Result<Spoken> {
+pub fn write(
+    mut timed_text: TimedText<'_>,
+    tokenizer: &Tokenizer,
+    others: usize,
+    out: &mut Out,
+) -> Result<Timings> {
     let (mut whole, mut index) = (String::new(), 0);
-    while let Some(piece) = speech.next() {
+    while let Some(piece) = timed_text.next() {
         let text = piece?.text;
         whole += &text;
-        if let Some((chosen, others)) = speech.continuation.generation().likelihoods(others) {
+        if let Some((chosen, others)) = timed_text.continuation.generation().likelihoods(others) {
             let top_logprobs = others.into_iter().map(|one| token(one, tokenizer)).collect();
             let token = token(chosen, tokenizer);
             out.line(json(&Line { index, token, text, top_logprobs }))?;
         }
         index += 1;
         if out.closed() {
-            return Ok(speech.spoken);
+            return Ok(timed_text.timings);
         }
     }
-    let (continuation, spoken) = (&speech.continuation, speech.spoken);
+    let (continuation, timings) = (&timed_text.continuation, timed_text.timings);
     let finish = continuation.finish().map_or("error", name);
-    let (prompt_tokens, tokens, stop) = (spoken.prompt, spoken.tokens, continuation.stopped_by());
+    let (prompt_tokens, tokens, stop) = (timings.prompt, timings.tokens, continuation.stopped_by());
     out.line(json(&End { finish, stop, prompt_tokens, tokens, text: whole }))?;
-    Ok(spoken)
+    Ok(timings)
 }
 
 fn token(likelihood: Likelihood, tokenizer: &Tokenizer) -> Token {

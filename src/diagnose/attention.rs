@@ -42,10 +42,10 @@ fn low(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
 
 /// Keys and values of one whole sequence, read from memory with the strides ignored.
 fn misread(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
-    let (pass, length) = (e.red.pass, e.red.pass.length());
+    let (pass, length) = (e.context.pass, e.context.pass.length());
     let whole = pass.places() == (0..length).map(|slot| (0, slot)).collect::<Vec<_>>()
         && pass.places().iter().all(|&place| !super::deviated::is_padding(pass.slot(place)));
-    if e.red.site.kind == Kind::Probs || !whole {
+    if e.context.site.kind == Kind::Probs || !whole {
         return Ok(vec![]);
     }
     let found = |how, says: &str| Candidate::new(Deviation::Misread(how), says);
@@ -85,7 +85,7 @@ fn head_map(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
     let (n, kv) = (e.config().num_attention_heads, e.config().num_key_value_heads);
     let grouped = HeadMap::grouped(n, kv);
     let mut maps = wrong_maps(n, kv);
-    if e.red.site.kind == Kind::Scores && run(e, made)?.is_some() {
+    if e.context.site.kind == Kind::Scores && run(e, made)?.is_some() {
         maps.extend(solve::map(e).map(HeadMap::new).filter(|map| *map != grouped));
     }
     maps.dedup();
@@ -103,7 +103,7 @@ fn head_map(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
 fn scale(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
     let Some(right) = e.scores().map(|scores| scores.scale) else { return Ok(vec![]) };
     let under = |scale: f64| run(e, &[made, &[Deviation::ScoreScale(scale)]].concat());
-    let found = match e.red.site.kind {
+    let found = match e.context.site.kind {
         Kind::Scores => run(e, made)?.and_then(|scores| solve::ratio(e, &scores, right)),
         _ => solve::scale(e, right, &|scale| Ok(under(scale)?.and_then(super::fit::Expected::known)))?,
     };

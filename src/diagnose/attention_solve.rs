@@ -7,13 +7,13 @@ use crate::graph::{HeadMap, Operation, Scores};
 use crate::oracle::{Rows, Slots, scores};
 use crate::probe::Kind;
 
-/// The port's score scale, from the scores `theory` expected under the scale `right`: each row gives
+/// The port's score scale, from the scores `predicted` expected under the scale `right`: each row gives
 /// c = ⟨got, p⟩ / ⟨p, p⟩.
-pub(super) fn ratio(e: &Evidence<'_>, theory: &Expected, right: f64) -> Option<Estimate> {
-    Estimate::of((0..theory.rows.len()).map(|r| {
+pub(super) fn ratio(e: &Evidence<'_>, predicted: &Expected, right: f64) -> Option<Estimate> {
+    Estimate::of((0..predicted.rows.len()).map(|r| {
         let (mut product, mut square, mut n) = (0.0, 0.0, 0usize);
-        for (j, (&got, &p)) in e.got.row(r).iter().zip(theory.rows.row(r)).enumerate() {
-            if got.is_finite() && p.is_finite() && theory.knows(r, j) {
+        for (j, (&got, &p)) in e.got.row(r).iter().zip(predicted.rows.row(r)).enumerate() {
+            if got.is_finite() && p.is_finite() && predicted.knows(r, j) {
                 product += got * p;
                 square += p * p;
                 n += 1;
@@ -73,7 +73,7 @@ pub(super) fn scale(
 /// How many tokens a query sees, itself included; `None` unless at least two queries see fewer than there
 /// are.
 pub(super) fn window(e: &Evidence<'_>) -> Option<usize> {
-    if e.red.site.kind != Kind::Scores {
+    if e.context.site.kind != Kind::Scores {
         return None;
     }
     let t = e.got.width / e.config().num_attention_heads;
@@ -87,7 +87,7 @@ pub(super) fn window(e: &Evidence<'_>) -> Option<usize> {
 pub(super) fn map(e: &Evidence<'_>) -> Option<Vec<usize>> {
     let Some(Operation::Scores(right)) = e.node().map(|node| &node.operation) else { return None };
     let keys = e.given.as_ref()?.values.get(&e.node()?.inputs.get(1)?.node)?;
-    let (q, t) = (e.input(0)?, e.red.pass.length());
+    let (q, t) = (e.input(0)?, e.context.pass.length());
     let slots = Slots::new(keys.places(), t);
     let batch: Vec<usize> = e.places.iter().map(|&(batch, _)| batch).collect();
     let on = |g: usize| {
@@ -95,10 +95,10 @@ pub(super) fn map(e: &Evidence<'_>) -> Option<Vec<usize>> {
         scores(&q, keys.rows(), &batch, &slots, &all, |_, _, _| true)
     };
     let all: Vec<Rows> = (0..e.config().num_key_value_heads).map(on).collect();
-    let follows = |h: usize, theory: &Rows| {
+    let follows = |h: usize, predicted: &Rows| {
         let (mut gt, mut gg, mut tt) = (0.0, 0.0, 0.0);
-        for r in 0..theory.len() {
-            for (&g, &p) in e.got.row(r)[h * t..][..t].iter().zip(&theory.row(r)[h * t..][..t]) {
+        for r in 0..predicted.len() {
+            for (&g, &p) in e.got.row(r)[h * t..][..t].iter().zip(&predicted.row(r)[h * t..][..t]) {
                 if g.is_finite() && p.is_finite() {
                     gt += g * p;
                     gg += g * g;
@@ -109,7 +109,7 @@ pub(super) fn map(e: &Evidence<'_>) -> Option<Vec<usize>> {
         gt / (gg * tt).sqrt()
     };
     let best = |h: usize| {
-        let follow = all.iter().map(|theory| follows(h, theory)).enumerate();
+        let follow = all.iter().map(|predicted| follows(h, predicted)).enumerate();
         follow.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(g, _)| g)
     };
     (0..right.heads.len()).map(best).collect()

@@ -6,7 +6,7 @@ use crate::graph::{self, Graph, NodeId};
 use crate::oracle::{Given, Placed};
 
 /// The tensors that the port continued with.
-pub trait Around {
+pub trait PortTensors {
     /// Whether this node is computed here from its inputs instead of taken from the port.
     fn computes(&self, id: NodeId) -> bool;
 
@@ -29,8 +29,8 @@ impl Cut {
     }
 
     /// The inputs of the cut; `None` if one of its tensors is unknown.
-    pub fn given(&self, around: &dyn Around) -> Option<Given> {
-        let values = self.read.iter().map(|&id| Some((id, around.at(id)?))).collect::<Option<_>>()?;
+    pub fn given(&self, tensors: &dyn PortTensors) -> Option<Given> {
+        let values = self.read.iter().map(|&id| Some((id, tensors.at(id)?))).collect::<Option<_>>()?;
         Some(Given { values, cached: BTreeMap::new() })
     }
 }

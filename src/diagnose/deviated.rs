@@ -7,7 +7,7 @@ use super::matrices::Matrices;
 use crate::Result;
 use crate::graph::{Activation, Context, Embedding, MatrixRows, NodeId, NormRule, Rope, Scores};
 use crate::oracle::{
-    self, Arithmetic, BlockMatrix, Exact, Matrix, Rows, Sight, Slot, Slots, Standing, frequencies, rotate,
+    self, Arithmetic, BlockMatrix, Exact, Matrix, RowPlaces, Rows, Sight, Slot, Slots, frequencies, rotate,
 };
 use crate::probe;
 use crate::weights::Weights;
@@ -103,7 +103,7 @@ impl Arithmetic for Deviated<'_> {
         }
     }
 
-    fn rope(&self, x: &Rows, rope: &Rope, at: &Standing) -> Rows {
+    fn rope(&self, x: &Rows, rope: &Rope, at: &RowPlaces) -> Rows {
         let frequencies = frequencies(&rope.law, rope.turned / 2); // [turned/2]
         let pairs = last!(self, Pairs).cloned().unwrap_or_else(|| rope.pairing.pairs(rope.turned));
         let positions = last!(self, Positions);
@@ -142,7 +142,7 @@ impl Arithmetic for Deviated<'_> {
     }
 
     /// As a port computes it: a query that sees no key gets weights of 0 / 0, NaN.
-    fn softmax(&self, scores: &Rows, slots: usize, at: &Standing) -> Rows {
+    fn softmax(&self, scores: &Rows, slots: usize, at: &RowPlaces) -> Rows {
         let low = last!(self, LowSoftmax);
         if let Some(low) = low {
             return low.of(scores, slots);

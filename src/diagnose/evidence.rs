@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use candle_core::DType;
 
-use super::cut::{Around, Cut};
+use super::cut::{Cut, PortTensors};
 use super::deviated::Deviated;
 use super::key::key_in;
 use super::matrices::Matrices;
@@ -21,7 +21,7 @@ use crate::{Error, Result};
 /// A failed site, its rows, and its inputs.
 pub struct Evidence<'a> {
     /// The site, and what is known about the port there.
-    pub red: Red<'a>,
+    pub context: SiteContext<'a>,
     /// What the port should compute.
     pub(super) graph: Cow<'a, Graph>,
     /// The node of the site.
@@ -47,7 +47,7 @@ pub struct Evidence<'a> {
 
 /// A failed site without its rows.
 #[derive(Clone)]
-pub struct Red<'a> {
+pub struct SiteContext<'a> {
     /// The site.
     pub site: Site,
     /// What the port should compute.
@@ -93,10 +93,10 @@ impl<'a> Evidence<'a> {
     /// # Errors
     /// The errors of `got`; the graph does not have the site.
     pub fn of(
-        red: Red<'a>,
+        context: SiteContext<'a>,
         wanted: impl Iterator<Item = Wanted<'a>>,
         got: impl FnOnce(&[Place]) -> Result<Option<Rows>>,
-        around: &dyn Around,
+        tensors: &dyn PortTensors,
     ) -> Result<Option<Self>> {
         const NOTHING: Scale = Scale { max: 0.0, rms: 0.0 };
         let says =
@@ -105,15 +105,15 @@ impl<'a> Evidence<'a> {
         let Some(width) = wanted.first().map(|first| first.row.len()) else { return Ok(None) };
         let places: Vec<Place> = wanted.iter().map(|wanted| wanted.place).collect();
         let Some(got) = got(&places)? else { return Ok(None) };
-        let name = SiteName::from(red.site);
+        let name = SiteName::from(context.site);
         let unknown = || Error::internal(format!("the graph has no site {name}"));
-        let id = red.graph.position(&name).ok_or_else(unknown)?;
-        let computed = red.graph.ids().filter(|&id| around.computes(id));
-        let cut = Cut::new(red.graph, id, &computed.collect());
-        let position = |&place: &Place| red.pass.token(place).map_or(0, |token| token.position);
+        let id = context.graph.position(&name).ok_or_else(unknown)?;
+        let computed = context.graph.ids().filter(|&id| tensors.computes(id));
+        let cut = Cut::new(context.graph, id, &computed.collect());
+        let position = |&place: &Place| context.pass.token(place).map_or(0, |token| token.position);
         Ok(Some(Self {
-            graph: Cow::Borrowed(red.graph),
-            given: cut.given(around),
+            graph: Cow::Borrowed(context.graph),
+            given: cut.given(tensors),
             id,
             cut: cut.nodes,
             positions: places.iter().map(position).collect(),
@@ -121,7 +121,7 @@ impl<'a> Evidence<'a> {
             want: Rows::new(width, wanted.iter().flat_map(|wanted| wanted.row.to_vec()).collect()),
             places,
             got,
-            red,
+            context,
             matrices: Matrices::default(),
         }))
     }
@@ -130,7 +130,7 @@ impl<'a> Evidence<'a> {
 impl<'a> Evidence<'a> {
     /// The config.
     pub fn config(&self) -> &Config {
-        self.red.weights.config()
+        self.context.weights.config()
     }
 
     /// The node of the site.
@@ -168,7 +168,8 @@ impl<'a> Evidence<'a> {
     /// # Errors
     /// A weight cannot be read.
     pub(super) fn alone(&self) -> Result<Option<Self>> {
-        let hidden = |node: &Node| node.site.probed().is_none_or(|site| self.red.hides.contains(&site.kind));
+        let hidden =
+            |node: &Node| node.site.probed().is_none_or(|site| self.context.hides.contains(&site.kind));
         let computed = self.graph.iter().filter(|(_, node)| hidden(node)).map(|(id, _)| id).collect();
         let cut = Cut::new(&self.graph, self.id, &computed);
         if cut.nodes.len() == self.cut.len() {
@@ -176,7 +177,7 @@ impl<'a> Evidence<'a> {
         }
         let before = self.given.as_ref().map(|given| self.before(&cut, given)).transpose()?;
         Ok(Some(Self {
-            red: self.red.clone(),
+            context: self.context.clone(),
             graph: self.graph.clone(),
             id: self.id,
             cut: cut.nodes,
@@ -193,15 +194,15 @@ impl<'a> Evidence<'a> {
     /// The inputs of a smaller cut: given, or computed correctly. `None` if the weights for that are missing.
     fn before(&self, cut: &Cut, given: &Given) -> Result<Option<Given>> {
         let mut weights = self.nodes().flat_map(Node::weights);
-        if weights.any(|name| self.red.weights.shape(name).is_none()) {
+        if weights.any(|name| self.context.weights.shape(name).is_none()) {
             return Ok(None);
         }
         let mut values = given.values.clone();
         let wanted: BTreeSet<NodeId> =
             cut.read.iter().copied().filter(|id| !given.values.contains_key(id)).collect();
         let (none, matrices) = (BTreeSet::new(), &self.matrices);
-        let exact = Deviated { deviations: &[], nodes: &none, matrices, arithmetic: self.red.arithmetic };
-        let executor = Executor::new(&self.graph, self.red.weights, self.red.pass, exact);
+        let exact = Deviated { deviations: &[], nodes: &none, matrices, arithmetic: self.context.arithmetic };
+        let executor = Executor::new(&self.graph, self.context.weights, self.context.pass, exact);
         executor.compute(&wanted, given, &mut |id, placed| {
             values.insert(id, placed.clone());
             Ok(())
@@ -210,10 +211,10 @@ impl<'a> Evidence<'a> {
         Ok(Some(Given { values, cached: BTreeMap::new() }))
     }
 
-    /// How far `theory`, row `r` of a predicted tensor, may differ from the port's row.
-    pub fn budget(&self, r: usize, theory: &[f64]) -> Budget {
-        let scale = Scale::of(theory.iter().copied());
-        Budget::derive(scale, self.noise[r], self.red.factor, self.red.dtype)
+    /// How far `predicted`, row `r` of a predicted tensor, may differ from the port's row.
+    pub fn budget(&self, r: usize, predicted: &[f64]) -> Budget {
+        let scale = Scale::of(predicted.iter().copied());
+        Budget::derive(scale, self.noise[r], self.context.factor, self.context.dtype)
     }
 
     /// The columns in which the port's row `r` is wrong.
@@ -237,6 +238,6 @@ impl<'a> Evidence<'a> {
 
     /// The config key `key` as named in the user's own file, and that file: `` `rope_theta`, config.json ``.
     pub fn key(&self, key: &'static str) -> String {
-        key_in(self.red.weights, key)
+        key_in(self.context.weights, key)
     }
 }

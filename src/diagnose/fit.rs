@@ -54,23 +54,24 @@ impl Expected {
 
 /// Compares the predicted tensor with the port's. A hypothesis about rounding gives the dtype it rounds to as
 /// `coarse`: a tie may then be rounded either way. A hypothesis that cannot be computed does not fit.
-pub(super) fn fit(e: &Evidence<'_>, theory: Option<&Expected>, coarse: Option<DType>) -> Fit {
-    theory.map_or(Fit { residual: f64::INFINITY, flips: 0 }, |theory| distance(e, theory, &e.got, coarse))
+pub(super) fn fit(e: &Evidence<'_>, predicted: Option<&Expected>, coarse: Option<DType>) -> Fit {
+    predicted
+        .map_or(Fit { residual: f64::INFINITY, flips: 0 }, |predicted| distance(e, predicted, &e.got, coarse))
 }
 
 /// Like [`fit`], for any rows at the site.
 pub(super) fn distance(e: &Evidence<'_>, expected: &Expected, rows: &Rows, coarse: Option<DType>) -> Fit {
-    let (mut fit, theory) = (Fit { residual: 0.0, flips: 0 }, &expected.rows);
-    if theory.width != rows.width || theory.len() != rows.len() {
+    let (mut fit, predicted) = (Fit { residual: 0.0, flips: 0 }, &expected.rows);
+    if predicted.width != rows.width || predicted.len() != rows.len() {
         return Fit { residual: f64::INFINITY, flips: 0 };
     }
-    for r in 0..theory.len() {
-        let entries = theory.row(r).iter().enumerate();
+    for r in 0..predicted.len() {
+        let entries = predicted.row(r).iter().enumerate();
         let known: Vec<f64> = entries.filter(|&(j, _)| expected.knows(r, j)).map(|(_, &v)| v).collect();
         let budget = e.budget(r, &known);
         let scale = Scale::of(known.iter().copied()).max;
         let (mut squares, mut finite) = (0.0, 0usize);
-        for (j, (&got, &want)) in rows.row(r).iter().zip(theory.row(r)).enumerate() {
+        for (j, (&got, &want)) in rows.row(r).iter().zip(predicted.row(r)).enumerate() {
             if !expected.knows(r, j) {
                 if !got.is_finite() || got == 0.0 {
                     return Fit { residual: f64::INFINITY, flips: 0 };
@@ -98,7 +99,7 @@ pub(super) fn distance(e: &Evidence<'_>, expected: &Expected, rows: &Rows, coars
             fit.residual = fit.residual.max((squares / finite as f64).sqrt() / budget.rms);
         }
     }
-    if fit.flips * 100 > FLIPS * theory.values.len() {
+    if fit.flips * 100 > FLIPS * predicted.values.len() {
         fit.residual = f64::INFINITY;
     }
     fit
@@ -109,16 +110,16 @@ pub(super) fn distance(e: &Evidence<'_>, expected: &Expected, rows: &Rows, coars
 pub(super) fn weigh(
     e: &Evidence<'_>,
     right: &Expected,
-    theory: Option<&Expected>,
+    predicted: Option<&Expected>,
     coarse: Option<DType>,
 ) -> Fit {
     let nothing = Fit { residual: f64::INFINITY, flips: 0 };
-    let Some(theory) = theory else { return nothing };
-    let same = distance(e, theory, &right.rows, None).residual <= 1.0;
+    let Some(predicted) = predicted else { return nothing };
+    let same = distance(e, predicted, &right.rows, None).residual <= 1.0;
     if same || (coarse.is_some() && fit(e, Some(right), coarse).residual <= 1.0) {
         return nothing;
     }
-    fit(e, Some(theory), coarse)
+    fit(e, Some(predicted), coarse)
 }
 
 /// A solved number: the port's own value is within `bound` of it if every error was within budget.

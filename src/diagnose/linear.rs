@@ -32,7 +32,7 @@ fn zeros(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
 
 fn transposed(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
     let (out, Some(x)) = (e.want.width, e.input(0)) else { return Ok(vec![]) };
-    if e.red.site.kind == Kind::Logits {
+    if e.context.site.kind == Kind::Logits {
         return Ok(vec![]);
     }
     let says = if out == x.width {
@@ -41,14 +41,14 @@ fn transposed(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
         format!("you read the values of a [{out}, {}] weight as [{}, {out}]", x.width, x.width)
     };
     // The port transposes the matrix with its own order of rows, which may differ from the reference's.
-    let order = e.red.layout.columns(out);
+    let order = e.context.layout.columns(out);
     Ok(vec![Candidate::new(Deviation::Matrix(MatrixReading::Transposed { order }), says)])
 }
 
 /// The same vector added to every token. It has one free number per column, so it is solved from every other
 /// token and must be right for the tokens in between.
 fn bias(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
-    if e.got.len() < 3 || e.red.site.kind == Kind::Logits {
+    if e.got.len() < 3 || e.context.site.kind == Kind::Logits {
         return Ok(vec![]);
     }
     let Some(right) = run(e, made)? else { return Ok(vec![]) };
@@ -68,7 +68,7 @@ fn low(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
         (LowFactors::Half(DType::F16), "f16", DType::F16),
         (LowFactors::Tf32, "TF32", DType::F16),
     ];
-    let others = all.into_iter().filter(|(_, _, dtype)| *dtype != e.red.dtype);
+    let others = all.into_iter().filter(|(_, _, dtype)| *dtype != e.context.dtype);
     let candidate = |(low, said, _): (LowFactors, &str, DType)| {
         let says = format!("you round both factors of your matrix products to {said}");
         Candidate::new(Deviation::LowFactors(low), says)

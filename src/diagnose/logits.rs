@@ -18,7 +18,7 @@ const TOKENS: usize = 4096;
 
 /// Finds the mistake in the head.
 pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
-    debug_assert_eq!(e.red.site.kind, Kind::Logits);
+    debug_assert_eq!(e.context.site.kind, Kind::Logits);
     if let Some(named) = other_row(e) {
         return Ok(Diagnosis { named: vec![named], runner_up: None });
     }
@@ -45,7 +45,7 @@ fn of_tokens<'a>(e: &Evidence<'a>, tokens: Vec<u32>) -> Result<Evidence<'a>> {
     let (got, want) = (cut(&e.got), cut(&e.want));
     let graph = e.graph.with(|id, node| (id == e.id).then(|| only(node.clone(), &tokens)))?;
     Ok(Evidence {
-        red: e.red.clone(),
+        context: e.context.clone(),
         graph: Cow::Owned(graph),
         id: e.id,
         cut: e.cut.clone(),

@@ -27,7 +27,7 @@ pub(super) fn masks(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>>
     ]
     .map(|(sees, name, says)| Candidate::new(Deviation::Sees(sees), says).named(name))
     .into();
-    let start = e.red.window.start;
+    let start = e.context.window.start;
     if start > 0 {
         let says = format!(
             "{start} tokens are cached, but you align the mask to the upper left corner: query i of the call sees \

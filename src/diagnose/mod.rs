@@ -34,9 +34,9 @@ pub mod tensors;
 pub mod tokens;
 mod usual;
 
-pub use cut::Around;
+pub use cut::PortTensors;
 pub use diagnosis::{Diagnosis, Named, RunnerUp};
-pub use evidence::{Evidence, Red, Wanted};
+pub use evidence::{Evidence, SiteContext, Wanted};
 pub use key::key_in;
 pub use rounding::round;
 
@@ -75,7 +75,7 @@ fn but_for_rivals(e: &Evidence<'_>, mut found: Diagnosis) -> Result<Diagnosis> {
 
 /// Tries every deviation of one operation.
 fn own_operation(e: &Evidence<'_>) -> Result<Diagnosis> {
-    match e.red.site.kind {
+    match e.context.site.kind {
         Kind::InputNorm | Kind::PostNorm | Kind::FinalNorm => norm::diagnose(e),
         Kind::QRope | Kind::KRope => rope::diagnose(e),
         Kind::Scores | Kind::Probs | Kind::Context => attention::diagnose(e),

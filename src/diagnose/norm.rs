@@ -61,7 +61,7 @@ fn without_weight(_: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
 /// The vector by which a port with these deviations multiplies.
 fn weight(e: &Evidence<'_>, made: &[Deviation]) -> Result<Option<Vec<f64>>> {
     let Some(Operation::Norm(norm)) = e.node().map(|node| &node.operation) else { return Ok(None) };
-    let mut weight = vector(e.red.weights, &norm.weight)?;
+    let mut weight = vector(e.context.weights, &norm.weight)?;
     for deviation in made {
         if let Deviation::NormWeight(other) = deviation {
             weight = other.of(&weight);

@@ -17,7 +17,7 @@ const SEEN: usize = 12;
 /// float32 that value follows from the grid of the finite numbers. Half precision rounds the grid away; the
 /// message then only gives the smallest value that became infinite.
 pub(super) fn named(e: &Evidence<'_>) -> Option<Named> {
-    if e.red.site.kind.over_keys() {
+    if e.context.site.kind.over_keys() {
         return None;
     }
     let mut seen = Seen { smallest_infinite: f64::INFINITY, largest_finite: 0.0, infinite: 0, residual: 0.0 };
@@ -30,7 +30,7 @@ pub(super) fn named(e: &Evidence<'_>) -> Option<Named> {
     if seen.infinite == 0 || seen.residual > 1.0 || seen.largest_finite > seen.smallest_infinite * NEAR {
         return None;
     }
-    let at = match e.red.dtype {
+    let at = match e.context.dtype {
         DType::F16 | DType::BF16 => None, // too coarse to show a grid at another scale
         _ => Some(grid(e, &seen)?),
     };

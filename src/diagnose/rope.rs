@@ -8,7 +8,7 @@ use super::search::{Candidate, Solver, search};
 use super::{Diagnosis, Evidence};
 use crate::Result;
 use crate::graph::{FrequencyLaw, Operation, Pairing, Rope};
-use crate::oracle::{Standing, frequencies};
+use crate::oracle::{RowPlaces, frequencies};
 use crate::probe::Layout;
 
 const SOLVERS: [Solver; 6] = [
@@ -45,7 +45,7 @@ impl Turning {
         let Operation::Rope(rope) = node.operation else { return None };
         let mut positions: Vec<f64> = e.positions.iter().map(|&p| p as f64).collect();
         let mut pairs = rope.pairing.pairs(rope.turned);
-        let at = Standing { pass: e.red.pass, places: &e.places };
+        let at = RowPlaces { pass: e.context.pass, places: &e.places };
         for deviation in made {
             match deviation {
                 Deviation::Pairs(others) => pairs.clone_from(others),
@@ -78,8 +78,8 @@ pub(super) fn other_pairing(layout: &Layout, head_dim: usize) -> Option<Vec<(usi
 }
 
 fn pairing(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
-    let Some(pairs) = other_pairing(&e.red.layout, e.config().head_dim) else { return Ok(vec![]) };
-    let says = match &e.red.layout {
+    let Some(pairs) = other_pairing(&e.context.layout, e.config().head_dim) else { return Ok(vec![]) };
+    let says = match &e.context.layout {
         Layout::Interleaved { .. } => {
             "you rotate halves, i with i + head_dim/2; these weights need neighbours, 2i with 2i + 1"
         }
@@ -104,7 +104,7 @@ fn theta(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
     Ok(match found.filter(|theta| !theta.allows(own)) {
         Some(theta) => vec![candidate(theta.value, theta.to_string()).solved()],
         // In half precision the angles are too coarse to solve for θ: only a few usual values are tried.
-        None if e.red.dtype != DType::F32 => {
+        None if e.context.dtype != DType::F32 => {
             let others = DEFAULTS.into_iter().filter(|&theta| theta != own);
             others.map(|theta| candidate(theta, format!("{theta} or near it"))).collect()
         }
@@ -142,7 +142,7 @@ fn scaling(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
 /// rows follow is named.
 fn positions(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
     let Some(turning) = Turning::of(e, made) else { return Ok(vec![]) };
-    let length = e.red.pass.length().max(e.red.window.end);
+    let length = e.context.pass.length().max(e.context.window.end);
     let limit = e.config().max_position_embeddings.max(2 * length);
     let found = turning.measured(e).and_then(|angles| solve::positions(&angles, &turning.frequencies, limit));
     let Some(found) = found else { return Ok(vec![]) };
@@ -161,8 +161,8 @@ fn positions(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
         return Ok(vec![]);
     }
     let law = Positions::Shifted(shift as i64);
-    if !e.red.whole && e.red.first_layer_agrees {
-        let says = format!("layer 0 is right, but in layer {} {at}", e.red.site.layer.unwrap_or(0));
+    if !e.context.whole && e.context.first_layer_agrees {
+        let says = format!("layer 0 is right, but in layer {} {at}", e.context.site.layer.unwrap_or(0));
         return Ok(vec![candidate(law, says).named("shared-counter")]);
     }
     let jumps = if found[first] > own[first] {
@@ -172,7 +172,7 @@ fn positions(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
     };
     let mut all = Vec::new();
     // Of two candidates that explain the same, the more specific comes first.
-    if !e.red.whole && shift == e.red.window.start {
+    if !e.context.whole && shift == e.context.window.start {
         let says = format!("you count the tokens that you feed again twice: {at}");
         all.push(candidate(law, says).named("uncached-position"));
     }

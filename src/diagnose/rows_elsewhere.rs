@@ -31,7 +31,7 @@ impl Beside {
         for &role in roles {
             let node = e.graph.find(own.layer, role).and_then(|id| e.graph.node(id));
             let Some((name, count)) = node.and_then(whole_matrix) else { return Ok(None) };
-            let known = e.red.weights.shape(name).is_some_and(|shape| shape[1..] == [x.width]);
+            let known = e.context.weights.shape(name).is_some_and(|shape| shape[1..] == [x.width]);
             if !known {
                 return Ok(None);
             }
@@ -39,7 +39,7 @@ impl Beside {
                 start = rows.len();
             }
             rows.extend((0..count as u32).map(|row| (name.to_owned(), row)));
-            let matrix = e.matrices.read(e.red.weights, name, None, e.red.arithmetic)?;
+            let matrix = e.matrices.read(e.context.weights, name, None, e.context.arithmetic)?;
             outputs.push(linear(&x, &Matrix::of(&matrix.matrix)?)?);
         }
         let row = |r: usize| outputs.iter().flat_map(move |rows| rows.row(r)).copied();
@@ -67,7 +67,7 @@ pub(super) fn found(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>>
     let same = |j: usize, c: usize| {
         (0..e.got.len()).all(|r| (e.got.row(r)[j] - outputs.row(r)[c]).abs() <= budgets[r])
     };
-    let (width, kind) = (e.got.width, e.red.site.kind);
+    let (width, kind) = (e.got.width, e.context.site.kind);
     if matches!(kind, Kind::Gate | Kind::Up) {
         let (is, other, first) = if kind == Kind::Gate { ("gate", "up", width) } else { ("up", "gate", 0) };
         // A mix of rows of both is another mistake: a fused matrix split in the wrong places.

@@ -31,7 +31,7 @@ pub(super) fn run_at(
 ) -> Result<Option<Expected>> {
     let Some(given) = &e.given else { return Ok(None) };
     let node = |id: &NodeId| e.graph.node(*id);
-    if e.nodes().flat_map(Node::weights).any(|name| e.red.weights.shape(name).is_none()) {
+    if e.nodes().flat_map(Node::weights).any(|name| e.context.weights.shape(name).is_none()) {
         return Ok(None);
     }
     let concerned = |node: &Node| within(node) && made.iter().any(|d| d.concerns(&node.operation));
@@ -39,8 +39,8 @@ pub(super) fn run_at(
         e.cut.iter().copied().filter(|id| node(id).is_some_and(concerned)).collect();
     let graph = deviated(&e.graph, made, &nodes)?;
     let arithmetic =
-        Deviated { deviations: made, nodes: &nodes, matrices: &e.matrices, arithmetic: e.red.arithmetic };
-    let executor = Executor::new(&graph, e.red.weights, e.red.pass, arithmetic);
+        Deviated { deviations: made, nodes: &nodes, matrices: &e.matrices, arithmetic: e.context.arithmetic };
+    let executor = Executor::new(&graph, e.context.weights, e.context.pass, arithmetic);
     let placed = executor.rows(e.id, &e.places, given)?.filter(|placed| placed.places() == e.places);
     Ok(placed.and_then(|placed| expected(e, made, placed)))
 }
@@ -69,7 +69,7 @@ fn expected(e: &Evidence<'_>, made: &[Deviation], placed: Placed) -> Option<Expe
         return Some(placed.rows().clone().into());
     };
     let keys = e.given.as_ref()?.values.get(&node.inputs.get(1)?.node);
-    let (pass, t) = (e.red.pass, e.red.pass.length());
+    let (pass, t) = (e.context.pass, e.context.pass.length());
     let slots = keys.map(|keys| Slots::new(keys.places(), t));
     let unknown_key = |&(batch, own): &(usize, usize), slot: usize| {
         let known = slots.as_ref().is_some_and(|slots| slots.at(batch, slot).is_some());

@@ -65,7 +65,7 @@ impl Candidate {
 }
 
 /// One hypothesis and how well it fits.
-pub(super) struct Theory {
+pub(super) struct Hypothesis {
     /// The mistakes that it consists of, each with its message.
     pub parts: Vec<(&'static str, String)>,
     pub fit: Fit,
@@ -74,7 +74,7 @@ pub(super) struct Theory {
 }
 
 /// The residual that correct arithmetic can reach: half the budget.
-const HONEST: f64 = 0.5;
+const CORRECT_RESIDUAL: f64 = 0.5;
 
 /// Finds the mistakes that reproduce the port's rows.
 ///
@@ -92,25 +92,25 @@ pub(super) fn search(e: &Evidence<'_>, solvers: &[Solver]) -> Result<Diagnosis> 
     }
     let mut order: Vec<&Solver> = solvers.iter().collect();
     order.sort_by_key(|solver| !(solver.fingerprint)(e));
-    let mut theories = Vec::new();
+    let mut hypotheses = Vec::new();
     for solver in &order {
         for found in (solver.solve)(e, &[])? {
             let made = [found.deviation.clone()];
             let fit = weigh(e, &right, run(e, &made)?.as_ref(), found.coarse);
             let number = found.number;
-            theories.push(Theory { parts: vec![part(solver, found)], fit, number });
+            hypotheses.push(Hypothesis { parts: vec![part(solver, found)], fit, number });
         }
     }
-    if theories.iter().all(|theory| theory.fit.residual > 1.0) {
-        theories.extend(pairs(e, &right, solvers)?);
+    if hypotheses.iter().all(|hypothesis| hypothesis.fit.residual > 1.0) {
+        hypotheses.extend(pairs(e, &right, solvers)?);
     }
-    Ok(decide(e, theories))
+    Ok(decide(e, hypotheses))
 }
 
 /// Tries two mistakes of one operation together, in the order of the list. The second is solved for with the
 /// first in place, so solvers for numbers come last in the list.
-fn pairs(e: &Evidence<'_>, right: &Expected, solvers: &[Solver]) -> Result<Vec<Theory>> {
-    let mut theories = Vec::new();
+fn pairs(e: &Evidence<'_>, right: &Expected, solvers: &[Solver]) -> Result<Vec<Hypothesis>> {
+    let mut hypotheses = Vec::new();
     for (n, first) in solvers.iter().enumerate().filter(|(_, solver)| solver.pairs) {
         for one in (first.solve)(e, &[])? {
             for second in solvers[n + 1..].iter().filter(|solver| solver.pairs) {
@@ -120,12 +120,12 @@ fn pairs(e: &Evidence<'_>, right: &Expected, solvers: &[Solver]) -> Result<Vec<T
                     let number = one.number.and(two.number);
                     let name = one.mistake.unwrap_or(first.mistake);
                     let parts = vec![(name, one.says.clone()), part(second, two)];
-                    theories.push(Theory { parts, fit, number });
+                    hypotheses.push(Hypothesis { parts, fit, number });
                 }
             }
         }
     }
-    Ok(theories)
+    Ok(hypotheses)
 }
 
 fn part(solver: &Solver, found: Candidate) -> (&'static str, String) {
@@ -135,13 +135,13 @@ fn part(solver: &Solver, found: Candidate) -> (&'static str, String) {
 /// Names the hypotheses within budget, if the port's rows contradict the correct operation strongly enough.
 /// If some hypotheses fit as well as correct arithmetic does, worse ones are not named; if several fit
 /// equally well, all are.
-pub(super) fn decide(e: &Evidence<'_>, mut theories: Vec<Theory>) -> Diagnosis {
-    let (contradiction, tried) = (Contradiction::of(e), theories.len());
-    theories.sort_by(|a, b| a.fit.residual.total_cmp(&b.fit.residual));
-    let best = theories.first().map_or(f64::INFINITY, |theory| theory.fit.residual);
-    let limit = if best <= HONEST { HONEST } else { 1.0 };
+pub(super) fn decide(e: &Evidence<'_>, mut hypotheses: Vec<Hypothesis>) -> Diagnosis {
+    let (contradiction, tried) = (Contradiction::of(e), hypotheses.len());
+    hypotheses.sort_by(|a, b| a.fit.residual.total_cmp(&b.fit.residual));
+    let best = hypotheses.first().map_or(f64::INFINITY, |hypothesis| hypothesis.fit.residual);
+    let limit = if best <= CORRECT_RESIDUAL { CORRECT_RESIDUAL } else { 1.0 };
     let mut diagnosis = Diagnosis::default();
-    for Theory { parts, fit, number } in theories {
+    for Hypothesis { parts, fit, number } in hypotheses {
         let supported = contradiction.supports(fit, tried, number);
         for (mistake, says) in parts {
             let known = diagnosis.named.iter().any(|named| named.mistake == mistake);

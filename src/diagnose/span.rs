@@ -4,7 +4,7 @@
 use super::deviation::Deviation;
 use super::fit::{Expected, fit, weigh};
 use super::run::{run, run_at};
-use super::search::{Theory, decide};
+use super::search::{Hypothesis, decide};
 use super::support::Number;
 use super::usual::{self, Usual};
 use super::{Diagnosis, Evidence};
@@ -17,29 +17,34 @@ use crate::graph::EpsPlace;
 /// A weight cannot be read.
 pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     let Some(right) = run(e, &[])? else { return Ok(Diagnosis::default()) };
-    let mut theories = Vec::new();
+    let mut hypotheses = Vec::new();
     for tried in usual::all(e) {
-        theories.extend(theory(e, &right, tried, Number::Listed)?);
+        hypotheses.extend(hypothesis(e, &right, tried, Number::Listed)?);
     }
-    let mut found = decide(e, theories);
+    let mut found = decide(e, hypotheses);
     if found.named.is_empty()
         && let Some(eps) = solved_eps(e)?
     {
         found.named =
-            decide(e, theory(e, &right, usual::eps(e, eps), Number::Real)?.into_iter().collect()).named;
+            decide(e, hypothesis(e, &right, usual::eps(e, eps), Number::Real)?.into_iter().collect()).named;
     }
     Ok(found)
 }
 
 /// A deviation and how well it fits; `None` if it changes nothing in this cut.
-fn theory(e: &Evidence<'_>, right: &Expected, tried: Usual, number: Number) -> Result<Option<Theory>> {
+fn hypothesis(
+    e: &Evidence<'_>,
+    right: &Expected,
+    tried: Usual,
+    number: Number,
+) -> Result<Option<Hypothesis>> {
     if !e.nodes().any(|node| tried.changes(node)) {
         return Ok(None);
     }
     let made = std::slice::from_ref(&tried.deviation);
     let expected = run_at(e, made, &|node| tried.changes(node))?;
     let fit = weigh(e, right, expected.as_ref(), None);
-    Ok(Some(Theory { parts: vec![(tried.mistake, tried.says)], fit, number }))
+    Ok(Some(Hypothesis { parts: vec![(tried.mistake, tried.says)], fit, number }))
 }
 
 /// Whether a wrongly scaled embedding, which was not recorded, explains the site. A norm of an embedding that

@@ -74,16 +74,16 @@ impl Contradiction {
         Self { errors: errors.collect(), residual: fit(e, Some(&right), None).residual }
     }
 
-    /// Whether it is strong enough to name `theory`, the best of `tried` hypotheses.
-    pub fn supports(&self, theory: Fit, tried: usize, number: Number) -> bool {
+    /// Whether it is strong enough to name `hypothesis`, the best of `tried` hypotheses.
+    pub fn supports(&self, hypothesis: Fit, tried: usize, number: Number) -> bool {
         let by_chance = (tried.max(1) as f64).log2() + number.bits() + SPARE_BITS;
         // With a solved number a small residual proves nothing, because the number was chosen to make it
         // small.
         let (nearer, most) = match number {
             Number::Real => (NEARER, 1.0),
-            Number::Listed | Number::Whole { .. } => (1.0, theory.residual.max(NOISE)),
+            Number::Listed | Number::Whole { .. } => (1.0, hypothesis.residual.max(NOISE)),
         };
-        theory.residual * nearer <= self.residual && self.bits(most) > by_chance
+        hypothesis.residual * nearer <= self.residual && self.bits(most) > by_chance
     }
 
     /// Σ log2(error of the correct rows / `most`) over the entries whose error is more than `most` budgets.

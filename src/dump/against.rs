@@ -43,12 +43,12 @@ impl Recording {
     pub fn takes_positions_of(&mut self, case: &Reference) -> Option<String> {
         let theirs = &case.manifest.position_ids;
         let other = case.places().iter().find(|&&(b, s)| self.input.positions[b][s] != theirs[b][s]);
-        let told = other.map(|&(b, s)| {
+        let note = other.map(|&(b, s)| {
             let (own, theirs) = (self.input.positions[b][s], theirs[b][s]);
             format!("position_ids: token {s} of row {b} has position {own}, but {theirs} in the case; the case's positions are used")
         });
         self.input.positions = theirs.clone();
-        told
+        note
     }
 
     /// Searches `cases` for the case with this recording's prompt.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::Against;
+use super::reference::judged_as;
 use super::shown;
-use super::truth::judged_as;
 use crate::Result;
 use crate::graph::{self, Graph, NodeId, Operation, SiteName};
 use crate::oracle::{Exact, Executor, LastRead, OnBlocks, Pass, Precision, Rounded, Slot, Token};

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use candle_core::DType;
 
 use super::Against;
-use super::replayed::{self, Guilt, Replayed};
-use super::truth::{self, finding, lower, misfit};
+use super::reference::{self, finding, lower, misfit};
+use super::replayed::{self, FirstWrong, Replayed};
 use crate::checkpoints::{Checkpoint, How, judge_of};
 use crate::judge::{Drive, Finding, Outcome, Status, Verdict};
 use crate::probe::{Kind, Site};
-use crate::recording::{Held, Lookup, Recording};
+use crate::recording::{Lookup, Recording, SiteTensor};
 use crate::reference::Feed;
 use crate::{Error, Result};
 
@@ -22,9 +22,9 @@ pub struct Judged {
     /// How many of the model's sites the recording contains.
     pub coverage: Coverage,
     /// The first site that differs from the reference.
-    pub left_truth: Option<Site>,
+    pub first_difference: Option<Site>,
     /// The first operation whose output is wrong given its own inputs.
-    pub guilty: Option<Guilt>,
+    pub first_wrong: Option<FirstWrong>,
     /// Sites that were recorded but not checked.
     pub unjudged: Vec<Site>,
 }
@@ -41,12 +41,12 @@ impl Found {
     /// Over a whole pass, rounding may grow as large as the rows themselves. Such sites are judged by replay
     /// only; this removes them from the findings and returns a note with their number.
     fn set_aside(&mut self, dtype: &str) -> Option<String> {
-        let silent = |f: &Finding| f.verdict == Verdict::Incomparable;
-        let spoken: BTreeSet<Site> =
-            self.0.values().flatten().filter(|f| !silent(f)).filter_map(|f| f.site).collect();
+        let inconclusive = |f: &Finding| f.verdict == Verdict::Incomparable;
+        let judged: BTreeSet<Site> =
+            self.0.values().flatten().filter(|f| !inconclusive(f)).filter_map(|f| f.site).collect();
         let of_passes = self.0.get_mut(whole().0.id)?;
         let before = of_passes.len();
-        of_passes.retain(|f| !(silent(f) && f.site.is_some_and(|site| spoken.contains(&site))));
+        of_passes.retain(|f| !(inconclusive(f) && f.site.is_some_and(|site| judged.contains(&site))));
         match before - of_passes.len() {
             0 => None,
             1 => Some(format!(
@@ -77,7 +77,7 @@ impl Found {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Coverage {
     /// Number of sites in the recording.
-    pub held: usize,
+    pub recorded: usize,
     /// Number of sites in a pass of this model, without those that its attention does not compute.
     pub all: usize,
     /// The missing sites, in forward order.
@@ -101,11 +101,11 @@ impl Recording {
             }
         });
         let all: BTreeSet<Site> = sites.collect();
-        let held: BTreeSet<Site> = self.sites().collect();
+        let recorded: BTreeSet<Site> = self.sites().collect();
         Coverage {
-            held: all.intersection(&held).count(),
+            recorded: all.intersection(&recorded).count(),
             all: all.len(),
-            missing: all.difference(&held).copied().collect(),
+            missing: all.difference(&recorded).copied().collect(),
         }
     }
 
@@ -123,7 +123,7 @@ impl Recording {
         let layers = self.layers(against)?;
         let coverage = self.coverage(layers);
         let mut found = Found::default();
-        let left_truth = self.by_truth(against, &mut found)?;
+        let first_difference = self.by_reference(against, &mut found)?;
         let replayed = self.by_replay(against, None, &mut found)?;
         let seen = |site: &Site| found.0.values().flatten().any(|finding| finding.site == Some(*site));
         let unjudged: Vec<Site> = replayed.unjudged.into_iter().filter(|site| !seen(site)).collect();
@@ -133,14 +133,14 @@ impl Recording {
                 found.add(judge_of(site.kind).0, finding(site, "", Drive::Recorded, verdict.into()));
             }
         }
-        let (outcomes, guilty) = (found.outcomes(checkpoints, self.dtype), replayed.guilty);
-        Ok(Judged { outcomes, coverage, left_truth, guilty, unjudged })
+        let (outcomes, first_wrong) = (found.outcomes(checkpoints, self.dtype), replayed.first_wrong);
+        Ok(Judged { outcomes, coverage, first_difference, first_wrong, unjudged })
     }
 
     /// Compares every site with the stored reference; returns the first one that differs.
-    fn by_truth(&self, against: &Against<'_>, found: &mut Found) -> Result<Option<Site>> {
+    fn by_reference(&self, against: &Against<'_>, found: &mut Found) -> Result<Option<Site>> {
         let alone = self.alone()?;
-        let mut left = None;
+        let mut first = None;
         for site in self.sites() {
             let ((checkpoint, factor), feed) = match alone {
                 Some(given) if given == site => (judge_of(site.kind), Feed::Site),
@@ -148,15 +148,16 @@ impl Recording {
                 Some(_) => continue,
                 None => (whole(), Feed::Own),
             };
-            let Some(held) = self.fit(site, against)? else { continue };
-            if let Some(finding) = truth::judge(self, &held, against, feed, factor)? {
-                if finding.status() == Status::Failed && left.is_none() {
-                    left = Some(site);
+            let Some(recorded) = self.fit(site, against)? else { continue };
+            if let Some(finding) = reference::compare_with_reference(self, &recorded, against, feed, factor)?
+            {
+                if finding.status() == Status::Failed && first.is_none() {
+                    first = Some(site);
                 }
                 found.add(checkpoint, finding);
             }
         }
-        Ok(left)
+        Ok(first)
     }
 
     /// Reports tensors with a wrong shape or dtype, then replays every operation. `of` is the name of this
@@ -168,9 +169,9 @@ impl Recording {
         found: &mut Found,
     ) -> Result<Replayed> {
         for site in self.sites() {
-            let verdict = match self.held(site, against.config)? {
+            let verdict = match self.lookup(site, against.config)? {
                 Lookup::Misfit(why) => Some(misfit(why)),
-                Lookup::Held(held) => lower(self, &held),
+                Lookup::Tensor(recorded) => lower(self, &recorded),
                 Lookup::Absent => None,
             };
             if let Some(verdict) = verdict {
@@ -186,10 +187,10 @@ impl Recording {
     }
 
     /// The tensor at `site`, if its shape and dtype are right.
-    pub(crate) fn fit(&self, site: Site, against: &Against<'_>) -> Result<Option<Held>> {
-        match self.held(site, against.config)? {
-            Lookup::Held(held) if lower(self, &held).is_none() => Ok(Some(held)),
-            Lookup::Held(_) | Lookup::Misfit(_) | Lookup::Absent => Ok(None),
+    pub(crate) fn fit(&self, site: Site, against: &Against<'_>) -> Result<Option<SiteTensor>> {
+        match self.lookup(site, against.config)? {
+            Lookup::Tensor(recorded) if lower(self, &recorded).is_none() => Ok(Some(recorded)),
+            Lookup::Tensor(_) | Lookup::Misfit(_) | Lookup::Absent => Ok(None),
         }
     }
 

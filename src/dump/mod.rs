@@ -7,24 +7,24 @@
 
 mod against;
 mod engine;
+mod failed_site;
 mod judged;
+mod measured_noise;
 mod naming;
 mod pair;
-mod red;
+mod reference;
 mod replay;
 mod replayed;
 mod shown;
 mod span;
 #[cfg(test)]
 mod tests;
-mod theory;
-mod truth;
 mod value;
 
 pub use self::against::Sought;
 pub use self::judged::{Coverage, Judged};
 pub use self::pair::Pair;
-pub use self::replayed::Guilt;
+pub use self::replayed::FirstWrong;
 pub use self::span::Span;
 use crate::probe::Arithmetic;
 use crate::reference::Reference;

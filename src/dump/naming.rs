@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use super::red::Red;
+use super::failed_site::FailedSite;
+use super::reference::judged_as;
 use super::replay::Replay;
-use super::truth::judged_as;
-use super::value::{Reader, recorded};
+use super::value::{Reader, recorded_rows};
 use crate::Result;
 use crate::checkpoints::judge_of;
-use crate::diagnose::{self, Around, Diagnosis, Evidence, Wanted};
+use crate::diagnose::{self, Diagnosis, Evidence, PortTensors, Wanted};
 use crate::graph::NodeId;
 use crate::judge::{Finding, Verdict};
 use crate::oracle::Placed;
@@ -18,48 +18,48 @@ use crate::reference::Place;
 
 /// Diagnoses the failing sites of a layer after the whole layer has been replayed: the first site of each
 /// kind.
-pub(super) fn explain(replay: &Replay<'_>, reds: Vec<Red>, findings: &mut [Finding]) {
+pub(super) fn explain(replay: &Replay<'_>, failed_sites: Vec<FailedSite>, findings: &mut [Finding]) {
     let mut looked: BTreeMap<Kind, Site> = BTreeMap::new();
     for finding in findings.iter() {
         if let (Some(site), Some(_)) = (finding.site, &finding.explained) {
             looked.entry(site.kind).or_insert(site);
         }
     }
-    for red in reds {
-        let site = red.held.site;
+    for failed in failed_sites {
+        let site = failed.recorded.site;
         if looked.contains_key(&site.kind) {
             continue;
         }
         let agrees = |f: &Finding| f.site == Some(Site { layer: site.layer.map(|_| 0), ..site });
         let first_layer_agrees = findings.iter().any(|f| agrees(f) && matches!(f.verdict, Verdict::Pass(_)));
-        let place = red.place;
-        findings[place].set_explanation(diagnose(replay, &red, first_layer_agrees));
+        let place = failed.place;
+        findings[place].set_explanation(diagnose(replay, &failed, first_layer_agrees));
     }
 }
 
-fn diagnose(replay: &Replay<'_>, red: &Red, first_layer_agrees: bool) -> Result<Option<Diagnosis>> {
-    let (Some(weights), site) = (replay.against.weights, red.held.site) else { return Ok(None) };
-    let (dump, held, engine) = (replay.dump, &red.held, replay.engine);
-    let places: Vec<Place> = red.noise.keys().copied().collect();
-    let Some(way) = replay.way(red.id) else { return Ok(None) };
-    let Some(theory) = replay.exact(red.id, &way, &places)? else { return Ok(None) };
-    let known = diagnose::Red {
+fn diagnose(replay: &Replay<'_>, failed: &FailedSite, first_layer_agrees: bool) -> Result<Option<Diagnosis>> {
+    let (Some(weights), site) = (replay.against.weights, failed.recorded.site) else { return Ok(None) };
+    let (dump, recorded, engine) = (replay.dump, &failed.recorded, replay.engine);
+    let places: Vec<Place> = failed.noise.keys().copied().collect();
+    let Some(way) = replay.way(failed.id) else { return Ok(None) };
+    let Some(exact) = replay.exact(failed.id, &way, &places)? else { return Ok(None) };
+    let known = diagnose::SiteContext {
         site,
         graph: &engine.graph,
         weights,
         pass: &engine.pass,
         dtype: judged_as(dump.dtype),
         arithmetic: replay.against.arithmetic,
-        layout: held.layout.clone(),
+        layout: recorded.layout.clone(),
         hides: dump.hides(),
         factor: judge_of(site.kind).1,
         window: 0..dump.length(),
         whole: true,
         first_layer_agrees,
     };
-    let rows = red.noise.iter().filter_map(|(&place, &noise)| Some((place, theory.at(place)?, noise)));
+    let rows = failed.noise.iter().filter_map(|(&place, &noise)| Some((place, exact.at(place)?, noise)));
     let wanted = rows.map(|(place, row, noise)| Wanted { place, row: row.into(), noise });
-    let got = |places: &[Place]| Ok(Some(recorded(held, places)?.rows().clone()));
+    let got = |places: &[Place]| Ok(Some(recorded_rows(recorded, places)?.rows().clone()));
     match Evidence::of(known, wanted, got, &Recorded { replay })? {
         Some(evidence) => diagnose::diagnose(&evidence).map(Some),
         None => Ok(None),
@@ -71,7 +71,7 @@ struct Recorded<'a> {
     replay: &'a Replay<'a>,
 }
 
-impl Around for Recorded<'_> {
+impl PortTensors for Recorded<'_> {
     fn computes(&self, id: NodeId) -> bool {
         !self.replay.was_recorded(id)
     }

@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 
 use super::Against;
 use super::judged::{Coverage, Found, whole};
-use super::replayed::{Guilt, own_noise};
-use super::truth::{finding, noise_of};
+use super::reference::{finding, noise_of};
+use super::replayed::{FirstWrong, own_noise};
 use crate::checkpoints::Checkpoint;
 use crate::compare::{Noise, ulp};
-use crate::judge::rows::{Said, Wanted, hold};
+use crate::judge::rows::{Compared, Wanted, compare_rows};
 use crate::judge::{Drive, Outcome, Status, Verdict};
 use crate::oracle::Rows;
 use crate::probe::Site;
-use crate::recording::{Held, Recording};
+use crate::recording::{Recording, SiteTensor};
 use crate::reference::{Feed, Place};
 use crate::{Error, Result};
 
@@ -26,7 +26,7 @@ pub struct Pair {
     /// The first site at which they differ by more than two correct runs may.
     pub part: Option<Site>,
     /// For each recording, the first operation whose output is wrong given its own inputs.
-    pub guilty: [Option<Guilt>; 2],
+    pub first_wrong: [Option<FirstWrong>; 2],
 }
 
 /// The error of correct runs at a site and place.
@@ -50,7 +50,7 @@ impl Recording {
         let mut coverage = self.coverage(layers);
         let apart = |site: &Site| !other.has(*site) && self.has(*site);
         let only_here: Vec<Site> = self.sites().filter(apart).collect();
-        coverage.held -= only_here.iter().filter(|site| !coverage.missing.contains(site)).count();
+        coverage.recorded -= only_here.iter().filter(|site| !coverage.missing.contains(site)).count();
         coverage.missing.extend(only_here);
         coverage.missing.sort();
         let common: BTreeSet<Site> = self.sites().filter(|site| other.has(*site)).collect();
@@ -64,14 +64,14 @@ impl Recording {
         let noise = [self.allowed(against, layers, &common)?, other.allowed(against, layers, &common)?];
         let mut part = None;
         for site in self.sites() {
-            let (Some(held), Some(want)) = (self.fit(site, against)?, other.fit(site, against)?) else {
+            let (Some(recorded), Some(want)) = (self.fit(site, against)?, other.fit(site, against)?) else {
                 continue;
             };
             let allowed = |place| Some(sum(noise[0](site, place)?, noise[1](site, place)?));
             if !self.places().into_iter().any(|place| allowed(place).is_some()) {
                 continue;
             }
-            let verdict = self.apart(&held, (other, &want), against, &allowed)?;
+            let verdict = self.apart(&recorded, (other, &want), against, &allowed)?;
             let finding = finding(site, "", Drive::Against(other.name.clone()), verdict);
             if finding.status() == Status::Failed && part.is_none() {
                 part = Some(site);
@@ -80,7 +80,7 @@ impl Recording {
         }
         let coarser = if ulp(other.dtype) > ulp(self.dtype) { other.dtype } else { self.dtype };
         let outcomes = found.outcomes(checkpoints, coarser);
-        Ok(Pair { outcomes, coverage, part, guilty: [replayed.guilty, theirs.guilty] })
+        Ok(Pair { outcomes, coverage, part, first_wrong: [replayed.first_wrong, theirs.first_wrong] })
     }
 
     fn same_prompt(&self, other: &Recording) -> Result<()> {
@@ -126,20 +126,20 @@ impl Recording {
     /// Compares one tensor with the other recording's.
     fn apart(
         &self,
-        held: &Held,
-        (other, want): (&Recording, &Held),
+        recorded: &SiteTensor,
+        (other, want): (&Recording, &SiteTensor),
         against: &Against<'_>,
         noise: &dyn Fn(Place) -> Option<Noise>,
-    ) -> Result<Said> {
-        let dims = |held: &Held| (held.shape().heads, held.shape().width);
-        if dims(held) != dims(want) {
-            let (got, want) = (held.tensor.dims().to_vec(), want.tensor.dims().to_vec());
+    ) -> Result<Compared> {
+        let dims = |recorded: &SiteTensor| (recorded.shape().heads, recorded.shape().width);
+        if dims(recorded) != dims(want) {
+            let (got, want) = (recorded.tensor.dims().to_vec(), want.tensor.dims().to_vec());
             return Ok(Verdict::Shape { got, want }.into());
         }
         let places: Vec<Place> = self
             .places()
             .into_iter()
-            .filter(|&p| held.holds(p) && want.holds(p) && noise(p).is_some())
+            .filter(|&p| recorded.holds(p) && want.holds(p) && noise(p).is_some())
             .collect();
         let rows = Rows::new(want.width(), want.rows(&places)?);
         let wanted: Vec<Wanted<'_>> = places
@@ -147,14 +147,20 @@ impl Recording {
             .enumerate()
             .map(|(r, &place)| Wanted {
                 place,
-                query: place.1 - held.first,
+                query: place.1 - recorded.first,
                 want: rows.row(r),
                 noise: noise(place),
             })
             .collect();
         let coarser = if ulp(other.dtype) > ulp(self.dtype) { other.dtype } else { self.dtype };
-        let columns = held.layout.columns(held.shape().width);
-        hold(&held.tensor, held.shape(), &wanted, &against.terms(coarser, whole().1), columns.as_deref())
+        let columns = recorded.layout.columns(recorded.shape().width);
+        compare_rows(
+            &recorded.tensor,
+            recorded.shape(),
+            &wanted,
+            &against.terms(coarser, whole().1),
+            columns.as_deref(),
+        )
     }
 }
 

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::Against;
 use super::engine::Engine;
-use super::theory::{Measured, NoiseByPlace};
+use super::measured_noise::{Measured, NoiseByPlace};
 use super::value::{Reader, Value};
 use crate::Result;
 use crate::graph::{Edge, NodeId};

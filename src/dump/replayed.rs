@@ -3,24 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::engine::Engine;
-use super::red::Red;
+use super::failed_site::FailedSite;
+use super::measured_noise::NoiseByPlace;
+use super::reference::finding;
 use super::replay::{Replay, SAMPLED, Way};
-use super::theory::NoiseByPlace;
-use super::truth::finding;
 use super::value::Value;
 use super::{Against, naming};
 use crate::Result;
 use crate::checkpoints::judge_of;
 use crate::graph::NodeId;
-use crate::judge::rows::{Holding, Said, Wanted};
+use crate::judge::rows::{Compared, RowComparison, Wanted};
 use crate::judge::{Drive, Finding, Status, Verdict};
 use crate::probe::{Kind, Site};
-use crate::recording::{Held, Recording};
+use crate::recording::{Recording, SiteTensor};
 use crate::reference::Place;
 
 /// An operation whose output is wrong given its inputs.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Guilt {
+pub struct FirstWrong {
     /// The site at which the error shows.
     pub site: Site,
     /// The operations since the last recorded sites, ending with this site: one of these introduced the
@@ -32,7 +32,7 @@ pub struct Guilt {
 #[derive(Default)]
 pub(super) struct Replayed {
     pub findings: Vec<Finding>,
-    pub guilty: Option<Guilt>,
+    pub first_wrong: Option<FirstWrong>,
     /// Sites that were recorded but could not be recomputed.
     pub unjudged: Vec<Site>,
 }
@@ -47,12 +47,12 @@ pub(super) fn replay(
     let mut replayed = Replayed::default();
     let Some(engine) = Engine::new(dump, against, layers)? else { return Ok(replayed) };
     let mut this = Replay::new(dump, against, &engine);
-    let mut reds: Vec<Red> = Vec::new();
+    let mut failed_sites: Vec<FailedSite> = Vec::new();
     let last = dump.sites().filter_map(|site| engine.node(site)).max();
     for id in engine.graph.ids().take_while(|&id| Some(id) <= last) {
-        step(&mut this, id, of, &mut replayed, &mut reds)?;
+        step(&mut this, id, of, &mut replayed, &mut failed_sites)?;
         if ends_a_layer(&engine, id) || Some(id) == last {
-            naming::explain(&this, std::mem::take(&mut reds), &mut replayed.findings);
+            naming::explain(&this, std::mem::take(&mut failed_sites), &mut replayed.findings);
             this.forget(id);
         }
     }
@@ -103,18 +103,18 @@ fn step(
     id: NodeId,
     recording: Option<&str>,
     replayed: &mut Replayed,
-    reds: &mut Vec<Red>,
+    failed_sites: &mut Vec<FailedSite>,
 ) -> Result<()> {
     let site = this.engine.site(id);
-    let held = site.map_or(Ok(None), |site| this.dump.fit(site, this.against))?;
+    let recorded = site.map_or(Ok(None), |site| this.dump.fit(site, this.against))?;
     let way = this.way(id);
-    let (Some(site), Some(held)) = (site, held) else {
+    let (Some(site), Some(recorded)) = (site, recorded) else {
         let way = way.filter(|_| !this.engine.on_the_way(id));
         let computed = way.map_or(Ok(None), |way| this.computed(id, &way))?;
         computed.into_iter().for_each(|(value, _)| this.keep(id, value));
         return Ok(());
     };
-    match way.map_or(Ok(None), |way| judge(this, id, &held, &way))? {
+    match way.map_or(Ok(None), |way| compare_with_replay(this, id, &recorded, &way))? {
         None => replayed.unjudged.push(site),
         Some((verdict, noise)) => {
             let since = this.since(id);
@@ -122,63 +122,79 @@ fn step(
             let found = finding(site, "", drive, verdict);
             if found.status() == Status::Failed {
                 let among = since;
-                replayed.guilty.get_or_insert(Guilt { site, among });
-                reds.push(Red { id, held: held.clone(), noise, place: replayed.findings.len() });
+                replayed.first_wrong.get_or_insert(FirstWrong { site, among });
+                failed_sites.push(FailedSite {
+                    id,
+                    recorded: recorded.clone(),
+                    noise,
+                    place: replayed.findings.len(),
+                });
             }
             replayed.findings.push(found);
         }
     }
-    if held.width() == this.engine.width(id) {
-        this.keep(id, Value::Recorded(held));
+    if recorded.width() == this.engine.width(id) {
+        this.keep(id, Value::Recorded(recorded));
     }
     Ok(())
 }
 
 /// The result of comparing a recorded tensor with its recomputation, and the error of correct arithmetic at
 /// each row that can be computed; `None` if no row can.
-fn judge(this: &Replay<'_>, id: NodeId, held: &Held, way: &Way) -> Result<Option<(Said, NoiseByPlace)>> {
-    let (own, width) = (held.width(), this.engine.width(id));
+fn compare_with_replay(
+    this: &Replay<'_>,
+    id: NodeId,
+    recorded: &SiteTensor,
+    way: &Way,
+) -> Result<Option<(Compared, NoiseByPlace)>> {
+    let (own, width) = (recorded.width(), this.engine.width(id));
     if own != width {
         return Ok(Some((Verdict::Shape { got: vec![own], want: vec![width] }.into(), NoiseByPlace::new())));
     }
-    let places: Vec<Place> = this.places.iter().copied().filter(|&place| held.holds(place)).collect();
+    let places: Vec<Place> = this.places.iter().copied().filter(|&place| recorded.holds(place)).collect();
     let mut measured = this.sampled(id, way, &places)?;
     if measured.is_empty() {
         return Ok(None);
     }
     let mut noise = this.noise(id, &measured, &places);
-    let mut said = compared(this, id, held, way, &noise)?;
-    let suspicious = suspicious(&said);
+    let mut compared = compare_tensor(this, id, recorded, way, &noise)?;
+    let suspicious = suspicious(&compared);
     if places.len() > SAMPLED && !suspicious.is_empty() {
         // A correct row may have a larger rounding error than all sampled rows.
         if measured.extend(this.measured(id, way, &suspicious)?) {
             noise = this.noise(id, &measured, &places);
-            said = compared(this, id, held, way, &noise)?;
+            compared = compare_tensor(this, id, recorded, way, &noise)?;
         }
     }
-    Ok(Some((said, noise)))
+    Ok(Some((compared, noise)))
 }
 
 /// Compares a recorded tensor with the exact rows at the places of `noise`.
-fn compared(this: &Replay<'_>, id: NodeId, held: &Held, way: &Way, noise: &NoiseByPlace) -> Result<Said> {
-    let (_, factor) = judge_of(held.site.kind);
-    let (terms, shape) = (this.against.terms(this.dump.dtype, factor), held.shape());
-    let columns = held.layout.columns(shape.width);
-    let mut holding = Holding::new(&held.tensor, shape, &terms, columns.as_deref())?;
+fn compare_tensor(
+    this: &Replay<'_>,
+    id: NodeId,
+    recorded: &SiteTensor,
+    way: &Way,
+    noise: &NoiseByPlace,
+) -> Result<Compared> {
+    let (_, factor) = judge_of(recorded.site.kind);
+    let (terms, shape) = (this.against.terms(this.dump.dtype, factor), recorded.shape());
+    let columns = recorded.layout.columns(shape.width);
+    let mut rows = RowComparison::new(&recorded.tensor, shape, &terms, columns.as_deref())?;
     let places: Vec<Place> = noise.keys().copied().collect();
     this.each_block(id, way, &places, |exact| {
         for (&place, want) in exact.places().iter().zip(exact.rows().iter()) {
             let noise = noise.get(&place).copied();
-            holding.row(&Wanted { place, query: place.1 - held.first, want, noise });
+            rows.row(&Wanted { place, query: place.1 - recorded.first, want, noise });
         }
     })?;
-    Ok(holding.said())
+    Ok(rows.finish())
 }
 
 /// The places of the rows that use more than half of their budget: at most [`SAMPLED`], those with the
 /// largest share, in ascending order.
-fn suspicious(said: &Said) -> Vec<Place> {
-    let Some(shares) = &said.shares else { return Vec::new() };
+fn suspicious(compared: &Compared) -> Vec<Place> {
+    let Some(shares) = &compared.shares else { return Vec::new() };
     let mut rows: Vec<(f32, Place)> = shares
         .of_row
         .iter()

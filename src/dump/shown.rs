@@ -51,8 +51,8 @@ fn sites(layers: usize) -> impl Iterator<Item = Site> {
 
 /// The row shape of the tensor recorded at `site`.
 fn recorded(dump: &Recording, site: Site) -> Result<Option<RowShape>> {
-    let Lookup::Held(held) = dump.held(site, None)? else { return Ok(None) };
-    let shape = held.shape();
+    let Lookup::Tensor(recorded) = dump.lookup(site, None)? else { return Ok(None) };
+    let shape = recorded.shape();
     Ok(Some(match shape.heads {
         None => RowShape::Flat { width: shape.width },
         Some(heads) if shape.over_keys => RowShape::HeadsByKeys { heads },

@@ -37,8 +37,8 @@ impl Recording {
             let cut = engine.graph.cut(&BTreeSet::from([id]), &given.keys().copied().collect());
             let mut misfits = Vec::new();
             for &read in &cut.read {
-                let held = given.get(&read).map_or(Ok(None), |&input| self.fit(input, against))?;
-                if held.is_none_or(|held| held.width() != engine.width(read)) {
+                let recorded = given.get(&read).map_or(Ok(None), |&input| self.fit(input, against))?;
+                if recorded.is_none_or(|recorded| recorded.width() != engine.width(read)) {
                     misfits.push(read);
                 }
             }

@@ -2,13 +2,13 @@
 
 use crate::Result;
 use crate::oracle::{Placed, Rows};
-use crate::recording::Held;
+use crate::recording::SiteTensor;
 use crate::reference::Place;
 
 /// The value of a node.
 pub(super) enum Value {
     /// The tensor that was recorded at the node.
-    Recorded(Held),
+    Recorded(SiteTensor),
     /// Values that were computed from recorded ones.
     Computed {
         exact: Placed,
@@ -32,7 +32,7 @@ impl Value {
     /// The rows of a recorded tensor cannot be read.
     pub fn rows(&self, reader: Reader, places: &[Place]) -> Result<Placed> {
         let (placed, own) = match (self, reader) {
-            (Self::Recorded(held), _) => return recorded(held, places),
+            (Self::Recorded(recorded), _) => return recorded_rows(recorded, places),
             (Self::Computed { exact, .. }, Reader::Exact) => (exact, exact.places()),
             (Self::Computed { exact, runs }, Reader::Run(n)) => {
                 (runs.get(n).unwrap_or(exact), exact.places())
@@ -50,7 +50,7 @@ impl Value {
 }
 
 /// Those rows at `places` that the recorded tensor has.
-pub(super) fn recorded(held: &Held, places: &[Place]) -> Result<Placed> {
-    let places: Vec<Place> = places.iter().copied().filter(|&place| held.holds(place)).collect();
-    Placed::new(Rows { width: held.width(), values: held.rows(&places)? }, places)
+pub(super) fn recorded_rows(recorded: &SiteTensor, places: &[Place]) -> Result<Placed> {
+    let places: Vec<Place> = places.iter().copied().filter(|&place| recorded.holds(place)).collect();
+    Placed::new(Rows { width: recorded.width(), values: recorded.rows(&places)? }, places)
 }

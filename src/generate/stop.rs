@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     /// The output for each piece and at the end, and the stop string that ended the text.
-    fn told(stops: &[&str], pieces: &[&str]) -> (Vec<String>, Option<String>) {
+    fn streamed(stops: &[&str], pieces: &[&str]) -> (Vec<String>, Option<String>) {
         let mut watch = Stops::new(stops.iter().map(|s| s.to_string()).collect()).unwrap();
         let mut out: Vec<String> = pieces.iter().map(|piece| watch.push(piece)).collect();
         out.push(watch.finish());
@@ -108,7 +108,7 @@ mod tests {
         #[case] met: Option<&str>,
     ) {
         let want = (out.iter().map(|s| s.to_string()).collect(), met.map(str::to_owned));
-        assert_eq!(told(stops, pieces), want);
+        assert_eq!(streamed(stops, pieces), want);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use super::claims::{clean, input};
+use super::judged_rows::{clean, input};
 use super::recorded::{rows_of, run};
 use super::sites;
 use super::verdict::{Finding, Status, Verdict};
@@ -35,7 +35,7 @@ pub(super) fn may_be(finding: &Finding) -> bool {
 #[derive(Clone, Default)]
 pub(super) enum Order {
     #[default]
-    Unasked,
+    Unknown,
     Known(Option<Layout>),
 }
 
@@ -50,17 +50,17 @@ impl Order {
         factor: f64,
         weights: &Weights,
     ) -> Result<Option<(Vec<Finding>, String)>> {
-        if let Self::Unasked = self {
+        if let Self::Unknown = self {
             *self = Self::Known(found(port, cases, factor, weights.config().head_dim)?);
         }
         let Self::Known(Some(layout)) = self else { return Ok(None) };
-        let traits = lying(&port.traits(), layout);
-        let findings = sites::judge_as(port, &traits, case, view, factor, Some(weights))?;
-        let said = format!(
+        let traits = with_layout(&port.traits(), layout);
+        let findings = sites::judge_sites_as(port, &traits, case, view, factor, Some(weights))?;
+        let note = format!(
             "convention, {}: q and k rows are arranged {layout}; attention scores match, so this is accepted",
             traits.path
         );
-        Ok(Some((findings, said)))
+        Ok(Some((findings, note)))
     }
 }
 
@@ -74,7 +74,7 @@ fn found(port: &mut dyn Port, cases: &[Reference], factor: f64, head_dim: usize)
     }
     for case in cases {
         let Some(layout) = order(port, &traits, case, factor, head_dim)? else { continue };
-        if scores_come_right(port, &lying(&traits, &layout), case, factor)? {
+        if scores_match(port, &with_layout(&traits, &layout), case, factor)? {
             return Ok(Some(layout));
         }
     }
@@ -82,7 +82,7 @@ fn found(port: &mut dyn Port, cases: &[Reference], factor: f64, head_dim: usize)
 }
 
 /// The port's traits with this layout of q and k.
-fn lying(traits: &Traits, layout: &Layout) -> Traits {
+fn with_layout(traits: &Traits, layout: &Layout) -> Traits {
     Traits { layouts: KINDS.map(|kind| (kind, layout.clone())).into(), ..traits.clone() }
 }
 
@@ -153,7 +153,7 @@ pub(super) fn named(columns: Vec<usize>) -> Option<Layout> {
 
 /// Runs each block from its reference input on the port's own values, and judges q, k, their rotations and
 /// the scores in this order, or the context if the path hides its scores. All of them must match.
-fn scores_come_right(port: &mut dyn Port, traits: &Traits, case: &Reference, factor: f64) -> Result<bool> {
+fn scores_match(port: &mut dyn Port, traits: &Traits, case: &Reference, factor: f64) -> Result<bool> {
     let product = if traits.shows(Kind::Scores) { Kind::Scores } else { Kind::Context };
     let begins = |site: Site, place| {
         let input = site.block_input().and_then(|input| case.truth(input));

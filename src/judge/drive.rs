@@ -23,7 +23,7 @@ pub enum Drive {
     Recorded,
     /// A recorded tensor compared with the reference: from a whole pass, or from one operation that was fed
     /// reference inputs.
-    RecordedAgainstTruth(Feed),
+    RecordedAgainstReference(Feed),
     /// A recorded tensor compared with the same tensor recomputed from the recording's earlier tensors.
     Replay {
         /// The name of the recording, if there are two.
@@ -61,8 +61,10 @@ impl Drive {
             }
             Self::RowAlone(row, path) => vec![format!("row {row} alone"), (*path).to_owned()],
             Self::Recorded => vec!["recorded".to_owned()],
-            Self::RecordedAgainstTruth(Feed::Own) => vec!["own values".to_owned()],
-            Self::RecordedAgainstTruth(Feed::Site | Feed::Block) => vec!["fed reference inputs".to_owned()],
+            Self::RecordedAgainstReference(Feed::Own) => vec!["own values".to_owned()],
+            Self::RecordedAgainstReference(Feed::Site | Feed::Block) => {
+                vec!["fed reference inputs".to_owned()]
+            }
             Self::Replay { of, operations } => {
                 let of = of.as_ref().map_or(String::new(), |name| format!(" in {name}"));
                 let operations = match operations {
@@ -94,7 +96,7 @@ mod tests {
     #[case(Drive::Prefill("plain", Feed::Site), "plain, feed site")]
     #[case(Drive::InPieces(Pieces::Tokens, "fused", Feed::Own), "token by token, fused, feed own")]
     #[case(Drive::RowAlone(2, "plain"), "row 2 alone, plain")]
-    #[case(Drive::RecordedAgainstTruth(Feed::Own), "own values")]
+    #[case(Drive::RecordedAgainstReference(Feed::Own), "own values")]
     #[case(Drive::Replay { of: None, operations: 1 }, "replay")]
     #[case(Drive::Replay { of: Some("b.npz".into()), operations: 3 }, "replay of 3 operations in b.npz")]
     fn a_drive_is_printed_as_its_parts(#[case] drive: Drive, #[case] text: &str) {

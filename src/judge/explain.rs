@@ -1,12 +1,12 @@
 //! Diagnoses failing sites: which mistake does each one show?
 
-use super::claims::clean;
+use super::judged_rows::clean;
 use super::seen::{Kept, Pads, Seen};
 use super::verdict::{Finding, Verdict};
 use super::window::{inside, shape};
 use crate::Result;
 use crate::compare::Noise;
-use crate::diagnose::{self, Diagnosis, Evidence, Red, Wanted};
+use crate::diagnose::{self, Diagnosis, Evidence, SiteContext, Wanted};
 use crate::graph::{self, Graph, NodeId};
 use crate::oracle::{Pass, Placed, Rows, Slot, Token};
 use crate::port::Traits;
@@ -17,7 +17,7 @@ use crate::weights::Weights;
 
 /// The inputs of a diagnosis that are the same for all sites of a case.
 #[derive(Clone, Copy)]
-pub(super) struct Around<'a> {
+pub(super) struct CaseContext<'a> {
     pub weights: &'a Weights,
     pub case: &'a Reference,
     pub traits: &'a Traits,
@@ -26,55 +26,55 @@ pub(super) struct Around<'a> {
 /// Diagnoses each failing site separately, because two layers may have two different mistakes. `truth` is the
 /// reference that the findings were compared with.
 pub(super) fn explain<'t>(
-    around: &Around<'_>,
+    context: &CaseContext<'_>,
     seen: &Seen,
     truth: &dyn Fn(Site) -> Option<&'t Truth>,
     noise: &dyn Fn(Site, Place) -> Option<Noise>,
     factor: f64,
     findings: &mut [Finding],
 ) {
-    for red in seen.kept.values() {
-        let first = Site { layer: red.site.layer.map(|_| 0), ..red.site };
+    for failed in seen.kept.values() {
+        let first = Site { layer: failed.site.layer.map(|_| 0), ..failed.site };
         let first_agrees =
             findings.iter().any(|f| f.site == Some(first) && matches!(f.verdict, Verdict::Pass(_)));
-        let Some(finding) = findings.iter_mut().find(|f| f.site == Some(red.site)) else { continue };
-        let Some(want) = truth(red.site) else { continue };
-        let explained = diagnose(around, (red, &seen.pads), want, noise, factor, first_agrees);
+        let Some(finding) = findings.iter_mut().find(|f| f.site == Some(failed.site)) else { continue };
+        let Some(want) = truth(failed.site) else { continue };
+        let explained = diagnose(context, (failed, &seen.pads), want, noise, factor, first_agrees);
         finding.set_explanation(explained);
     }
 }
 
 fn diagnose(
-    around: &Around<'_>,
-    (red, pads): (&Kept, &Pads),
+    context: &CaseContext<'_>,
+    (failed, pads): (&Kept, &Pads),
     want: &Truth,
     noise: &dyn Fn(Site, Place) -> Option<Noise>,
     factor: f64,
     first_layer_agrees: bool,
 ) -> Result<Option<Diagnosis>> {
-    let Around { weights, case, traits } = *around;
-    let (graph, pass) = (graph::llama(weights.config())?, seen_by(case, red.window.end)?);
-    let known = Red {
-        site: red.site,
+    let CaseContext { weights, case, traits } = *context;
+    let (graph, pass) = (graph::llama(weights.config())?, seen_by(case, failed.window.end)?);
+    let known = SiteContext {
+        site: failed.site,
         graph: &graph,
         weights,
         pass: &pass,
         dtype: traits.dtype,
         arithmetic: traits.arithmetic,
-        layout: traits.layout(red.site.kind),
+        layout: traits.layout(failed.site.kind),
         hides: traits.hides,
         factor,
-        window: red.window.clone(),
-        whole: red.window == (0..case.length()),
+        window: failed.window.clone(),
+        whole: failed.window == (0..case.length()),
         first_layer_agrees,
     };
-    let wanted = inside(want, &red.window)
-        .filter(|&(_, place)| clean(case, red.site, place, traits.layers))
+    let wanted = inside(want, &failed.window)
+        .filter(|&(_, place)| clean(case, failed.site, place, traits.layers))
         .filter_map(|(r, place)| {
-            Some(Wanted { place, row: seen_of(red, want, r).into(), noise: noise(red.site, place)? })
+            Some(Wanted { place, row: seen_of(failed, want, r).into(), noise: noise(failed.site, place)? })
         });
-    let got = |places: &[Place]| rows_of(red, traits, places);
-    let fed = Fed { graph: &graph, case, traits, pads, end: red.window.end };
+    let got = |places: &[Place]| rows_of(failed, traits, places);
+    let fed = Fed { graph: &graph, case, traits, pads, end: failed.window.end };
     match Evidence::of(known, wanted, got, &fed)? {
         Some(evidence) => diagnose::diagnose(&evidence).map(Some),
         None => Ok(None),
@@ -110,7 +110,7 @@ impl Fed<'_> {
     }
 }
 
-impl diagnose::Around for Fed<'_> {
+impl diagnose::PortTensors for Fed<'_> {
     fn computes(&self, id: NodeId) -> bool {
         // A node that no port hands over is an intermediate step of an operation.
         self.site(id).is_none_or(|site| self.traits.hides.contains(&site.kind))
@@ -142,16 +142,16 @@ impl diagnose::Around for Fed<'_> {
 }
 
 /// The port's rows at these places. `None` if its tensor does not have the axes of its kind.
-fn rows_of(red: &Kept, traits: &Traits, places: &[Place]) -> Result<Option<Rows>> {
-    let kind = red.site.kind;
-    let rows = gather(&red.tensor, kind, &traits.layout(kind), red.window.start, places)?;
-    let rows = rows.map(|rows| rows.barred(kind, red.tensor.dtype()));
+fn rows_of(failed: &Kept, traits: &Traits, places: &[Place]) -> Result<Option<Rows>> {
+    let kind = failed.site.kind;
+    let rows = gather(&failed.tensor, kind, &traits.layout(kind), failed.window.start, places)?;
+    let rows = rows.map(|rows| rows.barred(kind, failed.tensor.dtype()));
     Ok(rows.map(|rows| Rows::new(rows.row_shape.iter().product(), rows.values)))
 }
 
 /// Row `r` of the reference, cut to the keys that the window has seen.
-fn seen_of(red: &Kept, want: &Truth, r: usize) -> Vec<f64> {
-    let width = shape(red.site.kind, want, &red.window, 1).width;
+fn seen_of(failed: &Kept, want: &Truth, r: usize) -> Vec<f64> {
+    let width = shape(failed.site.kind, want, &failed.window, 1).width;
     let stored = want.row_shape.last().copied().unwrap_or(1);
     want.row(r).chunks_exact(stored).flat_map(|run| &run[..width]).copied().collect()
 }

@@ -9,7 +9,7 @@ use crate::reference::Facts;
 use crate::weights::{Config, Weights, sha256_of};
 
 /// Judges every config key, and the presence, shape and canonical bytes of every tensor.
-pub(super) fn judge(config: &Config, weights: &Weights, facts: &Facts) -> Result<Vec<Finding>> {
+pub(super) fn judge_facts(config: &Config, weights: &Weights, facts: &Facts) -> Result<Vec<Finding>> {
     let mut findings = judge_config(config, &facts.config, weights);
     let right = facts.tensors.iter().map(|(name, fact)| (name.as_str(), fact.sha256.as_str())).collect();
     let ours: BTreeMap<String, Vec<usize>> = weights

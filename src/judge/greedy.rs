@@ -23,7 +23,7 @@ pub(super) struct Ends<'a> {
 
 /// Judges every stored prompt. Also notes how many steps were decisive and, for a quantised port, where its
 /// text leaves the dense one.
-pub(super) fn judge(
+pub(super) fn judge_greedy(
     port: &mut dyn Port,
     stored: &Greedy,
     ends: &Ends<'_>,

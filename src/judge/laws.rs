@@ -6,12 +6,12 @@
 
 use candle_core::{DType, Tensor};
 
-use super::claims::{clean, input};
 use super::drive::{Drive, Pieces};
-use super::explain::Around;
+use super::explain::CaseContext;
+use super::judged_rows::{clean, input};
 use super::left_over;
 use super::noise;
-use super::pieces::{Held, Sequence, record, replay};
+use super::pieces::{Criteria, Sequence, record, replay};
 use super::verdict::{Finding, Status, Verdict};
 use super::window::Window;
 use crate::Result;
@@ -24,7 +24,7 @@ use crate::reference::{Feed, Place, Reference, Truth};
 use crate::weights::Weights;
 
 /// Judges every law on `case`, with the noise measured for it.
-pub(super) fn judge(
+pub(super) fn judge_laws(
     port: &mut dyn Port,
     case: &Reference,
     factor: f64,
@@ -32,12 +32,12 @@ pub(super) fn judge(
 ) -> Result<Vec<Finding>> {
     let traits = port.traits();
     let whole = Sequence { name: &case.manifest.case, input: input(case), places: case.places().clone() };
-    let fed = Held {
+    let fed = Criteria {
         fed: Some((case, Feed::Site)),
         judges: &|site, place| clean(case, site, place, traits.layers),
         noise: &|site, place| case.noise_on(traits.arithmetic, Feed::Site, site, place, traits.dtype),
         factor,
-        around: Some(Around { weights, case, traits: &traits }),
+        context: Some(CaseContext { weights, case, traits: &traits }),
     };
     let mut findings = same_in_pieces(port, &whole, &fed)?;
     findings.extend(on_its_own(port, case, &whole, factor)?);
@@ -71,8 +71,8 @@ fn on_its_own(
     let measured = |site, place| case.noise_on(arithmetic, feed, site, place, dtype);
     let run = |noise: &dyn Fn(Site, Place) -> Option<Noise>, port: &mut dyn Port| -> Result<Vec<Finding>> {
         let fed = (feed == Feed::Block).then_some((case, feed));
-        let held = Held { fed, judges: &stored, noise, factor, around: None };
-        let mut findings = same_in_pieces(port, whole, &held)?;
+        let criteria = Criteria { fed, judges: &stored, noise, factor, context: None };
+        let mut findings = same_in_pieces(port, whole, &criteria)?;
         // A row alone has other positions than in its batch, so it cannot get reference inputs: use the noise
         // of the port's own values.
         let own = |site, place| {
@@ -82,7 +82,7 @@ fn on_its_own(
                 case.noise_on(arithmetic, Feed::Own, site, place, dtype)
             }
         };
-        findings.extend(rows_alone(port, whole, &Held { fed: None, noise: &own, ..held })?);
+        findings.extend(rows_alone(port, whole, &Criteria { fed: None, noise: &own, ..criteria })?);
         Ok(findings)
     };
     let findings = run(&measured, port)?;
@@ -99,10 +99,10 @@ fn on_its_own(
 pub(super) fn same_in_pieces(
     port: &mut dyn Port,
     whole: &Sequence<'_>,
-    held: &Held<'_>,
+    criteria: &Criteria<'_>,
 ) -> Result<Vec<Finding>> {
     let length = whole.input.len();
-    let prefill = record(port, whole, held)?;
+    let prefill = record(port, whole, criteria)?;
     if prefill.is_empty() {
         let verdict = Verdict::Broken("the port hands over no site, so nothing can be compared".into());
         return Ok(vec![law("sites", whole.name, &port.traits(), verdict)]);
@@ -115,9 +115,9 @@ pub(super) fn same_in_pieces(
         if windows.len() < 2 {
             continue; // a single token is already the whole
         }
-        let feed = held.fed.map_or(Feed::Own, |(_, feed)| feed);
+        let feed = criteria.fed.map_or(Feed::Own, |(_, feed)| feed);
         let drive = Drive::InPieces(pieces, port.traits().path, feed);
-        findings.extend(replay(port, whole, &windows, &prefill, held, drive)?);
+        findings.extend(replay(port, whole, &windows, &prefill, criteria, drive)?);
     }
     Ok(findings)
 }
@@ -138,11 +138,15 @@ pub(super) fn tokens(length: usize, first_judged: usize) -> Vec<Window> {
 }
 
 /// Each row of a batch, run alone and without its padding, must give the same values as in the batch.
-pub(super) fn rows_alone(port: &mut dyn Port, whole: &Sequence<'_>, held: &Held<'_>) -> Result<Vec<Finding>> {
+pub(super) fn rows_alone(
+    port: &mut dyn Port,
+    whole: &Sequence<'_>,
+    criteria: &Criteria<'_>,
+) -> Result<Vec<Finding>> {
     if whole.input.batch() < 2 {
         return Ok(vec![]);
     }
-    let in_batch = record(port, whole, held)?;
+    let in_batch = record(port, whole, criteria)?;
     let mut findings = Vec::new();
     for b in 0..whole.input.batch() {
         let first = whole.input.real[b].iter().position(|&real| real).unwrap_or(0);
@@ -155,8 +159,8 @@ pub(super) fn rows_alone(port: &mut dyn Port, whole: &Sequence<'_>, held: &Held<
         // Over keys, the columns of the batch include its padding. These sites are covered by `context`.
         let expected = in_batch.iter().filter(|(site, _)| !site.kind.over_keys());
         let expected = expected.map(|(&site, truth)| (site, cut_row(truth, b, first))).collect();
-        let noise = |site, (_, position): Place| (held.noise)(site, (b, position + first));
-        let shifted = Held { noise: &noise, ..*held };
+        let noise = |site, (_, position): Place| (criteria.noise)(site, (b, position + first));
+        let shifted = Criteria { noise: &noise, ..*criteria };
         let drive = Drive::RowAlone(b, port.traits().path);
         findings.extend(replay(
             port,

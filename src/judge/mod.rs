@@ -1,13 +1,12 @@
 //! Runs a model through checkpoints and returns verdicts.
 
-mod claimed;
-mod claims;
+mod all_judged;
 mod convention;
 mod drive;
-mod enter;
 mod explain;
 mod facts;
 mod greedy;
+mod judged_rows;
 mod laws;
 mod left_over;
 mod noise;
@@ -20,6 +19,7 @@ mod set_aside;
 mod single;
 mod sites;
 mod subject;
+mod substitute;
 mod tokens;
 mod unjudged;
 mod verdict;
@@ -28,13 +28,13 @@ mod watch;
 mod window;
 
 pub use crate::port::{LlamaPort, Port, Traits};
-pub use claimed::all_claimed;
-pub(crate) use claims::input as case_input;
+pub use all_judged::all_judged;
 pub use drive::{Drive, Pieces};
-pub(crate) use enter::enter_truth;
+pub(crate) use judged_rows::input as case_input;
 pub(crate) use single::single;
-pub(crate) use sites::judge as judge_sites;
+pub(crate) use sites::judge_sites;
 pub use subject::{ModelFacts, Subject};
+pub(crate) use substitute::substitute_reference;
 pub use unjudged::laws_alone;
 pub use verdict::{Finding, Outcome, Status, Verdict};
 
@@ -52,27 +52,27 @@ pub fn run(subject: &mut Subject<'_>, checkpoint: &'static Checkpoint) -> Result
     match &checkpoint.how {
         How::Weights => {
             if let Some(model) = facts(subject, &mut outcome) {
-                outcome.findings = facts::judge(&subject.config, subject.weights, &model.facts)?;
+                outcome.findings = facts::judge_facts(&subject.config, subject.weights, &model.facts)?;
             }
         }
         How::Tokens(view, factor) => {
             match &subject.model {
                 Some(model) => {
                     let bos = model.facts.config.bos_token_id;
-                    outcome.findings = tokens::judge(subject.tokenizer, &model.tokens, bos);
+                    outcome.findings = tokens::judge_tokens(subject.tokenizer, &model.tokens, bos);
                 }
                 None => outcome.notes.push(format!("texts are not judged: {NO_FACTS}")),
             }
-            views::judge(subject, std::slice::from_ref(view), factor, &mut outcome)?;
+            views::judge_views(subject, std::slice::from_ref(view), factor, &mut outcome)?;
         }
-        How::Sites(views, factor) => views::judge(subject, views, factor, &mut outcome)?,
+        How::Sites(views, factor) => views::judge_views(subject, views, factor, &mut outcome)?,
         How::Laws(factor) => {
             let weights = subject.right_weights();
             let cases = &subject.cases;
             let of_port = |port: &mut Box<dyn Port>| -> Result<Vec<Finding>> {
                 let mut findings = Vec::new();
                 for case in cases {
-                    findings.extend(laws::judge(&mut **port, case, factor.times, &weights)?);
+                    findings.extend(laws::judge_laws(&mut **port, case, factor.times, &weights)?);
                 }
                 findings.push(laws::context_ends(&mut **port));
                 Ok(findings)
@@ -83,7 +83,7 @@ pub fn run(subject: &mut Subject<'_>, checkpoint: &'static Checkpoint) -> Result
         }
         How::Sampling => {
             if let Some(model) = facts(subject, &mut outcome) {
-                outcome.findings = sampling::judge(&model.sampling)?;
+                outcome.findings = sampling::judge_sampling(&model.sampling)?;
             }
         }
         How::Greedy(rule) => {
@@ -92,8 +92,9 @@ pub fn run(subject: &mut Subject<'_>, checkpoint: &'static Checkpoint) -> Result
                 None => outcome.skipped = Some(NO_FACTS.into()),
                 Some(model) => {
                     let ends = greedy::Ends { ours: &eos, theirs: &model.facts.config.eos_token_ids };
-                    let of_port =
-                        |port: &mut Box<dyn Port>| greedy::judge(&mut **port, &model.greedy, &ends, rule);
+                    let of_port = |port: &mut Box<dyn Port>| {
+                        greedy::judge_greedy(&mut **port, &model.greedy, &ends, rule)
+                    };
                     for (findings, notes) in side_by_side(&mut subject.ports, of_port)? {
                         outcome.findings.extend(findings);
                         outcome.notes.extend(notes);

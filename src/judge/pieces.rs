@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::drive::Drive;
-use super::enter::Fed;
-use super::explain::{self, Around};
+use super::explain::{self, CaseContext};
 use super::recorded::{rows_of, run};
 use super::seen::Seen;
+use super::substitute::Fed;
 use super::verdict::{Finding, Verdict};
 use super::watch::{Expect, Watch};
 use super::window::Window;
@@ -27,25 +27,25 @@ pub(super) struct Sequence<'a> {
 
 /// How a run is fed and judged: the feed, which rows can be judged, how noisy they are, and how many times
 /// the noise is allowed.
-pub(super) struct Held<'a> {
+pub(super) struct Criteria<'a> {
     pub fed: Option<Fed<'a>>,
     pub judges: &'a dyn Fn(Site, Place) -> bool,
     pub noise: &'a dyn Fn(Site, Place) -> Option<Noise>,
     pub factor: f64,
     /// Inputs for diagnosing failing sites; set only if every site gets reference inputs.
-    pub around: Option<Around<'a>>,
+    pub context: Option<CaseContext<'a>>,
 }
 
 /// What the port computes in one prefill, at every row that can be judged.
 pub(super) fn record(
     port: &mut dyn Port,
     whole: &Sequence<'_>,
-    held: &Held<'_>,
+    criteria: &Criteria<'_>,
 ) -> Result<BTreeMap<Site, Truth>> {
     let traits = port.traits();
     let mut rows = BTreeMap::new();
-    run(port, &whole.input, held.fed, &mut |site, handed, _| {
-        let fit = whole.places.iter().copied().filter(|&place| (held.judges)(site, place));
+    run(port, &whole.input, criteria.fed, &mut |site, handed, _| {
+        let fit = whole.places.iter().copied().filter(|&place| (criteria.judges)(site, place));
         rows.extend(rows_of(handed, site.kind, &traits, fit)?.map(|truth| (site, truth)));
         Ok(())
     })?;
@@ -59,7 +59,7 @@ pub(super) fn replay(
     whole: &Sequence<'_>,
     windows: &[Window],
     prefill: &BTreeMap<Site, Truth>,
-    held: &Held<'_>,
+    criteria: &Criteria<'_>,
     drive: Drive,
 ) -> Result<Vec<Finding>> {
     let traits = port.traits();
@@ -70,8 +70,9 @@ pub(super) fn replay(
     let mut seen = Seen::default();
     for window in windows {
         // Only rows that can be judged were recorded.
-        let expect = Expect { truth: &truth, judges: &|_, _| true, noise: held.noise, factor: held.factor };
-        let mut watch = Watch::new(expect, held.fed, &traits, whole.input.batch(), window.clone());
+        let expect =
+            Expect { truth: &truth, judges: &|_, _| true, noise: criteria.noise, factor: criteria.factor };
+        let mut watch = Watch::new(expect, criteria.fed, &traits, whole.input.batch(), window.clone());
         if let Err(error) = port.forward(&whole.input.slice(window.clone()), &mut watch) {
             return Ok(vec![Finding::stopped(error, whole.name, drive)]);
         }
@@ -93,8 +94,8 @@ pub(super) fn replay(
         ..Finding::new(site.to_string(), worst.remove(&site).unwrap_or(Verdict::NeverReached))
     };
     let mut findings: Vec<Finding> = prefill.keys().map(finding).collect();
-    if let Some(around) = &held.around {
-        explain::explain(around, &seen, &truth, held.noise, held.factor, &mut findings);
+    if let Some(context) = &criteria.context {
+        explain::explain(context, &seen, &truth, criteria.noise, criteria.factor, &mut findings);
     }
     Ok(findings)
 }

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::enter::{Fed, enter_truth};
+use super::substitute::{Fed, substitute_reference};
 use super::window::Window;
 use crate::Result;
 use crate::model::Input;
@@ -38,7 +38,7 @@ impl Probe for Seeing<'_, '_> {
     }
 
     fn tap(&mut self, site: Site, tensor: Tensor) -> Result<Tensor> {
-        let continued = enter_truth(self.fed, self.traits, &self.window, site, tensor.clone())?;
+        let continued = substitute_reference(self.fed, self.traits, &self.window, site, tensor.clone())?;
         (self.see)(site, &tensor, &continued)?;
         Ok(continued)
     }

@@ -30,7 +30,7 @@ pub(crate) struct Terms {
 }
 
 /// The result of comparing a tensor's rows.
-pub(crate) struct Said {
+pub(crate) struct Compared {
     /// The verdict on all of them.
     pub verdict: Verdict,
     /// How many rows could not be judged because their budget is larger than their scale.
@@ -39,7 +39,7 @@ pub(crate) struct Said {
     pub shares: Option<Shares>,
 }
 
-impl From<Verdict> for Said {
+impl From<Verdict> for Compared {
     /// A verdict without comparing any row.
     fn from(verdict: Verdict) -> Self {
         Self { verdict, incomparable: 0, shares: None }
@@ -47,27 +47,27 @@ impl From<Verdict> for Said {
 }
 
 /// Compares `got`, which has `shape.dims()`, with the expected rows.
-pub(crate) fn hold(
+pub(crate) fn compare_rows(
     got: &Tensor,
     shape: &Shape,
     wanted: &[Wanted<'_>],
     terms: &Terms,
     columns: Option<&[usize]>,
-) -> Result<Said> {
-    let mut holding = Holding::new(got, shape, terms, columns)?;
-    wanted.iter().for_each(|wanted| holding.row(wanted));
-    Ok(holding.said())
+) -> Result<Compared> {
+    let mut rows = RowComparison::new(got, shape, terms, columns)?;
+    wanted.iter().for_each(|wanted| rows.row(wanted));
+    Ok(rows.finish())
 }
 
 /// The same comparison row by row, for an expected tensor that is never in memory as a whole.
-pub(crate) struct Holding<'a> {
+pub(crate) struct RowComparison<'a> {
     comparison: Comparison<'a>,
     terms: &'a Terms,
     compared: usize,
     too_wide: usize,
 }
 
-impl<'a> Holding<'a> {
+impl<'a> RowComparison<'a> {
     /// Starts comparing `got`, which has `shape.dims()`.
     pub fn new(
         got: &Tensor,
@@ -93,13 +93,13 @@ impl<'a> Holding<'a> {
     }
 
     /// The result of all rows.
-    pub fn said(self) -> Said {
+    pub fn finish(self) -> Compared {
         let Self { comparison, terms, compared, too_wide } = self;
         if too_wide > 0 && terms.fine {
             return Verdict::TooWide { rows: too_wide }.into();
         }
         if compared == 0 {
-            return Said { incomparable: too_wide, ..Verdict::Incomparable.into() };
+            return Compared { incomparable: too_wide, ..Verdict::Incomparable.into() };
         }
         let mut difference = comparison.difference();
         let shares = Some(std::mem::take(&mut difference.shares));
@@ -108,6 +108,6 @@ impl<'a> Holding<'a> {
         } else {
             Verdict::Differs(difference.into())
         };
-        Said { verdict, incomparable: too_wide, shares }
+        Compared { verdict, incomparable: too_wide, shares }
     }
 }

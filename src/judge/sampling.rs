@@ -9,7 +9,7 @@ use crate::reference::{self, SamplingCase};
 const DRAWS: usize = 4000;
 
 /// Judges every stored distribution, draws from the flattest one, and seeds.
-pub(super) fn judge(stored: &reference::Sampling) -> Result<Vec<Finding>> {
+pub(super) fn judge_sampling(stored: &reference::Sampling) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for case in &stored.cases {
         findings.push(Finding::new(case.key.as_str(), distribution(case, &stored.logits)));

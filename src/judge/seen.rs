@@ -27,8 +27,8 @@ pub(super) struct Seen {
 impl Seen {
     /// Adds what a later call of the same drive recorded.
     pub fn add(&mut self, later: Self) {
-        later.kept.into_iter().for_each(|(site, red)| {
-            self.kept.entry(site).or_insert(red);
+        later.kept.into_iter().for_each(|(site, failed)| {
+            self.kept.entry(site).or_insert(failed);
         });
         later.pads.into_iter().for_each(|(site, rows)| self.pads.entry(site).or_default().extend(rows));
     }

@@ -8,16 +8,16 @@ pub(super) fn of_one_layer(a: &Finding, b: &Finding) -> bool {
     (&a.case, &a.drive, layer(a)) == (&b.case, &b.drive, layer(b))
 }
 
-/// Removes findings that could not be judged because of noise if a judged finding `speaks` for the same site
-/// or layer, and adds a note for each.
-pub(super) fn set_aside(outcome: &mut Outcome, why: &str, speaks: impl Fn(&Finding, &Finding) -> bool) {
-    let silent = |f: &Finding| f.verdict == Verdict::Incomparable;
-    let (spoken, all): (Vec<Finding>, Vec<Finding>) = (
-        outcome.findings.iter().filter(|f| !silent(f)).cloned().collect(),
+/// Removes each finding that could not be judged because of noise if a judged finding is about the same site or
+/// layer according to `same`, and adds a note for each.
+pub(super) fn set_aside(outcome: &mut Outcome, why: &str, same: impl Fn(&Finding, &Finding) -> bool) {
+    let inconclusive = |f: &Finding| f.verdict == Verdict::Incomparable;
+    let (judged, all): (Vec<Finding>, Vec<Finding>) = (
+        outcome.findings.iter().filter(|f| !inconclusive(f)).cloned().collect(),
         std::mem::take(&mut outcome.findings),
     );
     for finding in all {
-        if silent(&finding) && spoken.iter().any(|other| speaks(&finding, other)) {
+        if inconclusive(&finding) && judged.iter().any(|other| same(&finding, other)) {
             let Finding { about, case, drive, incomparable, .. } = &finding;
             outcome.notes.push(format!(
                 "{about} ({case}; {drive}): not judged, because all {incomparable} rows are no larger than their noise; {why}"

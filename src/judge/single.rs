@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::Tensor;
 
-use super::claims::input;
+use super::judged_rows::input;
 use super::recorded::run;
 use crate::Result;
 use crate::port::{Port, Traits};

@@ -1,8 +1,8 @@
 //! Compares sites with the reference in one forward pass over a case.
 
-use super::claims::{claims, clean, input};
 use super::drive::Drive;
-use super::explain::{self, Around};
+use super::explain::{self, CaseContext};
+use super::judged_rows::{clean, input, is_judged};
 use super::seen::Seen;
 use super::verdict::{Finding, Verdict};
 use super::watch::{Expect, Watch};
@@ -16,7 +16,7 @@ use crate::weights::Weights;
 /// Runs `case` once through `port` under the view's feed and judges the view's kinds. If the model's weights
 /// are given, failing sites are diagnosed: all of them if every site gets reference inputs; otherwise only
 /// the first, because the later ones are computed from it.
-pub(crate) fn judge(
+pub(crate) fn judge_sites(
     port: &mut dyn Port,
     case: &Reference,
     view: &View,
@@ -24,11 +24,11 @@ pub(crate) fn judge(
     weights: Option<&Weights>,
 ) -> Result<Vec<Finding>> {
     let traits = port.traits();
-    judge_as(port, &traits, case, view, factor, weights)
+    judge_sites_as(port, &traits, case, view, factor, weights)
 }
 
-/// Like [`judge`], with traits given by the caller instead of the port's own.
-pub(super) fn judge_as(
+/// Like [`judge_sites`], with traits given by the caller instead of the port's own.
+pub(super) fn judge_sites_as(
     port: &mut dyn Port,
     traits: &Traits,
     case: &Reference,
@@ -37,7 +37,7 @@ pub(super) fn judge_as(
     weights: Option<&Weights>,
 ) -> Result<Vec<Finding>> {
     let truth = |site: Site| {
-        let judged = claims(view, case, site, traits);
+        let judged = is_judged(view, case, site, traits);
         judged.then(|| case.truth_on(traits.arithmetic, view.feed, site)).flatten()
     };
     let judges = |site, place| view.feed != Feed::Site || clean(case, site, place, traits.layers);
@@ -66,8 +66,8 @@ pub(super) fn judge_as(
             let first = kept.keys().min().copied();
             kept.retain(|site, _| Some(*site) == first);
         }
-        let around = Around { weights, case, traits };
-        explain::explain(&around, &Seen { kept, pads }, &truth, &noise, factor, &mut findings);
+        let context = CaseContext { weights, case, traits };
+        explain::explain(&context, &Seen { kept, pads }, &truth, &noise, factor, &mut findings);
     }
     Ok(findings)
 }

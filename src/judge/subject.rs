@@ -3,7 +3,7 @@
 use candle_core::{DType, Device};
 use rayon::prelude::*;
 
-use super::claimed::all_claimed;
+use super::all_judged::all_judged;
 use crate::model::{Llama, Path};
 use crate::models::{self, Model};
 use crate::port::{LlamaPort, Port};
@@ -87,7 +87,7 @@ impl<'a> Subject<'a> {
             loaded.push(llama);
         }
         for (case, port) in cases.iter().flat_map(|case| ports.iter().map(move |port| (case, port))) {
-            all_claimed(case, &port.traits())?;
+            all_judged(case, &port.traits())?;
         }
         Ok(Self {
             config: weights.config().clone(),

@@ -6,7 +6,7 @@ use crate::reference::Tokens;
 use crate::tokenizer::Tokenizer;
 
 /// Judges every stored text in both directions, and every chat.
-pub(super) fn judge(tokenizer: &Tokenizer, tokens: &Tokens, bos: Option<u32>) -> Vec<Finding> {
+pub(super) fn judge_tokens(tokenizer: &Tokenizer, tokens: &Tokens, bos: Option<u32>) -> Vec<Finding> {
     let named = |text: &str, add_special_tokens: bool, want: &[u32]| {
         let got = tokenizer.encode(text, add_special_tokens).ok().filter(|got| got != want)?;
         diagnose::tokens::other_ids(text, &got, want, bos, &|ids| tokenizer.decode(ids).ok())

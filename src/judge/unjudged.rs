@@ -3,7 +3,7 @@
 
 use super::laws;
 use super::noise;
-use super::pieces::{Held, Sequence};
+use super::pieces::{Criteria, Sequence};
 use super::verdict::Finding;
 use crate::Result;
 use crate::model::Input;
@@ -15,8 +15,8 @@ pub fn laws_alone(port: &mut dyn Port, ids: &[u32], factor: f64) -> Result<Vec<F
     let whole = Sequence { name: "prompt", input: Input::single(ids, 0), places };
     let shaken = noise::shaken(port, &whole.input)?;
     let noise = |site, _| shaken.get(&site).copied();
-    let held = Held { fed: None, judges: &|_, _| true, noise: &noise, factor, around: None };
-    let mut findings = laws::same_in_pieces(port, &whole, &held)?;
+    let criteria = Criteria { fed: None, judges: &|_, _| true, noise: &noise, factor, context: None };
+    let mut findings = laws::same_in_pieces(port, &whole, &criteria)?;
     findings.push(laws::a_b_a(port, &whole)?);
     findings.push(laws::context_ends(port));
     Ok(findings)

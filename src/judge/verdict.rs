@@ -213,8 +213,8 @@ impl Outcome {
                 (alike(&|f| kind(f) == kind(finding)), alike(&|f| f.site == finding.site));
             let in_all = |ds: &[&Diagnosis], named: &Named| ds.iter().all(|d| has(&d.named, named.mistake));
             let common = of_kind.first().is_none_or(|d| d.named.iter().any(|named| in_all(&of_kind, named)));
-            let told = all.iter().any(|known| has(&diagnosis.named, known.mistake));
-            if !common && told {
+            let already_named = all.iter().any(|known| has(&diagnosis.named, known.mistake));
+            if !common && already_named {
                 continue;
             }
             let alike = if common { &of_kind } else { &of_site };

@@ -4,7 +4,7 @@ use super::convention::{self, Order};
 use super::set_aside::{of_one_site, set_aside};
 use super::subject::{Subject, side_by_side};
 use super::verdict::{Finding, Outcome};
-use super::{claims, sites};
+use super::{judged_rows, sites};
 use crate::Result;
 use crate::checkpoints::{Factor, View};
 use crate::port::Port;
@@ -12,7 +12,7 @@ use crate::reference::{Feed, Reference};
 use crate::weights::Weights;
 
 /// Adds the findings and notes of all cases on all ports to `outcome`, case by case.
-pub(super) fn judge(
+pub(super) fn judge_views(
     subject: &mut Subject<'_>,
     views: &[View],
     factor: &Factor,
@@ -30,7 +30,7 @@ pub(super) fn judge(
     let asked = Asked { cases, views, feed: *feed, factor: factor.times, weights: &weights };
     let by_port = side_by_side(ports, |port| {
         let mut order = Order::default();
-        cases.iter().map(|case| asked.judge(&mut **port, case, &mut order)).collect::<Result<Vec<_>>>()
+        cases.iter().map(|case| asked.judge_case(&mut **port, case, &mut order)).collect::<Result<Vec<_>>>()
     })?;
     let mut by_port: Vec<_> = by_port.into_iter().map(Vec::into_iter).collect();
     for _ in 0..cases.len() {
@@ -59,7 +59,7 @@ struct Asked<'a> {
 
 impl Asked<'_> {
     /// The findings and notes of one case on one port.
-    fn judge(
+    fn judge_case(
         &self,
         port: &mut dyn Port,
         case: &Reference,
@@ -69,14 +69,14 @@ impl Asked<'_> {
         let (mut all, mut notes) = (Vec::new(), Vec::new());
         for view in views.iter().filter(|view| feed.is_none_or(|feed| feed == view.feed)) {
             // Under another feed a site's inputs are the port's own values, so a failure cannot be diagnosed.
-            let around = Some(weights).filter(|_| view.feed == Feed::Site);
-            let mut findings = sites::judge(port, case, view, factor, around)?;
+            let to_diagnose = Some(weights).filter(|_| view.feed == Feed::Site);
+            let mut findings = sites::judge_sites(port, case, view, factor, to_diagnose)?;
             if view.feed == Feed::Site
                 && findings.iter().any(convention::may_be)
-                && let Some((again, said)) = order.settle(port, cases, (case, view), factor, weights)?
+                && let Some((again, note)) = order.settle(port, cases, (case, view), factor, weights)?
             {
                 findings = again;
-                notes.push(said);
+                notes.push(note);
             }
             all.append(&mut findings);
         }
@@ -90,7 +90,7 @@ impl Asked<'_> {
         if !hidden.is_empty() {
             notes.push(format!("{} cannot show {}", traits.path, hidden.join(", ")));
         }
-        notes.extend(claims::distance(case, traits.arithmetic, views));
+        notes.extend(judged_rows::distance(case, traits.arithmetic, views));
         Ok((all, notes))
     }
 }

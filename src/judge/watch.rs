@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
 
-use super::enter::{Fed, enter_truth};
-use super::rows::{Terms, Wanted, hold};
+use super::rows::{Terms, Wanted, compare_rows};
 use super::seen::{Kept, Seen};
+use super::substitute::{Fed, substitute_reference};
 use super::verdict::Verdict;
 use super::window::{Window, inside, shape};
 use crate::Result;
@@ -55,7 +55,7 @@ impl Probe for Watch<'_> {
     fn tap(&mut self, site: Site, tensor: Tensor) -> Result<Tensor> {
         if let Some(truth) = (self.expect.truth)(site) {
             let columns = self.traits.layout(site.kind).columns(*truth.row_shape.last().unwrap_or(&0));
-            if let Some(verdict) = self.judge(site, &tensor, truth, columns.as_deref())? {
+            if let Some(verdict) = self.judge_site(site, &tensor, truth, columns.as_deref())? {
                 if matches!(verdict, Verdict::Differs(_)) {
                     let (tensor, window) = (tensor.clone(), self.window.clone());
                     self.seen.kept.entry(site).or_insert(Kept { site, tensor, window });
@@ -64,7 +64,7 @@ impl Probe for Watch<'_> {
             }
         }
         self.keep_pads(site, &tensor)?;
-        enter_truth(self.fed, self.traits, &self.window, site, tensor)
+        substitute_reference(self.fed, self.traits, &self.window, site, tensor)
     }
 }
 
@@ -101,7 +101,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Checks the shape, then the dtype, then the values. `None` if no row of this window can be judged.
-    fn judge(
+    fn judge_site(
         &mut self,
         site: Site,
         got: &Tensor,
@@ -133,10 +133,10 @@ impl<'a> Watch<'a> {
             .collect();
         let fine = self.traits.dtype == DType::F32 && self.traits.arithmetic == Arithmetic::Dense;
         let terms = Terms { factor: self.expect.factor, dtype: self.traits.dtype, fine };
-        let said = hold(got, &shape, &wanted, &terms, columns)?;
-        self.incomparable.insert(site, said.incomparable);
-        self.shares.extend(said.shares.map(|shares| (site, shares)));
-        Ok(Some(said.verdict))
+        let compared = compare_rows(got, &shape, &wanted, &terms, columns)?;
+        self.incomparable.insert(site, compared.incomparable);
+        self.shares.extend(compared.shares.map(|shares| (site, shares)));
+        Ok(Some(compared.verdict))
     }
 
     /// How many heads are concatenated in the last axis of `site`: as many as its rotated form has on the

@@ -30,5 +30,5 @@ pub enum Kind {
     /// The port is wrong.
     Mistake,
     /// The port is right: two correct programs may differ in this way.
-    Honest,
+    Harmless,
 }

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::rows::Rows;
-use super::sight::{Sight, Standing};
+use super::sight::{RowPlaces, Sight};
 use crate::Result;
 use crate::graph::{Activation, Context, Embedding, MatrixRows, NodeId, NormRule, Rope, Scores};
 use crate::weights::Weights;
@@ -39,7 +39,7 @@ pub trait Arithmetic {
     fn linear(&self, x: &Rows, matrix: &Self::Matrix, bias: Option<&[f64]>) -> Result<Rows>;
 
     /// Rotates each row of x by its position: `[rows, heads * head_dim]`.
-    fn rope(&self, x: &Rows, rope: &Rope, at: &Standing) -> Rows;
+    fn rope(&self, x: &Rows, rope: &Rope, at: &RowPlaces) -> Rows;
 
     /// Attention scores of queries and keys, −inf where no key is visible: `[queries, heads * slots]`.
     ///
@@ -49,7 +49,7 @@ pub trait Arithmetic {
 
     /// Softmax of each run of `slots` entries; 0 where every entry of a run is −inf. `at` has the places of
     /// the queries.
-    fn softmax(&self, scores: &Rows, slots: usize, at: &Standing) -> Rows;
+    fn softmax(&self, scores: &Rows, slots: usize, at: &RowPlaces) -> Rows;
 
     /// The sum of the values weighted by `probs`, heads concatenated: `[queries, heads * head_dim]`.
     ///

@@ -12,7 +12,7 @@ use super::linear::{self, Matrix};
 use super::norm::{mean_square, rms_norm};
 use super::rope::rotate;
 use super::rows::Rows;
-use super::sight::{Sight, Standing};
+use super::sight::{RowPlaces, Sight};
 use crate::Result;
 use crate::graph::{
     Activation, Context, Embedding, EpsPlace, Gain, MatrixRows, NodeId, NormRule, NormSpan, Rope, Scores,
@@ -75,7 +75,7 @@ impl Arithmetic for Exact {
         Ok(product)
     }
 
-    fn rope(&self, x: &Rows, rope: &Rope, at: &Standing) -> Rows {
+    fn rope(&self, x: &Rows, rope: &Rope, at: &RowPlaces) -> Rows {
         let frequencies = frequencies(&rope.law, rope.turned / 2); // [turned/2]
         rotate(x, rope.head_dim, &rope.pairing.pairs(rope.turned), |r, i| {
             let (sin, cos) = (at.position(r) as f64 * frequencies[i]).sin_cos();
@@ -88,7 +88,7 @@ impl Arithmetic for Exact {
         Ok(attention::scores(q, k, &sight.batch(), sight.keys, scores, sees))
     }
 
-    fn softmax(&self, scores: &Rows, slots: usize, _: &Standing) -> Rows {
+    fn softmax(&self, scores: &Rows, slots: usize, _: &RowPlaces) -> Rows {
         attention::softmax(scores, slots)
     }
 

@@ -53,5 +53,5 @@ pub use reordered::ORDERS;
 pub use rope::rotate;
 pub use rounded::Rounded;
 pub use rows::Rows;
-pub use sight::{Sight, Standing};
+pub use sight::{RowPlaces, Sight};
 pub use slots::Slots;

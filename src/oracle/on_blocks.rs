@@ -11,7 +11,7 @@ use super::linear::rows_of;
 use super::precision::Precision;
 use super::rounded::Rounded;
 use super::rows::Rows;
-use super::sight::{Sight, Standing};
+use super::sight::{RowPlaces, Sight};
 use crate::Result;
 use crate::graph::{Activation, Context, Embedding, MatrixRows, NodeId, NormRule, Rope, Scores};
 use crate::probe;
@@ -147,7 +147,7 @@ impl<A: Floats> Arithmetic for OnBlocks<'_, A> {
         self.within.norm(x, rule, weight, bias)
     }
 
-    fn rope(&self, x: &Rows, rope: &Rope, at: &Standing) -> Rows {
+    fn rope(&self, x: &Rows, rope: &Rope, at: &RowPlaces) -> Rows {
         self.within.rope(x, rope, at)
     }
 
@@ -155,7 +155,7 @@ impl<A: Floats> Arithmetic for OnBlocks<'_, A> {
         self.within.scores(q, k, sight, scores)
     }
 
-    fn softmax(&self, scores: &Rows, slots: usize, at: &Standing) -> Rows {
+    fn softmax(&self, scores: &Rows, slots: usize, at: &RowPlaces) -> Rows {
         self.within.softmax(scores, slots, at)
     }
 

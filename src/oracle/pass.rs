@@ -75,10 +75,10 @@ impl Pass {
 
     /// May the query at this place attend to the key in slot `key` of its batch row?
     pub fn sees(&self, mask: Mask, (batch, query): Place, key: usize) -> bool {
-        let stands = match self.slot((batch, key)) {
+        let filled = match self.slot((batch, key)) {
             Some(Slot::Real(_) | Slot::Cached) => true,
             Some(Slot::Padding(_) | Slot::Unknown) | None => false,
         };
-        stands && mask.allows(query, key)
+        filled && mask.allows(query, key)
     }
 }

@@ -9,7 +9,7 @@ use super::precision::Precision;
 use super::reordered::{Summation, product};
 use super::rounded_attention::{mixed, query_key};
 use super::rows::Rows;
-use super::sight::{Sight, Standing};
+use super::sight::{RowPlaces, Sight};
 use crate::Result;
 use crate::graph::{
     Activation, Context, Embedding, EpsPlace, Gain, MatrixRows, NodeId, NormCast, NormRule, NormSpan,
@@ -115,7 +115,7 @@ impl Arithmetic for Rounded {
         Ok(self.precision.write(out, values))
     }
 
-    fn rope(&self, x: &Rows, rope: &Rope, at: &Standing) -> Rows {
+    fn rope(&self, x: &Rows, rope: &Rope, at: &RowPlaces) -> Rows {
         let (half, width) = (rope.turned / 2, x.width);
         let frequencies = single_frequencies(&rope.law, half); // [turned/2]
         let (values, magnitude) = (self.precision.read(&x.values), rope.magnitude as f32);
@@ -159,7 +159,7 @@ impl Arithmetic for Rounded {
         Ok(self.precision.write(width, products.into_iter().enumerate().map(entry)))
     }
 
-    fn softmax(&self, scores: &Rows, slots: usize, _: &Standing) -> Rows {
+    fn softmax(&self, scores: &Rows, slots: usize, _: &RowPlaces) -> Rows {
         let mut values = self.precision.read(&scores.values); // [queries, heads * slots]
         let sum = Summation::new(self.run, slots);
         for run in values.chunks_exact_mut(slots) {

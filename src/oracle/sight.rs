@@ -7,14 +7,14 @@ use crate::graph::Mask;
 
 /// The places of a tensor's rows in a pass.
 #[derive(Clone, Copy, Debug)]
-pub struct Standing<'a> {
+pub struct RowPlaces<'a> {
     /// The pass that the rows belong to.
     pub pass: &'a Pass,
     /// The place of each row.
     pub places: &'a [Place],
 }
 
-impl Standing<'_> {
+impl RowPlaces<'_> {
     /// The RoPE position of row `r`; 0 for a row that the pass does not have.
     pub fn position(&self, r: usize) -> usize {
         let token = self.places.get(r).and_then(|&place| self.pass.token(place));

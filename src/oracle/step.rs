@@ -8,7 +8,7 @@ use super::linear::vector;
 use super::pass::{Pass, Place};
 use super::placed::Placed;
 use super::rows::Rows;
-use super::sight::{Sight, Standing, complete, slots};
+use super::sight::{RowPlaces, Sight, complete, slots};
 use super::streamed::{Looks, Steps, attend};
 use crate::graph::{Context, Embedding, Linear, MatrixRows, Node, NodeId, Norm, NormSpan, Operation, Scores};
 use crate::weights::Weights;
@@ -46,8 +46,8 @@ impl<A: Arithmetic> Stepper<'_, A> {
             }
             Operation::Norm(norm) => self.norm(x, norm)?,
             Operation::Linear(linear) => self.linear(node, x, linear)?,
-            Operation::Rope(rope) => a.rope(x, rope, &self.standing(&inputs.places)?),
-            Operation::Softmax => a.softmax(x, self.pass.length(), &self.standing(&inputs.places)?),
+            Operation::Rope(rope) => a.rope(x, rope, &self.row_places(&inputs.places)?),
+            Operation::Softmax => a.softmax(x, self.pass.length(), &self.row_places(&inputs.places)?),
             Operation::Activation(activation) => a.activation(x, *activation),
             Operation::Product => a.product(x, inputs.input(1)?),
             Operation::WeightedSum { factors } => {
@@ -173,10 +173,10 @@ impl<A: Arithmetic> Stepper<'_, A> {
         Placed::new(Rows { width, values: Vec::new() }, Vec::new())
     }
 
-    fn standing<'s>(&'s self, places: &'s [Place]) -> Result<Standing<'s>> {
+    fn row_places<'s>(&'s self, places: &'s [Place]) -> Result<RowPlaces<'s>> {
         match places.iter().find(|&&place| self.pass.token(place).is_none()) {
             Some(_) => Err(Error::internal("a row is at a place without a token")),
-            None => Ok(Standing { pass: self.pass, places }),
+            None => Ok(RowPlaces { pass: self.pass, places }),
         }
     }
 

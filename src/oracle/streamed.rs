@@ -4,7 +4,7 @@
 use super::arithmetic::Arithmetic;
 use super::pass::{Pass, Place};
 use super::rows::Rows;
-use super::sight::{Sight, Standing};
+use super::sight::{RowPlaces, Sight};
 use super::slots::Slots;
 use crate::Result;
 use crate::graph::{Context, HeadMap, Scores};
@@ -49,7 +49,7 @@ pub(super) fn attend<A: Arithmetic>(
             let q = Rows::from_fn(places.len(), d, |r, j| q.row(first + r)[head * d + j]); // [block, head_dim]
             let sight = |keys| Sight::new(looks.pass, places, keys);
             let block = steps.scores.scores(&q, looks.keys.0, &sight(looks.keys.1), &scores)?; // [block, slots]
-            let at = Standing { pass: looks.pass, places };
+            let at = RowPlaces { pass: looks.pass, places };
             let block = steps.softmax.softmax(&block, looks.pass.length(), &at); // [block, slots]
             let block = steps.context.context(&block, looks.values.0, &sight(looks.values.1), &context)?; // [block, head_dim]
             for (r, row) in block.iter().enumerate() {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Tensor};
 use candle_nn::ops::softmax_last_dim;
 
-use super::around::{Around, Fault};
+use super::faulty::{Fault, Faulty};
 use crate::model::{Attention, Input, Llama};
 use crate::port::LlamaPort;
 use crate::probe::{Kind, Probe, Site};
@@ -78,7 +78,7 @@ pub struct Attending<A> {
 }
 
 /// The port of `llama` with the attention of `attend`.
-pub fn attending<A: Attend>(llama: Llama, attend: A) -> Around<Attending<A>> {
+pub fn attending<A: Attend>(llama: Llama, attend: A) -> Faulty<Attending<A>> {
     let (config, layers) = (&llama.config, llama.layers.len());
     let fault = Attending {
         attend,
@@ -92,7 +92,7 @@ pub fn attending<A: Attend>(llama: Llama, attend: A) -> Around<Attending<A>> {
         queries: 0,
         passed: BTreeMap::new(),
     };
-    Around::new(LlamaPort::new(llama), fault)
+    Faulty::new(LlamaPort::new(llama), fault)
 }
 
 impl<A: Attend> Fault for Attending<A> {

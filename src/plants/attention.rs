@@ -13,32 +13,32 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "mask-inverted",
         does: "masks the keys before a query and shows those after it",
-        make: |sound| sound.driven(|llama| attending(llama, Inverted)),
-        red: &["03", "04", "06", "07", "09"],
+        make: |correct| correct.driven(|llama| attending(llama, Inverted)),
+        fails: &["03", "04", "06", "07", "09"],
         first: SCORES,
         ..PLANT
     },
     Plant {
         name: "mask-missing",
         does: "masks only padding",
-        make: |sound| sound.driven(|llama| attending(llama, Missing)),
-        red: &["03", "04", "06", "07", "09"],
+        make: |correct| correct.driven(|llama| attending(llama, Missing)),
+        fails: &["03", "04", "06", "07", "09"],
         first: SCORES,
         ..PLANT
     },
     Plant {
         name: "mask-square",
         does: "masks j > i for several queries at once and ignores the length of the cache",
-        make: |sound| sound.driven(|llama| attending(llama, Square)),
-        red: &["04"],
+        make: |correct| correct.driven(|llama| attending(llama, Square)),
+        fails: &["04"],
         first: SCORES,
         ..PLANT
     },
     Plant {
         name: "mask-first-row",
         does: "uses the padding mask of a batch's first row for all rows",
-        make: |sound| sound.driven(|llama| attending(llama, FirstRow)),
-        red: &["03", "04", "06", "07"],
+        make: |correct| correct.driven(|llama| attending(llama, FirstRow)),
+        fails: &["03", "04", "06", "07"],
         first: SCORES,
         shows: |setting| setting.padded_left(),
         ..PLANT
@@ -46,16 +46,16 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "mask-twice",
         does: "masks later keys, and then masks a query's own key as well",
-        make: |sound| sound.driven(|llama| attending(llama, Twice)),
-        red: &["03", "04", "06", "07", "09"],
+        make: |correct| correct.driven(|llama| attending(llama, Twice)),
+        fails: &["03", "04", "06", "07", "09"],
         first: SCORES,
         ..PLANT
     },
     Plant {
         name: "head-map",
         does: "matches query head h with key head h mod kv_heads",
-        make: |sound| sound.driven(|llama| attending(llama, Tiled)),
-        red: &["03", "06", "07", "09"],
+        make: |correct| correct.driven(|llama| attending(llama, Tiled)),
+        fails: &["03", "06", "07", "09"],
         first: SCORES,
         shows: |setting| {
             let (heads, kv_heads) = (setting.config.num_attention_heads, setting.config.num_key_value_heads);
@@ -69,22 +69,22 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "attention-scale",
         does: "scales by 1/√hidden_size",
-        make: |sound| {
-            sound.altered(|llama| {
+        make: |correct| {
+            correct.altered(|llama| {
                 let scale = 1.0 / (llama.config.hidden_size as f64).sqrt();
                 llama.layers.iter_mut().for_each(|block| block.self_attn.scale = scale);
                 Ok(())
             })
         },
-        red: &["03", "06", "07", "09"],
+        fails: &["03", "06", "07", "09"],
         first: SCORES,
         ..PLANT
     },
     Plant {
         name: "storage-offset",
         does: "reads the cache's keys and values as if they had no gaps in memory",
-        make: |sound| sound.driven(|llama| attending(llama, Unstrided)),
-        red: &["03", "06", "07", "09"],
+        make: |correct| correct.driven(|llama| attending(llama, Unstrided)),
+        fails: &["03", "06", "07", "09"],
         may: (
             &["04"],
             "a row reads other slots in a batch than alone, so checkpoint 04 fails with a batch and passes with one row",
@@ -95,8 +95,8 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "pads-visible",
         does: "fills padding with zeros and does not mask it",
-        make: |sound| sound.driven(|llama| attending(llama, PadsVisible)),
-        red: &["03", "04", "06", "07"],
+        make: |correct| correct.driven(|llama| attending(llama, PadsVisible)),
+        fails: &["03", "04", "06", "07"],
         first: SCORES,
         shows: |setting| setting.padded_left(),
         ..PLANT

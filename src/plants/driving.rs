@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 use serde_json::{Value, json};
 
-use super::around::{Around, Fault};
+use super::faulty::{Fault, Faulty};
 use super::making::demand;
 use super::plant::{PLANT, Plant};
 use crate::model::{Cache, Input, Llama};
@@ -18,24 +18,24 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "decode-position",
         does: "decodes every token at position 0",
-        make: |sound| sound.driven(|llama| Around::new(LlamaPort::new(llama), Stuck)),
-        red: &["04", "09"],
+        make: |correct| correct.driven(|llama| Faulty::new(LlamaPort::new(llama), Stuck)),
+        fails: &["04", "09"],
         first: Some("model.layers.0.self_attn.q_rope"),
         ..PLANT
     },
     Plant {
         name: "cache-kept",
         does: "keeps one cache per batch size, and empties it only when it is full",
-        make: |sound| sound.driven(|llama| Kept { llama, caches: BTreeMap::new() }),
-        red: &["03", "04", "06", "07", "09"],
+        make: |correct| correct.driven(|llama| Kept { llama, caches: BTreeMap::new() }),
+        fails: &["03", "04", "06", "07", "09"],
         first: Some("model.layers.0.self_attn.scores"),
         ..PLANT
     },
     Plant {
         name: "pad-positions",
         does: "counts padding on the left as positions",
-        make: |sound| sound.driven(|llama| Around::new(LlamaPort::new(llama), Slots { fed: 0 })),
-        red: &["01B", "04"],
+        make: |correct| correct.driven(|llama| Faulty::new(LlamaPort::new(llama), Slots { fed: 0 })),
+        fails: &["01B", "04"],
         first: Some("model.layers.0.self_attn.q_rope"),
         shows: |setting| setting.padded_left(),
         ..PLANT
@@ -43,34 +43,34 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "logit-row",
         does: "takes each row of logits from the row before",
-        make: |sound| sound.driven(|llama| Around::new(LlamaPort::new(llama), RowBefore)),
-        red: &["04", "07", "09"],
+        make: |correct| correct.driven(|llama| Faulty::new(LlamaPort::new(llama), RowBefore)),
+        fails: &["04", "07", "09"],
         first: Some("lm_head"),
         ..PLANT
     },
     Plant {
         name: "special-tokens",
         does: "puts one more BOS before every text than the model needs",
-        make: |sound| {
-            sound.misread(|files| {
+        make: |correct| {
+            correct.misread(|files| {
                 let bos = files.config.bos_token_id.unwrap_or_default();
                 files.tokenizer = with_another(&files.tokenizer, bos)?;
                 Ok(())
             })
         },
-        red: &["00B"],
+        fails: &["00B"],
         ..PLANT
     },
     Plant {
         name: "one-eos",
         does: "stops only at the first of several end-of-sequence tokens",
-        make: |sound| {
-            sound.misread(|files| {
+        make: |correct| {
+            correct.misread(|files| {
                 files.config.eos_token_ids.truncate(1);
                 Ok(())
             })
         },
-        red: &["00", "09"],
+        fails: &["00", "09"],
         shows: |setting| {
             demand(setting.config.eos_token_ids.len() > 1, "this model has only one end-of-sequence token")
         },
@@ -79,8 +79,8 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "sampler-default",
         does: "applies a repetition penalty of 1.1 that nobody asked for",
-        make: |sound| sound.driven(|llama| Around::new(LlamaPort::new(llama), Penalty { ids: vec![] })),
-        red: &["09"],
+        make: |correct| correct.driven(|llama| Faulty::new(LlamaPort::new(llama), Penalty { ids: vec![] })),
+        fails: &["09"],
         ..PLANT
     },
 ];

@@ -19,28 +19,28 @@ pub const PLANTS: &[Plant] = &[
             (DType::BF16, "an ε this small changes a row by less than one rounding; it shows in f32"),
             (DType::F16, "an ε this small changes a row by less than one rounding; it shows in f32"),
         ],
-        make: |sound| {
-            sound.altered(|llama| {
+        make: |correct| {
+            correct.altered(|llama| {
                 norms(llama).for_each(|norm| norm.eps /= 10.0);
                 Ok(())
             })
         },
-        red: &["01", "06", "07"],
+        fails: &["01", "06", "07"],
         first: Some("model.layers.0.input_layernorm"),
         ..PLANT
     },
     Plant {
         name: "norm-plus-one",
         does: "multiplies by 1 + w",
-        make: |sound| {
-            sound.altered(|llama| {
+        make: |correct| {
+            correct.altered(|llama| {
                 norms(llama).try_for_each(|norm| {
                     norm.weight = (&norm.weight + 1.0)?;
                     Ok(())
                 })
             })
         },
-        red: &["01", "06", "07", "09"],
+        fails: &["01", "06", "07", "09"],
         first: Some("model.layers.0.input_layernorm"),
         ..PLANT
     },
@@ -52,31 +52,31 @@ pub const PLANTS: &[Plant] = &[
             "the error of a short sum is a rounding or two, like that of bf16 outputs; it shows in f32 and f16",
         )],
         does: "squares, sums, divides and multiplies in bf16",
-        make: |sound| {
-            sound.driven(|mut llama| {
-                let sound: Vec<Norm> = norms(&mut llama).map(|norm| norm.clone()).collect();
+        make: |correct| {
+            correct.driven(|mut llama| {
+                let unchanged: Vec<Norm> = norms(&mut llama).map(|norm| norm.clone()).collect();
                 remade(llama, move |seen, site, _| {
-                    let Some((norm, x)) = norm_at(&sound, seen, site) else { return Ok(None) };
+                    let Some((norm, x)) = norm_at(&unchanged, seen, site) else { return Ok(None) };
                     half_norm(norm, x).map(Some)
                 })
             })
         },
-        red: &["01", "06", "07", "09"],
+        fails: &["01", "06", "07", "09"],
         first: Some("model.layers.0.input_layernorm"),
         ..PLANT
     },
     Plant {
         name: "gate-up-swapped",
         does: "swaps gate_proj and up_proj",
-        make: |sound| {
-            sound.altered(|llama| {
+        make: |correct| {
+            correct.altered(|llama| {
                 for block in &mut llama.layers {
                     std::mem::swap(&mut block.mlp.gate_proj, &mut block.mlp.up_proj);
                 }
                 Ok(())
             })
         },
-        red: &["05", "06", "07", "09"],
+        fails: &["05", "06", "07", "09"],
         first: Some("model.layers.0.mlp.gate_proj"),
         ..PLANT
     },
@@ -85,8 +85,8 @@ pub const PLANTS: &[Plant] = &[
         may: (&["04", "09"], FLIPS),
         unseen: &[(DType::BF16, "its steps are rounded like bf16 outputs; it shows in f32 and f16")],
         does: "computes silu(gate) · up in bf16, step by step",
-        make: |sound| {
-            sound.driven(|llama| {
+        make: |correct| {
+            correct.driven(|llama| {
                 remade(llama, |seen, site, _| {
                     let (Kind::Act, Some(gate), Some(up)) =
                         (site.kind, seen.last(Kind::Gate), seen.last(Kind::Up))
@@ -97,15 +97,15 @@ pub const PLANTS: &[Plant] = &[
                 })
             })
         },
-        red: &["05", "06", "07"],
+        fails: &["05", "06", "07"],
         first: Some("model.layers.0.mlp.act"),
         ..PLANT
     },
     Plant {
         name: "f16-overflow",
         does: "scales down_proj to the range of f16 and scales its products back, which are then infinite",
-        make: |sound| {
-            sound.driven(|llama| {
+        make: |correct| {
+            correct.driven(|llama| {
                 let down: Vec<_> = llama.layers.iter().map(|block| block.mlp.down_proj.clone()).collect();
                 remade(llama, move |seen, site, _| {
                     let (Kind::Down, Some(layer), Some(x)) = (site.kind, site.layer, seen.last(Kind::Act))
@@ -117,7 +117,7 @@ pub const PLANTS: &[Plant] = &[
             })
         },
         // Checkpoint 04 fills the context and requires finite logits.
-        red: &["04", "05", "06", "07", "09"],
+        fails: &["04", "05", "06", "07", "09"],
         may: (&["03"], "plain attention multiplies the NaN in a padded value by 0, which gives NaN"),
         first: Some("model.layers.0.mlp.down_proj"),
         ..PLANT

@@ -11,7 +11,7 @@ use crate::tokenizer::Tokenizer;
 use crate::weights::{Config, Weights};
 
 /// A correct model, the starting point of every plant.
-pub struct Sound<'a> {
+pub struct Correct<'a> {
     /// Its files, as read.
     pub model: &'a Model,
     /// The loaded model, on the path that is judged.
@@ -48,7 +48,7 @@ pub struct Setting<'a> {
     pub matmul: Matmul,
 }
 
-impl Sound<'_> {
+impl Correct<'_> {
     /// The unchanged files.
     fn files(&self) -> Files {
         let (weights, tokenizer) = (self.model.weights.clone(), self.model.tokenizer.clone());

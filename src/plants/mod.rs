@@ -8,11 +8,11 @@
 //! Nothing here knows how a mistake is recognised. If a plant and a diagnosis shared code, the plant would
 //! not test the diagnosis.
 
-mod around;
 mod attending;
 mod attention;
 mod driving;
-mod honest;
+mod faulty;
+mod harmless;
 mod layers;
 mod making;
 mod plant;
@@ -23,9 +23,9 @@ mod rows;
 mod softmax;
 mod uncached;
 
-pub use making::{Files, Planted, Setting, Sound};
+pub use making::{Correct, Files, Planted, Setting};
 pub use plant::Plant;
-pub use rows::{Standing, standing};
+pub use rows::{Availability, availability};
 
 /// Every plant, in the order of the catalogue.
 pub fn all() -> impl Iterator<Item = &'static Plant> {
@@ -36,7 +36,7 @@ pub fn all() -> impl Iterator<Item = &'static Plant> {
         layers::PLANTS,
         driving::PLANTS,
         uncached::PLANTS,
-        honest::PLANTS,
+        harmless::PLANTS,
         softmax::PLANTS,
     ];
     let mut plants: Vec<&Plant> = families.into_iter().flatten().collect();

@@ -2,7 +2,7 @@
 
 use candle_core::DType;
 
-use super::making::{Planted, Setting, Sound};
+use super::making::{Correct, Planted, Setting};
 use crate::Result;
 use crate::model::Attention;
 
@@ -13,11 +13,11 @@ pub struct Plant {
     /// What the altered model does.
     pub does: &'static str,
     /// Plants the mistake in a correct model.
-    pub make: fn(&Sound<'_>) -> Result<Planted>,
+    pub make: fn(&Correct<'_>) -> Result<Planted>,
     /// The paths on which it can be planted.
     pub paths: &'static [Attention],
     /// The checkpoints that must fail: all of these and no others.
-    pub red: &'static [&'static str],
+    pub fails: &'static [&'static str],
     /// Checkpoints that may also fail, depending on path or machine, and why.
     pub may: (&'static [&'static str], &'static str),
     /// Dtypes in which the mistake is smaller than the noise of correct arithmetic, and why.
@@ -37,9 +37,9 @@ const BOTH: &[Attention] = &[Attention::Plain, Attention::Fused];
 pub const PLANT: Plant = Plant {
     name: "",
     does: "",
-    make: |sound| sound.altered(|_| Ok(())),
+    make: |correct| correct.altered(|_| Ok(())),
     paths: BOTH,
-    red: &[],
+    fails: &[],
     may: (&[], ""),
     unseen: &[],
     first: None,

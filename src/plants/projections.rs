@@ -15,13 +15,13 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "qkv-split",
         does: "joins q, k and v group by group and splits them as if all q came first",
-        make: |sound| {
-            sound.misread(|files| {
+        make: |correct| {
+            correct.misread(|files| {
                 let layers = files.config.num_hidden_layers;
                 (0..layers).try_for_each(|layer| split_wrongly(&mut files.weights, &files.config, layer))
             })
         },
-        red: &["00", "02", "06", "07", "09"],
+        fails: &["00", "02", "06", "07", "09"],
         first: Some("model.layers.0.self_attn.q_proj"),
         ..PLANT
     },
@@ -29,8 +29,8 @@ pub const PLANTS: &[Plant] = &[
         name: "head-dim",
         does: "uses hidden_size / heads as head_dim; this changes the scale, but not the shapes, which come from the \
                tensors",
-        make: |sound| {
-            let mut planted = sound.altered(|llama| {
+        make: |correct| {
+            let mut planted = correct.altered(|llama| {
                 let scale = 1.0 / (implied_head_dim(&llama.config) as f64).sqrt();
                 llama.layers.iter_mut().for_each(|block| block.self_attn.scale = scale);
                 Ok(())
@@ -38,7 +38,7 @@ pub const PLANTS: &[Plant] = &[
             planted.files.config.head_dim = implied_head_dim(&planted.files.config);
             Ok(planted)
         },
-        red: &["00", "03", "06", "07", "09"],
+        fails: &["00", "03", "06", "07", "09"],
         first: Some("model.layers.0.self_attn.scores"),
         shows: |setting| {
             let config = setting.config;
@@ -52,8 +52,8 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "weight-transposed",
         does: "multiplies by the transposed q_proj",
-        make: |sound| {
-            sound.altered(|llama| {
+        make: |correct| {
+            correct.altered(|llama| {
                 for block in &mut llama.layers {
                     let q = &mut block.self_attn.q_proj;
                     *q = Linear::new(q.widened()?.t()?.contiguous()?, None).into();
@@ -61,7 +61,7 @@ pub const PLANTS: &[Plant] = &[
                 Ok(())
             })
         },
-        red: &["02", "06", "07", "09"],
+        fails: &["02", "06", "07", "09"],
         first: Some("model.layers.0.self_attn.q_proj"),
         shows: |setting| {
             let config = setting.config;
@@ -75,8 +75,8 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "lm-head-random",
         does: "leaves lm_head at random values where the config ties it",
-        make: |sound| sound.altered(randomise_lm_head),
-        red: &["07", "09"],
+        make: |correct| correct.altered(randomise_lm_head),
+        fails: &["07", "09"],
         first: Some("lm_head"),
         shows: |setting| demand(setting.config.tie_word_embeddings, "this model's lm_head is not tied"),
         ..PLANT

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use super::around::{Around, Fault};
+use super::faulty::{Fault, Faulty};
 use crate::Result;
 use crate::model::{Input, Llama};
 use crate::port::LlamaPort;
@@ -38,12 +38,12 @@ pub struct Remake<F> {
 }
 
 /// The port of `llama` with the tensors that `make` returns in place of its own.
-pub fn remade<F>(llama: Llama, make: F) -> Around<Remake<F>>
+pub fn remade<F>(llama: Llama, make: F) -> Faulty<Remake<F>>
 where
     F: FnMut(&Seen, Site, &Tensor) -> Result<Option<Tensor>> + Send,
 {
     let seen = Seen { tensors: BTreeMap::new(), input: Input::single(&[], 0) };
-    Around::new(LlamaPort::new(llama), Remake { seen, make })
+    Faulty::new(LlamaPort::new(llama), Remake { seen, make })
 }
 
 impl<F> Fault for Remake<F>

@@ -18,21 +18,21 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "rope-pairing",
         does: "rotates the pairs of the other layout",
-        make: |sound| {
-            sound.altered(|llama| {
+        make: |correct| {
+            correct.altered(|llama| {
                 llama.rope.layout = other(llama.rope.layout);
                 Ok(())
             })
         },
-        red: &["01B", "06", "07", "09"],
+        fails: &["01B", "06", "07", "09"],
         first: Some("model.layers.0.self_attn.q_rope"),
         ..PLANT
     },
     Plant {
         name: "unpermuted-qk",
         does: "reads the rows of q and k in the order of the other layout",
-        make: |sound| {
-            sound.misread(|files| {
+        make: |correct| {
+            correct.misread(|files| {
                 let (head_dim, layout) = (files.config.head_dim, files.config.rope_layout);
                 for name in files.weights.names() {
                     if name.ends_with("q_proj.weight") || name.ends_with("k_proj.weight") {
@@ -43,20 +43,20 @@ pub const PLANTS: &[Plant] = &[
                 Ok(())
             })
         },
-        red: &["00", "02", "06", "07", "09"],
+        fails: &["00", "02", "06", "07", "09"],
         first: Some("model.layers.0.self_attn.q_proj"),
         ..PLANT
     },
     Plant {
         name: "rope-theta",
         does: "uses θ = 10000 instead of the config's",
-        make: |sound| {
-            sound.misread(|files| {
+        make: |correct| {
+            correct.misread(|files| {
                 files.config.rope_theta = DEFAULT_THETA;
                 Ok(())
             })
         },
-        red: &["00", "01B", "06", "07", "09"],
+        fails: &["00", "01B", "06", "07", "09"],
         first: Some("model.layers.0.self_attn.q_rope"),
         shows: |setting| {
             demand(setting.config.rope_theta != DEFAULT_THETA, "this model's θ is 10000, the default")
@@ -66,9 +66,9 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "rope-half-tables",
         does: "computes positions, frequencies, angles, cos and sin in bf16",
-        make: |sound| {
-            sound.driven(|llama| {
-                let (rope, heads) = (llama.rope.clone(), Heads::of(&llama));
+        make: |correct| {
+            correct.driven(|llama| {
+                let (rope, heads) = (llama.rope.clone(), HeadCounts::of(&llama));
                 remade(llama, move |seen, site, _| {
                     let Some(x) = heads.unrotated(seen, site)? else { return Ok(None) };
                     half_tables(&rope, &seen.input.positions, &x).map(Some)
@@ -77,7 +77,7 @@ pub const PLANTS: &[Plant] = &[
         },
         // bf16 represents every whole number up to 256 exactly.
         reach: |_| 257,
-        red: &["01B", "06", "07"],
+        fails: &["01B", "06", "07"],
         may: (&["09"], "the stored prompts are short, and most of their greedy tokens stay the same"),
         first: Some("model.layers.0.self_attn.q_rope"),
         shows: |setting| {
@@ -91,9 +91,9 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "shared-counter",
         does: "advances the position after layer 0 in every decoding step",
-        make: |sound| {
-            sound.driven(|llama| {
-                let (rope, heads) = (llama.rope.clone(), Heads::of(&llama));
+        make: |correct| {
+            correct.driven(|llama| {
+                let (rope, heads) = (llama.rope.clone(), HeadCounts::of(&llama));
                 remade(llama, move |seen, site, _| {
                     let decoding =
                         seen.input.len() == 1 && seen.input.positions.iter().flatten().all(|&p| p > 0);
@@ -108,7 +108,7 @@ pub const PLANTS: &[Plant] = &[
                 })
             })
         },
-        red: &["04", "09"],
+        fails: &["04", "09"],
         first: Some("model.layers.1.self_attn.q_rope"),
         ..PLANT
     },
@@ -133,13 +133,13 @@ fn relaid(rows: &Tensor, head_dim: usize, layout: RopeLayout) -> Result<Tensor> 
 }
 
 /// The shape of heads in the projections.
-struct Heads {
+struct HeadCounts {
     queries: usize,
     keys: usize,
     head_dim: usize,
 }
 
-impl Heads {
+impl HeadCounts {
     fn of(llama: &Llama) -> Self {
         let config = &llama.config;
         let (queries, keys) = (config.num_attention_heads, config.num_key_value_heads);

@@ -4,7 +4,7 @@ use super::{Plant, Setting, find};
 use crate::mistakes::Mistake;
 
 /// Whether a row of the catalogue can be planted in one model.
-pub enum Standing {
+pub enum Availability {
     /// It can, with this plant.
     Planted(&'static Plant),
     /// It cannot be planted, or would not show, for this reason.
@@ -23,14 +23,14 @@ const NOWHERE: &[(&str, &str)] = &[
 ];
 
 /// The row of `mistake` on a model of this setting.
-pub fn standing(mistake: &Mistake, setting: &Setting<'_>) -> Standing {
+pub fn availability(mistake: &Mistake, setting: &Setting<'_>) -> Availability {
     if let Some((_, why)) = NOWHERE.iter().find(|(name, _)| *name == mistake.name) {
-        return Standing::NotHere((*why).to_owned());
+        return Availability::NotHere((*why).to_owned());
     }
     match find(mistake.name).map(|plant| (plant, (plant.shows)(setting))) {
-        Some((plant, Ok(()))) => Standing::Planted(plant),
-        Some((_, Err(why))) => Standing::NotHere(why),
-        None => Standing::NotHere("there is no plant for it".to_owned()),
+        Some((plant, Ok(()))) => Availability::Planted(plant),
+        Some((_, Err(why))) => Availability::NotHere(why),
+        None => Availability::NotHere("there is no plant for it".to_owned()),
     }
 }
 
@@ -57,17 +57,17 @@ mod tests {
 
     #[test]
     fn a_plant_fails_a_checkpoint_that_its_row_names() {
-        for plant in super::super::all().filter(|plant| !plant.red.is_empty()) {
+        for plant in super::super::all().filter(|plant| !plant.fails.is_empty()) {
             let mistake = mistakes::find(plant.name).unwrap();
-            let red: BTreeSet<&str> = plant.red.iter().copied().collect();
-            assert!(mistake.at.iter().any(|id| red.contains(id)), "{}", plant.name);
+            let fails: BTreeSet<&str> = plant.fails.iter().copied().collect();
+            assert!(mistake.at.iter().any(|id| fails.contains(id)), "{}", plant.name);
         }
     }
 
     #[test]
     fn rows_that_are_not_mistakes_fail_no_checkpoint() {
-        for mistake in mistakes::all().filter(|mistake| mistake.kind == mistakes::Kind::Honest) {
-            assert!(find(mistake.name).is_some_and(|plant| plant.red.is_empty()), "{}", mistake.name);
+        for mistake in mistakes::all().filter(|mistake| mistake.kind == mistakes::Kind::Harmless) {
+            assert!(find(mistake.name).is_some_and(|plant| plant.fails.is_empty()), "{}", mistake.name);
         }
     }
 }

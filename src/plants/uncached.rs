@@ -11,8 +11,8 @@ use crate::probe::{Kind, Probe, Site};
 pub const PLANTS: &[Plant] = &[Plant {
     name: "uncached-position",
     does: "keeps no cache, feeds the whole text again at each step, and continues to count positions up",
-    make: |sound| sound.driven(|llama| Uncached { port: LlamaPort::new(llama), text: None, fed: 0 }),
-    red: &["04"],
+    make: |correct| correct.driven(|llama| Uncached { port: LlamaPort::new(llama), text: None, fed: 0 }),
+    fails: &["04"],
     first: Some("model.layers.0.self_attn.q_rope"),
     ..PLANT
 }];

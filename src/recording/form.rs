@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::axes::Axes;
-use super::held::{Held, Lookup, Misfit};
+use super::site_tensor::{Lookup, Misfit, SiteTensor};
 use crate::Result;
 use crate::compare::Shape;
 use crate::probe::{Kind, Layout, Site};
@@ -32,7 +32,7 @@ pub(crate) enum Order {
     /// direction.
     Ggml,
     /// Given in letters.
-    Said(Axes),
+    Letters(Axes),
 }
 
 /// One way to interpret the dimensions of an array.
@@ -59,7 +59,7 @@ impl Order {
             Self::SeqFirst => vec![read(OutermostFirst, seq_first())],
             Self::Reversed => vec![read(InnermostFirst, reference()), read(InnermostFirst, seq_first())],
             Self::Ggml => vec![read(OutermostFirst, seq_first()), read(InnermostFirst, seq_first())],
-            Self::Said(axes) => vec![read(OutermostFirst, axes.clone())],
+            Self::Letters(axes) => vec![read(OutermostFirst, axes.clone())],
         }
     }
 }
@@ -142,7 +142,7 @@ pub(super) fn canonical(
                     merged: want.merged,
                     over_keys: site.kind.over_keys(),
                 };
-                return Ok(Lookup::Held(Held { site, tensor: turned, first, layout, shape }));
+                return Ok(Lookup::Tensor(SiteTensor { site, tensor: turned, first, layout, shape }));
             }
             Err(why) => misfit = misfit.or(Some(why)),
         }

@@ -3,8 +3,8 @@
 use candle_core::Tensor;
 
 use super::form::{self, Form, Order, Want};
-use super::held::Lookup;
 use super::pass::{Recording, Tensors};
+use super::site_tensor::Lookup;
 use crate::Result;
 use crate::probe::{Kind, Layout, Site};
 use crate::weights::Config;
@@ -14,7 +14,7 @@ impl Recording {
     ///
     /// # Errors
     /// The tensor cannot be read from its file.
-    pub(crate) fn held(&self, site: Site, config: Option<&Config>) -> Result<Lookup> {
+    pub(crate) fn lookup(&self, site: Site, config: Option<&Config>) -> Result<Lookup> {
         let (tensor, form) = match &self.tensors {
             Tensors::File(stored) => match stored.read(site)? {
                 None => return Ok(Lookup::Absent),
@@ -35,9 +35,9 @@ impl Recording {
 
     /// The tensor recorded at `site`, with its axes in the reference's order if possible.
     pub(super) fn tensor(&self, site: Site, config: Option<&Config>) -> Result<Option<Tensor>> {
-        match (self.held(site, config)?, &self.tensors) {
+        match (self.lookup(site, config)?, &self.tensors) {
             (Lookup::Absent, _) => Ok(None),
-            (Lookup::Held(held), Tensors::File(_)) => Ok(Some(held.tensor)),
+            (Lookup::Tensor(recorded), Tensors::File(_)) => Ok(Some(recorded.tensor)),
             (Lookup::Misfit(_), Tensors::File(stored)) => Ok(stored.read(site)?.map(|(tensor, _)| tensor)),
             (_, Tensors::Memory(entries)) => Ok(entries.get(&site).map(|entry| entry.handed.clone())),
         }

@@ -57,7 +57,7 @@ impl NameMap {
             let form = words.form(named);
             let form =
                 form.map_err(|word| Error::input(format!("{kind}: `{word}` is not a layout"), WORDS))?;
-            vocabulary.lies(named, form);
+            vocabulary.set_form(named, form);
         }
         Ok(vocabulary)
     }
@@ -76,7 +76,7 @@ impl Words {
                 "reversed" => form.order = Order::Reversed,
                 "interleaved" => form.interleaved = Some(true),
                 "half-split" => form.interleaved = Some(false),
-                letters => form.order = Order::Said(Axes::parse(kind, letters).map_err(|_| letters)?),
+                letters => form.order = Order::Letters(Axes::parse(kind, letters).map_err(|_| letters)?),
             }
         }
         Ok(form)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
 
-use super::pass::{Entry, Recording, Tensors};
+use super::pass::{Recording, TappedTensor, Tensors};
 use crate::model::Input;
 use crate::probe::{Kind, Site};
 
@@ -19,7 +19,7 @@ impl Recording {
     /// site was handed over before.
     pub(crate) fn hand_over(&mut self, site: Site, handed: Tensor) -> bool {
         let Tensors::Memory(entries) = &mut self.tensors else { return false };
-        entries.insert(site, Entry { handed, continued: None }).is_none()
+        entries.insert(site, TappedTensor { handed, continued: None }).is_none()
     }
 
     /// Stores what the port continues with at `site`.
@@ -46,7 +46,7 @@ impl Recording {
         self.sites().any(|site| site.kind == kind && self.continued(site).is_some())
     }
 
-    fn entry(&self, site: Site) -> Option<&Entry> {
+    fn entry(&self, site: Site) -> Option<&TappedTensor> {
         match &self.tensors {
             Tensors::Memory(entries) => entries.get(&site),
             Tensors::File(_) => None,

@@ -8,7 +8,6 @@
 mod axes;
 mod file;
 mod form;
-mod held;
 mod lookup;
 mod map;
 mod memory;
@@ -16,14 +15,15 @@ mod names;
 mod pass;
 mod played;
 mod rows;
+mod site_tensor;
 mod stored;
 mod vocabulary;
 
 pub(crate) use self::axes::Axes;
-pub(crate) use self::held::{Held, Lookup, Misfit};
 pub use self::map::NameMap;
 pub use self::pass::Recording;
 pub use self::played::Played;
 pub(crate) use self::rows::{gather, scatter};
+pub(crate) use self::site_tensor::{Lookup, Misfit, SiteTensor};
 pub(crate) use self::vocabulary::Known;
 pub use self::vocabulary::Vocabulary;

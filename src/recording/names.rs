@@ -90,10 +90,10 @@ pub(super) fn meaning(name: &str, dims: &[usize], s: usize) -> Option<(Site, For
     let own = |name: &str| name.parse::<Site>().ok().map(|site| (site, Form::default()));
     // The decoder's own paths, if the hooks were placed below `model.`.
     let below = || (!name.starts_with("model.")).then(|| own(&format!("model.{name}"))).flatten();
-    own(name).or_else(below).or_else(|| told(name)).or_else(|| llama_cpp(name, dims, s))
+    own(name).or_else(below).or_else(|| by_known_name(name)).or_else(|| llama_cpp(name, dims, s))
 }
 
-fn told(name: &str) -> Option<(Site, Form)> {
+fn by_known_name(name: &str) -> Option<(Site, Form)> {
     let outside = OUTSIDE.iter().find(|(known, _)| *known == name);
     let site = outside.map(|&(_, kind)| Site::model(kind)).or_else(|| {
         LAYERED.iter().find_map(|&(pattern, kind)| Some(Site::layer(layer_of(pattern, name)?, kind)))

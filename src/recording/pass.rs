@@ -30,12 +30,12 @@ pub(super) enum Tensors {
     /// In a file; each tensor is read when it is needed.
     File(Stored),
     /// In memory, with their axes in the reference's order.
-    Memory(BTreeMap<Site, Entry>),
+    Memory(BTreeMap<Site, TappedTensor>),
 }
 
 /// What a port did at one site.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub(super) struct TappedTensor {
     /// The tensor it handed over.
     pub handed: Tensor,
     /// The tensor it continued with; `None` if it took nothing back.

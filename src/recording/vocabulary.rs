@@ -63,8 +63,8 @@ impl Vocabulary {
     /// # Errors
     /// The letters are not the axes of a tensor of that kind.
     pub(crate) fn axes(&mut self, kind: Kind, letters: &str) -> Result<()> {
-        let order = Order::Said(Axes::parse(kind, letters)?);
-        self.lies(kind, Form { order, interleaved: None });
+        let order = Order::Letters(Axes::parse(kind, letters)?);
+        self.set_form(kind, Form { order, interleaved: None });
         Ok(())
     }
 
@@ -72,7 +72,7 @@ impl Vocabulary {
         self.names.push((pattern.to_owned(), meaning));
     }
 
-    pub(super) fn lies(&mut self, kind: Kind, form: Form) {
+    pub(super) fn set_form(&mut self, kind: Kind, form: Form) {
         self.forms.insert(kind, form);
     }
 
@@ -97,7 +97,7 @@ impl Vocabulary {
     /// The axes of tensors of this kind, if the vocabulary sets them in letters.
     pub(crate) fn letters(&self, kind: Kind) -> Option<&Axes> {
         match &self.forms.get(&kind)?.order {
-            Order::Said(axes) => Some(axes),
+            Order::Letters(axes) => Some(axes),
             Order::Canonical | Order::SeqFirst | Order::Reversed | Order::Ggml => None,
         }
     }

@@ -18,9 +18,9 @@ pub struct Changes {
     /// Settings that differ between the two runs: name, earlier value, current value.
     pub settings: Vec<(&'static str, String, String)>,
     /// Failed or could not be judged now, but not before.
-    pub newly_red: Vec<String>,
+    pub newly_failing: Vec<String>,
     /// Passes now, but did not before.
-    pub newly_green: Vec<String>,
+    pub newly_passing: Vec<String>,
     /// Passes in both, but uses more than twice the share of its budget (shares under 1% are ignored).
     pub grown: Vec<String>,
     /// Judged only in the current run.
@@ -58,10 +58,10 @@ fn ran(checkpoint: &Checkpoint) -> bool {
 
 impl Changes {
     fn compare(&mut self, key: &Key<'_>, was: &State, is: &State) {
-        let green = |state: &State| state.standing == Standing::Passed;
-        match (was.red(), is.red()) {
-            (false, true) => self.newly_red.push(key.to_string()),
-            _ if green(is) && !green(was) => self.newly_green.push(key.to_string()),
+        let passing = |state: &State| state.standing == Standing::Passed;
+        match (was.failing(), is.failing()) {
+            (false, true) => self.newly_failing.push(key.to_string()),
+            _ if passing(is) && !passing(was) => self.newly_passing.push(key.to_string()),
             _ if is.share >= SMALL && is.share > GROWN * was.share => {
                 let percent = |share: f64| format!("{:.1}%", share * 100.0);
                 self.grown.push(format!(
@@ -102,10 +102,10 @@ fn settings(then: &Report, now: &Report) -> Vec<(&'static str, String, String)> 
         ]
     };
     let differing = of(then).into_iter().zip(of(now)).filter(|((_, was), (_, is))| was != is);
-    let told: Vec<_> = differing.map(|((what, was), (_, is))| (what, was, is)).collect();
+    let changed: Vec<_> = differing.map(|((what, was), (_, is))| (what, was, is)).collect();
     // If the cases differ, the references differ as a consequence, which is not listed separately.
-    let other_cases = told.iter().any(|(what, ..)| *what == "cases");
-    told.into_iter().filter(|(what, ..)| !(other_cases && *what == "references")).collect()
+    let other_cases = changed.iter().any(|(what, ..)| *what == "cases");
+    changed.into_iter().filter(|(what, ..)| !(other_cases && *what == "references")).collect()
 }
 
 /// Enough of a hash to distinguish two of them.
@@ -139,7 +139,7 @@ struct State {
 }
 
 impl State {
-    fn red(&self) -> bool {
+    fn failing(&self) -> bool {
         matches!(self.standing, Standing::Failed | Standing::NotJudged)
     }
 }
@@ -185,8 +185,8 @@ impl fmt::Display for Changes {
     /// A line of counts, then one line per change; of each kind only the first few.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kinds = [
-            ("now failing", &self.newly_red),
-            ("now passing", &self.newly_green),
+            ("now failing", &self.newly_failing),
+            ("now passing", &self.newly_passing),
             ("grown", &self.grown),
             ("appeared", &self.appeared),
             ("gone", &self.gone),

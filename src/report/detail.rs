@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::across::across;
+use super::scope::scope;
 use super::text::{percent, place, word};
 use crate::compare::{Difference, Element};
 use crate::judge::{Finding, Outcome, Status, Verdict};
@@ -32,8 +32,8 @@ pub fn trouble(outcome: &Outcome) -> Option<String> {
     for (label, said) in describe(&first.verdict) {
         let _ = writeln!(text, "   {label:<10} {said}");
     }
-    if let Some(said) = across(outcome, first) {
-        let _ = writeln!(text, "   {:<10} {said}", "scope");
+    if let Some(scope) = scope(outcome, first) {
+        let _ = writeln!(text, "   {:<10} {scope}", "scope");
     }
     for (label, said) in suspects(outcome, first) {
         let _ = writeln!(text, "   {label:<10} {said}");

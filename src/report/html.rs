@@ -13,7 +13,7 @@ mod positions;
 mod run;
 mod verdict;
 
-pub use run::Run;
+pub use run::PageInput;
 
 use minijinja::{Environment, UndefinedBehavior, context};
 
@@ -23,7 +23,7 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// None known.
-pub fn page(run: &Run<'_>) -> Result<String> {
+pub fn page(run: &PageInput<'_>) -> Result<String> {
     let mut templates = Environment::new();
     templates.set_undefined_behavior(UndefinedBehavior::Strict);
     let files = [

@@ -1,6 +1,5 @@
 //! Turns verdicts into reports: text, HTML, JUnit XML and JSON.
 
-mod across;
 pub mod baseline;
 mod detail;
 #[cfg(feature = "cli")]
@@ -8,6 +7,7 @@ pub mod html;
 pub mod json;
 #[cfg(feature = "cli")]
 pub mod junit;
+mod scope;
 mod text;
 
 pub use detail::{detail, trouble};

@@ -29,7 +29,7 @@ pub struct OnPath {
     /// The path.
     pub path: Attention,
     /// The checkpoints that failed.
-    pub red: BTreeSet<&'static str>,
+    pub failed: BTreeSet<&'static str>,
     /// The checkpoints that were inconclusive.
     pub void: BTreeSet<&'static str>,
     /// The first wrong site.
@@ -55,10 +55,10 @@ impl OnPath {
             _ => None,
         };
         let share = |verdict: &Verdict| if let Verdict::Pass(share) = verdict { *share } else { 0.0 };
-        let own = outcomes.iter().filter(|outcome| plant.red.contains(&outcome.checkpoint.id));
+        let own = outcomes.iter().filter(|outcome| plant.fails.contains(&outcome.checkpoint.id));
         Self {
             path,
-            red: of(Status::Failed),
+            failed: of(Status::Failed),
             void: of(Status::NotJudged),
             first: failures().filter_map(|finding| finding.site).min().map(|site| site.to_string()),
             margin: failures().filter_map(|finding| ratio(&finding.verdict)).max_by(f64::total_cmp),
@@ -73,21 +73,21 @@ impl OnPath {
     /// plant changes. In half precision noise hides much of a mistake: every failing checkpoint must be
     /// declared, and at least one must fail.
     fn fault(&self, plant: &Plant, dtype: DType, fine: bool) -> Option<String> {
-        let declared: BTreeSet<&str> = plant.red.iter().copied().collect();
+        let declared: BTreeSet<&str> = plant.fails.iter().copied().collect();
         let first = plant.first_on(self.path).filter(|_| !declared.is_empty());
         let may = plant.may.0;
-        let red: BTreeSet<&str> = self.red.iter().copied().filter(|id| !may.contains(id)).collect();
+        let failed: BTreeSet<&str> = self.failed.iter().copied().filter(|id| !may.contains(id)).collect();
         let path = self.path;
         if !fine {
             let nothing = declared.is_empty() || plant.unseen_in(dtype).is_some();
-            let caught = red.is_subset(&declared) && (nothing || !red.is_empty());
-            return (!caught).then(|| format!("{path:?}: {red:?} failed, declared {declared:?}"));
+            let caught = failed.is_subset(&declared) && (nothing || !failed.is_empty());
+            return (!caught).then(|| format!("{path:?}: {failed:?} failed, declared {declared:?}"));
         }
         if !self.void.is_empty() {
             return Some(format!("{path:?}: {:?} were inconclusive", self.void));
         }
-        if red != declared {
-            return Some(format!("{path:?}: {red:?} failed, declared {declared:?}"));
+        if failed != declared {
+            return Some(format!("{path:?}: {failed:?} failed, declared {declared:?}"));
         }
         (self.first != first)
             .then(|| format!("{path:?}: first wrong site {:?}, declared {first:?}", self.first))
@@ -119,14 +119,14 @@ impl Caught {
     /// If the plant declares that nothing fails in this dtype, and nothing does: the reason, and the largest
     /// share of a budget.
     pub fn unseen(&self) -> Option<(&'static str, f64)> {
-        let green = self.paths.iter().all(|on| on.red.is_empty());
+        let passed = self.paths.iter().all(|on| on.failed.is_empty());
         let share = self.paths.iter().map(|on| on.share).fold(0.0, f64::max);
-        self.plant.unseen_in(self.dtype).filter(|_| green).map(|why| (why, share))
+        self.plant.unseen_in(self.dtype).filter(|_| passed).map(|why| (why, share))
     }
 
     /// Whether it is one of the rows that are not mistakes.
-    pub fn honest(&self) -> bool {
-        self.plant.red.is_empty()
+    pub fn harmless(&self) -> bool {
+        self.plant.fails.is_empty()
     }
 
     /// Whether the planted mistake was named first on every path.
@@ -137,11 +137,11 @@ impl Caught {
     /// What the judge named instead, one entry per path. In f32 every mistake must be named. In half
     /// precision a tensor may contain too little information to name one, but no other mistake may be named.
     pub fn misnamed(&self) -> Vec<String> {
-        if self.honest() || self.unseen().is_some() {
+        if self.harmless() || self.unseen().is_some() {
             return vec![];
         }
-        let silent = |on: &OnPath| !self.is_fine() && on.named.names.is_empty();
-        let wrong = self.paths.iter().filter(|on| on.named.rank != Some(1) && !silent(on));
+        let unnamed = |on: &OnPath| !self.is_fine() && on.named.names.is_empty();
+        let wrong = self.paths.iter().filter(|on| on.named.rank != Some(1) && !unnamed(on));
         let said = |on: &OnPath| match &on.named.names[..] {
             [] => format!("{:?}: not named", on.path),
             names => format!("{:?}: named {}", on.path, names.join(", ")),

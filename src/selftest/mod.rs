@@ -18,7 +18,7 @@ use crate::judge::{self, ModelFacts, Outcome, Subject};
 use crate::mistakes::{self, Mistake};
 use crate::model::{Attention, Llama, Matmul, Path};
 use crate::models::Model;
-use crate::plants::{self, Plant, Planted, Setting, Sound, Standing};
+use crate::plants::{self, Availability, Correct, Plant, Planted, Setting};
 use crate::reference::{Prompt, Reference};
 use crate::{Error, Result};
 
@@ -41,7 +41,7 @@ pub struct Row {
     /// The row of the catalogue.
     pub mistake: &'static Mistake,
     /// Whether it can be planted in this model.
-    pub standing: Standing,
+    pub availability: Availability,
 }
 
 impl<'a> Bench<'a> {
@@ -102,7 +102,7 @@ impl<'a> Bench<'a> {
     pub fn rows(&self) -> Vec<Row> {
         let setting = self.setting();
         mistakes::all()
-            .map(|mistake| Row { mistake, standing: plants::standing(mistake, &setting) })
+            .map(|mistake| Row { mistake, availability: plants::availability(mistake, &setting) })
             .collect()
     }
 
@@ -110,7 +110,7 @@ impl<'a> Bench<'a> {
     ///
     /// # Errors
     /// The path cannot run here.
-    pub fn sound(&self, path: Attention) -> Result<Llama> {
+    pub fn correct_model(&self, path: Attention) -> Result<Llama> {
         self.llama.on(path)
     }
 
@@ -158,16 +158,16 @@ impl<'a> Bench<'a> {
     ) -> Result<Caught> {
         let mut paths = Vec::new();
         for &path in on {
-            let llama = self.sound(path)?;
-            let planted = (plant.make)(&Sound { model: self.model, llama: &llama })?;
-            paths.push(OnPath::new(plant, path, self.judge(planted, cases, checkpoints)?));
+            let llama = self.correct_model(path)?;
+            let planted = (plant.make)(&Correct { model: self.model, llama: &llama })?;
+            paths.push(OnPath::new(plant, path, self.judge_planted(planted, cases, checkpoints)?));
         }
         Ok(Caught { plant, dtype: self.dtype(), matmul: self.llama.path.matmul, paths })
     }
 
     /// Runs each of `checkpoints` separately: in one run of all of them, generation runs only if the others
     /// pass.
-    fn judge(
+    fn judge_planted(
         &self,
         planted: Planted,
         cases: &[String],

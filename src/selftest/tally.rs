@@ -18,9 +18,9 @@ pub struct Tally {
     /// Planted mistakes that rounding hides in this dtype, as they declare.
     unseen: usize,
     /// Planted rows that are not mistakes.
-    honest: usize,
+    harmless: usize,
     /// Those of them for which no checkpoint failed.
-    green: usize,
+    harmless_passed: usize,
 }
 
 impl Tally {
@@ -28,9 +28,9 @@ impl Tally {
     pub fn count(&mut self, caught: Option<&Caught>) {
         let Some(caught) = caught else { return };
         let as_declared = caught.faults().is_empty();
-        if caught.honest() {
-            self.honest += 1;
-            self.green += usize::from(as_declared);
+        if caught.harmless() {
+            self.harmless += 1;
+            self.harmless_passed += usize::from(as_declared);
             return;
         }
         if as_declared && caught.unseen().is_some() {
@@ -45,13 +45,13 @@ impl Tally {
 
     /// The number of planted rows.
     pub fn ran(&self) -> usize {
-        self.planted + self.unseen + self.honest
+        self.planted + self.unseen + self.harmless
     }
 
     /// Whether every mistake was caught, none was misnamed, and rows that are not mistakes failed no
     /// checkpoint.
     pub fn holds(&self) -> bool {
-        self.caught == self.planted && self.misnamed == 0 && self.green == self.honest
+        self.caught == self.planted && self.misnamed == 0 && self.harmless_passed == self.harmless
     }
 }
 

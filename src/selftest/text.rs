@@ -2,7 +2,7 @@
 
 use super::{Caught, OnPath, Row};
 use crate::checkpoints;
-use crate::plants::Standing;
+use crate::plants::Availability;
 
 /// The header line of the matrix.
 pub fn matrix() -> String {
@@ -13,10 +13,10 @@ pub fn matrix() -> String {
 /// `1  rope-pairing … ·   ·   ·   X   …   1e5      rank 1, …`, or why the row is not planted here.
 pub fn line(row: &Row, caught: Option<&Caught>) -> String {
     let head = format!("{:>3}  {:<19}", row.mistake.number, row.mistake.name);
-    match (&row.standing, caught) {
-        (Standing::NotHere(why), _) => format!("{head} not here: {why}"),
-        (Standing::Planted(_), None) => format!("{head} not run"),
-        (Standing::Planted(_), Some(caught)) => {
+    match (&row.availability, caught) {
+        (Availability::NotHere(why), _) => format!("{head} not here: {why}"),
+        (Availability::Planted(_), None) => format!("{head} not run"),
+        (Availability::Planted(_), Some(caught)) => {
             let cells: String = checkpoints::ALL
                 .iter()
                 .map(|checkpoint| format!(" {:<3}", cell(caught, checkpoint.id)))
@@ -42,8 +42,8 @@ fn cell(caught: &Caught, id: &str) -> &'static str {
     if caught.plant.may.0.contains(&id) {
         return "~";
     }
-    let red = caught.paths.iter().filter(|on| on.red.contains(id)).count();
-    match red {
+    let failed = caught.paths.iter().filter(|on| on.failed.contains(id)).count();
+    match failed {
         0 if caught.paths.iter().any(|on| on.void.contains(id)) => "?",
         0 => "·",
         all if all == caught.paths.len() => "X",
@@ -54,7 +54,7 @@ fn cell(caught: &Caught, id: &str) -> &'static str {
 /// The margin, rounded down to a power of ten, because further digits depend on the machine.
 fn margin(caught: &Caught) -> String {
     match caught.margin() {
-        _ if caught.plant.red.is_empty() => "pass".to_owned(),
+        _ if caught.plant.fails.is_empty() => "pass".to_owned(),
         None => "exact".to_owned(),
         Some(margin) if margin.is_finite() => format!("1e{}", margin.log10().floor()),
         Some(_) => "inf".to_owned(),

@@ -43,8 +43,8 @@ impl<'a> Stream<'a> {
     }
 
     fn after(tokenizer: &'a Tokenizer, before: &[u32], skip_special: bool) -> Result<Self> {
-        let told = |id: &u32| !(skip_special && tokenizer.is_special(*id));
-        let before: Vec<u32> = before.iter().copied().filter(told).collect();
+        let kept = |id: &u32| !(skip_special && tokenizer.is_special(*id));
+        let before: Vec<u32> = before.iter().copied().filter(kept).collect();
         let before_text = tokenizer.decode(&before)?;
         Ok(Self { tokenizer, skip_special, before, before_text, held: Vec::new() })
     }

@@ -18,7 +18,7 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::Value as Json;
 
 use self::cursor::Problem;
-use self::header::{Entry, Header};
+use self::header::{Header, TensorInfo};
 use super::errors::no_such_tensor;
 use crate::arrays::Bytes;
 use crate::{Error, Result};
@@ -29,7 +29,7 @@ pub struct Gguf {
     path: PathBuf,
     bytes: Bytes,
     metadata: BTreeMap<String, value::Value>,
-    tensors: BTreeMap<String, Entry>,
+    tensors: BTreeMap<String, TensorInfo>,
 }
 
 impl Gguf {
@@ -133,7 +133,7 @@ impl Gguf {
         Ok(Tensor::from_raw_buffer(raw, plain, &entry.shape, &Device::Cpu)?)
     }
 
-    fn entry(&self, name: &str) -> Result<(&Entry, &[u8])> {
+    fn entry(&self, name: &str) -> Result<(&TensorInfo, &[u8])> {
         let entry = self.tensors.get(name).ok_or_else(|| no_such_tensor(&self.path, name))?;
         Ok((entry, &self.bytes[entry.bytes.clone()]))
     }

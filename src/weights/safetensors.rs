@@ -20,7 +20,7 @@ struct Shard {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct ShardTensor {
     shard: usize,
     dtype: Dtype,
     shape: Vec<usize>,
@@ -32,7 +32,7 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct Shards {
     shards: Vec<Shard>,
-    tensors: BTreeMap<String, Entry>,
+    tensors: BTreeMap<String, ShardTensor>,
 }
 
 /// The largest `model.safetensors.index.json` that is read, in bytes: 600,000 tensors at 100 bytes each.
@@ -173,14 +173,14 @@ fn float(dtype: Dtype) -> Option<DType> {
 
 impl Shard {
     /// All tensors of this file; every one is inside it.
-    fn header(&self, number: usize) -> Result<Vec<(String, Entry)>> {
+    fn header(&self, number: usize) -> Result<Vec<(String, ShardTensor)>> {
         let damaged =
             |why: String| Error::file(&self.origin, why, "the file is damaged or incomplete: fetch it again");
         let (data, header) = safetensors_header(&self.bytes).map_err(damaged)?;
         let entry = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
             let (start, end) = info.data_offsets;
             let bytes = data + start..data + end;
-            (name, Entry { shard: number, dtype: info.dtype, shape: info.shape.clone(), bytes })
+            (name, ShardTensor { shard: number, dtype: info.dtype, shape: info.shape.clone(), bytes })
         };
         Ok(header.tensors().into_iter().map(entry).collect())
     }

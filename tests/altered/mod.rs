@@ -40,18 +40,18 @@ impl Port for Altered {
         let mut input = input.clone();
         input.positions.iter_mut().flatten().for_each(|position| *position += self.shift);
         let (before, behind, seen) = (self.before, self.behind, BTreeMap::new());
-        self.port.forward(&input, &mut Around { probe, before, behind, seen })
+        self.port.forward(&input, &mut AlteringProbe { probe, before, behind, seen })
     }
 }
 
-struct Around<'a> {
+struct AlteringProbe<'a> {
     probe: &'a mut dyn Probe,
     before: Instead,
     behind: Instead,
     seen: BTreeMap<Site, Tensor>,
 }
 
-impl Probe for Around<'_> {
+impl Probe for AlteringProbe<'_> {
     fn wants(&self, _: rbees_check::probe::Kind) -> bool {
         true
     }
@@ -73,7 +73,7 @@ pub fn llama(model: &Model, path: Attention) -> Llama {
     Llama::load(&model.weights, &Device::Cpu, DType::F32, path).unwrap()
 }
 
-pub fn sound(llama: Llama) -> Altered {
+pub fn unaltered(llama: Llama) -> Altered {
     Altered { port: LlamaPort::new(llama), before: nothing, behind: nothing, shift: 0 }
 }
 

@@ -24,7 +24,7 @@ pub fn unzipped(bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// Unpacks a bundle into a new folder and runs the command that its README gives.
-pub fn again(bytes: &[u8]) -> (Report, json::Finding) {
+pub fn rerun(bytes: &[u8]) -> (Report, json::Finding) {
     let folder = home();
     let files = unzipped(bytes);
     for (name, content) in &files {

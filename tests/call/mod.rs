@@ -10,7 +10,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use rbees_check::checkpoints::judge_of;
 use rbees_check::compare::{Budget, Noise, Scale};
-use rbees_check::diagnose::{self, Around, Diagnosis, Evidence, Red, Wanted, round};
+use rbees_check::diagnose::{self, Diagnosis, Evidence, PortTensors, SiteContext, Wanted, round};
 use rbees_check::graph::{self, Graph, NodeId};
 use rbees_check::models::{self, Model};
 use rbees_check::oracle::{Pass, Placed, Rows, Slot, Token};
@@ -86,7 +86,7 @@ impl Call {
             noise: self.noise(site, place, dtype),
         });
         let pass = self.pass();
-        let red = Red {
+        let context = SiteContext {
             site,
             graph: &GRAPH,
             weights: &MODEL.weights,
@@ -104,7 +104,7 @@ impl Call {
             let row = |place: &Place| got.row(fed.binary_search(place).unwrap()).to_vec();
             Ok(Some(Rows::new(got.width, places.iter().flat_map(row).collect())))
         };
-        let evidence = Evidence::of(red, wanted, rows, &Fed { call: self, hides, dtype }).unwrap()?;
+        let evidence = Evidence::of(context, wanted, rows, &Fed { call: self, hides, dtype }).unwrap()?;
         let differs = (0..evidence.got.len()).any(|r| evidence.wrong(r).next().is_some());
         differs.then(|| diagnose::diagnose(&evidence).unwrap())
     }
@@ -150,7 +150,7 @@ struct Fed<'a> {
     dtype: DType,
 }
 
-impl Around for Fed<'_> {
+impl PortTensors for Fed<'_> {
     fn computes(&self, id: NodeId) -> bool {
         site(id).is_none_or(|site| self.hides.contains(&site.kind))
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor, safetensors};
 use libtest_mimic::Failed;
 use rbees_check::model::{Attention, Input, Matmul};
-use rbees_check::plants::{self, Sound};
+use rbees_check::plants::{self, Correct};
 use rbees_check::probe::{Kind, Probe, Site};
 use rbees_check::reference::Reference;
 use rbees_check::report::json::Report;
@@ -33,7 +33,7 @@ pub fn record_planted(
     let name = model.rsplit('/').next().unwrap_or(model);
     let cases: Vec<&Reference> =
         bench.cases().iter().filter(|case| (2..=64).contains(&case.length())).collect();
-    let sound = bench.sound(Attention::Plain)?;
+    let correct = bench.correct_model(Attention::Plain)?;
     for case in cases {
         let mut record = |what: &str, port: &mut dyn rbees_check::port::Port| -> Result<(), Failed> {
             let mut taps = Taps(HashMap::new());
@@ -59,11 +59,11 @@ pub fn record_planted(
             Ok(())
         };
         if only.is_none() {
-            record("sound", &mut rbees_check::port::LlamaPort::new(sound.clone()))?;
+            record("sound", &mut rbees_check::port::LlamaPort::new(correct.clone()))?;
         }
         for plant in plants::all().filter(|plant| only.is_none_or(|only| only.contains(&plant.name))) {
             if bench.can_show(plant).is_ok() && plant.paths.contains(&Attention::Plain) {
-                let mut made = (plant.make)(&Sound { model: &opened, llama: &sound })?;
+                let mut made = (plant.make)(&Correct { model: &opened, llama: &correct })?;
                 record(plant.name, &mut *made.port)?;
             }
         }

@@ -6,7 +6,7 @@ use rbees_check::checkpoints;
 use rbees_check::judge::{self, Subject};
 use rbees_check::model::{Attention, Matmul, Path};
 use rbees_check::models::{self, Model};
-use rbees_check::plants::{self, Plant, Sound};
+use rbees_check::plants::{self, Correct, Plant};
 use rbees_check::reference::Reference;
 use rbees_check::selftest::Bench;
 
@@ -55,8 +55,8 @@ pub fn record(on: &On<'_>, out: Out<'_>) -> Result<(), Failed> {
     for plant in plants::all().filter(|plant| on.wants(plant) && bench.can_show(plant).is_ok()) {
         for &path in plant.paths.iter().filter(|path| on.paths.contains(path)) {
             let head = format!("{name} {} {path:?} {}", line::dtype(on.dtype), plant.name);
-            let llama = bench.sound(path)?;
-            let planted = (plant.make)(&Sound { model: &model, llama: &llama })?;
+            let llama = bench.correct_model(path)?;
+            let planted = (plant.make)(&Correct { model: &model, llama: &llama })?;
             let reached = bench.reached(plant);
             let cases: Vec<Reference> =
                 bench.cases().iter().filter(|case| reached.contains(&case.manifest.case)).cloned().collect();

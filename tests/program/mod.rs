@@ -44,12 +44,12 @@ pub fn stderr(output: &Output) -> String {
 }
 
 /// The whole output of a run in `/`, with values that differ between machines masked.
-pub fn told(args: &[&str]) -> String {
-    told_in(Path::new("/"), args)
+pub fn printed(args: &[&str]) -> String {
+    printed_in(Path::new("/"), args)
 }
 
 /// The same, run in `folder`.
-pub fn told_in(folder: &Path, args: &[&str]) -> String {
+pub fn printed_in(folder: &Path, args: &[&str]) -> String {
     let output = rbees_in(folder, &home(), args).output().unwrap();
     let mut text = masked(&stdout(&output), "% of budget");
     let stderr = stderr(&output);

@@ -44,9 +44,9 @@ impl Dump {
         Ok(dump)
     }
 
-    /// This dump, completed by the tensors of `honest` that it lacks.
-    pub fn over(mut self, honest: Dump) -> Self {
-        honest.0.into_iter().for_each(|(at, rows)| _ = self.0.entry(at).or_insert(rows));
+    /// This dump, completed by the tensors of `correct` that it lacks.
+    pub fn over(mut self, correct: Dump) -> Self {
+        correct.0.into_iter().for_each(|(at, rows)| _ = self.0.entry(at).or_insert(rows));
         self
     }
 

@@ -3,7 +3,7 @@
 use candle_core::DType;
 
 use crate::diagnose::round;
-use crate::oracle::Standing;
+use crate::oracle::RowPlaces;
 
 /// The positions by which the port rotates rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub(in crate::diagnose) enum Positions {
 
 impl Positions {
     /// The position of row `r`.
-    pub fn of(self, at: &Standing<'_>, r: usize) -> f64 {
+    pub fn of(self, at: &RowPlaces<'_>, r: usize) -> f64 {
         let own = at.position(r);
         match self {
             Self::Shifted(by) => own as f64 + by as f64,

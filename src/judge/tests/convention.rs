@@ -28,7 +28,7 @@ fn one_head(head: usize, j: usize) -> usize {
 }
 
 /// The outcome of checkpoint `id` if q's and k's rows are reordered in every layer and rotated with `layout`.
-fn said(id: &str, from: fn(usize, usize) -> usize, layout: RopeLayout, path: Attention) -> Outcome {
+fn outcome_of(id: &str, from: fn(usize, usize) -> usize, layout: RopeLayout, path: Attention) -> Outcome {
     said_of(&["short"], id, from, layout, path)
 }
 
@@ -79,7 +79,7 @@ fn another_order_that_gives_the_same_scores_is_accepted_as_a_convention(
     #[values("01B", "02", "03", "04", "06", "07")] id: &str,
     #[values(Attention::Plain, Attention::Fused)] path: Attention,
 ) {
-    let outcome = said(id, neighbours, RopeLayout::Interleaved, path);
+    let outcome = outcome_of(id, neighbours, RopeLayout::Interleaved, path);
     assert_eq!(outcome.status(), Status::Passed, "{:?}", wrong(&outcome));
     let how = "q and k rows are arranged as in GGUF, i next to i + head_dim/2; attention scores match, so this is accepted";
     let notes = outcome.notes.iter().filter(|note| note.starts_with("convention, ") && note.ends_with(how));
@@ -113,7 +113,7 @@ fn any_other_order_is_a_mistake(
     #[case] layout: RopeLayout,
     #[case] mistakes: &[&str],
 ) {
-    let outcome = said(id, from, layout, Attention::Plain);
+    let outcome = outcome_of(id, from, layout, Attention::Plain);
     // q and k of four layers fail; v is correct.
     assert_eq!((outcome.status(), outcome.failures().count()), (Status::Failed, 8));
     assert_eq!(outcome.notes, [] as [&str; 0]);

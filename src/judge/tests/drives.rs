@@ -9,7 +9,7 @@ use super::*;
 use crate::compare::Noise;
 use crate::judge::laws::rows_alone;
 use crate::judge::laws_alone;
-use crate::judge::pieces::{Held, Sequence};
+use crate::judge::pieces::{Criteria, Sequence};
 use crate::model::Matmul;
 
 /// The outcome of 04 for tiny-llama with this dtype and matmul on one case, after its sites went through
@@ -85,9 +85,9 @@ fn each_row_of_a_batch_is_run_alone(#[case] rows: &[[u32; 3]], #[case] want: &[&
         Input { positions: vec![vec![0, 1, 2]; ids.len()], real: vec![vec![true; 3]; ids.len()], ids };
     let places = (0..rows.len()).flat_map(|b| [0, 1, 2].map(|position| (b, position))).collect();
     let noise = |_, _| Some(Noise { max: 1e-6, rms: 1e-6 });
-    let held = Held { fed: None, judges: &|_, _| true, noise: &noise, factor: 16.0, around: None };
+    let criteria = Criteria { fed: None, judges: &|_, _| true, noise: &noise, factor: 16.0, context: None };
     let mut port = LlamaPort::new(llama(&model, Attention::Plain));
-    let findings = rows_alone(&mut port, &Sequence { name: "made", input, places }, &held).unwrap();
+    let findings = rows_alone(&mut port, &Sequence { name: "made", input, places }, &criteria).unwrap();
     assert!(findings.iter().all(|f| f.status() == Status::Passed), "{findings:?}");
     // Scores and probabilities are left out, because they are over the batch's keys.
     let sites = |drive: &&str| findings.iter().filter(|f| f.drive.to_string() == **drive).count();

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use rstest::rstest;
 
 use super::*;
-use crate::judge::claims::input;
-use crate::judge::explain::{Around, explain};
+use crate::judge::explain::{CaseContext, explain};
+use crate::judge::judged_rows::input;
 use crate::judge::seen::{Kept, Seen};
 use crate::judge::{Finding, Verdict};
 use crate::model::Rope;
@@ -44,15 +44,15 @@ fn a_failing_site_is_diagnosed_with_the_config_that_transformers_reads() {
 #[test]
 fn the_first_wrong_window_of_each_site_is_kept() {
     let (q, k) = (site("model.layers.0.self_attn.q_rope"), site("model.layers.0.self_attn.k_rope"));
-    let red = |at: Site, slot: usize| {
+    let failed = |at: Site, slot: usize| {
         let tensor = Tensor::zeros((1, 1), DType::F32, &Device::Cpu).unwrap();
         BTreeMap::from([(at, Kept { site: at, tensor, window: slot..slot + 1 })])
     };
     let pad = |slot: usize| BTreeMap::from([(k, vec![((0, slot), vec![slot as f64])])]);
     let mut seen = Seen::default();
-    seen.add(Seen { kept: red(q, 0), pads: pad(0) });
-    seen.add(Seen { kept: red(q, 1), pads: pad(1) });
-    seen.add(Seen { kept: red(k, 2), pads: BTreeMap::new() });
+    seen.add(Seen { kept: failed(q, 0), pads: pad(0) });
+    seen.add(Seen { kept: failed(q, 1), pads: pad(1) });
+    seen.add(Seen { kept: failed(k, 2), pads: BTreeMap::new() });
     let windows: Vec<usize> = seen.kept.values().map(|kept| kept.window.start).collect();
     assert_eq!(windows, [0, 2]);
     assert_eq!(seen.pads[&k], [((0, 0), vec![0.0]), ((0, 1), vec![1.0])]);
@@ -134,13 +134,13 @@ impl Probe for Listening {
 /// A row of zeros has no scale and therefore no budget, so the diagnosis must ignore it.
 #[test]
 fn a_row_of_zeros_does_not_hide_a_mistake() {
-    let (model, red) = (tiny(), site("model.layers.1.self_attn.scores"));
+    let (model, failed) = (tiny(), site("model.layers.1.self_attn.scores"));
     let case = model.fixture.as_ref().unwrap().case("short").unwrap();
     let handed: Arc<Mutex<Option<Tensor>>> = Arc::default();
     let (keep, wrong) = (handed.clone(), too_large(1, f32::NEG_INFINITY));
     let bend = move |site, tensor| {
         let bent = wrong(site, tensor)?;
-        if site == red {
+        if site == failed {
             *keep.lock().unwrap() = bent.clone();
         }
         Ok(bent)
@@ -156,15 +156,15 @@ fn a_row_of_zeros_does_not_hide_a_mistake() {
     let mut values: Vec<f32> = tensor.flatten_all().unwrap().to_vec1().unwrap();
     (0..heads).for_each(|head| values[(head * queries + 5) * keys..][..keys].fill(0.0));
     let tensor = Tensor::from_vec(values, tensor.shape(), &Device::Cpu).unwrap();
-    let mut truth: Truth = case.truth(red).unwrap().clone();
+    let mut truth: Truth = case.truth(failed).unwrap().clone();
     truth.values[5 * heads * keys..6 * heads * keys].fill(0.0);
 
     let mut seen = Seen::default();
-    seen.kept.insert(red, Kept { site: red, tensor, window: 0..case.length() });
-    let around = Around { weights: &model.weights, case: &case, traits: &traits };
+    seen.kept.insert(failed, Kept { site: failed, tensor, window: 0..case.length() });
+    let context = CaseContext { weights: &model.weights, case: &case, traits: &traits };
     let noise = |site, place| case.noise_on(traits.arithmetic, Feed::Site, site, place, traits.dtype);
     let verdict = Verdict::Differs(Default::default());
-    let mut findings = [Finding { site: Some(red), ..Finding::new(red.to_string(), verdict) }];
-    explain(&around, &seen, &|_| Some(&truth), &noise, 8.0, &mut findings);
+    let mut findings = [Finding { site: Some(failed), ..Finding::new(failed.to_string(), verdict) }];
+    explain(&context, &seen, &|_| Some(&truth), &noise, 8.0, &mut findings);
     assert_eq!(findings[0].explained.as_ref().unwrap().named[0].mistake, "attention-scale");
 }

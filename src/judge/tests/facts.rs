@@ -6,10 +6,10 @@ use crate::reference::Config;
 
 /// The outcome of `00` after `change` has modified the reference facts.
 fn weights(change: impl FnOnce(&mut ModelFacts)) -> Outcome {
-    said("00", change)
+    outcome_of("00", change)
 }
 
-fn said(id: &str, change: impl FnOnce(&mut ModelFacts)) -> Outcome {
+fn outcome_of(id: &str, change: impl FnOnce(&mut ModelFacts)) -> Outcome {
     let model = tiny();
     let mut subject = subject(&model, &[]);
     change(subject.model.as_mut().unwrap());
@@ -88,7 +88,7 @@ fn without_facts_the_checkpoints_that_need_them_are_skipped() {
 #[test]
 fn every_text_is_judged_in_both_directions_and_every_chat_is_judged() {
     let (mut texts, mut chats) = (0, 0);
-    let outcome = said("00B", |model| {
+    let outcome = outcome_of("00B", |model| {
         (texts, chats) = (model.tokens.encode.len(), model.tokens.chat.len());
     });
     assert!(texts > 10 && chats > 0);
@@ -97,7 +97,7 @@ fn every_text_is_judged_in_both_directions_and_every_chat_is_judged() {
 
 #[test]
 fn different_ids_and_texts_fail_and_the_first_difference_is_reported() {
-    let outcome = said("00B", |model| model.tokens.encode[3].ids.push(9));
+    let outcome = outcome_of("00B", |model| model.tokens.encode[3].ids.push(9));
     // The port encodes one id fewer than the modified reference, and decoding the modified ids gives a longer
     // text.
     let about = wrong(&outcome);
@@ -107,10 +107,10 @@ fn different_ids_and_texts_fail_and_the_first_difference_is_reported() {
         matches!(&finding.verdict, Verdict::Broken(how) if how.ends_with("got nothing, the reference has 9"))
     );
 
-    let outcome = said("00B", |model| model.tokens.encode[3].decoded.push('!'));
+    let outcome = outcome_of("00B", |model| model.tokens.encode[3].decoded.push('!'));
     assert!(the(&outcome).about.starts_with("decode "));
 
-    let outcome = said("00B", |model| model.tokens.chat[0].ids[1] += 1);
+    let outcome = outcome_of("00B", |model| model.tokens.chat[0].ids[1] += 1);
     assert!(the(&outcome).about.starts_with("chat "));
     assert!(
         matches!(&the(&outcome).verdict, Verdict::Broken(how) if how.contains("the first difference is at 1: "))
@@ -120,7 +120,7 @@ fn different_ids_and_texts_fail_and_the_first_difference_is_reported() {
 /// Encoding mistakes can be named from the ids; decoding mistakes have no names.
 #[test]
 fn different_ids_are_explained() {
-    let outcome = said("00B", |model| model.tokens.encode[3].ids.insert(0, 0));
+    let outcome = outcome_of("00B", |model| model.tokens.encode[3].ids.insert(0, 0));
     let explained = |f: &Finding| Some(f.explained.as_ref()?.named[0].says.clone());
     let said: Vec<Option<String>> = outcome.failures().map(explained).collect();
     assert_eq!(said, [Some("you leave out BOS (0)".to_owned()), None]);
@@ -128,7 +128,7 @@ fn different_ids_are_explained() {
 
 #[test]
 fn a_long_text_is_named_by_its_beginning() {
-    let outcome = said("00B", |_| ());
+    let outcome = outcome_of("00B", |_| ());
     let about: Vec<&str> = outcome.findings.iter().map(|f| f.about.as_str()).collect();
     for name in ["\"\"", "\"The capital of France is\"", "\"And God said, Let there …\""] {
         assert!(about.contains(&format!("encode {name}").as_str()), "{name}");

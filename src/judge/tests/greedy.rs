@@ -4,7 +4,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::checkpoints::NearTie;
-use crate::judge::greedy::{Ends, judge, near_tie};
+use crate::judge::greedy::{Ends, judge_greedy, near_tie};
 use crate::judge::{Finding, Verdict};
 use crate::probe::Arithmetic;
 use crate::reference::{Greedy, Prompt};
@@ -76,7 +76,7 @@ fn judged_with(says: &[u32], gap: [f64; 4], ours: &[u32]) -> (Status, String) {
 
 fn findings(says: &[u32], gap: [f64; 4], ours: &[u32]) -> (Vec<Finding>, Vec<String>) {
     let stored = Greedy { format: 1, prompts: vec![prompt(&[1, 2, 3, 4], gap)], quantized: BTreeMap::new() };
-    judge(&mut Scripted::new(says), &stored, &Ends { ours, theirs: &[4] }, &RULE).unwrap()
+    judge_greedy(&mut Scripted::new(says), &stored, &Ends { ours, theirs: &[4] }, &RULE).unwrap()
 }
 
 fn prompt(tokens: &[u32], gap: [f64; 4]) -> Prompt {
@@ -106,7 +106,8 @@ fn a_note_says_where_a_quantised_text_leaves_the_dense_one(#[case] says: &[u32],
         )]),
     };
     let mut port = Scripted { arithmetic: Arithmetic::Blocks32, ..Scripted::new(says) };
-    let (findings, notes) = judge(&mut port, &stored, &Ends { ours: &[4], theirs: &[4] }, &RULE).unwrap();
+    let (findings, notes) =
+        judge_greedy(&mut port, &stored, &Ends { ours: &[4], theirs: &[4] }, &RULE).unwrap();
     assert!(findings.iter().all(|f| f.status() == Status::Passed), "{findings:?}");
     assert_eq!(findings[0].drive.to_string(), "plain");
     let want = ["3 of 4 steps are decisive on plain"].into_iter().chain(note).collect::<Vec<_>>();
@@ -123,7 +124,7 @@ fn a_text_ends_at_the_end_of_the_context(#[case] context: usize, #[case] want: V
     let stored =
         Greedy { format: 1, prompts: vec![prompt(&[1, 2, 3, 4], [1.0; 4])], quantized: BTreeMap::new() };
     let mut port = Scripted { context, ..Scripted::new(&[1, 2, 3, 4]) };
-    let (findings, _) = judge(&mut port, &stored, &Ends { ours: &[4], theirs: &[4] }, &RULE).unwrap();
+    let (findings, _) = judge_greedy(&mut port, &stored, &Ends { ours: &[4], theirs: &[4] }, &RULE).unwrap();
     assert_eq!(findings[0].verdict, want);
 }
 

@@ -3,7 +3,7 @@ use rstest::rstest;
 use super::*;
 use crate::compare::Noise;
 use crate::judge::laws::{chunks, context_ends, cut_row, same_in_pieces, tokens};
-use crate::judge::pieces::{Held, Sequence, worse};
+use crate::judge::pieces::{Criteria, Sequence, worse};
 use crate::judge::window::Window;
 use crate::judge::{Verdict, laws_alone};
 use crate::reference::Truth;
@@ -157,8 +157,9 @@ fn rows_that_cannot_be_compared_are_counted_over_all_windows() {
         let of_scale = if position < 3 { 1.0 } else { 0.01 };
         Some(Noise { max: of_scale, rms: of_scale })
     };
-    let held = Held { fed: None, judges: &|_, _| true, noise: &noise, factor: 16.0, around: None };
-    let findings = same_in_pieces(&mut LlamaPort::new(llama), &sequence(&[1, 70, 3, 200, 5]), &held).unwrap();
+    let criteria = Criteria { fed: None, judges: &|_, _| true, noise: &noise, factor: 16.0, context: None };
+    let findings =
+        same_in_pieces(&mut LlamaPort::new(llama), &sequence(&[1, 70, 3, 200, 5]), &criteria).unwrap();
     assert_eq!(findings.len(), 2 * (1 + 4 * 17 + 2));
     for finding in findings {
         assert_eq!((finding.status(), finding.incomparable), (Status::Passed, 3), "{finding:?}");

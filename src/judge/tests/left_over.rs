@@ -64,7 +64,7 @@ struct Layer {
 }
 
 const OWN: [f32; 8] = [1.0, 2.0, 1.0, 2.0, 3.0, 4.0, 3.0, 4.0];
-const SOUND: Layer = Layer { context: OWN, keys: Some(3), stops: None };
+const CORRECT: Layer = Layer { context: OWN, keys: Some(3), stops: None };
 
 impl Port for Layer {
     fn traits(&self) -> Traits {
@@ -106,17 +106,17 @@ impl Port for Layer {
 /// The first token of an empty cache attends only to itself: each head's context equals one of its own
 /// values.
 #[rstest]
-#[case::itself_alone(SOUND, false)]
-#[case::on_a_path_without_scores(Layer { keys: None, ..SOUND }, false)]
-#[case::within_rounding(Layer { context: [1.0, 2.0, 1.0, 2.07, 3.0, 4.0, 3.0, 4.0], ..SOUND }, false)]
-#[case::one_head_sees_more(Layer { context: [1.0, 2.0, 1.0, 2.1, 3.0, 4.0, 3.0, 4.0], ..SOUND }, true)]
-#[case::one_head_sees_less(Layer { context: [1.0, 2.0, 1.0, 2.0, 3.0, 4.0, 3.0, 3.9], ..SOUND }, true)]
-#[case::all_see_more(Layer { context: [5.0; 8], ..SOUND }, true)]
-#[case::over_more_keys_than_its_own(Layer { keys: Some(6), ..SOUND }, true)]
-#[case::over_fewer_in_a_window(Layer { keys: Some(2), ..SOUND }, false)]
-#[case::an_error_after_more_keys_were_seen(Layer { keys: Some(6), stops: Some(Kind::Context), ..SOUND }, true)]
-#[case::an_error_before_the_heads_are_known(Layer { stops: Some(Kind::KRope), ..SOUND }, false)]
-#[case::an_error_before_anything_is_known(Layer { keys: None, stops: Some(Kind::Context), ..SOUND }, false)]
+#[case::itself_alone(CORRECT, false)]
+#[case::on_a_path_without_scores(Layer { keys: None, ..CORRECT }, false)]
+#[case::within_rounding(Layer { context: [1.0, 2.0, 1.0, 2.07, 3.0, 4.0, 3.0, 4.0], ..CORRECT }, false)]
+#[case::one_head_sees_more(Layer { context: [1.0, 2.0, 1.0, 2.1, 3.0, 4.0, 3.0, 4.0], ..CORRECT }, true)]
+#[case::one_head_sees_less(Layer { context: [1.0, 2.0, 1.0, 2.0, 3.0, 4.0, 3.0, 3.9], ..CORRECT }, true)]
+#[case::all_see_more(Layer { context: [5.0; 8], ..CORRECT }, true)]
+#[case::over_more_keys_than_its_own(Layer { keys: Some(6), ..CORRECT }, true)]
+#[case::over_fewer_in_a_window(Layer { keys: Some(2), ..CORRECT }, false)]
+#[case::an_error_after_more_keys_were_seen(Layer { keys: Some(6), stops: Some(Kind::Context), ..CORRECT }, true)]
+#[case::an_error_before_the_heads_are_known(Layer { stops: Some(Kind::KRope), ..CORRECT }, false)]
+#[case::an_error_before_anything_is_known(Layer { keys: None, stops: Some(Kind::Context), ..CORRECT }, false)]
 fn a_first_token_that_attends_to_more_than_itself_sees_the_earlier_text(
     #[case] mut port: Layer,
     #[case] want: bool,

@@ -4,7 +4,7 @@ use super::*;
 use crate::diagnose::{Diagnosis, Named};
 use crate::judge::Drive;
 use crate::judge::set_aside::{of_one_layer, of_one_site, set_aside};
-use crate::judge::{Finding, Verdict, all_claimed, run_all};
+use crate::judge::{Finding, Verdict, all_judged, run_all};
 use crate::probe::Arithmetic;
 use crate::reference::Reference;
 
@@ -80,7 +80,7 @@ fn a_site_covered_by_noise_is_set_aside_if_it_was_judged_elsewhere() {
     outcome.findings[0].case = "far".into();
     outcome.findings[0].incomparable = 3;
     outcome.findings[2].about = "alone".into();
-    set_aside(&mut outcome, "judged elsewhere", |silent, other| silent.about == other.about);
+    set_aside(&mut outcome, "judged elsewhere", |inconclusive, other| inconclusive.about == other.about);
     let left: Vec<&str> = outcome.findings.iter().map(|f| f.about.as_str()).collect();
     assert_eq!(left, ["made", "alone"]);
     assert_eq!(
@@ -148,7 +148,7 @@ fn short() -> Reference {
 fn refused(case: &Reference, change: impl FnOnce(&mut Traits)) -> Option<String> {
     let mut traits = LlamaPort::new(llama(&tiny(), Attention::Fused)).traits();
     change(&mut traits);
-    all_claimed(case, &traits).err().map(|error| error.to_string())
+    all_judged(case, &traits).err().map(|error| error.to_string())
 }
 
 #[test]

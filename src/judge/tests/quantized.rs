@@ -1,5 +1,5 @@
 use super::*;
-use crate::judge::all_claimed;
+use crate::judge::all_judged;
 use crate::model::Matmul;
 use crate::probe::Arithmetic;
 use crate::reference::Feed;
@@ -68,10 +68,10 @@ fn a_quantised_reference_must_be_used_by_a_checkpoint() {
     let model = models::open("tiny-llama:q8_0").unwrap();
     let mut traits = LlamaPort::new(llama(&model, path(Matmul::Quantized))).traits();
     let case = || model.fixture.as_ref().unwrap().case("short").unwrap();
-    assert!(all_claimed(&case(), &traits).is_ok());
+    assert!(all_judged(&case(), &traits).is_ok());
     let orphaned = case().keeping(|site, _| site.kind != Kind::Act && site.kind != Kind::Down);
-    let refused = all_claimed(&orphaned, &traits).unwrap_err().to_string();
+    let refused = all_judged(&orphaned, &traits).unwrap_err().to_string();
     assert!(refused.contains("mlp.down_proj under feed site on "), "{refused}");
     traits.arithmetic = Arithmetic::Dense; // dense arithmetic does not use it
-    assert!(all_claimed(&orphaned, &traits).is_ok());
+    assert!(all_judged(&orphaned, &traits).is_ok());
 }

@@ -2,7 +2,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::judge::Verdict;
-use crate::judge::sampling::{as_likely, distribution, judge, largest, same_distribution, seeded};
+use crate::judge::sampling::{as_likely, distribution, judge_sampling, largest, same_distribution, seeded};
 use crate::reference::{Processors, Sampling, SamplingCase};
 
 fn stored() -> Sampling {
@@ -11,14 +11,14 @@ fn stored() -> Sampling {
 
 /// The names of the findings that do not pass.
 fn wrong_of(stored: &Sampling) -> Vec<String> {
-    let findings = judge(stored).unwrap().into_iter();
+    let findings = judge_sampling(stored).unwrap().into_iter();
     findings.filter(|f| f.status() != Status::Passed).map(|f| f.about).collect()
 }
 
 #[test]
 fn the_projects_sampling_passes_all_distributions_greedy_seeds_and_draws() {
     let stored = stored();
-    let findings = judge(&stored).unwrap();
+    let findings = judge_sampling(&stored).unwrap();
     assert!(findings.iter().all(|f| f.status() == Status::Passed));
     assert_eq!(findings.len(), stored.cases.len() + 3);
     let about: Vec<&str> = findings[stored.cases.len()..].iter().map(|f| f.about.as_str()).collect();
@@ -177,7 +177,7 @@ fn draws_use_the_flattest_distribution(#[values(0, 1, 2)] first: usize) {
 #[test]
 fn draws_of_one_certain_token_are_inconclusive() {
     let stored = Sampling { logits: vec![80.0, 0.0], cases: vec![case(Processors::default(), &[1.0, 0.0])] };
-    let findings = judge(&stored).unwrap();
+    let findings = judge_sampling(&stored).unwrap();
     assert_eq!(findings.last().unwrap().verdict, Verdict::Incomparable);
     // The seed check fails too: every seed draws the same.
     assert!(wrong_of(&stored).contains(&"seeds".to_owned()));

@@ -2,7 +2,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::checkpoints::View;
-use crate::judge::sites::judge;
+use crate::judge::sites::judge_sites;
 use crate::judge::{Finding, Verdict};
 use crate::reference::{Feed, Place};
 
@@ -164,7 +164,7 @@ fn turned(feed: Feed, factor: f64) -> Vec<Finding> {
     let mut port = Bent { port: LlamaPort::new(llama), bend: Box::new(bend) };
     let case = model.fixture.as_ref().unwrap().case("short").unwrap();
     let view = View { feed, kinds: &[Kind::QProj] };
-    judge(&mut port, &case, &view, factor, Some(&model.weights)).unwrap()
+    judge_sites(&mut port, &case, &view, factor, Some(&model.weights)).unwrap()
 }
 
 /// With reference inputs at every site, each failing site is diagnosed separately. On the port's own values,

@@ -4,8 +4,8 @@ use rstest::rstest;
 
 use super::*;
 use crate::checkpoints::View;
-use crate::judge::claims::input;
-use crate::judge::sites::judge;
+use crate::judge::judged_rows::input;
+use crate::judge::sites::judge_sites;
 use crate::judge::watch::{Expect, Watch};
 use crate::judge::{Finding, Verdict};
 use crate::model::Matmul;
@@ -72,7 +72,7 @@ fn too_wide(model: &str, matmul: Matmul, dtype: DType) -> Vec<Finding> {
     let path = Path { attention: Attention::Plain, matmul };
     let mut port = LlamaPort::new(Llama::load(&model.weights, &Device::Cpu, dtype, path).unwrap());
     let case = model.fixture.as_ref().unwrap().case("short").unwrap();
-    judge(&mut port, &case, &View { feed: Feed::Site, kinds: &[Kind::QProj] }, 1e9, None).unwrap()
+    judge_sites(&mut port, &case, &View { feed: Feed::Site, kinds: &[Kind::QProj] }, 1e9, None).unwrap()
 }
 
 /// Only in f32 does such a budget mean that the reference is broken.

@@ -20,7 +20,7 @@ const ROWS: usize = 4;
 
 /// One site, with one table per row of the batch.
 #[derive(Clone, Debug, Serialize)]
-pub struct Heads {
+pub struct HeadTables {
     /// The site with its case and drive.
     place: String,
     red: bool,
@@ -31,17 +31,17 @@ pub struct Heads {
 }
 
 /// The first failing site that was compared, else the site that used most of its budget.
-pub fn of_the_worst(outcomes: &[Outcome]) -> Option<Heads> {
-    let red = verdict::first_red(outcomes).map(|(_, finding)| finding);
-    let finding = red.filter(|finding| finding.shares.is_some()).or_else(|| {
+pub fn of_the_worst(outcomes: &[Outcome]) -> Option<HeadTables> {
+    let failed = verdict::first_failed(outcomes).map(|(_, finding)| finding);
+    let finding = failed.filter(|finding| finding.shares.is_some()).or_else(|| {
         let all = outcomes.iter().flat_map(|outcome| &outcome.findings).filter(|f| f.shares.is_some());
         all.filter_map(|f| Some((share(f)?, f))).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, f)| f)
     })?;
     let shares = finding.shares.as_ref()?;
     let batch: BTreeSet<usize> = shares.places.iter().map(|place| place.0).collect();
-    Some(Heads {
+    Some(HeadTables {
         place: place(finding),
-        red: red.is_some(),
+        red: failed.is_some(),
         heads: shares.heads,
         tables: batch.iter().take(ROWS).map(|&row| table(finding, shares, row, batch.len())).collect(),
         more: batch.len().saturating_sub(ROWS),

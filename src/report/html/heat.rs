@@ -21,7 +21,12 @@ impl Cell {
     /// A cell for this share of a budget; `about` names the site or position.
     pub fn of(share: f64, about: &str) -> Self {
         let text = level::label(share);
-        Self { class: level::class(share), title: format!("{about}: {}", level::said(share)), text, span: 1 }
+        Self {
+            class: level::class(share),
+            title: format!("{about}: {}", level::in_words(share)),
+            text,
+            span: 1,
+        }
     }
 }
 

@@ -75,7 +75,7 @@ pub fn charts(outcomes: &[Outcome]) -> Vec<Chart> {
                 (
                     usize::from(layer),
                     share,
-                    format!("layer {layer}: {}, {}", level::said(share), place(finding)),
+                    format!("layer {layer}: {}, {}", level::in_words(share), place(finding)),
                 )
             })
             .collect()

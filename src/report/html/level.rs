@@ -54,7 +54,7 @@ pub fn label(share: f64) -> String {
 }
 
 /// The same in words.
-pub fn said(share: f64) -> String {
+pub fn in_words(share: f64) -> String {
     match share {
         0.0 => "exact".into(),
         s if s <= 1.0 => format!("{} of budget", label(s)),
@@ -88,6 +88,6 @@ mod tests {
         #[case] short: &str,
         #[case] long: &str,
     ) {
-        assert_eq!((class(share), label(share).as_str(), said(share).as_str()), (colour, short, long));
+        assert_eq!((class(share), label(share).as_str(), in_words(share).as_str()), (colour, short, long));
     }
 }

@@ -15,7 +15,7 @@ const ROWS: [&str; 4] = ["main", "second", "third", "fourth"];
 /// For each case, the largest share at every position. If a checkpoint failed, the first failing one gets one
 /// line per row of the batch, and all other checkpoints share one line.
 pub fn charts(outcomes: &[Outcome]) -> Vec<Chart> {
-    let red = verdict::first_red(outcomes).map(|(outcome, _)| outcome.checkpoint);
+    let failed = verdict::first_failed(outcomes).map(|(outcome, _)| outcome.checkpoint);
     let mut cases: BTreeMap<&str, Vec<Line>> = BTreeMap::new();
     let findings = || outcomes.iter().flat_map(|o| o.findings.iter().map(move |f| (o.checkpoint.id, f)));
     let mut names: Vec<&str> = Vec::new();
@@ -29,11 +29,14 @@ pub fn charts(outcomes: &[Outcome]) -> Vec<Chart> {
             findings().filter(|(id, f)| f.case == case && chosen(id)).map(|(_, f)| f).collect::<Vec<_>>()
         };
         let mut lines = Vec::new();
-        if let Some(red) = red {
-            lines.push(line("other checkpoints", "others", &of_case(&|other| other != red.id), None));
+        if let Some(failed) = failed {
+            lines.push(line("other checkpoints", "others", &of_case(&|other| other != failed.id), None));
         }
-        let main = of_case(&|id| red.is_none_or(|red| red.id == id));
-        lines.extend(by_row(&red.map_or(String::new(), |red| format!("{} {}", red.id, red.name)), &main));
+        let main = of_case(&|id| failed.is_none_or(|failed| failed.id == id));
+        lines.extend(by_row(
+            &failed.map_or(String::new(), |failed| format!("{} {}", failed.id, failed.name)),
+            &main,
+        ));
         lines.retain(|line| !line.points.is_empty());
         cases.insert(case, lines);
     }
@@ -84,7 +87,7 @@ fn points(worst: &BTreeMap<usize, (f64, &Finding)>) -> Vec<(usize, f64, String)>
     all.chunks(together)
         .filter_map(|chunk| chunk.iter().max_by(|a, b| a.1.total_cmp(&b.1)))
         .map(|(position, share, finding)| {
-            let said = format!("position {position}: {}, {}", level::said(*share), finding.about);
+            let said = format!("position {position}: {}, {}", level::in_words(*share), finding.about);
             (*position, *share, said)
         })
         .collect()

@@ -5,7 +5,7 @@ use crate::report::json::Report;
 
 /// The input of the page.
 #[derive(Clone, Copy, Debug)]
-pub struct Run<'a> {
+pub struct PageInput<'a> {
     /// The run as data; the page adds no other facts.
     pub report: &'a Report,
     /// The outcomes from which the report was made. They also contain the error of each row and head.

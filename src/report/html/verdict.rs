@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::level::{self, share};
-use super::run::Run;
+use super::run::PageInput;
 use crate::checkpoints;
 use crate::judge::{Finding, Outcome, Status, Verdict};
 use crate::report::detail::{budgets, describe};
@@ -49,14 +49,14 @@ pub struct Culprit {
 }
 
 /// The earliest failing site in the order of the forward pass, or the first other failure if no site failed.
-pub fn first_red(outcomes: &[Outcome]) -> Option<(&Outcome, &Finding)> {
+pub fn first_failed(outcomes: &[Outcome]) -> Option<(&Outcome, &Finding)> {
     let all =
         || outcomes.iter().flat_map(|outcome| outcome.failures().map(move |finding| (outcome, finding)));
     let site = all().filter(|(_, f)| f.site.is_some()).min_by_key(|(_, f)| f.site);
     site.or_else(|| all().next())
 }
 
-pub fn head(run: &Run<'_>) -> Head {
+pub fn head(run: &PageInput<'_>) -> Head {
     let count = |status| run.outcomes.iter().filter(|outcome| outcome.status() == status).count();
     let (passed, total) = (count(Status::Passed), run.outcomes.len());
     let others = [
@@ -70,7 +70,7 @@ pub fn head(run: &Run<'_>) -> Head {
         others.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
     let said = format!("Of {total} checkpoint{}: {}.", if total == 1 { "" } else { "s" }, said.join(", "));
     let stale = run.report.stale_expectations.len();
-    if let Some((outcome, finding)) = first_red(run.outcomes) {
+    if let Some((outcome, finding)) = first_failed(run.outcomes) {
         let checkpoint = outcome.checkpoint;
         let (title, site) = match finding.site {
             Some(_) => ("First wrong at".to_owned(), Some(finding.about.clone())),
@@ -127,7 +127,7 @@ fn culprits(outcome: &Outcome, finding: &Finding) -> Option<Culprits> {
         mistake: named.mistake.into(),
         says: named.says.clone(),
         fix: named.fix.clone(),
-        residual: (named.residual > 0.0).then(|| level::said(named.residual)),
+        residual: (named.residual > 0.0).then(|| level::in_words(named.residual)),
     });
     let next = looked.and_then(|d| d.runner_up.as_ref());
     Some(Culprits {
@@ -183,7 +183,7 @@ fn row(outcome: &Outcome) -> Row {
         tone: tone(status),
         word: word(status),
         said,
-        share: worst.map(|(share, _)| (level::said(share), (share * 100.0).clamp(0.0, 100.0).round())),
+        share: worst.map(|(share, _)| (level::in_words(share), (share * 100.0).clamp(0.0, 100.0).round())),
         worst: worst.filter(|(share, _)| *share > 0.0).map(|(_, finding)| place(finding)),
         notes: outcome.notes.clone(),
     }
@@ -206,35 +206,37 @@ pub struct Trouble {
 const LISTED: usize = 40;
 
 /// Every checkpoint that failed or could not be judged.
-pub fn troubles(run: &Run<'_>) -> Vec<Trouble> {
-    let red = run.outcomes.iter().filter(|o| matches!(o.status(), Status::Failed | Status::NotJudged));
-    red.filter_map(|outcome| {
-        let status = outcome.status();
-        let mut red: Vec<&Finding> = outcome.findings.iter().filter(|f| f.status() == status).collect();
-        red.sort_by_key(|f| f.site.map_or((0, None), |site| (1, Some(site))));
-        let (first, others) = red.split_first()?;
-        let other = |finding: &&Finding| match share(finding) {
-            Some(share) => format!("{}: {}", place(finding), level::said(share)),
-            None => place(finding),
-        };
-        Some(Trouble {
-            id: outcome.checkpoint.id,
-            name: outcome.checkpoint.name,
-            tone: tone(status),
-            place: place(first),
-            lines: describe(&first.verdict),
-            others: others.iter().take(LISTED).map(other).collect(),
-            more: others.len().saturating_sub(LISTED),
+pub fn troubles(run: &PageInput<'_>) -> Vec<Trouble> {
+    let failed = run.outcomes.iter().filter(|o| matches!(o.status(), Status::Failed | Status::NotJudged));
+    failed
+        .filter_map(|outcome| {
+            let status = outcome.status();
+            let mut failed: Vec<&Finding> =
+                outcome.findings.iter().filter(|f| f.status() == status).collect();
+            failed.sort_by_key(|f| f.site.map_or((0, None), |site| (1, Some(site))));
+            let (first, others) = failed.split_first()?;
+            let other = |finding: &&Finding| match share(finding) {
+                Some(share) => format!("{}: {}", place(finding), level::in_words(share)),
+                None => place(finding),
+            };
+            Some(Trouble {
+                id: outcome.checkpoint.id,
+                name: outcome.checkpoint.name,
+                tone: tone(status),
+                place: place(first),
+                lines: describe(&first.verdict),
+                others: others.iter().take(LISTED).map(other).collect(),
+                more: others.len().saturating_sub(LISTED),
+            })
         })
-    })
-    .collect()
+        .collect()
 }
 
 /// Commands to run next: a description and the command line.
-pub fn commands(run: &Run<'_>) -> Vec<(String, String)> {
-    let Run { command, flags, .. } = run;
+pub fn commands(run: &PageInput<'_>) -> Vec<(String, String)> {
+    let PageInput { command, flags, .. } = run;
     let mut commands = vec![("Rerun everything".to_owned(), (*command).to_owned())];
-    if let Some((outcome, _)) = first_red(run.outcomes) {
+    if let Some((outcome, _)) = first_failed(run.outcomes) {
         let id = outcome.checkpoint.id;
         commands
             .push((format!("Checkpoint {id} alone, every site"), format!("rbees-check run {id}{flags} -vv")));

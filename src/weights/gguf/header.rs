@@ -17,7 +17,7 @@ const MAX_DIMS: u32 = 4;
 
 /// A tensor as the header describes it.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub(super) struct TensorInfo {
     pub(super) dtype: GgmlDType,
     /// Rows first: the reverse of the order in the file.
     pub(super) shape: Vec<usize>,
@@ -29,7 +29,7 @@ pub(super) struct Entry {
 #[derive(Debug)]
 pub(super) struct Header {
     pub(super) metadata: BTreeMap<String, Value>,
-    pub(super) tensors: BTreeMap<String, Entry>,
+    pub(super) tensors: BTreeMap<String, TensorInfo>,
 }
 
 impl Header {
@@ -145,7 +145,7 @@ fn place(
     data: u64,
     alignment: u64,
     end: usize,
-) -> Result<BTreeMap<String, Entry>, Problem> {
+) -> Result<BTreeMap<String, TensorInfo>, Problem> {
     let mut tensors = BTreeMap::new();
     let mut places = Vec::with_capacity(found.len());
     for Found { name, dtype, shape, offset, size } in found {
@@ -164,7 +164,7 @@ fn place(
             }
         };
         places.push((bytes.start, bytes.end, name));
-        if tensors.insert(name.to_owned(), Entry { dtype, shape, bytes }).is_some() {
+        if tensors.insert(name.to_owned(), TensorInfo { dtype, shape, bytes }).is_some() {
             return Err(Problem::damaged(format!("tensor `{name}` appears twice")));
         }
     }

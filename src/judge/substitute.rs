@@ -13,7 +13,7 @@ use crate::reference::{Feed, Reference};
 pub(crate) type Fed<'a> = (&'a Reference, Feed);
 
 /// Returns `tensor` with its stored rows replaced by reference values, if the feed says so.
-pub(crate) fn enter_truth(
+pub(crate) fn substitute_reference(
     fed: Option<Fed<'_>>,
     traits: &Traits,
     window: &Window,

@@ -16,12 +16,12 @@ pub(crate) enum Lookup {
     /// An array that cannot be the expected tensor.
     Misfit(Misfit),
     /// The tensor.
-    Held(Held),
+    Tensor(SiteTensor),
 }
 
 /// A recorded tensor, its axes in the reference's order.
 #[derive(Clone, Debug)]
-pub(crate) struct Held {
+pub(crate) struct SiteTensor {
     pub site: Site,
     /// `[b, heads, s, width]` or `[b, s, width]`, in the dtype of the recording.
     pub tensor: Tensor,
@@ -41,7 +41,7 @@ pub(crate) enum Misfit {
     Shape { got: Vec<usize>, want: Vec<usize> },
 }
 
-impl Held {
+impl SiteTensor {
     /// The shape to use in a comparison.
     pub(crate) fn shape(&self) -> &Shape {
         &self.shape

@@ -25,7 +25,7 @@ pub fn troubles(outcomes: &[Outcome], expected: &Expectations, flags: &str, out:
 }
 
 /// The line of one checkpoint, with as much detail as `verbose` asks for.
-pub fn told(outcome: &Outcome, verbose: u8) -> String {
+pub fn rendered(outcome: &Outcome, verbose: u8) -> String {
     let mut text = format!("  {}\n", paint::status(&report::line(outcome), outcome.status()));
     if verbose > 0 {
         text += &report::verbose(outcome);

@@ -8,7 +8,7 @@ use crate::judge::{Finding, Outcome, Status};
 /// What the failed comparisons have in common and the passed ones do not, among those of the same kind of
 /// site as `first`: `only layer 2; only cases longer than 1 token`. `None` if all failed, or if nothing
 /// separates the two groups.
-pub(super) fn across(outcome: &Outcome, first: &Finding) -> Option<String> {
+pub(super) fn scope(outcome: &Outcome, first: &Finding) -> Option<String> {
     let kind = first.site?.kind;
     let judged = |f: &&Finding| matches!(f.status(), Status::Passed | Status::Failed | Status::Expected);
     let of_kind = outcome.findings.iter().filter(|f| f.site.is_some_and(|site| site.kind == kind));
@@ -153,6 +153,6 @@ mod tests {
         let first = findings.iter().find(|f| f.status() == Status::Failed).unwrap().clone();
         let checkpoint = checkpoints::find("01B").unwrap();
         let outcome = Outcome { checkpoint, findings, skipped: None, notes: vec![] };
-        assert_eq!(across(&outcome, &first).as_deref(), said);
+        assert_eq!(scope(&outcome, &first).as_deref(), said);
     }
 }

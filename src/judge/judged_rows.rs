@@ -10,7 +10,7 @@ use crate::reference::{Feed, Place, Reference};
 /// Is `site` of `case` judged in this view? With reference inputs at every site, an operation can be judged
 /// only if the case also stores its inputs; with reference inputs at each block, only if the case stores the
 /// block's input.
-pub(super) fn claims(view: &View, case: &Reference, site: Site, traits: &Traits) -> bool {
+pub(super) fn is_judged(view: &View, case: &Reference, site: Site, traits: &Traits) -> bool {
     let Some(truth) = case.truth_on(traits.arithmetic, view.feed, site) else { return false };
     view.kinds.contains(&site.kind)
         && traits.shows(site.kind)

@@ -30,19 +30,19 @@ pub trait Fault: Send {
 }
 
 /// A port wrapped in a fault.
-pub struct Around<F> {
+pub struct Faulty<F> {
     port: LlamaPort,
     fault: F,
 }
 
-impl<F: Fault> Around<F> {
+impl<F: Fault> Faulty<F> {
     /// Wraps `port` in `fault`.
     pub fn new(port: LlamaPort, fault: F) -> Self {
         Self { port, fault }
     }
 }
 
-impl<F: Fault> Port for Around<F> {
+impl<F: Fault> Port for Faulty<F> {
     fn traits(&self) -> Traits {
         self.port.traits()
     }

@@ -1,6 +1,6 @@
 //! Checks that every stored tensor is judged by some checkpoint.
 
-use super::claims::claims;
+use super::judged_rows::is_judged;
 use crate::checkpoints::{self, Checkpoint};
 use crate::port::Traits;
 use crate::reference::{Manifest, Reference};
@@ -11,7 +11,7 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// Names the first site that no checkpoint uses.
-pub fn all_claimed(case: &Reference, traits: &Traits) -> Result<()> {
+pub fn all_judged(case: &Reference, traits: &Traits) -> Result<()> {
     let plain = Traits { hides: &[], ..traits.clone() };
     let arithmetic = traits.arithmetic;
     if !case.knows(arithmetic) {
@@ -23,7 +23,7 @@ pub fn all_claimed(case: &Reference, traits: &Traits) -> Result<()> {
         ));
     }
     let views = || checkpoints::ALL.into_iter().flat_map(Checkpoint::views);
-    let judged = |site| views().any(|view| claims(view, case, site, &plain));
+    let judged = |site| views().any(|view| is_judged(view, case, site, &plain));
     for site in case.sites() {
         let feeds = || case.sites().any(|other| other.inputs(traits.layers).contains(&site) && judged(other));
         let outside = site.layer.is_some_and(|layer| usize::from(layer) >= traits.layers);
@@ -35,7 +35,7 @@ pub fn all_claimed(case: &Reference, traits: &Traits) -> Result<()> {
         }
     }
     for (feed, site) in case.sites_on(arithmetic) {
-        if !views().any(|view| view.feed == feed && claims(view, case, site, &plain)) {
+        if !views().any(|view| view.feed == feed && is_judged(view, case, site, &plain)) {
             return Err(Error::input(
                 format!(
                     "{}/{}: no checkpoint judges {site} under feed {} on {}",

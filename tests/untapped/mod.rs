@@ -6,9 +6,9 @@ use rbees_check::model::Input;
 use rbees_check::port::{LlamaPort, Port, Traits};
 use rbees_check::probe::Probe;
 
-pub struct Silent(pub LlamaPort);
+pub struct Untapped(pub LlamaPort);
 
-impl Port for Silent {
+impl Port for Untapped {
     fn traits(&self) -> Traits {
         self.0.traits()
     }

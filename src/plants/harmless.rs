@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::around::{Around, Fault};
+use super::faulty::{Fault, Faulty};
 use super::making::demand;
 use super::plant::{PLANT, Plant};
 use super::remake::{Seen, remade};
@@ -16,7 +16,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "tie-break",
         does: "takes the second of two tokens whose logits differ by less than one rounding",
-        make: |sound| sound.driven(|llama| Around::new(LlamaPort::new(llama), OtherOfTwo)),
+        make: |correct| correct.driven(|llama| Faulty::new(LlamaPort::new(llama), OtherOfTwo)),
         shows: |setting| {
             demand(
                 setting.dtype == DType::BF16,
@@ -28,7 +28,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "batch-variance",
         does: "sums the first layer's products in another order when a batch has several rows",
-        make: |sound| sound.driven(|llama| resummed(llama, last_to_first, |seen| seen.input.batch() > 1)),
+        make: |correct| correct.driven(|llama| resummed(llama, last_to_first, |seen| seen.input.batch() > 1)),
         first: Some("model.layers.0.self_attn.q_proj"),
         shows: |setting| setting.batch().and(setting.dense()),
         ..PLANT
@@ -36,7 +36,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "fma",
         does: "sums the first layer's products by fused multiply-adds",
-        make: |sound| sound.driven(|llama| resummed(llama, fused, |_| true)),
+        make: |correct| correct.driven(|llama| resummed(llama, fused, |_| true)),
         first: Some("model.layers.0.self_attn.q_proj"),
         shows: |setting| setting.dense(),
         ..PLANT

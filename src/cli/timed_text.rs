@@ -12,23 +12,23 @@ use super::paint::Out;
 
 /// How much text was generated, and how long it took.
 #[derive(Clone, Copy, Debug)]
-pub struct Spoken {
+pub struct Timings {
     /// Number of prompt tokens.
     pub prompt: usize,
     /// Time until the first token.
-    pub reading: Duration,
+    pub before_first: Duration,
     /// Number of generated tokens.
     pub tokens: usize,
     /// Time from the first token to the last.
-    pub speaking: Duration,
+    pub after_first_token: Duration,
 }
 
-impl Spoken {
+impl Timings {
     /// `48 tokens, 812 tokens/s`.
     pub fn speed(&self) -> String {
         let after_first = self.tokens.saturating_sub(1);
         let plural = if self.tokens == 1 { "" } else { "s" };
-        match self.speaking.as_secs_f64() {
+        match self.after_first_token.as_secs_f64() {
             seconds if after_first > 0 && seconds > 0.0 => {
                 format!("{} token{plural}, {:.0} tokens/s", self.tokens, after_first as f64 / seconds)
             }
@@ -50,47 +50,51 @@ pub struct Request {
 }
 
 /// The continuation of a prompt, piece by piece, with timings.
-pub struct Speech<'a> {
+pub struct TimedText<'a> {
     /// The pieces of text, without timings.
     pub continuation: Continuation<'a, OnCache<'a>>,
     /// Counts and timings so far.
-    pub spoken: Spoken,
+    pub timings: Timings,
     begin: Instant,
 }
 
-impl<'a> Speech<'a> {
+impl<'a> TimedText<'a> {
     /// Reads the prompt.
     pub fn begin(llama: &'a Llama, tokenizer: &'a Tokenizer, request: Request) -> Result<Self> {
         let Request { prompt, sampling, stops, max_tokens } = request;
-        let spoken =
-            Spoken { prompt: prompt.len(), reading: Duration::ZERO, tokens: 0, speaking: Duration::ZERO };
+        let timings = Timings {
+            prompt: prompt.len(),
+            before_first: Duration::ZERO,
+            tokens: 0,
+            after_first_token: Duration::ZERO,
+        };
         let begin = Instant::now();
         let eos = &llama.config.eos_token_ids;
         let generation = Generation::start(OnCache::new(llama), prompt, sampling, max_tokens, eos)?;
-        Ok(Self { continuation: Continuation::new(generation, tokenizer, stops)?, spoken, begin })
+        Ok(Self { continuation: Continuation::new(generation, tokenizer, stops)?, timings, begin })
     }
 
     /// Writes all of it, until it ends or the reader closes the stream.
-    pub fn write(mut self, out: &mut Out) -> Result<Spoken> {
+    pub fn write(mut self, out: &mut Out) -> Result<Timings> {
         while !out.closed()
             && let Some(piece) = self.next()
         {
             out.text(&piece?.text)?;
         }
-        Ok(self.spoken)
+        Ok(self.timings)
     }
 }
 
-impl Iterator for Speech<'_> {
+impl Iterator for TimedText<'_> {
     type Item = Result<Piece>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let piece = self.continuation.next()?;
-        if self.spoken.tokens == 0 {
-            self.spoken.reading = self.begin.elapsed();
+        if self.timings.tokens == 0 {
+            self.timings.before_first = self.begin.elapsed();
         }
-        self.spoken.tokens += 1;
-        self.spoken.speaking = self.begin.elapsed() - self.spoken.reading;
+        self.timings.tokens += 1;
+        self.timings.after_first_token = self.begin.elapsed() - self.timings.before_first;
         Some(piece)
     }
 }
@@ -105,8 +109,8 @@ pub fn sample(model: &Model, llama: &Llama, out: &mut Out) -> Result<()> {
     };
     let ids = model.tokenizer.encode(prompt, true)?;
     let request = Request { prompt: ids, sampling, stops: Stops::new(vec![])?, max_tokens: 58 };
-    let speech = Speech::begin(llama, &model.tokenizer, request)?;
+    let timed_text = TimedText::begin(llama, &model.tokenizer, request)?;
     out.text(prompt)?;
-    let spoken = speech.write(out)?;
-    out.line(format!("\n{}\n", spoken.speed()))
+    let timings = timed_text.write(out)?;
+    out.line(format!("\n{}\n", timings.speed()))
 }

@@ -6,10 +6,10 @@ use candle_core::DType;
 use super::Against;
 use crate::Result;
 use crate::compare::{Noise, ulp};
-use crate::judge::rows::{Said, Terms, Wanted, hold};
+use crate::judge::rows::{Compared, Terms, Wanted, compare_rows};
 use crate::judge::{Drive, Finding, Verdict};
 use crate::probe::{Arithmetic, Site};
-use crate::recording::{Held, Misfit, Recording};
+use crate::recording::{Misfit, Recording, SiteTensor};
 use crate::reference::{Feed, Place, Reference};
 
 /// The dtype whose noise is used for a port that computes in `dtype`. Noise was not measured in float64, and
@@ -39,8 +39,8 @@ impl Against<'_> {
 }
 
 /// A finding about one site of a recording.
-pub(super) fn finding(site: Site, case: &str, drive: Drive, said: Said) -> Finding {
-    let Said { verdict, incomparable, shares } = said;
+pub(super) fn finding(site: Site, case: &str, drive: Drive, compared: Compared) -> Finding {
+    let Compared { verdict, incomparable, shares } = compared;
     let about = Finding::new(site.to_string(), verdict);
     Finding { site: Some(site), case: case.to_owned(), drive, incomparable, shares, ..about }
 }
@@ -54,27 +54,27 @@ pub(super) fn misfit(why: Misfit) -> Verdict {
 }
 
 /// Does the tensor have less precision than the port's dtype?
-pub(super) fn lower(dump: &Recording, held: &Held) -> Option<Verdict> {
-    let (got, want) = (held.tensor.dtype(), dump.dtype);
+pub(super) fn lower(dump: &Recording, recorded: &SiteTensor) -> Option<Verdict> {
+    let (got, want) = (recorded.tensor.dtype(), dump.dtype);
     (ulp(got) > ulp(want)).then(|| Verdict::LowerPrecision { got: got.as_str(), want: want.as_str() })
 }
 
-/// Compares `held` with the reference under `feed`; `None` if the reference has none of its rows.
-pub(super) fn judge(
+/// Compares `recorded` with the reference under `feed`; `None` if the reference has none of its rows.
+pub(super) fn compare_with_reference(
     dump: &Recording,
-    held: &Held,
+    recorded: &SiteTensor,
     against: &Against<'_>,
     feed: Feed,
     factor: f64,
 ) -> Result<Option<Finding>> {
-    let (Some(case), site) = (against.case, held.site) else { return Ok(None) };
+    let (Some(case), site) = (against.case, recorded.site) else { return Ok(None) };
     let Some(truth) = case.truth_on(against.arithmetic, feed, site) else { return Ok(None) };
     let stored = truth.places.iter().copied().enumerate();
     let wanted: Vec<Wanted<'_>> = stored
-        .filter(|&(_, place)| held.holds(place))
+        .filter(|&(_, place)| recorded.holds(place))
         .map(|(r, place)| Wanted {
             place,
-            query: place.1 - held.first,
+            query: place.1 - recorded.first,
             want: truth.row(r),
             noise: noise_of(case, against, feed, dump.dtype, site, place),
         })
@@ -83,13 +83,19 @@ pub(super) fn judge(
         return Ok(None);
     }
     let row: usize = truth.row_shape.iter().product();
-    let shape = held.shape();
-    let said = if shape.heads.unwrap_or(1) * shape.width != row {
+    let shape = recorded.shape();
+    let compared = if shape.heads.unwrap_or(1) * shape.width != row {
         let got = [shape.heads.unwrap_or(1), shape.width].to_vec();
         Verdict::Shape { got, want: truth.row_shape.clone() }.into()
     } else {
-        let columns = held.layout.columns(shape.width);
-        hold(&held.tensor, shape, &wanted, &against.terms(dump.dtype, factor), columns.as_deref())?
+        let columns = recorded.layout.columns(shape.width);
+        compare_rows(
+            &recorded.tensor,
+            shape,
+            &wanted,
+            &against.terms(dump.dtype, factor),
+            columns.as_deref(),
+        )?
     };
-    Ok(Some(finding(site, &case.manifest.case, Drive::RecordedAgainstTruth(feed), said)))
+    Ok(Some(finding(site, &case.manifest.case, Drive::RecordedAgainstReference(feed), compared)))
 }
