@@ -135,9 +135,10 @@ fn prose(source: &str) -> String {
     while let Some(first) = rest.chars().next() {
         let text = if rest.starts_with("//") { rest.find('\n').or(Some(rest.len())) } else { literal(rest) };
         let length = text.unwrap_or(first.len_utf8());
-        match text.is_some() || first.is_whitespace() {
-            true => prose.push_str(&rest[..length].replace("\\n", " ")),
-            false => prose.push('¦'),
+        if text.is_some() || first.is_whitespace() {
+            prose.push_str(&rest[..length].replace("\\n", " "));
+        } else {
+            prose.push('¦');
         }
         rest = &rest[length..];
     }

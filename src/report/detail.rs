@@ -66,7 +66,7 @@ fn suspects(outcome: &Outcome, first: &Finding) -> Vec<(&'static str, String)> {
         lines.push(("suspect", format!("{}: {}{residual}", named.mistake, named.says)));
         lines.push(("help", named.fix.clone()));
     }
-    if let Some(next) = looked.and_then(|d| d.runner_up.as_ref()) {
+    if let Some(next) = looked.and_then(|d| d.runner_up.as_ref()).filter(|next| next.residual.is_finite()) {
         let (name, away) = (next.mistake, budgets(next.residual));
         if named.is_empty() {
             lines.push((
