@@ -125,9 +125,11 @@ impl<'a> Replay<'a> {
         Placed::new(probs, placed.places().to_vec()).map(Some)
     }
 
-    /// The number of rows that are computed at once.
+    /// The number of rows that are computed at once. Rows that are read count too: those of probabilities are
+    /// much wider than those of the context.
     fn rows_at_once(&self, way: &Way) -> usize {
-        let widest = way.compute.iter().map(|&id| self.engine.width(id)).max().unwrap_or(1);
+        let by_row = way.read.iter().filter(|(_, edge)| **edge == Edge::RowWise).map(|(id, _)| id);
+        let widest = way.compute.iter().chain(by_row).map(|&id| self.engine.width(id)).max().unwrap_or(1);
         (BLOCK / widest.max(1)).max(1)
     }
 
