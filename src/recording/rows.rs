@@ -1,5 +1,7 @@
 //! Reads rows of a tensor at given places, and writes them back.
 
+use std::collections::BTreeSet;
+
 use candle_core::{DType, Device, Tensor};
 
 use crate::Result;
@@ -38,25 +40,30 @@ pub(crate) fn gather(
     if places.iter().any(|&(b, slot)| b >= batch || !(first..first + queries).contains(&slot)) {
         return Ok(None);
     }
-    // Convert only the slots between the first and the last requested one, because long passes are gathered
-    // in parts.
-    let slots = || places.iter().map(|&(_, slot)| slot - first);
-    let start = slots().min().unwrap_or(0);
-    let queries = slots().max().map_or(0, |last| last + 1 - start);
-    let part = tensor.narrow(if kind.by_head() { 2 } else { 1 }, start, queries)?;
+    let row_shape = if kind.by_head() { vec![heads, width] } else { vec![width] };
+    if places.is_empty() {
+        return Ok(Some(Gathered { values: Vec::new(), row_shape }));
+    }
+    // Convert only the requested slots: long passes are gathered in parts, and sampled.
+    let slots: BTreeSet<usize> = places.iter().map(|&(_, slot)| slot - first).collect();
+    let slots: Vec<u32> = slots.into_iter().map(|slot| slot as u32).collect();
+    let axis = if kind.by_head() { 2 } else { 1 };
+    let part = tensor.index_select(&Tensor::new(&slots[..], tensor.device())?, axis)?;
+    let queries = slots.len();
     let all: Vec<f64> = part.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
     let columns = layout.columns(width);
     let mut values = Vec::with_capacity(places.len() * heads * width);
     for &(batch, slot) in places {
+        let query = slots.partition_point(|&own| (own as usize) < slot - first);
         for head in 0..heads {
-            let row = &all[((batch * heads + head) * queries + slot - first - start) * width..][..width];
+            let row = &all[((batch * heads + head) * queries + query) * width..][..width];
             match &columns {
                 None => values.extend_from_slice(row),
                 Some(columns) => values.extend(columns.iter().map(|&j| row[j])),
             }
         }
     }
-    Ok(Some(Gathered { values, row_shape: if kind.by_head() { vec![heads, width] } else { vec![width] } }))
+    Ok(Some(Gathered { values, row_shape }))
 }
 
 impl Gathered {
