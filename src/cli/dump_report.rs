@@ -51,6 +51,7 @@ pub fn report(
             files_sha256: None,
             cases: against.case.into_iter().map(reports::case).collect(),
         },
+        recognised: dump.recognised.iter().map(ToString::to_string).collect(),
         summary: json::Summary::of(&checkpoints),
         checkpoints,
         stale_expectations: stale,

@@ -23,6 +23,7 @@ use super::paint::Out;
 use super::progress::Progress;
 use super::reports::Reports;
 use super::rerun::Flags;
+use super::stderr::say;
 
 #[derive(Args, Debug)]
 pub struct Dumped {
@@ -36,6 +37,9 @@ pub struct Dumped {
     /// Fail if the recording lacks a site
     #[arg(long, requires = "dump", conflicts_with = "against")]
     require_all: bool,
+    /// Refuse a recording that does not state everything: nothing in it is recognised by its values or shape
+    #[arg(long, requires = "dump")]
+    strict: bool,
     /// Compare with another recording of the same prompt, instead of with references
     #[arg(long, value_name = "FILE", requires = "dump")]
     against: Option<PathBuf>,
@@ -100,6 +104,9 @@ impl Dumped {
             arithmetic,
         };
         let other = self.against.as_deref().map(|file| Recording::open(file, &vocabulary)).transpose()?;
+        for recording in std::iter::once(&dump).chain(&other) {
+            progress.aside(|| self.announce(recording))?;
+        }
         progress.aside(|| head(&dump, other.as_ref(), &known, &about_reference, out))?;
         progress.now("judging");
         let (mut outcomes, close) = match &other {
@@ -144,6 +151,25 @@ impl Dumped {
         }
         out.line(summary)?;
         Ok(ending)
+    }
+}
+
+impl Dumped {
+    /// Prints what was recognised in a recording, or refuses it if everything must be stated.
+    fn announce(&self, recording: &Recording) -> Result<()> {
+        if let Some(recognition) = recording.recognised.first().filter(|_| self.strict) {
+            let hint = format!("state it: {}; or leave out --strict", recognition.explicit);
+            return Err(Error::file(
+                &recording.name,
+                format!("{}, and --strict was given", recognition.what),
+                hint,
+            ));
+        }
+        recording
+            .recognised
+            .iter()
+            .for_each(|recognition| say(&format!("note: {}: {recognition}", recording.name)));
+        Ok(())
     }
 }
 

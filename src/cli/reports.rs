@@ -196,6 +196,7 @@ pub fn report(
             files_sha256: whole.map(verdicts::references).transpose()?,
             cases: subject.cases.iter().map(case).collect(),
         },
+        recognised: vec![],
         summary: json::Summary::of(&checkpoints),
         checkpoints,
         stale_expectations: stale,

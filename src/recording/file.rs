@@ -68,6 +68,7 @@ impl Recording {
             input: Input { ids, positions: given.map_or_else(counted, usizes), real },
             dtype: stored.dtype(&metadata)?,
             metadata,
+            recognised: vec![],
             tensors: Tensors::File(stored),
         })
     }

@@ -12,7 +12,8 @@ impl Recording {
     /// A pass over `input` with no tensors yet.
     pub(crate) fn in_memory(name: &str, input: Input, dtype: DType) -> Self {
         let (metadata, tensors) = (BTreeMap::new(), Tensors::Memory(BTreeMap::new()));
-        Self { name: name.to_owned(), input, dtype, metadata, tensors }
+        let (name, recognised) = (name.to_owned(), vec![]);
+        Self { name, input, dtype, metadata, recognised, tensors }
     }
 
     /// Stores what a port hands over at `site`, with its axes in the reference's order. Returns false if the

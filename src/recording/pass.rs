@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
 
+use super::recognition::Recognition;
 use super::stored::{AGAIN, Stored};
 use crate::model::Input;
 use crate::probe::{Arithmetic, Kind, Site};
@@ -21,6 +22,8 @@ pub struct Recording {
     pub dtype: DType,
     /// Its metadata: `recorder`, `model`, `attention`.
     pub metadata: BTreeMap<String, String>,
+    /// What was recognised in it although nothing in it states it.
+    pub recognised: Vec<Recognition>,
     pub(super) tensors: Tensors,
 }
 

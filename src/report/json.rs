@@ -39,6 +39,9 @@ pub struct Report {
     pub run: Run,
     /// The references that the model was compared with.
     pub references: References,
+    /// What was recognised in a recording although nothing in it states it, one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recognised: Vec<String>,
     /// Every requested checkpoint, in order.
     pub checkpoints: Vec<Checkpoint>,
     /// Expected failures that pass. They count as errors in the settings file.
