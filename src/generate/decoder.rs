@@ -19,6 +19,16 @@ pub trait Decoder {
     fn room(&self) -> usize;
 }
 
+impl<D: Decoder + ?Sized> Decoder for &mut D {
+    fn feed(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
+        (**self).feed(ids)
+    }
+
+    fn room(&self) -> usize {
+        (**self).room()
+    }
+}
+
 /// A Llama with the cache of one sequence. Positions continue after the cached tokens.
 #[derive(Debug)]
 pub struct OnCache<'a> {

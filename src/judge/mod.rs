@@ -2,6 +2,7 @@
 
 mod all_judged;
 mod convention;
+mod decoding;
 mod drive;
 mod explain;
 mod facts;

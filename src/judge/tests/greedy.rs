@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use rstest::rstest;
 
@@ -18,11 +19,13 @@ struct Scripted {
     at: usize,
     arithmetic: Arithmetic,
     context: usize,
+    /// Shows its mistake only when it runs this many tokens in one pass: it then says token 7.
+    wrong: Option<Range<usize>>,
 }
 
 impl Scripted {
     fn new(says: &[u32]) -> Self {
-        Self { says: says.into(), at: 0, arithmetic: Arithmetic::Dense, context: 64 }
+        Self { says: says.into(), at: 0, arithmetic: Arithmetic::Dense, context: 64, wrong: None }
     }
 }
 
@@ -39,19 +42,15 @@ impl Port for Scripted {
 
     fn forward(&mut self, input: &Input, probe: &mut dyn Probe) -> Result<Tensor> {
         assert_eq!(input.positions[0][0], self.at, "positions must continue");
-        self.at += input.len();
-        let token = self.says.get(self.at - 1).copied().unwrap_or(7);
+        let positions = self.at..self.at + input.len();
+        self.at = positions.end;
+        let wrong = self.wrong.as_ref().is_some_and(|lengths| lengths.contains(&input.len()));
+        let said = |position: usize| self.says.get(position).copied().filter(|_| !wrong).unwrap_or(7);
+        let logit = |token, five| {
+            (0..8).map(move |id| if id == token { 1.0 } else if id == 5 { five } else { 0.0 })
+        };
         let rows = |five: f32| {
-            let row = (0..8).map(|id| {
-                if id == token {
-                    1.0
-                } else if id == 5 {
-                    five
-                } else {
-                    0.0
-                }
-            });
-            let rows = row.collect::<Vec<f32>>().repeat(input.len());
+            let rows: Vec<f32> = positions.clone().flat_map(|at| logit(said(at), five)).collect();
             Tensor::from_vec(rows, (1, input.len(), 8), &Device::Cpu)
         };
         assert!(!probe.wants(Kind::FinalNorm), "the judge does not need this site");
@@ -204,4 +203,38 @@ fn decisive_steps_are_counted() {
     // For a dense port there is no note about where it leaves the dense text.
     let (_, note) = judged(&[1, 6, 3, 4], [1.0, 0.3, 1.0, 0.5]);
     assert_eq!(note, "3 of 4 steps are decisive on plain");
+}
+
+/// The first prompt is decoded: one token, then one at a time. The second is one pass over four tokens.
+#[rstest]
+#[case::decoding(1..2, [Status::Failed, Status::Passed])]
+#[case::one_pass(4..5, [Status::Passed, Status::Failed])]
+fn the_first_prompt_is_decoded_and_the_others_follow_the_reference(
+    #[case] wrong: Range<usize>,
+    #[case] statuses: [Status; 2],
+) {
+    let prompts = vec![prompt(&[1, 2, 3, 4], [1.0; 4]); 2];
+    let stored = Greedy { format: 1, prompts, quantized: BTreeMap::new() };
+    let mut port = Scripted { wrong: Some(wrong), ..Scripted::new(&[1, 2, 3, 4]) };
+    let (findings, _) = judge_greedy(&mut port, &stored, &Ends { ours: &[4], theirs: &[4] }, &RULE).unwrap();
+    assert_eq!(findings.iter().map(|f| f.verdict.status()).collect::<Vec<_>>(), statuses);
+}
+
+/// The reference's own token follows a near-tie that the port decides the other way.
+#[rstest]
+#[case::other_side_of_a_near_tie(&[1, 6, 3, 4], [1.0, 0.3, 1.0, 1.0], Status::Passed)]
+#[case::wrong_after_a_near_tie(&[1, 6, 6, 4], [1.0, 0.3, 1.0, 1.0], Status::Failed)]
+#[case::goes_on_after_the_end(&[1, 2, 3, 6], [1.0; 4], Status::Failed)]
+#[case::all_agree(&[1, 2, 3, 4], [1.0; 4], Status::Passed)]
+fn a_prompt_that_follows_the_reference_is_judged_by_the_same_rule(
+    #[case] says: &[u32],
+    #[case] gap: [f64; 4],
+    #[case] status: Status,
+) {
+    // The first prompt has no tokens to generate, so only the second one is judged.
+    let nothing = Prompt { tokens: vec![], gap: vec![], ..prompt(&[], [1.0; 4]) };
+    let stored = Greedy { format: 1, prompts: vec![nothing, prompt(&[1, 2, 3, 4], gap)], quantized: BTreeMap::new() };
+    let mut port = Scripted::new(says);
+    let (findings, _) = judge_greedy(&mut port, &stored, &Ends { ours: &[4], theirs: &[4] }, &RULE).unwrap();
+    assert_eq!(findings[1].verdict.status(), status);
 }
