@@ -39,11 +39,11 @@ fn equals_reference(file: &Path) {
     for site in case.sites() {
         let got = take(&site.to_string()).squeeze(0).unwrap();
         let rows = if site.kind.by_head() { got.transpose(0, 1).unwrap() } else { got };
-        let truth = case.truth(site).unwrap();
-        assert_eq!(rows.dims(), [&[ids.len()], &truth.row_shape[..]].concat(), "{site}");
+        let reference = case.rows(site).unwrap();
+        assert_eq!(rows.dims(), [&[ids.len()], &reference.row_shape[..]].concat(), "{site}");
         for row in 0..ids.len() {
             let got = rows.get(row).unwrap().flatten_all().unwrap().to_dtype(DType::F64).unwrap();
-            near(&got.to_vec1().unwrap(), truth.row(row), site);
+            near(&got.to_vec1().unwrap(), reference.row(row), site);
         }
     }
     assert!(dump.is_empty(), "{:?}", dump.keys());

@@ -55,5 +55,5 @@ fn rank(kind: Kind) -> usize {
 
 /// Number of heads of the site, if it has a head axis and the case stores it.
 fn heads(case: &Reference, site: Site) -> Option<usize> {
-    Some(case.truth(site)?.row_shape[0]).filter(|_| site.kind.by_head())
+    Some(case.rows(site)?.row_shape[0]).filter(|_| site.kind.by_head())
 }

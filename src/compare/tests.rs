@@ -148,10 +148,10 @@ fn every_element_is_read_from_its_own_index(#[case] heads: Option<usize>) {
         Some(_) => all.transpose(1, 2).unwrap(), // [b, heads, s, width]
         None => all.squeeze(2).unwrap(),         // [b, s, width]
     };
-    let truth: Vec<f64> = all.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-    assert!(compare(&got, &shape, &rows(&truth, batch, queries, BUDGET), None).unwrap().agrees());
-    for wrong in 0..truth.len() {
-        let mut want = truth.clone();
+    let reference: Vec<f64> = all.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+    assert!(compare(&got, &shape, &rows(&reference, batch, queries, BUDGET), None).unwrap().agrees());
+    for wrong in 0..reference.len() {
+        let mut want = reference.clone();
         want[wrong] += 1.0;
         let difference = compare(&got, &shape, &rows(&want, batch, queries, BUDGET), None).unwrap();
         let (row, head, column) = (wrong / (heads * width), wrong / width % heads, wrong % width);

@@ -118,7 +118,7 @@ impl Recording {
             return Err(Error::file(&self.name, what, "pass --model with the weights that were run"));
         };
         Ok(Box::new(move |site, place| {
-            case.truth(site)?.places.binary_search(&place).ok()?;
+            case.rows(site)?.places.binary_search(&place).ok()?;
             noise_of(case, against, Feed::Own, self.dtype, site, place)
         }))
     }

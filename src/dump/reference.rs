@@ -68,25 +68,25 @@ pub(super) fn compare_with_reference(
     factor: f64,
 ) -> Result<Option<Finding>> {
     let (Some(case), site) = (against.case, recorded.site) else { return Ok(None) };
-    let Some(truth) = case.truth_on(against.arithmetic, feed, site) else { return Ok(None) };
-    let stored = truth.places.iter().copied().enumerate();
+    let Some(reference) = case.rows_on(against.arithmetic, feed, site) else { return Ok(None) };
+    let stored = reference.places.iter().copied().enumerate();
     let wanted: Vec<Wanted<'_>> = stored
         .filter(|&(_, place)| recorded.holds(place))
         .map(|(r, place)| Wanted {
             place,
             query: place.1 - recorded.first,
-            want: truth.row(r),
+            want: reference.row(r),
             noise: noise_of(case, against, feed, dump.dtype, site, place),
         })
         .collect();
     if wanted.is_empty() {
         return Ok(None);
     }
-    let row: usize = truth.row_shape.iter().product();
+    let row: usize = reference.row_shape.iter().product();
     let shape = recorded.shape();
     let compared = if shape.heads.unwrap_or(1) * shape.width != row {
         let got = [shape.heads.unwrap_or(1), shape.width].to_vec();
-        Verdict::Shape { got, want: truth.row_shape.clone() }.into()
+        Verdict::Shape { got, want: reference.row_shape.clone() }.into()
     } else {
         let columns = recorded.layout.columns(shape.width);
         compare_rows(

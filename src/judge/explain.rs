@@ -12,7 +12,7 @@ use crate::oracle::{Pass, Placed, Rows, Slot, Token};
 use crate::port::Traits;
 use crate::probe::Site;
 use crate::recording::gather;
-use crate::reference::{Place, Reference, Truth};
+use crate::reference::{Place, Reference, ReferenceRows};
 use crate::weights::Weights;
 
 /// The inputs of a diagnosis that are the same for all sites of a case.
@@ -23,12 +23,12 @@ pub(super) struct CaseContext<'a> {
     pub traits: &'a Traits,
 }
 
-/// Diagnoses each failing site separately, because two layers may have two different mistakes. `truth` is the
+/// Diagnoses each failing site separately, because two layers may have two different mistakes. `reference` is the
 /// reference that the findings were compared with.
 pub(super) fn explain<'t>(
     context: &CaseContext<'_>,
     seen: &Seen,
-    truth: &dyn Fn(Site) -> Option<&'t Truth>,
+    reference: &dyn Fn(Site) -> Option<&'t ReferenceRows>,
     noise: &dyn Fn(Site, Place) -> Option<Noise>,
     factor: f64,
     findings: &mut [Finding],
@@ -38,7 +38,7 @@ pub(super) fn explain<'t>(
         let first_agrees =
             findings.iter().any(|f| f.site == Some(first) && matches!(f.verdict, Verdict::Pass(_)));
         let Some(finding) = findings.iter_mut().find(|f| f.site == Some(failed.site)) else { continue };
-        let Some(want) = truth(failed.site) else { continue };
+        let Some(want) = reference(failed.site) else { continue };
         let explained = diagnose(context, (failed, &seen.pads), want, noise, factor, first_agrees);
         finding.set_explanation(explained);
     }
@@ -47,7 +47,7 @@ pub(super) fn explain<'t>(
 fn diagnose(
     context: &CaseContext<'_>,
     (failed, pads): (&Kept, &Pads),
-    want: &Truth,
+    want: &ReferenceRows,
     noise: &dyn Fn(Site, Place) -> Option<Noise>,
     factor: f64,
     first_layer_agrees: bool,
@@ -118,8 +118,8 @@ impl diagnose::PortTensors for Fed<'_> {
 
     fn at(&self, id: NodeId) -> Option<Placed> {
         let site = self.site(id)?;
-        let truth = self.case.truth(site)?;
-        let stored = truth.places.iter().enumerate().map(|(r, &place)| (place, truth.row(r)));
+        let reference = self.case.rows(site)?;
+        let stored = reference.places.iter().enumerate().map(|(r, &place)| (place, reference.row(r)));
         // Of the port's own rows, only the finite ones: nothing can be computed from NaN or infinite values.
         let pads = self.pads.get(&site).into_iter().flatten();
         let pads = pads.map(|(place, row)| (*place, &row[..]));
@@ -127,7 +127,7 @@ impl diagnose::PortTensors for Fed<'_> {
         let mut rows: Vec<(Place, &[f64])> =
             stored.chain(pads).filter(|((_, slot), _)| *slot < self.end).collect();
         rows.sort_by_key(|&(place, _)| place);
-        let width: usize = truth.row_shape.iter().product();
+        let width: usize = reference.row_shape.iter().product();
         // A row over keys has one entry per key seen so far.
         let (all, seen) = if site.kind.over_keys() {
             (self.case.length(), self.end.min(self.case.length()))
@@ -150,7 +150,7 @@ fn rows_of(failed: &Kept, traits: &Traits, places: &[Place]) -> Result<Option<Ro
 }
 
 /// Row `r` of the reference, cut to the keys that the window has seen.
-fn seen_of(failed: &Kept, want: &Truth, r: usize) -> Vec<f64> {
+fn seen_of(failed: &Kept, want: &ReferenceRows, r: usize) -> Vec<f64> {
     let width = shape(failed.site.kind, want, &failed.window, 1).width;
     let stored = want.row_shape.last().copied().unwrap_or(1);
     want.row(r).chunks_exact(stored).flat_map(|run| &run[..width]).copied().collect()

@@ -15,12 +15,12 @@ use crate::compare::{Noise, Shape, Shares};
 use crate::port::Traits;
 use crate::probe::{Arithmetic, Kind, Probe, Site};
 use crate::recording::gather;
-use crate::reference::{Place, Truth};
+use crate::reference::{Place, ReferenceRows};
 
 /// What a forward pass is compared with.
 pub(super) struct Expect<'a> {
     /// The reference at each site that is to be judged.
-    pub truth: &'a dyn Fn(Site) -> Option<&'a Truth>,
+    pub reference: &'a dyn Fn(Site) -> Option<&'a ReferenceRows>,
     /// Which rows can be judged there.
     pub judges: &'a dyn Fn(Site, Place) -> bool,
     /// The measured noise there.
@@ -53,9 +53,9 @@ impl Probe for Watch<'_> {
     }
 
     fn tap(&mut self, site: Site, tensor: Tensor) -> Result<Tensor> {
-        if let Some(truth) = (self.expect.truth)(site) {
-            let columns = self.traits.layout(site.kind).columns(*truth.row_shape.last().unwrap_or(&0));
-            if let Some(verdict) = self.judge_site(site, &tensor, truth, columns.as_deref())? {
+        if let Some(reference) = (self.expect.reference)(site) {
+            let columns = self.traits.layout(site.kind).columns(*reference.row_shape.last().unwrap_or(&0));
+            if let Some(verdict) = self.judge_site(site, &tensor, reference, columns.as_deref())? {
                 if matches!(verdict, Verdict::Differs(_)) {
                     let (tensor, window) = (tensor.clone(), self.window.clone());
                     self.seen.kept.entry(site).or_insert(Kept { site, tensor, window });
@@ -105,15 +105,15 @@ impl<'a> Watch<'a> {
         &mut self,
         site: Site,
         got: &Tensor,
-        truth: &Truth,
+        reference: &ReferenceRows,
         columns: Option<&[usize]>,
     ) -> Result<Option<Verdict>> {
         let places: Vec<(usize, Place)> =
-            inside(truth, &self.window).filter(|&(_, place)| (self.expect.judges)(site, place)).collect();
+            inside(reference, &self.window).filter(|&(_, place)| (self.expect.judges)(site, place)).collect();
         if places.is_empty() {
             return Ok(None);
         }
-        let shape = shape(site.kind, truth, &self.window, self.batch);
+        let shape = shape(site.kind, reference, &self.window, self.batch);
         let shape = Shape { merged: self.merged(site), ..shape };
         if got.dims() != shape.dims() {
             return Ok(Some(Verdict::Shape { got: got.dims().to_vec(), want: shape.dims() }));
@@ -127,7 +127,7 @@ impl<'a> Watch<'a> {
             .map(|&(r, place)| Wanted {
                 place,
                 query: place.1 - self.window.start,
-                want: truth.row(r),
+                want: reference.row(r),
                 noise: (self.expect.noise)(site, place),
             })
             .collect();
@@ -147,7 +147,7 @@ impl<'a> Watch<'a> {
             Kind::KProj | Kind::VProj => Kind::KRope,
             _ => return 1,
         };
-        let truth = self.fed.and_then(|(case, _)| case.truth(Site { kind: rotated, ..site }));
-        truth.map_or(1, |truth| truth.row_shape[0])
+        let reference = self.fed.and_then(|(case, _)| case.rows(Site { kind: rotated, ..site }));
+        reference.map_or(1, |reference| reference.row_shape[0])
     }
 }

@@ -80,7 +80,7 @@ fn settings(then: &Report, now: &Report) -> Vec<(&'static str, String, String)> 
     let of = |report: &Report| {
         let Report { tool, model, run, references, checkpoints, .. } = report;
         let cases: Vec<&str> = references.cases.iter().map(|case| case.case.as_str()).collect();
-        let truth: Vec<String> = references
+        let hashes: Vec<String> = references
             .cases
             .iter()
             .map(|case| format!("{} {}", case.case, short(&case.sites_sha256)))
@@ -97,7 +97,7 @@ fn settings(then: &Report, now: &Report) -> Vec<(&'static str, String, String)> 
             ("feed", run.feed.clone().unwrap_or_else(|| "all".into())),
             ("threads", run.threads.to_string()),
             ("cases", cases.join(", ")),
-            ("references", truth.join(", ")),
+            ("references", hashes.join(", ")),
             ("checkpoints", ids.join(", ")),
         ]
     };

@@ -62,27 +62,27 @@ impl Call {
     }
 
     /// The reference at `site` in the rows that the call computes.
-    pub fn truth(&self, site: Site) -> Rows {
+    pub fn reference(&self, site: Site) -> Rows {
         self.stored(site).unwrap().kept(&self.fed()).unwrap().rows().clone()
     }
 
     /// The budgets of those rows.
     pub fn budgets(&self, site: Site, dtype: DType) -> Vec<Budget> {
         let factor = judge_of(site.kind).1;
-        let truth = self.truth(site);
+        let reference = self.reference(site);
         let budget = |(row, place): (&[f64], Place)| {
             Budget::derive(Scale::of(row.iter().copied()), self.noise(site, place, dtype), factor, dtype)
         };
-        truth.iter().zip(self.fed()).map(budget).collect()
+        reference.iter().zip(self.fed()).map(budget).collect()
     }
 
     /// Diagnoses a port that computes `got` at `site` and never taps the kinds `hides`. `None` if every
     /// entry is within budget.
     pub fn diagnose(&self, site: Site, hides: &[Kind], dtype: DType, got: &Rows) -> Option<Diagnosis> {
-        let (truth, fed) = (self.truth(site), self.fed());
+        let (reference, fed) = (self.reference(site), self.fed());
         let wanted = fed.iter().enumerate().map(|(r, &place)| Wanted {
             place,
-            row: Cow::Borrowed(truth.row(r)),
+            row: Cow::Borrowed(reference.row(r)),
             noise: self.noise(site, place, dtype),
         });
         let pass = self.pass();
@@ -122,12 +122,12 @@ impl Call {
 
     /// The reference at `site` for all places before the end of the window.
     fn stored(&self, site: Site) -> Option<Placed> {
-        let truth = self.case.truth(site)?;
-        let (stored, seen) = (*truth.row_shape.last()?, self.window.end);
-        let rows = (0..truth.places.len()).filter(|&r| self.places.contains(&truth.places[r]));
+        let reference = self.case.rows(site)?;
+        let (stored, seen) = (*reference.row_shape.last()?, self.window.end);
+        let rows = (0..reference.places.len()).filter(|&r| self.places.contains(&reference.places[r]));
         let row = |r: usize| -> Vec<f64> {
             let kept = if site.kind.over_keys() { seen } else { stored };
-            truth.row(r).chunks_exact(stored).flat_map(|run| &run[..kept]).copied().collect()
+            reference.row(r).chunks_exact(stored).flat_map(|run| &run[..kept]).copied().collect()
         };
         let rows: Vec<Vec<f64>> = rows.map(row).collect();
         Placed::new(Rows::new(rows[0].len(), rows.concat()), self.places.clone()).ok()

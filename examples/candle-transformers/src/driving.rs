@@ -45,7 +45,7 @@ pub fn judge(
     way: Way,
 ) -> Result<Checked> {
     let ids = &case.manifest.ids[0];
-    let stored = case.truth(Site::model(Kind::Logits)).expect("logits are stored");
+    let stored = case.rows(Site::model(Kind::Logits)).expect("logits are stored");
     let vocab = stored.row_shape[0];
     let checked = Check::against(case).dtype(run.0).arithmetic(run.1).run(|probe| {
         let mut logits = vec![0.0; ids.len() * vocab];

@@ -9,7 +9,7 @@ use crate::judge::judged_rows::input;
 use crate::judge::seen::{Kept, Seen};
 use crate::judge::{Finding, Verdict};
 use crate::model::Rope;
-use crate::reference::{Feed, Truth};
+use crate::reference::{Feed, ReferenceRows};
 
 /// The diagnosis uses the config as transformers reads it, because the parsed config may contain the mistake.
 #[test]
@@ -156,8 +156,8 @@ fn a_row_of_zeros_does_not_hide_a_mistake() {
     let mut values: Vec<f32> = tensor.flatten_all().unwrap().to_vec1().unwrap();
     (0..heads).for_each(|head| values[(head * queries + 5) * keys..][..keys].fill(0.0));
     let tensor = Tensor::from_vec(values, tensor.shape(), &Device::Cpu).unwrap();
-    let mut truth: Truth = case.truth(failed).unwrap().clone();
-    truth.values[5 * heads * keys..6 * heads * keys].fill(0.0);
+    let mut reference: ReferenceRows = case.rows(failed).unwrap().clone();
+    reference.values[5 * heads * keys..6 * heads * keys].fill(0.0);
 
     let mut seen = Seen::default();
     seen.kept.insert(failed, Kept { site: failed, tensor, window: 0..case.length() });
@@ -165,6 +165,6 @@ fn a_row_of_zeros_does_not_hide_a_mistake() {
     let noise = |site, place| case.noise_on(traits.arithmetic, Feed::Site, site, place, traits.dtype);
     let verdict = Verdict::Differs(Default::default());
     let mut findings = [Finding { site: Some(failed), ..Finding::new(failed.to_string(), verdict) }];
-    explain(&context, &seen, &|_| Some(&truth), &noise, 8.0, &mut findings);
+    explain(&context, &seen, &|_| Some(&reference), &noise, 8.0, &mut findings);
     assert_eq!(findings[0].explained.as_ref().unwrap().named[0].mistake, "attention-scale");
 }

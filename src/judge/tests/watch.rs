@@ -24,7 +24,7 @@ fn keys_and_values_of_padding_are_kept() {
     };
     let mut port = Bent { port: LlamaPort::new(llama(&model, Attention::Plain)), bend: Box::new(bend) };
     let traits = port.traits();
-    let expect = Expect { truth: &|_| None, judges: &|_, _| true, noise: &|_, _| None, factor: 8.0 };
+    let expect = Expect { reference: &|_| None, judges: &|_, _| true, noise: &|_, _| None, factor: 8.0 };
     let (fed, window) = (Some((&case, Feed::Site)), 0..case.length());
     let mut watch = Watch::new(expect, fed, &traits, case.batch(), window);
     port.begin();
