@@ -48,7 +48,7 @@ pub(super) fn finding(site: Site, case: &str, drive: Drive, compared: Compared) 
 /// The verdict on a tensor that does not fit, before any of its values is compared.
 pub(super) fn misfit(why: Misfit) -> Verdict {
     match why {
-        Misfit::Known(how) => Verdict::Broken(how),
+        Misfit::Recognised(how) => Verdict::Broken(how),
         Misfit::Shape { got, want } => Verdict::Shape { got, want },
     }
 }

@@ -178,7 +178,7 @@ fn fits(kind: Kind, dims: &[usize], want: &Want) -> std::result::Result<usize, M
         dims == other
     };
     let last = wanted.len() - 1;
-    Err(Misfit::Known(if but_for_positions {
+    Err(Misfit::Recognised(if but_for_positions {
         format!("truncated: {s} of {} positions", want.length)
     } else if dims[0] < want.batch && dims[1..] == wanted[1..] {
         format!("truncated: {} of {} rows of the batch", dims[0], want.batch)

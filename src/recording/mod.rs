@@ -27,5 +27,5 @@ pub use self::recognition::Recognition;
 pub use self::recorded_port::RecordedPort;
 pub(crate) use self::rows::{gather, scatter};
 pub(crate) use self::site_tensor::{Lookup, Misfit, SiteTensor};
-pub(crate) use self::vocabulary::Known;
+pub(crate) use self::vocabulary::NameLookup;
 pub use self::vocabulary::Vocabulary;

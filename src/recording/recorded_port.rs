@@ -22,7 +22,7 @@ pub struct RecordedPort<R> {
 }
 
 impl<R: Borrow<Recording>> RecordedPort<R> {
-    /// Hands over the tensors of `recording` as a port with these traits; the config determines which axes its arrays must have.
+    /// The recording as a port with these traits; the config determines which axes its arrays must have.
     pub fn new(recording: R, config: Option<Config>, traits: Traits) -> Self {
         Self { recording, config, traits }
     }
