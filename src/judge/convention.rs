@@ -33,13 +33,13 @@ pub(super) fn may_be(finding: &Finding) -> bool {
 /// The order of a port's q and k columns. It is searched for when a finding fails that it could explain, and
 /// the result then holds for every case.
 #[derive(Clone, Default)]
-pub(super) enum Order {
+pub(super) enum ColumnOrder {
     #[default]
-    Unknown,
-    Known(Option<Layout>),
+    NotSearched,
+    Searched(Option<Layout>),
 }
 
-impl Order {
+impl ColumnOrder {
     /// Judges this view again if the columns of q and k have a consistent order that differs from the
     /// reference's, which any of `cases` may show. Returns the findings in that order and a note about it.
     pub fn settle(
@@ -50,10 +50,10 @@ impl Order {
         factor: f64,
         weights: &Weights,
     ) -> Result<Option<(Vec<Finding>, String)>> {
-        if let Self::Unknown = self {
-            *self = Self::Known(found(port, cases, factor, weights.config().head_dim)?);
+        if let Self::NotSearched = self {
+            *self = Self::Searched(found(port, cases, factor, weights.config().head_dim)?);
         }
-        let Self::Known(Some(layout)) = self else { return Ok(None) };
+        let Self::Searched(Some(layout)) = self else { return Ok(None) };
         let traits = with_layout(&port.traits(), layout);
         let findings = sites::judge_sites_as(port, &traits, case, view, factor, Some(weights))?;
         let note = format!(

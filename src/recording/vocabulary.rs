@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::axes::Axes;
-use super::form::{Form, Order};
+use super::form::{AxisOrder, Form};
 use super::names::layer_of;
 use crate::probe::{Kind, Site};
 use crate::{Error, Result};
@@ -63,7 +63,7 @@ impl Vocabulary {
     /// # Errors
     /// The letters are not the axes of a tensor of that kind.
     pub(crate) fn axes(&mut self, kind: Kind, letters: &str) -> Result<()> {
-        let order = Order::Letters(Axes::parse(kind, letters)?);
+        let order = AxisOrder::Letters(Axes::parse(kind, letters)?);
         self.set_form(kind, Form { order, interleaved: None });
         Ok(())
     }
@@ -97,8 +97,8 @@ impl Vocabulary {
     /// The axes of tensors of this kind, if the vocabulary sets them in letters.
     pub(crate) fn letters(&self, kind: Kind) -> Option<&Axes> {
         match &self.forms.get(&kind)?.order {
-            Order::Letters(axes) => Some(axes),
-            Order::Canonical | Order::SeqFirst | Order::Reversed | Order::Ggml => None,
+            AxisOrder::Letters(axes) => Some(axes),
+            AxisOrder::Canonical | AxisOrder::SeqFirst | AxisOrder::Reversed | AxisOrder::Ggml => None,
         }
     }
 }
