@@ -2,6 +2,7 @@
 
 mod all_judged;
 mod convention;
+mod diagnosis_inputs;
 mod drive;
 mod explain;
 mod facts;
@@ -14,7 +15,6 @@ mod pieces;
 mod recorded;
 pub(crate) mod rows;
 mod sampling;
-mod seen;
 mod set_aside;
 mod single;
 mod sites;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::diagnosis_inputs::DiagnosisInputs;
 use super::drive::Drive;
 use super::explain::{self, CaseContext};
 use super::recorded::{rows_of, run};
-use super::seen::Seen;
 use super::substitute::Fed;
 use super::verdict::{Finding, Verdict};
 use super::watch::{Expect, Watch};
@@ -67,7 +67,7 @@ pub(super) fn replay(
     port.begin();
     let mut worst: BTreeMap<Site, Verdict> = BTreeMap::new();
     let mut incomparable: BTreeMap<Site, usize> = BTreeMap::new();
-    let mut seen = Seen::default();
+    let mut inputs = DiagnosisInputs::default();
     for window in windows {
         // Only rows that can be judged were recorded.
         let expect = Expect {
@@ -80,7 +80,7 @@ pub(super) fn replay(
         if let Err(error) = port.forward(&whole.input.slice(window.clone()), &mut watch) {
             return Ok(vec![Finding::stopped(error, whole.name, drive)]);
         }
-        seen.add(watch.seen);
+        inputs.add(watch.diagnosis);
         watch
             .incomparable
             .into_iter()
@@ -99,7 +99,7 @@ pub(super) fn replay(
     };
     let mut findings: Vec<Finding> = prefill.keys().map(finding).collect();
     if let Some(context) = &criteria.context {
-        explain::explain(context, &seen, &reference, criteria.noise, criteria.factor, &mut findings);
+        explain::explain(context, &inputs, &reference, criteria.noise, criteria.factor, &mut findings);
     }
     Ok(findings)
 }

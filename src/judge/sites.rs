@@ -3,7 +3,6 @@
 use super::drive::Drive;
 use super::explain::{self, CaseContext};
 use super::judged_rows::{clean, input, is_judged};
-use super::seen::Seen;
 use super::verdict::{Finding, Verdict};
 use super::watch::{Expect, Watch};
 use crate::Result;
@@ -50,7 +49,7 @@ pub(super) fn judge_sites_as(
     if let Err(error) = port.forward(&input(case), &mut watch) {
         return Ok(vec![Finding::stopped(error, &case.manifest.case, drive)]);
     }
-    let Watch { mut verdicts, incomparable, mut shares, seen: Seen { mut kept, pads }, .. } = watch;
+    let Watch { mut verdicts, incomparable, mut shares, mut diagnosis, .. } = watch;
     let finding = |site: Site| Finding {
         site: Some(site),
         case: case.manifest.case.clone(),
@@ -63,11 +62,11 @@ pub(super) fn judge_sites_as(
         case.sites().filter(|&site| reference(site).is_some()).map(finding).collect();
     if let Some(weights) = weights {
         if view.feed != Feed::Site {
-            let first = kept.keys().min().copied();
-            kept.retain(|site, _| Some(*site) == first);
+            let first = diagnosis.failed.keys().min().copied();
+            diagnosis.failed.retain(|site, _| Some(*site) == first);
         }
         let context = CaseContext { weights, case, traits };
-        explain::explain(&context, &Seen { kept, pads }, &reference, &noise, factor, &mut findings);
+        explain::explain(&context, &diagnosis, &reference, &noise, factor, &mut findings);
     }
     Ok(findings)
 }

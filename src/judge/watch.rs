@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
 
+use super::diagnosis_inputs::{DiagnosisInputs, FailedTensor};
 use super::rows::{Terms, Wanted, compare_rows};
-use super::seen::{Kept, Seen};
 use super::substitute::{Fed, substitute_reference};
 use super::verdict::Verdict;
 use super::window::{Window, inside, shape};
@@ -44,7 +44,7 @@ pub(super) struct Watch<'a> {
     /// The share of its budget that each row of a site used.
     pub shares: BTreeMap<Site, Shares>,
     /// Data for diagnosing failing sites.
-    pub seen: Seen,
+    pub diagnosis: DiagnosisInputs,
 }
 
 impl Probe for Watch<'_> {
@@ -58,12 +58,12 @@ impl Probe for Watch<'_> {
             if let Some(verdict) = self.judge_site(site, &tensor, reference, columns.as_deref())? {
                 if matches!(verdict, Verdict::Differs(_)) {
                     let (tensor, window) = (tensor.clone(), self.window.clone());
-                    self.seen.kept.entry(site).or_insert(Kept { site, tensor, window });
+                    self.diagnosis.failed.entry(site).or_insert(FailedTensor { site, tensor, window });
                 }
                 self.verdicts.insert(site, verdict);
             }
         }
-        self.keep_pads(site, &tensor)?;
+        self.keep_padding(site, &tensor)?;
         substitute_reference(self.fed, self.traits, &self.window, site, tensor)
     }
 }
@@ -78,11 +78,21 @@ impl<'a> Watch<'a> {
         window: Window,
     ) -> Self {
         let (verdicts, incomparable, shares) = Default::default();
-        Self { expect, fed, traits, batch, window, verdicts, incomparable, shares, seen: Seen::default() }
+        Self {
+            expect,
+            fed,
+            traits,
+            batch,
+            window,
+            verdicts,
+            incomparable,
+            shares,
+            diagnosis: DiagnosisInputs::default(),
+        }
     }
 
     /// Stores padding rows, but only those that a query could attend to: keys and values.
-    fn keep_pads(&mut self, site: Site, tensor: &Tensor) -> Result<()> {
+    fn keep_padding(&mut self, site: Site, tensor: &Tensor) -> Result<()> {
         let Some((case, _)) = self.fed.filter(|_| matches!(site.kind, Kind::KRope | Kind::VProj)) else {
             return Ok(());
         };
@@ -96,7 +106,7 @@ impl<'a> Watch<'a> {
             return Ok(());
         };
         let rows = rows.values.chunks_exact(rows.values.len() / padded.len()).map(<[f64]>::to_vec);
-        self.seen.pads.entry(site).or_default().extend(padded.into_iter().zip(rows));
+        self.diagnosis.padding.entry(site).or_default().extend(padded.into_iter().zip(rows));
         Ok(())
     }
 
