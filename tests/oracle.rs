@@ -91,8 +91,8 @@ fn pass_agrees_as_recorded(model: &str, case: &str) -> Result<(), Failed> {
     }
     match models::fixture(model)?.case(case)?.manifest.second_oracle {
         SecondOracle::Agrees { within } if within < LIKE * largest && largest < LIKE * within => Ok(()),
-        said => {
-            Err(format!("the manifest says {said:?}, measured {largest:.1e}: RECORD=1 records it").into())
+        recorded => {
+            Err(format!("the manifest says {recorded:?}, measured {largest:.1e}: RECORD=1 records it").into())
         }
     }
 }

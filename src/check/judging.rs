@@ -117,11 +117,11 @@ impl Judging<'_> {
         let absent: Vec<&str> = absent.map(short).collect();
         match (outcome.findings.is_empty(), absent.is_empty()) {
             (_, false) => {
-                let said = format!("not handed over: {}", absent.join(", "));
+                let note = format!("not handed over: {}", absent.join(", "));
                 if outcome.findings.is_empty() {
-                    outcome.skipped = Some(said)
+                    outcome.skipped = Some(note)
                 } else {
-                    outcome.notes.push(said)
+                    outcome.notes.push(note)
                 }
             }
             (true, true) => {

@@ -256,14 +256,14 @@ fn head(
 /// `dump.safetensors · 13 tokens, f32, eager, dump_torch.py`.
 fn about(dump: &Recording) -> String {
     let tokens = dump.places().len();
-    let said: Vec<&str> = ["arithmetic", "attention", "recorder"]
+    let facts: Vec<&str> = ["arithmetic", "attention", "recorder"]
         .iter()
         .filter_map(|key| dump.metadata.get(*key))
         .map(String::as_str)
         .collect();
-    let said: String = said.iter().map(|said| format!(", {said}")).collect();
+    let facts: String = facts.iter().map(|fact| format!(", {fact}")).collect();
     let s = if tokens == 1 { "" } else { "s" };
-    format!("{} · {tokens} token{s}, {}{said}", dump.name, dump.dtype.as_str())
+    format!("{} · {tokens} token{s}, {}{facts}", dump.name, dump.dtype.as_str())
 }
 
 /// Reads the file of `--map`.

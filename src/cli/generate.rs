@@ -170,8 +170,8 @@ impl Generate {
         if !self.chat {
             return model.tokenizer.encode(&self.prompt, true);
         }
-        let said = Message { role: "user".into(), content: self.prompt.clone() };
-        let prompt = model.chat_template()?.render(&[said], true)?;
+        let message = Message { role: "user".into(), content: self.prompt.clone() };
+        let prompt = model.chat_template()?.render(&[message], true)?;
         model.tokenizer.encode(&prompt, false) // the template itself writes BOS
     }
 

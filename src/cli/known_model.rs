@@ -90,8 +90,8 @@ pub fn case(
     Ok(match found {
         Sought::Found(case) => {
             let moved = dump.takes_positions_of(&case).map_or(String::new(), |moved| format!("; {moved}"));
-            let said = format!("case {}, which has the same token ids{moved}", case.manifest.case);
-            (Some(*case), said)
+            let description = format!("case {}, which has the same token ids{moved}", case.manifest.case);
+            (Some(*case), description)
         }
         Sought::NotStored { nearest } => (None, format!("none stored for these token ids ({nearest})")),
     })

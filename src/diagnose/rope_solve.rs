@@ -118,8 +118,8 @@ pub(super) fn scaled(
     let all_pairs = refined(angles, positions, frequencies, ratio).map_or(slowest, inverse);
     let mut all = Vec::new();
     if let Some(factor) = configured(all_pairs, theta, frequencies.len()) {
-        let said = if factor == factor.round() { factor.to_string() } else { all_pairs.to_string() };
-        let says = format!("you divide every position by {said}; the config has no such scaling");
+        let divisor = if factor == factor.round() { factor.to_string() } else { all_pairs.to_string() };
+        let says = format!("you divide every position by {divisor}; the config has no such scaling");
         all.push((FrequencyLaw::Linear { theta, factor }, says));
     }
     let Some(factor) = configured(slowest, theta, frequencies.len()) else { return all };

@@ -191,12 +191,12 @@ impl fmt::Display for Changes {
             ("appeared", &self.appeared),
             ("gone", &self.gone),
         ];
-        let said: Vec<String> = kinds
+        let counts: Vec<String> = kinds
             .iter()
             .filter(|(_, all)| !all.is_empty())
             .map(|(kind, all)| format!("{} {kind}", all.len()))
             .collect();
-        let news = if said.is_empty() { "nothing new".to_owned() } else { said.join(", ") };
+        let news = if counts.is_empty() { "nothing new".to_owned() } else { counts.join(", ") };
         writeln!(f, "{news}, {} as before", self.unchanged)?;
         for (what, was, is) in &self.settings {
             writeln!(f, "   {what:<12} was {was}, is {is}")?;

@@ -142,10 +142,10 @@ impl Caught {
         }
         let unnamed = |on: &OnPath| !self.is_fine() && on.named.names.is_empty();
         let wrong = self.paths.iter().filter(|on| on.named.rank != Some(1) && !unnamed(on));
-        let said = |on: &OnPath| match &on.named.names[..] {
+        let description = |on: &OnPath| match &on.named.names[..] {
             [] => format!("{:?}: not named", on.path),
             names => format!("{:?}: named {}", on.path, names.join(", ")),
         };
-        wrong.map(said).collect()
+        wrong.map(description).collect()
     }
 }

@@ -132,9 +132,9 @@ fn a_context_accepts_its_declared_length_and_no_more(#[case] mut port: Counter, 
 fn results_that_depend_on_the_pieces_fail() {
     let findings = laws_alone(&mut { COUNTER }, &[1, 2, 3, 4, 5], 16.0).unwrap();
     let wrong = findings.iter().filter(|f| f.status() != Status::Passed);
-    let said: Vec<(&str, String)> = wrong.map(|f| (f.about.as_str(), f.drive.to_string())).collect();
+    let failed: Vec<(&str, String)> = wrong.map(|f| (f.about.as_str(), f.drive.to_string())).collect();
     let drives = ["in chunks, plain, feed own", "token by token, plain, feed own"];
-    assert_eq!(said, drives.map(|drive| ("lm_head", drive.to_owned())));
+    assert_eq!(failed, drives.map(|drive| ("lm_head", drive.to_owned())));
 }
 
 #[test]
