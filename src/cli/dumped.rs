@@ -12,7 +12,7 @@ use rbees_check::report::{self, html, json::Report};
 use rbees_check::weights::Config;
 use rbees_check::{Error, Result};
 
-use super::bundle::{Bundling, Named};
+use super::bundle::{Bundling, NamedFile};
 use super::common::Common;
 use super::dump_report;
 use super::ending::Ending;
@@ -65,7 +65,7 @@ impl Dumped {
     }
 
     /// The files that this run reads, and their flags.
-    pub fn files(&self) -> impl Iterator<Item = Named<'_>> {
+    pub fn files(&self) -> impl Iterator<Item = NamedFile<'_>> {
         let named = [("dump", &self.dump), ("against", &self.against), ("map", &self.map)];
         named.into_iter().filter_map(|(flag, file)| Some((flag, file.as_deref()?)))
     }

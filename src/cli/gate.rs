@@ -12,7 +12,7 @@ use super::device;
 use super::outcomes::rendered;
 use super::progress::Progress;
 use super::stderr::say;
-use super::verdicts::Key;
+use super::verdicts::VerdictKey;
 
 /// The path that is about to generate.
 pub struct GatedPath<'a> {
@@ -43,7 +43,7 @@ pub fn judge_path(path: &GatedPath<'_>, prompt: &[u32], verbose: u8) -> Result<G
 
 fn by_references(path: &GatedPath<'_>, fixture: &Fixture, verbose: u8) -> Result<Gate> {
     let name = path.path.name();
-    let key = Key::new(path.model, fixture, device::name(path.device), path.dtype.as_str(), name)?;
+    let key = VerdictKey::new(path.model, fixture, device::name(path.device), path.dtype.as_str(), name)?;
     if key.passed() {
         return Ok(Gate::Open);
     }

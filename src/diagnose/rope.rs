@@ -3,7 +3,7 @@
 use candle_core::DType;
 
 use super::deviation::{Deviation, LowTables, Positions};
-use super::rope_solve::{self as solve, Measured};
+use super::rope_solve::{self as solve, MeasuredAngle};
 use super::search::{Candidate, Solver, search};
 use super::{Diagnosis, Evidence};
 use crate::Result;
@@ -59,7 +59,7 @@ impl Turning {
         Some(Self { rope, pairs, positions, frequencies })
     }
 
-    fn measured(&self, e: &Evidence<'_>) -> Option<Vec<Vec<Measured>>> {
+    fn measured(&self, e: &Evidence<'_>) -> Option<Vec<Vec<MeasuredAngle>>> {
         Some(solve::angles(e, &e.input(0)?, &self.pairs))
     }
 }

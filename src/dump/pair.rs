@@ -8,7 +8,7 @@ use super::reference::{finding, noise_of};
 use super::replayed::{FirstWrong, own_noise};
 use crate::checkpoints::Checkpoint;
 use crate::compare::{Noise, ulp};
-use crate::judge::rows::{Compared, Wanted, compare_rows};
+use crate::judge::rows::{Compared, ExpectedRow, compare_rows};
 use crate::judge::{Drive, Outcome, Status, Verdict};
 use crate::oracle::Rows;
 use crate::probe::Site;
@@ -142,10 +142,10 @@ impl Recording {
             .filter(|&p| recorded.holds(p) && want.holds(p) && noise(p).is_some())
             .collect();
         let rows = Rows::new(want.width(), want.rows(&places)?);
-        let wanted: Vec<Wanted<'_>> = places
+        let wanted: Vec<ExpectedRow<'_>> = places
             .iter()
             .enumerate()
-            .map(|(r, &place)| Wanted {
+            .map(|(r, &place)| ExpectedRow {
                 place,
                 query: place.1 - recorded.first,
                 want: rows.row(r),

@@ -6,7 +6,7 @@ use candle_core::DType;
 use super::Against;
 use crate::Result;
 use crate::compare::{Noise, ulp};
-use crate::judge::rows::{Compared, Terms, Wanted, compare_rows};
+use crate::judge::rows::{Compared, ExpectedRow, Terms, compare_rows};
 use crate::judge::{Drive, Finding, Verdict};
 use crate::probe::{Arithmetic, Site};
 use crate::recording::{Misfit, Recording, SiteTensor};
@@ -70,9 +70,9 @@ pub(super) fn compare_with_reference(
     let (Some(case), site) = (against.case, recorded.site) else { return Ok(None) };
     let Some(reference) = case.rows_on(against.arithmetic, feed, site) else { return Ok(None) };
     let stored = reference.places.iter().copied().enumerate();
-    let wanted: Vec<Wanted<'_>> = stored
+    let wanted: Vec<ExpectedRow<'_>> = stored
         .filter(|&(_, place)| recorded.holds(place))
-        .map(|(r, place)| Wanted {
+        .map(|(r, place)| ExpectedRow {
             place,
             query: place.1 - recorded.first,
             want: reference.row(r),

@@ -6,7 +6,7 @@ use super::verdict::{Finding, Verdict};
 use super::window::{inside, shape};
 use crate::Result;
 use crate::compare::Noise;
-use crate::diagnose::{self, Diagnosis, Evidence, SiteContext, Wanted};
+use crate::diagnose::{self, Diagnosis, Evidence, ReferenceRow, SiteContext};
 use crate::graph::{self, Graph, NodeId};
 use crate::oracle::{Pass, Placed, Rows, Slot, Token};
 use crate::port::Traits;
@@ -71,14 +71,14 @@ fn diagnose(
     let wanted = inside(want, &failed.window)
         .filter(|&(_, place)| clean(case, failed.site, place, traits.layers))
         .filter_map(|(r, place)| {
-            Some(Wanted {
+            Some(ReferenceRow {
                 place,
                 row: cut_to_window(failed, want, r).into(),
                 noise: noise(failed.site, place)?,
             })
         });
     let got = |places: &[Place]| rows_of(failed, traits, places);
-    let fed = Fed { graph: &graph, case, traits, padding, end: failed.window.end };
+    let fed = FedTensors { graph: &graph, case, traits, padding, end: failed.window.end };
     match Evidence::of(known, wanted, got, &fed)? {
         Some(evidence) => diagnose::diagnose(&evidence).map(Some),
         None => Ok(None),
@@ -99,7 +99,7 @@ fn tokens_until(case: &Reference, end: usize) -> Result<Pass> {
 
 /// What a port was fed at a site: reference values rounded to its dtype; for padding, the keys and values it
 /// computed itself.
-struct Fed<'a> {
+struct FedTensors<'a> {
     graph: &'a Graph,
     case: &'a Reference,
     traits: &'a Traits,
@@ -108,13 +108,13 @@ struct Fed<'a> {
     end: usize,
 }
 
-impl Fed<'_> {
+impl FedTensors<'_> {
     fn site(&self, id: NodeId) -> Option<Site> {
         self.graph.node(id)?.site.probed()
     }
 }
 
-impl diagnose::PortTensors for Fed<'_> {
+impl diagnose::PortTensors for FedTensors<'_> {
     fn computes(&self, id: NodeId) -> bool {
         // A node that no port hands over is an intermediate step of an operation.
         self.site(id).is_none_or(|site| self.traits.hides.contains(&site.kind))

@@ -27,10 +27,10 @@ pub(super) fn judge_views(
     }
     let weights = subject.right_weights();
     let Subject { ports, cases, feed, .. } = subject;
-    let asked = Asked { cases, views, feed: *feed, factor: factor.times, weights: &weights };
+    let judge = CaseJudge { cases, views, feed: *feed, factor: factor.times, weights: &weights };
     let by_port = side_by_side(ports, |port| {
         let mut order = ColumnOrder::default();
-        cases.iter().map(|case| asked.judge_case(&mut **port, case, &mut order)).collect::<Result<Vec<_>>>()
+        cases.iter().map(|case| judge.judge_case(&mut **port, case, &mut order)).collect::<Result<Vec<_>>>()
     })?;
     let mut by_port: Vec<_> = by_port.into_iter().map(Vec::into_iter).collect();
     for _ in 0..cases.len() {
@@ -48,7 +48,7 @@ pub(super) fn judge_views(
 }
 
 /// The cases and views that are the same for every port.
-struct Asked<'a> {
+struct CaseJudge<'a> {
     cases: &'a [Reference],
     views: &'a [View],
     /// Judge under this feed only.
@@ -57,7 +57,7 @@ struct Asked<'a> {
     weights: &'a Weights,
 }
 
-impl Asked<'_> {
+impl CaseJudge<'_> {
     /// The findings and notes of one case on one port.
     fn judge_case(
         &self,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Tensor};
 
 use super::diagnosis_inputs::{DiagnosisInputs, FailedTensor};
-use super::rows::{Terms, Wanted, compare_rows};
+use super::rows::{ExpectedRow, Terms, compare_rows};
 use super::substitute::{Fed, substitute_reference};
 use super::verdict::Verdict;
 use super::window::{Window, inside, shape};
@@ -132,9 +132,9 @@ impl<'a> Watch<'a> {
             let (got, want) = (got.dtype().as_str(), self.traits.dtype.as_str());
             return Ok(Some(Verdict::LowerPrecision { got, want }));
         }
-        let wanted: Vec<Wanted<'_>> = places
+        let wanted: Vec<ExpectedRow<'_>> = places
             .iter()
-            .map(|&(r, place)| Wanted {
+            .map(|&(r, place)| ExpectedRow {
                 place,
                 query: place.1 - self.window.start,
                 want: reference.row(r),

@@ -44,7 +44,7 @@ pub const PLANTS: &[Plant] = &[
 ];
 
 /// Computes x · w, both `[n]`.
-type Dot = fn(&[f32], &[f32]) -> f32;
+type DotProduct = fn(&[f32], &[f32]) -> f32;
 
 fn last_to_first(x: &[f32], w: &[f32]) -> f32 {
     x.iter().zip(w).rev().fold(0.0, |sum, (x, w)| sum + x * w)
@@ -56,7 +56,7 @@ fn fused(x: &[f32], w: &[f32]) -> f32 {
 
 /// The port of `llama` that sums its first layer's products with `dot` where `when` is true. It changes one
 /// layer only, because plain loops are slow.
-fn resummed(llama: Llama, dot: Dot, when: fn(&PassSoFar) -> bool) -> impl crate::port::Port {
+fn resummed(llama: Llama, dot: DotProduct, when: fn(&PassSoFar) -> bool) -> impl crate::port::Port {
     let first = llama.layers[0].clone();
     remade(llama, move |pass, site, _| match product(&first, pass, site) {
         Some((x, layer)) if when(pass) => resum(x, &layer.widened()?, dot).map(Some),
@@ -81,7 +81,7 @@ fn product<'a>(block: &'a Block, pass: &'a PassSoFar, site: Site) -> Option<(&'a
 }
 
 /// `[b, s, in]` by `[out, in]` → `[b, s, out]`, summed in f32 and rounded once.
-fn resum(x: &Tensor, weight: &Tensor, dot: Dot) -> Result<Tensor> {
+fn resum(x: &Tensor, weight: &Tensor, dot: DotProduct) -> Result<Tensor> {
     let ((b, s, width), (out, _)) = (x.dims3()?, weight.dims2()?);
     let values = |t: &Tensor| t.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
     let (rows, weight) = (values(x)?, values(weight)?);

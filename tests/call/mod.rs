@@ -10,7 +10,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use rbees_check::checkpoints::judge_of;
 use rbees_check::compare::{Budget, Noise, Scale};
-use rbees_check::diagnose::{self, Diagnosis, Evidence, PortTensors, SiteContext, Wanted, round};
+use rbees_check::diagnose::{self, Diagnosis, Evidence, PortTensors, ReferenceRow, SiteContext, round};
 use rbees_check::graph::{self, Graph, NodeId};
 use rbees_check::models::{self, Model};
 use rbees_check::oracle::{Pass, Placed, Rows, Slot, Token};
@@ -80,7 +80,7 @@ impl Call {
     /// entry is within budget.
     pub fn diagnose(&self, site: Site, hides: &[Kind], dtype: DType, got: &Rows) -> Option<Diagnosis> {
         let (reference, fed) = (self.reference(site), self.fed());
-        let wanted = fed.iter().enumerate().map(|(r, &place)| Wanted {
+        let wanted = fed.iter().enumerate().map(|(r, &place)| ReferenceRow {
             place,
             row: Cow::Borrowed(reference.row(r)),
             noise: self.noise(site, place, dtype),
@@ -104,7 +104,8 @@ impl Call {
             let row = |place: &Place| got.row(fed.binary_search(place).unwrap()).to_vec();
             Ok(Some(Rows::new(got.width, places.iter().flat_map(row).collect())))
         };
-        let evidence = Evidence::of(context, wanted, rows, &Fed { call: self, hides, dtype }).unwrap()?;
+        let evidence =
+            Evidence::of(context, wanted, rows, &FedTensors { call: self, hides, dtype }).unwrap()?;
         let differs = (0..evidence.got.len()).any(|r| evidence.wrong(r).next().is_some());
         differs.then(|| diagnose::diagnose(&evidence).unwrap())
     }
@@ -144,13 +145,13 @@ fn site(id: NodeId) -> Option<Site> {
 }
 
 /// The inputs of a port that got reference inputs, rounded to its dtype.
-struct Fed<'a> {
+struct FedTensors<'a> {
     call: &'a Call,
     hides: &'a [Kind],
     dtype: DType,
 }
 
-impl PortTensors for Fed<'_> {
+impl PortTensors for FedTensors<'_> {
     fn computes(&self, id: NodeId) -> bool {
         site(id).is_none_or(|site| self.hides.contains(&site.kind))
     }
