@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use candle_core::DType;
 use serde_json::json;
 
-use self::parts::{Files, Parts, folder, listed, unwritten};
+use self::parts::{BundleFiles, Parts, folder, listed, unwritten};
 use self::pass::AtSite;
 pub use self::recorded::{Bundled, first_recorded_failure};
 use crate::arrays::Npz;
@@ -31,7 +31,7 @@ pub struct Bundle {
     /// The command that reproduces it, after its files are unpacked into `DIR`.
     pub command: String,
     /// Path and content of each file, ordered by path.
-    files: Files,
+    files: BundleFiles,
 }
 
 /// A site that fails on reference inputs, and what judged it.

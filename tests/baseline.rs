@@ -16,8 +16,8 @@ fn since(change: impl FnOnce(&mut Value)) -> String {
     let (_, mut earlier, _) = reported(folder.path(), &args);
     change(&mut earlier);
     fs::write(folder.path().join("old.json"), earlier.to_string()).unwrap();
-    let said = printed_in(folder.path(), &[&["run"], &args[..], &["--baseline", "old.json"]].concat());
-    masked(&said, "% of budget, was")
+    let text = printed_in(folder.path(), &[&["run"], &args[..], &["--baseline", "old.json"]].concat());
+    masked(&text, "% of budget, was")
 }
 
 /// The finding for `site` on the plain path.
@@ -33,13 +33,13 @@ fn an_unchanged_report_prints_one_line() {
 
 #[test]
 fn a_site_that_uses_more_of_its_budget_is_listed() {
-    let said = since(|earlier| {
+    let text = since(|earlier| {
         let finding = about(earlier, 0, "model.layers.1.self_attn.k_rope");
         finding["verdict"]["share"] = json!(0.001);
     });
-    let line = said.lines().find(|line| line.starts_with("   grown ")).unwrap();
-    assert!(line.contains("01B model.layers.1.self_attn.k_rope (single; plain, feed site): "), "{said}");
-    assert!(line.ends_with(" of budget, was 0.1%") && said.contains("since old.json: 1 grown, "), "{said}");
+    let line = text.lines().find(|line| line.starts_with("   grown ")).unwrap();
+    assert!(line.contains("01B model.layers.1.self_attn.k_rope (single; plain, feed site): "), "{text}");
+    assert!(line.ends_with(" of budget, was 0.1%") && text.contains("since old.json: 1 grown, "), "{text}");
 }
 
 #[test]
@@ -82,8 +82,8 @@ fn a_newly_failing_site_is_listed_and_fails_the_run() {
     let wrong = ["--model", "wrong", "--references", "tiny-llama", "--baseline", "old.json"];
     let output = rbees_in(folder.path(), &home(), &[&["run"], &args[..], &wrong].concat()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    let said = stdout(&output);
-    let (_, since) = said.split_once("since old.json: ").unwrap();
+    let text = stdout(&output);
+    let (_, since) = text.split_once("since old.json: ").unwrap();
     let since: Vec<&str> = since.lines().filter(|line| !line.contains("   weights ")).collect();
     assert_snapshot!("since-newly-red", since.join("\n"));
 }
@@ -99,8 +99,8 @@ fn an_invalid_baseline_file_is_refused_before_anything_runs(#[case] name: &str, 
     let folder = home();
     text.iter().for_each(|text| fs::write(folder.path().join("old.json"), text).unwrap());
     let args = ["run", "1", "--case", "single", "--report", "json=r.json", "--baseline", "old.json"];
-    let said = printed_in(folder.path(), &args);
-    assert!(said.starts_with("--- stderr\nerror: old.json: ") && said.ends_with("--- exit 2\n"), "{said}");
+    let text = printed_in(folder.path(), &args);
+    assert!(text.starts_with("--- stderr\nerror: old.json: ") && text.ends_with("--- exit 2\n"), "{text}");
     assert!(!folder.path().join("r.json").exists());
-    assert_snapshot!(name, said);
+    assert_snapshot!(name, text);
 }

@@ -39,9 +39,9 @@ fn judged(folder: &Path, dump: &Path, more: &[&str]) -> Output {
 fn bundle(write: impl Fn(&Path) -> PathBuf, more: &[&str]) -> (Vec<u8>, String) {
     let folder = tempdir().unwrap();
     let output = judged(folder.path(), &write(folder.path()), more);
-    let said = stderr(&output);
-    assert_eq!(output.status.code(), Some(1), "{}{said}", stdout(&output));
-    (fs::read(folder.path().join("b.zip")).unwrap_or_else(|_| panic!("{said}")), said)
+    let printed = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{}{printed}", stdout(&output));
+    (fs::read(folder.path().join("b.zip")).unwrap_or_else(|_| panic!("{printed}")), printed)
 }
 
 /// Asserts that the rerun has a finding of the same drive as `then`, and that it is equal to the last digit.
@@ -80,10 +80,10 @@ fn a_bundle_reproduces_a_wrong_operation_without_the_model_and_the_recording(
     #[values(write, write_npz)] form: fn(&Path, &Arrays) -> PathBuf,
 ) {
     let prompt = if with_case { ids("short") } else { OTHER_PROMPT.to_vec() };
-    let (bytes, said) = bundle(|folder| form(folder, &pass(&prompt, altered)), &[]);
+    let (bytes, printed) = bundle(|folder| form(folder, &pass(&prompt, altered)), &[]);
     let references = if with_case { " --references DIR" } else { "" };
     let command = format!("rbees-check run {id} --model DIR{references} --dump DIR/dump.npz");
-    assert_eq!(said, format!("bundle: b.zip of {site} · {command}\n"));
+    assert_eq!(printed, format!("bundle: b.zip of {site} · {command}\n"));
     assert_eq!(unzipped(&bytes).contains_key("short/manifest.json"), with_case);
     let (now, then) = rerun(&bytes);
     same(&now, &then);
@@ -109,8 +109,8 @@ fn planted(mistake: &str) -> Arrays {
 #[case("act-half", "05")]
 #[case("lm-head-random", "07")]
 fn a_bundle_reproduces_a_planted_mistake(#[case] mistake: &str, #[case] id: &str) {
-    let (bytes, said) = bundle(|folder| write(folder, &planted(mistake)), &[]);
-    assert!(said.contains(&format!(" · rbees-check run {id} ")), "{said}");
+    let (bytes, printed) = bundle(|folder| write(folder, &planted(mistake)), &[]);
+    assert!(printed.contains(&format!(" · rbees-check run {id} ")), "{printed}");
     let (now, then) = rerun(&bytes);
     same(&now, &then);
     assert_eq!(named(&then), [mistake]);
@@ -124,8 +124,8 @@ fn a_bundle_of_several_operations_is_recomputed_from_the_same_inputs() {
         names.iter().map(|&name| (name.to_owned(), all[name].clone())).collect()
     };
     let few = few(&["input_ids", "model.layers.0", "model.layers.1", "lm_head"]);
-    let (bytes, said) = bundle(|folder| write(folder, &few), &[]);
-    assert!(said.starts_with("bundle: b.zip of model.layers.0 · rbees-check run 06 "), "{said}");
+    let (bytes, printed) = bundle(|folder| write(folder, &few), &[]);
+    assert!(printed.starts_with("bundle: b.zip of model.layers.0 · rbees-check run 06 "), "{printed}");
     let files = unzipped(&bytes);
     let arrays: Vec<String> =
         unzipped(&files["dump.npz"]).into_keys().filter(|n| n.contains("model")).collect();
@@ -159,8 +159,8 @@ fn scores_masked_in_half_precision_stay_masked() {
             if name.ends_with("scores") { tensor.maximum(-65504.0).unwrap() } else { tensor.clone() };
         *tensor = finite.to_dtype(DType::F16).unwrap();
     }
-    let (bytes, said) = bundle(|folder| write(folder, &arrays), &["3"]);
-    assert!(said.starts_with("bundle: b.zip of model.layers.0.self_attn.scores "), "{said}");
+    let (bytes, printed) = bundle(|folder| write(folder, &arrays), &["3"]);
+    assert!(printed.starts_with("bundle: b.zip of model.layers.0.self_attn.scores "), "{printed}");
     let (now, then) = rerun(&bytes);
     same(&now, &then);
 }
@@ -218,9 +218,9 @@ fn a_bundle_reproduces_a_difference_from_the_reference_without_a_replay() {
     let mut arrays = pass(&ids("short"), theta);
     arrays.retain(|name, _| ["input_ids", "model.norm"].contains(&name.as_str()));
     let more = ["--model", folder.path().to_str().unwrap(), "--references", "tiny-llama"];
-    let (bytes, said) = bundle(|folder| write(folder, &arrays), &more);
+    let (bytes, printed) = bundle(|folder| write(folder, &arrays), &more);
     let command = "rbees-check run 07 --model DIR --references DIR --dump DIR/dump.npz";
-    assert_eq!(said, format!("bundle: b.zip of model.norm · {command}\n"));
+    assert_eq!(printed, format!("bundle: b.zip of model.norm · {command}\n"));
     let (now, then) = rerun(&bytes);
     same(&now, &then);
 }
@@ -241,14 +241,14 @@ fn matrix_products_on_quantised_blocks_are_not_bundled(#[case] id: &str, #[case]
     let output = judged(folder.path(), &dump, &[id, "--model", model, "--matmul", "quantized"]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     let why = "it is a matrix product on quantised blocks, and a bundle stores weights as floats";
-    let said = match bundled {
+    let printed = match bundled {
         Some(what) => format!("bundle: b.zip of {what}\n"),
         None => format!(
             "note: model.layers.0.self_attn.q_proj, the first site that differs, cannot be bundled: {why}\n\
              note: b.zip was not written: no other recorded site differs\n"
         ),
     };
-    assert_eq!(stderr(&output), said);
+    assert_eq!(stderr(&output), printed);
     if bundled.is_some() {
         let (now, then) = rerun(&fs::read(folder.path().join("b.zip")).unwrap());
         same(&now, &then);
@@ -294,11 +294,11 @@ fn a_bundle_that_cannot_be_written_is_refused_before_anything_runs(#[case] args:
     let args = [&["run", "--dump", "dump.safetensors"], args].concat();
     let output = rbees_in(folder.path(), &home(), &args).output().unwrap();
     assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(2), ""));
-    let said = stderr(&output);
-    let lines: Vec<&str> = said.lines().collect();
+    let printed = stderr(&output);
+    let lines: Vec<&str> = printed.lines().collect();
     assert!(
         matches!(&lines[..], [error, hint] if error.starts_with(&format!("error: {why}")) && hint.starts_with("hint: ")),
-        "{said}"
+        "{printed}"
     );
     assert!(fs::read(&file).unwrap() == before && fs::read_dir(folder.path()).unwrap().count() == 1);
 }

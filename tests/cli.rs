@@ -74,14 +74,14 @@ fn after_all_checkpoints_pass_the_model_generates_text() {
 #[case("nothing-to-continue", &["generate", "", "--unchecked"])]
 #[case("no-such-temperature", &["generate", "x", "--temperature=-1"])]
 fn an_impossible_request_prints_an_error_and_a_hint(#[case] name: &str, #[case] args: &[&str]) {
-    let said = printed(args).replace(env!("CARGO_MANIFEST_DIR"), "…");
-    let lines: Vec<&str> = said.lines().collect();
+    let text = printed(args).replace(env!("CARGO_MANIFEST_DIR"), "…");
+    let lines: Vec<&str> = text.lines().collect();
     assert!(
         matches!(&lines[..], ["--- stderr", error, hint, "--- exit 2"]
         if error.starts_with("error: ") && hint.starts_with("hint: ")),
-        "{said}"
+        "{text}"
     );
-    assert_snapshot!(name, said);
+    assert_snapshot!(name, text);
 }
 
 #[test]
@@ -127,9 +127,9 @@ fn a_model_file_with_a_duplicate_key_ends_in_exit_code_2(
     let args = ["run", "1", "--model", "model", "--references", "tiny-llama"];
     let output = rbees_in(folder.path(), &home(), &args).output().unwrap();
     assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(2), ""));
-    let said = stderr(&output);
-    assert!(said.starts_with(&format!("error: model/{name}: duplicate key \"")), "{said}");
-    assert!(said.lines().count() == 2 && said.contains("\nhint: "), "{said}");
+    let text = stderr(&output);
+    assert!(text.starts_with(&format!("error: model/{name}: duplicate key \"")), "{text}");
+    assert!(text.lines().count() == 2 && text.contains("\nhint: "), "{text}");
 }
 
 #[cfg(not(feature = "cuda"))]

@@ -291,9 +291,9 @@ fn a_report_that_would_overwrite_an_input_is_refused(#[case] args: &[&str], #[ca
     let args = [&["run", "--dump", "dump.safetensors"], args].concat();
     let output = rbees_in(folder.path(), &home(), &args).output().unwrap();
     assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(2), ""));
-    let (target, said) = (args[args.len() - 1].split_once('=').unwrap().1, stderr(&output));
+    let (target, printed) = (args[args.len() - 1].split_once('=').unwrap().1, stderr(&output));
     let error = format!("error: --report {target}: {flag} names the same file");
-    assert_eq!(said, format!("{error}\nhint: give the report its own file\n"));
+    assert_eq!(printed, format!("{error}\nhint: give the report its own file\n"));
     for name in ["dump.safetensors", "b.safetensors"] {
         assert!(fs::read(folder.path().join(name)).unwrap() == before, "{name}");
     }

@@ -27,55 +27,55 @@ struct Wrong {
     /// The operation with the mistake. If every layer has it, the one in layer 0.
     operation: Site,
     /// Phrases that are true of the port. A sentence of a diagnosis that contains one is accepted.
-    truth: &'static [&'static str],
+    true_phrases: &'static [&'static str],
 }
 
 const KEYS_NOT_ROTATED: Wrong = Wrong {
     make: wrong_port::keys_not_rotated,
     operation: Site::layer(0, Kind::KRope),
-    truth: &["keys are not rotated", "do not rotate the keys"],
+    true_phrases: &["keys are not rotated", "do not rotate the keys"],
 };
 
 const ROTATED_TWICE: Wrong = Wrong {
     make: wrong_port::rotated_twice,
     operation: Site::layer(0, Kind::QRope),
-    truth: &["rotated twice", "rotate twice"],
+    true_phrases: &["rotated twice", "rotate twice"],
 };
 
 const ONE_PAIR_LATE: Wrong = Wrong {
     make: wrong_port::frequencies_one_pair_late,
     operation: Site::layer(0, Kind::QRope),
-    truth: &["one pair late", "θ^(−2(i + 1)/head_dim)"],
+    true_phrases: &["one pair late", "θ^(−2(i + 1)/head_dim)"],
 };
 
 const HALF_A_PAIR_LATE: Wrong = Wrong {
     make: wrong_port::frequencies_half_a_pair_late,
     operation: Site::layer(0, Kind::QRope),
-    truth: &["half a pair late", "θ^(−(2i + 1)/head_dim)"],
+    true_phrases: &["half a pair late", "θ^(−(2i + 1)/head_dim)"],
 };
 
 const PAIR_BEFORE: Wrong = Wrong {
     make: wrong_port::frequencies_of_the_pair_before,
     operation: Site::layer(0, Kind::QRope),
-    truth: &["the pair before"],
+    true_phrases: &["the pair before"],
 };
 
 const EVERY_OTHER_ROW: Wrong = Wrong {
     make: wrong_port::halves_split_at_every_other_row,
     operation: Site::layer(0, Kind::Gate),
-    truth: &["every other row"],
+    true_phrases: &["every other row"],
 };
 
 const ALTERNATING_ROWS: Wrong = Wrong {
     make: wrong_port::alternating_rows_split_into_halves,
     operation: Site::layer(0, Kind::Gate),
-    truth: &["every other row", "alternating rows"],
+    true_phrases: &["every other row", "alternating rows"],
 };
 
 const HIDDEN_EMBEDDING_SCALED: Wrong = Wrong {
     make: wrong_port::hidden_embedding_scaled,
     operation: Site::model(Kind::Embed),
-    truth: &["embedding is scaled", "scale the embedding", "embedding is multiplied by √hidden"],
+    true_phrases: &["embedding is scaled", "scale the embedding", "embedding is multiplied by √hidden"],
 };
 
 /// Which sites a port records.
@@ -138,7 +138,7 @@ fn false_names(wrong: &Wrong, outcomes: &[Outcome]) -> Vec<String> {
     let mut names = Vec::new();
     for finding in outcomes.iter().flat_map(|outcome| &outcome.findings) {
         for named in finding.explained.iter().flat_map(|diagnosis| &diagnosis.named) {
-            if !wrong.truth.iter().any(|words| named.says.contains(words)) {
+            if !wrong.true_phrases.iter().any(|words| named.says.contains(words)) {
                 names.push(format!("{}: {}: {}", finding.about, named.mistake, named.says));
             }
         }

@@ -108,20 +108,20 @@ fn measured(
         reference.sites().map(|site| (graph.position(&SiteName::from(site)).unwrap(), site)).collect();
     let wanted: BTreeSet<NodeId> = sites.keys().copied().collect();
     let fed = sites.iter().filter(|(_, site)| feed.replaces(site.kind));
-    let values = fed.map(|(&id, &site)| (id, truth(reference, site))).collect();
+    let values = fed.map(|(&id, &site)| (id, placed_rows(reference, site))).collect();
     let given = Given { values, ..Given::default() };
     let mut noise: BTreeMap<Site, f64> = BTreeMap::new();
     for run in 0..ORDERS {
         let executor = Executor::new(graph, weights, &pass, Rounded { precision, run });
         let mut see = |id: NodeId, placed: &Placed| {
-            let truth = reference.truth(sites[&id]).unwrap();
+            let stored = reference.rows(sites[&id]).unwrap();
             let most = noise.entry(sites[&id]).or_default();
-            for (r, &place) in truth.places.iter().enumerate() {
-                let (row, truth) = (placed.at(place).unwrap(), truth.row(r));
-                let finite = || row.iter().zip(truth).filter(|(_, want)| want.is_finite());
+            for (r, &place) in stored.places.iter().enumerate() {
+                let (row, want) = (placed.at(place).unwrap(), stored.row(r));
+                let finite = || row.iter().zip(want).filter(|(_, want)| want.is_finite());
                 let error = finite().fold(0f64, |most, (got, want)| most.max((got - want).abs()));
                 assert!(finite().count() > 0 && !error.is_nan());
-                *most = most.max(error / Scale::of(truth.iter().copied()).max);
+                *most = most.max(error / Scale::of(want.iter().copied()).max);
             }
             Ok(())
         };
@@ -131,10 +131,10 @@ fn measured(
 }
 
 /// The stored reference at a site.
-fn truth(reference: &Reference, site: Site) -> Placed {
-    let truth = reference.truth(site).unwrap();
-    let rows = Rows::new(truth.row_shape.iter().product(), truth.values.clone());
-    Placed::new(rows, truth.places.to_vec()).unwrap()
+fn placed_rows(reference: &Reference, site: Site) -> Placed {
+    let stored = reference.rows(site).unwrap();
+    let rows = Rows::new(stored.row_shape.iter().product(), stored.values.clone());
+    Placed::new(rows, stored.places.to_vec()).unwrap()
 }
 
 /// The largest captured noise at any place of the site.

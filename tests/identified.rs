@@ -78,9 +78,9 @@ proptest! {
         prop_assume!((theta / 3e4 - 1.0).abs() > 0.01);
         let mut llama = llama(&model, Attention::Plain);
         llama.rope.frequencies = (0..16).map(|i| theta.powf(-f64::from(i) / 16.0)).collect();
-        let said = says(&judged(&model, unaltered(llama), &["01B"])[0], "rope-theta");
-        holds(&said, theta);
-        prop_assert!(said.ends_with("; the config says 30000 (`rope_theta`, config.json)"), "{said}");
+        let text = says(&judged(&model, unaltered(llama), &["01B"])[0], "rope-theta");
+        holds(&text, theta);
+        prop_assert!(text.ends_with("; the config says 30000 (`rope_theta`, config.json)"), "{text}");
     }
 
     #[test]
@@ -94,11 +94,11 @@ proptest! {
             block.post_attention_layernorm.eps = eps;
         }
         let outcome = &judged(&model, unaltered(llama), &["01"])[0];
-        let said = says(outcome, "norm-eps");
-        holds(&said, eps);
+        let text = says(outcome, "norm-eps");
+        holds(&text, eps);
         let best = sharpest(outcome);
         prop_assert!((best / eps - 1.0).abs() < 1e-3, "best {best:e}: planted {eps:e}");
-        prop_assert!(said.ends_with("; the config says 3e-5 (`rms_norm_eps`, config.json)"), "{said}");
+        prop_assert!(text.ends_with("; the config says 3e-5 (`rms_norm_eps`, config.json)"), "{text}");
     }
 
     #[test]
@@ -107,8 +107,8 @@ proptest! {
         prop_assume!((times - 1.0).abs() > 0.01);
         SCALE.store(times.to_bits(), Ordering::SeqCst);
         let port = Altered { before: rescaled, ..unaltered(llama(&model, Attention::Plain)) };
-        let said = says(&judged(&model, port, &["03"])[0], "attention-scale");
-        holds(&said, times / 32f64.sqrt());
+        let text = says(&judged(&model, port, &["03"])[0], "attention-scale");
+        holds(&text, times / 32f64.sqrt());
     }
 
     #[test]
@@ -117,10 +117,10 @@ proptest! {
         prop_assume!(map != [0, 0, 0, 1, 1, 1]);
         *MAP.lock().unwrap() = map.clone();
         let port = Altered { before: mapped, ..unaltered(llama(&model, Attention::Plain)) };
-        let said = says(&judged(&model, port, &["03"])[0], "head-map");
+        let text = says(&judged(&model, port, &["03"])[0], "head-map");
         let tiled = map == [0, 1, 0, 1, 0, 1];
         let expected = if tiled { "h mod 2".to_owned() } else { format!("key heads {map:?};") };
-        prop_assert!(said.contains(&expected), "{said}: {expected}");
+        prop_assert!(text.contains(&expected), "{text}: {expected}");
     }
 
     #[test]
@@ -129,17 +129,17 @@ proptest! {
         let model = tiny();
         let mut llama = llama(&model, Attention::Plain);
         llama.rope.frequencies.iter_mut().for_each(|f| *f /= factor);
-        let said = says(&judged(&model, unaltered(llama), &["01B"])[0], "rope-scaling");
-        holds(&said, factor);
-        prop_assert!(said.ends_with("; the config has no such scaling"), "{said}");
+        let text = says(&judged(&model, unaltered(llama), &["01B"])[0], "rope-scaling");
+        holds(&text, factor);
+        prop_assert!(text.ends_with("; the config has no such scaling"), "{text}");
     }
 
     #[test]
     fn a_planted_position_offset_is_recovered(shift in 1usize..200) {
         let model = tiny();
         let port = Altered { shift, ..unaltered(llama(&model, Attention::Plain)) };
-        let said = says(&judged(&model, port, &["01B"])[0], "decode-position");
-        prop_assert!(said.starts_with(&format!("every position is {shift} too high")), "{said}");
+        let text = says(&judged(&model, port, &["01B"])[0], "decode-position");
+        prop_assert!(text.starts_with(&format!("every position is {shift} too high")), "{text}");
     }
 }
 

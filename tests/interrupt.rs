@@ -67,9 +67,9 @@ fn an_interrupted_generation_leaves_a_complete_verdict_file_or_none() {
 
     let mut speaking = start(&folder, &home, &args);
     wait_for_the_first_byte(speaking.stdout.as_mut().unwrap());
-    let said = interrupted(speaking);
+    let printed = interrupted(speaking);
     let [verdict] = &names(&verdicts)[..] else { panic!("{:?}", names(&verdicts)) };
-    assert_eq!(said, format!("interrupted: wrote {}", verdicts.join(verdict).display()));
+    assert_eq!(printed, format!("interrupted: wrote {}", verdicts.join(verdict).display()));
     serde_json::from_slice::<Value>(&fs::read(verdicts.join(verdict)).unwrap()).unwrap();
 }
 

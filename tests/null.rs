@@ -98,11 +98,11 @@ enum Spread {
 /// The rows of `site` in another order. `None` if that order is itself a known mistake, which may be named:
 /// the logits of the previous or next row.
 fn shuffled(rng: &mut StdRng, call: &Call, site: Site) -> Option<Rows> {
-    let truth = call.truth(site);
-    let mut order: Vec<usize> = (0..truth.len()).collect();
+    let reference = call.reference(site);
+    let mut order: Vec<usize> = (0..reference.len()).collect();
     order.shuffle(rng);
     let a_mistake = site.kind == Kind::Logits && [-1, 1].iter().any(|&by| shifts(&order, &call.fed(), by));
-    (!a_mistake).then(|| Rows::from_fn(truth.len(), truth.width, |r, j| truth.row(order[r])[j]))
+    (!a_mistake).then(|| Rows::from_fn(reference.len(), reference.width, |r, j| reference.row(order[r])[j]))
 }
 
 /// Does `order` replace every row by the row `by` slots away in the same sequence, if there is one?
@@ -117,13 +117,13 @@ fn shifts(order: &[usize], places: &[Place], by: isize) -> bool {
 /// The same kind of tensor from another layer, or from another prompt if the model has only one.
 fn elsewhere(rng: &mut StdRng, call: &Call, site: Site) -> Rows {
     let Some(layer) = site.layer else {
-        let other = OTHER.truth(site).unwrap();
+        let other = OTHER.rows(site).unwrap();
         let first = rng.random_range(0..other.places.len());
         let row = |r: usize| other.row((first + r) % other.places.len()).to_vec();
         return Rows::new(other.row(0).len(), (0..call.fed().len()).flat_map(row).collect());
     };
     let others: Vec<u16> = (0..layers() as u16).filter(|other| *other != layer).collect();
-    call.truth(Site { layer: others.choose(rng).copied(), ..site })
+    call.reference(Site { layer: others.choose(rng).copied(), ..site })
 }
 
 fn layers() -> usize {
@@ -171,7 +171,7 @@ fn trial(operation: Operation, dtype: DType, origin: Origin, seed: u64) -> (Site
         let rows = match origin {
             Origin::Shuffled => shuffled(rng, &call, site),
             Origin::Elsewhere => Some(elsewhere(rng, &call, site)),
-            Origin::Noise => Some(call.truth(site)),
+            Origin::Noise => Some(call.reference(site)),
         };
         let Some(rows) = rows else { continue };
         let budgets = if origin == Origin::Noise { rng.random_range(1.0..3.0) } else { 0.25 };

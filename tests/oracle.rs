@@ -13,7 +13,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use rbees_check::graph::{self, Edge, Graph, NodeId, Role, SiteName};
 use rbees_check::models;
 use rbees_check::oracle::{Exact, Executor, Given, Pass, Place, Placed, Rows, Slot, Token};
-use rbees_check::reference::{Manifest, Reference, SecondOracle, Truth};
+use rbees_check::reference::{Manifest, Reference, ReferenceRows, SecondOracle};
 
 /// The largest allowed difference between two float64 computations, as a share of the row's scale. The stored
 /// reference is rounded to 40 bits, which is 9e-13. The order of summation changes less than that.
@@ -62,14 +62,16 @@ fn nodes_agree(model: &str, case: &str) -> Result<(), Failed> {
     let graph = graph::llama(opened.weights.config())?;
     let stored = references(&graph, &reference)?;
     let mut given = Given::default();
-    for (&id, Stored { truth, .. }) in &stored {
-        let width = truth.row_shape.iter().product();
-        given.values.insert(id, Placed::new(Rows::new(width, truth.values.clone()), truth.places.to_vec())?);
+    for (&id, Stored { reference, .. }) in &stored {
+        let width = reference.row_shape.iter().product();
+        given
+            .values
+            .insert(id, Placed::new(Rows::new(width, reference.values.clone()), reference.places.to_vec())?);
     }
     let mut wanted = stored.clone();
     wanted.retain(|&id, _| follows(&graph, id, &stored));
     for (&id, want) in &mut wanted {
-        want.rows.retain(|&row| has_inputs(&graph, id, &stored, want.truth.places[row]));
+        want.rows.retain(|&row| has_inputs(&graph, id, &stored, want.reference.places[row]));
     }
     let whole = stored.len() == graph.ids().filter(|&id| is_stored(&graph, id)).count();
     if wanted.is_empty() || whole && wanted.len() != stored.len() {
@@ -89,8 +91,8 @@ fn pass_agrees_as_recorded(model: &str, case: &str) -> Result<(), Failed> {
     }
     match models::fixture(model)?.case(case)?.manifest.second_oracle {
         SecondOracle::Agrees { within } if within < LIKE * largest && largest < LIKE * within => Ok(()),
-        said => {
-            Err(format!("the manifest says {said:?}, measured {largest:.1e}: RECORD=1 records it").into())
+        recorded => {
+            Err(format!("the manifest says {recorded:?}, measured {largest:.1e}: RECORD=1 records it").into())
         }
     }
 }
@@ -109,7 +111,7 @@ fn pass_agrees(model: &str, case: &str, padding: Padding) -> Result<f64, Failed>
 /// The reference at a node, and the rows of it to compare.
 #[derive(Clone)]
 struct Stored<'a> {
-    truth: &'a Truth,
+    reference: &'a ReferenceRows,
     rows: Vec<usize>,
 }
 
@@ -144,14 +146,15 @@ fn agree(
 
 /// The largest difference as a share of a row's scale. It is infinite if no row is compared, or if a row is
 /// missing, NaN, or masked on one side only.
-fn apart(placed: &Placed, Stored { truth, rows }: &Stored) -> f64 {
+fn apart(placed: &Placed, Stored { reference, rows }: &Stored) -> f64 {
     let mut largest = if rows.is_empty() { f64::INFINITY } else { 0.0 };
     for &r in rows {
-        let Some(row) = placed.at(truth.places[r]).filter(|row| row.len() == truth.row(r).len()) else {
+        let Some(row) = placed.at(reference.places[r]).filter(|row| row.len() == reference.row(r).len())
+        else {
             return f64::INFINITY;
         };
-        let scale = truth.scale(r).max;
-        for (&got, &want) in row.iter().zip(truth.row(r)) {
+        let scale = reference.scale(r).max;
+        for (&got, &want) in row.iter().zip(reference.row(r)) {
             let difference = if got == want { 0.0 } else { (got - want).abs() / scale };
             largest = if difference.is_nan() { f64::INFINITY } else { largest.max(difference) };
         }
@@ -162,8 +165,8 @@ fn apart(placed: &Placed, Stored { truth, rows }: &Stored) -> f64 {
 fn references<'a>(graph: &Graph, reference: &'a Reference) -> Result<BTreeMap<NodeId, Stored<'a>>, Failed> {
     let node = |site| {
         let id = graph.position(&SiteName::from(site)).ok_or(format!("the graph has no {site}"))?;
-        let truth = reference.truth(site).ok_or(format!("{site} is not stored"))?;
-        Ok((id, Stored { truth, rows: (0..truth.places.len()).collect() }))
+        let stored = reference.rows(site).ok_or(format!("{site} is not stored"))?;
+        Ok((id, Stored { reference: stored, rows: (0..stored.places.len()).collect() }))
     };
     reference.sites().map(node).collect()
 }
@@ -185,7 +188,7 @@ fn follows(graph: &Graph, id: NodeId, stored: &BTreeMap<NodeId, Stored>) -> bool
 fn has_inputs(graph: &Graph, id: NodeId, stored: &BTreeMap<NodeId, Stored>, place: Place) -> bool {
     let inputs = &graph.node(id).expect("an id of this graph").inputs;
     inputs.iter().filter(|input| input.edge == Edge::RowWise).all(|input| match stored.get(&input.node) {
-        Some(stored) => stored.truth.places.contains(&place),
+        Some(stored) => stored.reference.places.contains(&place),
         None => has_inputs(graph, input.node, stored, place),
     })
 }

@@ -88,7 +88,7 @@ fn outline(document: &Document<'_>) -> String {
         if nearest || node.tag_name().name() == "p" && inside("details").is_some() {
             continue;
         }
-        let said = match node.tag_name().name() {
+        let line = match node.tag_name().name() {
             "p" if class == "maker" => continue,
             "h1" => format!("# {}", text(node)),
             "h2" => format!("\n## {}", text(node)),
@@ -103,7 +103,7 @@ fn outline(document: &Document<'_>) -> String {
             "pre" => format!("$ {}", text(node)),
             _ => continue,
         };
-        lines += &format!("{said}\n");
+        lines += &format!("{line}\n");
     }
     masked(&lines)
 }
@@ -152,9 +152,9 @@ fn a_page_shows_the_checkpoint_statuses_and_hashes_of_the_json_report(
         json::Standing::Expected => "XFAIL",
         json::Standing::NotJudged => "INCONCLUSIVE",
     };
-    let said: Vec<(String, String)> =
+    let expected: Vec<(String, String)> =
         report.checkpoints.iter().map(|c| (format!("{} {}", c.id, c.name), word(c.status).into())).collect();
-    assert_eq!(rows, said);
+    assert_eq!(rows, expected);
     let hashes: BTreeSet<&str> =
         document.descendants().filter_map(|node| node.text()).map(str::trim).collect();
     assert!(hashes.contains(report.model.weights_sha256.as_deref().unwrap()));
@@ -296,10 +296,10 @@ fn names_from_files_are_escaped_in_a_page() {
         let inside = all(document.root(), tag).filter(|node| text(*node).contains("key") || tag != "b");
         assert_eq!(inside.count(), 0, "<{tag}>");
     }
-    let said = text(all(document.root(), "body").next().unwrap());
-    assert!(said.contains("<img src=x onerror=alert(1)>&\"'{{ 7*7 }}\u{fffd}\u{fffd}[31m"), "{said}");
-    assert!(said.contains("</title></style><script>alert(1)</script>"), "{said}");
-    assert!(said.contains("]]><b>key</b><!-- \u{fffd}"), "{said}");
+    let words = text(all(document.root(), "body").next().unwrap());
+    assert!(words.contains("<img src=x onerror=alert(1)>&\"'{{ 7*7 }}\u{fffd}\u{fffd}[31m"), "{words}");
+    assert!(words.contains("</title></style><script>alert(1)</script>"), "{words}");
+    assert!(words.contains("]]><b>key</b><!-- \u{fffd}"), "{words}");
 }
 
 #[test]

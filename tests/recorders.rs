@@ -39,11 +39,11 @@ fn equals_reference(file: &Path) {
     for site in case.sites() {
         let got = take(&site.to_string()).squeeze(0).unwrap();
         let rows = if site.kind.by_head() { got.transpose(0, 1).unwrap() } else { got };
-        let truth = case.truth(site).unwrap();
-        assert_eq!(rows.dims(), [&[ids.len()], &truth.row_shape[..]].concat(), "{site}");
+        let reference = case.rows(site).unwrap();
+        assert_eq!(rows.dims(), [&[ids.len()], &reference.row_shape[..]].concat(), "{site}");
         for row in 0..ids.len() {
             let got = rows.get(row).unwrap().flatten_all().unwrap().to_dtype(DType::F64).unwrap();
-            near(&got.to_vec1().unwrap(), truth.row(row), site);
+            near(&got.to_vec1().unwrap(), reference.row(row), site);
         }
     }
     assert!(dump.is_empty(), "{:?}", dump.keys());
@@ -69,20 +69,20 @@ fn passes(file: &Path) {
 fn llama_cpp_recordings_pass_in_their_own_arithmetic(
     #[case] model: &str,
     #[case] file: &str,
-    #[case] said: Arithmetic,
+    #[case] expected: Arithmetic,
 ) {
     let model = models::open(model).unwrap();
     let file = format!("{}/fixtures/dumps/llama-cpp-{file}.safetensors", env!("CARGO_MANIFEST_DIR"));
     let dump = Recording::open(Path::new(&file), &Vocabulary::default()).unwrap();
     let arithmetic = dump.arithmetic().unwrap();
-    assert_eq!(arithmetic, said);
+    assert_eq!(arithmetic, expected);
     let weights = models::right_weights(&model).unwrap();
     let config = Some(weights.config());
-    let judge = |arithmetic| {
+    let judged_in = |arithmetic| {
         let against = Against { weights: Some(&weights), config, arithmetic, ..Against::default() };
         dump.judge(&against, &checkpoints::ALL, false).unwrap()
     };
-    let judged = judge(arithmetic);
+    let judged = judged_in(arithmetic);
     assert_eq!(
         (judged.coverage.recorded, judged.unjudged.len(), judged.first_wrong.is_some()),
         (21, 0, false)
@@ -94,8 +94,9 @@ fn llama_cpp_recordings_pass_in_their_own_arithmetic(
     }
     // Block products fail when they are judged as dense products. A file of floats has no block products,
     // so judging it on blocks changes nothing.
-    let other = judge(if said == Arithmetic::Dense { Arithmetic::Blocks32 } else { Arithmetic::Dense });
-    assert_eq!(other.first_wrong.is_some(), said != Arithmetic::Dense);
+    let other =
+        judged_in(if expected == Arithmetic::Dense { Arithmetic::Blocks32 } else { Arithmetic::Dense });
+    assert_eq!(other.first_wrong.is_some(), expected != Arithmetic::Dense);
 }
 
 /// Asserts that two rows agree to 1e-5 of the row's scale. A plain f32 loop errs by up to 2e-6 here.

@@ -8,7 +8,7 @@ use rbees_check::checkpoints;
 use rbees_check::judge::{self, Outcome, Status, Subject};
 use rbees_check::model::Attention;
 use rbees_check::models;
-use rbees_check::recording::{Played, Recording, Vocabulary};
+use rbees_check::recording::{RecordedPort, Recording, Vocabulary};
 use rbees_check::reference::Feed;
 use recorded::{Arrays, ids, pass, short, write};
 use rstest::rstest;
@@ -22,7 +22,7 @@ fn judged(arrays: &Arrays) -> Outcome {
     let mut subject = Subject::new(&model, &["short".into()], &Device::Cpu, DType::F32, no_paths).unwrap();
     let config = model.weights.config().clone();
     let traits = recording.traits(&config).unwrap();
-    subject.ports = vec![Box::new(Played::new(recording, Some(config), traits))];
+    subject.ports = vec![Box::new(RecordedPort::new(recording, Some(config), traits))];
     subject.feed = Some(Feed::Own);
     judge::run(&mut subject, checkpoints::find("07").unwrap()).unwrap()
 }

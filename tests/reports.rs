@@ -93,7 +93,7 @@ fn a_failing_report_follows_the_schema_and_describes_the_failures() {
 #[case::nan(0x7e00, "NaN")]
 #[case::infinity(0x7c00, "Infinity")]
 #[case::minus_infinity(0xfc00, "-Infinity")]
-fn nan_and_infinities_are_written_as_strings(#[case] float16: u16, #[case] said: &str) {
+fn nan_and_infinities_are_written_as_strings(#[case] float16: u16, #[case] expected: &str) {
     let folder = norm_begins_with(float16);
     let (code, report, _) =
         reported(folder.path(), &["1", "--model", "wrong", "--references", "tiny-llama", "--case", "single"]);
@@ -103,7 +103,7 @@ fn nan_and_infinities_are_written_as_strings(#[case] float16: u16, #[case] said:
     assert!(norm["verdict"]["not_finite"].as_u64().unwrap() > 0);
     let got = &norm["verdict"]["first"]["got"];
     // An infinite weight gives infinities of both signs, because its inputs have both signs.
-    assert!(got == said || (said != "NaN" && got.as_str().unwrap().ends_with("Infinity")), "{norm}");
+    assert!(got == expected || (expected != "NaN" && got.as_str().unwrap().ends_with("Infinity")), "{norm}");
 }
 
 #[rstest]
@@ -221,8 +221,8 @@ fn a_report_on_stdout_is_the_only_output_there() {
 #[case("report-twice", &["--report", "json=r", "--report", "junit=r"])]
 fn an_invalid_report_target_is_refused_before_anything_runs(#[case] name: &str, #[case] args: &[&str]) {
     let folder = home();
-    let said = printed_in(folder.path(), &[&["run", "1", "--case", "single"], args].concat());
-    assert!(said.starts_with("--- stderr\nerror: ") && said.ends_with("--- exit 2\n"), "{said}");
+    let text = printed_in(folder.path(), &[&["run", "1", "--case", "single"], args].concat());
+    assert!(text.starts_with("--- stderr\nerror: ") && text.ends_with("--- exit 2\n"), "{text}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "a file was left behind");
-    assert_snapshot!(name, said);
+    assert_snapshot!(name, text);
 }

@@ -44,8 +44,8 @@ fn an_expected_failure_that_passes_is_stale_and_fails_the_run() {
 #[test]
 fn an_expectation_about_a_checkpoint_that_did_not_run_is_not_stale() {
     let folder = project(&expect("checkpoint = \"03\"\nreason = \"softmax in f16\""));
-    let said = printed_in(folder.path(), &["run", "01"]);
-    assert!(said.ends_with("checkpoints: 1 passed, 0 failed, 0 skipped\n--- exit 0\n"), "{said}");
+    let text = printed_in(folder.path(), &["run", "01"]);
+    assert!(text.ends_with("checkpoints: 1 passed, 0 failed, 0 skipped\n--- exit 0\n"), "{text}");
 }
 
 #[test]
@@ -58,10 +58,10 @@ fn an_expectation_for_one_site_does_not_excuse_other_sites() {
 #[test]
 fn an_expectation_for_one_case_does_not_excuse_other_cases() {
     let folder = project(&expect(&format!("{ROPE}\ncase = \"long\"")));
-    let said = printed_in(folder.path(), &["run", "1B"]);
-    assert!(said.contains("FAIL  01B rope         8 of 8 sites wrong\n"), "{said}");
-    assert!(said.contains("note: rbees-check.toml:6: matches nothing that was judged\n"), "{said}");
-    assert!(said.ends_with("--- exit 1\n"), "{said}");
+    let text = printed_in(folder.path(), &["run", "1B"]);
+    assert!(text.contains("FAIL  01B rope         8 of 8 sites wrong\n"), "{text}");
+    assert!(text.contains("note: rbees-check.toml:6: matches nothing that was judged\n"), "{text}");
+    assert!(text.ends_with("--- exit 1\n"), "{text}");
 }
 
 #[test]
@@ -90,8 +90,8 @@ fn settings_apply_in_subfolders() {
     let folder = project(&expect(ROPE));
     let below = folder.path().join("src/deep");
     fs::create_dir_all(&below).unwrap();
-    let said = printed_in(&below, &["run", "1B"]);
-    assert!(said.contains("XFAIL 01B rope         8 of 8 sites wrong, as expected: θ is fixed"), "{said}");
+    let text = printed_in(&below, &["run", "1B"]);
+    assert!(text.contains("XFAIL 01B rope         8 of 8 sites wrong, as expected: θ is fixed"), "{text}");
 }
 
 #[test]
@@ -142,14 +142,14 @@ fn an_expected_failure_still_blocks_generate() {
 fn an_invalid_settings_file_is_refused_before_anything_runs(#[case] name: &str, #[case] text: &str) {
     let folder = home();
     fs::write(folder.path().join("rbees-check.toml"), text).unwrap();
-    let said = printed_in(folder.path(), &["run", "1", "--report", "json=r.json"]);
-    let lines: Vec<&str> = said.lines().collect();
+    let text = printed_in(folder.path(), &["run", "1", "--report", "json=r.json"]);
+    let lines: Vec<&str> = text.lines().collect();
     assert!(
         matches!(&lines[..], ["--- stderr", error, hint, "--- exit 2"]
         if error.starts_with("error: rbees-check.toml:") && hint.starts_with("hint: ")),
-        "{said}"
+        "{text}"
     );
-    assert_snapshot!(format!("toml-{name}"), said);
+    assert_snapshot!(format!("toml-{name}"), text);
     assert!(!folder.path().join("r.json").exists());
 }
 
@@ -159,10 +159,10 @@ fn a_pipe_in_place_of_the_settings_file_is_refused() {
     let folder = home();
     let pipe = folder.path().join("rbees-check.toml");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let said = printed_in(folder.path(), &["run", "1"]);
+    let text = printed_in(folder.path(), &["run", "1"]);
     assert!(
-        said.contains("rbees-check.toml: is not a regular file\n") && said.ends_with("--- exit 2\n"),
-        "{said}"
+        text.contains("rbees-check.toml: is not a regular file\n") && text.ends_with("--- exit 2\n"),
+        "{text}"
     );
 }
 
@@ -179,9 +179,9 @@ fn the_example_in_docs_ci_md_is_a_valid_settings_file() {
     let (settings, _) = after.split_once("```").unwrap();
     let folder = home();
     fs::write(folder.path().join("rbees-check.toml"), settings).unwrap();
-    let said = printed_in(folder.path(), &["run", "1B", "-v"]);
+    let text = printed_in(folder.path(), &["run", "1B", "-v"]);
     assert!(
-        said.contains("stale: rbees-check.toml:7: 01B model.layers.0.self_attn.q_rope in case short"),
-        "{said}"
+        text.contains("stale: rbees-check.toml:7: 01B model.layers.0.self_attn.q_rope in case short"),
+        "{text}"
     );
 }

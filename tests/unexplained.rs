@@ -17,20 +17,21 @@ use rstest::rstest;
 
 const ALL: &[&str] = &["00", "00B", "01", "01B", "02", "03", "04", "05", "06", "07", "08", "09"];
 
-type Seen = BTreeMap<Site, Tensor>;
+/// The tensors that the port handed over earlier in the same pass.
+type EarlierTensors = BTreeMap<Site, Tensor>;
 
-fn beside(seen: &Seen, site: Site, kind: Kind) -> Tensor {
-    seen[&Site { kind, ..site }].clone()
+fn beside(earlier: &EarlierTensors, site: Site, kind: Kind) -> Tensor {
+    earlier[&Site { kind, ..site }].clone()
 }
 
 /// Rotates q or k with sin and cos exchanged: x · sin + rotated(x) · cos, `[b, heads, s, d]`.
-fn sin_for_cos(site: Site, _: &Tensor, seen: &Seen) -> Result<Option<Tensor>> {
+fn sin_for_cos(site: Site, _: &Tensor, earlier: &EarlierTensors) -> Result<Option<Tensor>> {
     let from = match site.kind {
         Kind::QRope => Kind::QProj,
         Kind::KRope => Kind::KProj,
         _ => return Ok(None),
     };
-    Ok(Some(rotated(&beside(seen, site, from), |angle| (angle.cos(), angle.sin()))?))
+    Ok(Some(rotated(&beside(earlier, site, from), |angle| (angle.cos(), angle.sin()))?))
 }
 
 /// `[b, s, heads * 32]` → `[b, heads, s, 32]`, rotated by (sin, cos) of the angles at θ = 3e4.
@@ -44,39 +45,39 @@ fn rotated(x: &Tensor, sin_cos: fn(f64) -> (f64, f64)) -> Result<Tensor> {
     Ok(candle_nn::rotary_emb::rope(&x.contiguous()?, &table(cos)?, &table(sin)?)?)
 }
 
-fn residual_twice(site: Site, x: &Tensor, seen: &Seen) -> Result<Option<Tensor>> {
+fn residual_twice(site: Site, x: &Tensor, earlier: &EarlierTensors) -> Result<Option<Tensor>> {
     Ok(match site.kind {
-        Kind::Block => Some((x + beside(seen, site, Kind::PostNormInput))?),
+        Kind::Block => Some((x + beside(earlier, site, Kind::PostNormInput))?),
         _ => None,
     })
 }
 
-fn softmax_over_queries(site: Site, _: &Tensor, seen: &Seen) -> Result<Option<Tensor>> {
+fn softmax_over_queries(site: Site, _: &Tensor, earlier: &EarlierTensors) -> Result<Option<Tensor>> {
     Ok(match site.kind {
-        Kind::Probs => Some(candle_nn::ops::softmax(&beside(seen, site, Kind::Scores), D::Minus2)?),
+        Kind::Probs => Some(candle_nn::ops::softmax(&beside(earlier, site, Kind::Scores), D::Minus2)?),
         _ => None,
     })
 }
 
-fn embedding_scaled(site: Site, x: &Tensor, _: &Seen) -> Result<Option<Tensor>> {
+fn embedding_scaled(site: Site, x: &Tensor, _: &EarlierTensors) -> Result<Option<Tensor>> {
     Ok(if site.kind == Kind::Embed { Some((x * 128f64.sqrt())?) } else { None })
 }
 
-fn values_rotated(site: Site, v: &Tensor, _: &Seen) -> Result<Option<Tensor>> {
+fn values_rotated(site: Site, v: &Tensor, _: &EarlierTensors) -> Result<Option<Tensor>> {
     Ok(match site.kind {
         Kind::VProj => Some(rotated(v, f64::sin_cos)?.transpose(1, 2)?.contiguous()?.reshape(v.shape())?),
         _ => None,
     })
 }
 
-fn gelu(site: Site, _: &Tensor, seen: &Seen) -> Result<Option<Tensor>> {
+fn gelu(site: Site, _: &Tensor, earlier: &EarlierTensors) -> Result<Option<Tensor>> {
     Ok(match site.kind {
-        Kind::Act => Some((beside(seen, site, Kind::Gate).gelu_erf()? * beside(seen, site, Kind::Up))?),
+        Kind::Act => Some((beside(earlier, site, Kind::Gate).gelu_erf()? * beside(earlier, site, Kind::Up))?),
         _ => None,
     })
 }
 
-fn weight_before_norm(site: Site, x: &Tensor, _: &Seen) -> Result<Option<Tensor>> {
+fn weight_before_norm(site: Site, x: &Tensor, _: &EarlierTensors) -> Result<Option<Tensor>> {
     // A norm over each half of the row, like a per-head norm.
     let halves = |x: &Tensor| -> Result<Tensor> {
         let (b, s, width) = x.dims3()?;
@@ -88,7 +89,7 @@ fn weight_before_norm(site: Site, x: &Tensor, _: &Seen) -> Result<Option<Tensor>
 }
 
 /// Makes values infinite above a limit that is not float16's. Values below it are not rounded to float16.
-fn infinite_past_a_limit(site: Site, x: &Tensor, _: &Seen) -> Result<Option<Tensor>> {
+fn infinite_past_a_limit(site: Site, x: &Tensor, _: &EarlierTensors) -> Result<Option<Tensor>> {
     if site.kind != Kind::Down {
         return Ok(None);
     }
@@ -98,7 +99,7 @@ fn infinite_past_a_limit(site: Site, x: &Tensor, _: &Seen) -> Result<Option<Tens
 }
 
 /// Makes values infinite above float16's limit, and rounds values below it to float16.
-fn infinite_past_65504(site: Site, x: &Tensor, _: &Seen) -> Result<Option<Tensor>> {
+fn infinite_past_65504(site: Site, x: &Tensor, _: &EarlierTensors) -> Result<Option<Tensor>> {
     if site.kind != Kind::Down {
         return Ok(None);
     }

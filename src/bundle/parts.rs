@@ -12,7 +12,7 @@ use crate::weights::{Config, Weights};
 use crate::{Error, Result};
 
 /// Path and content of each file, ordered by path.
-pub(super) type Files = BTreeMap<String, Vec<u8>>;
+pub(super) type BundleFiles = BTreeMap<String, Vec<u8>>;
 
 /// A failing site, and what is needed to judge it again.
 pub(super) struct Parts<'a> {
@@ -31,8 +31,8 @@ impl Parts<'_> {
     ///
     /// # Errors
     /// A weight cannot be read.
-    pub(super) fn files(&self) -> Result<Files> {
-        let mut files = Files::new();
+    pub(super) fn files(&self) -> Result<BundleFiles> {
+        let mut files = BundleFiles::new();
         if let Some((case, stored)) = &self.case {
             let why =
                 format!("to {} and its inputs, by rbees-check {}", self.site, env!("CARGO_PKG_VERSION"));

@@ -116,7 +116,7 @@ fn stored(failed: &RecordedFailure<'_>, span: &Span) -> BTreeSet<Site> {
 /// The case of the recording's prompt, if it has references at any of these sites.
 fn case_of<'a>(failed: &RecordedFailure<'_>, span: &Span, against: &Against<'a>) -> Option<&'a Reference> {
     let case = against.case.filter(|_| against.arithmetic == Arithmetic::Dense)?;
-    stored(failed, span).into_iter().any(|site| case.truth(site).is_some()).then_some(case)
+    stored(failed, span).into_iter().any(|site| case.rows(site).is_some()).then_some(case)
 }
 
 fn bundle(

@@ -63,7 +63,7 @@ pub(super) fn of(judging: &Judging<'_>, outcomes: &[Outcome], unnamed: bool) -> 
 /// Axes under which the port's tensor would have the expected shape.
 fn axes(judging: &Judging<'_>, site: Site, want: &[usize]) -> Option<String> {
     let kind = site.kind;
-    let heads = judging.case.truth(site).map(|truth| truth.row_shape[0]).filter(|_| kind.by_head());
+    let heads = judging.case.rows(site).map(|rows| rows.row_shape[0]).filter(|_| kind.by_head());
     let tensor = judging.runs.own.tape.recording.handed(site)?;
     let fits = |text: &&&str| {
         let axes = Axes::parse(kind, text).ok();
@@ -79,7 +79,7 @@ fn axes(judging: &Judging<'_>, site: Site, want: &[usize]) -> Option<String> {
 fn interleaved(judging: &Judging<'_>, kind: Kind, factor: f64) -> Result<bool> {
     let rope = |kind: Kind| matches!(kind, Kind::QRope | Kind::KRope);
     let Some(rotated) = judging.case.sites().find(|site| rope(site.kind)) else { return Ok(false) };
-    let Some(&head_dim) = judging.case.truth(rotated).and_then(|truth| truth.row_shape.last()) else {
+    let Some(&head_dim) = judging.case.rows(rotated).and_then(|rows| rows.row_shape.last()) else {
         return Ok(false);
     };
     let layouts = vec![(kind, Layout::Interleaved { head_dim })];

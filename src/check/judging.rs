@@ -8,7 +8,7 @@ use crate::Result;
 use crate::checkpoints::{self, Checkpoint, View};
 use crate::judge::{Drive, Finding, Outcome, Status, Traits, Verdict, judge_sites};
 use crate::probe::{Kind, Site};
-use crate::recording::Played;
+use crate::recording::RecordedPort;
 use crate::reference::{Feed, Reference};
 use crate::weights::Weights;
 
@@ -59,7 +59,7 @@ impl Judging<'_> {
             Feed::Site => self.runs.site.as_ref(),
         };
         let run = run.unwrap_or(&self.runs.own);
-        let mut replay = Played::new(&run.tape.recording, None, self.traits.clone());
+        let mut replay = RecordedPort::new(&run.tape.recording, None, self.traits.clone());
         let mut findings = judge_sites(&mut replay, self.case, &View { feed, kinds }, factor, weights)?;
         if run.stopped.is_some() {
             // An error of the port is reported as a separate finding; see `ends`.
@@ -117,11 +117,11 @@ impl Judging<'_> {
         let absent: Vec<&str> = absent.map(short).collect();
         match (outcome.findings.is_empty(), absent.is_empty()) {
             (_, false) => {
-                let said = format!("not handed over: {}", absent.join(", "));
+                let note = format!("not handed over: {}", absent.join(", "));
                 if outcome.findings.is_empty() {
-                    outcome.skipped = Some(said)
+                    outcome.skipped = Some(note)
                 } else {
-                    outcome.notes.push(said)
+                    outcome.notes.push(note)
                 }
             }
             (true, true) => {

@@ -179,9 +179,9 @@ impl<'a> Check<'a> {
             let what = format!("{}: no noise was measured in this dtype", self.dtype.as_str());
             return Err(Error::input(what, "use f32, bf16 or f16"));
         }
-        let (rope, truth) = ([Kind::QRope, Kind::KRope], |site| self.case.truth(site));
+        let (rope, rows) = ([Kind::QRope, Kind::KRope], |site| self.case.rows(site));
         let mut stored = self.case.sites().filter(|site| rope.contains(&site.kind));
-        let head_dim = stored.next().and_then(|site| truth(site)?.row_shape.last().copied());
+        let head_dim = stored.next().and_then(|site| rows(site)?.row_shape.last().copied());
         let layouts = match (self.interleaved, head_dim) {
             (false, _) | (true, None) => vec![],
             (true, Some(head_dim)) => {

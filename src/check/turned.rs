@@ -3,15 +3,15 @@
 use candle_core::Tensor;
 
 use crate::probe::{Kind, Site};
-use crate::recording::{Known, Vocabulary};
+use crate::recording::{NameLookup, Vocabulary};
 use crate::reference::Reference;
 use crate::{Error, Result};
 
 /// The site that `name` means, in the port's own names or Hugging Face's.
 pub(super) fn site_of(vocabulary: &Vocabulary, name: &str) -> Result<Site> {
     match vocabulary.lookup(name) {
-        Known::Site(site) => Ok(site),
-        Known::LeftOut | Known::Unknown => name.parse().map_err(|_| {
+        NameLookup::Site(site) => Ok(site),
+        NameLookup::LeftOut | NameLookup::Unknown => name.parse().map_err(|_| {
             let hint = "sites are named as Hugging Face modules: `model.layers.0.self_attn.q_proj`; \
                         for your own names, call `Check::rename(\"blk.{}.attn_q\", Kind::QProj)`";
             Error::input(format!("`{name}` is not a site"), hint)
@@ -55,5 +55,5 @@ fn rank(kind: Kind) -> usize {
 
 /// Number of heads of the site, if it has a head axis and the case stores it.
 fn heads(case: &Reference, site: Site) -> Option<usize> {
-    Some(case.truth(site)?.row_shape[0]).filter(|_| site.kind.by_head())
+    Some(case.rows(site)?.row_shape[0]).filter(|_| site.kind.by_head())
 }

@@ -21,11 +21,11 @@ pub struct Bundling {
 }
 
 /// A file that the run reads or writes, and the flag that names it.
-pub type Named<'a> = (&'static str, &'a Path);
+pub type NamedFile<'a> = (&'static str, &'a Path);
 
 impl Bundling {
     /// Checks that the file can be written and is none of the `others`, before anything is judged.
-    pub fn ready(&self, others: &[Named<'_>]) -> Result<()> {
+    pub fn ready(&self, others: &[NamedFile<'_>]) -> Result<()> {
         let Some(path) = &self.bundle else { return Ok(()) };
         if let Some((flag, _)) = others.iter().find(|(_, other)| files::is_same(path, other)) {
             let what = format!("--bundle {}: --{flag} names the same file", path.display());

@@ -30,7 +30,7 @@ pub fn report(
 ) -> Result<Report> {
     let DumpDescription { dump, name, against } = description;
     let checkpoints: Vec<_> = outcomes.iter().map(json::Checkpoint::of).collect();
-    let said = |key: &str| dump.metadata.get(key).cloned();
+    let metadata = |key: &str| dump.metadata.get(key).cloned();
     Ok(Report {
         format: json::FORMAT,
         tool: json::Tool::this(),
@@ -43,7 +43,7 @@ pub fn report(
             device: "dump".into(),
             dtype: dump.dtype.as_str().to_owned(),
             matmul: against.arithmetic.name().to_owned(),
-            paths: vec![said("attention").unwrap_or_else(|| "recorded".into())],
+            paths: vec![metadata("attention").unwrap_or_else(|| "recorded".into())],
             feed: None,
             threads: candle_core::utils::get_num_threads(),
         },

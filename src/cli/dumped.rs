@@ -12,12 +12,12 @@ use rbees_check::report::{self, html, json::Report};
 use rbees_check::weights::Config;
 use rbees_check::{Error, Result};
 
-use super::bundle::{Bundling, Named};
+use super::bundle::{Bundling, NamedFile};
 use super::common::Common;
-use super::dump_known::{Known, case};
 use super::dump_report;
 use super::ending::Ending;
 use super::expect::Expectations;
+use super::known_model::{KnownModel, case};
 use super::outcomes::{ending, rendered, troubles};
 use super::paint::Out;
 use super::progress::Progress;
@@ -65,7 +65,7 @@ impl Dumped {
     }
 
     /// The files that this run reads, and their flags.
-    pub fn files(&self) -> impl Iterator<Item = Named<'_>> {
+    pub fn files(&self) -> impl Iterator<Item = NamedFile<'_>> {
         let named = [("dump", &self.dump), ("against", &self.against), ("map", &self.map)];
         named.into_iter().filter_map(|(flag, file)| Some((flag, file.as_deref()?)))
     }
@@ -94,20 +94,20 @@ impl Dumped {
             dump.dtype = dtype.into();
         }
         let progress = Progress::start("reading the model and its references");
-        let known = Known::of(asked.common, asked.cases)?;
-        let (case, about_reference) = case(&mut dump, &known, asked.cases)?;
+        let model = KnownModel::of(asked.common, asked.cases)?;
+        let (case, about_reference) = case(&mut dump, &model, asked.cases)?;
         let arithmetic = if asked.blocks { Arithmetic::Blocks32 } else { dump.arithmetic()? };
         let against = Against {
             case: case.as_ref().filter(|case| case.knows(arithmetic)),
-            weights: known.weights.as_ref(),
-            config: known.config.as_ref(),
+            weights: model.weights.as_ref(),
+            config: model.config.as_ref(),
             arithmetic,
         };
         let other = self.against.as_deref().map(|file| Recording::open(file, &vocabulary)).transpose()?;
         for recording in std::iter::once(&dump).chain(&other) {
             progress.aside(|| self.announce(recording))?;
         }
-        progress.aside(|| head(&dump, other.as_ref(), &known, &about_reference, out))?;
+        progress.aside(|| head(&dump, other.as_ref(), &model, &about_reference, out))?;
         progress.now("judging");
         let (mut outcomes, close) = match &other {
             None => {
@@ -134,7 +134,7 @@ impl Dumped {
         if asked.reports.wanted() {
             let stale = std::mem::take(&mut expected.stale);
             let description =
-                dump_report::DumpDescription { dump: &dump, name: &known.name, against: &against };
+                dump_report::DumpDescription { dump: &dump, name: &model.name, against: &against };
             let report = dump_report::report(&description, &outcomes, stale, ending)?;
             let ids: Vec<&str> = asked.checkpoints.iter().map(|checkpoint| checkpoint.id).collect();
             let command = format!("rbees-check run {}{}", ids.join(" "), asked.flags);
@@ -235,18 +235,18 @@ fn first_wrong(label: &str, wrong: Option<&FirstWrong>) -> String {
 fn head(
     dump: &Recording,
     other: Option<&Recording>,
-    known: &Known,
+    model: &KnownModel,
     about_reference: &str,
     out: &mut Out,
 ) -> Result<()> {
     out.line(about(dump))?;
     other.map_or(Ok(()), |other| out.line(format!("against {}", about(other))))?;
-    let shape = known.config.as_ref().map_or("shape unknown".to_owned(), Config::to_string);
-    out.line(format!("{} · {shape}", known.name))?;
+    let shape = model.config.as_ref().map_or("shape unknown".to_owned(), Config::to_string);
+    out.line(format!("{} · {shape}", model.name))?;
     if other.is_none() {
         out.line(format!("reference: {about_reference}"))?;
     }
-    out.line(match &known.without {
+    out.line(match &model.without {
         None => "replay: every operation is recomputed from the recording's own inputs".to_owned(),
         Some(why) => format!("replay: only operations that need no weights: {why}"),
     })?;
@@ -256,14 +256,14 @@ fn head(
 /// `dump.safetensors · 13 tokens, f32, eager, dump_torch.py`.
 fn about(dump: &Recording) -> String {
     let tokens = dump.places().len();
-    let said: Vec<&str> = ["arithmetic", "attention", "recorder"]
+    let facts: Vec<&str> = ["arithmetic", "attention", "recorder"]
         .iter()
         .filter_map(|key| dump.metadata.get(*key))
         .map(String::as_str)
         .collect();
-    let said: String = said.iter().map(|said| format!(", {said}")).collect();
+    let facts: String = facts.iter().map(|fact| format!(", {fact}")).collect();
     let s = if tokens == 1 { "" } else { "s" };
-    format!("{} · {tokens} token{s}, {}{said}", dump.name, dump.dtype.as_str())
+    format!("{} · {tokens} token{s}, {}{facts}", dump.name, dump.dtype.as_str())
 }
 
 /// Reads the file of `--map`.

@@ -39,7 +39,7 @@ fn unknown(id: &str) -> Error {
 fn explanation(checkpoint: &Checkpoint) -> String {
     let Checkpoint { id, name, judges, how, trips, suspects } = checkpoint;
     let mut text = paint::heading(&format!("{id} {name}")) + "\n";
-    let mut row = |label: &str, said: &str| text += &wrapped(label, said);
+    let mut row = |label: &str, content: &str| text += &wrapped(label, content);
     row("checks", judges);
     for view in checkpoint.views() {
         row("sites", &kinds(view));
@@ -94,7 +94,7 @@ fn explanation(checkpoint: &Checkpoint) -> String {
 fn about_mistake(mistake: &Mistake) -> String {
     let Mistake { number, name, title, symptom, fingerprint, at, wild, fix, kind } = mistake;
     let mut text = paint::heading(&format!("{name} · row {number} of the catalogue")) + "\n";
-    let mut row = |label: &str, said: &str| text += &wrapped(label, said);
+    let mut row = |label: &str, content: &str| text += &wrapped(label, content);
     row("what", title);
     if *kind == Kind::Harmless {
         row("", "this is not a mistake: two correct programs may differ in this way");
@@ -138,10 +138,10 @@ fn budget(factor: &Factor, row: &mut impl FnMut(&str, &str)) {
 }
 
 /// A row with a label, wrapped to a readable width.
-fn wrapped(label: &str, said: &str) -> String {
+fn wrapped(label: &str, content: &str) -> String {
     const WIDTH: usize = 86;
     let mut lines = vec![String::new()];
-    for word in said.split_whitespace() {
+    for word in content.split_whitespace() {
         match lines.last_mut() {
             Some(line) if line.is_empty() => line.push_str(word),
             Some(line) if line.chars().count() + 1 + word.chars().count() <= WIDTH => {
@@ -151,7 +151,7 @@ fn wrapped(label: &str, said: &str) -> String {
             _ => lines.push(word.to_owned()),
         }
     }
-    let hanging = if said.starts_with("- ") { "  " } else { "" };
+    let hanging = if content.starts_with("- ") { "  " } else { "" };
     let (first, rest) = lines.split_at(1);
     let rest = rest.iter().map(|line| format!("{:13}{hanging}{line}\n", ""));
     format!("   {label:<9} {}\n", first.concat()) + &rest.collect::<String>()
@@ -163,8 +163,8 @@ mod tests {
 
     #[test]
     fn wrapping_keeps_every_word_and_limits_the_width() {
-        let said = "word ".repeat(60);
-        let rows = wrapped("label", &said);
+        let content = "word ".repeat(60);
+        let rows = wrapped("label", &content);
         assert_eq!(rows.matches("word").count(), 60);
         assert!(rows.lines().all(|line| line.len() <= 100));
     }

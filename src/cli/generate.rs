@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use rbees_check::generate::{Sampling, Stops};
-use rbees_check::judge::Status;
+use rbees_check::judge::{Gate, GeneratingPath, Status};
 use rbees_check::model::{self, Llama};
 use rbees_check::models::Model;
 use rbees_check::tokenizer::chat::Message;
@@ -13,7 +13,7 @@ use rbees_check::{Error, Result};
 use super::choices::{AttentionChoice, Matmul};
 use super::common::Common;
 use super::ending::Ending;
-use super::gate::{self, Gate};
+use super::gate::judge_path;
 use super::paint::Out;
 use super::progress::Progress;
 use super::settings::Settings;
@@ -94,34 +94,47 @@ impl Generate {
         drop(progress);
 
         self.attention = self.attention.or(settings.attention);
-        let (dtype, on) = (self.common.dtype(), self.path(&model));
+        let (dtype, path) = (self.common.dtype(), self.path(&model));
         if !self.unchecked {
-            let path = gate::GatedPath { model: &model, device: &device, dtype, path: on };
-            match gate::judge_path(&path, &prompt, self.common.verbose)? {
-                Gate::Open => {}
-                Gate::Shut(status, what) => return Ok(self.refuse(status, &what)),
-                Gate::Unjudged if self.require_checks => {
-                    let what = format!("{}: no references, and --require-checks needs some", model.name);
-                    return Err(Error::input(what, "capture references with scripts/capture_reference.py"));
-                }
-                Gate::Unjudged => {
-                    say(&format!(
-                        "unjudged: {} has no references; only the consistency of its cache was checked",
-                        model.name
-                    ));
-                }
+            let path = GeneratingPath { model: &model, device: &device, dtype, path };
+            if let Some(refused) = self.refused(&path, &prompt)? {
+                return Ok(refused);
             }
         }
         let progress = Progress::start("loading the weights");
-        let llama = Llama::load(&model.weights, &device, dtype, on)?;
+        let llama = Llama::load(&model.weights, &device, dtype, path)?;
         drop(progress);
         let request = Request { prompt, sampling, stops, max_tokens: self.max_tokens };
-        let timed_text = TimedText::begin(&llama, &model.tokenizer, request)?;
+        self.write(TimedText::begin(&llama, &model.tokenizer, request)?, &model, out)?;
+        Ok(Ending::Passed)
+    }
+
+    /// How the command ends if the path must not generate text.
+    fn refused(&self, path: &GeneratingPath<'_>, prompt: &[u32]) -> Result<Option<Ending>> {
+        let name = &path.model.name;
+        match judge_path(path, prompt, self.common.verbose)? {
+            Gate::Open => Ok(None),
+            Gate::Shut(status, what) => Ok(Some(self.refuse(status, &what))),
+            Gate::Unjudged if self.require_checks => {
+                let what = format!("{name}: no references, and --require-checks needs some");
+                Err(Error::input(what, "capture references with scripts/capture_reference.py"))
+            }
+            Gate::Unjudged => {
+                say(&format!(
+                    "unjudged: {name} has no references; only the consistency of its cache was checked"
+                ));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Prints the text and how long it took.
+    fn write(&self, text: TimedText<'_>, model: &Model, out: &mut Out) -> Result<()> {
         let timings = if self.json {
-            token_lines::write(timed_text, &model.tokenizer, self.top_logprobs, out)?
+            token_lines::write(text, &model.tokenizer, self.top_logprobs, out)?
         } else {
             out.text(if self.chat { "" } else { self.prompt.as_str() })?;
-            let timings = timed_text.write(out)?;
+            let timings = text.write(out)?;
             out.line("")?;
             timings
         };
@@ -131,7 +144,7 @@ impl Generate {
             timings.before_first.as_secs_f64(),
             timings.speed()
         ));
-        Ok(Ending::Passed)
+        Ok(())
     }
 
     fn sampling(&self) -> Result<Sampling> {
@@ -170,8 +183,8 @@ impl Generate {
         if !self.chat {
             return model.tokenizer.encode(&self.prompt, true);
         }
-        let said = Message { role: "user".into(), content: self.prompt.clone() };
-        let prompt = model.chat_template()?.render(&[said], true)?;
+        let message = Message { role: "user".into(), content: self.prompt.clone() };
+        let prompt = model.chat_template()?.render(&[message], true)?;
         model.tokenizer.encode(&prompt, false) // the template itself writes BOS
     }
 

@@ -8,7 +8,7 @@ use rbees_check::weights::{Config, RopeLayout};
 use super::ending::Ending;
 use super::escape::escaped;
 use super::paint::{self, Out};
-use super::tensor_rows::{self, Stored};
+use super::tensor_rows::{self, StoredTensor};
 
 #[derive(Args, Debug)]
 pub struct Inspect {
@@ -94,7 +94,7 @@ fn tensors(model: &Model, each: bool) -> Vec<String> {
     let stored = |name: String| {
         let shape = weights.shape(&name).unwrap_or_default().to_vec();
         let (dtype, bytes) = weights.stored(&name).unwrap_or_default();
-        Stored { name, shape, dtype, bytes }
+        StoredTensor { name, shape, dtype, bytes }
     };
     let list = if each { tensor_rows::each } else { tensor_rows::ranges };
     let rows = |names: Vec<String>| list(names.into_iter().map(stored).collect());

@@ -13,7 +13,7 @@ use rbees_check::report::{baseline, html, junit};
 use rbees_check::{Error, Result};
 use sha2::{Digest, Sha256};
 
-use super::bundle::Named;
+use super::bundle::NamedFile;
 use super::ending::Ending;
 use super::paint::Out;
 use super::{files, verdicts};
@@ -32,12 +32,12 @@ pub struct Reports {
 /// A report format and the file it goes to: `json=FILE`.
 #[derive(Clone, Debug, PartialEq)]
 struct Target {
-    form: Form,
+    form: ReportFormat,
     file: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Form {
+enum ReportFormat {
     Html,
     Json,
     Junit,
@@ -49,9 +49,9 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, String> {
         let (form, file) = text.split_once('=').ok_or("a report is html=FILE, json=FILE or junit=FILE")?;
         let form = match form {
-            "html" => Form::Html,
-            "json" => Form::Json,
-            "junit" => Form::Junit,
+            "html" => ReportFormat::Html,
+            "json" => ReportFormat::Json,
+            "junit" => ReportFormat::Junit,
             other => return Err(format!("`{other}` is not a report format; use html, json or junit")),
         };
         if file.is_empty() {
@@ -95,7 +95,7 @@ impl Reports {
     /// # Errors
     /// The baseline is not a report, a file cannot be written, or a report goes to the same file as another
     /// report or an input.
-    pub fn ready(&self, inputs: &[Named<'_>]) -> Result<Option<Report>> {
+    pub fn ready(&self, inputs: &[NamedFile<'_>]) -> Result<Option<Report>> {
         for (n, target) in self.targets.iter().enumerate() {
             let file = target.file.display();
             if self.targets[..n].iter().any(|other| other.file == target.file) {
@@ -115,7 +115,7 @@ impl Reports {
     }
 
     /// The files that this run writes, and the baseline, with their flags.
-    pub fn files(&self) -> impl Iterator<Item = Named<'_>> {
+    pub fn files(&self) -> impl Iterator<Item = NamedFile<'_>> {
         let written = self.targets.iter().filter(|target| !target.is_stdout());
         let written = written.map(|target| ("report", target.file.as_path()));
         written.chain(self.baseline.as_deref().map(|file| ("baseline", file)))
@@ -129,10 +129,10 @@ impl Reports {
         let report = run.report;
         for Target { form, file } in &self.targets {
             let text = match form {
-                Form::Json => serde_json::to_string_pretty(report)
+                ReportFormat::Json => serde_json::to_string_pretty(report)
                     .map_err(|error| Error::internal(format!("JSON: {error}")))?,
-                Form::Html => html::page(run)?,
-                Form::Junit => junit::document(report)?,
+                ReportFormat::Html => html::page(run)?,
+                ReportFormat::Junit => junit::document(report)?,
             };
             if file.as_os_str() == OsStr::new("-") {
                 Out::plain().line(text.trim_end())?

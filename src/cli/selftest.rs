@@ -8,7 +8,7 @@ use clap::Args;
 use rayon::prelude::*;
 use rbees_check::model::{self, Attention};
 use rbees_check::plants::Availability;
-use rbees_check::selftest::{self, Bench, Row, Tally};
+use rbees_check::selftest::{self, Bench, MistakeRow, Tally};
 use rbees_check::{Error, Result, mistakes, models};
 
 use super::choices::{AttentionChoice, Dtype, Matmul};
@@ -54,8 +54,8 @@ impl Selftest {
         let mut tally = Tally::default();
         let asked =
             |name: &str| self.only.is_empty() || self.only.iter().any(|only| only.eq_ignore_ascii_case(name));
-        let rows: Vec<Row> = bench.rows().into_iter().filter(|row| asked(row.mistake.name)).collect();
-        let catch = |row: &Row| match row.availability {
+        let rows: Vec<MistakeRow> = bench.rows().into_iter().filter(|row| asked(row.mistake.name)).collect();
+        let catch = |row: &MistakeRow| match row.availability {
             Availability::NotHere(_) => Ok(None),
             Availability::Planted(plant) => {
                 progress.now(plant.name);
@@ -80,9 +80,9 @@ impl Selftest {
 /// Runs `catch` for several rows in parallel, and passes every result to `see` in the order of the rows, as
 /// soon as this result and all earlier ones are available.
 fn in_order<T: Send>(
-    rows: &[Row],
-    catch: impl Fn(&Row) -> T + Sync,
-    mut see: impl FnMut(&Row, T) -> Result<()>,
+    rows: &[MistakeRow],
+    catch: impl Fn(&MistakeRow) -> T + Sync,
+    mut see: impl FnMut(&MistakeRow, T) -> Result<()>,
 ) -> Result<()> {
     let (send, results) = mpsc::channel();
     thread::scope(|scope| {

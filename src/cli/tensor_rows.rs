@@ -6,7 +6,7 @@ use super::escape::escaped;
 
 /// A tensor of a file.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Stored {
+pub struct StoredTensor {
     pub name: String,
     pub shape: Vec<usize>,
     /// `F16` or `Q4_1`.
@@ -17,7 +17,7 @@ pub struct Stored {
 
 /// A tensor name split at its layer number.
 #[derive(Debug, PartialEq)]
-struct Parts<'a> {
+struct NameParts<'a> {
     before: &'a str,
     layer: Option<u64>,
     after: &'a str,
@@ -25,16 +25,16 @@ struct Parts<'a> {
 
 /// Tensors of one kind, shape and dtype in consecutive layers.
 struct Range<'a> {
-    first: &'a Stored,
-    parts: Parts<'a>,
+    first: &'a StoredTensor,
+    parts: NameParts<'a>,
     /// 1 or more.
     count: u64,
 }
 
 /// One row per tensor. Numbers in names are sorted by value.
-pub fn each(mut tensors: Vec<Stored>) -> Vec<String> {
+pub fn each(mut tensors: Vec<StoredTensor>) -> Vec<String> {
     tensors.sort_by(|a, b| natural(&a.name, &b.name));
-    let row = |t: &Stored| {
+    let row = |t: &StoredTensor| {
         let shape = format!("{:?}", t.shape);
         format!("{:<48} {shape:<14} {:<5} {:>10} bytes", escaped(&t.name), t.dtype, t.bytes)
     };
@@ -42,9 +42,9 @@ pub fn each(mut tensors: Vec<Stored>) -> Vec<String> {
 }
 
 /// One row per kind of tensor and range of consecutive layers with the same shape and dtype.
-pub fn ranges(mut tensors: Vec<Stored>) -> Vec<String> {
-    let kind = |t: &Stored| {
-        let Parts { before, after, .. } = parts(&t.name);
+pub fn ranges(mut tensors: Vec<StoredTensor>) -> Vec<String> {
+    let kind = |t: &StoredTensor| {
+        let NameParts { before, after, .. } = parts(&t.name);
         format!("{before}{after}")
     };
     tensors.sort_by(|a, b| natural(&kind(a), &kind(b)).then_with(|| natural(&a.name, &b.name)));
@@ -59,8 +59,8 @@ pub fn ranges(mut tensors: Vec<Stored>) -> Vec<String> {
 }
 
 impl Range<'_> {
-    fn continues_with(&self, tensor: &Stored) -> bool {
-        let Parts { before, layer, after } = parts(&tensor.name);
+    fn continues_with(&self, tensor: &StoredTensor) -> bool {
+        let NameParts { before, layer, after } = parts(&tensor.name);
         let next = self.parts.layer.and_then(|first| first.checked_add(self.count));
         layer.is_some()
             && layer == next
@@ -74,7 +74,7 @@ impl Range<'_> {
         let (name, times) = match parts.layer.filter(|_| *count > 1) {
             None => (first.name.clone(), String::new()),
             Some(layer) => {
-                let Parts { before, after, .. } = parts;
+                let NameParts { before, after, .. } = parts;
                 (format!("{before}{{{layer}-{}}}{after}", layer + count - 1), format!("x{count}"))
             }
         };
@@ -91,16 +91,16 @@ fn aligned(rows: &[[String; 4]]) -> Vec<String> {
 }
 
 /// The layer number is the first part between dots that is a number without leading zeros.
-fn parts(name: &str) -> Parts<'_> {
+fn parts(name: &str) -> NameParts<'_> {
     let mut start = 0;
     for part in name.split('.') {
         let end = start + part.len();
         if let Some(layer) = part.parse::<u64>().ok().filter(|layer| layer.to_string() == part) {
-            return Parts { before: &name[..start], layer: Some(layer), after: &name[end..] };
+            return NameParts { before: &name[..start], layer: Some(layer), after: &name[end..] };
         }
         start = end + 1;
     }
-    Parts { before: name, layer: None, after: "" }
+    NameParts { before: name, layer: None, after: "" }
 }
 
 /// Natural order: `layers.2` comes before `layers.10`.
@@ -146,8 +146,8 @@ mod tests {
 
     use super::*;
 
-    fn stored(name: &str, dtype: &str) -> Stored {
-        Stored { name: name.into(), shape: vec![4, 2], dtype: dtype.into(), bytes: 16 }
+    fn stored(name: &str, dtype: &str) -> StoredTensor {
+        StoredTensor { name: name.into(), shape: vec![4, 2], dtype: dtype.into(), bytes: 16 }
     }
 
     /// The rows with each run of spaces replaced by one space.
@@ -166,7 +166,8 @@ mod tests {
     #[test]
     fn consecutive_layers_with_the_same_shape_and_dtype_share_a_row() {
         let dtype = |n: usize| if n == 3 { "Q6_K" } else { "Q4_K" };
-        let mut all: Vec<Stored> = (0..12).map(|n| stored(&format!("layers.{n}.down"), dtype(n))).collect();
+        let mut all: Vec<StoredTensor> =
+            (0..12).map(|n| stored(&format!("layers.{n}.down"), dtype(n))).collect();
         all.extend([stored("norm", "F32"), stored("layers.0.up", "F32"), stored("layers.2.up", "F32")]);
         all[11].shape = vec![2, 4];
         let rows = squeezed(ranges(all));
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[rstest]
-    fn names_are_escaped(#[values(each, ranges)] list: fn(Vec<Stored>) -> Vec<String>) {
+    fn names_are_escaped(#[values(each, ranges)] list: fn(Vec<StoredTensor>) -> Vec<String>) {
         let rows = list(vec![stored("\x1b[2Ja.0.b\n", "F32"), stored("\x1b[2Ja.1.b\n", "F32")]);
         assert!(rows.iter().all(|row| !row.contains(char::is_control)), "{rows:?}");
     }

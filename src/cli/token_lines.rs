@@ -10,20 +10,20 @@ use super::timed_text::{TimedText, Timings};
 
 /// A generated token.
 #[derive(Serialize)]
-struct Line {
+struct TokenLine {
     index: usize,
     #[serde(flatten)]
-    token: Token,
+    token: TokenJson,
     /// The text that became certain with this token. All of these, joined, are the continuation.
     text: String,
     /// The most likely tokens at this position by the model's own logits; left out if none were asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    top_logprobs: Vec<Token>,
+    top_logprobs: Vec<TokenJson>,
 }
 
 /// A token and its log-probabilities; `null` stands for the logarithm of 0.
 #[derive(Serialize)]
-struct Token {
+struct TokenJson {
     id: u32,
     /// As it is written in the vocabulary.
     token: Option<String>,
@@ -60,7 +60,7 @@ pub fn write(
         if let Some((chosen, others)) = timed_text.continuation.generation().likelihoods(others) {
             let top_logprobs = others.into_iter().map(|one| token(one, tokenizer)).collect();
             let token = token(chosen, tokenizer);
-            out.line(json(&Line { index, token, text, top_logprobs }))?;
+            out.line(json(&TokenLine { index, token, text, top_logprobs }))?;
         }
         index += 1;
         if out.closed() {
@@ -74,11 +74,11 @@ pub fn write(
     Ok(timings)
 }
 
-fn token(likelihood: Likelihood, tokenizer: &Tokenizer) -> Token {
+fn token(likelihood: Likelihood, tokenizer: &Tokenizer) -> TokenJson {
     let Likelihood { token: id, sampled, raw } = likelihood;
     // Logits are float32: more digits would carry no information.
     let rounded = |x: f64| (x * 1e6).round() / 1e6 + 0.0;
-    Token { id, token: tokenizer.token(id), logprob: rounded(sampled), raw_logprob: rounded(raw) }
+    TokenJson { id, token: tokenizer.token(id), logprob: rounded(sampled), raw_logprob: rounded(raw) }
 }
 
 fn name(finish: Finish) -> &'static str {

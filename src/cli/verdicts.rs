@@ -21,7 +21,7 @@ const LIMIT: u64 = 64 << 10;
 
 /// Everything that a verdict depends on.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
-pub struct Key {
+pub struct VerdictKey {
     model: String,
     weights_sha256: String,
     references_sha256: String,
@@ -33,7 +33,7 @@ pub struct Key {
     build: String,
 }
 
-impl Key {
+impl VerdictKey {
     /// The key for `model`, judged with `fixture` on this device, dtype and path, by this program.
     pub fn new(model: &Model, fixture: &Fixture, device: String, dtype: &str, path: &str) -> Result<Self> {
         Ok(Self {
@@ -53,7 +53,7 @@ impl Key {
         // If the verdict is missing or unreadable, the model is judged again.
         let stored = || {
             let bytes = read(&self.file().ok()?, LIMIT, "remove it").ok()?;
-            json::<Key>(&bytes).ok()
+            json::<VerdictKey>(&bytes).ok()
         };
         // If the build is unknown, it cannot be distinguished from another one.
         !self.build.is_empty() && stored().as_ref() == Some(self)

@@ -96,7 +96,7 @@ impl Along {
 impl fmt::Display for Along {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let column = if self.over_keys { "key" } else { "channel" };
-        let said: Vec<String> = [
+        let parts: Vec<String> = [
             self.batch.describe("batch row"),
             self.position.describe("position"),
             self.head.describe("head"),
@@ -108,7 +108,7 @@ impl fmt::Display for Along {
         .into_iter()
         .flatten()
         .collect();
-        if said.is_empty() { f.write_str("everywhere") } else { f.write_str(&said.join("; ")) }
+        if parts.is_empty() { f.write_str("everywhere") } else { f.write_str(&parts.join("; ")) }
     }
 }
 
@@ -128,11 +128,11 @@ mod tests {
     fn an_axis_is_described_by_its_smaller_side(
         #[case] n: usize,
         #[case] bad: &[usize],
-        #[case] said: Option<&str>,
+        #[case] expected: Option<&str>,
     ) {
         let mut axis = Axis::default();
         (0..n).for_each(|i| axis.see(i, bad.contains(&i)));
-        assert_eq!(axis.describe("position").as_deref(), said);
+        assert_eq!(axis.describe("position").as_deref(), expected);
     }
 
     /// Two heads of eight columns; the second head is wrong at the columns `bad`.
@@ -147,8 +147,11 @@ mod tests {
     #[case::both_of_each(&[1, 2, 3, 5, 6, 7], "head 0 agrees; pair 0 agrees")]
     #[case::one_pair(&[3, 7], "head 0 agrees; only pair 3")]
     #[case::one_of_two(&[3], "head 0 agrees; only channel 3")]
-    fn elements_that_are_rotated_together_are_described_as_pairs(#[case] bad: &[usize], #[case] said: &str) {
-        assert_eq!(along(false, bad).to_string(), said);
+    fn elements_that_are_rotated_together_are_described_as_pairs(
+        #[case] bad: &[usize],
+        #[case] expected: &str,
+    ) {
+        assert_eq!(along(false, bad).to_string(), expected);
     }
 
     #[test]

@@ -148,10 +148,10 @@ fn every_element_is_read_from_its_own_index(#[case] heads: Option<usize>) {
         Some(_) => all.transpose(1, 2).unwrap(), // [b, heads, s, width]
         None => all.squeeze(2).unwrap(),         // [b, s, width]
     };
-    let truth: Vec<f64> = all.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-    assert!(compare(&got, &shape, &rows(&truth, batch, queries, BUDGET), None).unwrap().agrees());
-    for wrong in 0..truth.len() {
-        let mut want = truth.clone();
+    let reference: Vec<f64> = all.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+    assert!(compare(&got, &shape, &rows(&reference, batch, queries, BUDGET), None).unwrap().agrees());
+    for wrong in 0..reference.len() {
+        let mut want = reference.clone();
         want[wrong] += 1.0;
         let difference = compare(&got, &shape, &rows(&want, batch, queries, BUDGET), None).unwrap();
         let (row, head, column) = (wrong / (heads * width), wrong / width % heads, wrong % width);
@@ -230,9 +230,9 @@ fn heads_are_distinguished_as_an_axis_and_when_merged() {
         (difference.shares, difference.along.to_string())
     };
     let both = Shares { heads: 2, places: vec![(0, 7)], of_row: vec![4.0], of_head: vec![0.0, 4.0] };
-    let said = "head 0 agrees; channel 0 agrees".to_owned();
-    assert_eq!(seen(Some(2), 1, &[1, 2, 1, 2]), (both.clone(), said.clone()));
-    assert_eq!(seen(None, 2, &[1, 1, 4]), (both.clone(), said));
+    let text = "head 0 agrees; channel 0 agrees".to_owned();
+    assert_eq!(seen(Some(2), 1, &[1, 2, 1, 2]), (both.clone(), text.clone()));
+    assert_eq!(seen(None, 2, &[1, 1, 4]), (both.clone(), text));
     let one = Shares { heads: 1, of_head: vec![4.0], ..both };
     assert_eq!(seen(None, 1, &[1, 1, 4]), (one, "only channel 3".to_owned()));
 }
@@ -246,7 +246,7 @@ fn pairs_are_described_only_in_rotated_tensors(
     #[case] heads: Option<usize>,
     #[case] merged: usize,
     #[case] over_keys: bool,
-    #[case] said: &str,
+    #[case] expected: &str,
 ) {
     let want = [1.0; 8];
     let row = Row { batch: 0, query: 0, position: 0, want: &want, budget: Budget { max: 0.5, rms: 10.0 } };
@@ -254,5 +254,5 @@ fn pairs_are_described_only_in_rotated_tensors(
     let shape = Shape { batch: 1, queries: 1, heads, merged, width, over_keys };
     let got = Tensor::new(&[1f32, 1.0, 1.0, 1.0, 1.0, 3.0, 1.0, 3.0], &Device::Cpu).unwrap();
     let got = got.reshape(shape.dims()).unwrap();
-    assert_eq!(compare(&got, &shape, &[row], None).unwrap().along.to_string(), said);
+    assert_eq!(compare(&got, &shape, &[row], None).unwrap().along.to_string(), expected);
 }

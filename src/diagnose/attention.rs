@@ -111,9 +111,9 @@ fn scale(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
     let config = e.config();
     let own = config.hidden_size / config.num_attention_heads;
     let known = usual_scales(config).into_iter().find(|(value, _)| c.allows(*value));
-    let said = known.map_or(String::new(), |(_, said)| format!(", which is {said}"));
+    let meaning = known.map_or(String::new(), |(_, meaning)| format!(", which is {meaning}"));
     let says =
-        format!("you scale scores by {c}{said}; the scale should be 1/√{}, {right:.6}", config.head_dim);
+        format!("you scale scores by {c}{meaning}; the scale should be 1/√{}, {right:.6}", config.head_dim);
     let candidate = || Candidate::new(Deviation::ScoreScale(c.value), says.clone()).solved();
     let of_other_heads = own != config.head_dim && c.allows(1.0 / (own as f64).sqrt());
     Ok([candidate()].into_iter().chain(of_other_heads.then(|| candidate().named("head-dim"))).collect())

@@ -76,7 +76,7 @@ pub struct SiteContext<'a> {
 }
 
 /// The reference values of one row of a site.
-pub struct Wanted<'a> {
+pub struct ReferenceRow<'a> {
     /// Batch row and slot.
     pub place: Place,
     /// The values.
@@ -94,14 +94,15 @@ impl<'a> Evidence<'a> {
     /// The errors of `got`; the graph does not have the site.
     pub fn of(
         context: SiteContext<'a>,
-        wanted: impl Iterator<Item = Wanted<'a>>,
+        wanted: impl Iterator<Item = ReferenceRow<'a>>,
         got: impl FnOnce(&[Place]) -> Result<Option<Rows>>,
         tensors: &dyn PortTensors,
     ) -> Result<Option<Self>> {
         const NOTHING: Scale = Scale { max: 0.0, rms: 0.0 };
-        let says =
-            |wanted: &Wanted<'_>| wanted.noise.max < 1.0 && Scale::of(wanted.row.iter().copied()) != NOTHING;
-        let wanted: Vec<Wanted<'_>> = wanted.filter(says).collect();
+        let says = |wanted: &ReferenceRow<'_>| {
+            wanted.noise.max < 1.0 && Scale::of(wanted.row.iter().copied()) != NOTHING
+        };
+        let wanted: Vec<ReferenceRow<'_>> = wanted.filter(says).collect();
         let Some(width) = wanted.first().map(|first| first.row.len()) else { return Ok(None) };
         let places: Vec<Place> = wanted.iter().map(|wanted| wanted.place).collect();
         let Some(got) = got(&places)? else { return Ok(None) };

@@ -184,8 +184,12 @@ mod tests {
     #[case(3.00021e-6, 3.7e-10, "3.0002e-6 ± 4e-10")]
     #[case(0.176776, 2e-5, "0.17678 ± 2e-5")]
     #[case(2.0, 0.012, "2.00 ± 0.02")]
-    fn an_estimate_prints_its_significant_digits(#[case] value: f64, #[case] bound: f64, #[case] said: &str) {
-        assert_eq!(Estimate { value, bound }.to_string(), said);
+    fn an_estimate_prints_its_significant_digits(
+        #[case] value: f64,
+        #[case] bound: f64,
+        #[case] expected: &str,
+    ) {
+        assert_eq!(Estimate { value, bound }.to_string(), expected);
     }
 
     #[test]

@@ -69,8 +69,8 @@ fn low(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
         (LowFactors::Tf32, "TF32", DType::F16),
     ];
     let others = all.into_iter().filter(|(_, _, dtype)| *dtype != e.context.dtype);
-    let candidate = |(low, said, _): (LowFactors, &str, DType)| {
-        let says = format!("you round both factors of your matrix products to {said}");
+    let candidate = |(low, format, _): (LowFactors, &str, DType)| {
+        let says = format!("you round both factors of your matrix products to {format}");
         Candidate::new(Deviation::LowFactors(low), says)
     };
     Ok(others.map(candidate).collect())

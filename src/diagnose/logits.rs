@@ -75,10 +75,10 @@ fn other_row(e: &Evidence<'_>) -> Option<Named> {
         let (batch, slot) = places[r];
         places.binary_search(&(batch, slot.checked_add_signed(by)?)).ok()
     };
-    let shifted = [(-1isize, "before"), (1, "after")].into_iter().find_map(|(by, said)| {
+    let shifted = [(-1isize, "before"), (1, "after")].into_iter().find_map(|(by, side)| {
         let pairs: Vec<(usize, usize)> = (0..places.len()).filter_map(|r| Some((r, at(r, by)?))).collect();
         let fit = moved(e, &pairs)?;
-        Some((fit, format!("your row t contains the logits of the row {said} it")))
+        Some((fit, format!("your row t contains the logits of the row {side} it")))
     });
     let (fit, says) = shifted?;
     Some(Named::new("logit-row", says).at(fit))

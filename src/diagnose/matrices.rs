@@ -11,11 +11,11 @@ use crate::weights::Weights;
 /// The matrices of one diagnosis, kept because many deviations are tried on the same few.
 #[derive(Default)]
 pub(super) struct Matrices {
-    read: RefCell<Vec<Read>>,
+    read: RefCell<Vec<ReadMatrix>>,
     last: LastRead,
 }
 
-struct Read {
+struct ReadMatrix {
     name: String,
     rows: Option<MatrixRows>,
     matrix: BlockMatrix,
@@ -39,13 +39,13 @@ impl Matrices {
         rows: Option<&MatrixRows>,
         arithmetic: Arithmetic,
     ) -> Result<BlockMatrix> {
-        let known = |read: &&Read| read.name == name && read.rows.as_ref() == rows;
+        let known = |read: &&ReadMatrix| read.name == name && read.rows.as_ref() == rows;
         if let Some(read) = self.read.borrow().iter().find(known) {
             return Ok(read.matrix.clone());
         }
         let matrix = oracle::Arithmetic::matrix(&self.exact(arithmetic), weights, name, rows)?;
         let (name, rows) = (name.to_owned(), rows.cloned());
-        self.read.borrow_mut().push(Read { name, rows, matrix: matrix.clone() });
+        self.read.borrow_mut().push(ReadMatrix { name, rows, matrix: matrix.clone() });
         Ok(matrix)
     }
 }

@@ -36,7 +36,7 @@ mod usual;
 
 pub use cut::PortTensors;
 pub use diagnosis::{Diagnosis, Named, RunnerUp};
-pub use evidence::{Evidence, SiteContext, Wanted};
+pub use evidence::{Evidence, ReferenceRow, SiteContext};
 pub use key::key_in;
 pub use rounding::round;
 

@@ -51,8 +51,8 @@ fn plus_one(_: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
 }
 
 fn without_weight(_: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
-    let all = [(1.0, "ones"), (0.0, "zeros")].map(|(value, said)| {
-        let says = format!("your norm's weight is all {said}: you never load it");
+    let all = [(1.0, "ones"), (0.0, "zeros")].map(|(value, entries)| {
+        let says = format!("your norm's weight is all {entries}: you never load it");
         Candidate::new(Deviation::NormWeight(NormWeight::All(value)), says)
     });
     Ok(all.into())

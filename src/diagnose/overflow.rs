@@ -10,7 +10,7 @@ use crate::compare::ulp;
 const STEPS: f64 = 2047.0;
 
 /// How many numbers of a product that was scaled to float16 and back must at least be on its grid.
-const SEEN: usize = 12;
+const FEWEST_ON_GRID: usize = 12;
 
 /// Names an overflow if the port's infinite entries are finite and past 65504 in the reference, and all other
 /// entries are right. A tensor that was scaled to float16 and back overflows at another value than 65504. In
@@ -20,21 +20,25 @@ pub(super) fn named(e: &Evidence<'_>) -> Option<Named> {
     if e.context.site.kind.over_keys() {
         return None;
     }
-    let mut seen = Seen { smallest_infinite: f64::INFINITY, largest_finite: 0.0, infinite: 0, residual: 0.0 };
+    let mut overflow =
+        Overflow { smallest_infinite: f64::INFINITY, largest_finite: 0.0, infinite: 0, residual: 0.0 };
     for r in 0..e.got.len() {
         let budget = e.budget(r, e.want.row(r)).max;
         for (&got, &want) in e.got.row(r).iter().zip(e.want.row(r)) {
-            seen.entry(got, want, budget)?;
+            overflow.entry(got, want, budget)?;
         }
     }
-    if seen.infinite == 0 || seen.residual > 1.0 || seen.largest_finite > seen.smallest_infinite * NEAR {
+    if overflow.infinite == 0
+        || overflow.residual > 1.0
+        || overflow.largest_finite > overflow.smallest_infinite * NEAR
+    {
         return None;
     }
     let at = match e.context.dtype {
         DType::F16 | DType::BF16 => None, // too coarse to show a grid at another scale
-        _ => Some(grid(e, &seen)?),
+        _ => Some(grid(e, &overflow)?),
     };
-    let Seen { infinite, residual, smallest_infinite, .. } = seen;
+    let Overflow { infinite, residual, smallest_infinite, .. } = overflow;
     let scale = at.map_or(String::new(), |at| {
         format!("; your scaling maps 65504, the largest float16 number, to {at:.5}")
     });
@@ -49,7 +53,8 @@ pub(super) fn named(e: &Evidence<'_>) -> Option<Named> {
 /// The tolerance at the limit, because a number at the limit may be rounded to either side.
 const NEAR: f64 = 1.0 + 1.0 / 1024.0;
 
-struct Seen {
+/// What the entries of a tensor show about an overflow.
+struct Overflow {
     /// The smallest reference magnitude among the entries that are infinite in the port.
     smallest_infinite: f64,
     /// The largest reference magnitude among the others.
@@ -58,7 +63,7 @@ struct Seen {
     residual: f64,
 }
 
-impl Seen {
+impl Overflow {
     /// Counts one entry; `None` if it is neither right nor an overflow.
     fn entry(&mut self, got: f64, want: f64, budget: f64) -> Option<()> {
         if got.is_nan() || !want.is_finite() {
@@ -79,10 +84,10 @@ impl Seen {
 
 /// The value that 65504 has after scaling back; `None` unless all finite numbers are on float16's grid at one
 /// scale and the end of that grid separates them from the infinite ones.
-fn grid(e: &Evidence<'_>, seen: &Seen) -> Option<f64> {
+fn grid(e: &Evidence<'_>, overflow: &Overflow) -> Option<f64> {
     let finite = || e.got.values.iter().map(|v| v.abs()).filter(|v| v.is_finite());
     let largest = finite().fold(0.0, f64::max);
-    let fewest = (largest / seen.smallest_infinite / NEAR * STEPS).floor().max(1024.0) as usize;
+    let fewest = (largest / overflow.smallest_infinite / NEAR * STEPS).floor().max(1024.0) as usize;
     (fewest..=STEPS as usize).rev().map(|steps| largest / steps as f64).find_map(|step| {
         let end = step * STEPS;
         // Each binade below the largest halves the spacing of the grid.
@@ -93,6 +98,6 @@ fn grid(e: &Evidence<'_>, seen: &Seen) -> Option<f64> {
             (steps - steps.round()).abs() < 0.02
         };
         let (on, all) = near.fold((0, 0), |(on, all), v| (on + usize::from(on_grid(&v)), all + 1));
-        (all >= SEEN && on == all).then_some(end)
+        (all >= FEWEST_ON_GRID && on == all).then_some(end)
     })
 }

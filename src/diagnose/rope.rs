@@ -3,7 +3,7 @@
 use candle_core::DType;
 
 use super::deviation::{Deviation, LowTables, Positions};
-use super::rope_solve::{self as solve, Measured};
+use super::rope_solve::{self as solve, MeasuredAngle};
 use super::search::{Candidate, Solver, search};
 use super::{Diagnosis, Evidence};
 use crate::Result;
@@ -59,7 +59,7 @@ impl Turning {
         Some(Self { rope, pairs, positions, frequencies })
     }
 
-    fn measured(&self, e: &Evidence<'_>) -> Option<Vec<Vec<Measured>>> {
+    fn measured(&self, e: &Evidence<'_>) -> Option<Vec<Vec<MeasuredAngle>>> {
         Some(solve::angles(e, &e.input(0)?, &self.pairs))
     }
 }
@@ -97,8 +97,8 @@ fn theta(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
     let Some(turning) = Turning::of(e, made) else { return Ok(vec![]) };
     let own = e.config().rope_theta;
     let found = turning.measured(e).and_then(|angles| solve::theta(&angles, &turning.positions));
-    let candidate = |theta, said: String| {
-        let says = format!("you used θ = {said}; the config says {own} ({})", e.key("rope_theta"));
+    let candidate = |theta, text: String| {
+        let says = format!("you used θ = {text}; the config says {own} ({})", e.key("rope_theta"));
         Candidate::new(Deviation::Frequencies(FrequencyLaw::Base { theta }), says)
     };
     Ok(match found.filter(|theta| !theta.allows(own)) {

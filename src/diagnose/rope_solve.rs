@@ -9,7 +9,7 @@ use crate::oracle::Rows;
 
 /// An angle in (−π, π], and its largest possible error.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Measured {
+pub(super) struct MeasuredAngle {
     pub angle: f64,
     pub off: f64,
 }
@@ -18,7 +18,7 @@ pub(super) struct Measured {
 ///
 /// It is the angle of Σ x̄·y over the heads, with pairs as complex numbers. An error of ε in every entry of y
 /// changes it by at most √2·ε·Σ|x| / Σ|x|².
-pub(super) fn angles(e: &Evidence<'_>, x: &Rows, pairs: &[(usize, usize)]) -> Vec<Vec<Measured>> {
+pub(super) fn angles(e: &Evidence<'_>, x: &Rows, pairs: &[(usize, usize)]) -> Vec<Vec<MeasuredAngle>> {
     let row = |r: usize| {
         let budget = e.budget(r, e.got.row(r)).max;
         let (x, y) = (x.row(r), e.got.row(r));
@@ -31,7 +31,10 @@ pub(super) fn angles(e: &Evidence<'_>, x: &Rows, pairs: &[(usize, usize)]) -> Ve
                 sum += x1.hypot(x2);
                 square += x1 * x1 + x2 * x2;
             }
-            Measured { angle: across.atan2(along), off: std::f64::consts::SQRT_2 * budget * sum / square }
+            MeasuredAngle {
+                angle: across.atan2(along),
+                off: std::f64::consts::SQRT_2 * budget * sum / square,
+            }
         })
     };
     (0..x.len()).map(|r| row(r).collect()).collect()
@@ -45,15 +48,15 @@ fn wrap(angle: f64) -> f64 {
 
 /// Solves for θ from angles p·θ^(−2i/d). It starts from the sample that θ moves least, whose number of full
 /// turns is certain, and refines with more and more sensitive samples, unwrapped by the current estimate.
-pub(super) fn theta(angles: &[Vec<Measured>], positions: &[f64]) -> Option<Estimate> {
+pub(super) fn theta(angles: &[Vec<MeasuredAngle>], positions: &[f64]) -> Option<Estimate> {
     let half = angles.first()?.len();
-    let mut samples: Vec<(f64, f64, Measured)> = Vec::new(); // position, exponent, angle
+    let mut samples: Vec<(f64, f64, MeasuredAngle)> = Vec::new(); // position, exponent, angle
     for (row, &p) in angles.iter().zip(positions).filter(|(_, p)| **p > 0.0) {
         samples.extend((1..half).map(|i| (p, i as f64 / half as f64, row[i])).filter(|s| s.2.off < 0.1));
     }
     // ln θ = ln(p / φ) / exponent, where the slow pair at the first position has not made a full turn.
     let first = samples.iter().filter(|s| s.2.angle > 4.0 * s.2.off).min_by(|a, b| {
-        let turn = |s: &(f64, f64, Measured)| s.0 / s.1;
+        let turn = |s: &(f64, f64, MeasuredAngle)| s.0 / s.1;
         turn(a).total_cmp(&turn(b))
     })?;
     let (p, exponent, measured) = *first;
@@ -85,8 +88,12 @@ pub(super) fn theta(angles: &[Vec<Measured>], positions: &[f64]) -> Option<Estim
 }
 
 /// The position of each row, if for every row a position below `limit` gives the angles of all its pairs.
-pub(super) fn positions(angles: &[Vec<Measured>], frequencies: &[f64], limit: usize) -> Option<Vec<usize>> {
-    let fits = |row: &[Measured], p: usize| {
+pub(super) fn positions(
+    angles: &[Vec<MeasuredAngle>],
+    frequencies: &[f64],
+    limit: usize,
+) -> Option<Vec<usize>> {
+    let fits = |row: &[MeasuredAngle], p: usize| {
         let pairs = row.iter().zip(frequencies);
         pairs.filter(|(m, _)| m.off < 0.5).all(|(m, f)| wrap(m.angle - p as f64 * f).abs() <= m.off + 1e-9)
     };
@@ -96,7 +103,7 @@ pub(super) fn positions(angles: &[Vec<Measured>], frequencies: &[f64], limit: us
 /// The two scalings that real configs have, with the factor measured at the slowest pair. Each comes with its
 /// message.
 pub(super) fn scaled(
-    angles: &[Vec<Measured>],
+    angles: &[Vec<MeasuredAngle>],
     positions: &[f64],
     frequencies: &[f64],
     theta: f64,
@@ -118,8 +125,8 @@ pub(super) fn scaled(
     let all_pairs = refined(angles, positions, frequencies, ratio).map_or(slowest, inverse);
     let mut all = Vec::new();
     if let Some(factor) = configured(all_pairs, theta, frequencies.len()) {
-        let said = if factor == factor.round() { factor.to_string() } else { all_pairs.to_string() };
-        let says = format!("you divide every position by {said}; the config has no such scaling");
+        let divisor = if factor == factor.round() { factor.to_string() } else { all_pairs.to_string() };
+        let says = format!("you divide every position by {divisor}; the config has no such scaling");
         all.push((FrequencyLaw::Linear { theta, factor }, says));
     }
     let Some(factor) = configured(slowest, theta, frequencies.len()) else { return all };
@@ -154,16 +161,16 @@ fn inverse(ratio: Estimate) -> Estimate {
 /// Refines `ratio`, by which all pairs turn too slowly, with faster and faster pairs, unwrapped by the
 /// current estimate; `None` if no single ratio gives all angles.
 fn refined(
-    angles: &[Vec<Measured>],
+    angles: &[Vec<MeasuredAngle>],
     positions: &[f64],
     frequencies: &[f64],
     ratio: Estimate,
 ) -> Option<Estimate> {
-    let of_row = |(row, p): (&Vec<Measured>, &f64)| {
+    let of_row = |(row, p): (&Vec<MeasuredAngle>, &f64)| {
         let p = *p;
         row.iter().zip(frequencies).map(move |(m, f)| (p * f, *m)).collect::<Vec<_>>()
     };
-    let mut samples: Vec<(f64, Measured)> = angles.iter().zip(positions).flat_map(of_row).collect();
+    let mut samples: Vec<(f64, MeasuredAngle)> = angles.iter().zip(positions).flat_map(of_row).collect();
     samples.retain(|(turn, measured)| *turn > 0.0 && measured.off < 0.1);
     samples.sort_by(|a, b| a.0.total_cmp(&b.0));
     let Estimate { value: mut known, mut bound } = ratio;

@@ -68,8 +68,8 @@ impl Recording {
                 nearest = Some((along, format!("{}: {how}", case.manifest.case)));
             }
         }
-        let said = nearest.map_or("there is no stored case".to_owned(), |(_, said)| said);
-        Ok(Sought::NotStored { nearest: said })
+        let nearest = nearest.map_or("there is no stored case".to_owned(), |(_, nearest)| nearest);
+        Ok(Sought::NotStored { nearest })
     }
 
     /// The error for a recording whose prompt is not that of the case.

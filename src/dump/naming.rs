@@ -9,7 +9,7 @@ use super::replay::Replay;
 use super::value::{Reader, recorded_rows};
 use crate::Result;
 use crate::checkpoints::judge_of;
-use crate::diagnose::{self, Diagnosis, Evidence, PortTensors, Wanted};
+use crate::diagnose::{self, Diagnosis, Evidence, PortTensors, ReferenceRow};
 use crate::graph::NodeId;
 use crate::judge::{Finding, Verdict};
 use crate::oracle::Placed;
@@ -58,7 +58,7 @@ fn diagnose(replay: &Replay<'_>, failed: &FailedSite, first_layer_agrees: bool) 
         first_layer_agrees,
     };
     let rows = failed.noise.iter().filter_map(|(&place, &noise)| Some((place, exact.at(place)?, noise)));
-    let wanted = rows.map(|(place, row, noise)| Wanted { place, row: row.into(), noise });
+    let wanted = rows.map(|(place, row, noise)| ReferenceRow { place, row: row.into(), noise });
     let got = |places: &[Place]| Ok(Some(recorded_rows(recorded, places)?.rows().clone()));
     match Evidence::of(known, wanted, got, &Recorded { replay })? {
         Some(evidence) => diagnose::diagnose(&evidence).map(Some),

@@ -8,7 +8,7 @@ use super::reference::{finding, noise_of};
 use super::replayed::{FirstWrong, own_noise};
 use crate::checkpoints::Checkpoint;
 use crate::compare::{Noise, ulp};
-use crate::judge::rows::{Compared, Wanted, compare_rows};
+use crate::judge::rows::{Compared, ExpectedRow, compare_rows};
 use crate::judge::{Drive, Outcome, Status, Verdict};
 use crate::oracle::Rows;
 use crate::probe::Site;
@@ -118,7 +118,7 @@ impl Recording {
             return Err(Error::file(&self.name, what, "pass --model with the weights that were run"));
         };
         Ok(Box::new(move |site, place| {
-            case.truth(site)?.places.binary_search(&place).ok()?;
+            case.rows(site)?.places.binary_search(&place).ok()?;
             noise_of(case, against, Feed::Own, self.dtype, site, place)
         }))
     }
@@ -142,10 +142,10 @@ impl Recording {
             .filter(|&p| recorded.holds(p) && want.holds(p) && noise(p).is_some())
             .collect();
         let rows = Rows::new(want.width(), want.rows(&places)?);
-        let wanted: Vec<Wanted<'_>> = places
+        let wanted: Vec<ExpectedRow<'_>> = places
             .iter()
             .enumerate()
-            .map(|(r, &place)| Wanted {
+            .map(|(r, &place)| ExpectedRow {
                 place,
                 query: place.1 - recorded.first,
                 want: rows.row(r),

@@ -6,7 +6,7 @@ use candle_core::DType;
 use super::Against;
 use crate::Result;
 use crate::compare::{Noise, ulp};
-use crate::judge::rows::{Compared, Terms, Wanted, compare_rows};
+use crate::judge::rows::{Compared, ExpectedRow, Terms, compare_rows};
 use crate::judge::{Drive, Finding, Verdict};
 use crate::probe::{Arithmetic, Site};
 use crate::recording::{Misfit, Recording, SiteTensor};
@@ -48,7 +48,7 @@ pub(super) fn finding(site: Site, case: &str, drive: Drive, compared: Compared) 
 /// The verdict on a tensor that does not fit, before any of its values is compared.
 pub(super) fn misfit(why: Misfit) -> Verdict {
     match why {
-        Misfit::Known(how) => Verdict::Broken(how),
+        Misfit::Recognised(how) => Verdict::Broken(how),
         Misfit::Shape { got, want } => Verdict::Shape { got, want },
     }
 }
@@ -68,25 +68,25 @@ pub(super) fn compare_with_reference(
     factor: f64,
 ) -> Result<Option<Finding>> {
     let (Some(case), site) = (against.case, recorded.site) else { return Ok(None) };
-    let Some(truth) = case.truth_on(against.arithmetic, feed, site) else { return Ok(None) };
-    let stored = truth.places.iter().copied().enumerate();
-    let wanted: Vec<Wanted<'_>> = stored
+    let Some(reference) = case.rows_on(against.arithmetic, feed, site) else { return Ok(None) };
+    let stored = reference.places.iter().copied().enumerate();
+    let wanted: Vec<ExpectedRow<'_>> = stored
         .filter(|&(_, place)| recorded.holds(place))
-        .map(|(r, place)| Wanted {
+        .map(|(r, place)| ExpectedRow {
             place,
             query: place.1 - recorded.first,
-            want: truth.row(r),
+            want: reference.row(r),
             noise: noise_of(case, against, feed, dump.dtype, site, place),
         })
         .collect();
     if wanted.is_empty() {
         return Ok(None);
     }
-    let row: usize = truth.row_shape.iter().product();
+    let row: usize = reference.row_shape.iter().product();
     let shape = recorded.shape();
     let compared = if shape.heads.unwrap_or(1) * shape.width != row {
         let got = [shape.heads.unwrap_or(1), shape.width].to_vec();
-        Verdict::Shape { got, want: truth.row_shape.clone() }.into()
+        Verdict::Shape { got, want: reference.row_shape.clone() }.into()
     } else {
         let columns = recorded.layout.columns(shape.width);
         compare_rows(

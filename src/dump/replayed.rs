@@ -12,7 +12,7 @@ use super::{Against, naming};
 use crate::Result;
 use crate::checkpoints::judge_of;
 use crate::graph::NodeId;
-use crate::judge::rows::{Compared, RowComparison, Wanted};
+use crate::judge::rows::{Compared, ExpectedRow, RowComparison};
 use crate::judge::{Drive, Finding, Status, Verdict};
 use crate::probe::{Kind, Site};
 use crate::recording::{Recording, SiteTensor};
@@ -185,7 +185,7 @@ fn compare_tensor(
     this.each_block(id, way, &places, |exact| {
         for (&place, want) in exact.places().iter().zip(exact.rows().iter()) {
             let noise = noise.get(&place).copied();
-            rows.row(&Wanted { place, query: place.1 - recorded.first, want, noise });
+            rows.row(&ExpectedRow { place, query: place.1 - recorded.first, want, noise });
         }
     })?;
     Ok(rows.finish())

@@ -18,7 +18,7 @@ use crate::checkpoints::View;
 use crate::compare::Budget;
 use crate::port::{Port, Traits};
 use crate::probe::{Kind, Layout, Site};
-use crate::reference::{Feed, Reference, Truth};
+use crate::reference::{Feed, Reference, ReferenceRows};
 use crate::weights::Weights;
 
 /// The kinds of site that such an order affects.
@@ -33,13 +33,13 @@ pub(super) fn may_be(finding: &Finding) -> bool {
 /// The order of a port's q and k columns. It is searched for when a finding fails that it could explain, and
 /// the result then holds for every case.
 #[derive(Clone, Default)]
-pub(super) enum Order {
+pub(super) enum ColumnOrder {
     #[default]
-    Unknown,
-    Known(Option<Layout>),
+    NotSearched,
+    Searched(Option<Layout>),
 }
 
-impl Order {
+impl ColumnOrder {
     /// Judges this view again if the columns of q and k have a consistent order that differs from the
     /// reference's, which any of `cases` may show. Returns the findings in that order and a note about it.
     pub fn settle(
@@ -50,10 +50,10 @@ impl Order {
         factor: f64,
         weights: &Weights,
     ) -> Result<Option<(Vec<Finding>, String)>> {
-        if let Self::Unknown = self {
-            *self = Self::Known(found(port, cases, factor, weights.config().head_dim)?);
+        if let Self::NotSearched = self {
+            *self = Self::Searched(found(port, cases, factor, weights.config().head_dim)?);
         }
-        let Self::Known(Some(layout)) = self else { return Ok(None) };
+        let Self::Searched(Some(layout)) = self else { return Ok(None) };
         let traits = with_layout(&port.traits(), layout);
         let findings = sites::judge_sites_as(port, &traits, case, view, factor, Some(weights))?;
         let note = format!(
@@ -100,7 +100,7 @@ fn order(
     let mut found = None;
     let ran = run(port, &input(case), fed, &mut |site, handed, _| {
         if site.kind == Kind::QProj && found.is_none() {
-            let stored = case.truth(site).map(|truth| truth.places.clone()).unwrap_or_default();
+            let stored = case.rows(site).map(|reference| reference.places.clone()).unwrap_or_default();
             let fit = stored.iter().copied().filter(|&place| clean(case, site, place, traits.layers));
             // With one row, equal values in several columns are too likely.
             let rows = rows_of(handed, site.kind, traits, fit)?.filter(|rows| rows.places.len() > 1);
@@ -112,7 +112,7 @@ fn order(
         return Ok(None);
     }
     let Some((site, got)) = found else { return Ok(None) };
-    let Some(want) = case.truth(site).filter(|want| want.row_shape == got.row_shape) else { return Ok(None) };
+    let Some(want) = case.rows(site).filter(|want| want.row_shape == got.row_shape) else { return Ok(None) };
     let noise = |place| case.noise_on(traits.arithmetic, Feed::Site, site, place, traits.dtype);
     let rows: Vec<(&[f64], &[f64], f64)> = (0..got.places.len())
         .filter_map(|r| {
@@ -156,18 +156,18 @@ pub(super) fn named(columns: Vec<usize>) -> Option<Layout> {
 fn scores_match(port: &mut dyn Port, traits: &Traits, case: &Reference, factor: f64) -> Result<bool> {
     let product = if traits.shows(Kind::Scores) { Kind::Scores } else { Kind::Context };
     let begins = |site: Site, place| {
-        let input = site.block_input().and_then(|input| case.truth(input));
-        input.is_some_and(|truth: &Truth| truth.places.binary_search(&place).is_ok())
+        let input = site.block_input().and_then(|input| case.rows(input));
+        input.is_some_and(|reference: &ReferenceRows| reference.places.binary_search(&place).is_ok())
     };
     let noise = |site, place| case.noise_on(traits.arithmetic, Feed::Block, site, place, traits.dtype);
     let judged = |site: Site| KINDS.contains(&site.kind) || site.kind == product;
     // Scores use every key, so the whole input of the block must be stored.
     let whole = |site: Site| case.places().iter().all(|&place| begins(site, place));
-    let truth = |site: Site| {
+    let reference = |site: Site| {
         let fit = judged(site) && whole(site);
-        fit.then(|| case.truth_on(traits.arithmetic, Feed::Block, site)).flatten()
+        fit.then(|| case.rows_on(traits.arithmetic, Feed::Block, site)).flatten()
     };
-    let expect = Expect { truth: &truth, judges: &|_, _| true, noise: &noise, factor };
+    let expect = Expect { reference: &reference, judges: &|_, _| true, noise: &noise, factor };
     let (fed, window) = (Some((case, Feed::Block)), 0..case.length());
     let mut watch = Watch::new(expect, fed, traits, case.batch(), window);
     port.begin();

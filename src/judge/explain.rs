@@ -1,18 +1,18 @@
 //! Diagnoses failing sites: which mistake does each one show?
 
+use super::diagnosis_inputs::{DiagnosisInputs, FailedTensor, PaddingRows};
 use super::judged_rows::clean;
-use super::seen::{Kept, Pads, Seen};
 use super::verdict::{Finding, Verdict};
 use super::window::{inside, shape};
 use crate::Result;
 use crate::compare::Noise;
-use crate::diagnose::{self, Diagnosis, Evidence, SiteContext, Wanted};
+use crate::diagnose::{self, Diagnosis, Evidence, ReferenceRow, SiteContext};
 use crate::graph::{self, Graph, NodeId};
 use crate::oracle::{Pass, Placed, Rows, Slot, Token};
 use crate::port::Traits;
 use crate::probe::Site;
 use crate::recording::gather;
-use crate::reference::{Place, Reference, Truth};
+use crate::reference::{Place, Reference, ReferenceRows};
 use crate::weights::Weights;
 
 /// The inputs of a diagnosis that are the same for all sites of a case.
@@ -23,37 +23,37 @@ pub(super) struct CaseContext<'a> {
     pub traits: &'a Traits,
 }
 
-/// Diagnoses each failing site separately, because two layers may have two different mistakes. `truth` is the
+/// Diagnoses each failing site separately, because two layers may have two different mistakes. `reference` is the
 /// reference that the findings were compared with.
 pub(super) fn explain<'t>(
     context: &CaseContext<'_>,
-    seen: &Seen,
-    truth: &dyn Fn(Site) -> Option<&'t Truth>,
+    inputs: &DiagnosisInputs,
+    reference: &dyn Fn(Site) -> Option<&'t ReferenceRows>,
     noise: &dyn Fn(Site, Place) -> Option<Noise>,
     factor: f64,
     findings: &mut [Finding],
 ) {
-    for failed in seen.kept.values() {
+    for failed in inputs.failed.values() {
         let first = Site { layer: failed.site.layer.map(|_| 0), ..failed.site };
         let first_agrees =
             findings.iter().any(|f| f.site == Some(first) && matches!(f.verdict, Verdict::Pass(_)));
         let Some(finding) = findings.iter_mut().find(|f| f.site == Some(failed.site)) else { continue };
-        let Some(want) = truth(failed.site) else { continue };
-        let explained = diagnose(context, (failed, &seen.pads), want, noise, factor, first_agrees);
+        let Some(want) = reference(failed.site) else { continue };
+        let explained = diagnose(context, (failed, &inputs.padding), want, noise, factor, first_agrees);
         finding.set_explanation(explained);
     }
 }
 
 fn diagnose(
     context: &CaseContext<'_>,
-    (failed, pads): (&Kept, &Pads),
-    want: &Truth,
+    (failed, padding): (&FailedTensor, &PaddingRows),
+    want: &ReferenceRows,
     noise: &dyn Fn(Site, Place) -> Option<Noise>,
     factor: f64,
     first_layer_agrees: bool,
 ) -> Result<Option<Diagnosis>> {
     let CaseContext { weights, case, traits } = *context;
-    let (graph, pass) = (graph::llama(weights.config())?, seen_by(case, failed.window.end)?);
+    let (graph, pass) = (graph::llama(weights.config())?, tokens_until(case, failed.window.end)?);
     let known = SiteContext {
         site: failed.site,
         graph: &graph,
@@ -71,10 +71,14 @@ fn diagnose(
     let wanted = inside(want, &failed.window)
         .filter(|&(_, place)| clean(case, failed.site, place, traits.layers))
         .filter_map(|(r, place)| {
-            Some(Wanted { place, row: seen_of(failed, want, r).into(), noise: noise(failed.site, place)? })
+            Some(ReferenceRow {
+                place,
+                row: cut_to_window(failed, want, r).into(),
+                noise: noise(failed.site, place)?,
+            })
         });
     let got = |places: &[Place]| rows_of(failed, traits, places);
-    let fed = Fed { graph: &graph, case, traits, pads, end: failed.window.end };
+    let fed = FedTensors { graph: &graph, case, traits, padding, end: failed.window.end };
     match Evidence::of(known, wanted, got, &fed)? {
         Some(evidence) => diagnose::diagnose(&evidence).map(Some),
         None => Ok(None),
@@ -82,7 +86,7 @@ fn diagnose(
 }
 
 /// The tokens of a case up to slot `end`.
-fn seen_by(case: &Reference, end: usize) -> Result<Pass> {
+fn tokens_until(case: &Reference, end: usize) -> Result<Pass> {
     let slot = |b: usize, s: usize| {
         let token = Token { id: case.manifest.ids[b][s], position: case.manifest.position_ids[b][s] };
         match case.places().binary_search(&(b, s)) {
@@ -95,22 +99,22 @@ fn seen_by(case: &Reference, end: usize) -> Result<Pass> {
 
 /// What a port was fed at a site: reference values rounded to its dtype; for padding, the keys and values it
 /// computed itself.
-struct Fed<'a> {
+struct FedTensors<'a> {
     graph: &'a Graph,
     case: &'a Reference,
     traits: &'a Traits,
-    pads: &'a Pads,
+    padding: &'a PaddingRows,
     /// Slots from here on have not been processed yet.
     end: usize,
 }
 
-impl Fed<'_> {
+impl FedTensors<'_> {
     fn site(&self, id: NodeId) -> Option<Site> {
         self.graph.node(id)?.site.probed()
     }
 }
 
-impl diagnose::PortTensors for Fed<'_> {
+impl diagnose::PortTensors for FedTensors<'_> {
     fn computes(&self, id: NodeId) -> bool {
         // A node that no port hands over is an intermediate step of an operation.
         self.site(id).is_none_or(|site| self.traits.hides.contains(&site.kind))
@@ -118,16 +122,16 @@ impl diagnose::PortTensors for Fed<'_> {
 
     fn at(&self, id: NodeId) -> Option<Placed> {
         let site = self.site(id)?;
-        let truth = self.case.truth(site)?;
-        let stored = truth.places.iter().enumerate().map(|(r, &place)| (place, truth.row(r)));
+        let reference = self.case.rows(site)?;
+        let stored = reference.places.iter().enumerate().map(|(r, &place)| (place, reference.row(r)));
         // Of the port's own rows, only the finite ones: nothing can be computed from NaN or infinite values.
-        let pads = self.pads.get(&site).into_iter().flatten();
-        let pads = pads.map(|(place, row)| (*place, &row[..]));
-        let pads = pads.filter(|(_, row)| row.iter().all(|v| v.is_finite()));
+        let padding = self.padding.get(&site).into_iter().flatten();
+        let padding = padding.map(|(place, row)| (*place, &row[..]));
+        let padding = padding.filter(|(_, row)| row.iter().all(|v| v.is_finite()));
         let mut rows: Vec<(Place, &[f64])> =
-            stored.chain(pads).filter(|((_, slot), _)| *slot < self.end).collect();
+            stored.chain(padding).filter(|((_, slot), _)| *slot < self.end).collect();
         rows.sort_by_key(|&(place, _)| place);
-        let width: usize = truth.row_shape.iter().product();
+        let width: usize = reference.row_shape.iter().product();
         // A row over keys has one entry per key seen so far.
         let (all, seen) = if site.kind.over_keys() {
             (self.case.length(), self.end.min(self.case.length()))
@@ -142,7 +146,7 @@ impl diagnose::PortTensors for Fed<'_> {
 }
 
 /// The port's rows at these places. `None` if its tensor does not have the axes of its kind.
-fn rows_of(failed: &Kept, traits: &Traits, places: &[Place]) -> Result<Option<Rows>> {
+fn rows_of(failed: &FailedTensor, traits: &Traits, places: &[Place]) -> Result<Option<Rows>> {
     let kind = failed.site.kind;
     let rows = gather(&failed.tensor, kind, &traits.layout(kind), failed.window.start, places)?;
     let rows = rows.map(|rows| rows.barred(kind, failed.tensor.dtype()));
@@ -150,7 +154,7 @@ fn rows_of(failed: &Kept, traits: &Traits, places: &[Place]) -> Result<Option<Ro
 }
 
 /// Row `r` of the reference, cut to the keys that the window has seen.
-fn seen_of(failed: &Kept, want: &Truth, r: usize) -> Vec<f64> {
+fn cut_to_window(failed: &FailedTensor, want: &ReferenceRows, r: usize) -> Vec<f64> {
     let width = shape(failed.site.kind, want, &failed.window, 1).width;
     let stored = want.row_shape.last().copied().unwrap_or(1);
     want.row(r).chunks_exact(stored).flat_map(|run| &run[..width]).copied().collect()

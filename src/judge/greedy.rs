@@ -162,7 +162,7 @@ enum Course {
 /// over, before any sampling.
 fn sampled(port: &mut dyn Port, prompt: &Prompt, step: usize, got: u32) -> Result<Diagnosis> {
     let text: Vec<u32> = prompt.ids.iter().chain(&prompt.tokens[..step]).copied().collect();
-    let mut head = Head::default();
+    let mut head = LastLogits::default();
     port.begin();
     port.forward(&Input::single(&text, 0), &mut head)?;
     Ok(diagnose::decoding::sampled(&head.logits, &text, got))
@@ -170,11 +170,11 @@ fn sampled(port: &mut dyn Port, prompt: &Prompt, step: usize, got: u32) -> Resul
 
 /// The last row of the logits.
 #[derive(Default)]
-struct Head {
+struct LastLogits {
     logits: Vec<f32>,
 }
 
-impl Probe for Head {
+impl Probe for LastLogits {
     fn wants(&self, kind: Kind) -> bool {
         kind == Kind::Logits
     }

@@ -11,12 +11,12 @@ use crate::reference::{Feed, Place, Reference};
 /// only if the case also stores its inputs; with reference inputs at each block, only if the case stores the
 /// block's input.
 pub(super) fn is_judged(view: &View, case: &Reference, site: Site, traits: &Traits) -> bool {
-    let Some(truth) = case.truth_on(traits.arithmetic, view.feed, site) else { return false };
+    let Some(reference) = case.rows_on(traits.arithmetic, view.feed, site) else { return false };
     view.kinds.contains(&site.kind)
         && traits.shows(site.kind)
         && match view.feed {
-            Feed::Site => truth.places.iter().any(|&place| clean(case, site, place, traits.layers)),
-            Feed::Block => site.block_input().is_none_or(|input| case.truth(input).is_some()),
+            Feed::Site => reference.places.iter().any(|&place| clean(case, site, place, traits.layers)),
+            Feed::Block => site.block_input().is_none_or(|input| case.rows(input).is_some()),
             Feed::Own => true,
         }
 }
@@ -28,7 +28,7 @@ pub(super) fn distance(case: &Reference, arithmetic: Arithmetic, views: &[View])
         views.iter().any(|view| view.feed == feed && view.kinds.contains(&site.kind))
     };
     let from_plain = |(feed, site)| {
-        let (rounded, plain) = (case.truth_on(arithmetic, feed, site)?, case.truth(site)?);
+        let (rounded, plain) = (case.rows_on(arithmetic, feed, site)?, case.rows(site)?);
         let of_row = |r: usize| {
             let apart = rounded.row(r).iter().zip(plain.row(r)).map(|(a, b)| a - b);
             Scale::of(apart).max / plain.scale(r).max
@@ -48,12 +48,12 @@ pub(super) fn distance(case: &Reference, arithmetic: Arithmetic, views: &[View])
 /// every key and a context uses every value; the other operations work row by row.
 pub(super) fn clean(case: &Reference, site: Site, place: Place, layers: usize) -> bool {
     site.inputs(layers).into_iter().all(|input| {
-        let Some(truth) = case.truth(input) else { return false };
+        let Some(reference) = case.rows(input) else { return false };
         match (site.kind, input.kind) {
             (Kind::Scores, Kind::KRope) | (Kind::Context, Kind::VProj) => {
-                truth.places.len() == case.places().len()
+                reference.places.len() == case.places().len()
             }
-            _ => truth.places.binary_search(&place).is_ok(),
+            _ => reference.places.binary_search(&place).is_ok(),
         }
     })
 }

@@ -20,7 +20,7 @@ use crate::diagnose;
 use crate::model::Input;
 use crate::port::{Port, Traits};
 use crate::probe::{Arithmetic, Site};
-use crate::reference::{Feed, Place, Reference, Truth};
+use crate::reference::{Feed, Place, Reference, ReferenceRows};
 use crate::weights::Weights;
 
 /// Judges every law on `case`, with the noise measured for it.
@@ -65,7 +65,7 @@ fn on_its_own(
     let is_fine = arithmetic == Arithmetic::Dense && dtype == DType::F32;
     let feed = if is_fine { Feed::Own } else { Feed::Block };
     // Noise was measured where references are stored, so only those rows can be judged.
-    let has = |site, place| case.truth(site).map(|truth| truth.places.binary_search(&place).is_ok());
+    let has = |site, place| case.rows(site).map(|reference| reference.places.binary_search(&place).is_ok());
     let begins = |site: Site, place| site.block_input().is_none_or(|input| has(input, place) == Some(true));
     let stored = |site, place| has(site, place) != Some(false) && (feed == Feed::Own || begins(site, place));
     let measured = |site, place| case.noise_on(arithmetic, feed, site, place, dtype);
@@ -107,7 +107,8 @@ pub(super) fn same_in_pieces(
         let verdict = Verdict::Broken("the port hands over no site, so nothing can be compared".into());
         return Ok(vec![law("sites", whole.name, &port.traits(), verdict)]);
     }
-    let judged = prefill.values().flat_map(|truth| truth.places.iter()).map(|&(_, position)| position);
+    let judged =
+        prefill.values().flat_map(|reference| reference.places.iter()).map(|&(_, position)| position);
     let windows =
         [(Pieces::Chunks, chunks(length)), (Pieces::Tokens, tokens(length, judged.min().unwrap_or(0)))];
     let mut findings = Vec::new();
@@ -158,7 +159,7 @@ pub(super) fn rows_alone(
         };
         // Over keys, the columns of the batch include its padding. These sites are covered by `context`.
         let expected = in_batch.iter().filter(|(site, _)| !site.kind.over_keys());
-        let expected = expected.map(|(&site, truth)| (site, cut_row(truth, b, first))).collect();
+        let expected = expected.map(|(&site, reference)| (site, cut_row(reference, b, first))).collect();
         let noise = |site, (_, position): Place| (criteria.noise)(site, (b, position + first));
         let shifted = Criteria { noise: &noise, ..*criteria };
         let drive = Drive::RowAlone(b, port.traits().path);
@@ -174,13 +175,13 @@ pub(super) fn rows_alone(
     Ok(findings)
 }
 
-/// Row `b` of the batch in `truth`, with its first token moved from index `first` to 0.
-pub(super) fn cut_row(truth: &Truth, b: usize, first: usize) -> Truth {
-    let own = || truth.places.iter().enumerate().filter(|(_, (batch, _))| *batch == b);
-    Truth {
+/// Row `b` of the batch in `reference`, with its first token moved from index `first` to 0.
+pub(super) fn cut_row(reference: &ReferenceRows, b: usize, first: usize) -> ReferenceRows {
+    let own = || reference.places.iter().enumerate().filter(|(_, (batch, _))| *batch == b);
+    ReferenceRows {
         places: own().map(|(_, &(_, position))| (0, position - first)).collect(),
-        row_shape: truth.row_shape.clone(),
-        values: own().flat_map(|(r, _)| truth.row(r).iter().copied()).collect(),
+        row_shape: reference.row_shape.clone(),
+        values: own().flat_map(|(r, _)| reference.row(r).iter().copied()).collect(),
     }
 }
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::diagnosis_inputs::DiagnosisInputs;
 use super::drive::Drive;
 use super::explain::{self, CaseContext};
 use super::recorded::{rows_of, run};
-use super::seen::Seen;
 use super::substitute::Fed;
 use super::verdict::{Finding, Verdict};
 use super::watch::{Expect, Watch};
@@ -16,7 +16,7 @@ use crate::compare::Noise;
 use crate::model::Input;
 use crate::port::Port;
 use crate::probe::Site;
-use crate::reference::{Place, Truth};
+use crate::reference::{Place, ReferenceRows};
 
 /// Tokens to run, and the place of each in the batch.
 pub(super) struct Sequence<'a> {
@@ -41,15 +41,15 @@ pub(super) fn record(
     port: &mut dyn Port,
     whole: &Sequence<'_>,
     criteria: &Criteria<'_>,
-) -> Result<BTreeMap<Site, Truth>> {
+) -> Result<BTreeMap<Site, ReferenceRows>> {
     let traits = port.traits();
     let mut rows = BTreeMap::new();
     run(port, &whole.input, criteria.fed, &mut |site, handed, _| {
         let fit = whole.places.iter().copied().filter(|&place| (criteria.judges)(site, place));
-        rows.extend(rows_of(handed, site.kind, &traits, fit)?.map(|truth| (site, truth)));
+        rows.extend(rows_of(handed, site.kind, &traits, fit)?.map(|recorded| (site, recorded)));
         Ok(())
     })?;
-    rows.retain(|_, truth: &mut Truth| !truth.places.is_empty());
+    rows.retain(|_, recorded: &mut ReferenceRows| !recorded.places.is_empty());
     Ok(rows)
 }
 
@@ -58,25 +58,29 @@ pub(super) fn replay(
     port: &mut dyn Port,
     whole: &Sequence<'_>,
     windows: &[Window],
-    prefill: &BTreeMap<Site, Truth>,
+    prefill: &BTreeMap<Site, ReferenceRows>,
     criteria: &Criteria<'_>,
     drive: Drive,
 ) -> Result<Vec<Finding>> {
     let traits = port.traits();
-    let truth = |site: Site| prefill.get(&site);
+    let reference = |site: Site| prefill.get(&site);
     port.begin();
     let mut worst: BTreeMap<Site, Verdict> = BTreeMap::new();
     let mut incomparable: BTreeMap<Site, usize> = BTreeMap::new();
-    let mut seen = Seen::default();
+    let mut inputs = DiagnosisInputs::default();
     for window in windows {
         // Only rows that can be judged were recorded.
-        let expect =
-            Expect { truth: &truth, judges: &|_, _| true, noise: criteria.noise, factor: criteria.factor };
+        let expect = Expect {
+            reference: &reference,
+            judges: &|_, _| true,
+            noise: criteria.noise,
+            factor: criteria.factor,
+        };
         let mut watch = Watch::new(expect, criteria.fed, &traits, whole.input.batch(), window.clone());
         if let Err(error) = port.forward(&whole.input.slice(window.clone()), &mut watch) {
             return Ok(vec![Finding::stopped(error, whole.name, drive)]);
         }
-        seen.add(watch.seen);
+        inputs.add(watch.diagnosis);
         watch
             .incomparable
             .into_iter()
@@ -95,7 +99,7 @@ pub(super) fn replay(
     };
     let mut findings: Vec<Finding> = prefill.keys().map(finding).collect();
     if let Some(context) = &criteria.context {
-        explain::explain(context, &seen, &truth, criteria.noise, criteria.factor, &mut findings);
+        explain::explain(context, &inputs, &reference, criteria.noise, criteria.factor, &mut findings);
     }
     Ok(findings)
 }

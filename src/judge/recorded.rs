@@ -9,7 +9,7 @@ use crate::model::Input;
 use crate::port::{Port, Traits};
 use crate::probe::{Kind, Probe, Site};
 use crate::recording::gather;
-use crate::reference::{Place, Truth};
+use crate::reference::{Place, ReferenceRows};
 
 /// Receives a site, the tensor that the port handed over there, and the one that it continues with.
 pub(super) type See<'a> = &'a mut dyn FnMut(Site, &Tensor, &Tensor) -> Result<()>;
@@ -51,8 +51,12 @@ pub(super) fn rows_of(
     kind: Kind,
     traits: &Traits,
     places: impl Iterator<Item = Place>,
-) -> Result<Option<Truth>> {
+) -> Result<Option<ReferenceRows>> {
     let places: Vec<Place> = places.collect();
     let rows = gather(tensor, kind, &traits.layout(kind), 0, &places)?;
-    Ok(rows.map(|rows| Truth { places: places.into(), row_shape: rows.row_shape, values: rows.values }))
+    Ok(rows.map(|rows| ReferenceRows {
+        places: places.into(),
+        row_shape: rows.row_shape,
+        values: rows.values,
+    }))
 }

@@ -8,7 +8,7 @@ use crate::compare::{Budget, Comparison, Noise, Row, Scale, Shape, Shares};
 use crate::reference::Place;
 
 /// The expected values of one row.
-pub(crate) struct Wanted<'a> {
+pub(crate) struct ExpectedRow<'a> {
     /// Its place in the batch, counting padding.
     pub place: Place,
     /// Its index in the tensor.
@@ -50,7 +50,7 @@ impl From<Verdict> for Compared {
 pub(crate) fn compare_rows(
     got: &Tensor,
     shape: &Shape,
-    wanted: &[Wanted<'_>],
+    wanted: &[ExpectedRow<'_>],
     terms: &Terms,
     columns: Option<&[usize]>,
 ) -> Result<Compared> {
@@ -80,7 +80,7 @@ impl<'a> RowComparison<'a> {
     }
 
     /// Compares one row.
-    pub fn row(&mut self, &Wanted { place, query, want, noise }: &Wanted<'_>) {
+    pub fn row(&mut self, &ExpectedRow { place, query, want, noise }: &ExpectedRow<'_>) {
         let scale = Scale::of(want.iter().copied());
         let budget = noise.map(|noise| Budget::derive(scale, noise, self.terms.factor, self.terms.dtype));
         match budget.filter(|budget| !budget.wider_than(scale)) {

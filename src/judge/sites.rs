@@ -3,7 +3,6 @@
 use super::drive::Drive;
 use super::explain::{self, CaseContext};
 use super::judged_rows::{clean, input, is_judged};
-use super::seen::Seen;
 use super::verdict::{Finding, Verdict};
 use super::watch::{Expect, Watch};
 use crate::Result;
@@ -36,13 +35,13 @@ pub(super) fn judge_sites_as(
     factor: f64,
     weights: Option<&Weights>,
 ) -> Result<Vec<Finding>> {
-    let truth = |site: Site| {
+    let reference = |site: Site| {
         let judged = is_judged(view, case, site, traits);
-        judged.then(|| case.truth_on(traits.arithmetic, view.feed, site)).flatten()
+        judged.then(|| case.rows_on(traits.arithmetic, view.feed, site)).flatten()
     };
     let judges = |site, place| view.feed != Feed::Site || clean(case, site, place, traits.layers);
     let noise = |site, place| case.noise_on(traits.arithmetic, view.feed, site, place, traits.dtype);
-    let expect = Expect { truth: &truth, judges: &judges, noise: &noise, factor };
+    let expect = Expect { reference: &reference, judges: &judges, noise: &noise, factor };
     let (fed, window) = (Some((case, view.feed)), 0..case.length());
     let mut watch = Watch::new(expect, fed, traits, case.batch(), window);
     port.begin();
@@ -50,7 +49,7 @@ pub(super) fn judge_sites_as(
     if let Err(error) = port.forward(&input(case), &mut watch) {
         return Ok(vec![Finding::stopped(error, &case.manifest.case, drive)]);
     }
-    let Watch { mut verdicts, incomparable, mut shares, seen: Seen { mut kept, pads }, .. } = watch;
+    let Watch { mut verdicts, incomparable, mut shares, mut diagnosis, .. } = watch;
     let finding = |site: Site| Finding {
         site: Some(site),
         case: case.manifest.case.clone(),
@@ -60,14 +59,14 @@ pub(super) fn judge_sites_as(
         ..Finding::new(site.to_string(), verdicts.remove(&site).unwrap_or(Verdict::NeverReached))
     };
     let mut findings: Vec<Finding> =
-        case.sites().filter(|&site| truth(site).is_some()).map(finding).collect();
+        case.sites().filter(|&site| reference(site).is_some()).map(finding).collect();
     if let Some(weights) = weights {
         if view.feed != Feed::Site {
-            let first = kept.keys().min().copied();
-            kept.retain(|site, _| Some(*site) == first);
+            let first = diagnosis.failed.keys().min().copied();
+            diagnosis.failed.retain(|site, _| Some(*site) == first);
         }
         let context = CaseContext { weights, case, traits };
-        explain::explain(&context, &Seen { kept, pads }, &truth, &noise, factor, &mut findings);
+        explain::explain(&context, &diagnosis, &reference, &noise, factor, &mut findings);
     }
     Ok(findings)
 }

@@ -20,11 +20,11 @@ pub(crate) fn substitute_reference(
     site: Site,
     tensor: Tensor,
 ) -> Result<Tensor> {
-    let truth = fed.and_then(|(case, feed)| case.truth(site).filter(|_| feed.replaces(site.kind)));
-    let (Some(truth), Some((case, _))) = (truth, fed) else { return Ok(tensor) };
-    if tensor.dims() != shape(site.kind, truth, window, case.batch()).dims() {
+    let reference = fed.and_then(|(case, feed)| case.rows(site).filter(|_| feed.replaces(site.kind)));
+    let (Some(reference), Some((case, _))) = (reference, fed) else { return Ok(tensor) };
+    if tensor.dims() != shape(site.kind, reference, window, case.batch()).dims() {
         return Ok(tensor); // the wrong shape has already been reported
     }
-    let rows = inside(truth, window).map(|(r, place)| (place, truth.row(r)));
+    let rows = inside(reference, window).map(|(r, place)| (place, reference.row(r)));
     scatter(&tensor, site.kind, &traits.layout(site.kind), window.start, rows)
 }

@@ -1,6 +1,6 @@
 //! Judges every case on every port under the views of a checkpoint.
 
-use super::convention::{self, Order};
+use super::convention::{self, ColumnOrder};
 use super::set_aside::{of_one_site, set_aside};
 use super::subject::{Subject, side_by_side};
 use super::verdict::{Finding, Outcome};
@@ -27,10 +27,10 @@ pub(super) fn judge_views(
     }
     let weights = subject.right_weights();
     let Subject { ports, cases, feed, .. } = subject;
-    let asked = Asked { cases, views, feed: *feed, factor: factor.times, weights: &weights };
+    let judge = CaseJudge { cases, views, feed: *feed, factor: factor.times, weights: &weights };
     let by_port = side_by_side(ports, |port| {
-        let mut order = Order::default();
-        cases.iter().map(|case| asked.judge_case(&mut **port, case, &mut order)).collect::<Result<Vec<_>>>()
+        let mut order = ColumnOrder::default();
+        cases.iter().map(|case| judge.judge_case(&mut **port, case, &mut order)).collect::<Result<Vec<_>>>()
     })?;
     let mut by_port: Vec<_> = by_port.into_iter().map(Vec::into_iter).collect();
     for _ in 0..cases.len() {
@@ -48,7 +48,7 @@ pub(super) fn judge_views(
 }
 
 /// The cases and views that are the same for every port.
-struct Asked<'a> {
+struct CaseJudge<'a> {
     cases: &'a [Reference],
     views: &'a [View],
     /// Judge under this feed only.
@@ -57,13 +57,13 @@ struct Asked<'a> {
     weights: &'a Weights,
 }
 
-impl Asked<'_> {
+impl CaseJudge<'_> {
     /// The findings and notes of one case on one port.
     fn judge_case(
         &self,
         port: &mut dyn Port,
         case: &Reference,
-        order: &mut Order,
+        order: &mut ColumnOrder,
     ) -> Result<(Vec<Finding>, Vec<String>)> {
         let &Self { cases, views, feed, factor, weights } = self;
         let (mut all, mut notes) = (Vec::new(), Vec::new());

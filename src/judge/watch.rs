@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
 
-use super::rows::{Terms, Wanted, compare_rows};
-use super::seen::{Kept, Seen};
+use super::diagnosis_inputs::{DiagnosisInputs, FailedTensor};
+use super::rows::{ExpectedRow, Terms, compare_rows};
 use super::substitute::{Fed, substitute_reference};
 use super::verdict::Verdict;
 use super::window::{Window, inside, shape};
@@ -15,12 +15,12 @@ use crate::compare::{Noise, Shape, Shares};
 use crate::port::Traits;
 use crate::probe::{Arithmetic, Kind, Probe, Site};
 use crate::recording::gather;
-use crate::reference::{Place, Truth};
+use crate::reference::{Place, ReferenceRows};
 
 /// What a forward pass is compared with.
 pub(super) struct Expect<'a> {
     /// The reference at each site that is to be judged.
-    pub truth: &'a dyn Fn(Site) -> Option<&'a Truth>,
+    pub reference: &'a dyn Fn(Site) -> Option<&'a ReferenceRows>,
     /// Which rows can be judged there.
     pub judges: &'a dyn Fn(Site, Place) -> bool,
     /// The measured noise there.
@@ -44,7 +44,7 @@ pub(super) struct Watch<'a> {
     /// The share of its budget that each row of a site used.
     pub shares: BTreeMap<Site, Shares>,
     /// Data for diagnosing failing sites.
-    pub seen: Seen,
+    pub diagnosis: DiagnosisInputs,
 }
 
 impl Probe for Watch<'_> {
@@ -53,17 +53,17 @@ impl Probe for Watch<'_> {
     }
 
     fn tap(&mut self, site: Site, tensor: Tensor) -> Result<Tensor> {
-        if let Some(truth) = (self.expect.truth)(site) {
-            let columns = self.traits.layout(site.kind).columns(*truth.row_shape.last().unwrap_or(&0));
-            if let Some(verdict) = self.judge_site(site, &tensor, truth, columns.as_deref())? {
+        if let Some(reference) = (self.expect.reference)(site) {
+            let columns = self.traits.layout(site.kind).columns(*reference.row_shape.last().unwrap_or(&0));
+            if let Some(verdict) = self.judge_site(site, &tensor, reference, columns.as_deref())? {
                 if matches!(verdict, Verdict::Differs(_)) {
                     let (tensor, window) = (tensor.clone(), self.window.clone());
-                    self.seen.kept.entry(site).or_insert(Kept { site, tensor, window });
+                    self.diagnosis.failed.entry(site).or_insert(FailedTensor { site, tensor, window });
                 }
                 self.verdicts.insert(site, verdict);
             }
         }
-        self.keep_pads(site, &tensor)?;
+        self.keep_padding(site, &tensor)?;
         substitute_reference(self.fed, self.traits, &self.window, site, tensor)
     }
 }
@@ -78,11 +78,21 @@ impl<'a> Watch<'a> {
         window: Window,
     ) -> Self {
         let (verdicts, incomparable, shares) = Default::default();
-        Self { expect, fed, traits, batch, window, verdicts, incomparable, shares, seen: Seen::default() }
+        Self {
+            expect,
+            fed,
+            traits,
+            batch,
+            window,
+            verdicts,
+            incomparable,
+            shares,
+            diagnosis: DiagnosisInputs::default(),
+        }
     }
 
     /// Stores padding rows, but only those that a query could attend to: keys and values.
-    fn keep_pads(&mut self, site: Site, tensor: &Tensor) -> Result<()> {
+    fn keep_padding(&mut self, site: Site, tensor: &Tensor) -> Result<()> {
         let Some((case, _)) = self.fed.filter(|_| matches!(site.kind, Kind::KRope | Kind::VProj)) else {
             return Ok(());
         };
@@ -96,7 +106,7 @@ impl<'a> Watch<'a> {
             return Ok(());
         };
         let rows = rows.values.chunks_exact(rows.values.len() / padded.len()).map(<[f64]>::to_vec);
-        self.seen.pads.entry(site).or_default().extend(padded.into_iter().zip(rows));
+        self.diagnosis.padding.entry(site).or_default().extend(padded.into_iter().zip(rows));
         Ok(())
     }
 
@@ -105,15 +115,15 @@ impl<'a> Watch<'a> {
         &mut self,
         site: Site,
         got: &Tensor,
-        truth: &Truth,
+        reference: &ReferenceRows,
         columns: Option<&[usize]>,
     ) -> Result<Option<Verdict>> {
         let places: Vec<(usize, Place)> =
-            inside(truth, &self.window).filter(|&(_, place)| (self.expect.judges)(site, place)).collect();
+            inside(reference, &self.window).filter(|&(_, place)| (self.expect.judges)(site, place)).collect();
         if places.is_empty() {
             return Ok(None);
         }
-        let shape = shape(site.kind, truth, &self.window, self.batch);
+        let shape = shape(site.kind, reference, &self.window, self.batch);
         let shape = Shape { merged: self.merged(site), ..shape };
         if got.dims() != shape.dims() {
             return Ok(Some(Verdict::Shape { got: got.dims().to_vec(), want: shape.dims() }));
@@ -122,12 +132,12 @@ impl<'a> Watch<'a> {
             let (got, want) = (got.dtype().as_str(), self.traits.dtype.as_str());
             return Ok(Some(Verdict::LowerPrecision { got, want }));
         }
-        let wanted: Vec<Wanted<'_>> = places
+        let wanted: Vec<ExpectedRow<'_>> = places
             .iter()
-            .map(|&(r, place)| Wanted {
+            .map(|&(r, place)| ExpectedRow {
                 place,
                 query: place.1 - self.window.start,
-                want: truth.row(r),
+                want: reference.row(r),
                 noise: (self.expect.noise)(site, place),
             })
             .collect();
@@ -147,7 +157,7 @@ impl<'a> Watch<'a> {
             Kind::KProj | Kind::VProj => Kind::KRope,
             _ => return 1,
         };
-        let truth = self.fed.and_then(|(case, _)| case.truth(Site { kind: rotated, ..site }));
-        truth.map_or(1, |truth| truth.row_shape[0])
+        let reference = self.fed.and_then(|(case, _)| case.rows(Site { kind: rotated, ..site }));
+        reference.map_or(1, |reference| reference.row_shape[0])
     }
 }

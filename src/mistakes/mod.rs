@@ -55,7 +55,7 @@ mod tests {
     fn every_row_has_a_symptom_a_fingerprint_a_fix_and_places_where_it_happened() {
         for mistake in all() {
             let Mistake { name, title, symptom, fingerprint, at, wild, fix, .. } = mistake;
-            assert!([title, symptom, fingerprint, fix].iter().all(|said| !said.is_empty()), "{name}");
+            assert!([title, symptom, fingerprint, fix].iter().all(|text| !text.is_empty()), "{name}");
             assert!(!at.is_empty() && !wild.is_empty(), "{name}");
             // An issue, a commit, or a file in a project.
             let public =

@@ -1,7 +1,7 @@
 //! The models that are compiled in, file by file. A file that is not listed here is not in the program.
 
 /// For each file, its path below the model's folder in `fixtures/`, and its content.
-pub(super) type Files = &'static [(&'static str, &'static [u8])];
+pub(super) type EmbeddedFiles = &'static [(&'static str, &'static [u8])];
 
 macro_rules! files {
     ($model:literal: $($path:literal)*) => {
@@ -10,9 +10,9 @@ macro_rules! files {
 }
 
 /// Name and files of each model.
-const MODELS: &[(&str, Files)] = &[("tiny-llama", TINY_LLAMA), ("tiny-llama2", TINY_LLAMA2)];
+const MODELS: &[(&str, EmbeddedFiles)] = &[("tiny-llama", TINY_LLAMA), ("tiny-llama2", TINY_LLAMA2)];
 
-const TINY_LLAMA: Files = files!("tiny-llama":
+const TINY_LLAMA: EmbeddedFiles = files!("tiny-llama":
     "config.json" "generation_config.json" "model.safetensors" "tokenizer.json" "tokenizer_config.json"
     "facts.json" "tokens.json" "greedy.json" "sampling.json" "sampling.npz"
     "batch-left/manifest.json" "batch-left/noise.npz" "batch-left/reference.npz"
@@ -22,7 +22,7 @@ const TINY_LLAMA: Files = files!("tiny-llama":
     "single/manifest.json" "single/noise.npz" "single/reference.npz"
 );
 
-const TINY_LLAMA2: Files = files!("tiny-llama2":
+const TINY_LLAMA2: EmbeddedFiles = files!("tiny-llama2":
     "config.json" "generation_config.json" "model.safetensors" "tokenizer.json" "tokenizer_config.json"
     "facts.json" "tokens.json" "greedy.json" "sampling.json" "sampling.npz"
     "batch-right/manifest.json" "batch-right/noise.npz" "batch-right/reference.npz"
@@ -30,7 +30,7 @@ const TINY_LLAMA2: Files = files!("tiny-llama2":
 );
 
 /// The name of the model `name` as a `'static` string, and its files.
-pub(super) fn files(name: &str) -> Option<(&'static str, Files)> {
+pub(super) fn files(name: &str) -> Option<(&'static str, EmbeddedFiles)> {
     MODELS.iter().find(|(model, _)| *model == name).copied()
 }
 

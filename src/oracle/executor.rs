@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::arithmetic::Arithmetic;
+use super::available::AvailableTensors;
 use super::given::Given;
-use super::known::Known;
 use super::pass::{Pass, Place};
 use super::placed::Placed;
 use super::plan::{Plan, Step};
@@ -108,18 +108,18 @@ impl<'a, A: Arithmetic> Executor<'a, A> {
         for (n, &step) in plan.steps.iter().enumerate() {
             let id = step.result();
             let wanted_here = needed.as_ref().and_then(|needed| needed.get(&id));
-            let known = Known { given, computed: &computed, wanted: wanted_here };
+            let available = AvailableTensors { given, computed: &computed, wanted: wanted_here };
             let arithmetic = self.arithmetic.at(id);
             let stepper = Stepper { weights: self.weights, pass: self.pass, arithmetic: &arithmetic };
             let placed = match step {
-                Step::Node(id) => stepper.node(self.node(id)?, &known)?,
+                Step::Node(id) => stepper.node(self.node(id)?, &available)?,
                 Step::Attention { context, probs, scores } => {
                     let steps = Steps {
                         scores: self.arithmetic.at(scores),
                         softmax: self.arithmetic.at(probs),
                         context: self.arithmetic.at(context),
                     };
-                    stepper.attention(self.node(context)?, self.node(scores)?, &steps, &known)?
+                    stepper.attention(self.node(context)?, self.node(scores)?, &steps, &available)?
                 }
             };
             if placed.places().is_empty() {

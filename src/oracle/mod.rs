@@ -12,13 +12,13 @@
 
 mod arithmetic;
 mod attention;
+mod available;
 mod blocks;
 mod elementwise;
 mod exact;
 mod executor;
 mod frequencies;
 mod given;
-mod known;
 mod linear;
 mod norm;
 mod on_blocks;

@@ -46,10 +46,10 @@ const PART: usize = 1 << 20;
 /// A cache of the most recently read matrix, so that several arithmetics that need it in turn read it only
 /// once.
 #[derive(Debug, Default)]
-pub struct LastRead(Mutex<Option<Read>>);
+pub struct LastRead(Mutex<Option<ReadWeights>>);
 
 #[derive(Clone, Debug)]
-struct Read {
+struct ReadWeights {
     name: String,
     arithmetic: probe::Arithmetic,
     /// `[out, in]` in float32.
@@ -58,14 +58,14 @@ struct Read {
 }
 
 impl LastRead {
-    fn read(&self, weights: &Weights, name: &str, arithmetic: probe::Arithmetic) -> Result<Read> {
+    fn read(&self, weights: &Weights, name: &str, arithmetic: probe::Arithmetic) -> Result<ReadWeights> {
         // The lock is held while a matrix is read, so that threads that want the same one read it once.
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(read) = last.as_ref().filter(|last| last.name == name && last.arithmetic == arithmetic) {
             return Ok(read.clone()); // shares the tensor
         }
         *last = None; // frees the earlier matrix before this one is read
-        let read = Read {
+        let read = ReadWeights {
             name: name.to_owned(),
             arithmetic,
             matrix: weights.canonical(name)?,
@@ -120,7 +120,7 @@ impl<A: Floats> Arithmetic for OnBlocks<'_, A> {
     }
 
     fn matrix(&self, weights: &Weights, name: &str, rows: Option<&MatrixRows>) -> Result<BlockMatrix> {
-        let Read { mut matrix, mut blocks, .. } = self.read.read(weights, name, self.arithmetic)?; // [all, in]
+        let ReadWeights { mut matrix, mut blocks, .. } = self.read.read(weights, name, self.arithmetic)?; // [all, in]
         if let Some(rows) = rows {
             matrix = rows_of(&matrix, rows)?; // [out, in]
             blocks = blocks.map(|blocks| Arc::new(blocks.only(rows)));

@@ -1,9 +1,9 @@
-//! Computes one step of a plan from the known tensors.
+//! Computes one step of a plan from the available tensors.
 
 use std::borrow::Cow;
 
 use super::arithmetic::Arithmetic;
-use super::known::Known;
+use super::available::AvailableTensors;
 use super::linear::vector;
 use super::pass::{Pass, Place};
 use super::placed::Placed;
@@ -24,11 +24,11 @@ pub(super) struct Stepper<'a, A> {
 impl<A: Arithmetic> Stepper<'_, A> {
     /// Computes a node at the places where every input has a row. The result has no rows if there are no such
     /// places.
-    pub fn node(&self, node: &Node, known: &Known) -> Result<Placed> {
+    pub fn node(&self, node: &Node, available: &AvailableTensors) -> Result<Placed> {
         if let Operation::Embedding(embedding) = &node.operation {
-            return self.embedding(node, embedding, known);
+            return self.embedding(node, embedding, available);
         }
-        let inputs = known.aligned(node)?;
+        let inputs = available.aligned(node)?;
         if inputs.places.is_empty() {
             return self.no_rows(node);
         }
@@ -39,10 +39,10 @@ impl<A: Arithmetic> Stepper<'_, A> {
                 return Err(Error::internal("a node that takes no inputs has some"));
             }
             Operation::Scores(scores) => {
-                return self.scores(node, x, &inputs.places, &*known.keys(key_of(node)?)?, scores);
+                return self.scores(node, x, &inputs.places, &*available.keys(key_of(node)?)?, scores);
             }
             Operation::Context(context) => {
-                return self.context(node, x, &inputs.places, &*known.keys(key_of(node)?)?, context);
+                return self.context(node, x, &inputs.places, &*available.keys(key_of(node)?)?, context);
             }
             Operation::Norm(norm) => self.norm(x, norm)?,
             Operation::Linear(linear) => self.linear(node, x, linear)?,
@@ -68,15 +68,15 @@ impl<A: Arithmetic> Stepper<'_, A> {
         context: &Node,
         scores: &Node,
         steps: &Steps<A>,
-        known: &Known,
+        available: &AvailableTensors,
     ) -> Result<Placed> {
         let (Operation::Context(mixing), Operation::Scores(scoring)) =
             (&context.operation, &scores.operation)
         else {
             return Err(Error::internal("an attention step needs a scores node and a context node"));
         };
-        let queries = known.aligned(scores)?;
-        let (keys, values) = (known.keys(key_of(scores)?)?, known.keys(key_of(context)?)?);
+        let queries = available.aligned(scores)?;
+        let (keys, values) = (available.keys(key_of(scores)?)?, available.keys(key_of(context)?)?);
         let (key_slots, value_slots) = (slots(self.pass, &keys), slots(self.pass, &values));
         let places = complete(self.pass, scoring.mask, &queries.places, &[&key_slots, &value_slots]);
         if places.is_empty() {
@@ -93,8 +93,9 @@ impl<A: Arithmetic> Stepper<'_, A> {
         Placed::new(rows, places)
     }
 
-    fn embedding(&self, node: &Node, embedding: &Embedding, known: &Known) -> Result<Placed> {
-        let places: Vec<Place> = self.pass.places().into_iter().filter(|place| known.wants(place)).collect();
+    fn embedding(&self, node: &Node, embedding: &Embedding, available: &AvailableTensors) -> Result<Placed> {
+        let places: Vec<Place> =
+            self.pass.places().into_iter().filter(|place| available.wants(place)).collect();
         if places.is_empty() {
             return self.no_rows(node);
         }

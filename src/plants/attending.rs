@@ -18,7 +18,7 @@ use crate::{Error, Result};
 /// The parts of attention in which a mistake can be planted. The default of each method is correct.
 pub trait Attend: Send {
     /// Whether query i of row b sees slot j; `view` describes the slots.
-    fn visible(&self, view: &View<'_>, b: usize, i: usize, j: usize) -> bool {
+    fn visible(&self, view: &AttentionView<'_>, b: usize, i: usize, j: usize) -> bool {
         view.causal(i, j) && view.real[b][j]
     }
 
@@ -28,7 +28,7 @@ pub trait Attend: Send {
     }
 
     /// Keys or values in the cache, `[b, kv_heads, t, head_dim]` → as attention reads them, the same shape.
-    fn read(&self, cached: &Tensor, _: &View<'_>) -> Result<Tensor> {
+    fn read(&self, cached: &Tensor, _: &AttentionView<'_>) -> Result<Tensor> {
         Ok(cached.clone())
     }
 
@@ -39,7 +39,7 @@ pub trait Attend: Send {
 }
 
 /// The slots that the queries of one forward pass can see.
-pub struct View<'a> {
+pub struct AttentionView<'a> {
     /// `[b][slot]`: true for a token, false for padding.
     pub real: &'a [Vec<bool>],
     /// The number of queries of this forward pass; they are the last slots.
@@ -48,7 +48,7 @@ pub struct View<'a> {
     pub past: usize,
 }
 
-impl View<'_> {
+impl AttentionView<'_> {
     /// Whether slot j is the slot of query i or an earlier one.
     pub fn causal(&self, i: usize, j: usize) -> bool {
         j <= i + self.past
@@ -141,9 +141,9 @@ impl<A: Attend> Fault for Attending<A> {
 }
 
 impl<A: Attend> Attending<A> {
-    fn view(&self) -> View<'_> {
+    fn view(&self) -> AttentionView<'_> {
         let keys = self.real.first().map_or(0, Vec::len);
-        View { real: &self.real, queries: self.queries, past: keys - self.queries }
+        AttentionView { real: &self.real, queries: self.queries, past: keys - self.queries }
     }
 
     /// Masked scores, `[b, heads, s, t]`.

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::attending::{Attend, View, attending};
+use super::attending::{Attend, AttentionView, attending};
 use super::making::demand;
 use super::plant::{PLANT, Plant};
 use crate::Result;
@@ -104,14 +104,14 @@ pub const PLANTS: &[Plant] = &[
 ];
 
 /// Whether there is only one query; most ports use no mask then.
-fn alone(view: &View<'_>) -> bool {
+fn alone(view: &AttentionView<'_>) -> bool {
     view.queries == 1
 }
 
 struct Inverted;
 
 impl Attend for Inverted {
-    fn visible(&self, view: &View<'_>, b: usize, i: usize, j: usize) -> bool {
+    fn visible(&self, view: &AttentionView<'_>, b: usize, i: usize, j: usize) -> bool {
         (alone(view) || !view.causal(i, j)) && view.real[b][j]
     }
 }
@@ -119,7 +119,7 @@ impl Attend for Inverted {
 struct Missing;
 
 impl Attend for Missing {
-    fn visible(&self, view: &View<'_>, b: usize, _: usize, j: usize) -> bool {
+    fn visible(&self, view: &AttentionView<'_>, b: usize, _: usize, j: usize) -> bool {
         view.real[b][j]
     }
 }
@@ -127,7 +127,7 @@ impl Attend for Missing {
 struct Square;
 
 impl Attend for Square {
-    fn visible(&self, view: &View<'_>, b: usize, i: usize, j: usize) -> bool {
+    fn visible(&self, view: &AttentionView<'_>, b: usize, i: usize, j: usize) -> bool {
         (alone(view) || j <= i) && view.real[b][j]
     }
 }
@@ -135,7 +135,7 @@ impl Attend for Square {
 struct FirstRow;
 
 impl Attend for FirstRow {
-    fn visible(&self, view: &View<'_>, _: usize, i: usize, j: usize) -> bool {
+    fn visible(&self, view: &AttentionView<'_>, _: usize, i: usize, j: usize) -> bool {
         view.causal(i, j) && view.real[0][j]
     }
 }
@@ -143,7 +143,7 @@ impl Attend for FirstRow {
 struct Twice;
 
 impl Attend for Twice {
-    fn visible(&self, view: &View<'_>, b: usize, i: usize, j: usize) -> bool {
+    fn visible(&self, view: &AttentionView<'_>, b: usize, i: usize, j: usize) -> bool {
         (alone(view) || j < i + view.past) && view.real[b][j]
     }
 }
@@ -159,11 +159,11 @@ impl Attend for Tiled {
 struct PadsVisible;
 
 impl Attend for PadsVisible {
-    fn visible(&self, view: &View<'_>, _: usize, i: usize, j: usize) -> bool {
+    fn visible(&self, view: &AttentionView<'_>, _: usize, i: usize, j: usize) -> bool {
         view.causal(i, j)
     }
 
-    fn read(&self, cached: &Tensor, view: &View<'_>) -> Result<Tensor> {
+    fn read(&self, cached: &Tensor, view: &AttentionView<'_>) -> Result<Tensor> {
         let (b, _, t, _) = cached.dims4()?;
         let real: Vec<f32> = view.real.iter().flatten().map(|&real| f32::from(u8::from(real))).collect();
         let real = Tensor::from_vec(real, (b, 1, t, 1), cached.device())?.to_dtype(cached.dtype())?;
@@ -177,7 +177,7 @@ struct Unstrided;
 const GROWTH: usize = 256;
 
 impl Attend for Unstrided {
-    fn read(&self, cached: &Tensor, _: &View<'_>) -> Result<Tensor> {
+    fn read(&self, cached: &Tensor, _: &AttentionView<'_>) -> Result<Tensor> {
         let (b, kv_heads, t, d) = cached.dims4()?;
         let free = t.next_multiple_of(GROWTH) - t;
         let storage = cached.pad_with_zeros(2, 0, free)?; // [b, kv_heads, capacity, d]

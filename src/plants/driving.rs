@@ -26,7 +26,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "cache-kept",
         does: "keeps one cache per batch size, and empties it only when it is full",
-        make: |correct| correct.driven(|llama| Kept { llama, caches: BTreeMap::new() }),
+        make: |correct| correct.driven(|llama| KeptCaches { llama, caches: BTreeMap::new() }),
         fails: &["03", "04", "06", "07", "09"],
         first: Some("model.layers.0.self_attn.scores"),
         ..PLANT
@@ -34,7 +34,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "pad-positions",
         does: "counts padding on the left as positions",
-        make: |correct| correct.driven(|llama| Faulty::new(LlamaPort::new(llama), Slots { fed: 0 })),
+        make: |correct| correct.driven(|llama| Faulty::new(LlamaPort::new(llama), SlotNumbers { fed: 0 })),
         fails: &["01B", "04"],
         first: Some("model.layers.0.self_attn.q_rope"),
         shows: |setting| setting.padded_left(),
@@ -97,11 +97,11 @@ impl Fault for Stuck {
     }
 }
 
-struct Slots {
+struct SlotNumbers {
     fed: usize,
 }
 
-impl Fault for Slots {
+impl Fault for SlotNumbers {
     fn begin(&mut self) {
         self.fed = 0;
     }
@@ -166,13 +166,13 @@ impl Fault for Penalty {
 }
 
 /// A port that keeps its caches between prompts and empties one only when it is full.
-struct Kept {
+struct KeptCaches {
     llama: Llama,
     /// One cache per batch size.
     caches: BTreeMap<usize, Cache>,
 }
 
-impl Port for Kept {
+impl Port for KeptCaches {
     fn traits(&self) -> Traits {
         LlamaPort::new(self.llama.clone()).traits()
     }

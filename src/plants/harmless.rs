@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 use super::faulty::{Fault, Faulty};
 use super::making::demand;
 use super::plant::{PLANT, Plant};
-use super::remake::{Seen, remade};
+use super::remake::{PassSoFar, remade};
 use crate::Result;
 use crate::model::{Block, Llama, Projection};
 use crate::port::LlamaPort;
@@ -28,7 +28,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "batch-variance",
         does: "sums the first layer's products in another order when a batch has several rows",
-        make: |correct| correct.driven(|llama| resummed(llama, last_to_first, |seen| seen.input.batch() > 1)),
+        make: |correct| correct.driven(|llama| resummed(llama, last_to_first, |pass| pass.input.batch() > 1)),
         first: Some("model.layers.0.self_attn.q_proj"),
         shows: |setting| setting.batch().and(setting.dense()),
         ..PLANT
@@ -44,7 +44,7 @@ pub const PLANTS: &[Plant] = &[
 ];
 
 /// Computes x · w, both `[n]`.
-type Dot = fn(&[f32], &[f32]) -> f32;
+type DotProduct = fn(&[f32], &[f32]) -> f32;
 
 fn last_to_first(x: &[f32], w: &[f32]) -> f32 {
     x.iter().zip(w).rev().fold(0.0, |sum, (x, w)| sum + x * w)
@@ -56,16 +56,16 @@ fn fused(x: &[f32], w: &[f32]) -> f32 {
 
 /// The port of `llama` that sums its first layer's products with `dot` where `when` is true. It changes one
 /// layer only, because plain loops are slow.
-fn resummed(llama: Llama, dot: Dot, when: fn(&Seen) -> bool) -> impl crate::port::Port {
+fn resummed(llama: Llama, dot: DotProduct, when: fn(&PassSoFar) -> bool) -> impl crate::port::Port {
     let first = llama.layers[0].clone();
-    remade(llama, move |seen, site, _| match product(&first, seen, site) {
-        Some((x, layer)) if when(seen) => resum(x, &layer.widened()?, dot).map(Some),
+    remade(llama, move |pass, site, _| match product(&first, pass, site) {
+        Some((x, layer)) if when(pass) => resum(x, &layer.widened()?, dot).map(Some),
         _ => Ok(None),
     })
 }
 
 /// The two factors of the product at `site` of layer 0: its input rows and its weight.
-fn product<'a>(block: &'a Block, seen: &'a Seen, site: Site) -> Option<(&'a Tensor, &'a Projection)> {
+fn product<'a>(block: &'a Block, pass: &'a PassSoFar, site: Site) -> Option<(&'a Tensor, &'a Projection)> {
     let attention = &block.self_attn;
     let (x, linear) = match site.kind {
         Kind::QProj => (Kind::InputNorm, &attention.q_proj),
@@ -77,11 +77,11 @@ fn product<'a>(block: &'a Block, seen: &'a Seen, site: Site) -> Option<(&'a Tens
         Kind::Down => (Kind::Act, &block.mlp.down_proj),
         _ => return None,
     };
-    (site.layer == Some(0)).then_some((seen.last(x)?, linear))
+    (site.layer == Some(0)).then_some((pass.last(x)?, linear))
 }
 
 /// `[b, s, in]` by `[out, in]` → `[b, s, out]`, summed in f32 and rounded once.
-fn resum(x: &Tensor, weight: &Tensor, dot: Dot) -> Result<Tensor> {
+fn resum(x: &Tensor, weight: &Tensor, dot: DotProduct) -> Result<Tensor> {
     let ((b, s, width), (out, _)) = (x.dims3()?, weight.dims2()?);
     let values = |t: &Tensor| t.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
     let (rows, weight) = (values(x)?, values(weight)?);

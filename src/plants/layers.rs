@@ -3,7 +3,7 @@
 use candle_core::{D, DType, Tensor};
 
 use super::plant::{PLANT, Plant};
-use super::remake::{Seen, remade};
+use super::remake::{PassSoFar, remade};
 use crate::Result;
 use crate::model::{Llama, Norm};
 use crate::probe::{Kind, Site};
@@ -55,8 +55,8 @@ pub const PLANTS: &[Plant] = &[
         make: |correct| {
             correct.driven(|mut llama| {
                 let unchanged: Vec<Norm> = norms(&mut llama).map(|norm| norm.clone()).collect();
-                remade(llama, move |seen, site, _| {
-                    let Some((norm, x)) = norm_at(&unchanged, seen, site) else { return Ok(None) };
+                remade(llama, move |pass, site, _| {
+                    let Some((norm, x)) = norm_at(&unchanged, pass, site) else { return Ok(None) };
                     half_norm(norm, x).map(Some)
                 })
             })
@@ -87,9 +87,9 @@ pub const PLANTS: &[Plant] = &[
         does: "computes silu(gate) · up in bf16, step by step",
         make: |correct| {
             correct.driven(|llama| {
-                remade(llama, |seen, site, _| {
+                remade(llama, |pass, site, _| {
                     let (Kind::Act, Some(gate), Some(up)) =
-                        (site.kind, seen.last(Kind::Gate), seen.last(Kind::Up))
+                        (site.kind, pass.last(Kind::Gate), pass.last(Kind::Up))
                     else {
                         return Ok(None);
                     };
@@ -107,8 +107,8 @@ pub const PLANTS: &[Plant] = &[
         make: |correct| {
             correct.driven(|llama| {
                 let down: Vec<_> = llama.layers.iter().map(|block| block.mlp.down_proj.clone()).collect();
-                remade(llama, move |seen, site, _| {
-                    let (Kind::Down, Some(layer), Some(x)) = (site.kind, site.layer, seen.last(Kind::Act))
+                remade(llama, move |pass, site, _| {
+                    let (Kind::Down, Some(layer), Some(x)) = (site.kind, site.layer, pass.last(Kind::Act))
                     else {
                         return Ok(None);
                     };
@@ -134,12 +134,12 @@ fn norms(llama: &mut Llama) -> impl Iterator<Item = &mut Norm> {
 }
 
 /// The norm that computes `site`, from norms in the order of [`norms`], and its input.
-fn norm_at<'a>(norms: &'a [Norm], seen: &'a Seen, site: Site) -> Option<(&'a Norm, &'a Tensor)> {
+fn norm_at<'a>(norms: &'a [Norm], pass: &'a PassSoFar, site: Site) -> Option<(&'a Norm, &'a Tensor)> {
     let layer = site.layer.map_or(0, usize::from);
     match site.kind {
-        Kind::InputNorm => Some((&norms[2 * layer], seen.stream()?)),
-        Kind::PostNorm => Some((&norms[2 * layer + 1], seen.last(Kind::PostNormInput)?)),
-        Kind::FinalNorm => Some((norms.last()?, seen.stream()?)),
+        Kind::InputNorm => Some((&norms[2 * layer], pass.stream()?)),
+        Kind::PostNorm => Some((&norms[2 * layer + 1], pass.last(Kind::PostNormInput)?)),
+        Kind::FinalNorm => Some((norms.last()?, pass.stream()?)),
         _ => None,
     }
 }

@@ -5,7 +5,7 @@ use candle_nn::rotary_emb::{rope, rope_i};
 
 use super::making::demand;
 use super::plant::{PLANT, Plant};
-use super::remake::{Seen, remade};
+use super::remake::{PassSoFar, remade};
 use crate::Result;
 use crate::model::{Llama, Rope};
 use crate::probe::{Kind, Site};
@@ -69,9 +69,9 @@ pub const PLANTS: &[Plant] = &[
         make: |correct| {
             correct.driven(|llama| {
                 let (rope, heads) = (llama.rope.clone(), HeadCounts::of(&llama));
-                remade(llama, move |seen, site, _| {
-                    let Some(x) = heads.unrotated(seen, site)? else { return Ok(None) };
-                    half_tables(&rope, &seen.input.positions, &x).map(Some)
+                remade(llama, move |pass, site, _| {
+                    let Some(x) = heads.unrotated(pass, site)? else { return Ok(None) };
+                    half_tables(&rope, &pass.input.positions, &x).map(Some)
                 })
             })
         },
@@ -94,15 +94,15 @@ pub const PLANTS: &[Plant] = &[
         make: |correct| {
             correct.driven(|llama| {
                 let (rope, heads) = (llama.rope.clone(), HeadCounts::of(&llama));
-                remade(llama, move |seen, site, _| {
+                remade(llama, move |pass, site, _| {
                     let decoding =
-                        seen.input.len() == 1 && seen.input.positions.iter().flatten().all(|&p| p > 0);
-                    let Some(x) = heads.unrotated(seen, site)? else { return Ok(None) };
+                        pass.input.len() == 1 && pass.input.positions.iter().flatten().all(|&p| p > 0);
+                    let Some(x) = heads.unrotated(pass, site)? else { return Ok(None) };
                     if site.layer == Some(0) || !decoding {
                         return Ok(None);
                     }
                     let ahead: Vec<Vec<usize>> =
-                        seen.input.positions.iter().map(|row| row.iter().map(|p| p + 1).collect()).collect();
+                        pass.input.positions.iter().map(|row| row.iter().map(|p| p + 1).collect()).collect();
                     let wide = rope.at(&ahead, x.device())?.apply(&x)?;
                     Ok(Some(wide))
                 })
@@ -147,13 +147,13 @@ impl HeadCounts {
     }
 
     /// The input of the rotation at `site`, `[b, heads, s, head_dim]`; `None` at other sites.
-    fn unrotated(&self, seen: &Seen, site: Site) -> Result<Option<Tensor>> {
+    fn unrotated(&self, pass: &PassSoFar, site: Site) -> Result<Option<Tensor>> {
         let (projection, heads) = match site.kind {
             Kind::QRope => (Kind::QProj, self.queries),
             Kind::KRope => (Kind::KProj, self.keys),
             _ => return Ok(None),
         };
-        let Some(x) = seen.last(projection) else { return Ok(None) };
+        let Some(x) = pass.last(projection) else { return Ok(None) };
         let (b, s, _) = x.dims3()?;
         Ok(Some(x.reshape((b, s, heads, self.head_dim))?.transpose(1, 2)?.contiguous()?))
     }

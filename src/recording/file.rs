@@ -8,7 +8,7 @@ use super::form::Form;
 use super::names;
 use super::pass::{Recording, Tensors};
 use super::stored::{AGAIN, Stored, float};
-use super::vocabulary::{Known, Vocabulary};
+use super::vocabulary::{NameLookup, Vocabulary};
 use crate::arrays::Arrays;
 use crate::model::Input;
 use crate::probe::Site;
@@ -84,9 +84,9 @@ fn name_sites(
     let mut sites: BTreeMap<Site, (String, Form)> = BTreeMap::new();
     for (name, entry) in arrays.entries().filter(|(name, _)| !BESIDE.contains(name)) {
         let named = match vocabulary.lookup(name) {
-            Known::LeftOut => continue,
-            Known::Site(site) => Some((site, Form::default())),
-            Known::Unknown => names::meaning(name, &entry.shape, length),
+            NameLookup::LeftOut => continue,
+            NameLookup::Site(site) => Some((site, Form::default())),
+            NameLookup::Unknown => names::meaning(name, &entry.shape, length),
         };
         let Some((site, form)) = named else { return Err(unknown(arrays, name, &sites)) };
         if float(entry).is_none() {

@@ -13,14 +13,14 @@ use crate::weights::Config;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Form {
     /// The order of its axes.
-    pub order: Order,
+    pub order: AxisOrder,
     /// Are the rows of q and k in neighbouring pairs? `None`: as the recording's metadata says.
     pub interleaved: Option<bool>,
 }
 
 /// The order of the axes of an array.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) enum Order {
+pub(crate) enum AxisOrder {
     /// As described in docs/dump-format.md.
     #[default]
     Canonical,
@@ -48,7 +48,7 @@ enum Written {
     InnermostFirst,
 }
 
-impl Order {
+impl AxisOrder {
     /// The interpretations to try for an array of `kind`, in order.
     fn readings(&self, kind: Kind) -> Vec<Reading> {
         use Written::{InnermostFirst, OutermostFirst};
@@ -115,7 +115,7 @@ impl Want {
 pub(super) fn canonical(
     site: Site,
     tensor: &Tensor,
-    order: &Order,
+    order: &AxisOrder,
     layout: Layout,
     want: &Want,
 ) -> Result<Lookup> {
@@ -129,7 +129,7 @@ pub(super) fn canonical(
         let Some(mut turned) = axes.to_reference(site.kind, &tensor.reshape(dims)?, want.heads) else {
             continue;
         };
-        if *order == Order::Ggml && site.kind.over_keys() && turned.dims()[3] > want.length {
+        if *order == AxisOrder::Ggml && site.kind.over_keys() && turned.dims()[3] > want.length {
             turned = turned.narrow(3, 0, want.length)?.contiguous()?;
         }
         match fits(site.kind, turned.dims(), want) {
@@ -178,7 +178,7 @@ fn fits(kind: Kind, dims: &[usize], want: &Want) -> std::result::Result<usize, M
         dims == other
     };
     let last = wanted.len() - 1;
-    Err(Misfit::Known(if but_for_positions {
+    Err(Misfit::Recognised(if but_for_positions {
         format!("truncated: {s} of {} positions", want.length)
     } else if dims[0] < want.batch && dims[1..] == wanted[1..] {
         format!("truncated: {} of {} rows of the batch", dims[0], want.batch)

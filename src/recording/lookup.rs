@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::form::{self, Form, Order, Want};
+use super::form::{self, AxisOrder, Form, Want};
 use super::pass::{Recording, Tensors};
 use super::site_tensor::Lookup;
 use crate::Result;
@@ -53,8 +53,8 @@ impl Recording {
     pub(super) fn layout(&self, kind: Kind, form: &Form, head_dim: Option<usize>) -> Layout {
         let Form { order, interleaved } = form;
         let turned = matches!(kind, Kind::QProj | Kind::KProj | Kind::QRope | Kind::KRope);
-        let said = self.metadata.get("layout").map(|layout| layout == "interleaved");
-        let interleaved = interleaved.or(said).unwrap_or(*order == Order::Ggml);
+        let recorded = self.metadata.get("layout").map(|layout| layout == "interleaved");
+        let interleaved = interleaved.or(recorded).unwrap_or(*order == AxisOrder::Ggml);
         match head_dim.filter(|_| turned && interleaved) {
             Some(head_dim) => Layout::Interleaved { head_dim },
             None => Layout::Reference,

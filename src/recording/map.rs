@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::axes::Axes;
-use super::form::{Form, Order};
+use super::form::{AxisOrder, Form};
 use super::vocabulary::{LAYER, Meaning, Vocabulary};
 use crate::probe::{Kind, Site};
 use crate::{Error, Result};
@@ -72,11 +72,11 @@ impl Words {
         let mut form = Form::default();
         for word in words {
             match word.as_str() {
-                "seq-first" => form.order = Order::SeqFirst,
-                "reversed" => form.order = Order::Reversed,
+                "seq-first" => form.order = AxisOrder::SeqFirst,
+                "reversed" => form.order = AxisOrder::Reversed,
                 "interleaved" => form.interleaved = Some(true),
                 "half-split" => form.interleaved = Some(false),
-                letters => form.order = Order::Letters(Axes::parse(kind, letters).map_err(|_| letters)?),
+                letters => form.order = AxisOrder::Letters(Axes::parse(kind, letters).map_err(|_| letters)?),
             }
         }
         Ok(form)

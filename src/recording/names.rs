@@ -1,7 +1,7 @@
 //! Known names of sites: Hugging Face's module paths, and the names of llama.cpp, of Candle's examples and of
 //! Meta's code.
 
-use super::form::{Form, Order};
+use super::form::{AxisOrder, Form};
 use crate::probe::{Kind, Site};
 
 /// Names inside a layer and the kind of site they name; `{N}` stands for the layer's number.
@@ -99,8 +99,11 @@ fn by_known_name(name: &str) -> Option<(Site, Form)> {
         LAYERED.iter().find_map(|&(pattern, kind)| Some(Site::layer(layer_of(pattern, name)?, kind)))
     })?;
     // `output` and similar names are used by llama.cpp too.
-    let form =
-        if GGML.contains(&name) { Form { order: Order::Ggml, interleaved: None } } else { Form::default() };
+    let form = if GGML.contains(&name) {
+        Form { order: AxisOrder::Ggml, interleaved: None }
+    } else {
+        Form::default()
+    };
     Some((site, form))
 }
 
@@ -143,7 +146,7 @@ fn llama_cpp(name: &str, dims: &[usize], s: usize) -> Option<(Site, Form)> {
         }
         _ => LLAMA_CPP.iter().find(|(known, _)| *known == stem)?.1,
     };
-    Some((Site { layer: Some(layer), kind }, Form { order: Order::Ggml, interleaved: None }))
+    Some((Site { layer: Some(layer), kind }, Form { order: AxisOrder::Ggml, interleaved: None }))
 }
 
 /// Is there a heads axis besides positions and width? ggml's four dimensions are padded with ones at either

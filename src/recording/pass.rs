@@ -89,9 +89,9 @@ impl Recording {
         let all = [Arithmetic::Dense, Arithmetic::Blocks32, Arithmetic::Blocks256];
         match self.metadata.get("arithmetic") {
             None => Ok(Arithmetic::Dense),
-            Some(said) => all.into_iter().find(|a| a.name() == said).ok_or_else(|| {
+            Some(name) => all.into_iter().find(|a| a.name() == name).ok_or_else(|| {
                 self.fault(format!(
-                    "unknown arithmetic `{said}` in the metadata: use dense, quantized-32 or quantized-256"
+                    "unknown arithmetic `{name}` in the metadata: use dense, quantized-32 or quantized-256"
                 ))
             }),
         }

@@ -36,7 +36,7 @@ pub(crate) struct SiteTensor {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Misfit {
     /// A recognised problem, in words.
-    Known(String),
+    Recognised(String),
     /// Any other shape.
     Shape { got: Vec<usize>, want: Vec<usize> },
 }

@@ -54,9 +54,9 @@ impl Stored {
         let named = |name: &str| {
             [DType::F64, DType::F32, DType::F16, DType::BF16].into_iter().find(|d| d.as_str() == name)
         };
-        if let Some(said) = metadata.get("dtype") {
-            return named(said)
-                .ok_or_else(|| self.arrays.fault(format!("unknown dtype `{said}` in the metadata")));
+        if let Some(name) = metadata.get("dtype") {
+            return named(name)
+                .ok_or_else(|| self.arrays.fault(format!("unknown dtype `{name}` in the metadata")));
         }
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for dtype in self.sites.values().filter_map(|(name, _)| float(self.arrays.entry(name)?)) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::axes::Axes;
-use super::form::{Form, Order};
+use super::form::{AxisOrder, Form};
 use super::names::layer_of;
 use crate::probe::{Kind, Site};
 use crate::{Error, Result};
@@ -32,7 +32,7 @@ pub(super) enum Meaning {
 
 /// The result of looking up a name in a vocabulary.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Known {
+pub(crate) enum NameLookup {
     /// This site.
     Site(Site),
     /// Left out on purpose.
@@ -63,7 +63,7 @@ impl Vocabulary {
     /// # Errors
     /// The letters are not the axes of a tensor of that kind.
     pub(crate) fn axes(&mut self, kind: Kind, letters: &str) -> Result<()> {
-        let order = Order::Letters(Axes::parse(kind, letters)?);
+        let order = AxisOrder::Letters(Axes::parse(kind, letters)?);
         self.set_form(kind, Form { order, interleaved: None });
         Ok(())
     }
@@ -77,15 +77,15 @@ impl Vocabulary {
     }
 
     /// Looks up `name`: an exact name first, then the first pattern that matches.
-    pub(crate) fn lookup(&self, name: &str) -> Known {
+    pub(crate) fn lookup(&self, name: &str) -> NameLookup {
         let exact = self.names.iter().find(|(known, _)| known == name).map(|(_, meaning)| (None, *meaning));
         let fits = |(pattern, meaning): &(String, Meaning)| Some((Some(layer_of(pattern, name)?), *meaning));
         match exact.or_else(|| self.names.iter().find_map(fits)) {
-            None => Known::Unknown,
-            Some((_, Meaning::LeftOut)) => Known::LeftOut,
-            Some((_, Meaning::Site(site))) => Known::Site(site),
-            Some((None, Meaning::Kind(kind))) => Known::Site(Site::model(kind)),
-            Some((Some(layer), Meaning::Kind(kind))) => Known::Site(Site::layer(layer, kind)),
+            None => NameLookup::Unknown,
+            Some((_, Meaning::LeftOut)) => NameLookup::LeftOut,
+            Some((_, Meaning::Site(site))) => NameLookup::Site(site),
+            Some((None, Meaning::Kind(kind))) => NameLookup::Site(Site::model(kind)),
+            Some((Some(layer), Meaning::Kind(kind))) => NameLookup::Site(Site::layer(layer, kind)),
         }
     }
 
@@ -97,8 +97,8 @@ impl Vocabulary {
     /// The axes of tensors of this kind, if the vocabulary sets them in letters.
     pub(crate) fn letters(&self, kind: Kind) -> Option<&Axes> {
         match &self.forms.get(&kind)?.order {
-            Order::Letters(axes) => Some(axes),
-            Order::Canonical | Order::SeqFirst | Order::Reversed | Order::Ggml => None,
+            AxisOrder::Letters(axes) => Some(axes),
+            AxisOrder::Canonical | AxisOrder::SeqFirst | AxisOrder::Reversed | AxisOrder::Ggml => None,
         }
     }
 }
@@ -119,15 +119,15 @@ mod tests {
     }
 
     #[rstest]
-    #[case("blk.3.attn_q", Known::Site(Site::layer(3, Kind::QProj)))]
-    #[case("h.1.out", Known::Site(Site::layer(1, Kind::Block)))]
-    #[case::a_name_before_a_pattern("h.0.out", Known::LeftOut)]
-    #[case("head", Known::Site(Site::model(Kind::Logits)))]
-    #[case("blk.x.attn_q", Known::Unknown)]
-    #[case("blk.70000.attn_q", Known::Unknown)]
-    #[case("lm_head", Known::Unknown)]
-    fn a_name_has_the_meaning_it_was_given(#[case] name: &str, #[case] known: Known) {
-        assert_eq!(vocabulary().lookup(name), known);
+    #[case("blk.3.attn_q", NameLookup::Site(Site::layer(3, Kind::QProj)))]
+    #[case("h.1.out", NameLookup::Site(Site::layer(1, Kind::Block)))]
+    #[case::a_name_before_a_pattern("h.0.out", NameLookup::LeftOut)]
+    #[case("head", NameLookup::Site(Site::model(Kind::Logits)))]
+    #[case("blk.x.attn_q", NameLookup::Unknown)]
+    #[case("blk.70000.attn_q", NameLookup::Unknown)]
+    #[case("lm_head", NameLookup::Unknown)]
+    fn a_name_has_the_meaning_it_was_given(#[case] name: &str, #[case] meaning: NameLookup) {
+        assert_eq!(vocabulary().lookup(name), meaning);
     }
 
     #[rstest]

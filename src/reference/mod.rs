@@ -32,7 +32,7 @@ use crate::probe::{Arithmetic, Kind, Site};
 
 /// The reference at one site: some of its rows, each complete.
 #[derive(Clone, Debug)]
-pub struct Truth {
+pub struct ReferenceRows {
     /// The places of the stored rows, batch-major: row r of `values` is at `places[r]`.
     pub places: Arc<[Place]>,
     /// Shape of one row: `[width]` or `[heads, width]`.
@@ -41,7 +41,7 @@ pub struct Truth {
     pub values: Vec<f64>,
 }
 
-impl Truth {
+impl ReferenceRows {
     /// Row `r`, flattened.
     pub fn row(&self, r: usize) -> &[f64] {
         let width = self.row_shape.iter().product::<usize>();
@@ -59,7 +59,7 @@ impl Truth {
 pub struct Reference {
     /// What the case contains and where it comes from.
     pub manifest: Manifest,
-    truth: BTreeMap<Site, Truth>,
+    rows: BTreeMap<Site, ReferenceRows>,
     noise: BTreeMap<Site, SiteNoise>,
     quantized: BTreeMap<Arithmetic, Quantized>,
     places: Arc<[Place]>,
@@ -70,7 +70,7 @@ pub struct Reference {
 #[derive(Clone, Debug)]
 struct Quantized {
     /// The sites at which the reference differs from the dense one.
-    truth: BTreeMap<(Feed, Site), Truth>,
+    rows: BTreeMap<(Feed, Site), ReferenceRows>,
     noise: BTreeMap<Site, SiteNoise>,
 }
 
@@ -82,18 +82,18 @@ impl Reference {
 
     /// The sites at which this arithmetic has its own reference, and under which feed.
     pub fn sites_on(&self, arithmetic: Arithmetic) -> impl Iterator<Item = (Feed, Site)> + '_ {
-        self.quantized.get(&arithmetic).into_iter().flat_map(|quantized| quantized.truth.keys().copied())
+        self.quantized.get(&arithmetic).into_iter().flat_map(|quantized| quantized.rows.keys().copied())
     }
 
     /// What a port with `arithmetic` must compute at `site` under `feed`, if this case stores it.
     ///
     /// With quantised arithmetic, only matrix products and the values computed from them differ. On reference
     /// inputs, all other operations match the dense reference; embedding rows always do.
-    pub fn truth_on(&self, arithmetic: Arithmetic, feed: Feed, site: Site) -> Option<&Truth> {
-        let plain = || self.truth.get(&site);
+    pub fn rows_on(&self, arithmetic: Arithmetic, feed: Feed, site: Site) -> Option<&ReferenceRows> {
+        let plain = || self.rows.get(&site);
         match self.quantized.get(&arithmetic) {
             None => plain().filter(|_| arithmetic == Arithmetic::Dense),
-            Some(quantized) => quantized.truth.get(&(feed, site)).or_else(|| {
+            Some(quantized) => quantized.rows.get(&(feed, site)).or_else(|| {
                 plain().filter(|_| site.kind == Kind::Embed || feed == Feed::Site && !site.kind.is_product())
             }),
         }
@@ -101,25 +101,25 @@ impl Reference {
 
     /// The same case with only the rows that `keep` selects; a site without rows is removed.
     pub fn keeping(mut self, keep: impl Fn(Site, Place) -> bool) -> Self {
-        for (&site, truth) in &mut self.truth {
-            let kept = |r: &usize| keep(site, truth.places[*r]);
-            let rows: Vec<usize> = (0..truth.places.len()).filter(kept).collect();
-            let values = rows.iter().flat_map(|&r| truth.row(r).iter().copied()).collect();
-            let places = rows.iter().map(|&r| truth.places[r]).collect();
-            *truth = Truth { places, row_shape: std::mem::take(&mut truth.row_shape), values };
+        for (&site, stored) in &mut self.rows {
+            let kept = |r: &usize| keep(site, stored.places[*r]);
+            let rows: Vec<usize> = (0..stored.places.len()).filter(kept).collect();
+            let values = rows.iter().flat_map(|&r| stored.row(r).iter().copied()).collect();
+            let places = rows.iter().map(|&r| stored.places[r]).collect();
+            *stored = ReferenceRows { places, row_shape: std::mem::take(&mut stored.row_shape), values };
         }
-        self.truth.retain(|_, truth| !truth.places.is_empty());
+        self.rows.retain(|_, stored| !stored.places.is_empty());
         self
     }
 
     /// The reference at `site`, if this case stores it.
-    pub fn truth(&self, site: Site) -> Option<&Truth> {
-        self.truth.get(&site)
+    pub fn rows(&self, site: Site) -> Option<&ReferenceRows> {
+        self.rows.get(&site)
     }
 
     /// Every stored site, in forward order.
     pub fn sites(&self) -> impl Iterator<Item = Site> + '_ {
-        self.truth.keys().copied()
+        self.rows.keys().copied()
     }
 
     /// The places of the batch that are not padding.

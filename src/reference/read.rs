@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 
 use super::source::REGENERATE;
 use super::{
-    ArrayEntry, Batch, Feed, Manifest, Place, Quantized, Reference, SiteEntry, SiteNoise, Source, Truth,
+    ArrayEntry, Batch, Feed, Manifest, Place, Quantized, Reference, ReferenceRows, SiteEntry, SiteNoise,
+    Source,
 };
 use crate::arrays::{Arrays, Bytes};
 use crate::probe::{Arithmetic, Site};
@@ -32,37 +33,37 @@ impl Reference {
             manifest.rows.iter().map(|(name, rows)| (name.as_str(), rows.as_slice().into())).collect();
 
         let arrays = |name: &str| source.arrays(&file(name));
-        let stored = truth(&arrays("reference.npz")?, &manifest.sites, &places)?;
+        let stored = reference_rows(&arrays("reference.npz")?, &manifest.sites, &places)?;
         let plain =
-            stored.into_iter().map(|(name, truth)| Ok((name.parse()?, truth))).collect::<Result<_>>()?;
+            stored.into_iter().map(|(name, rows)| Ok((name.parse()?, rows))).collect::<Result<_>>()?;
         let noise_of = |file: &str, arithmetic| noise(&arrays(file)?, &manifest, arithmetic);
         let plain_noise = noise_of("noise.npz", Arithmetic::Dense)?;
         let mut quantized = BTreeMap::new();
         for (&arithmetic, entries) in &manifest.quantized {
             let name = arithmetic.name();
-            let stored = truth(&arrays(&format!("{name}.npz"))?, entries, &places)?;
-            let own = stored.into_iter().map(|(name, truth)| Ok((under(&name)?, truth)));
+            let stored = reference_rows(&arrays(&format!("{name}.npz"))?, entries, &places)?;
+            let own = stored.into_iter().map(|(name, rows)| Ok((under(&name)?, rows)));
             let own = own.collect::<Result<_>>()?;
             let noise = noise_of(&format!("{name}-noise.npz"), arithmetic)?;
-            quantized.insert(arithmetic, Quantized { truth: own, noise });
+            quantized.insert(arithmetic, Quantized { rows: own, noise });
         }
         let places = places["all"].clone();
         let tokens = Batch::new(&manifest, &places)?;
-        Ok(Self { truth: plain, noise: plain_noise, quantized, places, tokens, manifest })
+        Ok(Self { rows: plain, noise: plain_noise, quantized, places, tokens, manifest })
     }
 }
 
 /// Reads every array that `entries` lists. Other arrays, shapes or hashes are errors.
-fn truth(
+fn reference_rows(
     arrays: &Arrays,
     entries: &BTreeMap<String, SiteEntry>,
     places: &BTreeMap<&str, Arc<[Place]>>,
-) -> Result<BTreeMap<String, Truth>> {
+) -> Result<BTreeMap<String, ReferenceRows>> {
     no_other(arrays, |name| entries.contains_key(name))?;
     let read = |(name, entry): (&String, &SiteEntry)| {
         let values = listed(arrays, name, Dtype::F64, &entry.shape, &entry.sha256)?;
         let places = places[entry.rows.as_str()].clone();
-        Ok((name.clone(), Truth { places, row_shape: entry.shape[1..].to_vec(), values }))
+        Ok((name.clone(), ReferenceRows { places, row_shape: entry.shape[1..].to_vec(), values }))
     };
     entries.iter().map(read).collect()
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::manifest::FORMAT;
 use super::read::hex;
-use super::{Reference, SecondOracle, SiteNoise, Truth};
+use super::{Reference, ReferenceRows, SecondOracle, SiteNoise};
 use crate::arrays::Npz;
 use crate::probe::Site;
 
@@ -18,12 +18,12 @@ impl Reference {
     /// The files of a case that stores at most `sites` of this one, for dense arithmetic. `why` is recorded
     /// in its provenance.
     pub(crate) fn reduced(&self, sites: &BTreeSet<Site>, why: &str) -> io::Result<Vec<File>> {
-        let stored: BTreeMap<Site, &Truth> =
-            sites.iter().filter_map(|&site| Some((site, self.truth(site)?))).collect();
-        let (mut truth, mut noise) = (Npz::new(), Npz::new());
+        let stored: BTreeMap<Site, &ReferenceRows> =
+            sites.iter().filter_map(|&site| Some((site, self.rows(site)?))).collect();
+        let (mut values, mut noise) = (Npz::new(), Npz::new());
         for (site, stored) in &stored {
             let shape = [&[stored.places.len()][..], &stored.row_shape].concat();
-            truth.array(&site.to_string(), &shape, stored.values.iter().copied())?;
+            values.array(&site.to_string(), &shape, stored.values.iter().copied())?;
         }
         let mut noise_entries = BTreeMap::new();
         for (site, SiteNoise { values, places }) in self.noise.iter().filter(|(s, _)| stored.contains_key(s))
@@ -39,14 +39,14 @@ impl Reference {
         let manifest = serde_json::to_vec_pretty(&self.manifest_of(&stored, noise_entries, why))?;
         Ok(vec![
             ("manifest.json".into(), manifest),
-            ("reference.npz".into(), truth.finish()?),
+            ("reference.npz".into(), values.finish()?),
             ("noise.npz".into(), noise.finish()?),
         ])
     }
 
     fn manifest_of(
         &self,
-        stored: &BTreeMap<Site, &Truth>,
+        stored: &BTreeMap<Site, &ReferenceRows>,
         noise: BTreeMap<String, Value>,
         why: &str,
     ) -> Value {
@@ -54,12 +54,12 @@ impl Reference {
         let mut rows: BTreeMap<String, &[(usize, usize)]> = BTreeMap::new();
         rows.insert("all".into(), self.places());
         let mut sites = BTreeMap::new();
-        for (site, truth) in stored {
+        for (site, reference) in stored {
             let site = site.to_string();
             let name = whole.sites.get(&site).map_or("all", |entry| entry.rows.as_str());
-            rows.insert(name.into(), &truth.places);
-            let shape = [&[truth.places.len()][..], &truth.row_shape].concat();
-            let bytes: Vec<u8> = truth.values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            rows.insert(name.into(), &reference.places);
+            let shape = [&[reference.places.len()][..], &reference.row_shape].concat();
+            let bytes: Vec<u8> = reference.values.iter().flat_map(|value| value.to_le_bytes()).collect();
             sites.insert(site, json!({ "rows": name, "shape": shape, "sha256": hex(&bytes) }));
         }
         let mut provenance = whole.provenance.clone();
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(small.places(), whole.places());
         assert_eq!(small.manifest.provenance["reduced"], "for a test");
         for &site in &sites {
-            let (own, theirs) = (small.truth(site).unwrap(), whole.truth(site).unwrap());
+            let (own, theirs) = (small.rows(site).unwrap(), whole.rows(site).unwrap());
             assert_eq!((&own.places, &own.row_shape), (&theirs.places, &theirs.row_shape));
             assert!(own.values == theirs.values);
             for &place in whole.places().iter() {

@@ -16,19 +16,19 @@ fn case(name: &str) -> Reference {
 #[test]
 fn reference_rows_are_found_by_their_place() {
     let case = case("batch-left");
-    let truth = case.truth(Site::layer(0, Kind::QRope)).unwrap();
-    assert_eq!(truth.row_shape, [6, 32]);
+    let reference = case.rows(Site::layer(0, Kind::QRope)).unwrap();
+    assert_eq!(reference.row_shape, [6, 32]);
     // Three rows of 3, 5 and 2 tokens, padded left to 5: padding is not stored.
-    let third_row: Vec<Place> = truth.places.iter().copied().filter(|(batch, _)| *batch == 2).collect();
-    assert_eq!((truth.places.len(), third_row), (10, vec![(2, 3), (2, 4)]));
-    assert_eq!(truth.row(9).len(), 6 * 32);
+    let third_row: Vec<Place> = reference.places.iter().copied().filter(|(batch, _)| *batch == 2).collect();
+    assert_eq!((reference.places.len(), third_row), (10, vec![(2, 3), (2, 4)]));
+    assert_eq!(reference.row(9).len(), 6 * 32);
 }
 
 #[test]
 fn masked_scores_are_minus_infinity_and_their_probabilities_are_zero() {
     let case = case("batch-left");
     let (scores, probs) = (Site::layer(1, Kind::Scores), Site::layer(1, Kind::Probs));
-    let (scores, probs) = (case.truth(scores).unwrap(), case.truth(probs).unwrap());
+    let (scores, probs) = (case.rows(scores).unwrap(), case.rows(probs).unwrap());
     let barred: Vec<bool> = scores.row(8)[..5].iter().map(|&score| score == f64::NEG_INFINITY).collect();
     // Row 8 is the first token of a batch row after three padding slots: it attends only to itself.
     assert_eq!(barred, [true, true, true, false, true]);
@@ -64,9 +64,9 @@ fn noise_that_was_not_measured_is_none() {
 #[test]
 fn the_scale_of_a_row_is_its_largest_value() {
     let case = case("single");
-    let truth = case.truth(Site::model(Kind::Embed)).unwrap();
-    let largest = truth.row(0).iter().fold(0f64, |m, v| m.max(v.abs()));
-    assert_relative_eq!(truth.scale(0).max, largest);
+    let reference = case.rows(Site::model(Kind::Embed)).unwrap();
+    let largest = reference.row(0).iter().fold(0f64, |m, v| m.max(v.abs()));
+    assert_relative_eq!(reference.scale(0).max, largest);
 }
 
 #[test]
@@ -90,8 +90,8 @@ fn each_feed_replaces_its_own_kinds_of_site(#[case] feed: Feed, #[case] kinds: &
 fn a_case_with_fewer_rows_stores_the_same_values() {
     let q_rope = Site::layer(0, Kind::QRope);
     let less = case("batch-left").keeping(|site, (batch, _)| site == q_rope && batch == 2);
-    let (whole, kept) = (case("batch-left"), less.truth(q_rope).unwrap());
-    let whole = whole.truth(q_rope).unwrap();
+    let (whole, kept) = (case("batch-left"), less.rows(q_rope).unwrap());
+    let whole = whole.rows(q_rope).unwrap();
     assert_eq!(kept.places[..], [(2, 3), (2, 4)]);
     assert_eq!([kept.row(0), kept.row(1)], [whole.row(8), whole.row(9)]);
     assert_eq!(less.sites().collect::<Vec<_>>(), [q_rope]);

@@ -39,14 +39,14 @@ pub fn changes(then: &Report, now: &Report) -> Changes {
         ran(checkpoint) && other.checkpoints.iter().any(|c| c.id == checkpoint.id && ran(c))
     };
     let (before, after) = (things(then, |c| both(c, now)), things(now, |c| both(c, then)));
-    let earlier: BTreeMap<&Key<'_>, &State> = before.iter().map(|(key, state)| (key, state)).collect();
+    let earlier: BTreeMap<&FindingKey<'_>, &State> = before.iter().map(|(key, state)| (key, state)).collect();
     for (key, state) in &after {
         match earlier.get(key) {
             None => changes.appeared.push(key.to_string()),
             Some(was) => changes.compare(key, was, state),
         }
     }
-    let later: BTreeMap<&Key<'_>, &State> = after.iter().map(|(key, state)| (key, state)).collect();
+    let later: BTreeMap<&FindingKey<'_>, &State> = after.iter().map(|(key, state)| (key, state)).collect();
     changes.gone =
         before.iter().filter(|(key, _)| !later.contains_key(key)).map(|(key, _)| key.to_string()).collect();
     changes
@@ -57,7 +57,7 @@ fn ran(checkpoint: &Checkpoint) -> bool {
 }
 
 impl Changes {
-    fn compare(&mut self, key: &Key<'_>, was: &State, is: &State) {
+    fn compare(&mut self, key: &FindingKey<'_>, was: &State, is: &State) {
         let passing = |state: &State| state.standing == Standing::Passed;
         match (was.failing(), is.failing()) {
             (false, true) => self.newly_failing.push(key.to_string()),
@@ -80,7 +80,7 @@ fn settings(then: &Report, now: &Report) -> Vec<(&'static str, String, String)> 
     let of = |report: &Report| {
         let Report { tool, model, run, references, checkpoints, .. } = report;
         let cases: Vec<&str> = references.cases.iter().map(|case| case.case.as_str()).collect();
-        let truth: Vec<String> = references
+        let hashes: Vec<String> = references
             .cases
             .iter()
             .map(|case| format!("{} {}", case.case, short(&case.sites_sha256)))
@@ -97,7 +97,7 @@ fn settings(then: &Report, now: &Report) -> Vec<(&'static str, String, String)> 
             ("feed", run.feed.clone().unwrap_or_else(|| "all".into())),
             ("threads", run.threads.to_string()),
             ("cases", cases.join(", ")),
-            ("references", truth.join(", ")),
+            ("references", hashes.join(", ")),
             ("checkpoints", ids.join(", ")),
         ]
     };
@@ -115,14 +115,14 @@ fn short(hash: &str) -> String {
 
 /// What is compared: one subject of a checkpoint, in one case, under one drive.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Key<'a> {
+struct FindingKey<'a> {
     checkpoint: &'a str,
     about: &'a str,
     case: Option<&'a str>,
     drive: Option<&'a str>,
 }
 
-impl fmt::Display for Key<'_> {
+impl fmt::Display for FindingKey<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.checkpoint, self.about)?;
         match [self.case, self.drive].into_iter().flatten().collect::<Vec<_>>().join("; ").as_str() {
@@ -145,8 +145,8 @@ impl State {
 }
 
 /// Everything that `report` compares in the chosen checkpoints, in the report's order.
-fn things<'a>(report: &'a Report, chosen: impl Fn(&Checkpoint) -> bool) -> Vec<(Key<'a>, State)> {
-    let mut things: Vec<(Key<'a>, State)> = Vec::new();
+fn things<'a>(report: &'a Report, chosen: impl Fn(&Checkpoint) -> bool) -> Vec<(FindingKey<'a>, State)> {
+    let mut things: Vec<(FindingKey<'a>, State)> = Vec::new();
     let mut places = BTreeMap::new();
     for checkpoint in report.checkpoints.iter().filter(|checkpoint| chosen(checkpoint)) {
         for finding in &checkpoint.findings {
@@ -163,7 +163,7 @@ fn things<'a>(report: &'a Report, chosen: impl Fn(&Checkpoint) -> bool) -> Vec<(
                     let (checkpoint, about) = (checkpoint.id.as_str(), finding.about.as_str());
                     let (case, drive) = (finding.case.as_deref(), finding.drive.as_deref());
                     things.push((
-                        Key { checkpoint, about, case, drive },
+                        FindingKey { checkpoint, about, case, drive },
                         State { standing: finding.status, share },
                     ));
                 }
@@ -191,12 +191,12 @@ impl fmt::Display for Changes {
             ("appeared", &self.appeared),
             ("gone", &self.gone),
         ];
-        let said: Vec<String> = kinds
+        let counts: Vec<String> = kinds
             .iter()
             .filter(|(_, all)| !all.is_empty())
             .map(|(kind, all)| format!("{} {kind}", all.len()))
             .collect();
-        let news = if said.is_empty() { "nothing new".to_owned() } else { said.join(", ") };
+        let news = if counts.is_empty() { "nothing new".to_owned() } else { counts.join(", ") };
         writeln!(f, "{news}, {} as before", self.unchanged)?;
         for (what, was, is) in &self.settings {
             writeln!(f, "   {what:<12} was {was}, is {is}")?;

@@ -29,14 +29,14 @@ pub fn trouble(outcome: &Outcome) -> Option<String> {
     let checkpoint = outcome.checkpoint;
     let mut text = String::new();
     let _ = writeln!(text, "{} {} {} · {}", word(status), checkpoint.id, checkpoint.name, place(first));
-    for (label, said) in describe(&first.verdict) {
-        let _ = writeln!(text, "   {label:<10} {said}");
+    for (label, value) in describe(&first.verdict) {
+        let _ = writeln!(text, "   {label:<10} {value}");
     }
     if let Some(scope) = scope(outcome, first) {
         let _ = writeln!(text, "   {:<10} {scope}", "scope");
     }
-    for (label, said) in suspects(outcome, first) {
-        let _ = writeln!(text, "   {label:<10} {said}");
+    for (label, value) in suspects(outcome, first) {
+        let _ = writeln!(text, "   {label:<10} {value}");
     }
     let others = of_status().count() - 1;
     if others > 0 {

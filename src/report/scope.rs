@@ -20,9 +20,9 @@ pub(super) fn scope(outcome: &Outcome, first: &Finding) -> Option<String> {
             layers.see(layer.into(), *wrong);
         }
     }
-    let said = [layers.describe("layer"), cases(&same), drives(&same)];
-    let said: Vec<String> = said.into_iter().flatten().collect();
-    (!said.is_empty()).then(|| said.join("; "))
+    let parts = [layers.describe("layer"), cases(&same), drives(&same)];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// Which cases fail, if some pass: named by length if all longer (or all shorter) cases fail and the others
@@ -147,12 +147,12 @@ mod tests {
           (1, "b", 9, PLAIN, false), (2, "b", 9, PLAIN, false)],
         Some("only layer 0; only cases longer than 1 token")
     )]
-    fn the_scope_is_what_only_the_failures_share(#[case] judged: &[Judged], #[case] said: Option<&str>) {
+    fn the_scope_is_what_only_the_failures_share(#[case] judged: &[Judged], #[case] expected: Option<&str>) {
         let findings: Vec<Finding> =
             judged.iter().map(|(l, c, n, d, wrong)| one(*l, c, *n, d.clone(), *wrong)).collect();
         let first = findings.iter().find(|f| f.status() == Status::Failed).unwrap().clone();
         let checkpoint = checkpoints::find("01B").unwrap();
         let outcome = Outcome { checkpoint, findings, skipped: None, notes: vec![] };
-        assert_eq!(scope(&outcome, &first).as_deref(), said);
+        assert_eq!(scope(&outcome, &first).as_deref(), expected);
     }
 }

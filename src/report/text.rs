@@ -58,15 +58,15 @@ fn counts(outcome: &Outcome, status: Status) -> Vec<(usize, usize, &'static str)
 /// `44 texts, 1 site`.
 pub(super) fn all(outcome: &Outcome) -> String {
     let counts = counts(outcome, Status::Passed);
-    let said = counts.into_iter().map(|(_, all, noun)| format!("{all} {noun}{}", plural(all)));
-    said.collect::<Vec<_>>().join(", ")
+    let parts = counts.into_iter().map(|(_, all, noun)| format!("{all} {noun}{}", plural(all)));
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 /// `2 of 55 texts, 1 of 1 site`: how many have `status`. A noun with none is left out.
 pub(super) fn wrong(outcome: &Outcome, status: Status) -> String {
     let wrong = counts(outcome, status).into_iter().filter(|(wrong, ..)| *wrong > 0);
-    let said = wrong.map(|(wrong, all, noun)| format!("{wrong} of {all} {noun}{}", plural(all)));
-    said.collect::<Vec<_>>().join(", ")
+    let parts = wrong.map(|(wrong, all, noun)| format!("{wrong} of {all} {noun}{}", plural(all)));
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 /// The reasons why failures were expected, each once.

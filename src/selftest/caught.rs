@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use candle_core::DType;
 
-use super::named::{Named, name};
+use super::named::{Naming, name};
 use crate::judge::{Outcome, Status, Verdict};
 use crate::model::{Attention, Matmul};
 use crate::plants::Plant;
@@ -39,7 +39,7 @@ pub struct OnPath {
     /// The largest share of a budget among the sites that passed in the plant's declared checkpoints.
     pub share: f64,
     /// The mistakes that the judge named.
-    pub named: Named,
+    pub named: Naming,
 }
 
 impl OnPath {
@@ -142,10 +142,10 @@ impl Caught {
         }
         let unnamed = |on: &OnPath| !self.is_fine() && on.named.names.is_empty();
         let wrong = self.paths.iter().filter(|on| on.named.rank != Some(1) && !unnamed(on));
-        let said = |on: &OnPath| match &on.named.names[..] {
+        let description = |on: &OnPath| match &on.named.names[..] {
             [] => format!("{:?}: not named", on.path),
             names => format!("{:?}: named {}", on.path, names.join(", ")),
         };
-        wrong.map(said).collect()
+        wrong.map(description).collect()
     }
 }

@@ -7,7 +7,7 @@ mod tally;
 mod text;
 
 pub use caught::{Caught, OnPath};
-pub use named::Named;
+pub use named::Naming;
 pub use tally::Tally;
 pub use text::{line, matrix};
 
@@ -37,7 +37,7 @@ pub struct Bench<'a> {
 }
 
 /// One line of the self-test.
-pub struct Row {
+pub struct MistakeRow {
     /// The row of the catalogue.
     pub mistake: &'static Mistake,
     /// Whether it can be planted in this model.
@@ -99,10 +99,10 @@ impl<'a> Bench<'a> {
     }
 
     /// Every row of the catalogue, and whether it can be planted in this model.
-    pub fn rows(&self) -> Vec<Row> {
+    pub fn rows(&self) -> Vec<MistakeRow> {
         let setting = self.setting();
         mistakes::all()
-            .map(|mistake| Row { mistake, availability: plants::availability(mistake, &setting) })
+            .map(|mistake| MistakeRow { mistake, availability: plants::availability(mistake, &setting) })
             .collect()
     }
 

@@ -8,7 +8,7 @@ use crate::plants::Plant;
 
 /// The mistakes that the judge named for a plant.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Named {
+pub struct Naming {
     /// All named mistakes, most likely first.
     pub names: Vec<&'static str>,
     /// The rank of the planted mistake among them, from 1; `None` if it is not among them.
@@ -22,12 +22,12 @@ pub struct Named {
 }
 
 /// Finds the planted mistake among all that the judge named, checkpoint by checkpoint.
-pub(super) fn name(plant: &Plant, outcomes: &[Outcome]) -> Named {
+pub(super) fn name(plant: &Plant, outcomes: &[Outcome]) -> Naming {
     let all: Vec<&diagnose::Named> = outcomes.iter().flat_map(Outcome::named).collect();
     let mut seen = BTreeSet::new();
     let names: Vec<&str> = all.iter().map(|named| named.mistake).filter(|name| seen.insert(*name)).collect();
     let Some(own) = all.iter().find(|named| named.mistake == plant.name) else {
-        return Named { names, ..Named::default() };
+        return Naming { names, ..Naming::default() };
     };
     let of_it = |d: &&Diagnosis| d.named.iter().any(|named| named.mistake == plant.name);
     let explained = || explained(outcomes).filter(of_it);
@@ -35,7 +35,7 @@ pub(super) fn name(plant: &Plant, outcomes: &[Outcome]) -> Named {
     let alike: BTreeSet<&str> =
         others.filter(|other| *other != plant.name && names.contains(other)).collect();
     let runner_up = explained().find_map(|d| d.runner_up.as_ref());
-    Named {
+    Naming {
         rank: names.iter().position(|name| *name == plant.name).map(|place| place + 1),
         residual: own.residual,
         alike: alike.into_iter().collect(),

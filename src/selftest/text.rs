@@ -1,6 +1,6 @@
 //! Prints the self-test as a matrix of mistakes and checkpoints.
 
-use super::{Caught, OnPath, Row};
+use super::{Caught, MistakeRow, OnPath};
 use crate::checkpoints;
 use crate::plants::Availability;
 
@@ -11,7 +11,7 @@ pub fn matrix() -> String {
 }
 
 /// `1  rope-pairing … ·   ·   ·   X   …   1e5      rank 1, …`, or why the row is not planted here.
-pub fn line(row: &Row, caught: Option<&Caught>) -> String {
+pub fn line(row: &MistakeRow, caught: Option<&Caught>) -> String {
     let head = format!("{:>3}  {:<19}", row.mistake.number, row.mistake.name);
     match (&row.availability, caught) {
         (Availability::NotHere(why), _) => format!("{head} not here: {why}"),

@@ -10,7 +10,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use rbees_check::checkpoints::judge_of;
 use rbees_check::compare::{Budget, Noise, Scale};
-use rbees_check::diagnose::{self, Diagnosis, Evidence, PortTensors, SiteContext, Wanted, round};
+use rbees_check::diagnose::{self, Diagnosis, Evidence, PortTensors, ReferenceRow, SiteContext, round};
 use rbees_check::graph::{self, Graph, NodeId};
 use rbees_check::models::{self, Model};
 use rbees_check::oracle::{Pass, Placed, Rows, Slot, Token};
@@ -62,27 +62,27 @@ impl Call {
     }
 
     /// The reference at `site` in the rows that the call computes.
-    pub fn truth(&self, site: Site) -> Rows {
+    pub fn reference(&self, site: Site) -> Rows {
         self.stored(site).unwrap().kept(&self.fed()).unwrap().rows().clone()
     }
 
     /// The budgets of those rows.
     pub fn budgets(&self, site: Site, dtype: DType) -> Vec<Budget> {
         let factor = judge_of(site.kind).1;
-        let truth = self.truth(site);
+        let reference = self.reference(site);
         let budget = |(row, place): (&[f64], Place)| {
             Budget::derive(Scale::of(row.iter().copied()), self.noise(site, place, dtype), factor, dtype)
         };
-        truth.iter().zip(self.fed()).map(budget).collect()
+        reference.iter().zip(self.fed()).map(budget).collect()
     }
 
     /// Diagnoses a port that computes `got` at `site` and never taps the kinds `hides`. `None` if every
     /// entry is within budget.
     pub fn diagnose(&self, site: Site, hides: &[Kind], dtype: DType, got: &Rows) -> Option<Diagnosis> {
-        let (truth, fed) = (self.truth(site), self.fed());
-        let wanted = fed.iter().enumerate().map(|(r, &place)| Wanted {
+        let (reference, fed) = (self.reference(site), self.fed());
+        let wanted = fed.iter().enumerate().map(|(r, &place)| ReferenceRow {
             place,
-            row: Cow::Borrowed(truth.row(r)),
+            row: Cow::Borrowed(reference.row(r)),
             noise: self.noise(site, place, dtype),
         });
         let pass = self.pass();
@@ -104,7 +104,8 @@ impl Call {
             let row = |place: &Place| got.row(fed.binary_search(place).unwrap()).to_vec();
             Ok(Some(Rows::new(got.width, places.iter().flat_map(row).collect())))
         };
-        let evidence = Evidence::of(context, wanted, rows, &Fed { call: self, hides, dtype }).unwrap()?;
+        let evidence =
+            Evidence::of(context, wanted, rows, &FedTensors { call: self, hides, dtype }).unwrap()?;
         let differs = (0..evidence.got.len()).any(|r| evidence.wrong(r).next().is_some());
         differs.then(|| diagnose::diagnose(&evidence).unwrap())
     }
@@ -122,12 +123,12 @@ impl Call {
 
     /// The reference at `site` for all places before the end of the window.
     fn stored(&self, site: Site) -> Option<Placed> {
-        let truth = self.case.truth(site)?;
-        let (stored, seen) = (*truth.row_shape.last()?, self.window.end);
-        let rows = (0..truth.places.len()).filter(|&r| self.places.contains(&truth.places[r]));
+        let reference = self.case.rows(site)?;
+        let (stored, seen) = (*reference.row_shape.last()?, self.window.end);
+        let rows = (0..reference.places.len()).filter(|&r| self.places.contains(&reference.places[r]));
         let row = |r: usize| -> Vec<f64> {
             let kept = if site.kind.over_keys() { seen } else { stored };
-            truth.row(r).chunks_exact(stored).flat_map(|run| &run[..kept]).copied().collect()
+            reference.row(r).chunks_exact(stored).flat_map(|run| &run[..kept]).copied().collect()
         };
         let rows: Vec<Vec<f64>> = rows.map(row).collect();
         Placed::new(Rows::new(rows[0].len(), rows.concat()), self.places.clone()).ok()
@@ -144,13 +145,13 @@ fn site(id: NodeId) -> Option<Site> {
 }
 
 /// The inputs of a port that got reference inputs, rounded to its dtype.
-struct Fed<'a> {
+struct FedTensors<'a> {
     call: &'a Call,
     hides: &'a [Kind],
     dtype: DType,
 }
 
-impl PortTensors for Fed<'_> {
+impl PortTensors for FedTensors<'_> {
     fn computes(&self, id: NodeId) -> bool {
         site(id).is_none_or(|site| self.hides.contains(&site.kind))
     }

@@ -115,10 +115,10 @@ fn judged(head: &str, dump: &Path, model: &str, quantized: bool, out: Out<'_>) -
         ("first wrong operation", "computed"),
         ("coverage", "coverage:"),
     ];
-    for said in stdout.lines() {
-        let Some((_, word)) = wanted.iter().find(|(start, _)| said.starts_with(start)) else { continue };
+    for line in stdout.lines() {
+        let Some((_, word)) = wanted.iter().find(|(start, _)| line.starts_with(start)) else { continue };
         let sites: Vec<&str> =
-            said.split([' ', ',', ':']).filter(|word| word.parse::<Site>().is_ok()).collect();
+            line.split([' ', ',', ':']).filter(|word| word.parse::<Site>().is_ok()).collect();
         writeln!(out, "{head} {word} {sites:?}")?;
     }
     for checkpoint in &Report::read(&report)?.checkpoints {

@@ -32,16 +32,16 @@ fn finding(finding: &json::Finding) -> String {
     let mut verdict = serde_json::to_value(&finding.verdict).expect("a verdict is JSON");
     // The violation of a law is described in a sentence. Only its numbers are kept.
     if let Some(how) = verdict.get_mut("how") {
-        let said = how.as_str().map(numbers).unwrap_or_default();
-        *how = Value::from(said);
+        let numbers = how.as_str().map(numbers).unwrap_or_default();
+        *how = Value::from(numbers);
     }
     let mut line =
         format!("{:?} {case} [{drive}] {verdict} incomparable {}", finding.about, finding.incomparable_rows);
     if let Some(suspects) = &finding.suspects {
         for named in &suspects.named {
-            let said = numbers(&named.says);
+            let numbers = numbers(&named.says);
             line += &format!(
-                " named {} {said:?} residual {:?} flips {}",
+                " named {} {numbers:?} residual {:?} flips {}",
                 named.mistake, named.residual.0, named.flips
             );
         }
@@ -53,9 +53,10 @@ fn finding(finding: &json::Finding) -> String {
 }
 
 /// The numbers in a sentence, in order.
-fn numbers(said: &str) -> Vec<String> {
+fn numbers(sentence: &str) -> Vec<String> {
     let part = |c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | 'e' | '+');
-    said.split(|c: char| !part(c))
+    sentence
+        .split(|c: char| !part(c))
         .map(|word| word.trim_matches(['.', '-', '+', 'e']))
         .map(str::to_owned)
         .filter(|word| word.parse::<f64>().is_ok())

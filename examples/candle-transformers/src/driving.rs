@@ -38,14 +38,14 @@ pub const WAYS: [Way; 4] = [
 ];
 
 /// Compares the logits at every position that the case stores with its references.
-pub fn judge(
+pub fn judge_logits(
     port: &mut dyn LastLogits,
     case: &Reference,
     run: (DType, Arithmetic),
     way: Way,
 ) -> Result<Checked> {
     let ids = &case.manifest.ids[0];
-    let stored = case.truth(Site::model(Kind::Logits)).expect("logits are stored");
+    let stored = case.rows(Site::model(Kind::Logits)).expect("logits are stored");
     let vocab = stored.row_shape[0];
     let checked = Check::against(case).dtype(run.0).arithmetic(run.1).run(|probe| {
         let mut logits = vec![0.0; ids.len() * vocab];
@@ -58,7 +58,7 @@ pub fn judge(
 }
 
 /// `PASS  12% of budget`, `FAIL  4.1e3 budgets`.
-pub fn said(checked: &Checked) -> String {
+pub fn description(checked: &Checked) -> String {
     let findings = checked.outcomes().iter().flat_map(|outcome| &outcome.findings);
     let tell = |finding: &Finding| match &finding.verdict {
         Verdict::Pass(share) => (*share, format!("PASS  {:.0}% of budget", share * 100.0)),
@@ -67,5 +67,5 @@ pub fn said(checked: &Checked) -> String {
         other => (f64::INFINITY, format!("FAIL  {other:?}")),
     };
     let worst = findings.map(tell).max_by(|a, b| a.0.total_cmp(&b.0));
-    worst.map_or_else(|| "INCONCLUSIVE  nothing was compared".to_owned(), |(_, said)| said)
+    worst.map_or_else(|| "INCONCLUSIVE  nothing was compared".to_owned(), |(_, description)| description)
 }

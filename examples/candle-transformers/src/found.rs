@@ -14,7 +14,7 @@ use rbees_check::probe::Arithmetic::Dense;
 use rbees_check::reference::Reference;
 use rbees_check::weights::Weights;
 
-use crate::driving::{WAYS, judge, said};
+use crate::driving::{WAYS, description, judge_logits};
 use crate::ports::{Float, LastLogits, Quantized, parse, tensors};
 use crate::{fixtures, smollm2};
 
@@ -63,7 +63,7 @@ fn rope_parameters() -> Result<()> {
         let case = Reference::open(fixtures("smollm2-135m/short"))?;
         println!(
             "   SmolLM2 with that config, in one pass: {}",
-            said(&judge(&mut port, &case, (DType::F32, Dense), WAYS[0])?)
+            description(&judge_logits(&mut port, &case, (DType::F32, Dense), WAYS[0])?)
         );
     }
     Ok(())
@@ -82,7 +82,7 @@ fn output_weight() -> Result<()> {
         Ok(mut port) => {
             println!(
                 "   opens; in one pass: {}",
-                said(&judge(&mut port, &case, (DType::F32, Dense), WAYS[0])?)
+                description(&judge_logits(&mut port, &case, (DType::F32, Dense), WAYS[0])?)
             )
         }
     }
@@ -222,8 +222,8 @@ fn quietly(run: impl FnOnce() -> Result<()>) -> String {
         Ok(Ok(())) => "computed".into(),
         Ok(Err(error)) => format!("error: {}", first_line(&error)),
         Err(panic) => {
-            let said = panic.downcast_ref::<String>().cloned().unwrap_or_default();
-            format!("panic: {}", said.lines().next().unwrap_or_default())
+            let message = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+            format!("panic: {}", message.lines().next().unwrap_or_default())
         }
     }
 }

@@ -9,7 +9,7 @@ mod ports;
 use std::path::PathBuf;
 
 use candle_core::{DType, Result};
-use driving::{WAYS, judge, said};
+use driving::{WAYS, description, judge_logits};
 use ports::{Float, LastLogits, Quantized};
 use rbees_check::models;
 use rbees_check::probe::Arithmetic::{self, Blocks32, Dense};
@@ -71,7 +71,7 @@ fn table(head: &str, port: &mut dyn LastLogits, case: &str, run: (DType, Arithme
 fn against(head: &str, port: &mut dyn LastLogits, case: &Reference, run: (DType, Arithmetic)) -> Result<()> {
     println!("\n{head}");
     for way in WAYS {
-        println!("  {:<24} {}", way.0, said(&judge(port, case, run, way)?));
+        println!("  {:<24} {}", way.0, description(&judge_logits(port, case, run, way)?));
     }
     Ok(())
 }

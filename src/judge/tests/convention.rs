@@ -29,32 +29,32 @@ fn one_head(head: usize, j: usize) -> usize {
 
 /// The outcome of checkpoint `id` if q's and k's rows are reordered in every layer and rotated with `layout`.
 fn outcome_of(id: &str, from: fn(usize, usize) -> usize, layout: RopeLayout, path: Attention) -> Outcome {
-    said_of(&["short"], id, from, layout, path)
+    outcome_in(&["short"], id, from, layout, path)
 }
 
-fn said_of(
+fn outcome_in(
     cases: &[&str],
     id: &str,
     from: fn(usize, usize) -> usize,
     layout: RopeLayout,
     path: Attention,
 ) -> Outcome {
-    bent(cases, id, Order { from, layers: &[0, 1, 2, 3], layout }, path, unbent())
+    bent(cases, id, Reordering { from, layers: &[0, 1, 2, 3], layout }, path, unbent())
 }
 
 /// How the rows of q and k are reordered, and how q and k are rotated.
 #[derive(Clone, Copy)]
-struct Order {
+struct Reordering {
     from: fn(usize, usize) -> usize,
     layers: &'static [usize],
     layout: RopeLayout,
 }
 
-/// Like [`said_of`], for a port with these layers reordered and another modification.
+/// Like [`outcome_in`], for a port with these layers reordered and another modification.
 fn bent(
     cases: &[&str],
     id: &str,
-    Order { from, layers, layout }: Order,
+    Reordering { from, layers, layout }: Reordering,
     path: Attention,
     bend: Bend,
 ) -> Outcome {
@@ -71,7 +71,8 @@ fn bent(
     run(&mut subject, checkpoints::find(id).unwrap()).unwrap()
 }
 
-const CONVENTION: Order = Order { from: neighbours, layers: &[0, 1, 2, 3], layout: RopeLayout::Interleaved };
+const CONVENTION: Reordering =
+    Reordering { from: neighbours, layers: &[0, 1, 2, 3], layout: RopeLayout::Interleaved };
 
 /// It passes everywhere, with a note in the checkpoints that judge q or k.
 #[rstest]
@@ -91,7 +92,7 @@ fn another_order_that_gives_the_same_scores_is_accepted_as_a_convention(
 #[rstest]
 fn a_convention_found_in_one_case_holds_in_all(#[values("02", "01B")] id: &str) {
     let cases = ["single", "long", "short"];
-    let outcome = said_of(&cases, id, neighbours, RopeLayout::Interleaved, Attention::Plain);
+    let outcome = outcome_in(&cases, id, neighbours, RopeLayout::Interleaved, Attention::Plain);
     assert_eq!((outcome.status(), outcome.notes.len()), (Status::Passed, 1), "{:?}", wrong(&outcome));
 }
 
@@ -99,7 +100,7 @@ fn a_convention_found_in_one_case_holds_in_all(#[values("02", "01B")] id: &str) 
 /// rotation.
 #[test]
 fn a_case_of_one_token_cannot_show_a_convention() {
-    let outcome = said_of(&["single"], "02", neighbours, RopeLayout::HalfSplit, Attention::Plain);
+    let outcome = outcome_in(&["single"], "02", neighbours, RopeLayout::HalfSplit, Attention::Plain);
     assert_eq!((outcome.status(), outcome.failures().count()), (Status::Failed, 8));
 }
 
@@ -126,8 +127,8 @@ fn any_other_order_is_a_mistake(
 #[case::the_first(&[0])]
 #[case::a_later_one(&[2])]
 fn reordering_only_one_layer_is_a_mistake(#[case] layers: &'static [usize]) {
-    let order = Order { from: neighbours, layers, layout: RopeLayout::HalfSplit };
-    let outcome = bent(&["short"], "02", order, Attention::Plain, unbent());
+    let reordering = Reordering { from: neighbours, layers, layout: RopeLayout::HalfSplit };
+    let outcome = bent(&["short"], "02", reordering, Attention::Plain, unbent());
     assert_eq!((outcome.failures().count(), outcome.notes.len()), (2, 0), "{:?}", wrong(&outcome));
 }
 
@@ -152,7 +153,7 @@ fn without_scores_a_reordering_is_a_mistake() {
 fn a_mistake_in_one_case_is_not_a_convention() {
     let bend =
         at("model.layers.1.self_attn.q_proj", |q| Ok(Some(if q.dims()[0] > 1 { (q * 1.5)? } else { q })));
-    let sound = Order { layers: &[], layout: RopeLayout::HalfSplit, ..CONVENTION };
+    let sound = Reordering { layers: &[], layout: RopeLayout::HalfSplit, ..CONVENTION };
     let outcome = bent(&["short", "batch-left"], "02", sound, Attention::Plain, bend);
     assert_eq!((outcome.failures().count(), outcome.notes.len()), (1, 0), "{:?}", outcome.notes);
 }

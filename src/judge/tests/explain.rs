@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex};
 use rstest::rstest;
 
 use super::*;
+use crate::judge::diagnosis_inputs::{DiagnosisInputs, FailedTensor};
 use crate::judge::explain::{CaseContext, explain};
 use crate::judge::judged_rows::input;
-use crate::judge::seen::{Kept, Seen};
 use crate::judge::{Finding, Verdict};
 use crate::model::Rope;
-use crate::reference::{Feed, Truth};
+use crate::reference::{Feed, ReferenceRows};
 
 /// The diagnosis uses the config as transformers reads it, because the parsed config may contain the mistake.
 #[test]
@@ -46,16 +46,16 @@ fn the_first_wrong_window_of_each_site_is_kept() {
     let (q, k) = (site("model.layers.0.self_attn.q_rope"), site("model.layers.0.self_attn.k_rope"));
     let failed = |at: Site, slot: usize| {
         let tensor = Tensor::zeros((1, 1), DType::F32, &Device::Cpu).unwrap();
-        BTreeMap::from([(at, Kept { site: at, tensor, window: slot..slot + 1 })])
+        BTreeMap::from([(at, FailedTensor { site: at, tensor, window: slot..slot + 1 })])
     };
     let pad = |slot: usize| BTreeMap::from([(k, vec![((0, slot), vec![slot as f64])])]);
-    let mut seen = Seen::default();
-    seen.add(Seen { kept: failed(q, 0), pads: pad(0) });
-    seen.add(Seen { kept: failed(q, 1), pads: pad(1) });
-    seen.add(Seen { kept: failed(k, 2), pads: BTreeMap::new() });
-    let windows: Vec<usize> = seen.kept.values().map(|kept| kept.window.start).collect();
+    let mut inputs = DiagnosisInputs::default();
+    inputs.add(DiagnosisInputs { failed: failed(q, 0), padding: pad(0) });
+    inputs.add(DiagnosisInputs { failed: failed(q, 1), padding: pad(1) });
+    inputs.add(DiagnosisInputs { failed: failed(k, 2), padding: BTreeMap::new() });
+    let windows: Vec<usize> = inputs.failed.values().map(|failed| failed.window.start).collect();
     assert_eq!(windows, [0, 2]);
-    assert_eq!(seen.pads[&k], [((0, 0), vec![0.0]), ((0, 1), vec![1.0])]);
+    assert_eq!(inputs.padding[&k], [((0, 0), vec![0.0]), ((0, 1), vec![1.0])]);
 }
 
 /// In chunks of four tokens after the first, the layers from `from` on rotate every token one position too
@@ -156,15 +156,15 @@ fn a_row_of_zeros_does_not_hide_a_mistake() {
     let mut values: Vec<f32> = tensor.flatten_all().unwrap().to_vec1().unwrap();
     (0..heads).for_each(|head| values[(head * queries + 5) * keys..][..keys].fill(0.0));
     let tensor = Tensor::from_vec(values, tensor.shape(), &Device::Cpu).unwrap();
-    let mut truth: Truth = case.truth(failed).unwrap().clone();
-    truth.values[5 * heads * keys..6 * heads * keys].fill(0.0);
+    let mut reference: ReferenceRows = case.rows(failed).unwrap().clone();
+    reference.values[5 * heads * keys..6 * heads * keys].fill(0.0);
 
-    let mut seen = Seen::default();
-    seen.kept.insert(failed, Kept { site: failed, tensor, window: 0..case.length() });
+    let mut inputs = DiagnosisInputs::default();
+    inputs.failed.insert(failed, FailedTensor { site: failed, tensor, window: 0..case.length() });
     let context = CaseContext { weights: &model.weights, case: &case, traits: &traits };
     let noise = |site, place| case.noise_on(traits.arithmetic, Feed::Site, site, place, traits.dtype);
     let verdict = Verdict::Differs(Default::default());
     let mut findings = [Finding { site: Some(failed), ..Finding::new(failed.to_string(), verdict) }];
-    explain(&context, &seen, &|_| Some(&truth), &noise, 8.0, &mut findings);
+    explain(&context, &inputs, &|_| Some(&reference), &noise, 8.0, &mut findings);
     assert_eq!(findings[0].explained.as_ref().unwrap().named[0].mistake, "attention-scale");
 }

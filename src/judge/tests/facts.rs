@@ -122,8 +122,8 @@ fn different_ids_and_texts_fail_and_the_first_difference_is_reported() {
 fn different_ids_are_explained() {
     let outcome = outcome_of("00B", |model| model.tokens.encode[3].ids.insert(0, 0));
     let explained = |f: &Finding| Some(f.explained.as_ref()?.named[0].says.clone());
-    let said: Vec<Option<String>> = outcome.failures().map(explained).collect();
-    assert_eq!(said, [Some("you leave out BOS (0)".to_owned()), None]);
+    let texts: Vec<Option<String>> = outcome.failures().map(explained).collect();
+    assert_eq!(texts, [Some("you leave out BOS (0)".to_owned()), None]);
 }
 
 #[test]

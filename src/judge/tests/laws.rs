@@ -6,7 +6,7 @@ use crate::judge::laws::{chunks, context_ends, cut_row, same_in_pieces, tokens};
 use crate::judge::pieces::{Criteria, Sequence, worse};
 use crate::judge::window::Window;
 use crate::judge::{Verdict, laws_alone};
-use crate::reference::Truth;
+use crate::reference::ReferenceRows;
 
 #[rstest]
 #[case(1, std::slice::from_ref(&(0..1)))]
@@ -31,12 +31,12 @@ fn tokens_are_fed_one_by_one_near_judged_rows(
 
 #[test]
 fn a_row_cut_out_of_a_batch_starts_at_0() {
-    let truth = Truth {
+    let reference = ReferenceRows {
         places: [(0, 2), (0, 3), (1, 1), (1, 2), (1, 3)].into(),
         row_shape: vec![2],
         values: (0..10).map(f64::from).collect(),
     };
-    let cut = cut_row(&truth, 1, 1);
+    let cut = cut_row(&reference, 1, 1);
     assert_eq!(&*cut.places, &[(0, 0), (0, 1), (0, 2)]);
     assert_eq!((cut.row_shape, cut.values), (vec![2], (4..10).map(f64::from).collect::<Vec<_>>()));
 }
@@ -132,9 +132,9 @@ fn a_context_accepts_its_declared_length_and_no_more(#[case] mut port: Counter, 
 fn results_that_depend_on_the_pieces_fail() {
     let findings = laws_alone(&mut { COUNTER }, &[1, 2, 3, 4, 5], 16.0).unwrap();
     let wrong = findings.iter().filter(|f| f.status() != Status::Passed);
-    let said: Vec<(&str, String)> = wrong.map(|f| (f.about.as_str(), f.drive.to_string())).collect();
+    let failed: Vec<(&str, String)> = wrong.map(|f| (f.about.as_str(), f.drive.to_string())).collect();
     let drives = ["in chunks, plain, feed own", "token by token, plain, feed own"];
-    assert_eq!(said, drives.map(|drive| ("lm_head", drive.to_owned())));
+    assert_eq!(failed, drives.map(|drive| ("lm_head", drive.to_owned())));
 }
 
 #[test]

@@ -8,11 +8,11 @@ use crate::judge::left_over::seen;
 
 #[test]
 fn a_cache_that_keeps_the_earlier_text_breaks_a_b_a() {
-    let said = |mut port: Counter| a_b_a(&mut port, &sequence(&[1, 2])).unwrap().verdict;
-    assert_eq!(said(COUNTER), Verdict::Pass(0.0));
-    let kept = said(Counter { forgets: false, ..COUNTER });
+    let verdict = |mut port: Counter| a_b_a(&mut port, &sequence(&[1, 2])).unwrap().verdict;
+    assert_eq!(verdict(COUNTER), Verdict::Pass(0.0));
+    let kept = verdict(Counter { forgets: false, ..COUNTER });
     assert_eq!(kept, Verdict::Broken("logit 0 is 2 in the first run and 6 in the second".into()));
-    let full = said(Counter { holds: 1, ..COUNTER });
+    let full = verdict(Counter { holds: 1, ..COUNTER });
     assert!(matches!(full, Verdict::Broken(how) if how.contains("the port returned an error: full")));
 }
 

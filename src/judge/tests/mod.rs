@@ -4,6 +4,7 @@ mod convention;
 mod drives;
 mod explain;
 mod facts;
+mod gate;
 mod greedy;
 mod laws;
 mod left_over;

@@ -34,8 +34,8 @@ fn distance() -> String {
     let case = model.fixture.unwrap().case("short").unwrap();
     let mut farthest = (0.0, String::new());
     for site in case.sites().filter(|site| matches!(site.kind, Kind::QProj | Kind::KProj | Kind::VProj)) {
-        let rounded = case.truth_on(arithmetic, Feed::Site, site).unwrap();
-        let plain = case.truth(site).unwrap();
+        let rounded = case.rows_on(arithmetic, Feed::Site, site).unwrap();
+        let plain = case.rows(site).unwrap();
         for r in 0..plain.places.len() {
             let largest = plain.row(r).iter().fold(0f64, |largest, v| largest.max(v.abs()));
             for (a, b) in plain.row(r).iter().zip(rounded.row(r)) {

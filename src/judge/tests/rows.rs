@@ -2,7 +2,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::compare::{Noise, Shape};
 use crate::judge::Verdict;
-use crate::judge::rows::{Compared, Terms, Wanted, compare_rows};
+use crate::judge::rows::{Compared, ExpectedRow, Terms, compare_rows};
 
 const SHAPE: Shape = Shape { batch: 1, queries: 2, heads: None, merged: 1, width: 2, over_keys: false };
 const WANT: [[f64; 2]; 2] = [[1.0, -2.0], [3.0, 4.0]];
@@ -10,8 +10,8 @@ const WANT: [[f64; 2]; 2] = [[1.0, -2.0], [3.0, 4.0]];
 /// Compares two rows of scale 2 and 4 with noise `noise[row]`, of which 10 times is allowed.
 fn compare(got: [[f32; 2]; 2], noise: [Option<f64>; 2], fine: bool) -> Compared {
     let got = Tensor::new(&[got], &Device::Cpu).unwrap(); // [1, 2, 2]
-    let wanted: Vec<Wanted<'_>> = (0..2)
-        .map(|query| Wanted {
+    let wanted: Vec<ExpectedRow<'_>> = (0..2)
+        .map(|query| ExpectedRow {
             place: (0, 5 + query),
             query,
             want: &WANT[query],

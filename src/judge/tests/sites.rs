@@ -191,12 +191,12 @@ fn a_checkpoint_that_does_not_use_the_chosen_feed_is_skipped() {
     let mut subject = subject(&model, &["short"]);
     subject.ports = vec![Box::new(LlamaPort::new(llama(&model, Attention::Plain)))];
     subject.feed = Some(Feed::Own);
-    let mut said = |id| run(&mut subject, checkpoints::find(id).unwrap()).unwrap();
-    assert_eq!(said("02").skipped.as_deref(), Some("judges nothing under feed own"));
-    let whole = said("07");
+    let mut outcome_of = |id| run(&mut subject, checkpoints::find(id).unwrap()).unwrap();
+    assert_eq!(outcome_of("02").skipped.as_deref(), Some("judges nothing under feed own"));
+    let whole = outcome_of("07");
     assert_eq!((whole.status(), whole.findings.len()), (Status::Passed, 2));
     // Texts need no feed: they are judged, but the embedding is not.
-    let texts = said("00B");
+    let texts = outcome_of("00B");
     assert_eq!((texts.status(), texts.skipped), (Status::Passed, None));
     assert!(texts.findings.iter().all(|f| f.site.is_none()));
 }

@@ -24,7 +24,7 @@ fn keys_and_values_of_padding_are_kept() {
     };
     let mut port = Bent { port: LlamaPort::new(llama(&model, Attention::Plain)), bend: Box::new(bend) };
     let traits = port.traits();
-    let expect = Expect { truth: &|_| None, judges: &|_, _| true, noise: &|_, _| None, factor: 8.0 };
+    let expect = Expect { reference: &|_| None, judges: &|_, _| true, noise: &|_, _| None, factor: 8.0 };
     let (fed, window) = (Some((&case, Feed::Site)), 0..case.length());
     let mut watch = Watch::new(expect, fed, &traits, case.batch(), window);
     port.begin();
@@ -34,13 +34,13 @@ fn keys_and_values_of_padding_are_kept() {
     let padded: [Place; 5] = [(0, 0), (0, 1), (2, 0), (2, 1), (2, 2)];
     let kinds = [Kind::KRope, Kind::VProj];
     let sites: Vec<Site> = (0..4).flat_map(|layer| kinds.map(|kind| Site::layer(layer, kind))).collect();
-    let mut kept: Vec<Site> = watch.seen.pads.keys().copied().collect();
+    let mut kept: Vec<Site> = watch.diagnosis.padding.keys().copied().collect();
     kept.sort_by_key(|kept| sites.iter().position(|site| site == kept));
     assert_eq!(kept, sites);
     for (site, tensor) in handed.lock().unwrap().iter().filter(|(site, _)| sites.contains(site)) {
-        let places: Vec<Place> = watch.seen.pads[site].iter().map(|(place, _)| *place).collect();
+        let places: Vec<Place> = watch.diagnosis.padding[site].iter().map(|(place, _)| *place).collect();
         assert_eq!(places, padded);
-        for ((b, s), row) in &watch.seen.pads[site] {
+        for ((b, s), row) in &watch.diagnosis.padding[site] {
             let of_place = match site.kind {
                 Kind::KRope => tensor.narrow(0, *b, 1).unwrap().narrow(2, *s, 1).unwrap(), // [1, heads, 1, d]
                 _ => tensor.narrow(0, *b, 1).unwrap().narrow(1, *s, 1).unwrap(), // [1, 1, heads × d]

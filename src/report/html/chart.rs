@@ -88,7 +88,7 @@ pub fn chart(title: String, across: &'static str, highest: f64, lines: &[Line]) 
         BOTTOM - (BOTTOM - TOP) * (decades - LOWEST) / (highest - LOWEST)
     };
     let worst = lines.iter().flat_map(|line| &line.points).max_by(|a, b| a.1.total_cmp(&b.1));
-    let about = worst.map_or("nothing was compared".into(), |(_, _, said)| format!("worst: {said}"));
+    let about = worst.map_or("nothing was compared".into(), |(_, _, label)| format!("worst: {label}"));
     Chart {
         title,
         about,

@@ -87,8 +87,8 @@ fn points(worst: &BTreeMap<usize, (f64, &Finding)>) -> Vec<(usize, f64, String)>
     all.chunks(together)
         .filter_map(|chunk| chunk.iter().max_by(|a, b| a.1.total_cmp(&b.1)))
         .map(|(position, share, finding)| {
-            let said = format!("position {position}: {}, {}", level::in_words(*share), finding.about);
-            (*position, *share, said)
+            let label = format!("position {position}: {}, {}", level::in_words(*share), finding.about);
+            (*position, *share, label)
         })
         .collect()
 }

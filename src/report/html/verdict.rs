@@ -66,9 +66,10 @@ pub fn head(run: &PageInput<'_>) -> Head {
         (count(Status::Expected), "failed as expected"),
         (count(Status::Skipped), "skipped"),
     ];
-    let said: Vec<String> =
+    let counts: Vec<String> =
         others.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
-    let said = format!("Of {total} checkpoint{}: {}.", if total == 1 { "" } else { "s" }, said.join(", "));
+    let summary =
+        format!("Of {total} checkpoint{}: {}.", if total == 1 { "" } else { "s" }, counts.join(", "));
     let stale = run.report.stale_expectations.len();
     if let Some((outcome, finding)) = first_failed(run.outcomes) {
         let checkpoint = outcome.checkpoint;
@@ -77,18 +78,18 @@ pub fn head(run: &PageInput<'_>) -> Head {
             None => (format!("{} {}: wrong", checkpoint.id, checkpoint.name), Some(finding.about.clone())),
         };
         let lead = format!(
-            "Checkpoint {} {} is the first in the forward pass that differs from the PyTorch reference. {said}",
+            "Checkpoint {} {} is the first in the forward pass that differs from the PyTorch reference. {summary}",
             checkpoint.id, checkpoint.name
         );
         return Head { tone: "fail", title, site, lead, culprits: culprits(outcome, finding) };
     }
     let plain = |tone, title: String, lead| Head { tone, title, site: None, lead, culprits: None };
     if stale > 0 {
-        let lead = format!("{said} A failure that rbees-check.toml expects no longer happens.");
+        let lead = format!("{summary} A failure that rbees-check.toml expects no longer happens.");
         return plain("fail", "An expected failure passes".into(), lead);
     }
     if count(Status::NotJudged) > 0 || passed + count(Status::Expected) == 0 {
-        return plain("void", "Not everything could be judged".into(), said);
+        return plain("void", "Not everything could be judged".into(), summary);
     }
     let title = if total == checkpoints::ALL.len() && passed == total {
         format!("All {total} checkpoints pass")
@@ -99,7 +100,7 @@ pub fn head(run: &PageInput<'_>) -> Head {
     } else {
         "No unexpected failures".into()
     };
-    plain("pass", title, nearest(run.outcomes).unwrap_or(said))
+    plain("pass", title, nearest(run.outcomes).unwrap_or(summary))
 }
 
 /// A sentence about the passing site that came closest to its budget.
@@ -145,7 +146,7 @@ pub struct Row {
     tone: &'static str,
     word: &'static str,
     /// How much was compared, or how much of it is wrong.
-    said: String,
+    summary: String,
     /// The largest share of a budget, as text and as the length of a bar in percent.
     share: Option<(String, f64)>,
     worst: Option<String>,
@@ -158,7 +159,7 @@ pub fn rows(outcomes: &[Outcome]) -> Vec<Row> {
 
 fn row(outcome: &Outcome) -> Row {
     let status = outcome.status();
-    let said = match status {
+    let summary = match status {
         Status::Passed => all(outcome),
         Status::Failed => format!("{} wrong", wrong(outcome, Status::Failed)),
         Status::Expected => {
@@ -182,7 +183,7 @@ fn row(outcome: &Outcome) -> Row {
         judges: checkpoint.judges,
         tone: tone(status),
         word: word(status),
-        said,
+        summary,
         share: worst.map(|(share, _)| (level::in_words(share), (share * 100.0).clamp(0.0, 100.0).round())),
         worst: worst.filter(|(share, _)| *share > 0.0).map(|(_, finding)| place(finding)),
         notes: outcome.notes.clone(),

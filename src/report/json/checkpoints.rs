@@ -159,7 +159,7 @@ impl Finding {
             judge::Verdict::Pass(_) => vec![],
             _ => describe(&finding.verdict)
                 .into_iter()
-                .map(|(label, said)| format!("{label}: {said}"))
+                .map(|(label, text)| format!("{label}: {text}"))
                 .collect(),
         };
         Self {

@@ -55,7 +55,8 @@ impl Header {
         for _ in 0..tensor_count {
             let name = cursor.string("a tensor name")?;
             found.push(
-                Found::read(&mut cursor, name).map_err(|why| why.within(format_args!("tensor `{name}`")))?,
+                TensorEntry::read(&mut cursor, name)
+                    .map_err(|why| why.within(format_args!("tensor `{name}`")))?,
             );
         }
         let alignment = alignment(&metadata, bytes)?;
@@ -98,7 +99,7 @@ fn alignment(metadata: &BTreeMap<String, Value>, bytes: &[u8]) -> Result<u64, Pr
 }
 
 /// A tensor as read; its place has not been checked yet.
-struct Found<'a> {
+struct TensorEntry<'a> {
     name: &'a str,
     dtype: GgmlDType,
     shape: Vec<usize>,
@@ -106,7 +107,7 @@ struct Found<'a> {
     size: u64,
 }
 
-impl<'a> Found<'a> {
+impl<'a> TensorEntry<'a> {
     fn read(cursor: &mut Cursor, name: &'a str) -> Result<Self, Problem> {
         let rank = cursor.u32("a rank")?;
         if !(1..=MAX_DIMS).contains(&rank) {
@@ -141,14 +142,14 @@ impl<'a> Found<'a> {
 
 /// Computes the place of every tensor and checks it.
 fn place(
-    found: Vec<Found>,
+    found: Vec<TensorEntry>,
     data: u64,
     alignment: u64,
     end: usize,
 ) -> Result<BTreeMap<String, TensorInfo>, Problem> {
     let mut tensors = BTreeMap::new();
     let mut places = Vec::with_capacity(found.len());
-    for Found { name, dtype, shape, offset, size } in found {
+    for TensorEntry { name, dtype, shape, offset, size } in found {
         if !offset.is_multiple_of(alignment) {
             return Err(Problem::damaged(format!(
                 "tensor `{name}`: offset {offset} is not a multiple of the alignment {alignment}"

@@ -15,14 +15,14 @@ use crate::weights::Config;
 /// supports one forward pass from an empty cache only; it has no cache, takes no other tokens and returns no
 /// logits for generation.
 #[derive(Debug)]
-pub struct Played<R> {
+pub struct RecordedPort<R> {
     recording: R,
     config: Option<Config>,
     traits: Traits,
 }
 
-impl<R: Borrow<Recording>> Played<R> {
-    /// Plays back a port with these traits; the config determines which axes its arrays must have.
+impl<R: Borrow<Recording>> RecordedPort<R> {
+    /// The recording as a port with these traits; the config determines which axes its arrays must have.
     pub fn new(recording: R, config: Option<Config>, traits: Traits) -> Self {
         Self { recording, config, traits }
     }
@@ -54,7 +54,7 @@ impl Recording {
     }
 }
 
-impl<R: Borrow<Recording> + Send> Port for Played<R> {
+impl<R: Borrow<Recording> + Send> Port for RecordedPort<R> {
     fn traits(&self) -> Traits {
         self.traits.clone()
     }

@@ -12,7 +12,7 @@ use rbees_check::{Error, Result};
 use super::common::Common;
 
 /// What is known about the model that was recorded.
-pub struct Known {
+pub struct KnownModel {
     pub name: String,
     pub weights: Option<Weights>,
     /// Why the weights are missing.
@@ -21,7 +21,7 @@ pub struct Known {
     fixture: Option<Fixture>,
 }
 
-impl Known {
+impl KnownModel {
     /// Opens the model, or, if its weights are missing, what is known without them.
     ///
     /// # Errors
@@ -70,12 +70,16 @@ impl Known {
 ///
 /// # Errors
 /// `asked` names a case with another prompt, or no existing case.
-pub fn case(dump: &mut Recording, known: &Known, asked: &[String]) -> Result<(Option<Reference>, String)> {
-    let stored = known.fixture.iter().flat_map(|f| f.cases.iter().map(move |case| f.case(case)));
+pub fn case(
+    dump: &mut Recording,
+    model: &KnownModel,
+    asked: &[String],
+) -> Result<(Option<Reference>, String)> {
+    let stored = model.fixture.iter().flat_map(|f| f.cases.iter().map(move |case| f.case(case)));
     let found = match asked {
         [] => dump.find_case(stored)?,
         [name] => {
-            let case = named(known, name)?;
+            let case = named(model, name)?;
             match dump.other_prompt(&case) {
                 Some(how) => return Err(dump.of_another_prompt(name, &how)),
                 None => Sought::Found(Box::new(case)),
@@ -86,16 +90,16 @@ pub fn case(dump: &mut Recording, known: &Known, asked: &[String]) -> Result<(Op
     Ok(match found {
         Sought::Found(case) => {
             let moved = dump.takes_positions_of(&case).map_or(String::new(), |moved| format!("; {moved}"));
-            let said = format!("case {}, which has the same token ids{moved}", case.manifest.case);
-            (Some(*case), said)
+            let description = format!("case {}, which has the same token ids{moved}", case.manifest.case);
+            (Some(*case), description)
         }
         Sought::NotStored { nearest } => (None, format!("none stored for these token ids ({nearest})")),
     })
 }
 
 /// Reads a case of the model's references, or a case in a folder.
-fn named(known: &Known, name: &str) -> Result<Reference> {
-    match &known.fixture {
+fn named(model: &KnownModel, name: &str) -> Result<Reference> {
+    match &model.fixture {
         Some(fixture) if fixture.cases.iter().any(|case| case == name) => fixture.case(name),
         _ if Path::new(name).join("manifest.json").is_file() => {
             Reference::read(&Source::Folder(name.into()), "")

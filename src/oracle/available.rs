@@ -11,7 +11,7 @@ use crate::graph::{Edge, Node, NodeId};
 use crate::{Error, Result};
 
 /// The given tensors and the tensors computed so far.
-pub(super) struct Known<'a> {
+pub(super) struct AvailableTensors<'a> {
     pub given: &'a Given,
     pub computed: &'a BTreeMap<NodeId, Placed>,
     /// The places at which rows of the step are wanted; `None` means all places.
@@ -35,7 +35,7 @@ impl Aligned<'_> {
     }
 }
 
-impl<'a> Known<'a> {
+impl<'a> AvailableTensors<'a> {
     /// The rows of a node. Given rows take precedence over computed ones.
     pub fn get(&self, id: NodeId) -> Result<&'a Placed> {
         let found = self.given.values.get(&id).or_else(|| self.computed.get(&id));

@@ -9,7 +9,7 @@ use crate::probe::Site;
 use crate::reference::Place;
 
 /// A tensor that differs, as the port handed it over.
-pub(super) struct Kept {
+pub(super) struct FailedTensor {
     pub site: Site,
     pub tensor: Tensor,
     pub window: Window,
@@ -17,22 +17,22 @@ pub(super) struct Kept {
 
 /// Everything recorded in one drive.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct DiagnosisInputs {
     /// For each site, the first tensor that was wrong.
-    pub kept: BTreeMap<Site, Kept>,
+    pub failed: BTreeMap<Site, FailedTensor>,
     /// The port's own keys and values at padding.
-    pub pads: Pads,
+    pub padding: PaddingRows,
 }
 
-impl Seen {
+impl DiagnosisInputs {
     /// Adds what a later call of the same drive recorded.
     pub fn add(&mut self, later: Self) {
-        later.kept.into_iter().for_each(|(site, failed)| {
-            self.kept.entry(site).or_insert(failed);
+        later.failed.into_iter().for_each(|(site, tensor)| {
+            self.failed.entry(site).or_insert(tensor);
         });
-        later.pads.into_iter().for_each(|(site, rows)| self.pads.entry(site).or_default().extend(rows));
+        later.padding.into_iter().for_each(|(site, rows)| self.padding.entry(site).or_default().extend(rows));
     }
 }
 
 /// Rows at padding, in the reference's column order.
-pub(super) type Pads = BTreeMap<Site, Vec<(Place, Vec<f64>)>>;
+pub(super) type PaddingRows = BTreeMap<Site, Vec<(Place, Vec<f64>)>>;
