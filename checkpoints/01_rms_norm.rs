@@ -27,5 +27,5 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         "you multiply by 1 + w, or multiply by w before rounding where the reference rounds first",
         "you subtract the mean, as LayerNorm does",
     ],
-    suspects: &["norm-eps", "norm-plus-one", "norm-low-precision"],
+    suspects: &["norm-eps", "norm-plus-one", "norm-low-precision", "bf16-truncated"],
 };

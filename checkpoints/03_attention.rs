@@ -32,6 +32,7 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         "mask-missing",
         "mask-first-row",
         "mask-twice",
+        "mask-value",
         "sliding-window",
         "head-map",
         "attention-scale",

@@ -160,7 +160,8 @@ fn scores_masked_in_half_precision_stay_masked() {
         *tensor = finite.to_dtype(DType::F16).unwrap();
     }
     let (bytes, printed) = bundle(|folder| write(folder, &arrays), &["3"]);
-    assert!(printed.starts_with("bundle: b.zip of model.layers.0.self_attn.scores "), "{printed}");
+    assert!(printed.contains(" saved as f16: "), "{printed}");
+    assert!(printed.contains("\nbundle: b.zip of model.layers.0.self_attn.scores "), "{printed}");
     let (now, then) = rerun(&bytes);
     same(&now, &then);
 }

@@ -170,6 +170,12 @@ fn recording(dump: &Recording, against: &Against<'_>, sites: &BTreeSet<Site>) ->
     about.insert("format".into(), json!("rbees-dump 1"));
     about.insert("dtype".into(), json!(dump.dtype.as_str()));
     about.insert("arithmetic".into(), json!(against.arithmetic.name()));
+    if let Some(saved) = dump.saved {
+        about.insert("saved_as".into(), json!(saved.to_string()));
+    }
+    if dump.cached > 0 {
+        about.insert("cached".into(), json!(dump.cached.to_string()));
+    }
     pass::file(&dump.input, &Value::Object(about), &tensors).map_err(unwritten)
 }
 

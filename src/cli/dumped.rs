@@ -91,11 +91,11 @@ impl Dumped {
         let vocabulary = self.map.as_deref().map_or(Ok(Vocabulary::default()), names)?;
         let mut dump = Recording::open(self.dump.as_deref().unwrap_or(Path::new("")), &vocabulary)?;
         if let Some(dtype) = asked.common.dtype {
-            dump.dtype = dtype.into();
+            dump.compute_in(dtype.into());
         }
         let progress = Progress::start("reading the model and its references");
         let model = KnownModel::of(asked.common, asked.cases)?;
-        let (case, about_reference) = case(&mut dump, &model, asked.cases)?;
+        let (case, about_reference) = case(&dump, &model, asked.cases)?;
         let arithmetic = if asked.blocks { Arithmetic::Blocks32 } else { dump.arithmetic()? };
         let against = Against {
             case: case.as_ref().filter(|case| case.knows(arithmetic)),
@@ -103,7 +103,10 @@ impl Dumped {
             config: model.config.as_ref(),
             arithmetic,
         };
-        let other = self.against.as_deref().map(|file| Recording::open(file, &vocabulary)).transpose()?;
+        let mut other = self.against.as_deref().map(|file| Recording::open(file, &vocabulary)).transpose()?;
+        for recording in std::iter::once(&mut dump).chain(&mut other) {
+            recording.understand(&against)?;
+        }
         for recording in std::iter::once(&dump).chain(&other) {
             progress.aside(|| self.announce(recording))?;
         }

@@ -70,11 +70,7 @@ impl KnownModel {
 ///
 /// # Errors
 /// `asked` names a case with another prompt, or no existing case.
-pub fn case(
-    dump: &mut Recording,
-    model: &KnownModel,
-    asked: &[String],
-) -> Result<(Option<Reference>, String)> {
+pub fn case(dump: &Recording, model: &KnownModel, asked: &[String]) -> Result<(Option<Reference>, String)> {
     let stored = model.fixture.iter().flat_map(|f| f.cases.iter().map(move |case| f.case(case)));
     let found = match asked {
         [] => dump.find_case(stored)?,
@@ -89,9 +85,18 @@ pub fn case(
     };
     Ok(match found {
         Sought::Found(case) => {
-            let moved = dump.takes_positions_of(&case).map_or(String::new(), |moved| format!("; {moved}"));
-            let description = format!("case {}, which has the same token ids{moved}", case.manifest.case);
-            (Some(*case), description)
+            let name = &case.manifest.case;
+            match dump.other_positions(&case) {
+                Some(how) => {
+                    let description =
+                        format!("none at these positions; case {name} has the same token ids, but {how}");
+                    (None, description)
+                }
+                None => {
+                    let description = format!("case {name}, which has the same token ids");
+                    (Some(*case), description)
+                }
+            }
         }
         Sought::NotStored { nearest } => (None, format!("none stored for these token ids ({nearest})")),
     })

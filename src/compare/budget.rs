@@ -13,6 +13,11 @@ pub struct Noise {
 }
 
 impl Noise {
+    /// The errors of two roundings together, at most.
+    pub fn plus(self, other: Self) -> Self {
+        Self { max: self.max + other.max, rms: self.rms + other.rms }
+    }
+
     /// The larger of the two, separately for maximum and root mean square.
     pub fn or_larger(self, other: Self) -> Self {
         Self { max: self.max.max(other.max), rms: self.rms.max(other.rms) }
@@ -79,6 +84,18 @@ pub fn ulp(dtype: DType) -> f64 {
     }
 }
 
+/// The distance between the numbers of `dtype` next to `value`.
+pub fn spacing(value: f64, dtype: DType) -> f64 {
+    // The exponents of the smallest normal numbers.
+    let least = match dtype {
+        DType::F64 => -1022,
+        DType::F16 => -14,
+        _ => -126,
+    };
+    let exponent = if value == 0.0 { least } else { (value.abs().log2().floor() as i32).max(least) };
+    ulp(dtype) * 2f64.powi(exponent)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +124,20 @@ mod tests {
             rounded.and_then(|t| t.to_dtype(DType::F64)?.to_vec1::<f64>()).unwrap()[0]
         };
         assert_eq!((at(1.0 + step), at(1.0 + step / 4.0)), (1.0 + step, 1.0));
+    }
+
+    #[rstest]
+    #[case(1.0, DType::BF16, 2f64.powi(-7))]
+    #[case(-3.9, DType::BF16, 2f64.powi(-6))]
+    #[case(1e-6, DType::F16, 2f64.powi(-24))]
+    #[case(0.0, DType::F32, 2f64.powi(-149))]
+    #[case(-0.75, DType::F32, 2f64.powi(-24))]
+    fn the_spacing_is_the_distance_to_the_next_number(
+        #[case] value: f64,
+        #[case] dtype: DType,
+        #[case] step: f64,
+    ) {
+        assert_eq!(spacing(value, dtype), step);
     }
 
     #[test]

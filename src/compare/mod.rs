@@ -5,11 +5,17 @@
 
 mod along;
 mod budget;
+mod difference;
+mod masked;
+mod roundings;
 mod shape;
 mod shares;
 
 pub use along::{Along, Axis};
-pub use budget::{Budget, Noise, Scale, ulp};
+pub use budget::{Budget, Noise, Scale, spacing, ulp};
+pub use difference::{Difference, Element};
+pub use masked::{masked_below, vanishes};
+pub use roundings::Roundings;
 pub use shape::Shape;
 pub use shares::Shares;
 
@@ -34,48 +40,14 @@ pub struct Row<'a> {
     pub want: &'a [f64],
     /// How far the tensor may differ from it.
     pub budget: Budget,
+    /// How far each entry may differ, where entries are judged one by one too: as many as in `want`.
+    pub entries: Option<&'a [f64]>,
 }
 
-/// One element, with its indices in the tensor.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Element {
-    /// Its index: `[batch, head, position, column]` or `[batch, position, column]`, with the position in the
-    /// whole sequence.
-    pub index: Vec<usize>,
-    /// What the model computed.
-    pub got: f64,
-    /// The reference value.
-    pub want: f64,
-    /// Allowed error.
-    pub budget: f64,
-}
-
-/// How two tensors differ.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Difference {
-    /// Elements compared.
-    pub elements: usize,
-    /// Elements over their row's budget, or NaN or infinite where the reference is not, or the reverse.
-    pub differing: usize,
-    /// Largest error / budget over all rows, of maximum and root mean square. It is infinite if there are
-    /// unexpected NaN or infinite values.
-    pub ratio: f64,
-    /// Entries that are NaN or infinite on only one side, or masked on only one side.
-    pub unlike: usize,
-    /// The element with the largest error / budget.
-    pub worst: Option<Element>,
-    /// The first differing element, in the reference's memory order.
-    pub first: Option<Element>,
-    /// Where along each axis it differs.
-    pub along: Along,
-    /// The share of its budget that each row and head used.
-    pub shares: Shares,
-}
-
-impl Difference {
-    /// Is everything within budget? If nothing was compared, the answer is no.
-    pub fn agrees(&self) -> bool {
-        self.elements > 0 && self.differing == 0 && self.unlike == 0 && self.ratio <= 1.0
+impl Row<'_> {
+    /// How far entry `n` may differ.
+    fn budget_at(&self, n: usize) -> f64 {
+        self.entries.map_or(self.budget.max, |entries| entries[n].min(self.budget.max))
     }
 }
 
@@ -110,7 +82,7 @@ impl<'a> Comparison<'a> {
     /// The tensor cannot be moved to the CPU.
     pub fn new(got: &Tensor, shape: &'a Shape, columns: Option<&'a [usize]>) -> Result<Self> {
         debug_assert_eq!(got.dims(), shape.dims());
-        let pass = Pass::new(shape, barred_below(got.dtype()));
+        let pass = Pass::new(shape, got.dtype());
         Ok(Self { got: got.to_device(&candle_core::Device::Cpu)?, columns, pass })
     }
 
@@ -147,29 +119,22 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// Masks add −inf or the dtype's lowest number; values below this limit count as masked.
-fn barred_below(dtype: DType) -> f64 {
-    match dtype {
-        DType::F16 => -65504.0 / 2.0,
-        _ => f64::from(f32::MIN) / 2.0,
-    }
-}
-
 /// The single pass over the rows.
 #[derive(Debug)]
 struct Pass<'a> {
     shape: &'a Shape,
-    barred_below: f64,
+    /// The dtype of the compared tensor.
+    dtype: DType,
     difference: Difference,
     worst: f64,
 }
 
 impl<'a> Pass<'a> {
-    fn new(shape: &'a Shape, barred_below: f64) -> Self {
+    fn new(shape: &'a Shape, dtype: DType) -> Self {
         let along = Along { over_keys: shape.over_keys, paired: shape.is_rotated(), ..Along::default() };
         let shares = Shares { heads: shape.heads.unwrap_or(shape.merged), ..Shares::default() };
         let difference = Difference { along, shares, ..Difference::default() };
-        Self { shape, barred_below, difference, worst: -1.0 }
+        Self { shape, dtype, difference, worst: -1.0 }
     }
 
     fn row(&mut self, row: &Row<'_>, got: impl Fn(usize, usize) -> f64) {
@@ -178,6 +143,8 @@ impl<'a> Pass<'a> {
         let (mut squares, mut finite) = (0f64, 0usize);
         let mut largest = vec![0f64; self.difference.shares.heads];
         for head in 0..heads {
+            let largest_score =
+                self.largest_score(head, &row.want[head * stored..][..self.shape.width], &got);
             for columns in self.shape.parts() {
                 let (part, first_channel) = self.shape.place(head, columns.start);
                 self.compared(part, first_channel..first_channel + columns.len());
@@ -185,7 +152,8 @@ impl<'a> Pass<'a> {
                 let mut unremarkable = -1.0;
                 for column in columns.clone() {
                     let want = row.want[head * stored + column];
-                    let got = self.unbarred(got(head, column));
+                    let budget = row.budget_at(head * stored + column);
+                    let got = self.unmasked(got(head, column), want, largest_score);
                     let ratio = match error(got, want) {
                         Some(error) => {
                             squares += error * error;
@@ -193,8 +161,10 @@ impl<'a> Pass<'a> {
                             if error <= unremarkable {
                                 continue;
                             }
-                            unremarkable = error.min(row.budget.max);
-                            share(error, row.budget.max)
+                            if row.entries.is_none() {
+                                unremarkable = error.min(budget);
+                            }
+                            share(error, budget)
                         }
                         None if same_non_finite(got, want) && self.worst >= 0.0 => continue,
                         None if same_non_finite(got, want) => 0.0,
@@ -207,7 +177,7 @@ impl<'a> Pass<'a> {
                     if ratio > 1.0 {
                         self.differs(part, first_channel + column - columns.start);
                     }
-                    self.keep(row, head, column, got, want, ratio);
+                    self.keep(row, [head, column], Entry { got, want, budget }, ratio);
                 }
             }
         }
@@ -219,8 +189,22 @@ impl<'a> Pass<'a> {
         self.difference.shares.see((row.batch, row.position), &largest, rms);
     }
 
-    fn unbarred(&self, got: f64) -> f64 {
-        if self.shape.over_keys && got <= self.barred_below { f64::NEG_INFINITY } else { got }
+    /// The largest score of a head in a row, over the keys that the reference does not mask; 0 at sites other
+    /// than scores, where nothing is masked.
+    fn largest_score(&self, head: usize, want: &[f64], got: impl Fn(usize, usize) -> f64) -> f64 {
+        if !self.shape.over_keys || !want.contains(&f64::NEG_INFINITY) {
+            return 0.0;
+        }
+        let visible = want.iter().enumerate().filter(|(_, want)| **want != f64::NEG_INFINITY);
+        visible.map(|(column, _)| got(head, column)).fold(f64::MIN, f64::max)
+    }
+
+    /// A score, or −inf if it is masked: it is the lowest number of its dtype, or, where the reference is
+    /// masked too, its weight in the softmax is 0.
+    fn unmasked(&self, got: f64, want: f64, largest_score: f64) -> f64 {
+        let masked = || want == f64::NEG_INFINITY && vanishes(got - largest_score, self.dtype);
+        let lowest = got <= masked_below(self.dtype);
+        if self.shape.over_keys && (lowest || masked()) { f64::NEG_INFINITY } else { got }
     }
 
     /// Counts elements that are compared: these channels of head `part`, if there are heads.
@@ -244,7 +228,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Keeps the element that was just counted if it is the worst so far or the first that differs.
-    fn keep(&mut self, row: &Row<'_>, head: usize, column: usize, got: f64, want: f64, ratio: f64) {
+    fn keep(&mut self, row: &Row<'_>, [head, column]: [usize; 2], entry: Entry, ratio: f64) {
         let difference = &mut self.difference;
         difference.ratio = difference.ratio.max(ratio);
         let is_worst = ratio > self.worst;
@@ -254,7 +238,8 @@ impl<'a> Pass<'a> {
                 Some(_) => vec![row.batch, head, row.position, column],
                 None => vec![row.batch, row.position, column],
             };
-            let element = Element { index, got, want, budget: row.budget.max };
+            let Entry { got, want, budget } = entry;
+            let element = Element { index, got, want, budget };
             if is_first {
                 difference.first = Some(element.clone());
             }
@@ -264,6 +249,13 @@ impl<'a> Pass<'a> {
             }
         }
     }
+}
+
+/// An entry that was compared.
+struct Entry {
+    got: f64,
+    want: f64,
+    budget: f64,
 }
 
 /// The error, if both sides are finite.

@@ -16,6 +16,7 @@ fn rows<'a>(want: &'a [f64], batch: usize, queries: usize, budget: Budget) -> Ve
             position: r % queries,
             want: &want[r * width..(r + 1) * width],
             budget,
+            entries: None,
         })
         .collect()
 }
@@ -104,32 +105,46 @@ fn a_non_finite_entry_agrees_only_with_the_same_value(#[case] got: f32, #[case] 
     assert_eq!((difference.unlike, difference.differing, difference.ratio), (1, 1, f64::INFINITY));
 }
 
+/// Where the reference is masked, a finite score is masked if its weight in the softmax is 0 in its dtype.
 #[rstest]
-#[case::minus_infinity(f32::NEG_INFINITY, true)]
-#[case::the_most_negative_number(f32::MIN, true)]
-#[case::a_large_finite_score(-1e4, false)]
-fn a_masked_score_must_be_masked_on_both_sides(#[case] got: f32, #[case] agrees: bool) {
-    let shape = Shape { batch: 1, queries: 1, heads: Some(1), merged: 1, width: 2, over_keys: true };
-    let got = Tensor::new(&[[[[0.5f32, got]]]], &Device::Cpu).unwrap();
-    let want = [0.5, f64::NEG_INFINITY];
-    assert_eq!(compare(&got, &shape, &rows(&want, 1, 1, BUDGET), None).unwrap().agrees(), agrees);
-}
-
-/// The most negative f16 number is a mask in f16. In f32 it is only a large score.
-#[rstest]
+#[case::minus_infinity(DType::F32, f32::NEG_INFINITY, true)]
+#[case::the_most_negative_number(DType::F32, f32::MIN, true)]
+#[case::a_large_number(DType::F32, -1e4, true)]
+#[case::a_number_with_a_weight(DType::F32, -100.0, false)]
 #[case::the_most_negative_f16(DType::F16, -65504.0, true)]
-#[case::a_large_f16(DType::F16, -32000.0, false)]
-#[case::the_same_number_in_f32(DType::F32, -65504.0, false)]
-#[case::the_same_number_in_bf16(DType::BF16, -65504.0, false)]
-fn the_value_that_counts_as_a_mask_depends_on_the_dtype(
-    #[case] dtype: DType,
-    #[case] got: f32,
-    #[case] agrees: bool,
-) {
+#[case::no_weight_in_f16(DType::F16, -20.0, true)]
+#[case::the_same_number_in_bf16(DType::BF16, -20.0, false)]
+fn a_masked_score_must_be_masked_on_both_sides(#[case] dtype: DType, #[case] got: f32, #[case] agrees: bool) {
     let shape = Shape { batch: 1, queries: 1, heads: Some(1), merged: 1, width: 2, over_keys: true };
     let got = Tensor::new(&[[[[0.5f32, got]]]], &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
     let want = [0.5, f64::NEG_INFINITY];
     assert_eq!(compare(&got, &shape, &rows(&want, 1, 1, BUDGET), None).unwrap().agrees(), agrees);
+}
+
+/// Such a score may be allowed, and is compared.
+#[test]
+fn a_score_without_weight_is_compared_where_the_reference_is_not_masked() {
+    let shape = Shape { batch: 1, queries: 1, heads: Some(1), merged: 1, width: 2, over_keys: true };
+    let got = Tensor::new(&[[[[0.5f32, -150.0]]]], &Device::Cpu).unwrap();
+    for (want, agrees) in [(-150.0, true), (-151.0, false)] {
+        let want = [0.5, want];
+        assert_eq!(compare(&got, &shape, &rows(&want, 1, 1, BUDGET), None).unwrap().agrees(), agrees);
+    }
+}
+
+/// An entry may be judged alone, but never by more than the budget of its row.
+#[rstest]
+#[case::within_both(0.04, 0.05, true)]
+#[case::over_its_own(0.06, 0.05, false)]
+#[case::over_its_row(0.2, 0.5, false)]
+fn an_entry_with_its_own_budget_is_judged_by_it(#[case] error: f32, #[case] own: f64, #[case] agrees: bool) {
+    let shape = Shape { batch: 1, queries: 1, heads: None, merged: 1, width: 3, over_keys: false };
+    let got = Tensor::new(&[[[1.05f32, 2.0 + error, 3.05]]], &Device::Cpu).unwrap();
+    let entries = [1.0, own, 1.0];
+    let row = Row { entries: Some(&entries), ..rows(&WANT[..3], 1, 1, BUDGET)[0] };
+    let difference = compare(&got, &shape, &[row], None).unwrap();
+    assert_eq!(difference.agrees(), agrees, "{difference:?}");
+    assert_eq!(difference.worst.unwrap().index, [0, 0, 1]);
 }
 
 /// For any strides and offset of a view, one wrong value is found at its own index only.
@@ -221,7 +236,7 @@ proptest! {
 fn heads_are_distinguished_as_an_axis_and_when_merged() {
     let want = [1.0, 1.0, 1.0, 1.0];
     let budget = Budget { max: 0.5, rms: 10.0 };
-    let row = Row { batch: 0, query: 0, position: 7, want: &want, budget };
+    let row = Row { batch: 0, query: 0, position: 7, want: &want, budget, entries: None };
     let seen = |heads, merged, dims: &[usize]| {
         let width = if heads == Some(2) { 2 } else { 4 };
         let shape = Shape { batch: 1, queries: 1, heads, merged, width, over_keys: false };
@@ -249,7 +264,14 @@ fn pairs_are_described_only_in_rotated_tensors(
     #[case] expected: &str,
 ) {
     let want = [1.0; 8];
-    let row = Row { batch: 0, query: 0, position: 0, want: &want, budget: Budget { max: 0.5, rms: 10.0 } };
+    let row = Row {
+        batch: 0,
+        query: 0,
+        position: 0,
+        want: &want,
+        budget: Budget { max: 0.5, rms: 10.0 },
+        entries: None,
+    };
     let width = if heads.is_some() { 4 } else { 8 };
     let shape = Shape { batch: 1, queries: 1, heads, merged, width, over_keys };
     let got = Tensor::new(&[1f32, 1.0, 1.0, 1.0, 1.0, 3.0, 1.0, 3.0], &Device::Cpu).unwrap();

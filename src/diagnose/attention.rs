@@ -11,9 +11,10 @@ use crate::Result;
 use crate::graph::HeadMap;
 use crate::probe::Kind;
 
-const SOLVERS: [Solver; 6] = [
+const SOLVERS: [Solver; 7] = [
     Solver { mistake: "mask-missing", fingerprint: |_| false, solve: masks::masks, pairs: true },
     Solver { mistake: "pads-visible", fingerprint: |_| false, solve: masks::leaks, pairs: false },
+    Solver { mistake: "mask-value", fingerprint: |_| false, solve: masks::value, pairs: false },
     Solver { mistake: "softmax-half", fingerprint: |_| false, solve: low, pairs: false },
     Solver { mistake: "storage-offset", fingerprint: |_| false, solve: misread, pairs: false },
     Solver { mistake: "head-map", fingerprint: |_| false, solve: head_map, pairs: true },

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::deviation::{Deviation, Leaks, Sees};
+use super::deviation::{Deviation, Leaks, MaskValue, Sees};
 use super::matrices::Matrices;
 use crate::Result;
 use crate::graph::{Activation, Context, Embedding, MatrixRows, NodeId, NormRule, Rope, Scores};
@@ -128,6 +128,17 @@ impl Arithmetic for Deviated<'_> {
         let misread = self.misread(k, scores.head_dim);
         let k = misread.as_ref().unwrap_or(k);
         let mut rows = oracle::scores(q, k, &sight.batch(), sight.keys, scores, sees);
+        if let Some(value) = last!(self, MaskValue) {
+            let all = oracle::scores(q, k, &sight.batch(), sight.keys, scores, |_, _, _| true);
+            for (score, computed) in rows.values.iter_mut().zip(all.values) {
+                if *score == f64::NEG_INFINITY {
+                    *score = match value {
+                        MaskValue::Is(value) => *value,
+                        MaskValue::Adds(value) => computed + value,
+                    };
+                }
+            }
+        }
         if other == Some(Sees::Pads { zero: true }) {
             let t = sight.keys.len();
             for (n, score) in rows.values.iter_mut().enumerate() {

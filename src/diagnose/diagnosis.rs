@@ -42,6 +42,13 @@ impl Named {
     }
 }
 
+impl From<Named> for Diagnosis {
+    /// One mistake and no other.
+    fn from(named: Named) -> Self {
+        Self { named: vec![named], runner_up: None }
+    }
+}
+
 /// A mistake that comes close to a site's tensor without explaining it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunnerUp {

@@ -2,9 +2,12 @@
 
 use super::Evidence;
 use super::attention_solve as solve;
-use super::deviation::{Deviation, Leaks, Sees};
+use super::deviation::{Deviation, Leaks, MaskValue, Sees};
+use super::run::run;
 use super::search::Candidate;
 use crate::Result;
+use crate::compare::vanishes;
+use crate::probe::Kind;
 
 pub(super) fn masks(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
     if e.scores().is_none() {
@@ -40,6 +43,50 @@ pub(super) fn masks(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>>
         all.push(Candidate::new(Deviation::Sees(Sees::Last(n)), says).named("sliding-window"));
     }
     Ok(all)
+}
+
+/// The number that all masked scores have, or that was added to them; none if it is low enough to give them no
+/// weight.
+pub(super) fn value(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
+    if e.context.site.kind != Kind::Scores {
+        return Ok(vec![]);
+    }
+    let hidden: Vec<usize> = (0..e.got.values.len())
+        .filter(|&n| e.want.values[n] == f64::NEG_INFINITY && e.got.values[n].is_finite())
+        .collect();
+    let Some(&first) = hidden.first() else { return Ok(vec![]) };
+    let weight = weight(e, &hidden);
+    if weight == 0.0 {
+        return Ok(vec![]);
+    }
+    let found = |value: MaskValue, how: String| {
+        let says = format!("you {how}; a masked key keeps a weight of up to {weight:.1e} in the softmax");
+        Candidate::new(Deviation::MaskValue(value), says)
+    };
+    let value = e.got.values[first];
+    if hidden.iter().all(|&n| e.got.values[n] == value) {
+        return Ok(vec![found(MaskValue::Is(value), format!("set masked scores to {value}"))]);
+    }
+    let Some(all) = run(e, &[Deviation::Sees(Sees::All { pads: true })])? else { return Ok(vec![]) };
+    let mut added: Vec<f64> = hidden.iter().map(|&n| e.got.values[n] - all.rows.values[n]).collect();
+    added.sort_by(f64::total_cmp);
+    let value = added[added.len() / 2];
+    if value > -1.0 {
+        return Ok(vec![]); // such scores are not masked at all
+    }
+    let how = format!("add {value:.6} to masked scores");
+    Ok(vec![found(MaskValue::Adds(value), how).solved()])
+}
+
+/// The largest weight of these scores relative to that of the largest score of their row and head.
+fn weight(e: &Evidence<'_>, hidden: &[usize]) -> f64 {
+    let keys = e.context.pass.length();
+    let gap = |&n: &usize| {
+        let run = &e.got.values[n / keys * keys..][..keys];
+        e.got.values[n] - run.iter().copied().fold(f64::MIN, f64::max)
+    };
+    let gaps = hidden.iter().map(gap).filter(|gap| !vanishes(*gap, e.context.dtype));
+    gaps.map(f64::exp).fold(0.0, f64::max)
 }
 
 pub(super) fn leaks(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {

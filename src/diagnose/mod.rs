@@ -50,7 +50,7 @@ use crate::probe::Kind;
 /// A weight cannot be read.
 pub fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     if let Some(named) = overflow::named(e) {
-        return Ok(Diagnosis { named: vec![named], runner_up: None });
+        return Ok(named.into());
     }
     let Some(alone) = e.alone()? else { return own_operation(e) };
     let own = but_for_rivals(e, own_operation(&alone)?)?;

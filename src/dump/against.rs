@@ -38,17 +38,13 @@ impl Recording {
         self.input.ids.get(batch)?.get(slot).copied()
     }
 
-    /// Uses the positions of `case`, which has the same prompt; returns a note if the recording's own
-    /// positions differ.
-    pub fn takes_positions_of(&mut self, case: &Reference) -> Option<String> {
+    /// How its positions differ from those of `case`, which has the same prompt, in words; `None` if they are the
+    /// same.
+    pub fn other_positions(&self, case: &Reference) -> Option<String> {
         let theirs = &case.manifest.position_ids;
-        let other = case.places().iter().find(|&&(b, s)| self.input.positions[b][s] != theirs[b][s]);
-        let note = other.map(|&(b, s)| {
-            let (own, theirs) = (self.input.positions[b][s], theirs[b][s]);
-            format!("position_ids: token {s} of row {b} has position {own}, but {theirs} in the case; the case's positions are used")
-        });
-        self.input.positions = theirs.clone();
-        note
+        let &(b, s) = case.places().iter().find(|&&(b, s)| self.input.positions[b][s] != theirs[b][s])?;
+        let (own, theirs) = (self.input.positions[b][s], theirs[b][s]);
+        Some(format!("token {s} of row {b} has position {own}, but {theirs} in the case"))
     }
 
     /// Searches `cases` for the case with this recording's prompt.

@@ -86,6 +86,11 @@ impl<'a> Engine<'a> {
         self.is(id, |operation| *operation == Operation::Softmax)
     }
 
+    /// Does the node read the keys or values of other tokens?
+    pub fn attends(&self, id: NodeId) -> bool {
+        self.is(id, |operation| matches!(operation, Operation::Scores(_) | Operation::Context(_)))
+    }
+
     /// Does the node add many terms, so that the order of summation changes the result?
     pub fn sums(&self, id: NodeId) -> bool {
         self.is(id, |operation| {

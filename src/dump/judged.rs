@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use candle_core::DType;
 
 use super::Against;
+use super::positions;
 use super::reference::{self, finding, lower, misfit};
 use super::replayed::{self, FirstWrong, Replayed};
 use crate::checkpoints::{Checkpoint, How, judge_of};
@@ -168,8 +169,13 @@ impl Recording {
         of: Option<&str>,
         found: &mut Found,
     ) -> Result<Replayed> {
+        if let Some(wrong) = positions::wrong(self, of) {
+            found.add(judge_of(Kind::QRope).0, wrong);
+        }
         for site in self.sites() {
             let verdict = match self.lookup(site, against.config)? {
+                // They have an entry for each cached key too.
+                Lookup::Misfit(_) if self.cached > 0 && site.kind.over_keys() => None,
                 Lookup::Misfit(why) => Some(misfit(why)),
                 Lookup::Tensor(recorded) => lower(self, &recorded),
                 Lookup::Absent => None,

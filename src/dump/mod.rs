@@ -7,18 +7,24 @@
 
 mod against;
 mod engine;
+mod entrywise;
 mod failed_site;
 mod judged;
 mod measured_noise;
 mod naming;
 mod pair;
+mod positions;
+mod recomputed;
 mod reference;
 mod replay;
 mod replayed;
+mod rounded;
 mod shown;
 mod span;
 #[cfg(test)]
 mod tests;
+mod understand;
+mod unsaved;
 mod value;
 
 pub use self::against::Sought;

@@ -8,7 +8,7 @@ use super::reference::{finding, noise_of};
 use super::replayed::{FirstWrong, own_noise};
 use crate::checkpoints::Checkpoint;
 use crate::compare::{Noise, ulp};
-use crate::judge::rows::{Compared, ExpectedRow, compare_rows};
+use crate::judge::rows::{Compared, ExpectedRow, Terms, compare_rows};
 use crate::judge::{Drive, Outcome, Status, Verdict};
 use crate::oracle::Rows;
 use crate::probe::Site;
@@ -67,7 +67,7 @@ impl Recording {
             let (Some(recorded), Some(want)) = (self.fit(site, against)?, other.fit(site, against)?) else {
                 continue;
             };
-            let allowed = |place| Some(sum(noise[0](site, place)?, noise[1](site, place)?));
+            let allowed = |place| Some(noise[0](site, place)?.plus(noise[1](site, place)?));
             if !self.places().into_iter().any(|place| allowed(place).is_some()) {
                 continue;
             }
@@ -111,7 +111,10 @@ impl Recording {
     ) -> Result<Allowed<'n>> {
         if against.weights.is_some() {
             let measured = own_noise(self, against, layers, sites)?;
-            return Ok(Box::new(move |site, place| measured.get(&site)?.get(&place).copied()));
+            return Ok(Box::new(move |site, place| {
+                let computed = *measured.get(&site)?.get(&place)?;
+                Some(self.saved.map_or(computed, |saved| computed.plus(saved.noise())))
+            }));
         }
         let Some(case) = against.case else {
             let what = "it is unknown how far two correct runs may differ: there are neither weights nor a case of this prompt";
@@ -119,7 +122,7 @@ impl Recording {
         };
         Ok(Box::new(move |site, place| {
             case.rows(site)?.places.binary_search(&place).ok()?;
-            noise_of(case, against, Feed::Own, self.dtype, site, place)
+            noise_of(case, against, Feed::Own, self, site, place)
         }))
     }
 
@@ -150,20 +153,14 @@ impl Recording {
                 query: place.1 - recorded.first,
                 want: rows.row(r),
                 noise: noise(place),
+                entries: None,
             })
             .collect();
-        let coarser = if ulp(other.dtype) > ulp(self.dtype) { other.dtype } else { self.dtype };
+        let coarser = if ulp(other.dtype) > ulp(self.dtype) { other } else { self };
+        let terms = against.terms(coarser, whole().1);
+        let fine = terms.fine && self.saved.is_none() && other.saved.is_none();
         let columns = recorded.layout.columns(recorded.shape().width);
-        compare_rows(
-            &recorded.tensor,
-            recorded.shape(),
-            &wanted,
-            &against.terms(coarser, whole().1),
-            columns.as_deref(),
-        )
+        let terms = Terms { fine, ..terms };
+        compare_rows(&recorded.tensor, recorded.shape(), &wanted, &terms, columns.as_deref())
     }
-}
-
-fn sum(a: Noise, b: Noise) -> Noise {
-    Noise { max: a.max + b.max, rms: a.rms + b.rms }
 }

@@ -18,23 +18,25 @@ pub(super) fn judged_as(dtype: DType) -> DType {
     if dtype == DType::F64 { DType::F32 } else { dtype }
 }
 
-/// The error of correct computations at a site of the case.
+/// The error of correct computations at a site of the case, and of saving them as the recording's tensors were.
 pub(super) fn noise_of(
     case: &Reference,
     against: &Against<'_>,
     feed: Feed,
-    dtype: DType,
+    dump: &Recording,
     site: Site,
     place: Place,
 ) -> Option<Noise> {
-    case.noise_on(against.arithmetic, feed, site, place, judged_as(dtype))
+    let computed = case.noise_on(against.arithmetic, feed, site, place, judged_as(dump.dtype))?;
+    Some(dump.saved.map_or(computed, |saved| computed.plus(saved.noise())))
 }
 
 impl Against<'_> {
-    /// The terms of comparison for a recording that computes in `dtype`, with this factor.
-    pub(super) fn terms(&self, dtype: DType, factor: f64) -> Terms {
-        let dtype = judged_as(dtype);
-        Terms { factor, dtype, fine: dtype == DType::F32 && self.arithmetic == Arithmetic::Dense }
+    /// The terms of comparison for a recording, with this factor.
+    pub(super) fn terms(&self, dump: &Recording, factor: f64) -> Terms {
+        let dtype = judged_as(dump.dtype);
+        let fine = dtype == DType::F32 && self.arithmetic == Arithmetic::Dense && dump.saved.is_none();
+        Terms { factor, dtype, fine }
     }
 }
 
@@ -56,7 +58,9 @@ pub(super) fn misfit(why: Misfit) -> Verdict {
 /// Does the tensor have less precision than the port's dtype?
 pub(super) fn lower(dump: &Recording, recorded: &SiteTensor) -> Option<Verdict> {
     let (got, want) = (recorded.tensor.dtype(), dump.dtype);
-    (ulp(got) > ulp(want)).then(|| Verdict::LowerPrecision { got: got.as_str(), want: want.as_str() })
+    let saved = dump.saved.map_or(0.0, |saved| ulp(saved.dtype));
+    (ulp(got) > ulp(want).max(saved))
+        .then(|| Verdict::LowerPrecision { got: got.as_str(), want: want.as_str() })
 }
 
 /// Compares `recorded` with the reference under `feed`; `None` if the reference has none of its rows.
@@ -76,7 +80,8 @@ pub(super) fn compare_with_reference(
             place,
             query: place.1 - recorded.first,
             want: reference.row(r),
-            noise: noise_of(case, against, feed, dump.dtype, site, place),
+            noise: noise_of(case, against, feed, dump, site, place),
+            entries: None,
         })
         .collect();
     if wanted.is_empty() {
@@ -89,13 +94,7 @@ pub(super) fn compare_with_reference(
         Verdict::Shape { got, want: reference.row_shape.clone() }.into()
     } else {
         let columns = recorded.layout.columns(shape.width);
-        compare_rows(
-            &recorded.tensor,
-            shape,
-            &wanted,
-            &against.terms(dump.dtype, factor),
-            columns.as_deref(),
-        )?
+        compare_rows(&recorded.tensor, shape, &wanted, &against.terms(dump, factor), columns.as_deref())?
     };
     Ok(Some(finding(site, &case.manifest.case, Drive::RecordedAgainstReference(feed), compared)))
 }

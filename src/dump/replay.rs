@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::Against;
 use super::engine::Engine;
 use super::measured_noise::{Measured, NoiseByPlace};
+use super::unsaved;
 use super::value::{Reader, Value};
 use crate::Result;
 use crate::graph::{Edge, NodeId};
@@ -56,7 +57,11 @@ impl<'a> Replay<'a> {
         let cut = engine.graph.cut(&BTreeSet::from([id]), &self.values.keys().copied().collect());
         let on_the_way =
             |&other: &NodeId| other == id || engine.on_the_way(other) && !self.recorded.contains(&other);
-        let computable = |&other: &NodeId| engine.has_weights_of(other) && !engine.is_source(other);
+        // Cached keys and values are not recorded.
+        let cached = self.dump.cached > 0;
+        let computable = |&other: &NodeId| {
+            engine.has_weights_of(other) && !engine.is_source(other) && !(cached && engine.attends(other))
+        };
         if !cut.compute.iter().all(|other| on_the_way(other) && computable(other)) {
             return None;
         }
@@ -112,7 +117,10 @@ impl<'a> Replay<'a> {
     /// probability that the port assigned to it is read as 0.
     fn read(&self, id: NodeId, reader: Reader, places: &[Place]) -> Result<Option<Placed>> {
         let Some(value) = self.values.get(&id) else { return Ok(None) };
-        let placed = value.rows(reader, places)?;
+        let mut placed = value.rows(reader, places)?;
+        if let (Some(saved), Value::Recorded(recorded), Reader::Run(run)) = (self.dump.saved, value, reader) {
+            placed = unsaved::before(saved, recorded.site, run, &placed)?;
+        }
         let real = &self.dump.input.real;
         if !self.engine.is_softmax(id) || real.iter().flatten().all(|&real| real) {
             return Ok(Some(placed));
@@ -123,6 +131,24 @@ impl<'a> Replay<'a> {
             weights.filter(|(j, _)| !real[batch][j % slots]).for_each(|(_, weight)| *weight = 0.0);
         }
         Placed::new(probs, placed.places().to_vec()).map(Some)
+    }
+
+    /// Is only one operation computed, from recorded tensors alone?
+    pub fn is_one_operation(&self, way: &Way) -> bool {
+        way.compute.len() == 1 && way.read.keys().all(|id| self.was_recorded(*id))
+    }
+
+    /// Are all inputs the very values that the port computed with?
+    pub fn knows_inputs(&self, way: &Way) -> bool {
+        self.dump.saved.is_none() && way.read.keys().all(|id| self.was_recorded(*id))
+    }
+
+    /// The exact values of a known node at `places`.
+    ///
+    /// # Errors
+    /// A recorded tensor cannot be read.
+    pub fn exactly(&self, id: NodeId, places: &[Place]) -> Result<Option<Placed>> {
+        self.read(id, Reader::Exact, places)
     }
 
     /// The number of rows that are computed at once. Rows that are read count too: those of probabilities are
@@ -142,7 +168,7 @@ impl<'a> Replay<'a> {
         if !self.depends_on_order(way) {
             return self.measured(id, way, places);
         }
-        let measured = self.measured(id, way, &spread(places))?;
+        let measured = self.measured(id, way, &spread(places, SAMPLED))?;
         // Some rows cannot be computed, and that may include all sampled ones.
         if measured.is_empty() && places.len() > SAMPLED {
             self.measured(id, way, places)
@@ -160,15 +186,25 @@ impl<'a> Replay<'a> {
         let mut measured = Measured::default();
         for block in places.chunks(self.rows_at_once(way)) {
             let Some(exact) = self.exact(id, way, block)? else { continue };
-            measured.extend(Measured::of(&exact, &self.runs(orders, id, way, block)?));
+            let runs = self.runs(orders, id, way, block)?;
+            measured.extend(Measured::of(&exact, &self.as_saved(runs)?));
         }
         Ok(measured)
     }
 
-    /// Do runs in different orders of summation give different values?
+    /// Runs with their values as they would have been saved.
+    fn as_saved(&self, runs: Vec<Placed>) -> Result<Vec<Placed>> {
+        let Some(saved) = self.dump.saved else { return Ok(runs) };
+        runs.iter().map(|run| unsaved::after(saved, run)).collect()
+    }
+
+    /// Do different runs give different values: because of their order of summation, or because the values
+    /// before saving are not known exactly?
     fn depends_on_order(&self, way: &Way) -> bool {
         let computed = |id| matches!(self.values.get(id), Some(Value::Computed { .. }));
-        way.compute.iter().any(|&id| self.engine.sums(id)) || way.read.keys().any(computed)
+        self.dump.saved.is_some()
+            || way.compute.iter().any(|&id| self.engine.sums(id))
+            || way.read.keys().any(computed)
     }
 
     /// The first `orders` runs of rounded arithmetic at `places`. Runs without rows there are left out.
@@ -181,18 +217,18 @@ impl<'a> Replay<'a> {
     /// `see` in the order of the places.
     ///
     /// # Errors
-    /// A weight cannot be read.
+    /// A weight cannot be read, or `see` returns an error.
     pub fn each_block(
         &self,
         id: NodeId,
         way: &Way,
         places: &[Place],
-        mut see: impl FnMut(&Placed),
+        mut see: impl FnMut(&Placed) -> Result<()>,
     ) -> Result<()> {
         let blocks: Vec<&[Place]> = places.chunks(self.rows_at_once(way)).collect();
         for side_by_side in blocks.chunks(rayon::current_num_threads()) {
             let computed = side_by_side.par_iter().map(|block| self.exact(id, way, block));
-            computed.collect::<Result<Vec<_>>>()?.iter().flatten().for_each(&mut see);
+            computed.collect::<Result<Vec<_>>>()?.iter().flatten().try_for_each(&mut see)?;
         }
         Ok(())
     }
@@ -240,11 +276,11 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// At most [`SAMPLED`] of `places`, evenly spread, including the first and the last.
-fn spread(places: &[Place]) -> Vec<Place> {
+/// At most `most` of `places`, evenly spread, including the first and the last.
+pub(super) fn spread(places: &[Place], most: usize) -> Vec<Place> {
     let last = places.len().saturating_sub(1);
-    match places.len() {
-        0..=SAMPLED => places.to_vec(),
-        _ => (0..SAMPLED).map(|n| places[n * last / (SAMPLED - 1)]).collect(),
+    if places.len() <= most {
+        return places.to_vec();
     }
+    (0..most).map(|n| places[n * last / (most - 1).max(1)]).collect()
 }

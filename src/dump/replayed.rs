@@ -5,18 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::engine::Engine;
 use super::failed_site::FailedSite;
 use super::measured_noise::NoiseByPlace;
+use super::recomputed::compare_with_replay;
 use super::reference::finding;
-use super::replay::{Replay, SAMPLED, Way};
+use super::replay::{Replay, Way};
+use super::rounded::truncation;
 use super::value::Value;
 use super::{Against, naming};
 use crate::Result;
-use crate::checkpoints::judge_of;
 use crate::graph::NodeId;
-use crate::judge::rows::{Compared, ExpectedRow, RowComparison};
-use crate::judge::{Drive, Finding, Status, Verdict};
+use crate::judge::{Drive, Finding, Status};
 use crate::probe::{Kind, Site};
-use crate::recording::{Recording, SiteTensor};
-use crate::reference::Place;
+use crate::recording::Recording;
 
 /// An operation whose output is wrong given its inputs.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,96 +113,29 @@ fn step(
         computed.into_iter().for_each(|(value, _)| this.keep(id, value));
         return Ok(());
     };
-    match way.map_or(Ok(None), |way| compare_with_replay(this, id, &recorded, &way))? {
-        None => replayed.unjudged.push(site),
-        Some((verdict, noise)) => {
-            let since = this.since(id);
-            let drive = Drive::Replay { of: recording.map(str::to_owned), operations: since.len() };
-            let found = finding(site, "", drive, verdict);
+    let compare = |way: &Way| compare_with_replay(this, id, &recorded, way, &this.places);
+    match (way.as_ref().map_or(Ok(None), compare)?, way) {
+        (Some((compared, noise)), Some(way)) => {
+            let operations = this.since(id);
+            let drive = Drive::Replay { of: recording.map(str::to_owned), operations: operations.len() };
+            let mut found = finding(site, "", drive, compared);
+            if found.status() == Status::Passed {
+                if let Some((verdict, named)) = truncation(this, id, &recorded, &way)? {
+                    (found.verdict, found.explained) = (verdict, Some(named.into()));
+                }
+            } else if found.status() == Status::Failed {
+                let (recorded, place) = (recorded.clone(), replayed.findings.len());
+                failed_sites.push(FailedSite { id, recorded, noise, place });
+            }
             if found.status() == Status::Failed {
-                let among = since;
-                replayed.first_wrong.get_or_insert(FirstWrong { site, among });
-                failed_sites.push(FailedSite {
-                    id,
-                    recorded: recorded.clone(),
-                    noise,
-                    place: replayed.findings.len(),
-                });
+                replayed.first_wrong.get_or_insert(FirstWrong { site, among: operations });
             }
             replayed.findings.push(found);
         }
+        _ => replayed.unjudged.push(site),
     }
     if recorded.width() == this.engine.width(id) {
         this.keep(id, Value::Recorded(recorded));
     }
     Ok(())
-}
-
-/// The result of comparing a recorded tensor with its recomputation, and the error of correct arithmetic at
-/// each row that can be computed; `None` if no row can.
-fn compare_with_replay(
-    this: &Replay<'_>,
-    id: NodeId,
-    recorded: &SiteTensor,
-    way: &Way,
-) -> Result<Option<(Compared, NoiseByPlace)>> {
-    let (own, width) = (recorded.width(), this.engine.width(id));
-    if own != width {
-        return Ok(Some((Verdict::Shape { got: vec![own], want: vec![width] }.into(), NoiseByPlace::new())));
-    }
-    let places: Vec<Place> = this.places.iter().copied().filter(|&place| recorded.holds(place)).collect();
-    let mut measured = this.sampled(id, way, &places)?;
-    if measured.is_empty() {
-        return Ok(None);
-    }
-    let mut noise = this.noise(id, &measured, &places);
-    let mut compared = compare_tensor(this, id, recorded, way, &noise)?;
-    let suspicious = suspicious(&compared);
-    if places.len() > SAMPLED && !suspicious.is_empty() {
-        // A correct row may have a larger rounding error than all sampled rows.
-        if measured.extend(this.measured(id, way, &suspicious)?) {
-            noise = this.noise(id, &measured, &places);
-            compared = compare_tensor(this, id, recorded, way, &noise)?;
-        }
-    }
-    Ok(Some((compared, noise)))
-}
-
-/// Compares a recorded tensor with the exact rows at the places of `noise`.
-fn compare_tensor(
-    this: &Replay<'_>,
-    id: NodeId,
-    recorded: &SiteTensor,
-    way: &Way,
-    noise: &NoiseByPlace,
-) -> Result<Compared> {
-    let (_, factor) = judge_of(recorded.site.kind);
-    let (terms, shape) = (this.against.terms(this.dump.dtype, factor), recorded.shape());
-    let columns = recorded.layout.columns(shape.width);
-    let mut rows = RowComparison::new(&recorded.tensor, shape, &terms, columns.as_deref())?;
-    let places: Vec<Place> = noise.keys().copied().collect();
-    this.each_block(id, way, &places, |exact| {
-        for (&place, want) in exact.places().iter().zip(exact.rows().iter()) {
-            let noise = noise.get(&place).copied();
-            rows.row(&ExpectedRow { place, query: place.1 - recorded.first, want, noise });
-        }
-    })?;
-    Ok(rows.finish())
-}
-
-/// The places of the rows that use more than half of their budget: at most [`SAMPLED`], those with the
-/// largest share, in ascending order.
-fn suspicious(compared: &Compared) -> Vec<Place> {
-    let Some(shares) = &compared.shares else { return Vec::new() };
-    let mut rows: Vec<(f32, Place)> = shares
-        .of_row
-        .iter()
-        .copied()
-        .zip(shares.places.iter().copied())
-        .filter(|(share, _)| *share > 0.5)
-        .collect();
-    rows.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let mut places: Vec<Place> = rows.into_iter().take(SAMPLED).map(|(_, place)| place).collect();
-    places.sort_unstable();
-    places
 }

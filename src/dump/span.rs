@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Against;
 use super::engine::Engine;
 use crate::Result;
-use crate::graph::{Node, NodeId, Operation};
+use crate::graph::{Cut, Node, NodeId, Operation};
 use crate::probe::Site;
-use crate::recording::Recording;
+use crate::recording::{Recording, SiteTensor};
 
 /// The operations between a recorded site and the last recorded tensors before it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,34 +30,44 @@ impl Recording {
     pub fn span(&self, site: Site, against: &Against<'_>) -> Result<Option<Span>> {
         let Some(engine) = Engine::new(self, against, self.layers(against)?)? else { return Ok(None) };
         let Some(id) = engine.node(site) else { return Ok(None) };
-        let others = self.sites().filter(|&other| other != site);
-        let mut given: BTreeMap<NodeId, Site> =
-            others.filter_map(|other| Some((engine.node(other)?, other))).collect();
-        loop {
-            let cut = engine.graph.cut(&BTreeSet::from([id]), &given.keys().copied().collect());
-            let mut misfits = Vec::new();
-            for &read in &cut.read {
-                let recorded = given.get(&read).map_or(Ok(None), |&input| self.fit(input, against))?;
-                if recorded.is_none_or(|recorded| recorded.width() != engine.width(read)) {
-                    misfits.push(read);
-                }
+        let (cut, read) = usable(self, against, &engine, id)?;
+        let nodes = || cut.compute.iter().filter_map(|&node| engine.graph.node(node));
+        let matrix = |node: &Node| match &node.operation {
+            Operation::Linear(linear) => Some(linear.weight.clone()),
+            _ => None,
+        };
+        let weights: BTreeSet<&str> = nodes().flat_map(Node::weights).collect();
+        Ok(Some(Span {
+            operations: cut.compute.iter().filter_map(|&node| engine.site(node)).collect(),
+            inputs: read.values().map(|recorded| recorded.site).collect(),
+            weights: weights.into_iter().map(str::to_owned).collect(),
+            matrices: nodes().filter_map(matrix).collect(),
+        }))
+    }
+}
+
+/// The operations between `id` and the last recorded tensors before it, and those tensors. A tensor that does
+/// not fit is computed instead.
+pub(super) fn usable(
+    dump: &Recording,
+    against: &Against<'_>,
+    engine: &Engine<'_>,
+    id: NodeId,
+) -> Result<(Cut, BTreeMap<NodeId, SiteTensor>)> {
+    let nodes = dump.sites().filter_map(|site| Some((engine.node(site)?, site)));
+    let mut given: BTreeMap<NodeId, Site> = nodes.filter(|(node, _)| *node != id).collect();
+    loop {
+        let cut = engine.graph.cut(&BTreeSet::from([id]), &given.keys().copied().collect());
+        let mut read = BTreeMap::new();
+        for &node in &cut.read {
+            let recorded = given.get(&node).map_or(Ok(None), |&input| dump.fit(input, against))?;
+            match recorded.filter(|recorded| recorded.width() == engine.width(node)) {
+                Some(recorded) => _ = read.insert(node, recorded),
+                None => _ = given.remove(&node),
             }
-            if misfits.is_empty() {
-                let nodes = || cut.compute.iter().filter_map(|&node| engine.graph.node(node));
-                let matrix = |node: &Node| match &node.operation {
-                    Operation::Linear(linear) => Some(linear.weight.clone()),
-                    _ => None,
-                };
-                let weights: BTreeSet<&str> = nodes().flat_map(Node::weights).collect();
-                return Ok(Some(Span {
-                    operations: cut.compute.iter().filter_map(|&node| engine.site(node)).collect(),
-                    inputs: cut.read.iter().filter_map(|read| given.get(read).copied()).collect(),
-                    weights: weights.into_iter().map(str::to_owned).collect(),
-                    matrices: nodes().filter_map(matrix).collect(),
-                }));
-            }
-            // A replay recomputes the tensors that it cannot use.
-            given.retain(|node, _| !misfits.contains(node));
+        }
+        if read.len() == cut.read.len() {
+            return Ok((cut, read));
         }
     }
 }

@@ -17,6 +17,8 @@ pub(crate) struct ExpectedRow<'a> {
     pub want: &'a [f64],
     /// The noise of correct computations there; `None` if it was not measured.
     pub noise: Option<Noise>,
+    /// The largest error allowed at each entry, where entries are judged one by one too.
+    pub entries: Option<&'a [f64]>,
 }
 
 /// The terms of the comparison.
@@ -80,14 +82,14 @@ impl<'a> RowComparison<'a> {
     }
 
     /// Compares one row.
-    pub fn row(&mut self, &ExpectedRow { place, query, want, noise }: &ExpectedRow<'_>) {
+    pub fn row(&mut self, &ExpectedRow { place, query, want, noise, entries }: &ExpectedRow<'_>) {
         let scale = Scale::of(want.iter().copied());
         let budget = noise.map(|noise| Budget::derive(scale, noise, self.terms.factor, self.terms.dtype));
         match budget.filter(|budget| !budget.wider_than(scale)) {
             None => self.too_wide += 1,
             Some(budget) => {
                 self.compared += 1;
-                self.comparison.row(&Row { batch: place.0, query, position: place.1, want, budget });
+                self.comparison.row(&Row { batch: place.0, query, position: place.1, want, budget, entries });
             }
         }
     }

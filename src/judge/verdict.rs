@@ -144,7 +144,7 @@ impl Finding {
 
     /// Like [`Finding::new`], with the mistake that explains it, if there is one.
     pub fn explained(about: impl Into<String>, verdict: Verdict, named: Option<Named>) -> Self {
-        let explained = named.map(|named| Diagnosis { named: vec![named], runner_up: None });
+        let explained = named.map(Diagnosis::from);
         Self { explained, ..Self::new(about, verdict) }
     }
 }

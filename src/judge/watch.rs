@@ -139,6 +139,7 @@ impl<'a> Watch<'a> {
                 query: place.1 - self.window.start,
                 want: reference.row(r),
                 noise: (self.expect.noise)(site, place),
+                entries: None,
             })
             .collect();
         let fine = self.traits.dtype == DType::F32 && self.traits.arithmetic == Arithmetic::Dense;

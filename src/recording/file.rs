@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::Path;
 
+use super::convention::Conventions;
 use super::form::Form;
 use super::names;
 use super::pass::{Recording, Tensors};
@@ -26,7 +27,7 @@ impl Recording {
     /// no ids or no sites.
     pub fn open(path: &Path, vocabulary: &Vocabulary) -> Result<Self> {
         let arrays = open(path)?;
-        let metadata = arrays.metadata.clone();
+        let metadata = vocabulary.metadata(&arrays.metadata);
         if let Some(other) = metadata.get("format").filter(|format| *format != FORMAT) {
             return Err(arrays.fault(format!("its format is `{other}`, but this version reads `{FORMAT}`")));
         }
@@ -52,7 +53,6 @@ impl Recording {
         let offset = metadata.get("position_offset").map_or(Ok(0), |n| n.parse::<u32>());
         let offset =
             offset.map_err(|_| arrays.fault("position_offset in the metadata is not a number"))? as usize;
-        let counted = || vec![(offset..offset + length).collect(); batch];
         let given = of_tokens("position_ids")?;
         let usizes = |rows: Vec<Vec<u32>>| {
             rows.iter().map(|row| row.iter().map(|&p| p as usize).collect()).collect::<Vec<Vec<usize>>>()
@@ -62,13 +62,22 @@ impl Recording {
             return Err(arrays.fault("attention_mask masks every token"));
         }
         let sites = name_sites(&arrays, vocabulary, length)?;
+        // A token's position is the number of tokens before it; padding gets that of the token after it.
+        let counted = |row: &Vec<bool>| {
+            let before = |slot: usize| row[..slot].iter().filter(|real| **real).count();
+            (0..length).map(|slot| offset + before(slot)).collect()
+        };
+        let counted = || real.iter().map(counted).collect();
         let stored = Stored { arrays, sites };
         Ok(Self {
             name: path.display().to_string(),
-            input: Input { ids, positions: given.map_or_else(counted, usizes), real },
+            input: Input { ids, positions: given.map_or_else(counted, usizes), real: real.clone() },
+            cached: 0,
             dtype: stored.dtype(&metadata)?,
+            saved: None,
             metadata,
             recognised: vec![],
+            conventions: Conventions::default(),
             tensors: Tensors::File(stored),
         })
     }

@@ -30,7 +30,10 @@ impl Recording {
             None => self.as_it_is(site.kind, tensor.dims()),
         };
         let layout = self.layout(site.kind, &form, config.map(|config| config.head_dim));
-        form::canonical(site, &tensor, &form.order, layout, &want)
+        Ok(match form::canonical(site, &tensor, &form.order, layout, &want)? {
+            Lookup::Tensor(recorded) => Lookup::Tensor(self.conventions.convert(recorded, &self.input)?),
+            other => other,
+        })
     }
 
     /// The tensor recorded at `site`, with its axes in the reference's order if possible.

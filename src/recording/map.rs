@@ -1,4 +1,4 @@
-//! The `--map` file: which array is which site, and the layout of the arrays of each kind.
+//! The `--map` file: which array is which site, the layout of the arrays of each kind, and metadata.
 
 use std::collections::BTreeMap;
 
@@ -21,6 +21,9 @@ pub struct NameMap {
     /// Maps a kind of site (`self_attn.q_rope`) to the layout of its arrays.
     #[serde(default)]
     layout: BTreeMap<String, Words>,
+    /// Metadata of the recording, as described in docs/dump-format.md. It takes precedence over the file's.
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -59,6 +62,7 @@ impl NameMap {
                 form.map_err(|word| Error::input(format!("{kind}: `{word}` is not a layout"), WORDS))?;
             vocabulary.set_form(named, form);
         }
+        vocabulary.state(&self.metadata);
         Ok(vocabulary)
     }
 }

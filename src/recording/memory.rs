@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
 
+use super::convention::Conventions;
 use super::pass::{Recording, TappedTensor, Tensors};
 use crate::model::Input;
 use crate::probe::{Kind, Site};
@@ -12,8 +13,8 @@ impl Recording {
     /// A pass over `input` with no tensors yet.
     pub(crate) fn in_memory(name: &str, input: Input, dtype: DType) -> Self {
         let (metadata, tensors) = (BTreeMap::new(), Tensors::Memory(BTreeMap::new()));
-        let (name, recognised) = (name.to_owned(), vec![]);
-        Self { name, input, dtype, metadata, recognised, tensors }
+        let (name, recognised, conventions) = (name.to_owned(), vec![], Conventions::default());
+        Self { name, input, cached: 0, dtype, saved: None, metadata, recognised, conventions, tensors }
     }
 
     /// Stores what a port hands over at `site`, with its axes in the reference's order. Returns false if the

@@ -6,6 +6,7 @@
 //! layouts; the modules that judge a tensor report what is wrong with it.
 
 mod axes;
+mod convention;
 mod file;
 mod form;
 mod lookup;
@@ -16,16 +17,20 @@ mod pass;
 mod recognition;
 mod recorded_port;
 mod rows;
+mod saved;
 mod site_tensor;
 mod stored;
 mod vocabulary;
 
 pub(crate) use self::axes::Axes;
+pub(crate) use self::convention::Conventions;
 pub use self::map::NameMap;
 pub use self::pass::Recording;
+pub(crate) use self::pass::Sites;
 pub use self::recognition::Recognition;
 pub use self::recorded_port::RecordedPort;
 pub(crate) use self::rows::{gather, scatter};
+pub use self::saved::{Conversion, Saved};
 pub(crate) use self::site_tensor::{Lookup, Misfit, SiteTensor};
 pub(crate) use self::vocabulary::NameLookup;
 pub use self::vocabulary::Vocabulary;

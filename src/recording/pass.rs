@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
 
+use super::convention::{self, Conventions};
+use super::form::Form;
 use super::recognition::Recognition;
+use super::saved::Saved;
 use super::stored::{AGAIN, Stored};
 use crate::model::Input;
 use crate::probe::{Arithmetic, Kind, Site};
@@ -18,12 +21,18 @@ pub struct Recording {
     pub name: String,
     /// The input of the pass.
     pub input: Input,
+    /// The number of tokens in the cache before the pass. Their keys and values are not recorded.
+    pub cached: usize,
     /// The dtype that the port computes in.
     pub dtype: DType,
+    /// How its tensors were converted when they were saved, if they were.
+    pub saved: Option<Saved>,
     /// Its metadata: `recorder`, `model`, `attention`.
     pub metadata: BTreeMap<String, String>,
     /// What was recognised in it although nothing in it states it.
     pub recognised: Vec<Recognition>,
+    /// How its numbers are converted as they are read.
+    pub(crate) conventions: Conventions,
     pub(super) tensors: Tensors,
 }
 
@@ -35,6 +44,10 @@ pub(super) enum Tensors {
     /// In memory, with their axes in the reference's order.
     Memory(BTreeMap<Site, TappedTensor>),
 }
+
+/// The array of each site.
+#[derive(Debug, Default)]
+pub(crate) struct Sites(BTreeMap<Site, (String, Form)>);
 
 /// What a port did at one site.
 #[derive(Clone, Debug)]
@@ -63,6 +76,29 @@ impl Recording {
         }
     }
 
+    /// Moves each recorded tensor of a file to another site, or leaves it out. Returns the earlier sites.
+    pub(crate) fn reassign(&mut self, to: impl Fn(Site) -> Option<Site>) -> Sites {
+        let Tensors::File(stored) = &mut self.tensors else { return Sites::default() };
+        let moved = stored.sites.iter().filter_map(|(&site, array)| Some((to(site)?, array.clone())));
+        let sites = moved.collect();
+        Sites(std::mem::replace(&mut stored.sites, sites))
+    }
+
+    /// Undoes [`Recording::reassign`].
+    pub(crate) fn restore(&mut self, sites: Sites) {
+        if let Tensors::File(stored) = &mut self.tensors {
+            stored.sites = sites.0;
+        }
+    }
+
+    /// The dtype in which the tensor at `site` is stored.
+    pub(crate) fn stored_dtype(&self, site: Site) -> Option<DType> {
+        match &self.tensors {
+            Tensors::File(stored) => stored.dtype_of(site),
+            Tensors::Memory(entries) => Some(entries.get(&site)?.handed.dtype()),
+        }
+    }
+
     /// Is there a tensor of this kind?
     pub fn shows(&self, kind: Kind) -> bool {
         self.sites().any(|site| site.kind == kind)
@@ -73,6 +109,17 @@ impl Recording {
         let rows = self.input.real.iter().enumerate();
         rows.flat_map(|(b, row)| row.iter().enumerate().filter(|(_, real)| **real).map(move |(s, _)| (b, s)))
             .collect()
+    }
+
+    /// May the query at this place attend to the key in slot `key`?
+    pub(crate) fn sees(&self, place: Place, key: usize) -> bool {
+        convention::sees(&self.input, place, key)
+    }
+
+    /// States the dtype that the port computes in, as the metadata's `dtype` does.
+    pub fn compute_in(&mut self, dtype: DType) {
+        self.metadata.insert("dtype".into(), dtype.as_str().into());
+        self.dtype = dtype;
     }
 
     /// The number of positions, padding included.
@@ -114,7 +161,7 @@ impl Recording {
         if eager || shown { &[] } else { &[Kind::Scores, Kind::Probs] }
     }
 
-    fn fault(&self, what: impl std::fmt::Display) -> Error {
+    pub(crate) fn fault(&self, what: impl std::fmt::Display) -> Error {
         Error::file(&self.name, what, AGAIN)
     }
 }

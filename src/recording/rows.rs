@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use candle_core::{DType, Device, Tensor};
 
 use crate::Result;
+use crate::compare::masked_below;
 use crate::probe::{Kind, Layout};
 use crate::reference::Place;
 
@@ -78,8 +79,8 @@ impl Gathered {
 
 /// Scores that a mask has set to the lowest number of `dtype` are masked: replace them with −inf.
 pub(super) fn bar(values: &mut [f64], dtype: DType) {
-    let lowest = if dtype == DType::F16 { -65504.0 } else { f64::from(f32::MIN) };
-    values.iter_mut().filter(|value| **value <= lowest / 2.0).for_each(|value| *value = f64::NEG_INFINITY);
+    let lowest = masked_below(dtype);
+    values.iter_mut().filter(|value| **value <= lowest).for_each(|value| *value = f64::NEG_INFINITY);
 }
 
 /// `tensor`, as [`gather`] takes it, with the rows at these places replaced. A row that is wider than the

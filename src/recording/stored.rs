@@ -35,6 +35,12 @@ impl Stored {
         self.sites.iter().find(|(site, _)| site.kind == kind).map(|(_, (_, form))| form)
     }
 
+    /// The dtype of the array at `site`.
+    pub fn dtype_of(&self, site: Site) -> Option<DType> {
+        let (name, _) = self.sites.get(&site)?;
+        float(self.arrays.entry(name)?)
+    }
+
     /// The array at `site` as recorded, with its form.
     ///
     /// # Errors

@@ -17,6 +17,8 @@ pub struct Vocabulary {
     /// Maps a name, or a pattern with [`LAYER`], to its meaning.
     names: Vec<(String, Meaning)>,
     forms: BTreeMap<Kind, Form>,
+    /// Metadata that is added to that of a recording and takes precedence over it.
+    metadata: BTreeMap<String, String>,
 }
 
 /// The meaning of a name.
@@ -74,6 +76,15 @@ impl Vocabulary {
 
     pub(super) fn set_form(&mut self, kind: Kind, form: Form) {
         self.forms.insert(kind, form);
+    }
+
+    pub(super) fn state(&mut self, metadata: &BTreeMap<String, String>) {
+        self.metadata.extend(metadata.iter().map(|(key, value)| (key.clone(), value.clone())));
+    }
+
+    /// The metadata of a file with this vocabulary's own added.
+    pub(super) fn metadata(&self, file: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        file.iter().chain(&self.metadata).map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
     /// Looks up `name`: an exact name first, then the first pattern that matches.

@@ -134,3 +134,37 @@ fn npy(tensor: &Tensor) -> Vec<u8> {
     }
     bytes
 }
+
+/// Writes `dump.safetensors` with this metadata into `folder`.
+pub fn write_stating(folder: &Path, arrays: &Arrays, metadata: &[(&str, &str)]) -> PathBuf {
+    let file = folder.join("dump.safetensors");
+    let metadata = metadata.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
+    ::safetensors::serialize_to_file(arrays, Some(metadata), &file).unwrap();
+    file
+}
+
+/// Records a whole f32 pass of tiny-llama over `input`. `make` may replace a tensor, given those recorded before it;
+/// the model continues with the replacement.
+pub fn remade(input: &Input, make: impl Fn(Site, &Tensor, &Arrays) -> Option<Tensor>) -> Arrays {
+    let weights = models::open("tiny-llama").unwrap().weights;
+    let llama = Llama::load(&weights, &Device::Cpu, DType::F32, Attention::Plain).unwrap();
+    let mut probe = Remaking { recorded: Recorded::default(), make };
+    llama.forward(input, &mut llama.new_cache(), &mut probe).unwrap();
+    with_ids(probe.recorded.0, &input.ids[0])
+}
+
+struct Remaking<F> {
+    recorded: Recorded,
+    make: F,
+}
+
+impl<F: Fn(Site, &Tensor, &Arrays) -> Option<Tensor>> Probe for Remaking<F> {
+    fn wants(&self, _: Kind) -> bool {
+        true
+    }
+
+    fn tap(&mut self, site: Site, tensor: Tensor) -> Result<Tensor> {
+        let made = (self.make)(site, &tensor, &self.recorded.0).unwrap_or(tensor);
+        self.recorded.tap(site, made)
+    }
+}

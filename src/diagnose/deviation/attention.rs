@@ -37,6 +37,15 @@ impl Sees {
     }
 }
 
+/// The number that masked scores are, in the place of −inf.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::diagnose) enum MaskValue {
+    /// This number.
+    Is(f64),
+    /// The score itself plus this number.
+    Adds(f64),
+}
+
 /// Which masked scores enter the softmax as 0 instead of −inf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::diagnose) enum Leaks {

@@ -11,7 +11,7 @@ mod norm;
 mod rope;
 mod softmax;
 
-pub(super) use attention::{Leaks, Misread, Sees};
+pub(super) use attention::{Leaks, MaskValue, Misread, Sees};
 pub(super) use gate::LowGate;
 pub(super) use linear::{LowFactors, MatrixReading};
 pub(super) use norm::{LowNorm, NormWeight};
@@ -41,6 +41,8 @@ pub(super) enum Deviation {
     LowTables(LowTables),
     /// Attention with another mask.
     Sees(Sees),
+    /// Masked scores that are a finite number.
+    MaskValue(MaskValue),
     /// A softmax in which masked scores count.
     Leaks(Leaks),
     /// A softmax in half precision.
@@ -74,7 +76,9 @@ impl Deviation {
             Self::Frequencies(_) | Self::Pairs(_) | Self::Positions(_) | Self::LowTables(_) => {
                 matches!(operation, Operation::Rope(_))
             }
-            Self::Sees(_) | Self::ScoreScale(_) => matches!(operation, Operation::Scores(_)),
+            Self::Sees(_) | Self::MaskValue(_) | Self::ScoreScale(_) => {
+                matches!(operation, Operation::Scores(_))
+            }
             Self::Leaks(_) => matches!(operation, Operation::Softmax | Operation::Context(_)),
             Self::LowSoftmax(_) => matches!(operation, Operation::Softmax),
             Self::Misread(_) | Self::LooksAt(_) => {

@@ -16,6 +16,7 @@ fn compare(got: [[f32; 2]; 2], noise: [Option<f64>; 2], fine: bool) -> Compared 
             query,
             want: &WANT[query],
             noise: noise[query].map(|noise| Noise { max: noise, rms: noise }),
+            entries: None,
         })
         .collect();
     compare_rows(&got, &SHAPE, &wanted, &Terms { factor: 10.0, dtype: DType::F32, fine }, None).unwrap()

@@ -1,0 +1,62 @@
+//! The positions of a recording, checked as facts. Rotations are recomputed from the recorded positions, so a port
+//! that rotates by wrong positions, and records them, would pass.
+
+use crate::diagnose::Named;
+use crate::judge::{Finding, Verdict};
+use crate::recording::Recording;
+
+/// The tokens of one row of the batch: the slot of each and its position.
+type Tokens = Vec<(usize, usize)>;
+
+/// The finding that the recorded positions are wrong; `None` if every token has as many tokens before it as its
+/// position says. `of` is the name of the recording, if there are two.
+pub(super) fn wrong(dump: &Recording, of: Option<&str>) -> Option<Finding> {
+    let rows: Vec<Tokens> = tokens(dump);
+    let all =
+        || rows.iter().enumerate().flat_map(|(b, row)| row.iter().enumerate().map(move |(n, t)| (b, n, *t)));
+    let (b, n, (slot, position)) = all().find(|&(_, n, (_, position))| position != dump.cached + n)?;
+    let before = dump.cached + n;
+    let how = format!(
+        "token {slot} of row {b} has position {position} instead of {before}, the number of tokens before it"
+    );
+    let about = of.map_or("position_ids".to_owned(), |of| format!("position_ids of {of}"));
+    Some(Finding::explained(about, Verdict::Broken(how), named(dump, &rows)))
+}
+
+/// The tokens of each row, without padding.
+pub(super) fn tokens(dump: &Recording) -> Vec<Tokens> {
+    let input = &dump.input;
+    let row = |(real, positions): (&Vec<bool>, &Vec<usize>)| {
+        let slots = real.iter().zip(positions).enumerate();
+        slots.filter(|(_, (real, _))| **real).map(|(slot, (_, &position))| (slot, position)).collect()
+    };
+    input.real.iter().zip(&input.positions).map(row).collect()
+}
+
+/// The mistake that explains all positions.
+fn named(dump: &Recording, rows: &[Tokens]) -> Option<Named> {
+    let every = |holds: &dyn Fn(usize, (usize, usize)) -> bool| {
+        rows.iter().all(|row| row.iter().enumerate().all(|(n, &token)| holds(n, token)))
+    };
+    let cached = dump.cached;
+    if every(&|_, (slot, position)| position == cached + slot) {
+        return Some(Named::new("pad-positions", "you count the padding on the left as positions"));
+    }
+    let (_, first) = *rows.first()?.first()?;
+    let shift =
+        first.checked_sub(cached).filter(|&shift| every(&|n, (_, position)| position == cached + shift + n));
+    let fed = rows.iter().map(Vec::len).max().unwrap_or(0);
+    match shift {
+        Some(shift) if fed > 1 && shift + 1 >= fed => Some(Named::new(
+            "uncached-position",
+            format!(
+                "nothing is cached, but you start at position {first}, as if the {fed} tokens were fed before"
+            ),
+        )),
+        Some(shift) => Some(Named::new("decode-position", format!("every position is {shift} too high"))),
+        None if fed > 1 && every(&|_, (_, position)| position == first) => {
+            Some(Named::new("decode-position", format!("every token has position {first}")))
+        }
+        None => None,
+    }
+}

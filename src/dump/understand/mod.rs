@@ -1,0 +1,33 @@
+//! Understands how the values of a recording are to be read, before anything is judged: people record what is
+//! easy to record. A tensor never proves its own convention; a recorded tensor that was computed from it
+//! does. Whatever is recognised is stated in [`Recording::recognised`].
+
+mod cache;
+mod follows;
+mod mask;
+mod precision;
+mod residual;
+mod scores;
+mod stack;
+
+use super::Against;
+use crate::Result;
+use crate::recording::Recording;
+
+impl Recording {
+    /// Recognises conventions that only the values of the recording show, and converts what it reads from now
+    /// on accordingly. Call it once, before judging. Each recognition is added to
+    /// [`Recording::recognised`], with the line of metadata that states it explicitly.
+    ///
+    /// # Errors
+    /// The metadata has an invalid value; two readings are possible, and the tensor that would decide was not
+    /// recorded; the recording or a weight cannot be read.
+    pub fn understand(&mut self, against: &Against<'_>) -> Result<()> {
+        precision::understand(self, against)?;
+        cache::understand(self, against)?;
+        stack::understand(self, against)?;
+        residual::understand(self, against)?;
+        mask::understand(self, against)?;
+        scores::understand(self, against)
+    }
+}
