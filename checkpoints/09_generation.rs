@@ -1,5 +1,9 @@
 //! 09 generation: compares greedy tokens with the reference's, on the path that generates text.
 //!
+//! The first prompt is decoded token by token, as `generate` does. For each other prompt, one pass over the
+//! prompt and the reference's tokens gives all logits, and the generation code draws from them. A mistake that
+//! shows only in decoding therefore shows in the first prompt, and in checkpoint 04.
+//!
 //! Where rounding error is larger than the gap of the two best logits, either token is right: the run then
 //! continues from the reference's token, and the step does not count as decisive.
 

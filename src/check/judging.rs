@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::kinds::short;
 use super::runs::Runs;
 use crate::Result;
-use crate::checkpoints::{self, Checkpoint, View};
+use crate::checkpoints::{self, Checkpoint};
 use crate::judge::{Drive, Finding, Outcome, Status, Traits, Verdict, judge_sites};
 use crate::probe::{Kind, Site};
 use crate::recording::RecordedPort;
@@ -52,15 +52,15 @@ impl Judging<'_> {
         factor: f64,
         weights: Option<&Weights>,
     ) -> Result<Vec<Finding>> {
-        let kinds = Kind::ALL.iter().position(|&k| k == kind).map_or(&[][..], |at| &Kind::ALL[at..=at]);
         let run = match feed {
             Feed::Own => Some(&self.runs.own),
             Feed::Block => self.runs.block.as_ref(),
             Feed::Site => self.runs.site.as_ref(),
         };
         let run = run.unwrap_or(&self.runs.own);
+        let factor = |other| (other == kind).then_some(factor);
         let mut replay = RecordedPort::new(&run.tape.recording, None, self.traits.clone());
-        let mut findings = judge_sites(&mut replay, self.case, &View { feed, kinds }, factor, weights)?;
+        let mut findings = judge_sites(&mut replay, self.case, feed, &factor, weights)?;
         if run.stopped.is_some() {
             // An error of the port is reported as a separate finding; see `ends`.
             findings.retain(|finding| finding.verdict != Verdict::NeverReached);

@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use rbees_check::model::{self, Attention};
+use rbees_check::reference::Feed;
 use serde::Deserialize;
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, ValueEnum)]
@@ -42,16 +43,34 @@ impl From<AttentionChoice> for Attention {
 
 /// `Dense` multiplies by float weights; `Quantized` multiplies by the blocks of a quantised file.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-pub enum Matmul {
+pub enum MatmulChoice {
     Dense,
     Quantized,
 }
 
-impl From<Matmul> for model::Matmul {
-    fn from(matmul: Matmul) -> Self {
+impl From<MatmulChoice> for model::Matmul {
+    fn from(matmul: MatmulChoice) -> Self {
         match matmul {
-            Matmul::Dense => Self::Dense,
-            Matmul::Quantized => Self::Quantized,
+            MatmulChoice::Dense => Self::Dense,
+            MatmulChoice::Quantized => Self::Quantized,
+        }
+    }
+}
+
+/// Where reference tensors are substituted in a forward pass.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum FeedChoice {
+    Site,
+    Block,
+    Own,
+}
+
+impl From<FeedChoice> for Feed {
+    fn from(feed: FeedChoice) -> Self {
+        match feed {
+            FeedChoice::Site => Self::Site,
+            FeedChoice::Block => Self::Block,
+            FeedChoice::Own => Self::Own,
         }
     }
 }

@@ -4,25 +4,21 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use rbees_check::checkpoints::Checkpoint;
-use rbees_check::dump::{Against, Coverage, FirstWrong, Judged, Pair};
-use rbees_check::judge::{Outcome, Status};
+use rbees_check::dump::Against;
+use rbees_check::judge::Outcome;
 use rbees_check::probe::Arithmetic;
 use rbees_check::recording::{NameMap, Recording, Vocabulary};
-use rbees_check::report::{self, html, json::Report};
-use rbees_check::weights::Config;
 use rbees_check::{Error, Result};
 
 use super::bundle::{Bundling, NamedFile};
 use super::common::Common;
-use super::dump_report;
+use super::description::Description;
 use super::ending::Ending;
-use super::expect::Expectations;
 use super::known_model::{KnownModel, case};
-use super::outcomes::{ending, rendered, troubles};
-use super::paint::Out;
 use super::progress::Progress;
-use super::reports::Reports;
+use super::recording_text;
 use super::rerun::Flags;
+use super::results::Results;
 use super::stderr::say;
 
 #[derive(Args, Debug)]
@@ -46,16 +42,13 @@ pub struct Dumped {
 }
 
 /// The arguments of `run` that are not specific to recordings.
-pub struct Asked<'a> {
+pub struct RunOptions<'a> {
     pub common: &'a Common,
     pub cases: &'a [String],
     pub checkpoints: &'a [&'static Checkpoint],
     /// Round the activations of matrix products to blocks.
     pub blocks: bool,
-    pub reports: &'a Reports,
     pub bundling: &'a Bundling,
-    /// The flags of the rerun command.
-    pub flags: &'a str,
 }
 
 impl Dumped {
@@ -76,20 +69,13 @@ impl Dumped {
     }
 
     /// Reads the recording, finds what to compare it with, judges it and prints the result.
-    pub fn judge_recording(
-        &self,
-        asked: &Asked<'_>,
-        expected: &mut Expectations,
-        earlier: Option<&Report>,
-        out: &mut Out,
-    ) -> Result<Ending> {
+    pub fn judge_recording(&self, options: &RunOptions<'_>, mut results: Results<'_>) -> Result<Ending> {
         if self.against.is_some() {
-            asked.bundling.refuse_two_recordings()?;
+            options.bundling.refuse_two_recordings()?;
         }
-        let mut aside = Out::aside();
-        let out = if asked.reports.on_stdout() { &mut aside } else { out };
         let vocabulary = self.map.as_deref().map_or(Ok(Vocabulary::default()), names)?;
         let mut dump = Recording::open(self.dump.as_deref().unwrap_or(Path::new("")), &vocabulary)?;
+<<<<<<< HEAD
         if let Some(dtype) = asked.common.dtype {
             dump.compute_in(dtype.into());
         }
@@ -97,6 +83,15 @@ impl Dumped {
         let model = KnownModel::of(asked.common, asked.cases)?;
         let (case, about_reference) = case(&dump, &model, asked.cases)?;
         let arithmetic = if asked.blocks { Arithmetic::Blocks32 } else { dump.arithmetic()? };
+=======
+        if let Some(dtype) = options.common.dtype {
+            dump.dtype = dtype.into();
+        }
+        let progress = Progress::start("reading the model and its references");
+        let model = KnownModel::of(options.common, options.cases)?;
+        let (case, about_reference) = case(&mut dump, &model, options.cases)?;
+        let arithmetic = if options.blocks { Arithmetic::Blocks32 } else { dump.arithmetic()? };
+>>>>>>> main
         let against = Against {
             case: case.as_ref().filter(|case| case.knows(arithmetic)),
             weights: model.weights.as_ref(),
@@ -110,54 +105,45 @@ impl Dumped {
         for recording in std::iter::once(&dump).chain(&other) {
             progress.aside(|| self.announce(recording))?;
         }
-        progress.aside(|| head(&dump, other.as_ref(), &model, &about_reference, out))?;
+        let head = || recording_text::head(&dump, other.as_ref(), &model, &about_reference, results.out);
+        progress.aside(head)?;
         progress.now("judging");
-        let (mut outcomes, close) = match &other {
+        let (mut outcomes, text) = self.outcomes(&dump, other.as_ref(), &against, options.checkpoints)?;
+        drop(progress);
+        outcomes.iter_mut().try_for_each(|outcome| results.outcome(outcome))?;
+        results.failures(&outcomes)?;
+        results.out.text(&text)?;
+        let ids: Vec<&str> = options.checkpoints.iter().map(|checkpoint| checkpoint.id).collect();
+        let description = || Description::of_recording(&dump, &model.name, &against);
+        results.report(&outcomes, &ids.join(" "), description)?;
+        if other.is_none() {
+            options.bundling.write_recorded(&dump, &against, &outcomes, results.flags)?;
+        }
+        results.end(&outcomes)
+    }
+
+    /// Judges the recording, or compares it with `other`. Returns the outcomes, and what to print after them.
+    fn outcomes(
+        &self,
+        dump: &Recording,
+        other: Option<&Recording>,
+        against: &Against<'_>,
+        checkpoints: &[&'static Checkpoint],
+    ) -> Result<(Vec<Outcome>, String)> {
+        Ok(match other {
             None => {
-                let judged = dump.judge(&against, asked.checkpoints, self.require_all)?;
-                let close = whole(&judged);
-                (judged.outcomes, close)
+                let judged = dump.judge(against, checkpoints, self.require_all)?;
+                let text = recording_text::of_one(&judged);
+                (judged.outcomes, text)
             }
             Some(other) => {
-                let pair = dump.judge_against(other, &against, asked.checkpoints)?;
-                let close = both(&pair, [&dump.name, &other.name]);
-                (pair.outcomes, close)
+                let pair = dump.judge_against(other, against, checkpoints)?;
+                let text = recording_text::of_two(&pair, [&dump.name, &other.name]);
+                (pair.outcomes, text)
             }
-        };
-        drop(progress);
-        outcomes.iter_mut().for_each(|outcome| expected.mark(outcome));
-        for outcome in &outcomes {
-            out.text(&rendered(outcome, asked.common.verbose))?;
-        }
-        out.line("")?;
-        troubles(&outcomes, expected, asked.flags, out)?;
-        out.text(&close)?;
-        let ending = ending(&outcomes, expected.stale.len());
-        let summary = report::summary(&outcomes, expected.stale.len());
-        if asked.reports.wanted() {
-            let stale = std::mem::take(&mut expected.stale);
-            let description =
-                dump_report::DumpDescription { dump: &dump, name: &model.name, against: &against };
-            let report = dump_report::report(&description, &outcomes, stale, ending)?;
-            let ids: Vec<&str> = asked.checkpoints.iter().map(|checkpoint| checkpoint.id).collect();
-            let command = format!("rbees-check run {}{}", ids.join(" "), asked.flags);
-            asked.reports.write(&html::PageInput {
-                report: &report,
-                outcomes: &outcomes,
-                command: &command,
-                flags: asked.flags,
-            })?;
-            out.text(&asked.reports.since(earlier, &report))?;
-        }
-        if other.is_none() {
-            asked.bundling.write_recorded(&dump, &against, &outcomes, asked.flags)?;
-        }
-        out.line(summary)?;
-        Ok(ending)
+        })
     }
-}
 
-impl Dumped {
     /// Prints what was recognised in a recording, or refuses it if everything must be stated.
     fn announce(&self, recording: &Recording) -> Result<()> {
         if let Some(recognition) = recording.recognised.first().filter(|_| self.strict) {
@@ -174,99 +160,6 @@ impl Dumped {
             .for_each(|recognition| say(&format!("note: {}: {recognition}", recording.name)));
         Ok(())
     }
-}
-
-/// Coverage, the first site that differs, and the operation that introduced the error.
-fn whole(judged: &Judged) -> String {
-    let mut text = covered(&judged.coverage);
-    if let [first, rest @ ..] = &judged.unjudged[..] {
-        let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
-        text += &format!("recorded but not checked: {first}{more}\n");
-    }
-    if let Some(site) = judged.first_difference {
-        text += &format!("first site that differs from the reference: {site}\n");
-    }
-    text + &first_wrong("first wrong operation, given its recorded inputs", judged.first_wrong.as_ref())
-}
-
-/// The same for two recordings that are compared with each other.
-fn both(pair: &Pair, names: [&str; 2]) -> String {
-    let mut text = covered(&pair.coverage);
-    let compared = |outcome: &Outcome| outcome.checkpoint.id == "07" && outcome.status() == Status::Passed;
-    match pair.part {
-        Some(site) => text += &format!("first site where the two recordings differ: {site}\n"),
-        None if pair.outcomes.iter().any(compared) => {
-            text += "the two recordings differ no more than two correct runs may\n"
-        }
-        None => {}
-    }
-    for (name, wrong) in names.iter().zip(&pair.first_wrong) {
-        text += &first_wrong(
-            &format!("first wrong operation of {name}, given its recorded inputs"),
-            wrong.as_ref(),
-        );
-    }
-    text
-}
-
-/// `coverage: 70 of 71 sites; not recorded, so not checked separately: model.layers.1.mlp.act`.
-fn covered(coverage: &Coverage) -> String {
-    let missing = match &coverage.missing[..] {
-        [] => String::new(),
-        [one] => format!("; not recorded, so not checked separately: {one}"),
-        [first, rest @ ..] => {
-            format!("; not recorded, so not checked separately: {first} and {} more", rest.len())
-        }
-    };
-    format!("coverage: {} of {} sites{missing}\n", coverage.recorded, coverage.all)
-}
-
-/// The operation that introduced the error, or the group of operations that contains it.
-fn first_wrong(label: &str, wrong: Option<&FirstWrong>) -> String {
-    let Some(wrong) = wrong else { return String::new() };
-    match &wrong.among[..] {
-        [_] | [] => format!("{label}: {}\n", wrong.site),
-        [first, .., last] => {
-            let among =
-                format!("or an earlier one of the {} operations from {first} to {last}", wrong.among.len());
-            format!("{label}: {}, {among}: record more of them to see which\n", wrong.site)
-        }
-    }
-}
-
-/// Prints what was recorded and what it is checked against.
-fn head(
-    dump: &Recording,
-    other: Option<&Recording>,
-    model: &KnownModel,
-    about_reference: &str,
-    out: &mut Out,
-) -> Result<()> {
-    out.line(about(dump))?;
-    other.map_or(Ok(()), |other| out.line(format!("against {}", about(other))))?;
-    let shape = model.config.as_ref().map_or("shape unknown".to_owned(), Config::to_string);
-    out.line(format!("{} · {shape}", model.name))?;
-    if other.is_none() {
-        out.line(format!("reference: {about_reference}"))?;
-    }
-    out.line(match &model.without {
-        None => "replay: every operation is recomputed from the recording's own inputs".to_owned(),
-        Some(why) => format!("replay: only operations that need no weights: {why}"),
-    })?;
-    out.line("")
-}
-
-/// `dump.safetensors · 13 tokens, f32, eager, dump_torch.py`.
-fn about(dump: &Recording) -> String {
-    let tokens = dump.places().len();
-    let facts: Vec<&str> = ["arithmetic", "attention", "recorder"]
-        .iter()
-        .filter_map(|key| dump.metadata.get(*key))
-        .map(String::as_str)
-        .collect();
-    let facts: String = facts.iter().map(|fact| format!(", {fact}")).collect();
-    let s = if tokens == 1 { "" } else { "s" };
-    format!("{} · {tokens} token{s}, {}{facts}", dump.name, dump.dtype.as_str())
 }
 
 /// Reads the file of `--map`.

@@ -4,8 +4,8 @@ use rbees_check::Result;
 use rbees_check::judge::{Gate, GeneratingPath};
 
 use super::device;
-use super::outcomes::rendered;
 use super::progress::Progress;
+use super::results::rendered;
 use super::stderr::say;
 use super::verdicts::VerdictKey;
 

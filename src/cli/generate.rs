@@ -10,7 +10,7 @@ use rbees_check::models::Model;
 use rbees_check::tokenizer::chat::Message;
 use rbees_check::{Error, Result};
 
-use super::choices::{AttentionChoice, Matmul};
+use super::choices::{AttentionChoice, MatmulChoice};
 use super::common::Common;
 use super::ending::Ending;
 use super::gate::judge_path;
@@ -69,7 +69,7 @@ pub struct Generate {
     /// Multiply by float weights, or by the blocks of a quantised file
     /// [default: quantized for a quantised file, otherwise dense]
     #[arg(long, value_name = "PATH", value_enum)]
-    matmul: Option<Matmul>,
+    matmul: Option<MatmulChoice>,
     /// Generate without checking the path first
     #[arg(long, conflicts_with = "require_checks")]
     unchecked: bool,

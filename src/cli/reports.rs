@@ -5,18 +5,13 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
-use rbees_check::judge::{Outcome, Subject};
-use rbees_check::models::Model;
-use rbees_check::reference::SecondOracle;
-use rbees_check::report::json::{self, Report, StaleExpectation};
+use rbees_check::report::json::Report;
 use rbees_check::report::{baseline, html, junit};
 use rbees_check::{Error, Result};
-use sha2::{Digest, Sha256};
 
 use super::bundle::NamedFile;
-use super::ending::Ending;
+use super::files;
 use super::paint::Out;
-use super::{files, verdicts};
 
 #[derive(Args, Debug)]
 pub struct Reports {
@@ -65,17 +60,6 @@ impl Target {
     fn is_stdout(&self) -> bool {
         self.file.as_os_str() == OsStr::new("-")
     }
-}
-
-/// What a report contains besides the verdicts.
-pub struct RunDescription<'a> {
-    pub model: &'a Model,
-    pub subject: &'a Subject<'a>,
-    /// `cpu`.
-    pub device: &'a str,
-    pub dtype: candle_core::DType,
-    /// `dense`.
-    pub matmul: &'a str,
 }
 
 impl Reports {
@@ -159,63 +143,4 @@ fn unwritable(file: &Path, error: &std::io::Error) -> Error {
         format!("--report {}: {error}", file.display()),
         "name a file in a folder that exists and that you may write to",
     )
-}
-
-/// Builds the report of the whole run.
-///
-/// # Errors
-/// The weights or references cannot be reread to hash them.
-pub fn report(
-    description: &RunDescription<'_>,
-    outcomes: &[Outcome],
-    stale: Vec<StaleExpectation>,
-    ending: Ending,
-) -> Result<Report> {
-    let RunDescription { model, subject, device, dtype, matmul } = description;
-    let whole = model.fixture.as_ref().filter(|_| subject.model.is_some());
-    let mut paths: Vec<String> = subject.ports.iter().map(|port| port.traits().path.to_owned()).collect();
-    paths.dedup();
-    let checkpoints: Vec<_> = outcomes.iter().map(json::Checkpoint::of).collect();
-    Ok(Report {
-        format: json::FORMAT,
-        tool: json::Tool::this(),
-        model: json::Model {
-            name: model.name.clone(),
-            shape: subject.config.to_string(),
-            weights_sha256: Some(model.weights.sha256()?),
-        },
-        run: json::Run {
-            device: (*device).to_owned(),
-            dtype: dtype.as_str().to_owned(),
-            matmul: (*matmul).to_owned(),
-            paths,
-            feed: subject.feed.map(|feed| feed.name().to_owned()),
-            threads: candle_core::utils::get_num_threads(),
-        },
-        references: json::References {
-            files_sha256: whole.map(verdicts::references).transpose()?,
-            cases: subject.cases.iter().map(case).collect(),
-        },
-        recognised: vec![],
-        summary: json::Summary::of(&checkpoints),
-        checkpoints,
-        stale_expectations: stale,
-        exit_code: ending.number(),
-    })
-}
-
-pub fn case(case: &rbees_check::reference::Reference) -> json::Case {
-    let manifest = &case.manifest;
-    let lines: String =
-        manifest.sites.iter().map(|(site, entry)| format!("{}  {site}\n", entry.sha256)).collect();
-    json::Case {
-        case: manifest.case.clone(),
-        model: manifest.model.clone(),
-        sites_sha256: format!("{:x}", Sha256::digest(lines)),
-        second_oracle: match &manifest.second_oracle {
-            SecondOracle::Agrees { within } => format!("agrees within {within:.1e} of scale"),
-            SecondOracle::Pending(_) => "pending".into(),
-        },
-        provenance: manifest.provenance.clone(),
-    }
 }

@@ -1,25 +1,29 @@
 //! `run`: checks a model, checkpoint by checkpoint.
 
-use clap::{Args, ValueEnum};
+use std::path::Path;
+
+use candle_core::Device;
+use clap::Args;
 use rbees_check::checkpoints::{self, Checkpoint};
 use rbees_check::judge::{self, Outcome, Status, Subject};
 use rbees_check::model::{self, Attention, Llama};
 use rbees_check::models::Model;
 use rbees_check::reference::Feed;
-use rbees_check::report::{self, html};
+use rbees_check::report::json::Report;
 use rbees_check::{Error, Result};
 
 use super::bundle::Bundling;
-use super::choices::{AttentionChoice, Matmul};
+use super::choices::{AttentionChoice, FeedChoice, MatmulChoice};
 use super::common::{Common, DEFAULT_MODEL};
-use super::dumped::{Asked, Dumped};
+use super::description::Description;
+use super::dumped::{Dumped, RunOptions};
 use super::ending::Ending;
 use super::expect::Expectations;
-use super::outcomes::{ending, rendered, troubles};
 use super::paint::Out;
 use super::progress::Progress;
-use super::reports::{self, Reports, RunDescription};
+use super::reports::Reports;
 use super::rerun::Flags;
+use super::results::Results;
 use super::settings::Settings;
 use super::stderr::say;
 use super::{cases, device, interrupt, suggest, threads, timed_text};
@@ -45,7 +49,7 @@ pub struct RunArgs {
     /// Multiply by float weights, or by the blocks of a quantised file [default: both for a quantised file,
     /// otherwise dense]
     #[arg(long, value_name = "PATH", value_enum)]
-    matmul: Option<Matmul>,
+    matmul: Option<MatmulChoice>,
     #[command(flatten)]
     dumped: Dumped,
     #[command(flatten)]
@@ -54,45 +58,30 @@ pub struct RunArgs {
     bundling: Bundling,
 }
 
-/// Where reference tensors are substituted in a forward pass.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum FeedChoice {
-    Site,
-    Block,
-    Own,
-}
-
-impl From<FeedChoice> for Feed {
-    fn from(feed: FeedChoice) -> Self {
-        match feed {
-            FeedChoice::Site => Self::Site,
-            FeedChoice::Block => Self::Block,
-            FeedChoice::Own => Self::Own,
-        }
-    }
-}
-
 impl RunArgs {
     pub fn perform(mut self, out: &mut Out) -> Result<Ending> {
         let checkpoints = self.checkpoints()?;
         threads::start(self.common.threads)?;
         interrupt::heed();
         let flags = self.flags();
-        let mut expected = self.settle(Settings::find()?);
-        let model = self.common.model.as_deref().map(|model| ("model", std::path::Path::new(model)));
-        let inputs: Vec<_> = self.dumped.files().chain(model).collect();
-        let earlier = self.reports.ready(&inputs)?;
-        let others: Vec<_> = inputs.into_iter().chain(self.reports.files()).collect();
-        self.bundling.ready(&others)?;
-        if self.dumped.is_meant() {
-            let Self { common, cases, dumped, reports, bundling, .. } = &self;
-            let (blocks, flags) = (self.matmul == Some(Matmul::Quantized), flags.as_str());
-            let asked = Asked { common, cases, checkpoints: &checkpoints, blocks, reports, bundling, flags };
-            return dumped.judge_recording(&asked, &mut expected, earlier.as_ref(), out);
-        }
+        let expected = self.settle(Settings::find()?);
+        let earlier = self.ready()?;
         let mut aside = Out::aside();
         let out = if self.reports.on_stdout() { &mut aside } else { out };
+        let (reports, verbose) = (&self.reports, self.common.verbose);
+        let results = Results { out, reports, earlier, expected, verbose, flags: &flags };
+        if self.dumped.is_meant() {
+            let Self { common, cases, dumped, bundling, .. } = &self;
+            let blocks = self.matmul == Some(MatmulChoice::Quantized);
+            let options = RunOptions { common, cases, checkpoints: &checkpoints, blocks, bundling };
+            dumped.judge_recording(&options, results)
+        } else {
+            self.judge_model(&checkpoints, results)
+        }
+    }
 
+    /// Reads the model, judges it and prints the result.
+    fn judge_model(&self, checkpoints: &[&'static Checkpoint], mut results: Results<'_>) -> Result<Ending> {
         let device = device::open(&self.common.device)?;
         let progress = Progress::start("reading the model and its references");
         let model = self.common.open()?;
@@ -101,37 +90,38 @@ impl RunArgs {
         let (dtype, on) = (self.common.dtype(), device::name(&device));
         let matmul = matmuls_named(&self.matmuls(&model));
         let head = format!("{} · {} · {on}, {}, {matmul}\n", model.name, subject.config, dtype.as_str());
-        progress.aside(|| out.line(head))?;
-        let outcomes = self.judge_checkpoints(&mut subject, &checkpoints, &mut expected, &progress, out)?;
+        progress.aside(|| results.out.line(head))?;
+        let outcomes = judge_checkpoints(&mut subject, checkpoints, &progress, &mut results)?;
         drop(progress);
-        out.line("")?;
-        troubles(&outcomes, &expected, &flags, out)?;
-        let ending = ending(&outcomes, expected.stale.len());
-        let summary = report::summary(&outcomes, expected.stale.len());
-        if self.reports.wanted() {
-            let description =
-                RunDescription { model: &model, subject: &subject, device: &on, dtype, matmul: &matmul };
-            let report = reports::report(&description, &outcomes, expected.stale, ending)?;
-            self.reports.write(&html::PageInput {
-                report: &report,
-                outcomes: &outcomes,
-                command: &format!("rbees-check run {}{flags}", self.ids.join(" ")),
-                flags: &flags,
-            })?;
-            out.text(&self.reports.since(earlier.as_ref(), &report))?;
-        }
-        self.bundling.write(&mut subject, &outcomes, &flags)?;
+        results.failures(&outcomes)?;
+        let description = || Description::of_model(&model, &subject, &on, dtype, &matmul);
+        results.report(&outcomes, &self.ids.join(" "), description)?;
+        self.bundling.write(&mut subject, &outcomes, results.flags)?;
+        drop(subject);
         let all_passed = outcomes.iter().all(|outcome| outcome.status() == Status::Passed);
         if all_passed && outcomes.len() == checkpoints::ALL.len() {
-            drop(subject);
-            // The path that `generate` uses by default: quantised blocks, if the file has them.
-            let matmul = self.matmuls(&model).pop().unwrap_or(model::Matmul::Dense);
-            let path = model::Path { attention: Attention::Plain, matmul };
-            let llama = Llama::load(&model.weights, &device, dtype, path)?;
-            timed_text::sample(&model, &llama, out)?;
+            self.print_sample(&model, &device, results.out)?;
         }
-        out.line(summary)?;
-        Ok(ending)
+        results.end(&outcomes)
+    }
+
+    /// Prints a text on the path that `generate` uses by default: on quantised blocks, if the file has them.
+    fn print_sample(&self, model: &Model, device: &Device, out: &mut Out) -> Result<()> {
+        let matmul = self.matmuls(model).pop().unwrap_or(model::Matmul::Dense);
+        let path = model::Path { attention: Attention::Plain, matmul };
+        let llama = Llama::load(&model.weights, device, self.common.dtype(), path)?;
+        timed_text::sample(model, &llama, out)
+    }
+
+    /// Before anything is judged: checks that every file can be written and is no other file of this run. Reads
+    /// the earlier report, if there is one to compare with.
+    fn ready(&self) -> Result<Option<Report>> {
+        let model = self.common.model.as_deref().map(|model| ("model", Path::new(model)));
+        let inputs: Vec<_> = self.dumped.files().chain(model).collect();
+        let earlier = self.reports.ready(&inputs)?;
+        let others: Vec<_> = inputs.into_iter().chain(self.reports.files()).collect();
+        self.bundling.ready(&others)?;
+        Ok(earlier)
     }
 
     /// Fills in from the settings what the flags do not set. Returns the failures that the settings expect of
@@ -192,7 +182,7 @@ impl RunArgs {
         }
     }
 
-    fn subject<'a>(&self, model: &'a Model, device: &candle_core::Device) -> Result<Subject<'a>> {
+    fn subject<'a>(&self, model: &'a Model, device: &Device) -> Result<Subject<'a>> {
         let attentions = match self.attention {
             Some(path) => vec![path.into()],
             None if device.is_cpu() => vec![Attention::Plain, Attention::Fused],
@@ -221,30 +211,25 @@ impl RunArgs {
         subject.feed = self.feed.map(Feed::from);
         Ok(subject)
     }
+}
 
-    /// Runs the checkpoints and prints each when it ends.
-    fn judge_checkpoints(
-        &self,
-        subject: &mut Subject<'_>,
-        checkpoints: &[&'static Checkpoint],
-        expected: &mut Expectations,
-        progress: &Progress,
-        out: &mut Out,
-    ) -> Result<Vec<Outcome>> {
-        let mut coming =
-            checkpoints.iter().map(|checkpoint| format!("{} {}", checkpoint.id, checkpoint.name));
-        let mut next = || coming.next().map_or((), |name| progress.now(&name));
+/// Runs the checkpoints and prints each when it ends.
+fn judge_checkpoints(
+    subject: &mut Subject<'_>,
+    checkpoints: &[&'static Checkpoint],
+    progress: &Progress,
+    results: &mut Results<'_>,
+) -> Result<Vec<Outcome>> {
+    let mut coming = checkpoints.iter().map(|checkpoint| format!("{} {}", checkpoint.id, checkpoint.name));
+    let mut next = || coming.next().map_or((), |name| progress.now(&name));
+    next();
+    let mut printed = Ok(());
+    let outcomes = judge::run_all(subject, checkpoints, |outcome| {
         next();
-        let mut printed = Ok(());
-        let outcomes = judge::run_all(subject, checkpoints, |outcome| {
-            next();
-            expected.mark(outcome);
-            let text = rendered(outcome, self.common.verbose);
-            let all_well = std::mem::replace(&mut printed, Ok(()));
-            printed = all_well.and_then(|()| progress.aside(|| out.text(&text)));
-        })?;
-        printed.map(|()| outcomes)
-    }
+        let all_well = std::mem::replace(&mut printed, Ok(()));
+        printed = all_well.and_then(|()| progress.aside(|| results.outcome(outcome)));
+    })?;
+    printed.map(|()| outcomes)
 }
 
 /// `dense`, `dense and quantized`.

@@ -11,7 +11,7 @@ use rbees_check::plants::Availability;
 use rbees_check::selftest::{self, Bench, MistakeRow, Tally};
 use rbees_check::{Error, Result, mistakes, models};
 
-use super::choices::{AttentionChoice, Dtype, Matmul};
+use super::choices::{AttentionChoice, Dtype, MatmulChoice};
 use super::ending::Ending;
 use super::paint::{self, Out};
 use super::progress::Progress;
@@ -28,7 +28,7 @@ pub struct Selftest {
     dtype: Dtype,
     /// Multiply by float weights, or by the blocks of a quantised file
     #[arg(long, value_name = "PATH", value_enum, default_value = "dense")]
-    matmul: Matmul,
+    matmul: MatmulChoice,
     /// Plant only this mistake; repeatable
     #[arg(long, value_name = "MISTAKE")]
     only: Vec<String>,

@@ -55,7 +55,8 @@ impl ColumnOrder {
         }
         let Self::Searched(Some(layout)) = self else { return Ok(None) };
         let traits = with_layout(&port.traits(), layout);
-        let findings = sites::judge_sites_as(port, &traits, case, view, factor, Some(weights))?;
+        let factor = |kind: Kind| view.kinds.contains(&kind).then_some(factor);
+        let findings = sites::judge_sites_as(port, &traits, case, view.feed, &factor, Some(weights))?;
         let note = format!(
             "convention, {}: q and k rows are arranged {layout}; attention scores match, so this is accepted",
             traits.path
@@ -167,7 +168,7 @@ fn scores_match(port: &mut dyn Port, traits: &Traits, case: &Reference, factor: 
         let fit = judged(site) && whole(site);
         fit.then(|| case.rows_on(traits.arithmetic, Feed::Block, site)).flatten()
     };
-    let expect = Expect { reference: &reference, judges: &|_, _| true, noise: &noise, factor };
+    let expect = Expect { reference: &reference, judges: &|_, _| true, noise: &noise, factor: &|_| factor };
     let (fed, window) = (Some((case, Feed::Block)), 0..case.length());
     let mut watch = Watch::new(expect, fed, traits, case.batch(), window);
     port.begin();

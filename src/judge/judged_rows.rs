@@ -7,14 +7,18 @@ use crate::port::Traits;
 use crate::probe::{Arithmetic, Kind, Site};
 use crate::reference::{Feed, Place, Reference};
 
-/// Is `site` of `case` judged in this view? With reference inputs at every site, an operation can be judged
-/// only if the case also stores its inputs; with reference inputs at each block, only if the case stores the
-/// block's input.
+/// Is `site` of `case` judged in this view?
 pub(super) fn is_judged(view: &View, case: &Reference, site: Site, traits: &Traits) -> bool {
-    let Some(reference) = case.rows_on(traits.arithmetic, view.feed, site) else { return false };
-    view.kinds.contains(&site.kind)
-        && traits.shows(site.kind)
-        && match view.feed {
+    view.kinds.contains(&site.kind) && can_judge(view.feed, case, site, traits)
+}
+
+/// Can `case` judge `site` under this feed? With reference inputs at every site, an operation can be judged only
+/// if the case also stores its inputs; with reference inputs at each block, only if the case stores the block's
+/// input.
+pub(super) fn can_judge(feed: Feed, case: &Reference, site: Site, traits: &Traits) -> bool {
+    let Some(reference) = case.rows_on(traits.arithmetic, feed, site) else { return false };
+    traits.shows(site.kind)
+        && match feed {
             Feed::Site => reference.places.iter().any(|&place| clean(case, site, place, traits.layers)),
             Feed::Block => site.block_input().is_none_or(|input| case.rows(input).is_some()),
             Feed::Own => true,

@@ -14,6 +14,7 @@ mod laws;
 mod left_over;
 mod noise;
 mod pieces;
+mod prefills;
 mod recorded;
 pub(crate) mod rows;
 mod sampling;
@@ -25,7 +26,6 @@ mod substitute;
 mod tokens;
 mod unjudged;
 mod verdict;
-mod views;
 mod watch;
 mod window;
 
@@ -41,6 +41,7 @@ pub(crate) use substitute::substitute_reference;
 pub use unjudged::laws_alone;
 pub use verdict::{Finding, Outcome, Status, Verdict};
 
+use self::prefills::Prefills;
 use self::set_aside::{of_one_layer, set_aside};
 use self::subject::side_by_side;
 use crate::Result;
@@ -51,6 +52,24 @@ use crate::checkpoints::{Checkpoint, How};
 /// # Errors
 /// Only if the harness itself cannot continue; an error of the port becomes a verdict.
 pub fn run(subject: &mut Subject<'_>, checkpoint: &'static Checkpoint) -> Result<Outcome> {
+    let mut prefills = Prefills::run(subject, &[checkpoint])?;
+    judge_checkpoint(subject, checkpoint, &mut prefills)
+}
+
+/// Runs several checkpoints in order, whatever the others show.
+///
+/// # Errors
+/// Those of [`run`].
+pub fn run_each(subject: &mut Subject<'_>, checkpoints: &[&'static Checkpoint]) -> Result<Vec<Outcome>> {
+    let mut prefills = Prefills::run(subject, checkpoints)?;
+    checkpoints.iter().map(|checkpoint| judge_checkpoint(subject, checkpoint, &mut prefills)).collect()
+}
+
+fn judge_checkpoint(
+    subject: &mut Subject<'_>,
+    checkpoint: &'static Checkpoint,
+    prefills: &mut Prefills,
+) -> Result<Outcome> {
     let mut outcome = Outcome { checkpoint, findings: vec![], skipped: None, notes: vec![] };
     match &checkpoint.how {
         How::Weights => {
@@ -58,7 +77,7 @@ pub fn run(subject: &mut Subject<'_>, checkpoint: &'static Checkpoint) -> Result
                 outcome.findings = facts::judge_facts(&subject.config, subject.weights, &model.facts)?;
             }
         }
-        How::Tokens(view, factor) => {
+        How::Tokens(..) => {
             match &subject.model {
                 Some(model) => {
                     let bos = model.facts.config.bos_token_id;
@@ -66,9 +85,9 @@ pub fn run(subject: &mut Subject<'_>, checkpoint: &'static Checkpoint) -> Result
                 }
                 None => outcome.notes.push(format!("texts are not judged: {NO_FACTS}")),
             }
-            views::judge_views(subject, std::slice::from_ref(view), factor, &mut outcome)?;
+            prefills.fill(&mut outcome, subject.feed);
         }
-        How::Sites(views, factor) => views::judge_views(subject, views, factor, &mut outcome)?,
+        How::Sites(..) => prefills.fill(&mut outcome, subject.feed),
         How::Laws(factor) => {
             let weights = subject.right_weights();
             let cases = &subject.cases;
@@ -129,6 +148,7 @@ pub fn run_all(
     mut done: impl FnMut(&mut Outcome),
 ) -> Result<Vec<Outcome>> {
     let mut outcomes: Vec<Outcome> = Vec::new();
+    let mut prefills = Prefills::run(subject, checkpoints)?;
     for &checkpoint in checkpoints {
         let failed = outcomes.iter().filter(|o| matches!(o.status(), Status::Failed | Status::NotJudged));
         let waits: Vec<&str> = failed.map(|o| o.checkpoint.id).collect();
@@ -139,7 +159,7 @@ pub fn run_all(
                 skipped: Some(format!("not run because {} did not pass", waits.join(", "))),
                 notes: vec![],
             },
-            _ => run(subject, checkpoint)?,
+            _ => judge_checkpoint(subject, checkpoint, &mut prefills)?,
         };
         done(&mut outcome);
         outcomes.push(outcome);

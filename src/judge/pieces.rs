@@ -64,6 +64,7 @@ pub(super) fn replay(
 ) -> Result<Vec<Finding>> {
     let traits = port.traits();
     let reference = |site: Site| prefill.get(&site);
+    let factor = |_| criteria.factor;
     port.begin();
     let mut worst: BTreeMap<Site, Verdict> = BTreeMap::new();
     let mut incomparable: BTreeMap<Site, usize> = BTreeMap::new();
@@ -74,7 +75,7 @@ pub(super) fn replay(
             reference: &reference,
             judges: &|_, _| true,
             noise: criteria.noise,
-            factor: criteria.factor,
+            factor: &factor,
         };
         let mut watch = Watch::new(expect, criteria.fed, &traits, whole.input.batch(), window.clone());
         if let Err(error) = port.forward(&whole.input.slice(window.clone()), &mut watch) {
@@ -99,7 +100,7 @@ pub(super) fn replay(
     };
     let mut findings: Vec<Finding> = prefill.keys().map(finding).collect();
     if let Some(context) = &criteria.context {
-        explain::explain(context, &inputs, &reference, criteria.noise, criteria.factor, &mut findings);
+        explain::explain(context, &inputs, &reference, criteria.noise, &factor, &mut findings);
     }
     Ok(findings)
 }

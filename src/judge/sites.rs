@@ -2,28 +2,27 @@
 
 use super::drive::Drive;
 use super::explain::{self, CaseContext};
-use super::judged_rows::{clean, input, is_judged};
+use super::judged_rows::{can_judge, clean, input};
 use super::verdict::{Finding, Verdict};
 use super::watch::{Expect, Watch};
 use crate::Result;
-use crate::checkpoints::View;
 use crate::port::{Port, Traits};
-use crate::probe::Site;
+use crate::probe::{Kind, Site};
 use crate::reference::{Feed, Reference};
 use crate::weights::Weights;
 
-/// Runs `case` once through `port` under the view's feed and judges the view's kinds. If the model's weights
-/// are given, failing sites are diagnosed: all of them if every site gets reference inputs; otherwise only
-/// the first, because the later ones are computed from it.
+/// Runs `case` once through `port` under `feed`, and judges the kinds of site for which `factor` says how many
+/// times the noise is allowed. If the model's weights are given, failing sites are diagnosed: all of them if
+/// every site gets reference inputs; otherwise only the first, because the later ones are computed from it.
 pub(crate) fn judge_sites(
     port: &mut dyn Port,
     case: &Reference,
-    view: &View,
-    factor: f64,
+    feed: Feed,
+    factor: &dyn Fn(Kind) -> Option<f64>,
     weights: Option<&Weights>,
 ) -> Result<Vec<Finding>> {
     let traits = port.traits();
-    judge_sites_as(port, &traits, case, view, factor, weights)
+    judge_sites_as(port, &traits, case, feed, factor, weights)
 }
 
 /// Like [`judge_sites`], with traits given by the caller instead of the port's own.
@@ -31,21 +30,22 @@ pub(super) fn judge_sites_as(
     port: &mut dyn Port,
     traits: &Traits,
     case: &Reference,
-    view: &View,
-    factor: f64,
+    feed: Feed,
+    factor: &dyn Fn(Kind) -> Option<f64>,
     weights: Option<&Weights>,
 ) -> Result<Vec<Finding>> {
     let reference = |site: Site| {
-        let judged = is_judged(view, case, site, traits);
-        judged.then(|| case.rows_on(traits.arithmetic, view.feed, site)).flatten()
+        let judged = factor(site.kind).is_some() && can_judge(feed, case, site, traits);
+        judged.then(|| case.rows_on(traits.arithmetic, feed, site)).flatten()
     };
-    let judges = |site, place| view.feed != Feed::Site || clean(case, site, place, traits.layers);
-    let noise = |site, place| case.noise_on(traits.arithmetic, view.feed, site, place, traits.dtype);
-    let expect = Expect { reference: &reference, judges: &judges, noise: &noise, factor };
-    let (fed, window) = (Some((case, view.feed)), 0..case.length());
+    let factor = |site: Site| factor(site.kind).unwrap_or(0.0);
+    let judges = |site, place| feed != Feed::Site || clean(case, site, place, traits.layers);
+    let noise = |site, place| case.noise_on(traits.arithmetic, feed, site, place, traits.dtype);
+    let expect = Expect { reference: &reference, judges: &judges, noise: &noise, factor: &factor };
+    let (fed, window) = (Some((case, feed)), 0..case.length());
     let mut watch = Watch::new(expect, fed, traits, case.batch(), window);
     port.begin();
-    let drive = Drive::Prefill(traits.path, view.feed);
+    let drive = Drive::Prefill(traits.path, feed);
     if let Err(error) = port.forward(&input(case), &mut watch) {
         return Ok(vec![Finding::stopped(error, &case.manifest.case, drive)]);
     }
@@ -61,12 +61,12 @@ pub(super) fn judge_sites_as(
     let mut findings: Vec<Finding> =
         case.sites().filter(|&site| reference(site).is_some()).map(finding).collect();
     if let Some(weights) = weights {
-        if view.feed != Feed::Site {
+        if feed != Feed::Site {
             let first = diagnosis.failed.keys().min().copied();
             diagnosis.failed.retain(|site, _| Some(*site) == first);
         }
         let context = CaseContext { weights, case, traits };
-        explain::explain(&context, &diagnosis, &reference, &noise, factor, &mut findings);
+        explain::explain(&context, &diagnosis, &reference, &noise, &factor, &mut findings);
     }
     Ok(findings)
 }

@@ -3,7 +3,7 @@
 
 use super::laws;
 use super::noise;
-use super::pieces::{Criteria, Sequence};
+use super::pieces::{Criteria, Sequence, record};
 use super::verdict::Finding;
 use crate::Result;
 use crate::model::Input;
@@ -16,7 +16,8 @@ pub fn laws_alone(port: &mut dyn Port, ids: &[u32], factor: f64) -> Result<Vec<F
     let shaken = noise::shaken(port, &whole.input)?;
     let noise = |site, _| shaken.get(&site).copied();
     let criteria = Criteria { fed: None, judges: &|_, _| true, noise: &noise, factor, context: None };
-    let mut findings = laws::same_in_pieces(port, &whole, &criteria)?;
+    let prefill = record(port, &whole, &criteria)?;
+    let mut findings = laws::same_in_pieces(port, &whole, &prefill, &criteria)?;
     findings.push(laws::a_b_a(port, &whole)?);
     findings.push(laws::context_ends(port));
     Ok(findings)

@@ -26,7 +26,7 @@ pub(super) struct Expect<'a> {
     /// The measured noise there.
     pub noise: &'a dyn Fn(Site, Place) -> Option<Noise>,
     /// How many times that noise is allowed.
-    pub factor: f64,
+    pub factor: &'a dyn Fn(Site) -> f64,
 }
 
 /// Compares one forward pass over `window`.
@@ -143,7 +143,7 @@ impl<'a> Watch<'a> {
             })
             .collect();
         let fine = self.traits.dtype == DType::F32 && self.traits.arithmetic == Arithmetic::Dense;
-        let terms = Terms { factor: self.expect.factor, dtype: self.traits.dtype, fine };
+        let terms = Terms { factor: (self.expect.factor)(site), dtype: self.traits.dtype, fine };
         let compared = compare_rows(got, &shape, &wanted, &terms, columns)?;
         self.incomparable.insert(site, compared.incomparable);
         self.shares.extend(compared.shares.map(|shares| (site, shares)));

@@ -183,7 +183,7 @@ impl<'a> Bench<'a> {
             model: self.facts.clone(),
             feed: None,
         };
-        checkpoints.iter().map(|checkpoint| judge::run(&mut subject, checkpoint)).collect()
+        judge::run_each(&mut subject, checkpoints)
     }
 }
 

@@ -165,6 +165,6 @@ fn a_row_of_zeros_does_not_hide_a_mistake() {
     let noise = |site, place| case.noise_on(traits.arithmetic, Feed::Site, site, place, traits.dtype);
     let verdict = Verdict::Differs(Default::default());
     let mut findings = [Finding { site: Some(failed), ..Finding::new(failed.to_string(), verdict) }];
-    explain(&context, &inputs, &|_| Some(&reference), &noise, 8.0, &mut findings);
+    explain(&context, &inputs, &|_| Some(&reference), &noise, &|_| 8.0, &mut findings);
     assert_eq!(findings[0].explained.as_ref().unwrap().named[0].mistake, "attention-scale");
 }

@@ -50,7 +50,7 @@ fn gate(fixture: Option<&str>, cases: &[&str]) -> (Gate, Vec<&'static str>) {
 
 #[rstest]
 #[case::a_correct_path("tiny-llama", &["single"], Gate::Open)]
-#[case::another_models_references("tiny-llama2", &["single"], shut(Status::Failed, "00 weights"))]
+#[case::another_models_references("tiny-llama2", &["short"], shut(Status::Failed, "00 weights"))]
 #[case::no_cases("tiny-llama", &[], shut(Status::NotJudged, "01 rms_norm"))]
 fn a_path_with_references_must_pass_every_checkpoint(
     #[case] fixture: &str,

@@ -3,7 +3,7 @@ use rstest::rstest;
 use super::*;
 use crate::compare::Noise;
 use crate::judge::laws::{chunks, context_ends, cut_row, same_in_pieces, tokens};
-use crate::judge::pieces::{Criteria, Sequence, worse};
+use crate::judge::pieces::{Criteria, Sequence, record, worse};
 use crate::judge::window::Window;
 use crate::judge::{Verdict, laws_alone};
 use crate::reference::ReferenceRows;
@@ -158,8 +158,9 @@ fn rows_that_cannot_be_compared_are_counted_over_all_windows() {
         Some(Noise { max: of_scale, rms: of_scale })
     };
     let criteria = Criteria { fed: None, judges: &|_, _| true, noise: &noise, factor: 16.0, context: None };
-    let findings =
-        same_in_pieces(&mut LlamaPort::new(llama), &sequence(&[1, 70, 3, 200, 5]), &criteria).unwrap();
+    let (mut port, whole) = (LlamaPort::new(llama), sequence(&[1, 70, 3, 200, 5]));
+    let prefill = record(&mut port, &whole, &criteria).unwrap();
+    let findings = same_in_pieces(&mut port, &whole, &prefill, &criteria).unwrap();
     assert_eq!(findings.len(), 2 * (1 + 4 * 17 + 2));
     for finding in findings {
         assert_eq!((finding.status(), finding.incomparable), (Status::Passed, 3), "{finding:?}");

@@ -1,7 +1,6 @@
 use rstest::rstest;
 
 use super::*;
-use crate::checkpoints::View;
 use crate::judge::sites::judge_sites;
 use crate::judge::{Finding, Verdict};
 use crate::reference::{Feed, Place};
@@ -163,8 +162,8 @@ fn turned(feed: Feed, factor: f64) -> Vec<Finding> {
     let llama = Llama::load(&model.weights, &Device::Cpu, DType::BF16, Attention::Plain).unwrap();
     let mut port = Bent { port: LlamaPort::new(llama), bend: Box::new(bend) };
     let case = model.fixture.as_ref().unwrap().case("short").unwrap();
-    let view = View { feed, kinds: &[Kind::QProj] };
-    judge_sites(&mut port, &case, &view, factor, Some(&model.weights)).unwrap()
+    let factor = |kind| (kind == Kind::QProj).then_some(factor);
+    judge_sites(&mut port, &case, feed, &factor, Some(&model.weights)).unwrap()
 }
 
 /// With reference inputs at every site, each failing site is diagnosed separately. On the port's own values,

@@ -3,7 +3,6 @@ use std::sync::{Arc, Mutex};
 use rstest::rstest;
 
 use super::*;
-use crate::checkpoints::View;
 use crate::judge::judged_rows::input;
 use crate::judge::sites::judge_sites;
 use crate::judge::watch::{Expect, Watch};
@@ -24,7 +23,7 @@ fn keys_and_values_of_padding_are_kept() {
     };
     let mut port = Bent { port: LlamaPort::new(llama(&model, Attention::Plain)), bend: Box::new(bend) };
     let traits = port.traits();
-    let expect = Expect { reference: &|_| None, judges: &|_, _| true, noise: &|_, _| None, factor: 8.0 };
+    let expect = Expect { reference: &|_| None, judges: &|_, _| true, noise: &|_, _| None, factor: &|_| 8.0 };
     let (fed, window) = (Some((&case, Feed::Site)), 0..case.length());
     let mut watch = Watch::new(expect, fed, &traits, case.batch(), window);
     port.begin();
@@ -72,7 +71,8 @@ fn too_wide(model: &str, matmul: Matmul, dtype: DType) -> Vec<Finding> {
     let path = Path { attention: Attention::Plain, matmul };
     let mut port = LlamaPort::new(Llama::load(&model.weights, &Device::Cpu, dtype, path).unwrap());
     let case = model.fixture.as_ref().unwrap().case("short").unwrap();
-    judge_sites(&mut port, &case, &View { feed: Feed::Site, kinds: &[Kind::QProj] }, 1e9, None).unwrap()
+    let factor = |kind| (kind == Kind::QProj).then_some(1e9);
+    judge_sites(&mut port, &case, Feed::Site, &factor, None).unwrap()
 }
 
 /// Only in f32 does such a budget mean that the reference is broken.

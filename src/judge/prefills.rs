@@ -1,0 +1,177 @@
+//! Runs each case once per feed, and judges the sites of all checkpoints in that one prefill.
+
+use std::collections::BTreeMap;
+
+use super::convention::{self, ColumnOrder};
+use super::judged_rows::{self, input};
+use super::set_aside::{of_one_site, set_aside};
+use super::sites::judge_sites;
+use super::subject::{Subject, side_by_side};
+use super::verdict::{Finding, Outcome};
+use crate::Result;
+use crate::checkpoints::{Checkpoint, View};
+use crate::port::Port;
+use crate::probe::Kind;
+use crate::reference::{Feed, Reference};
+use crate::weights::Weights;
+
+/// What all prefills showed, by the checkpoint that judges it.
+#[derive(Default)]
+pub(super) struct Prefills(BTreeMap<&'static str, Shown>);
+
+/// What prefills showed for one checkpoint.
+#[derive(Default)]
+struct Shown {
+    findings: Vec<Finding>,
+    notes: Vec<String>,
+}
+
+/// One forward pass over a case, and everything that is judged in it. Each kind of site is judged once.
+struct Prefill {
+    feed: Feed,
+    judged: Vec<JudgedView>,
+}
+
+/// A view, and the checkpoint that it belongs to.
+#[derive(Clone, Copy)]
+struct JudgedView {
+    checkpoint: &'static Checkpoint,
+    view: &'static View,
+    factor: f64,
+}
+
+impl Prefills {
+    /// Runs all cases on all ports, once per feed that `checkpoints` need.
+    ///
+    /// # Errors
+    /// Only if the harness itself cannot continue; an error of the port becomes a finding.
+    pub fn run(subject: &mut Subject<'_>, checkpoints: &[&'static Checkpoint]) -> Result<Self> {
+        let weights = subject.right_weights();
+        let Subject { ports, cases, feed, .. } = subject;
+        let plan = plan(checkpoints, *feed);
+        if plan.is_empty() {
+            return Ok(Self::default());
+        }
+        let by_port = side_by_side(ports, |port| {
+            let mut order = ColumnOrder::default();
+            let mut of_case = |case| judge_case(&plan, &mut **port, (cases, case), &weights, &mut order);
+            cases.iter().map(&mut of_case).collect::<Result<Vec<_>>>()
+        })?;
+        let mut all = Self::default();
+        let mut by_port: Vec<_> = by_port.into_iter().map(Vec::into_iter).collect();
+        for _ in 0..cases.len() {
+            for (id, shown) in by_port.iter_mut().filter_map(Iterator::next).flatten() {
+                let Shown { findings, notes } = all.0.entry(id).or_default();
+                findings.extend(shown.findings);
+                for note in shown.notes {
+                    if !notes.contains(&note) {
+                        notes.push(note);
+                    }
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Moves what was shown for the checkpoint of `outcome` into it, or marks it as skipped if its views need
+    /// other feeds than `feed`.
+    pub fn fill(&mut self, outcome: &mut Outcome, feed: Option<Feed>) {
+        if let Some(feed) = feed
+            && outcome.checkpoint.views().iter().all(|view| view.feed != feed)
+            && outcome.findings.is_empty()
+        {
+            outcome.skipped = Some(format!("judges nothing under feed {}", feed.name()));
+            return;
+        }
+        let Shown { findings, notes } = self.0.remove(outcome.checkpoint.id).unwrap_or_default();
+        outcome.findings.extend(findings);
+        outcome.notes.extend(notes);
+        set_aside(outcome, "it was judged in another case", of_one_site);
+    }
+}
+
+/// The prefills that these checkpoints need, under `feed` only if it is given.
+fn plan(checkpoints: &[&'static Checkpoint], feed: Option<Feed>) -> Vec<Prefill> {
+    let mut plan: Vec<Prefill> = Vec::new();
+    for &checkpoint in checkpoints {
+        let Some(factor) = checkpoint.factor() else { continue };
+        for view in checkpoint.views().iter().filter(|view| feed.is_none_or(|feed| feed == view.feed)) {
+            let judged = JudgedView { checkpoint, view, factor };
+            let free = |prefill: &&mut Prefill| {
+                prefill.feed == view.feed && view.kinds.iter().all(|&kind| prefill.judges(kind).is_none())
+            };
+            match plan.iter_mut().find(free) {
+                Some(prefill) => prefill.judged.push(judged),
+                None => plan.push(Prefill { feed: view.feed, judged: vec![judged] }),
+            }
+        }
+    }
+    plan
+}
+
+impl Prefill {
+    /// How many times the noise is allowed at sites of this kind; `None` if they are not judged here.
+    fn judges(&self, kind: Kind) -> Option<f64> {
+        self.judged.iter().find(|judged| judged.view.kinds.contains(&kind)).map(|judged| judged.factor)
+    }
+}
+
+/// What one case shows on one port, by checkpoint.
+fn judge_case(
+    plan: &[Prefill],
+    port: &mut dyn Port,
+    (cases, case): (&[Reference], &Reference),
+    weights: &Weights,
+    order: &mut ColumnOrder,
+) -> Result<BTreeMap<&'static str, Shown>> {
+    let mut all: BTreeMap<&'static str, Shown> = BTreeMap::new();
+    for prefill in plan {
+        fill_cache(port, case);
+        // Under another feed a site's inputs are the port's own values, so a failure cannot be diagnosed.
+        let to_diagnose = Some(weights).filter(|_| prefill.feed == Feed::Site);
+        let factor = |kind| prefill.judges(kind);
+        let found = judge_sites(port, case, prefill.feed, &factor, to_diagnose)?;
+        for &JudgedView { checkpoint, view, factor } in &prefill.judged {
+            let of_view = |f: &&Finding| f.site.is_none_or(|site| view.kinds.contains(&site.kind));
+            let mut findings: Vec<Finding> = found.iter().filter(of_view).cloned().collect();
+            let shown = all.entry(checkpoint.id).or_default();
+            if view.feed == Feed::Site
+                && findings.iter().any(convention::may_be)
+                && let Some((again, note)) = order.settle(port, cases, (case, view), factor, weights)?
+            {
+                findings = again;
+                shown.notes.push(note);
+            }
+            shown.findings.append(&mut findings);
+        }
+    }
+    for checkpoint in plan.iter().flat_map(|prefill| &prefill.judged).map(|judged| judged.checkpoint) {
+        let shown = all.entry(checkpoint.id).or_default();
+        for note in notes(port, case, checkpoint.views()) {
+            if !shown.notes.contains(&note) {
+                shown.notes.push(note);
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Runs the first token of a case, so that a cache which is not emptied afterwards shows in the next prefill.
+/// If the port returns an error, so does the prefill, which reports it.
+fn fill_cache(port: &mut dyn Port, case: &Reference) {
+    port.begin();
+    let _ = port.forward(&input(case).slice(0..1), &mut ());
+}
+
+/// What the path hides of these views, and how far quantised arithmetic moves its reference.
+fn notes(port: &dyn Port, case: &Reference, views: &[View]) -> Vec<String> {
+    let traits = port.traits();
+    let hidden: Vec<&str> = views
+        .iter()
+        .flat_map(|view| view.kinds)
+        .filter(|kind| !traits.shows(**kind))
+        .map(|kind| kind.name())
+        .collect();
+    let hides = (!hidden.is_empty()).then(|| format!("{} cannot show {}", traits.path, hidden.join(", ")));
+    hides.into_iter().chain(judged_rows::distance(case, traits.arithmetic, views)).collect()
+}
