@@ -75,23 +75,13 @@ impl Dumped {
         }
         let vocabulary = self.map.as_deref().map_or(Ok(Vocabulary::default()), names)?;
         let mut dump = Recording::open(self.dump.as_deref().unwrap_or(Path::new("")), &vocabulary)?;
-<<<<<<< HEAD
-        if let Some(dtype) = asked.common.dtype {
+        if let Some(dtype) = options.common.dtype {
             dump.compute_in(dtype.into());
         }
         let progress = Progress::start("reading the model and its references");
-        let model = KnownModel::of(asked.common, asked.cases)?;
-        let (case, about_reference) = case(&dump, &model, asked.cases)?;
-        let arithmetic = if asked.blocks { Arithmetic::Blocks32 } else { dump.arithmetic()? };
-=======
-        if let Some(dtype) = options.common.dtype {
-            dump.dtype = dtype.into();
-        }
-        let progress = Progress::start("reading the model and its references");
         let model = KnownModel::of(options.common, options.cases)?;
-        let (case, about_reference) = case(&mut dump, &model, options.cases)?;
+        let (case, about_reference) = case(&dump, &model, options.cases)?;
         let arithmetic = if options.blocks { Arithmetic::Blocks32 } else { dump.arithmetic()? };
->>>>>>> main
         let against = Against {
             case: case.as_ref().filter(|case| case.knows(arithmetic)),
             weights: model.weights.as_ref(),

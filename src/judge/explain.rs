@@ -39,7 +39,8 @@ pub(super) fn explain<'t>(
             findings.iter().any(|f| f.site == Some(first) && matches!(f.verdict, Verdict::Pass(_)));
         let Some(finding) = findings.iter_mut().find(|f| f.site == Some(failed.site)) else { continue };
         let Some(want) = reference(failed.site) else { continue };
-        let explained = diagnose(context, (failed, &inputs.padding), want, noise, factor(failed.site), first_agrees);
+        let explained =
+            diagnose(context, (failed, &inputs.padding), want, noise, factor(failed.site), first_agrees);
         finding.set_explanation(explained);
     }
 }

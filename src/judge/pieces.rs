@@ -71,12 +71,8 @@ pub(super) fn replay(
     let mut inputs = DiagnosisInputs::default();
     for window in windows {
         // Only rows that can be judged were recorded.
-        let expect = Expect {
-            reference: &reference,
-            judges: &|_, _| true,
-            noise: criteria.noise,
-            factor: &factor,
-        };
+        let expect =
+            Expect { reference: &reference, judges: &|_, _| true, noise: criteria.noise, factor: &factor };
         let mut watch = Watch::new(expect, criteria.fed, &traits, whole.input.batch(), window.clone());
         if let Err(error) = port.forward(&whole.input.slice(window.clone()), &mut watch) {
             return Ok(vec![Finding::stopped(error, whole.name, drive)]);

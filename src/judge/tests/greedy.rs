@@ -47,7 +47,15 @@ impl Port for Scripted {
         let wrong = self.wrong.as_ref().is_some_and(|lengths| lengths.contains(&input.len()));
         let said = |position: usize| self.says.get(position).copied().filter(|_| !wrong).unwrap_or(7);
         let logit = |token, five| {
-            (0..8).map(move |id| if id == token { 1.0 } else if id == 5 { five } else { 0.0 })
+            (0..8).map(move |id| {
+                if id == token {
+                    1.0
+                } else if id == 5 {
+                    five
+                } else {
+                    0.0
+                }
+            })
         };
         let rows = |five: f32| {
             let rows: Vec<f32> = positions.clone().flat_map(|at| logit(said(at), five)).collect();
@@ -233,7 +241,8 @@ fn a_prompt_that_follows_the_reference_is_judged_by_the_same_rule(
 ) {
     // The first prompt has no tokens to generate, so only the second one is judged.
     let nothing = Prompt { tokens: vec![], gap: vec![], ..prompt(&[], [1.0; 4]) };
-    let stored = Greedy { format: 1, prompts: vec![nothing, prompt(&[1, 2, 3, 4], gap)], quantized: BTreeMap::new() };
+    let stored =
+        Greedy { format: 1, prompts: vec![nothing, prompt(&[1, 2, 3, 4], gap)], quantized: BTreeMap::new() };
     let mut port = Scripted::new(says);
     let (findings, _) = judge_greedy(&mut port, &stored, &Ends { ours: &[4], theirs: &[4] }, &RULE).unwrap();
     assert_eq!(findings[1].verdict.status(), status);
