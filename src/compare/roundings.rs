@@ -139,7 +139,7 @@ mod tests {
     /// A norm whose factor is rounded shifts a whole row, in either direction.
     #[test]
     fn rows_that_are_shifted_as_a_whole_have_no_bias() {
-        let shift = |r: usize| 1.0 + (if r % 3 == 0 { 1.0 } else { -1.0 }) * 2f64.powi(-9);
+        let shift = |r: usize| 1.0 + (if r.is_multiple_of(3) { 1.0 } else { -1.0 }) * 2f64.powi(-9);
         let shifted = roundings(24, |r, v| bf16::from_f64(v * shift(r)).to_f64());
         assert_eq!(shifted.bias(), None, "{shifted:?}");
     }

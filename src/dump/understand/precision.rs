@@ -45,7 +45,8 @@ pub(super) fn understand(dump: &mut Recording, against: &Against<'_>) -> Result<
             return Err(dump.fault(format!("unknown {SAVED_AS} `{said}` in the metadata: {known}")));
         };
         let stated = dump.metadata.contains_key(DTYPE);
-        return Ok(read_as(dump, if stated { dump.dtype } else { DType::F32 }, Some(saved)));
+        read_as(dump, if stated { dump.dtype } else { DType::F32 }, Some(saved));
+        return Ok(());
     }
     let (stated, before) = (dump.metadata.contains_key(DTYPE), dump.dtype);
     let stored =
