@@ -173,8 +173,9 @@ fn recording(dump: &Recording, against: &Against<'_>, sites: &BTreeSet<Site>) ->
     if let Some(saved) = dump.saved {
         about.insert("saved_as".into(), json!(saved.to_string()));
     }
-    if dump.cached > 0 {
-        about.insert("cached".into(), json!(dump.cached.to_string()));
+    if dump.cached.iter().any(|&cached| cached > 0) {
+        let cached: Vec<String> = dump.cached.iter().map(ToString::to_string).collect();
+        about.insert("cached".into(), json!(cached.join(", ")));
     }
     pass::file(&dump.input, &Value::Object(about), &tensors).map_err(unwritten)
 }

@@ -1,5 +1,5 @@
-//! Budgets entry by entry, for operations without a sum: an activation, a product of two entries, a residual
-//! addition. Each entry of a correct port is a few roundings away from the exact one, however large the other
+//! Budgets entry by entry, for operations without a sum: a lookup, an activation, a product of two entries, a
+//! residual addition. Each entry of a correct port is a few roundings away from the exact one, however large the other
 //! entries of its row are. Under the budget of its row alone, a small entry may be anything.
 
 use candle_core::DType;
@@ -36,6 +36,9 @@ pub(super) fn budgets(
     let (y, width) = (exact.rows(), exact.rows().width);
     let input = |n: usize| input(replay, node, n, exact);
     Ok(match &node.operation {
+        Operation::Embedding(_) => {
+            Some(Rows::from_fn(y.len(), width, |r, j| y.row(r)[j].abs() * allowed + smallest))
+        }
         Operation::WeightedSum { factors } => {
             let mut budgets = vec![0.0; y.values.len()];
             for (n, factor) in factors.iter().enumerate() {

@@ -175,7 +175,7 @@ impl Recording {
         for site in self.sites() {
             let verdict = match self.lookup(site, against.config)? {
                 // They have an entry for each cached key too.
-                Lookup::Misfit(_) if self.cached > 0 && site.kind.over_keys() => None,
+                Lookup::Misfit(_) if self.reads_a_cache() && site.kind.over_keys() => None,
                 Lookup::Misfit(why) => Some(misfit(why)),
                 Lookup::Tensor(recorded) => lower(self, &recorded),
                 Lookup::Absent => None,

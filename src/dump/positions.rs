@@ -14,8 +14,8 @@ pub(super) fn wrong(dump: &Recording, of: Option<&str>) -> Option<Finding> {
     let rows: Vec<Tokens> = tokens(dump);
     let all =
         || rows.iter().enumerate().flat_map(|(b, row)| row.iter().enumerate().map(move |(n, t)| (b, n, *t)));
-    let (b, n, (slot, position)) = all().find(|&(_, n, (_, position))| position != dump.cached + n)?;
-    let before = dump.cached + n;
+    let (b, n, (slot, position)) = all().find(|&(b, n, (_, position))| position != dump.cached[b] + n)?;
+    let before = dump.cached[b] + n;
     let how = format!(
         "token {slot} of row {b} has position {position} instead of {before}, the number of tokens before it"
     );
@@ -35,26 +35,26 @@ pub(super) fn tokens(dump: &Recording) -> Vec<Tokens> {
 
 /// The mistake that explains all positions.
 fn named(dump: &Recording, rows: &[Tokens]) -> Option<Named> {
-    let every = |holds: &dyn Fn(usize, (usize, usize)) -> bool| {
-        rows.iter().all(|row| row.iter().enumerate().all(|(n, &token)| holds(n, token)))
+    let every = |holds: &dyn Fn(usize, usize, (usize, usize)) -> bool| {
+        let row = |(row, &cached): (&Tokens, &usize)| {
+            row.iter().enumerate().all(|(n, &token)| holds(cached, n, token))
+        };
+        rows.iter().zip(&dump.cached).all(row)
     };
-    let cached = dump.cached;
-    if every(&|_, (slot, position)| position == cached + slot) {
+    if every(&|cached, _, (slot, position)| position == cached + slot) {
         return Some(Named::new("pad-positions", "you count the padding on the left as positions"));
     }
     let (_, first) = *rows.first()?.first()?;
-    let shift =
-        first.checked_sub(cached).filter(|&shift| every(&|n, (_, position)| position == cached + shift + n));
+    let shift = first.checked_sub(dump.cached[0]);
+    let shift = shift.filter(|shift| every(&|cached, n, (_, position)| position == cached + shift + n));
     let fed = rows.iter().map(Vec::len).max().unwrap_or(0);
     match shift {
-        Some(shift) if fed > 1 && shift + 1 >= fed => Some(Named::new(
+        Some(shift) if fed > 1 && shift + 1 >= fed && !dump.reads_a_cache() => Some(Named::new(
             "uncached-position",
-            format!(
-                "nothing is cached, but you start at position {first}, as if the {fed} tokens were fed before"
-            ),
+            format!("nothing is cached, but you start at position {first}, as if {shift} tokens were"),
         )),
         Some(shift) => Some(Named::new("decode-position", format!("every position is {shift} too high"))),
-        None if fed > 1 && every(&|_, (_, position)| position == first) => {
+        None if fed > 1 && every(&|_, _, (_, position)| position == first) => {
             Some(Named::new("decode-position", format!("every token has position {first}")))
         }
         None => None,

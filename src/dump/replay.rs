@@ -58,7 +58,7 @@ impl<'a> Replay<'a> {
         let on_the_way =
             |&other: &NodeId| other == id || engine.on_the_way(other) && !self.recorded.contains(&other);
         // Cached keys and values are not recorded.
-        let cached = self.dump.cached > 0;
+        let cached = self.dump.reads_a_cache();
         let computable = |&other: &NodeId| {
             engine.has_weights_of(other) && !engine.is_source(other) && !(cached && engine.attends(other))
         };

@@ -50,11 +50,13 @@ pub(super) fn roundings(
 /// intermediate roundings are shared by many entries: heads share the cosines of a rotation.
 fn cluster(operation: &Operation) -> Option<usize> {
     match operation {
-        Operation::Linear(_) | Operation::Context(_) | Operation::WeightedSum { .. } => Some(CLUSTER),
+        Operation::Embedding(_)
+        | Operation::Linear(_)
+        | Operation::Context(_)
+        | Operation::WeightedSum { .. } => Some(CLUSTER),
         // A port may round the factor of a row, or the sum of a softmax.
         Operation::Norm(_) | Operation::Softmax => Some(usize::MAX),
         Operation::Source
-        | Operation::Embedding(_)
         | Operation::Rope(_)
         | Operation::Scores(_)
         | Operation::Activation(_)

@@ -72,7 +72,7 @@ impl Recording {
         Ok(Self {
             name: path.display().to_string(),
             input: Input { ids, positions: given.map_or_else(counted, usizes), real: real.clone() },
-            cached: 0,
+            cached: vec![0; batch],
             dtype: stored.dtype(&metadata)?,
             saved: None,
             metadata,

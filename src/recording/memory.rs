@@ -14,7 +14,17 @@ impl Recording {
     pub(crate) fn in_memory(name: &str, input: Input, dtype: DType) -> Self {
         let (metadata, tensors) = (BTreeMap::new(), Tensors::Memory(BTreeMap::new()));
         let (name, recognised, conventions) = (name.to_owned(), vec![], Conventions::default());
-        Self { name, input, cached: 0, dtype, saved: None, metadata, recognised, conventions, tensors }
+        Self {
+            name,
+            cached: vec![0; input.batch()],
+            input,
+            dtype,
+            saved: None,
+            metadata,
+            recognised,
+            conventions,
+            tensors,
+        }
     }
 
     /// Stores what a port hands over at `site`, with its axes in the reference's order. Returns false if the

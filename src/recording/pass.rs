@@ -21,8 +21,9 @@ pub struct Recording {
     pub name: String,
     /// The input of the pass.
     pub input: Input,
-    /// The number of tokens in the cache before the pass. Their keys and values are not recorded.
-    pub cached: usize,
+    /// The number of tokens in the cache before the pass, for each row of the batch. Their keys and values are not
+    /// recorded.
+    pub cached: Vec<usize>,
     /// The dtype that the port computes in.
     pub dtype: DType,
     /// How its tensors were converted when they were saved, if they were.
@@ -120,6 +121,11 @@ impl Recording {
     pub fn compute_in(&mut self, dtype: DType) {
         self.metadata.insert("dtype".into(), dtype.as_str().into());
         self.dtype = dtype;
+    }
+
+    /// Does the pass attend to tokens of earlier passes?
+    pub(crate) fn reads_a_cache(&self) -> bool {
+        self.cached.iter().any(|&cached| cached > 0)
     }
 
     /// The number of positions, padding included.

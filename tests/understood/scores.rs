@@ -211,7 +211,7 @@ fn scores_alone_do_not_show_whether_the_port_applies_a_mask() {
     "f8",
     "unknown saved_as `f8` in the metadata: use bf16, f16, `bf16 truncated` or `f16 truncated`"
 )]
-#[case("cached", "some", "cached in the metadata is not a number")]
+#[case("cached", "some", "cached in the metadata is not one number, or one for each row")]
 fn metadata_with_an_unknown_value_is_refused(#[case] key: &str, #[case] value: &str, #[case] error: &str) {
     let run = crate::run::stating(&short(), &[(key, value)]);
     assert_eq!(run.code, 2, "{}", run.text);

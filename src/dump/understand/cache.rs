@@ -15,31 +15,45 @@ const KEY: &str = "cached";
 /// Recognises how many tokens are cached before the pass, or reads it from the metadata.
 ///
 /// # Errors
-/// The metadata is not a number; only a tensor that was not recorded could decide; a tensor cannot be read.
+/// The metadata is not a number for each row; only a tensor that was not recorded could decide; a tensor cannot
+/// be read.
 pub(super) fn understand(dump: &mut Recording, against: &Against<'_>) -> Result<()> {
     if let Some(said) = dump.metadata.get(KEY) {
-        let number = said.parse::<u32>();
-        dump.cached =
-            number.map_err(|_| dump.fault(format!("{KEY} in the metadata is not a number")))? as usize;
+        let numbers: Option<Vec<u32>> = said.split(',').map(|number| number.trim().parse().ok()).collect();
+        let numbers = numbers.unwrap_or_default();
+        dump.cached = match &numbers[..] {
+            &[all] => vec![all as usize; dump.input.batch()],
+            rows if rows.len() == dump.input.batch() => rows.iter().map(|&row| row as usize).collect(),
+            _ => {
+                return Err(
+                    dump.fault(format!("{KEY} in the metadata is not one number, or one for each row"))
+                );
+            }
+        };
         return Ok(());
     }
-    let Some(start) = start(dump).filter(|start| *start > 0) else { return Ok(()) };
-    let explicit = format!("\"{KEY}\": \"{start}\" in the metadata");
+    let Some(starts) = starts(dump).filter(|starts| starts.iter().any(|&start| start > 0)) else {
+        return Ok(());
+    };
+    let listed: Vec<String> = starts.iter().map(ToString::to_string).collect();
+    let listed =
+        if starts.iter().all(|start| *start == starts[0]) { listed[0].clone() } else { listed.join(", ") };
+    let explicit = format!("\"{KEY}\": \"{listed}\" in the metadata");
     match alone(dump, against)? {
         // The positions are wrong, and are judged as such.
         Some(true) => {}
         Some(false) => {
-            dump.cached = start;
+            dump.cached = starts;
             dump.recognised.push(Recognition {
                 what: format!(
-                    "{start} tokens are cached before this pass, as its positions show; attention is not checked, because their keys were not recorded"
+                    "{listed} tokens are cached before this pass, as its positions show; attention is not checked, because their keys were not recorded"
                 ),
                 explicit,
             });
         }
         None => {
             let what = format!(
-                "its positions start at {start}: tokens are cached before this pass, or the positions are wrong: nothing recorded shows which"
+                "its positions start at {listed}: tokens are cached before this pass, or the positions are wrong: nothing recorded shows which"
             );
             let hint = format!(
                 "record model.layers.0.self_attn.context too; or, if they are cached, state it: {explicit}"
@@ -50,13 +64,16 @@ pub(super) fn understand(dump: &mut Recording, against: &Against<'_>) -> Result<
     Ok(())
 }
 
-/// The position of the first token of every row, if the tokens after it count up from there.
-fn start(dump: &Recording) -> Option<usize> {
-    let rows = tokens(dump);
-    let (_, start) = *rows.first()?.first()?;
-    let counts =
-        rows.iter().all(|row| row.iter().enumerate().all(|(n, (_, position))| *position == start + n));
-    counts.then_some(start)
+/// The position of the first token of each row, if the tokens after it count up from there in every row.
+fn starts(dump: &Recording) -> Option<Vec<usize>> {
+    let start = |row: &Vec<(usize, usize)>| match row.first() {
+        None => Some(0),
+        Some(&(_, start)) => {
+            let counts = row.iter().enumerate().all(|(n, (_, position))| *position == start + n);
+            counts.then_some(start)
+        }
+    };
+    tokens(dump).iter().map(start).collect()
 }
 
 /// Did the pass attend to its own keys alone? `None` if nothing recorded shows it.

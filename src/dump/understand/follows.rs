@@ -17,6 +17,9 @@ use crate::recording::Recording;
 /// The number of rows on which two readings are compared: they differ in every row, or in none.
 const ROWS: usize = 8;
 
+/// The number of layers in which a convention is looked for: it is the same in all of them.
+const LAYERS: usize = 8;
+
 /// How many times nearer a reading must be to count, if neither is within budget.
 const NEARER: f64 = 4.0;
 
@@ -120,4 +123,13 @@ pub(super) fn equal(dump: &Recording, against: &Against<'_>, a: Site, b: Site) -
     let (a, b) = (a.rows(&places)?, b.rows(&places)?);
     let equal = |(a, b): (&f64, &f64)| (a - b).abs() <= ulp(dump.dtype) * b.abs();
     Ok(!a.is_empty() && a.len() == b.len() && a.iter().zip(&b).all(equal))
+}
+
+/// The recorded sites of `kind`, of at most [`LAYERS`] layers, evenly spread.
+pub(super) fn some_of(dump: &Recording, kind: Kind) -> Vec<Site> {
+    let all: Vec<Site> = dump.sites().filter(|site| site.kind == kind).collect();
+    match all.len() {
+        0..=LAYERS => all,
+        n => (0..LAYERS).map(|layer| all[layer * (n - 1) / (LAYERS - 1)]).collect(),
+    }
 }

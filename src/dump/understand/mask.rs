@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::follows::some_of;
 use crate::Result;
 use crate::compare::vanishes;
 use crate::dump::Against;
@@ -25,7 +26,7 @@ pub(super) fn understand(dump: &mut Recording, against: &Against<'_>) -> Result<
         return Err(dump.fault(format!("{KEY} in the metadata must be a negative number, for example -1e9")));
     }
     let mut seen = Seen::default();
-    for site in dump.sites().filter(|site| site.kind == Kind::Scores) {
+    for site in some_of(dump, Kind::Scores) {
         if let Some(scores) = dump.fit(site, against)? {
             seen.scores(dump, &scores)?;
         }

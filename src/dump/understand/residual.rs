@@ -79,11 +79,14 @@ enum Proof {
 /// be if the branch was not recorded.
 fn apart(dump: &mut Recording, against: &Against<'_>, stated: bool) -> Result<Apart> {
     let layers = dump.layers(against)?;
-    let sums = |kind| move |site: &Site| site.kind == kind;
     let mut apart = Apart::new();
     for kind in [Kind::PostNormInput, Kind::Block] {
         let mut alone = None; // is the recorded output the branch alone? The same in every layer.
-        for sum in dump.sites().filter(sums(kind)).collect::<Vec<Site>>() {
+        let sums: Vec<Site> = dump.sites().filter(|site| site.kind == kind).collect();
+        for (n, &sum) in sums.iter().enumerate() {
+            if n == 1 && apart.keys().all(|site| site.kind != kind) {
+                break; // the first one was recorded after the addition, and so are the others
+            }
             let inputs = sum.inputs(layers);
             let mut input = None;
             for &other in inputs.iter().rev() {

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::follows::{Supports, consumer, share};
+use super::follows::{Supports, consumer, share, some_of};
 use crate::dump::Against;
 use crate::dump::engine::Engine;
 use crate::dump::replay::{SAMPLED, spread};
@@ -57,9 +57,8 @@ pub(super) fn understand(dump: &mut Recording, against: &Against<'_>) -> Result<
         read.apply(dump, scale);
         return Ok(());
     }
-    let sites: Vec<Site> = dump.sites().filter(|site| site.kind == Kind::Scores).collect();
     let (mut read, mut unproven, mut as_they_are) = (Vec::new(), None, 0);
-    for site in sites {
+    for site in some_of(dump, Kind::Scores) {
         match layer(dump, against, site, scale)? {
             Layer::AsTheyAre => as_they_are += 1,
             Layer::Read(reading, consumer) => read.push((reading, consumer)),
