@@ -1,0 +1,53 @@
+"""Which names of the program are true of which deviation: names.toml."""
+
+import re
+import tomllib
+from pathlib import Path
+
+FOLDER = Path(__file__).parents[1]
+NUMBER = r"(-?[0-9][0-9.e+-]*)"
+
+
+class Accepted:
+    """The table of true names."""
+
+    def __init__(self, known):
+        """`known` are all deviations: a table with a line for any other is refused."""
+        with open(FOLDER / "names.toml", "rb") as file:
+            table = tomllib.load(file)
+        self.exact, self.of_class = table["exact"], table["class"]
+        names, labels = {d.name for d in known}, {d.label for d in known}
+        unknown = (self.exact.keys() - names) | (self.of_class.keys() - labels)
+        if unknown:
+            raise ValueError(f"names.toml: no such deviation or class: {', '.join(sorted(unknown))}")
+
+    def truth(self, deviation, name):
+        """`exact`, `class`, or None if the name is not true of the deviation."""
+        if any(matches(line, name) for line in self.exact.get(deviation.name, [])):
+            return "exact"
+        if any(matches(line, name) for line in self.of_class.get(deviation.label, [])):
+            return "class"
+        return None
+
+
+def matches(line, name):
+    """Whether `line`, "mistake: part of the sentence", describes a name. In the part, {10000} is a number that is
+    10000 within its printed interval or within 1 %, {<1e-6} one below 1e-6, and … any text."""
+    mistake, _, part = line.partition(": ")
+    if mistake != name.mistake:
+        return False
+    pieces = re.split(r"(\{.*?\})", part)
+    pattern = "".join(NUMBER + f"(?: ± {NUMBER})?" if p.startswith("{") else re.escape(p).replace("…", ".*?") for p in pieces)
+    found = re.search(pattern, name.says)
+    wanted = [p[1:-1] for p in pieces if p.startswith("{")]
+    return found is not None and all(
+        agrees(want, *found.groups()[2 * n : 2 * n + 2]) for n, want in enumerate(wanted))
+
+
+def agrees(want, printed, interval):
+    """Whether a printed number, with its interval if it has one, is the wanted one."""
+    got = float(printed.rstrip("."))
+    if want.startswith("<"):
+        return got < float(want[1:])
+    value = float(want)
+    return abs(got - value) <= max(1.5 * float((interval or "0").rstrip(".")), 0.01 * abs(value))
