@@ -3,6 +3,7 @@
 from math import erf
 
 import numpy as np
+
 from port.dtypes import bf16, f16
 from port.operations import Operations as Right
 
@@ -69,12 +70,23 @@ DEVIATIONS = [
     product("gate-missing", "returns up alone", lambda op, gate, up: up),
     product("added", "adds up instead of multiplying by it", lambda op, gate, up: op.round(silu(op, gate)) + up),
     product("up-plus-one", "multiplies by up + 1", lambda op, gate, up: op.round(silu(op, gate)) * (up + 1)),
-    product("both", "applies SiLU to gate and to up", lambda op, gate, up: op.round(silu(op, gate)) * op.round(silu(op, up))),
-    product("gate-twice", "multiplies SiLU of the gate by the gate", lambda op, gate, up: op.round(silu(op, gate)) * gate),
+    product(
+        "both", "applies SiLU to gate and to up", lambda op, gate, up: op.round(silu(op, gate)) * op.round(silu(op, up))
+    ),
+    product(
+        "gate-twice", "multiplies SiLU of the gate by the gate", lambda op, gate, up: op.round(silu(op, gate)) * gate
+    ),
     product("up-twice", "multiplies SiLU of up by up", lambda op, gate, up: op.round(silu(op, up)) * up),
     product("up-clamped", "clamps up to ±2", lambda op, gate, up: op.round(silu(op, gate)) * np.clip(up, -2, 2)),
-    product("halves-swapped", "multiplies each half of the gate by the other half of up",
-            lambda op, gate, up: op.round(silu(op, gate)) * np.roll(up, up.shape[1] // 2, 1)),
-    product("up-previous-row", "multiplies by up of the row before", lambda op, gate, up: op.round(silu(op, gate)) * np.roll(up, 1, 0)),
+    product(
+        "halves-swapped",
+        "multiplies each half of the gate by the other half of up",
+        lambda op, gate, up: op.round(silu(op, gate)) * np.roll(up, up.shape[1] // 2, 1),
+    ),
+    product(
+        "up-previous-row",
+        "multiplies by up of the row before",
+        lambda op, gate, up: op.round(silu(op, gate)) * np.roll(up, 1, 0),
+    ),
     product("halved", "multiplies the result by 0.5", lambda op, gate, up: op.round(silu(op, gate)) * up / 2),
 ]

@@ -28,9 +28,19 @@ DEVIATIONS = [
     order("repeated", "runs one layer twice in a row", order=lambda layers, n: sorted([*layers, n])),
     order("exchanged", "runs one layer after the next", order=exchanged, site="input_layernorm"),
     order("early-exit", "stops after one layer", order=lambda layers, n: layers[: n + 1], site="model.norm"),
-    order("first-skipped", "does not run the layers before one layer", order=lambda layers, n: layers[n:], site="input_layernorm"),
+    order(
+        "first-skipped",
+        "does not run the layers before one layer",
+        order=lambda layers, n: layers[n:],
+        site="input_layernorm",
+    ),
     order("stack-twice", "runs all layers twice", order=lambda layers, n: layers * 2, site="model.norm"),
-    order("reversed", "runs the layers in reverse order", order=lambda layers, n: layers[::-1], site="model.layers.0.input_layernorm"),
+    order(
+        "reversed",
+        "runs the layers in reverse order",
+        order=lambda layers, n: layers[::-1],
+        site="model.layers.0.input_layernorm",
+    ),
     weights("weights-of-next", "uses all weights of the next layer", weight=from_layer(1)),
     weights("weights-of-previous", "uses all weights of the layer before", weight=from_layer(-1)),
 ]

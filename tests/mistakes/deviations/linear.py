@@ -1,6 +1,7 @@
 """Mistakes in which matrix a projection multiplies by: another one, or its rows and columns in another order."""
 
 import numpy as np
+
 from port.operations import Operations as Right
 
 from .deviation import of
@@ -90,42 +91,124 @@ DEVIATIONS = [
     # Another matrix of the file
     linear("q-of-next-layer", "uses the q_proj of the next layer", matrix=of_layer(1, "q_proj")),
     linear("o-of-next-layer", "uses the o_proj of the next layer", site=site("o_proj"), matrix=of_layer(1, "o_proj")),
-    linear("down-of-layer-before", "uses the down_proj of the layer before", site=site("down_proj"), matrix=of_layer(-1, "down_proj")),
-    linear("gate-up-of-next-layer", "uses gate_proj and up_proj of the next layer", site=site("gate_proj"),
-           matrix=of_layer(1, "gate_proj", "up_proj")),
-    linear("attention-of-next-layer", "uses the four attention matrices of the next layer", matrix=of_layer(1, *QKV, "o_proj")),
+    linear(
+        "down-of-layer-before",
+        "uses the down_proj of the layer before",
+        site=site("down_proj"),
+        matrix=of_layer(-1, "down_proj"),
+    ),
+    linear(
+        "gate-up-of-next-layer",
+        "uses gate_proj and up_proj of the next layer",
+        site=site("gate_proj"),
+        matrix=of_layer(1, "gate_proj", "up_proj"),
+    ),
+    linear(
+        "attention-of-next-layer",
+        "uses the four attention matrices of the next layer",
+        matrix=of_layer(1, *QKV, "o_proj"),
+    ),
     linear("all-of-next-layer", "uses all seven matrices of the next layer", matrix=of_layer(1, *QKV, "o_proj", *MLP)),
-    linear("k-v-exchanged", "uses k_proj for v and v_proj for k", site=site("k_proj"), matrix=exchanged(k_proj="v_proj", v_proj="k_proj")),
+    linear(
+        "k-v-exchanged",
+        "uses k_proj for v and v_proj for k",
+        site=site("k_proj"),
+        matrix=exchanged(k_proj="v_proj", v_proj="k_proj"),
+    ),
     linear("k-for-v", "uses k_proj for k and for v", site=site("v_proj"), matrix=exchanged(v_proj="k_proj")),
     linear("v-for-k", "uses v_proj for k and for v", site=site("k_proj"), matrix=exchanged(k_proj="v_proj")),
-    linear("gate-up-exchanged", "uses gate_proj for up and up_proj for gate", site=site("gate_proj"), label="gate and up swapped",
-           matrix=exchanged(gate_proj="up_proj", up_proj="gate_proj")),
-    linear("gate-for-up", "uses gate_proj for gate and for up", site=site("up_proj"), matrix=exchanged(up_proj="gate_proj")),
-    matrix("k-from-q", "k_proj", "uses the first rows of q_proj as k_proj", lambda op, w: Right.matrix(op, "q_proj")[: len(w)]),
+    linear(
+        "gate-up-exchanged",
+        "uses gate_proj for up and up_proj for gate",
+        site=site("gate_proj"),
+        label="gate and up swapped",
+        matrix=exchanged(gate_proj="up_proj", up_proj="gate_proj"),
+    ),
+    linear(
+        "gate-for-up", "uses gate_proj for gate and for up", site=site("up_proj"), matrix=exchanged(up_proj="gate_proj")
+    ),
+    matrix(
+        "k-from-q",
+        "k_proj",
+        "uses the first rows of q_proj as k_proj",
+        lambda op, w: Right.matrix(op, "q_proj")[: len(w)],
+    ),
     # A fused matrix, split at the wrong rows
-    linear("qkv-by-groups", "splits a fused q, k, v matrix as if it was stored group by group", matrix=fused(grouped, *QKV)),
-    linear("gate-up-alternating", "takes every other row of a fused gate and up matrix, which stores all of gate first",
-           site=site("gate_proj"), matrix=fused(every_second, *GATE_UP)),
-    linear("gate-up-halves", "splits a fused matrix of alternating gate and up rows into halves", site=site("gate_proj"),
-           matrix=fused(riffled, *GATE_UP)),
-    linear("up-gate", "splits a fused gate and up matrix as if up came first", site=site("gate_proj"), label="gate and up swapped",
-           matrix=fused(lambda op, rows: np.split(rows, 2)[::-1], *GATE_UP)),
+    linear(
+        "qkv-by-groups", "splits a fused q, k, v matrix as if it was stored group by group", matrix=fused(grouped, *QKV)
+    ),
+    linear(
+        "gate-up-alternating",
+        "takes every other row of a fused gate and up matrix, which stores all of gate first",
+        site=site("gate_proj"),
+        matrix=fused(every_second, *GATE_UP),
+    ),
+    linear(
+        "gate-up-halves",
+        "splits a fused matrix of alternating gate and up rows into halves",
+        site=site("gate_proj"),
+        matrix=fused(riffled, *GATE_UP),
+    ),
+    linear(
+        "up-gate",
+        "splits a fused gate and up matrix as if up came first",
+        site=site("gate_proj"),
+        label="gate and up swapped",
+        matrix=fused(lambda op, rows: np.split(rows, 2)[::-1], *GATE_UP),
+    ),
     # Rows and columns in another order
-    linear("qk-to-neighbours", "permutes the rows of q and k for interleaved rotation, and rotates halves", matrix=both(to_neighbours)),
-    linear("qk-to-halves", "permutes the rows of q and k from interleaved order, although they are in halves", matrix=both(to_halves)),
-    matrix("k-to-neighbours", "k_proj", "permutes the rows of k for interleaved rotation, and rotates halves", to_neighbours),
-    matrix("q-heads-tiled", "q_proj", "orders query heads by their place in the group first",
-           lambda op, w: in_heads(lambda h: h.reshape(op.config.kv_heads, -1, *h.shape[1:]).swapaxes(0, 1))(op, w)),
+    linear(
+        "qk-to-neighbours",
+        "permutes the rows of q and k for interleaved rotation, and rotates halves",
+        matrix=both(to_neighbours),
+    ),
+    linear(
+        "qk-to-halves",
+        "permutes the rows of q and k from interleaved order, although they are in halves",
+        matrix=both(to_halves),
+    ),
+    matrix(
+        "k-to-neighbours",
+        "k_proj",
+        "permutes the rows of k for interleaved rotation, and rotates halves",
+        to_neighbours,
+    ),
+    matrix(
+        "q-heads-tiled",
+        "q_proj",
+        "orders query heads by their place in the group first",
+        lambda op, w: in_heads(lambda h: h.reshape(op.config.kv_heads, -1, *h.shape[1:]).swapaxes(0, 1))(op, w),
+    ),
     matrix("q-rows-reversed", "q_proj", "has the rows of q_proj in reverse order", lambda op, w: w[::-1]),
-    matrix("v-heads-swapped", "v_proj", "has the two halves of the rows of v_proj swapped", lambda op, w: halves_swapped(w, 0)),
+    matrix(
+        "v-heads-swapped",
+        "v_proj",
+        "has the two halves of the rows of v_proj swapped",
+        lambda op, w: halves_swapped(w, 0),
+    ),
     matrix("gate-rows-reversed", "gate_proj", "has the rows of gate_proj in reverse order", lambda op, w: w[::-1]),
     matrix("up-rows-shifted", "up_proj", "has every row of up_proj one place late", lambda op, w: np.roll(w, 1, 0)),
-    matrix("down-columns-reversed", "down_proj", "has the columns of down_proj in reverse order", lambda op, w: w[:, ::-1]),
-    matrix("down-halves-swapped", "down_proj", "has the two halves of the columns of down_proj swapped", lambda op, w: halves_swapped(w, 1)),
-    matrix("o-columns-by-dim", "o_proj", "has the columns of o_proj ordered by dimension first, then by head",
-           lambda op, w: w.reshape(len(w), op.config.heads, -1).swapaxes(1, 2).reshape(w.shape)),
-    matrix("o-heads-reversed", "o_proj", "has the heads in the columns of o_proj in reverse order",
-           lambda op, w: w.reshape(len(w), op.config.heads, -1)[:, ::-1].reshape(w.shape)),
+    matrix(
+        "down-columns-reversed", "down_proj", "has the columns of down_proj in reverse order", lambda op, w: w[:, ::-1]
+    ),
+    matrix(
+        "down-halves-swapped",
+        "down_proj",
+        "has the two halves of the columns of down_proj swapped",
+        lambda op, w: halves_swapped(w, 1),
+    ),
+    matrix(
+        "o-columns-by-dim",
+        "o_proj",
+        "has the columns of o_proj ordered by dimension first, then by head",
+        lambda op, w: w.reshape(len(w), op.config.heads, -1).swapaxes(1, 2).reshape(w.shape),
+    ),
+    matrix(
+        "o-heads-reversed",
+        "o_proj",
+        "has the heads in the columns of o_proj in reverse order",
+        lambda op, w: w.reshape(len(w), op.config.heads, -1)[:, ::-1].reshape(w.shape),
+    ),
     # Transposed, or read as if it was
     matrix("gate-column-major", "gate_proj", "reads gate_proj in column-major order", column_major),
     matrix("q-column-major", "q_proj", "reads q_proj in column-major order", column_major),

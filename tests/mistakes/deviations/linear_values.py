@@ -1,6 +1,7 @@
 """Mistakes in a projection other than which matrix it uses: precision, missing rows, scale, bias, and what it reads."""
 
 import numpy as np
+
 from port.dtypes import bf16, f16, integers, mantissa, tf32
 from port.operations import Operations as Right
 
@@ -9,7 +10,9 @@ from .linear import QKV, linear, matrix, site
 
 def output(name, which, says, change, **more):
     """A deviation of what the projection `which` returns: `change(op, right output)`."""
-    changed = lambda op, asked, x: op.round(change(op, Right.linear(op, asked, x))) if asked == which else Right.linear(op, asked, x)
+    changed = lambda op, asked, x: (
+        op.round(change(op, Right.linear(op, asked, x))) if asked == which else Right.linear(op, asked, x)
+    )
     return linear(name, says, site=site(which), linear=changed, **more)
 
 
@@ -60,59 +63,144 @@ every = lambda change: lambda op, which: change(Right.matrix(op, which))
 DEVIATIONS = [
     # Rounded weights
     matrix("gate-bf16", "gate_proj", "rounds gate_proj to bf16", lambda op, w: bf16(w)),
-    matrix("q-int8-rows", "q_proj", "rounds q_proj to 8-bit integers with one scale for each row", lambda op, w: integers(w, 8)),
+    matrix(
+        "q-int8-rows",
+        "q_proj",
+        "rounds q_proj to 8-bit integers with one scale for each row",
+        lambda op, w: integers(w, 8),
+    ),
     matrix("v-6-bits", "v_proj", "rounds v_proj to 6 bits in blocks of 16", lambda op, w: integers(w, 6, 16)),
-    matrix("down-int4-blocks", "down_proj", "rounds down_proj to 4 bits in blocks of 32", lambda op, w: integers(w, 4, 32)),
+    matrix(
+        "down-int4-blocks", "down_proj", "rounds down_proj to 4 bits in blocks of 32", lambda op, w: integers(w, 4, 32)
+    ),
     matrix("o-e4m3", "o_proj", "rounds o_proj to 8-bit floats", lambda op, w: e4m3(w)),
-    linear("all-int8-blocks", "rounds every matrix to 8-bit integers in blocks of 32", matrix=every(lambda w: integers(w, 8, 32))),
+    linear(
+        "all-int8-blocks",
+        "rounds every matrix to 8-bit integers in blocks of 32",
+        matrix=every(lambda w: integers(w, 8, 32)),
+    ),
     # Rows and columns that are zero
-    matrix("q-last-head-zero", "q_proj", "has zeros in the rows of the last head of q_proj", zero(rows=slice(-32, None))),
+    matrix(
+        "q-last-head-zero", "q_proj", "has zeros in the rows of the last head of q_proj", zero(rows=slice(-32, None))
+    ),
     matrix("v-first-head-zero", "v_proj", "has zeros in the rows of the first head of v_proj", zero(rows=slice(0, 32))),
     matrix("gate-last-row-zero", "gate_proj", "has zeros in the last row of gate_proj", zero(rows=-1)),
-    matrix("down-half-zero", "down_proj", "has zeros in the second half of the rows of down_proj", zero(rows=slice(64, None))),
-    matrix("down-shard-missing", "down_proj", "has zeros in the second half of the columns of down_proj", zero(columns=slice(128, None))),
+    matrix(
+        "down-half-zero",
+        "down_proj",
+        "has zeros in the second half of the rows of down_proj",
+        zero(rows=slice(64, None)),
+    ),
+    matrix(
+        "down-shard-missing",
+        "down_proj",
+        "has zeros in the second half of the columns of down_proj",
+        zero(columns=slice(128, None)),
+    ),
     matrix("up-first-column-zero", "up_proj", "has zeros in the first column of up_proj", zero(columns=0)),
-    matrix("o-last-head-zero", "o_proj", "has zeros in the columns of o_proj that belong to the last head", zero(columns=slice(-32, None))),
+    matrix(
+        "o-last-head-zero",
+        "o_proj",
+        "has zeros in the columns of o_proj that belong to the last head",
+        zero(columns=slice(-32, None)),
+    ),
     # Scale, bias, limits
     output("q-doubled", "q_proj", "multiplies q by 2", times(2)),
     output("v-halved", "v_proj", "multiplies v by 0.5", times(0.5)),
     output("k-negated", "k_proj", "multiplies k by −1", times(-1)),
     output("gate-by-1.1", "gate_proj", "multiplies the gate by 1.1", times(1.1)),
     output("up-doubled", "up_proj", "multiplies up by 2", times(2)),
-    output("o-by-depth", "o_proj", "divides the output of o_proj by √(2 · layers)", lambda op, y: y / np.float32((2 * op.config.layers) ** 0.5)),
-    output("down-by-depth", "down_proj", "divides the output of down_proj by √(2 · layers)",
-           lambda op, y: y / np.float32((2 * op.config.layers) ** 0.5)),
+    output(
+        "o-by-depth",
+        "o_proj",
+        "divides the output of o_proj by √(2 · layers)",
+        lambda op, y: y / np.float32((2 * op.config.layers) ** 0.5),
+    ),
+    output(
+        "down-by-depth",
+        "down_proj",
+        "divides the output of down_proj by √(2 · layers)",
+        lambda op, y: y / np.float32((2 * op.config.layers) ** 0.5),
+    ),
     output("q-scaled-early", "q_proj", "multiplies q by 1/√head_dim, and the scores again", times(32**-0.5)),
     output("q-bias", "q_proj", "adds 0.1 to q", lambda op, y: y + np.float32(0.1)),
-    output("v-bias-of-norm", "v_proj", "adds the first values of the norm's weight to v as a bias",
-           lambda op, y: y + op.weight("input_layernorm")[: y.shape[1]]),
-    output("down-bias", "down_proj", "adds the second norm's weight to the output of down_proj as a bias",
-           lambda op, y: y + op.weight("post_attention_layernorm")),
+    output(
+        "v-bias-of-norm",
+        "v_proj",
+        "adds the first values of the norm's weight to v as a bias",
+        lambda op, y: y + op.weight("input_layernorm")[: y.shape[1]],
+    ),
+    output(
+        "down-bias",
+        "down_proj",
+        "adds the second norm's weight to the output of down_proj as a bias",
+        lambda op, y: y + op.weight("post_attention_layernorm"),
+    ),
     output("q-clipped", "q_proj", "clips q to ±2", lambda op, y: np.clip(y, -2, 2)),
     output("down-clipped", "down_proj", "clips the output of down_proj to ±1", lambda op, y: np.clip(y, -1, 1)),
     output("gate-relu", "gate_proj", "applies ReLU to gate_proj, before SiLU", lambda op, y: np.maximum(y, 0)),
-    output("q-l2", "q_proj", "normalises each query to unit length before rotation", lambda op, y: (
-        (h := y.reshape(len(y), -1, op.config.head_dim)) / np.linalg.norm(h, axis=-1, keepdims=True)).reshape(y.shape)),
+    output(
+        "q-l2",
+        "q_proj",
+        "normalises each query to unit length before rotation",
+        lambda op, y: (
+            (h := y.reshape(len(y), -1, op.config.head_dim)) / np.linalg.norm(h, axis=-1, keepdims=True)
+        ).reshape(y.shape),
+    ),
     output("v-next-row", "v_proj", "returns for each position the value of the next", lambda op, y: np.roll(y, -1, 0)),
     # What it reads
     reads("qkv-un-normed", QKV, "computes q, k and v from the input of the norm", stream),
     reads("kv-un-normed", ("k_proj", "v_proj"), "computes k and v from the input of the norm", stream),
     reads("v-un-normed", ("v_proj",), "computes v from the input of the norm", stream),
-    reads("mlp-un-normed", ("gate_proj", "up_proj"), "computes gate and up from the input of the norm",
-          lambda op, x: op.seen["post_attention_layernorm.input"]),
-    reads("up-un-normed", ("up_proj",), "computes up from the input of the norm", lambda op, x: op.seen["post_attention_layernorm.input"]),
-    reads("mlp-first-norm", ("gate_proj", "up_proj"), "computes gate and up from the output of the first norm",
-          lambda op, x: op.seen["input_layernorm"]),
-    reads("mlp-of-attention", ("gate_proj", "up_proj"), "computes gate and up from the output of the attention",
-          lambda op, x: op.seen["self_attn.o_proj"]),
-    reads("q-normed-twice", ("q_proj",), "computes q from an input that is normalised twice",
-          lambda op, x: op.norm("input_layernorm", x)),
+    reads(
+        "mlp-un-normed",
+        ("gate_proj", "up_proj"),
+        "computes gate and up from the input of the norm",
+        lambda op, x: op.seen["post_attention_layernorm.input"],
+    ),
+    reads(
+        "up-un-normed",
+        ("up_proj",),
+        "computes up from the input of the norm",
+        lambda op, x: op.seen["post_attention_layernorm.input"],
+    ),
+    reads(
+        "mlp-first-norm",
+        ("gate_proj", "up_proj"),
+        "computes gate and up from the output of the first norm",
+        lambda op, x: op.seen["input_layernorm"],
+    ),
+    reads(
+        "mlp-of-attention",
+        ("gate_proj", "up_proj"),
+        "computes gate and up from the output of the attention",
+        lambda op, x: op.seen["self_attn.o_proj"],
+    ),
+    reads(
+        "q-normed-twice",
+        ("q_proj",),
+        "computes q from an input that is normalised twice",
+        lambda op, x: op.norm("input_layernorm", x),
+    ),
     reads("q-previous-row", ("q_proj",), "computes q from the row before", lambda op, x: np.roll(x, 1, 0)),
-    reads("o-previous-row", ("o_proj",), "computes the output projection from the row before", lambda op, x: np.roll(x, 1, 0)),
-    reads("down-of-gate", ("down_proj",), "computes the down projection from the gate alone, before the activation",
-          lambda op, x: op.seen["mlp.gate_proj"]),
-    reads("input-int8", ALL, "rounds the input of every projection to 8-bit integers with one scale for each row",
-          lambda op, x: integers(x, 8)),
+    reads(
+        "o-previous-row",
+        ("o_proj",),
+        "computes the output projection from the row before",
+        lambda op, x: np.roll(x, 1, 0),
+    ),
+    reads(
+        "down-of-gate",
+        ("down_proj",),
+        "computes the down projection from the gate alone, before the activation",
+        lambda op, x: op.seen["mlp.gate_proj"],
+    ),
+    reads(
+        "input-int8",
+        ALL,
+        "rounds the input of every projection to 8-bit integers with one scale for each row",
+        lambda op, x: integers(x, 8),
+    ),
     # How it multiplies
     product("tf32", "multiplies in TF32", lambda x, w: tf32(x) @ tf32(w).T),
     product("bf16-inputs", "rounds both factors of every product to bf16", lambda x, w: bf16(x) @ bf16(w).T),

@@ -1,6 +1,7 @@
 """Mistakes in the rotary embedding: positions, frequencies, pairs, direction, and what is rotated."""
 
 import numpy as np
+
 from port.dtypes import bf16, f16
 from port.operations import Operations as Right
 
@@ -95,29 +96,76 @@ DEVIATIONS = [
     rope("positions-clipped", "clips positions to 5", positions=positions(lambda p: np.minimum(p, 5))),
     rope("positions-modulo", "counts positions modulo 4", positions=positions(lambda p: p % 4)),
     rope("position-of-last", "rotates every row by the last position", positions=positions(lambda p: 0 * p + p[-1])),
-    rope("position-by-head", "rotates by the number of the head instead of the position", rope=lambda op, which, x: op.turn(
-        x, *(t[:, None] for t in op.tables(op.angles(which, len(x)))))),
-    rope("q-position-plus-1", "rotates queries by the position after theirs", positions=positions(lambda p: p + 1, only="q")),
-    key("k-position-plus-1", "rotates keys by the position after theirs", positions=positions(lambda p: p + 1, only="k")),
-    key("k-position-zero", "rotates every key by position 0", label="keys not rotated", positions=positions(lambda p: 0 * p, only="k")),
+    rope(
+        "position-by-head",
+        "rotates by the number of the head instead of the position",
+        rope=lambda op, which, x: op.turn(x, *(t[:, None] for t in op.tables(op.angles(which, len(x))))),
+    ),
+    rope(
+        "q-position-plus-1",
+        "rotates queries by the position after theirs",
+        positions=positions(lambda p: p + 1, only="q"),
+    ),
+    key(
+        "k-position-plus-1", "rotates keys by the position after theirs", positions=positions(lambda p: p + 1, only="k")
+    ),
+    key(
+        "k-position-zero",
+        "rotates every key by position 0",
+        label="keys not rotated",
+        positions=positions(lambda p: 0 * p, only="k"),
+    ),
     # Frequencies
     *map(theta, [1e4, 1e5, 5e5, 1e6, 29000.0]),
-    rope("linear-4", "divides the frequencies by 4, as linear scaling does", frequencies=frequencies(lambda f, i, d: f / 4)),
-    rope("linear-2", "divides the frequencies by 2", label="angles / 2", frequencies=frequencies(lambda f, i, d: f / 2)),
-    rope("ntk-4", "multiplies θ by 4^(d / (d − 2)), as NTK scaling does",
-         frequencies=frequencies(lambda f, i, d: f * 4.0 ** (-2 * i / (d - 2)))),
-    rope("llama3", "scales the frequencies as Llama 3.1 does, by 8 from a context of 64", frequencies=frequencies(llama3)),
+    rope(
+        "linear-4",
+        "divides the frequencies by 4, as linear scaling does",
+        frequencies=frequencies(lambda f, i, d: f / 4),
+    ),
+    rope(
+        "linear-2", "divides the frequencies by 2", label="angles / 2", frequencies=frequencies(lambda f, i, d: f / 2)
+    ),
+    rope(
+        "ntk-4",
+        "multiplies θ by 4^(d / (d − 2)), as NTK scaling does",
+        frequencies=frequencies(lambda f, i, d: f * 4.0 ** (-2 * i / (d - 2))),
+    ),
+    rope(
+        "llama3", "scales the frequencies as Llama 3.1 does, by 8 from a context of 64", frequencies=frequencies(llama3)
+    ),
     rope("exponent-i", "uses the exponent i / d instead of 2i / d", frequencies=power(lambda i, d: i / d)),
     rope("exponent-4i", "uses the exponent 4i / d instead of 2i / d", frequencies=power(lambda i, d: 4 * i / d)),
-    rope("exponent-hidden", "divides the exponent by hidden_size instead of head_dim",
-         frequencies=lambda op: np.float32(op.theta ** -(np.arange(0, op.config.head_dim, 2) / op.config.hidden))),
-    rope("exponent-d-minus-2", "divides the exponent by d − 2, so the last pair turns by 1 / θ",
-         frequencies=power(lambda i, d: 2 * i / (d - 2))),
-    rope("one-pair-late", "uses for each pair the frequency of the pair after it", frequencies=power(lambda i, d: 2 * (i + 1) / d)),
-    rope("one-pair-early", "uses for each pair the frequency of the pair before it", frequencies=power(lambda i, d: 2 * (i - 1) / d)),
+    rope(
+        "exponent-hidden",
+        "divides the exponent by hidden_size instead of head_dim",
+        frequencies=lambda op: np.float32(op.theta ** -(np.arange(0, op.config.head_dim, 2) / op.config.hidden)),
+    ),
+    rope(
+        "exponent-d-minus-2",
+        "divides the exponent by d − 2, so the last pair turns by 1 / θ",
+        frequencies=power(lambda i, d: 2 * i / (d - 2)),
+    ),
+    rope(
+        "one-pair-late",
+        "uses for each pair the frequency of the pair after it",
+        frequencies=power(lambda i, d: 2 * (i + 1) / d),
+    ),
+    rope(
+        "one-pair-early",
+        "uses for each pair the frequency of the pair before it",
+        frequencies=power(lambda i, d: 2 * (i - 1) / d),
+    ),
     rope("half-pair-late", "uses the exponent (2i + 1) / d", frequencies=power(lambda i, d: (2 * i + 1) / d)),
-    rope("frequencies-reversed", "assigns the frequencies to the pairs in reverse order", frequencies=frequencies(lambda f, i, d: f[::-1])),
-    rope("frequencies-linear", "uses frequencies that fall linearly", frequencies=frequencies(lambda f, i, d: 1 - 2 * i / d)),
+    rope(
+        "frequencies-reversed",
+        "assigns the frequencies to the pairs in reverse order",
+        frequencies=frequencies(lambda f, i, d: f[::-1]),
+    ),
+    rope(
+        "frequencies-linear",
+        "uses frequencies that fall linearly",
+        frequencies=frequencies(lambda f, i, d: 1 - 2 * i / d),
+    ),
     rope("frequencies-bf16", "rounds the frequencies to bf16", frequencies=lambda op: bf16(Right.frequencies(op))),
     rope("frequencies-f16", "rounds the frequencies to f16", frequencies=lambda op: f16(Right.frequencies(op))),
     rope("tables-bf16", "rounds cosines and sines to bf16", tables=rounded(bf16)),
@@ -126,29 +174,72 @@ DEVIATIONS = [
     rope("interleaved", "rotates neighbouring elements as pairs", **interleaved),
     rope("interleaved-in", "takes pairs of neighbours and writes them as halves", pairs=interleaved["pairs"]),
     rope("interleaved-out", "takes pairs from two halves and writes them as neighbours", join=interleaved["join"]),
-    rope("repeated-tables", "uses each angle for two neighbours, but rotates elements half a head apart", rope=tables_of_a_repeated_pair),
+    rope(
+        "repeated-tables",
+        "uses each angle for two neighbours, but rotates elements half a head apart",
+        rope=tables_of_a_repeated_pair,
+    ),
     rope("halved-tables", "uses the angles of halves, but rotates neighbouring elements", rope=tables_of_two_halves),
-    rope("mirrored-pairs", "pairs element i with element d − 1 − i",
-         pairs=lambda op, x: (x[..., : x.shape[-1] // 2], x[..., : x.shape[-1] // 2 - 1 : -1]),
-         join=lambda op, a, b: np.concatenate([a, b[..., ::-1]], -1)),
+    rope(
+        "mirrored-pairs",
+        "pairs element i with element d − 1 − i",
+        pairs=lambda op, x: (x[..., : x.shape[-1] // 2], x[..., : x.shape[-1] // 2 - 1 : -1]),
+        join=lambda op, a, b: np.concatenate([a, b[..., ::-1]], -1),
+    ),
     rope("reversed", "rotates in the other direction", tables=lambda op, angles: Right.tables(op, -angles)),
-    rope("sin-cos-swapped", "uses the sine for the cosine and the reverse", tables=lambda op, angles: Right.tables(op, angles)[::-1]),
-    rope("sign-missing", "adds both products, without the minus sign",
-         turn=lambda op, x, cos, sin: op.round(op.round(x * np.tile(cos, 2)) + op.round(np.roll(x, x.shape[-1] // 2, -1) * np.tile(sin, 2)))),
-    rope("partial-of-part", "rotates the first half of each head, with the frequencies of a head of that size", rope=partial),
-    rope("partial-of-whole", "rotates the first half of each head, with the first frequencies",
-         rope=lambda op, which, x: partial(op, which, x, of_part=False)),
-    rope("magnitude-1.1", "multiplies cosines and sines by 1.1",
-         tables=lambda op, angles: tuple(op.round(t * np.float32(1.1)) for t in Right.tables(op, angles))),
+    rope(
+        "sin-cos-swapped",
+        "uses the sine for the cosine and the reverse",
+        tables=lambda op, angles: Right.tables(op, angles)[::-1],
+    ),
+    rope(
+        "sign-missing",
+        "adds both products, without the minus sign",
+        turn=lambda op, x, cos, sin: op.round(
+            op.round(x * np.tile(cos, 2)) + op.round(np.roll(x, x.shape[-1] // 2, -1) * np.tile(sin, 2))
+        ),
+    ),
+    rope(
+        "partial-of-part",
+        "rotates the first half of each head, with the frequencies of a head of that size",
+        rope=partial,
+    ),
+    rope(
+        "partial-of-whole",
+        "rotates the first half of each head, with the first frequencies",
+        rope=lambda op, which, x: partial(op, which, x, of_part=False),
+    ),
+    rope(
+        "magnitude-1.1",
+        "multiplies cosines and sines by 1.1",
+        tables=lambda op, angles: tuple(op.round(t * np.float32(1.1)) for t in Right.tables(op, angles)),
+    ),
     # What is rotated
     rope("skipped", "rotates neither queries nor keys", label="no rotation", rope=keep),
     rope("q-skipped", "does not rotate queries", rope=only("q", keep)),
     key("k-skipped", "does not rotate keys", label="keys not rotated", rope=only("k", keep)),
-    rope("twice", "rotates twice", label="angles × 2", rope=lambda op, which, x: Right.rope(op, which, Right.rope(op, which, x))),
-    key("k-twice", "rotates keys twice", rope=only("k", lambda op, which, x: Right.rope(op, which, Right.rope(op, which, x)))),
-    key("k-reversed", "rotates keys in the other direction", rope=only("k", lambda op, which, x: op.turn(
-        x, *op.tables(-op.angles(which, x.shape[1]))))),
-    rope("one-head-skipped", "does not rotate the last head of queries and of keys", rope=some_heads(lambda n: [n - 1])),
-    rope("as-many-as-kv", "rotates only as many query heads as there are key heads",
-         rope=only("q", lambda op, which, x: some_heads(lambda n: list(range(op.config.kv_heads, n)))(op, which, x))),
+    rope(
+        "twice",
+        "rotates twice",
+        label="angles × 2",
+        rope=lambda op, which, x: Right.rope(op, which, Right.rope(op, which, x)),
+    ),
+    key(
+        "k-twice",
+        "rotates keys twice",
+        rope=only("k", lambda op, which, x: Right.rope(op, which, Right.rope(op, which, x))),
+    ),
+    key(
+        "k-reversed",
+        "rotates keys in the other direction",
+        rope=only("k", lambda op, which, x: op.turn(x, *op.tables(-op.angles(which, x.shape[1])))),
+    ),
+    rope(
+        "one-head-skipped", "does not rotate the last head of queries and of keys", rope=some_heads(lambda n: [n - 1])
+    ),
+    rope(
+        "as-many-as-kv",
+        "rotates only as many query heads as there are key heads",
+        rope=only("q", lambda op, which, x: some_heads(lambda n: list(range(op.config.kv_heads, n)))(op, which, x)),
+    ),
 ]

@@ -37,11 +37,12 @@ def matches(line, name):
     if mistake != name.mistake:
         return False
     pieces = re.split(r"(\{.*?\})", part)
-    pattern = "".join(NUMBER + f"(?: ± {NUMBER})?" if p.startswith("{") else re.escape(p).replace("…", ".*?") for p in pieces)
+    pattern = "".join(
+        NUMBER + f"(?: ± {NUMBER})?" if p.startswith("{") else re.escape(p).replace("…", ".*?") for p in pieces
+    )
     found = re.search(pattern, name.says)
     wanted = [p[1:-1] for p in pieces if p.startswith("{")]
-    return found is not None and all(
-        agrees(want, *found.groups()[2 * n : 2 * n + 2]) for n, want in enumerate(wanted))
+    return found is not None and all(agrees(want, *found.groups()[2 * n : 2 * n + 2]) for n, want in enumerate(wanted))
 
 
 def agrees(want, printed, interval):

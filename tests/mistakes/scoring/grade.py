@@ -47,7 +47,9 @@ def of_site(truths):
     hypotheses = {}
     for number, (name, truth, _) in enumerate(truths):
         hypotheses.setdefault(name.residual or -number, []).append(truth)
-    grades = [None if None in hypothesis else max(hypothesis, key=BEST_FIRST.index) for hypothesis in hypotheses.values()]
+    grades = [
+        None if None in hypothesis else max(hypothesis, key=BEST_FIRST.index) for hypothesis in hypotheses.values()
+    ]
     if not any(grades):
         return "wrong"
     return max(grades, key=BEST_FIRST.index) if all(grades) else "narrowed"

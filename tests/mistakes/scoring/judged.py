@@ -31,10 +31,18 @@ class Row:
     def as_json(self):
         names = [{**asdict(name), "truth": truth, "of": of} for name, truth, of in self.truths]
         return {
-            "deviation": self.deviation.name, "operation": self.deviation.operation, "says": self.deviation.says,
-            "class": self.deviation.label, "first_wrong": self.expected, "effect_ulps": min(self.effect, 1e38),
-            "found_first": self.answer and self.answer.first_wrong, "first": self.first, "grade": self.grade,
-            "names": names, "inseparable": self.inseparable, "exit_code": self.answer and self.answer.exit_code,
+            "deviation": self.deviation.name,
+            "operation": self.deviation.operation,
+            "says": self.deviation.says,
+            "class": self.deviation.label,
+            "first_wrong": self.expected,
+            "effect_ulps": min(self.effect, 1e38),
+            "found_first": self.answer and self.answer.first_wrong,
+            "first": self.first,
+            "grade": self.grade,
+            "names": names,
+            "inseparable": self.inseparable,
+            "exit_code": self.answer and self.answer.exit_code,
             "recognised": self.answer.recognised if self.answer else [],
         }
 
@@ -49,7 +57,7 @@ class Judge:
         self.groups = groups(setting.taps, known)
         self.by_name = {deviation.name: deviation for deviation in known}
 
-    def differs_from_everywhere(self, deviation):
+    def applies(self, deviation):
         """Deviations outside the layers are judged once: with those that are planted in every layer."""
         return self.setting.layer is None or deviation.at != "ends"
 
@@ -60,9 +68,13 @@ class Judge:
         return ask(self.program, file, model, planted.model(model).config.layers)
 
     def correct(self):
-        """What the program says about a correct port."""
+        """What the program says about a correct port. It must read every site."""
         sites = planted.correct("tiny-llama", self.setting.dtype, self.setting.prompt)
-        return self.ask("correct", "tiny-llama", planted.kept(sites, self.setting.taps))
+        sites = planted.kept(sites, self.setting.taps)
+        answer = self.ask("correct", "tiny-llama", sites)
+        if not answer.coverage.startswith(f"{len(sites)} of "):
+            raise RuntimeError(f"of {len(sites)} recorded sites the program reads {answer.coverage}\n{answer.message}")
+        return answer
 
     def row(self, deviation):
         """Plants one deviation, and grades the answer."""

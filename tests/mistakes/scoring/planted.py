@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+
 from port import checkpoint, recording
 from port.llama import Llama
 
@@ -49,8 +50,9 @@ def prompt(name, of):
         vocabulary = len(model(name).tensors["model.embed_tokens.weight"])
         return np.random.default_rng(3).integers(3, vocabulary, int(of)).tolist()
     manifest = json.loads((FIXTURES / name / of / "manifest.json").read_text(encoding="utf-8"))
-    ids, = manifest["ids"]
-    return ids
+    if len(manifest["ids"]) != 1:
+        raise ValueError(f"--prompt {of}: a recording of a batch is not supported")
+    return manifest["ids"][0]
 
 
 @cache

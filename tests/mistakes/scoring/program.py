@@ -7,7 +7,7 @@ from pathlib import Path
 
 from port.recording import in_order
 
-LIMIT = 300  # seconds
+LIMIT = 3600  # seconds: the machine may be busy
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,11 @@ class Answer:
     """What it printed on stderr."""
     text: str
     """What it printed on stdout."""
+
+
+def version(program):
+    """`rbees-check 0.1.0`."""
+    return subprocess.run([program, "--version"], capture_output=True, check=True, encoding="utf-8").stdout.strip()
 
 
 def ask(program, file, model, layers):

@@ -41,7 +41,9 @@ class Result:
         lines = [head]
         for name, rows in self.operations():
             first, grades = (Counter(getattr(row, what) for row in rows) for what in ("first", "grade"))
-            lines.append([name, len(rows), *(first[f] for f in FIRST), *(grades[g] for g in GRADES), len(inseparable(rows))])
+            lines.append(
+                [name, len(rows), *(first[f] for f in FIRST), *(grades[g] for g in GRADES), len(inseparable(rows))]
+            )
         return lines
 
     def text(self, show=False):
@@ -51,7 +53,9 @@ class Result:
         lines += columns([["deviation", "first site", "names", "said"], *(self.line(row) for row in self.rows)])
         lines += ["", *columns(self.summary()), ""]
         if show:
-            lines += [f"== {row.deviation.name}\n{row.answer.text}{row.answer.message}" for row in self.rows if row.answer]
+            lines += [
+                f"== {row.deviation.name}\n{row.answer.text}{row.answer.message}" for row in self.rows if row.answer
+            ]
         return "\n".join(lines)
 
     def line(self, row):
