@@ -18,8 +18,8 @@
 mistakes are in deviations/. Neither shares code with the program. names.toml says which names of the program are
 true of which deviation.
 
-Exit code: 0; 1 if a name is wrong, if another site than the first wrong one is given, or if the correct port fails;
-2 if the program cannot be run.
+Exit code: 0; 1 if a name is wrong, if another site than the first wrong one is given, if nothing fails although the
+error is larger than rounding errors, or if the correct port fails; 2 if the program cannot be run.
 """
 
 import argparse
@@ -49,6 +49,7 @@ except ImportError as missing:
 COMMAND = "uv run tests/mistakes/score.py --program target/release/rbees-check --document docs/identification.md"
 STANDARD = [
     Setting(),
+    Setting(prompt="40"),
     Setting(layer=2),
     Setting(dtype="bf16"),
     Setting(dtype="bf16", layer=2),

@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[1]
-NUMBER = r"(-?[0-9][0-9.e+-]*)"
+NUMBER = r"(-?[0-9][0-9.e+-]*)(?!/)"
 
 
 class Accepted:
@@ -32,7 +32,7 @@ class Accepted:
 
 def matches(line, name):
     """Whether `line`, "mistake: part of the sentence", describes a name. In the part, {10000} is a number that is
-    10000 within its printed interval or within 1 %, {<1e-6} one below 1e-6, and … any text."""
+    10000 within its printed interval, or its last digit, and 1 %, {<1e-6} one below 1e-6, and … any text."""
     mistake, _, part = line.partition(": ")
     if mistake != name.mistake:
         return False
@@ -47,8 +47,12 @@ def matches(line, name):
 
 def agrees(want, printed, interval):
     """Whether a printed number, with its interval if it has one, is the wanted one."""
-    got = float(printed.rstrip("."))
+    printed = printed.rstrip(".")
+    got = float(printed)
     if want.startswith("<"):
         return got < float(want[1:])
     value = float(want)
-    return abs(got - value) <= max(1.5 * float((interval or "0").rstrip(".")), 0.01 * abs(value))
+    mantissa, _, exponent = printed.partition("e")
+    last_digit = 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
+    allowed = 1.5 * float(interval.rstrip(".")) if interval else last_digit / 2
+    return abs(got - value) <= allowed + 0.01 * abs(value)

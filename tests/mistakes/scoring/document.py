@@ -7,22 +7,22 @@ INTRO = """\
 
 `tests/mistakes/` contains a Llama in numpy that was written from the papers and shares no code with rbees-check, and
 {single} mistakes that can be planted in it, alone or as {pairs} pairs of two. They were collected from the operations
-of the model and from public bug reports, not from what rbees-check can name. This document shows what `run --dump` prints
-about recordings of `tiny-llama` with each of them (of `tiny-llama2` for missing transposes, which need square
+of the model and from public bug reports, not from what rbees-check can name. This document shows what `run --dump`
+prints about recordings of `tiny-llama` with each of them (of `tiny-llama2` for missing transposes, which need square
 matrices). The program was {program}.
 
     {command}
 
 writes it again. `tests/mistakes/score.py --only NAME --show` with the flags of a table repeats one row.
 
-**First site**: whether the first wrong operation that is printed is the one with the mistake. `hidden`: the error there
-is as small as rounding errors ({hidden} ulps or less), and a later site is given, or none.
+**First site**: whether the first wrong operation that is printed is the one with the mistake. `later`: the error there
+may be hidden by rounding errors ({hidden} ulps or less), and a later operation is printed. `none`: nothing fails.
 
 **Names**: `exact`: the sentence describes the mistake. `class`: it describes an algebraically equal mistake, or leaves
 open which of several it is. `narrowed`: a true name and others are given as alternatives. `one of two`: only one
-mistake of a pair is named. `unexplained`: no name. `wrong`: a name that is not true of the port. `passed`: nothing fails.
-`no effect`: in this dtype the mistake changes no recorded value. `tests/mistakes/names.toml` says which names are true
-of which mistake.
+mistake of a pair is named. `unexplained`: no name. `wrong`: a name that is not true of the port. `passed`: nothing
+fails. `no effect`: in this dtype the mistake changes no recorded value. `tests/mistakes/names.toml` says which names
+are true of which mistake.
 
 **Inseparable**: how many of the mistakes without a true name give the same recording as another one, up to rounding.
 The arguments are below. A sparse recording contains q_rope, k_rope, v_proj, context and the output of each layer, and
@@ -120,4 +120,4 @@ def every(results, deviations):
 def cell(row):
     if row is None:
         return "–"
-    return row.grade if row.first in ("right", "-") else f"{row.grade}, first site {row.first}"
+    return f"{row.grade}, first site {row.first}" if row.first in ("later", "wrong") else row.grade

@@ -4,16 +4,17 @@ from itertools import groupby
 
 GRADES = ["exact", "class", "narrowed", "one of two", "unexplained", "wrong", "passed", "not judged", "no effect"]
 BEST_FIRST = ["exact", "class", "narrowed", "unexplained"]
-HIDDEN = 4
-"""An error of so many ulps may be hidden by the rounding errors of a correct port."""
+HIDDEN = 8
+"""An error of so many ulps may be hidden by the rounding errors of a correct port: budgets are 4 ulps and a multiple of
+the measured error of correct ports."""
 
 
 def first_site(planted, answer):
-    """`right`, `hidden` or `wrong`: whether the program finds the first wrong site. It is hidden if the error there
-    is as small as rounding errors, and the program finds a later site or none."""
-    if answer.first_wrong == planted.first:
-        return "right"
-    return "hidden" if planted.effect <= HIDDEN else "wrong"
+    """Whether the program finds the first wrong site: `right`; `none`, if it finds nothing; `later`, if the error there
+    may be hidden by rounding errors and it finds a later site; otherwise `wrong`."""
+    if answer.first_wrong in (planted.first, None):
+        return "right" if answer.first_wrong else "none"
+    return "later" if planted.effect <= HIDDEN else "wrong"
 
 
 def named(deviation, answer, accepted):

@@ -20,7 +20,7 @@ class Row:
     effect: float
     """The error there, in ulps of the row's largest value."""
     first: str
-    """`right`, `hidden`, `wrong`, or `-` if nothing is wrong."""
+    """`right`, `later`, `none`, `wrong`, or `-` if nothing is wrong."""
     grade: str
     inseparable: str | None
     """Why these taps cannot separate the deviation from another."""

@@ -2,10 +2,10 @@
 
 from collections import Counter
 
-from .grade import GRADES
+from .grade import GRADES, HIDDEN
 from .program import Answer
 
-FIRST = ["right", "hidden", "wrong"]
+FIRST = ["right", "later", "none", "wrong"]
 
 
 class Result:
@@ -25,8 +25,9 @@ class Result:
         return [row for row in self.rows if row.grade == "wrong"]
 
     def failures(self):
-        """What must not happen: a wrong name, another first site, or a correct port that fails."""
-        rows = [row for row in self.rows if row.grade == "wrong" or row.first == "wrong"]
+        """What must not happen: a wrong name, another first site, a mistake that rounding cannot hide but that is not
+        found, or a correct port that fails."""
+        rows = [row for row in self.rows if "wrong" in (row.grade, row.first) or missed(row)]
         return rows + [self.correct] * (self.correct.exit_code != 0)
 
     def operations(self):
@@ -67,6 +68,11 @@ class Result:
         if row.grade == "not judged":
             said = row.answer.message.replace("\n", " ")
         return [row.deviation.name, row.first, row.grade, said]
+
+
+def missed(row):
+    """Whether nothing fails although the error is larger than rounding errors."""
+    return row.grade == "passed" and row.effect > HIDDEN
 
 
 def inseparable(rows):
