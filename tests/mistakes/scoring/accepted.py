@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[1]
-NUMBER = r"(-?[0-9][0-9.e+-]*)(?!/)"
+NUMBER = r"(-?[0-9][0-9.e+-]*)(?![0-9/])"
 
 
 class Accepted:

@@ -63,7 +63,10 @@ class Judge:
 
     def ask(self, name, model, sites):
         """What the program says about a recording of these sites."""
-        file = self.folder / f"{name.replace('/', '_').replace(' ', '')}.safetensors"
+        # One folder for each: runs that write their reports into the same folder disturb each other.
+        folder = self.folder / name.replace("/", "_").replace(" ", "")
+        folder.mkdir(exist_ok=True)
+        file = folder / "recording.safetensors"
         recording.write(file, planted.prompt(model, self.setting.prompt), sites, self.setting.dtype)
         return ask(self.program, file, model, planted.model(model).config.layers)
 

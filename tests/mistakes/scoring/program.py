@@ -45,7 +45,7 @@ def version(program):
 
 def ask(program, file, model, layers):
     """Judges the recording `file` of `model`."""
-    report = Path(file).with_suffix(".json")
+    report = Path(file).with_name("report.json")
     command = [program, "run", "all", "--dump", str(file), "--model", model, "--report", f"json={report}"]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=LIMIT)
     if done.returncode not in (0, 1, 2):
