@@ -95,7 +95,7 @@ def main():
     if args.layer is not None and not 0 <= args.layer < min(model(d.model).config.layers for d in chosen):
         parser.error(f"--layer {args.layer}: the models have no such layer")
     if args.check:
-        return check.run(chosen)
+        return check.run(chosen, every)
     settings = STANDARD if args.document else [Setting(args.dtype, args.taps, args.layer, args.prompt)]
     results = [judge_all(chosen, setting, args) for setting in settings]
     if args.document:
