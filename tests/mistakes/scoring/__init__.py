@@ -1,0 +1,1 @@
+"""Runs the program on recordings of wrong ports, and grades what it says about them."""
