@@ -26,5 +26,13 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         "you permute q and k rows for another rotation than the one that follows",
         "you drop a bias that the family has",
     ],
-    suspects: &["unpermuted-qk", "qkv-split", "bias-dropped", "weight-transposed", "gemm-reduced", "fma"],
+    suspects: &[
+        "unpermuted-qk",
+        "qkv-split",
+        "bias-dropped",
+        "weight-transposed",
+        "gemm-reduced",
+        "fma",
+        "bf16-truncated",
+    ],
 };

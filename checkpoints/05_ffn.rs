@@ -22,5 +22,5 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         "you compute the activation in half precision",
         "you feed the attention's output instead of the norm of it",
     ],
-    suspects: &["gate-up-swapped", "act-half", "f16-overflow", "gemm-reduced", "fma"],
+    suspects: &["gate-up-swapped", "act-half", "f16-overflow", "gemm-reduced", "fma", "bf16-truncated"],
 };
