@@ -191,9 +191,9 @@ pub(super) fn cut_row(reference: &ReferenceRows, b: usize, first: usize) -> Refe
     }
 }
 
-/// The largest number of tokens that run between the two runs of A. What they leave in the cache shows, however
-/// few they are.
-const BETWEEN: usize = 16;
+/// The largest number of tokens that run between two passes that a cache must not connect. What they leave in the
+/// cache shows, however few they are.
+pub(super) const BETWEEN: usize = 16;
 
 /// A, then something else, then A again must be bit-for-bit the same: nothing may stay in the cache.
 pub(super) fn a_b_a(port: &mut dyn Port, whole: &Sequence<'_>) -> Result<Finding> {

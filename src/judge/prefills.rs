@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::convention::{self, ColumnOrder};
 use super::judged_rows::{self, input};
+use super::laws::BETWEEN;
 use super::set_aside::{of_one_site, set_aside};
 use super::sites::judge_sites;
 use super::subject::{Subject, side_by_side};
@@ -156,11 +157,12 @@ fn judge_case(
     Ok(all)
 }
 
-/// Runs the first token of a case, so that a cache which is not emptied afterwards shows in the next prefill.
+/// Runs the first tokens of a case, so that a cache which is not emptied afterwards shows in the next prefill.
 /// If the port returns an error, so does the prefill, which reports it.
 fn fill_cache(port: &mut dyn Port, case: &Reference) {
     port.begin();
-    let _ = port.forward(&input(case).slice(0..1), &mut ());
+    let first = 0..case.length().min(BETWEEN);
+    let _ = port.forward(&input(case).slice(first), &mut ());
 }
 
 /// What the path hides of these views, and how far quantised arithmetic moves its reference.
