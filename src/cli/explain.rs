@@ -3,7 +3,7 @@
 
 use clap::Args;
 use rbees_check::checkpoints::{self, Checkpoint, Factor, How, View};
-use rbees_check::mistakes::{self, Kind, Mistake};
+use rbees_check::mistakes::{self, Identified, Kind, Mistake};
 use rbees_check::reference::Feed;
 use rbees_check::{Error, Result};
 
@@ -20,10 +20,14 @@ pub struct Explain {
 
 impl Explain {
     pub fn perform(self, out: &mut Out) -> Result<Ending> {
-        let text = match (checkpoints::find(&self.id), mistakes::find(&self.id)) {
-            (Some(checkpoint), _) => explanation(checkpoint),
-            (None, Some(mistake)) => about_mistake(mistake),
-            (None, None) => return Err(unknown(&self.id)),
+        let text = if let Some(checkpoint) = checkpoints::find(&self.id) {
+            explanation(checkpoint)
+        } else if let Some(mistake) = mistakes::find(&self.id) {
+            about_mistake(mistake)
+        } else if let Some(kind) = mistakes::find_identified(&self.id) {
+            about_identified(kind)
+        } else {
+            return Err(unknown(&self.id));
         };
         out.text(&text)?;
         Ok(Ending::Passed)
@@ -32,7 +36,9 @@ impl Explain {
 
 /// The error for an unknown name; its hint names the one that was probably meant.
 fn unknown(id: &str) -> Error {
-    let hint = meant(nearest(id, spellings().chain(mistakes::all().map(|mistake| mistake.name))));
+    let names =
+        mistakes::all().map(|mistake| mistake.name).chain(mistakes::IDENTIFIED.iter().map(|kind| kind.name));
+    let hint = meant(nearest(id, spellings().chain(names)));
     Error::input(format!("`{id}` is neither a checkpoint nor a mistake"), hint)
 }
 
@@ -103,6 +109,19 @@ fn about_mistake(mistake: &Mistake) -> String {
     row("evidence", fingerprint);
     row("stage", &at.join(", "));
     row("seen in", &wild.join(", "));
+    row("fix", fix);
+    text
+}
+
+/// What is known about a deviation that is identified from tensors.
+fn about_identified(kind: &Identified) -> String {
+    let Identified { name, operation, title, fix } = kind;
+    let mut text =
+        paint::heading(&format!("{name} · identified from an operation's inputs and result")) + "\n";
+    let mut row = |label: &str, content: &str| text += &wrapped(label, content);
+    row("operation", operation);
+    row("what", title);
+    row("evidence", "the operation, recomputed in float64 with this deviation, gives the port's own tensor");
     row("fix", fix);
     text
 }

@@ -90,11 +90,13 @@ fn head_map(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
         maps.extend(solve::map(e).map(HeadMap::new).filter(|map| *map != grouped));
     }
     maps.dedup();
+    // Without scores, the map is that of the values.
+    let what = if e.scores().is_some() { "key" } else { "value" };
     let candidate = |map: HeadMap| {
         let says = if map == tiled(n, kv) {
-            format!("your query head h uses key head h mod {kv}; it should use h / {}", n / kv)
+            format!("your query head h uses {what} head h mod {kv}; it should use h / {}", n / kv)
         } else {
-            format!("your query heads use key heads {:?}; they should use {:?}", &*map, &*grouped)
+            format!("your query heads use {what} heads {:?}; they should use {:?}", &*map, &*grouped)
         };
         Candidate::new(Deviation::LooksAt(map), says)
     };

@@ -1,8 +1,9 @@
 //! Computes, in float64, what a port with given deviations computes.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::deviation::{Deviation, Leaks, MaskValue, Sees};
+use super::deviation::{Deviation, Function, Leaks, LookUp, MaskValue, Sees};
 use super::matrices::Matrices;
 use crate::Result;
 use crate::graph::{Activation, Context, Embedding, MatrixRows, NodeId, NormRule, Rope, Scores};
@@ -42,6 +43,47 @@ impl Deviated<'_> {
     fn leaks(&self) -> Option<Leaks> {
         last!(self, Leaks).copied()
     }
+
+    /// Input `n` as the port reads it.
+    fn reads<'x>(&self, n: usize, x: &'x Rows) -> Cow<'x, Rows> {
+        let mut read = Cow::Borrowed(x);
+        for deviation in self.deviations {
+            if let Deviation::Input { n: own, change } = deviation
+                && *own == n
+            {
+                read = Cow::Owned(change.of(&read));
+            }
+        }
+        read
+    }
+
+    /// The result as the port returns it.
+    fn returns(&self, rows: Rows) -> Rows {
+        let changed = |rows: Rows, deviation: &Deviation| match deviation {
+            Deviation::Output(change) => change.of(&rows),
+            _ => rows,
+        };
+        self.deviations.iter().fold(rows, changed)
+    }
+
+    /// Whether scores are changed before the mask.
+    fn changes_scores(&self) -> bool {
+        self.deviations.iter().any(|d| matches!(d, Deviation::Output(_) | Deviation::ScorePlus(_)))
+    }
+
+    /// The scores of all keys as the port changes them before the mask, `[queries, heads * slots]`.
+    fn before_mask(&self, q: &Rows, k: &Rows, sight: &Sight, scores: &Scores) -> Rows {
+        let mut all = oracle::scores(q, k, &sight.batch(), sight.keys, scores, |_, _, _| true);
+        if let Some(term) = last!(self, ScorePlus) {
+            let t = sight.keys.len();
+            for (n, score) in all.values.iter_mut().enumerate() {
+                let (query, head, key) = (n / all.width, n % all.width / t, n % t);
+                let distance = sight.queries[query].1 as f64 - key as f64;
+                *score += term.of(head, scores.heads.len(), distance, key);
+            }
+        }
+        self.returns(all)
+    }
 }
 
 impl Arithmetic for Deviated<'_> {
@@ -74,20 +116,32 @@ impl Arithmetic for Deviated<'_> {
     }
 
     fn embedding(&self, weights: &Weights, embedding: &Embedding, ids: &[u32]) -> Result<Rows> {
-        Exact.embedding(weights, embedding, ids)
+        let vocab = weights.shape(&embedding.weight).map_or(0, |shape| shape[0]);
+        let rows = match last!(self, LookUp) {
+            None => Exact.embedding(weights, embedding, ids)?,
+            Some(LookUp::ColumnMajor) => {
+                let table = Matrix::read(weights, &embedding.weight)?.read_as_transposed()?;
+                Exact.scale(&table.rows(ids)?, embedding.scale)
+            }
+            Some(other) => Exact.embedding(weights, embedding, &other.of(ids, vocab))?,
+        };
+        Ok(self.returns(rows))
     }
 
     fn norm(&self, x: &Rows, rule: &NormRule, weight: &[f64], bias: Option<&[f64]>) -> Rows {
         let other = last!(self, NormWeight);
         let weight = other.map_or_else(|| weight.to_vec(), |other| other.of(weight));
-        match last!(self, LowNorm) {
-            None => Exact.norm(x, rule, &weight, bias),
-            Some(low) => low.norm(x, &weight, rule.eps),
-        }
+        let x = &*self.reads(0, x);
+        self.returns(match (last!(self, LowNorm), last!(self, NormForm)) {
+            (Some(low), _) => low.norm(x, &weight, rule.eps),
+            (None, Some(form)) => form.norm(x, &weight, rule.eps),
+            (None, None) => Exact.norm(x, rule, &weight, bias),
+        })
     }
 
     fn linear(&self, x: &Rows, matrix: &Self::Matrix, bias: Option<&[f64]>) -> Result<Rows> {
         let exact = self.matrices.exact(self.arithmetic);
+        let x = &*self.reads(0, x);
         let y = match last!(self, LowFactors) {
             None => exact.linear(x, matrix, bias)?,
             Some(low) => {
@@ -95,12 +149,12 @@ impl Arithmetic for Deviated<'_> {
                 exact.linear(&x, matrix, bias)?
             }
         };
-        match last!(self, Bias) {
+        Ok(self.returns(match last!(self, Bias) {
             Some(bias) if bias.len() == y.width => {
-                Ok(Rows::from_fn(y.len(), y.width, |r, j| y.row(r)[j] + bias[j]))
+                Rows::from_fn(y.len(), y.width, |r, j| y.row(r)[j] + bias[j])
             }
-            _ => Ok(y),
-        }
+            _ => y,
+        }))
     }
 
     fn rope(&self, x: &Rows, rope: &Rope, at: &RowPlaces) -> Rows {
@@ -110,13 +164,17 @@ impl Arithmetic for Deviated<'_> {
         let low = last!(self, LowTables);
         let positions: Vec<f64> =
             (0..x.len()).map(|r| positions.map_or(at.position(r) as f64, |law| law.of(at, r))).collect(); // [rows]
-        rotate(x, rope.head_dim, &pairs, |r, i| {
+        let x = &*self.reads(0, x);
+        if let Some(turn) = last!(self, Turn) {
+            return self.returns(turn.rotate(x, rope, &pairs, &positions, &frequencies));
+        }
+        self.returns(rotate(x, rope.head_dim, &pairs, |r, i| {
             let (sin, cos) = match low {
                 None => (positions[r] * frequencies[i]).sin_cos(),
                 Some(low) => low.sin_cos(positions[r], frequencies[i]),
             };
             (sin * rope.magnitude, cos * rope.magnitude)
-        })
+        }))
     }
 
     fn scores(&self, q: &Rows, k: &Rows, sight: &Sight, scores: &Scores) -> Result<Rows> {
@@ -127,7 +185,19 @@ impl Arithmetic for Deviated<'_> {
         };
         let misread = self.misread(k, scores.head_dim);
         let k = misread.as_ref().unwrap_or(k);
+        let (q, k) = (&*self.reads(0, q), &*self.reads(1, k));
         let mut rows = oracle::scores(q, k, &sight.batch(), sight.keys, scores, sees);
+        if self.changes_scores() {
+            let all = self.before_mask(q, k, sight, scores);
+            for (score, changed) in rows.values.iter_mut().zip(all.values) {
+                if *score != f64::NEG_INFINITY {
+                    *score = changed;
+                }
+            }
+        }
+        if let Some(Deviation::ScoreSoftcap { cap, after_mask: true }) = self.deviations.last() {
+            rows = Exact.softcap(&rows, *cap);
+        }
         if let Some(value) = last!(self, MaskValue) {
             let all = oracle::scores(q, k, &sight.batch(), sight.keys, scores, |_, _, _| true);
             for (score, computed) in rows.values.iter_mut().zip(all.values) {
@@ -154,9 +224,12 @@ impl Arithmetic for Deviated<'_> {
 
     /// As a port computes it: a query that sees no key gets weights of 0 / 0, NaN.
     fn softmax(&self, scores: &Rows, slots: usize, at: &RowPlaces) -> Rows {
-        let low = last!(self, LowSoftmax);
-        if let Some(low) = low {
+        let scores = &*self.reads(0, scores);
+        if let Some(low) = last!(self, LowSoftmax) {
             return low.of(scores, slots);
+        }
+        if let Some(form) = last!(self, SoftmaxForm) {
+            return self.returns(form.of(scores, slots));
         }
         let Some(leaks) = self.leaks() else {
             let mut probs = oracle::softmax(scores, slots);
@@ -165,7 +238,7 @@ impl Arithmetic for Deviated<'_> {
                     run.fill(f64::NAN);
                 }
             }
-            return probs;
+            return self.returns(probs);
         };
         let leaky = Rows::from_fn(scores.len(), scores.width, |r, j| {
             let (score, (batch, _)) = (scores.row(r)[j], at.places[r]);
@@ -179,8 +252,9 @@ impl Arithmetic for Deviated<'_> {
     fn context(&self, probs: &Rows, v: &Rows, sight: &Sight, context: &Context) -> Result<Rows> {
         let misread = self.misread(v, context.head_dim);
         let v = misread.as_ref().unwrap_or(v);
+        let (probs, v) = (&*self.reads(0, probs), &*self.reads(1, v));
         if self.leaks().is_none() {
-            return Exact.context(probs, v, sight, context);
+            return Ok(self.returns(Exact.context(probs, v, sight, context)?));
         }
         let length = sight.pass.length();
         let places = (0..sight.batch().last().map_or(0, |last| last + 1))
@@ -194,21 +268,41 @@ impl Arithmetic for Deviated<'_> {
     }
 
     fn activation(&self, x: &Rows, activation: Activation) -> Rows {
-        match last!(self, LowGate) {
-            None => Exact.activation(x, activation),
-            Some(low) => Rows::from_fn(x.len(), x.width, |r, j| low.silu(x.row(r)[j])),
-        }
+        let x = &*self.reads(0, x);
+        let each = |of: &dyn Fn(f64) -> f64| Rows::new(x.width, x.values.iter().map(|&x| of(x)).collect());
+        self.returns(if let Some(low) = last!(self, LowGate) {
+            each(&|x| low.silu(x))
+        } else if let Some(function) = last!(self, Gate) {
+            each(&|x| function.of(x))
+        } else if self.deviations.contains(&Deviation::GateInside) {
+            x.clone()
+        } else {
+            Exact.activation(x, activation)
+        })
     }
 
     fn product(&self, a: &Rows, b: &Rows) -> Rows {
-        match last!(self, LowGate) {
-            None => Exact.product(a, b),
-            Some(low) => Rows::from_fn(a.len(), a.width, |r, j| low.product(a.row(r)[j], b.row(r)[j])),
-        }
+        let (a, b) = (&*self.reads(0, a), &*self.reads(1, b));
+        let each = |of: &dyn Fn(f64, f64) -> f64| {
+            Rows::from_fn(a.len(), a.width, |r, j| of(a.row(r)[j], b.row(r)[j]))
+        };
+        self.returns(if let Some(low) = last!(self, LowGate) {
+            each(&|a, b| low.product(a, b))
+        } else if self.deviations.contains(&Deviation::GateAdded) {
+            each(&|a, b| a + b)
+        } else if self.deviations.contains(&Deviation::GateInside) {
+            each(&|a, b| Function::Silu.of(a * b))
+        } else {
+            Exact.product(a, b)
+        })
     }
 
     fn weighted_sum(&self, terms: &[(f64, &Rows)]) -> Rows {
-        Exact.weighted_sum(terms)
+        let read: Vec<Cow<'_, Rows>> =
+            terms.iter().enumerate().map(|(n, (_, term))| self.reads(n, term)).collect();
+        let terms: Vec<(f64, &Rows)> =
+            terms.iter().zip(&read).map(|((by, _), term)| (*by, &**term)).collect();
+        self.returns(Exact.weighted_sum(&terms))
     }
 
     fn softcap(&self, x: &Rows, cap: f64) -> Rows {

@@ -30,9 +30,12 @@ pub struct Named {
 }
 
 impl Named {
-    /// A mistake identified by an exact fingerprint. Its fix comes from the catalogue.
+    /// A mistake identified by an exact fingerprint. Its fix comes from the catalogue, or from the list of
+    /// deviations that are identified.
     pub fn new(mistake: &'static str, says: impl Into<String>) -> Self {
-        let fix = mistakes::find(mistake).map_or_else(String::new, |known| known.fix.to_owned());
+        let identified = || mistakes::find_identified(mistake).map(|kind| kind.fix);
+        let fix =
+            mistakes::find(mistake).map(|known| known.fix).or_else(identified).unwrap_or_default().to_owned();
         Self { mistake, says: says.into(), fix, residual: 0.0, flips: 0 }
     }
 

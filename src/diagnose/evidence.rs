@@ -12,7 +12,7 @@ use super::deviated::Deviated;
 use super::key::key_in;
 use super::matrices::Matrices;
 use crate::compare::{Budget, Noise, Scale};
-use crate::graph::{Graph, Node, NodeId, Operation, Scores, SiteName};
+use crate::graph::{Graph, Node, NodeId, Operation, Role, Scores, SiteName};
 use crate::oracle::{Executor, Given, Pass, Place, Rows};
 use crate::probe::{Arithmetic, Kind, Layout, Site};
 use crate::weights::{Config, Weights};
@@ -43,6 +43,8 @@ pub struct Evidence<'a> {
     pub noise: Vec<Noise>,
     /// The matrices that have been read.
     pub(super) matrices: Matrices,
+    /// The tensors that the port continued with.
+    pub(super) tensors: &'a dyn PortTensors,
 }
 
 /// A failed site without its rows.
@@ -96,7 +98,7 @@ impl<'a> Evidence<'a> {
         context: SiteContext<'a>,
         wanted: impl Iterator<Item = ReferenceRow<'a>>,
         got: impl FnOnce(&[Place]) -> Result<Option<Rows>>,
-        tensors: &dyn PortTensors,
+        tensors: &'a dyn PortTensors,
     ) -> Result<Option<Self>> {
         const NOTHING: Scale = Scale { max: 0.0, rms: 0.0 };
         let says = |wanted: &ReferenceRow<'_>| {
@@ -124,6 +126,7 @@ impl<'a> Evidence<'a> {
             got,
             context,
             matrices: Matrices::default(),
+            tensors,
         }))
     }
 }
@@ -177,19 +180,49 @@ impl<'a> Evidence<'a> {
             return Ok(None);
         }
         let before = self.given.as_ref().map(|given| self.before(&cut, given)).transpose()?;
-        Ok(Some(Self {
+        Ok(Some(Self { cut: cut.nodes, given: before.flatten(), ..self.copy() }))
+    }
+
+    /// The same evidence, with no matrix read yet.
+    pub(super) fn copy(&self) -> Self {
+        Self {
             context: self.context.clone(),
             graph: self.graph.clone(),
             id: self.id,
-            cut: cut.nodes,
-            given: before.flatten(),
+            cut: self.cut.clone(),
+            given: self.given.clone(),
             places: self.places.clone(),
             positions: self.positions.clone(),
             got: self.got.clone(),
             want: self.want.clone(),
             noise: self.noise.clone(),
             matrices: Matrices::default(),
-        }))
+            tensors: self.tensors,
+        }
+    }
+
+    /// The same evidence with all known tensors of the layer that are computed before the site, and with the
+    /// layer's input: the operation may have read one of them by mistake. `None` if an input of the site is
+    /// unknown.
+    pub(super) fn with_neighbours(&self) -> Option<Self> {
+        let mut given = self.given.clone()?;
+        let first = self.cut.first().and_then(|&id| self.graph.node(id))?;
+        let layers: BTreeSet<Option<usize>> = self.nodes().map(|node| node.layer).collect();
+        let near = |node: &Node| {
+            layers.contains(&node.layer)
+                || (node.role == Role::Block && node.layer.map(|layer| layer + 1) == first.layer)
+                || (node.role == Role::Embed && first.layer.unwrap_or(0) == 0)
+        };
+        let before = self.graph.iter().filter(|(id, node)| *id < self.id && near(node));
+        let unknown = before.map(|(id, _)| id).filter(|id| !self.cut.contains(id));
+        for id in unknown.filter(|&id| !self.tensors.computes(id)).collect::<Vec<_>>() {
+            if !given.values.contains_key(&id)
+                && let Some(placed) = self.tensors.at(id)
+            {
+                given.values.insert(id, placed);
+            }
+        }
+        Some(Self { given: Some(given), ..self.copy() })
     }
 
     /// The inputs of a smaller cut: given, or computed correctly. `None` if the weights for that are missing.

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::fit::Fit;
-use super::matrices::Matrices;
 use super::{Diagnosis, Evidence, Named, linear};
 use crate::Result;
 use crate::graph::{MatrixRows, Node, Operation, RowShape};
@@ -44,19 +43,7 @@ fn of_tokens<'a>(e: &Evidence<'a>, tokens: Vec<u32>) -> Result<Evidence<'a>> {
     let cut = |rows: &Rows| rows.columns(tokens.len(), |j| tokens[j] as usize);
     let (got, want) = (cut(&e.got), cut(&e.want));
     let graph = e.graph.with(|id, node| (id == e.id).then(|| only(node.clone(), &tokens)))?;
-    Ok(Evidence {
-        context: e.context.clone(),
-        graph: Cow::Owned(graph),
-        id: e.id,
-        cut: e.cut.clone(),
-        given: e.given.clone(),
-        places: e.places.clone(),
-        positions: e.positions.clone(),
-        got,
-        want,
-        noise: e.noise.clone(),
-        matrices: Matrices::default(),
-    })
+    Ok(Evidence { graph: Cow::Owned(graph), got, want, ..e.copy() })
 }
 
 /// The node of a product that computes only these columns.

@@ -15,6 +15,7 @@ mod diagnosis;
 mod evidence;
 mod ffn;
 mod fit;
+mod identify;
 mod key;
 mod linear;
 mod logits;
@@ -52,8 +53,8 @@ pub fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     if let Some(named) = overflow::named(e) {
         return Ok(named.into());
     }
-    let Some(alone) = e.alone()? else { return own_operation(e) };
-    let own = but_for_rivals(e, own_operation(&alone)?)?;
+    let Some(alone) = e.alone()? else { return identified(e, own_operation(e)?) };
+    let own = but_for_rivals(e, identified(&alone, own_operation(&alone)?)?)?;
     if !own.named.is_empty() {
         return Ok(own);
     }
@@ -63,6 +64,15 @@ pub fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     let unnamed = |next: &RunnerUp| spanned.named.iter().all(|named| named.mistake != next.mistake);
     let runner_up = others.filter(unnamed).min_by(nearest);
     Ok(Diagnosis { runner_up, ..spanned })
+}
+
+/// Where the catalogue contains no explanation, what the operation's inputs and its result show.
+fn identified(e: &Evidence<'_>, catalogued: Diagnosis) -> Result<Diagnosis> {
+    if !catalogued.named.is_empty() {
+        return Ok(catalogued);
+    }
+    let found = identify::identify(e)?;
+    Ok(if found.named.is_empty() { catalogued } else { found })
 }
 
 /// Removes a name where a mistake outside the catalogue explains the site as well.

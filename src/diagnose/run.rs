@@ -9,7 +9,7 @@ use super::deviation::{Deviation, Sees};
 use super::fit::Expected;
 use crate::Result;
 use crate::graph::{Graph, Node, NodeId, Operation};
-use crate::oracle::{Executor, Placed, Slots};
+use crate::oracle::{Executor, Place, Placed, Slots};
 
 /// The tensor of a port that has these deviations at every node of the cut that they apply to. `None` if one
 /// of the inputs is unknown.
@@ -29,6 +29,19 @@ pub(super) fn run_at(
     made: &[Deviation],
     within: &dyn Fn(&Node) -> bool,
 ) -> Result<Option<Expected>> {
+    run_rows(e, made, within, &e.places)
+}
+
+/// Like [`run_at`], only the rows at these places.
+///
+/// # Errors
+/// A weight cannot be read.
+pub(super) fn run_rows(
+    e: &Evidence<'_>,
+    made: &[Deviation],
+    within: &dyn Fn(&Node) -> bool,
+    places: &[Place],
+) -> Result<Option<Expected>> {
     let Some(given) = &e.given else { return Ok(None) };
     let node = |id: &NodeId| e.graph.node(*id);
     if e.nodes().flat_map(Node::weights).any(|name| e.context.weights.shape(name).is_none()) {
@@ -37,11 +50,12 @@ pub(super) fn run_at(
     let concerned = |node: &Node| within(node) && made.iter().any(|d| d.concerns(&node.operation));
     let nodes: BTreeSet<NodeId> =
         e.cut.iter().copied().filter(|id| node(id).is_some_and(concerned)).collect();
-    let graph = deviated(&e.graph, made, &nodes)?;
+    // Not every deviation makes a valid graph: a wrong input may have another width.
+    let Ok(graph) = deviated(&e.graph, made, &nodes) else { return Ok(None) };
     let arithmetic =
         Deviated { deviations: made, nodes: &nodes, matrices: &e.matrices, arithmetic: e.context.arithmetic };
     let executor = Executor::new(&graph, e.context.weights, e.context.pass, arithmetic);
-    let placed = executor.rows(e.id, &e.places, given)?.filter(|placed| placed.places() == e.places);
+    let placed = executor.rows(e.id, places, given)?.filter(|placed| placed.places() == places);
     Ok(placed.and_then(|placed| expected(e, made, placed)))
 }
 
@@ -75,14 +89,14 @@ fn expected(e: &Evidence<'_>, made: &[Deviation], placed: Placed) -> Option<Expe
         let known = slots.as_ref().is_some_and(|slots| slots.at(batch, slot).is_some());
         is_padding(pass.slot((batch, slot))) && !known && sees.sees(pass, (batch, own), slot)
     };
-    let any = e.places.iter().any(|place| (0..t).any(|slot| unknown_key(place, slot)));
+    let any = placed.places().iter().any(|place| (0..t).any(|slot| unknown_key(place, slot)));
     if !any {
         return Some(placed.rows().clone().into());
     }
     let mut rows = placed.rows().clone();
     let mut unknown = vec![false; rows.values.len()];
     for (n, value) in rows.values.iter_mut().enumerate() {
-        if unknown_key(&e.places[n / rows.width], n % t) {
+        if unknown_key(&placed.places()[n / rows.width], n % t) {
             (*value, unknown[n]) = (0.0, true);
         }
     }

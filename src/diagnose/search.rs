@@ -135,8 +135,14 @@ fn part(solver: &Solver, found: Candidate) -> (&'static str, String) {
 /// Names the hypotheses within budget, if the port's rows contradict the correct operation strongly enough.
 /// If some hypotheses fit as well as correct arithmetic does, worse ones are not named; if several fit
 /// equally well, all are.
-pub(super) fn decide(e: &Evidence<'_>, mut hypotheses: Vec<Hypothesis>) -> Diagnosis {
-    let (contradiction, tried) = (Contradiction::of(e), hypotheses.len());
+pub(super) fn decide(e: &Evidence<'_>, hypotheses: Vec<Hypothesis>) -> Diagnosis {
+    let tried = hypotheses.len();
+    decide_of(e, hypotheses, tried)
+}
+
+/// Like [`decide`], for the hypotheses that are left of `tried`.
+pub(super) fn decide_of(e: &Evidence<'_>, mut hypotheses: Vec<Hypothesis>, tried: usize) -> Diagnosis {
+    let contradiction = Contradiction::of(e);
     hypotheses.sort_by(|a, b| a.fit.residual.total_cmp(&b.fit.residual));
     let best = hypotheses.first().map_or(f64::INFINITY, |hypothesis| hypothesis.fit.residual);
     let limit = if best <= CORRECT_RESIDUAL { CORRECT_RESIDUAL } else { 1.0 };

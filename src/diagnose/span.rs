@@ -41,8 +41,7 @@ fn hypothesis(
     if !e.nodes().any(|node| tried.changes(node)) {
         return Ok(None);
     }
-    let made = std::slice::from_ref(&tried.deviation);
-    let expected = run_at(e, made, &|node| tried.changes(node))?;
+    let expected = run_at(e, &tried.deviations, &|node| tried.changes(node))?;
     let fit = weigh(e, right, expected.as_ref(), None);
     Ok(Some(Hypothesis { parts: vec![(tried.mistake, tried.says)], fit, number }))
 }

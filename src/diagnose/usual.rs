@@ -15,7 +15,8 @@ use crate::probe::Layout;
 pub(super) struct Usual {
     /// Its name in the catalogue.
     pub mistake: &'static str,
-    pub deviation: Deviation,
+    /// What the port computes differently.
+    pub deviations: Vec<Deviation>,
     /// If given, the deviation applies to nodes of this role only.
     pub role: Option<Role>,
     /// What the port does and what it should do, in the second person.
@@ -24,12 +25,13 @@ pub(super) struct Usual {
 
 impl Usual {
     fn new(mistake: &'static str, deviation: Deviation, says: impl Into<String>) -> Self {
-        Self { mistake, deviation, role: None, says: says.into() }
+        Self { mistake, deviations: vec![deviation], role: None, says: says.into() }
     }
 
     /// Whether the deviation changes how this node is computed.
     pub fn changes(&self, node: &Node) -> bool {
-        self.role.is_none_or(|role| role == node.role) && self.deviation.concerns(&node.operation)
+        self.role.is_none_or(|role| role == node.role)
+            && self.deviations.iter().any(|deviation| deviation.concerns(&node.operation))
     }
 }
 

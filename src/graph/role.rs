@@ -80,6 +80,13 @@ roles! {
     Logits = "logits",
 }
 
+impl Role {
+    /// Whether a row of such a tensor has one entry per head and key.
+    pub const fn is_over_keys(self) -> bool {
+        matches!(self, Self::Scores | Self::Probs)
+    }
+}
+
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

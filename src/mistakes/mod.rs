@@ -6,12 +6,14 @@
 
 mod attention;
 mod driving;
+mod identified;
 mod kernels;
 mod layers;
 mod mistake;
 mod precision;
 mod rotation;
 
+pub use identified::{IDENTIFIED, Identified, find_identified};
 pub use mistake::{Kind, Mistake};
 
 /// Every row, in order.

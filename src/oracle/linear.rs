@@ -85,6 +85,16 @@ impl Matrix {
         Ok(Self(Tensor::from_vec(mapped, self.0.shape(), &Device::Cpu)?))
     }
 
+    /// Applies `to` to all values at once, in row-major order, with the number of columns.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn changed(&self, to: impl Fn(&mut [f64], usize)) -> Result<Self> {
+        let mut values: Vec<f64> = self.0.flatten_all()?.to_vec1()?;
+        to(&mut values, self.shape().1);
+        Ok(Self(Tensor::from_vec(values, self.0.shape(), &Device::Cpu)?))
+    }
+
     /// Reinterprets the values of this `[out, in]` matrix as `[in, out]` and transposes: `[out, in]` again.
     ///
     /// # Errors

@@ -19,6 +19,26 @@ pub(in crate::diagnose) enum Sees {
     Last(usize),
     /// Past tokens and padding; the scores of padding are computed, or 0 if `zero`.
     Pads { zero: bool },
+    /// Past tokens and so many tokens ahead.
+    Ahead(usize),
+    /// Tokens fewer than so many positions away, on both sides.
+    Within(usize),
+    /// Past tokens of the same chunk of so many.
+    Chunk(usize),
+    /// Past tokens, and the first so many tokens always.
+    Prefix(usize),
+    /// Past tokens at distances that are multiples of this number.
+    Stride(usize),
+    /// Past tokens among the first so many.
+    FirstFew(usize),
+    /// Past tokens among the first `sinks` and the last `last`.
+    Sinks { sinks: usize, last: usize },
+    /// Past tokens but for the first; the first query sees itself.
+    NotFirst,
+    /// Past tokens but for the one at this distance.
+    NotAt(usize),
+    /// Past tokens without the token itself; the first query sees itself.
+    BeforeOrFirst,
 }
 
 impl Sees {
@@ -33,6 +53,16 @@ impl Sees {
             Self::Before => real(batch) && key < own,
             Self::Last(n) => real(batch) && key <= own && own - key < n,
             Self::Pads { .. } => key <= own,
+            Self::Ahead(more) => real(batch) && key <= own + more,
+            Self::Within(n) => real(batch) && key.abs_diff(own) < n,
+            Self::Chunk(n) => real(batch) && key <= own && key / n == own / n,
+            Self::Prefix(n) => real(batch) && (key <= own || key < n),
+            Self::Stride(n) => real(batch) && key <= own && (own - key).is_multiple_of(n),
+            Self::FirstFew(n) => real(batch) && key <= own && key < n,
+            Self::Sinks { sinks, last } => real(batch) && key <= own && (key < sinks || own - key < last),
+            Self::NotFirst => real(batch) && key <= own && (key > 0 || own == 0),
+            Self::NotAt(n) => real(batch) && key <= own && own - key != n,
+            Self::BeforeOrFirst => real(batch) && (key < own || (own == 0 && key == 0)),
         }
     }
 }
@@ -80,5 +110,42 @@ impl Misread {
                 },
             }
         })
+    }
+}
+
+/// A number that is added to each visible score.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::diagnose) enum ScoreTerm {
+    /// ALiBi's slope of the head times the distance, subtracted, or added if `negated` (Press et al., 2022).
+    Alibi { negated: bool },
+    /// This number times the distance from key to query.
+    Distance(f64),
+    /// This number.
+    Constant(f64),
+    /// This number, for the first key only.
+    FirstKey(f64),
+}
+
+impl ScoreTerm {
+    /// The term of one head's score, for a key so many slots before the query.
+    pub fn of(self, head: usize, heads: usize, distance: f64, key: usize) -> f64 {
+        match self {
+            Self::Alibi { negated: false } => -slope(head, heads) * distance,
+            Self::Alibi { negated: true } => slope(head, heads) * distance,
+            Self::Distance(by) => by * distance,
+            Self::Constant(more) => more,
+            Self::FirstKey(more) => more * f64::from(u8::from(key == 0)),
+        }
+    }
+}
+
+/// ALiBi's slope of a head: 2^(−8 (h + 1) / n) for a power of two of heads; further heads take every second slope
+/// of twice as many.
+fn slope(head: usize, heads: usize) -> f64 {
+    let power = 1usize << heads.max(1).ilog2();
+    if head < power {
+        2f64.powf(-8.0 * (head + 1) as f64 / power as f64)
+    } else {
+        2f64.powf(-4.0 * (2 * (head - power) + 1) as f64 / power as f64)
     }
 }

@@ -2,6 +2,7 @@
 
 use candle_core::DType;
 
+use super::format::Format;
 use crate::Result;
 use crate::diagnose::round;
 use crate::oracle::Matrix;
@@ -16,6 +17,12 @@ pub(in crate::diagnose) enum MatrixReading {
     Transposed { order: Option<Vec<usize>> },
     /// Rows of matrices of the file, by matrix name and row index.
     Rows(Vec<(String, u32)>),
+    /// The first rows of another matrix of the file.
+    Other(String),
+    /// The matrix rounded to a format.
+    Rounded(Format),
+    /// Each row divided by its length.
+    UnitRows,
 }
 
 impl MatrixReading {
@@ -38,6 +45,17 @@ impl MatrixReading {
                 });
                 Matrix::stacked(&parts.collect::<Result<Vec<_>>>()?)
             }
+            Self::Other(name) => {
+                let rows: Vec<u32> = (0..right.shape().0 as u32).collect();
+                read(name, &rows)
+            }
+            Self::Rounded(format) => right.changed(|values, width| format.of(values, width)),
+            Self::UnitRows => right.changed(|values, width| {
+                for row in values.chunks_exact_mut(width) {
+                    let length = row.iter().map(|v| v * v).sum::<f64>().sqrt();
+                    row.iter_mut().for_each(|v| *v /= length);
+                }
+            }),
         }
     }
 }

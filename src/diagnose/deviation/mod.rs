@@ -5,20 +5,30 @@
 //! applies.
 
 mod attention;
+mod change;
+mod embedding;
+mod format;
+mod function;
 mod gate;
 mod linear;
 mod norm;
 mod rope;
 mod softmax;
+mod turn;
 
-pub(super) use attention::{Leaks, MaskValue, Misread, Sees};
+pub(super) use attention::{Leaks, MaskValue, Misread, ScoreTerm, Sees};
+pub(super) use change::{Change, Edge, Row};
+pub(super) use embedding::LookUp;
+pub(super) use format::{Block, Format};
+pub(super) use function::Function;
 pub(super) use gate::LowGate;
 pub(super) use linear::{LowFactors, MatrixReading};
-pub(super) use norm::{LowNorm, NormWeight};
+pub(super) use norm::{Divisor, EpsUse, LowNorm, NormForm, NormWeight};
 pub(super) use rope::{LowTables, Positions};
-pub(super) use softmax::LowSoftmax;
+pub(super) use softmax::{LowSoftmax, SoftmaxForm};
+pub(super) use turn::Turn;
 
-use crate::graph::{EpsPlace, FrequencyLaw, Graph, HeadMap, Input, Node, Operation, Role};
+use crate::graph::{self, EpsPlace, FrequencyLaw, Graph, HeadMap, Input, Node, NodeId, Operation, Role};
 
 /// One way in which a port deviates from the graph.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +73,32 @@ pub(super) enum Deviation {
     GateExchanged,
     /// The activation and its product with up in half precision.
     LowGate(LowGate),
+    /// A change of what the operation reads as input `n`.
+    Input { n: usize, change: Change },
+    /// A change of what the operation returns. Scores are changed before the mask.
+    Output(Change),
+    /// Input `n` is another node.
+    Reads { n: usize, node: NodeId },
+    /// The operation is replaced by Σ factor · node.
+    Sum(Vec<(f64, NodeId)>),
+    /// An embedding that looks up other rows.
+    LookUp(LookUp),
+    /// A norm of another form.
+    NormForm(NormForm),
+    /// A rotation that turns pairs in another way.
+    Turn(Turn),
+    /// Scores with something added before the mask.
+    ScorePlus(ScoreTerm),
+    /// A softcap of the scores, before the mask, or after it.
+    ScoreSoftcap { cap: f64, after_mask: bool },
+    /// Another function than the softmax.
+    SoftmaxForm(SoftmaxForm),
+    /// Another function of the gate.
+    Gate(Function),
+    /// The sum of the activation and up, not their product.
+    GateAdded,
+    /// The activation of the product of gate and up.
+    GateInside,
 }
 
 impl Deviation {
@@ -87,9 +123,27 @@ impl Deviation {
             Self::Matrix(_) | Self::Bias(_) | Self::LowFactors(_) => {
                 matches!(operation, Operation::Linear(_))
             }
-            Self::GateExchanged | Self::LowGate(_) => {
+            Self::GateExchanged | Self::LowGate(_) | Self::GateInside => {
                 matches!(operation, Operation::Activation(_) | Operation::Product)
             }
+            Self::Gate(_) => matches!(operation, Operation::Activation(_)),
+            Self::GateAdded => matches!(operation, Operation::Product),
+            Self::Input { .. } | Self::Output(_) | Self::Reads { .. } | Self::Sum(_) => true,
+            Self::LookUp(_) => matches!(operation, Operation::Embedding(_)),
+            Self::NormForm(_) => matches!(operation, Operation::Norm(_)),
+            Self::Turn(_) => matches!(operation, Operation::Rope(_)),
+            Self::ScorePlus(_) | Self::ScoreSoftcap { .. } => matches!(operation, Operation::Scores(_)),
+            Self::SoftmaxForm(_) => matches!(operation, Operation::Softmax),
+        }
+    }
+
+    /// Whether each row of the result depends on the same row of the inputs only, apart from keys and values.
+    pub(super) fn is_row_wise(&self) -> bool {
+        match self {
+            Self::Input { change, .. } | Self::Output(change) => change.is_row_wise(),
+            Self::NormForm(form) => form.is_row_wise(),
+            Self::SoftmaxForm(form) => form.is_row_wise(),
+            _ => true,
         }
     }
 
@@ -104,6 +158,19 @@ impl Deviation {
             (Self::LooksAt(heads), Operation::Scores(scores)) => scores.heads.clone_from(heads),
             (Self::LooksAt(heads), Operation::Context(context)) => context.heads.clone_from(heads),
             (Self::ScoreScale(scale), Operation::Scores(scores)) => scores.scale = *scale,
+            (Self::ScoreSoftcap { cap, after_mask: false }, Operation::Scores(scores)) => {
+                scores.softcap = Some(*cap);
+            }
+            (Self::Reads { n, node: other }, _) => {
+                if let Some(input) = node.inputs.get_mut(*n) {
+                    input.node = *other;
+                }
+            }
+            (Self::Sum(terms), operation) => {
+                *operation = Operation::WeightedSum { factors: terms.iter().map(|(by, _)| *by).collect() };
+                let input = |&(_, node): &(f64, NodeId)| Input { node, edge: graph::Edge::RowWise };
+                node.inputs = terms.iter().map(input).collect();
+            }
             (Self::GateExchanged, Operation::Activation(_)) => reads(graph, &mut node, 0, Role::Up),
             (Self::GateExchanged, Operation::Product) => reads(graph, &mut node, 1, Role::Gate),
             _ => {}

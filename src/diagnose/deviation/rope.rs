@@ -12,6 +12,14 @@ pub(in crate::diagnose) enum Positions {
     Shifted(i64),
     /// Each position is the row's slot in the padded sequence.
     Slots,
+    /// All positions are this number.
+    All(usize),
+    /// Positions are counted from the end.
+    Reversed,
+    /// Positions do not exceed this number.
+    AtMost(usize),
+    /// Positions modulo this number.
+    Modulo(usize),
 }
 
 impl Positions {
@@ -21,6 +29,10 @@ impl Positions {
         match self {
             Self::Shifted(by) => own as f64 + by as f64,
             Self::Slots => at.places.get(r).map_or(own, |&(_, slot)| slot) as f64,
+            Self::All(position) => position as f64,
+            Self::Reversed => at.pass.length().saturating_sub(1 + own) as f64,
+            Self::AtMost(most) => own.min(most) as f64,
+            Self::Modulo(n) => (own % n.max(1)) as f64,
         }
     }
 }

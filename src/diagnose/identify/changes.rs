@@ -1,0 +1,256 @@
+//! Changes of what an operation reads or returns: scaled, shifted, reordered, rounded, cut off.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::DType;
+
+use super::orders;
+use super::proposal::{Proposal, called, called_input};
+use super::seen;
+use crate::Result;
+use crate::diagnose::Evidence;
+use crate::diagnose::deviation::{Block, Change, Deviation, Edge, Format, Function, Row};
+use crate::diagnose::fit::Expected;
+use crate::graph::{Node, Operation, Role};
+use crate::oracle::vector;
+
+/// A change, the name of the deviation without `input-` or `output-`, and what is done to the tensor.
+pub(super) struct Listed {
+    name: [&'static str; 2],
+    change: Change,
+    how: String,
+    coarse: Option<DType>,
+}
+
+pub(super) fn listed(name: [&'static str; 2], change: Change, how: impl Into<String>) -> Listed {
+    Listed { name, change, how: how.into(), coarse: None }
+}
+
+/// Changes of each input.
+///
+/// # Errors
+/// A weight cannot be read.
+pub(super) fn of_input(e: &Evidence<'_>, node: &Node) -> Result<Vec<Proposal>> {
+    let mut all = Vec::new();
+    for n in 0..node.inputs.len() {
+        let Some(input) = e.graph.node(node.inputs[n].node) else { continue };
+        // What lies between the nodes of the cut is changed as an output.
+        if e.cut.contains(&node.inputs[n].node) {
+            continue;
+        }
+        let (name, what) = (called(node), called_input(e, node, n));
+        let width = input.shape.width(e.context.pass.length());
+        let linear = matches!(node.operation, Operation::Linear(_));
+        let mut changes = moved();
+        changes.extend(reordered(width, e.config().head_dim));
+        changes.extend(emptied(width, e.config().head_dim));
+        changes.extend(rounded(e, width, linear));
+        changes.extend(functions());
+        for (name, by, how) in norms(e, node, width)? {
+            let says = format!("you compute {} from {what} {how}", called(node));
+            let made = by.into_iter().map(|change| Deviation::Input { n, change }).collect();
+            all.push(Proposal::of(name, node, made, says));
+        }
+        all.extend(changes.into_iter().map(|Listed { name: [kind, _], change, how, coarse }| {
+            let says = format!("you compute {name} from {what} {how}");
+            Proposal::new(kind, node, Deviation::Input { n, change }, says).rounding(coarse)
+        }));
+    }
+    Ok(all)
+}
+
+/// Changes of the result.
+///
+/// # Errors
+/// A weight cannot be read.
+pub(super) fn of_output(e: &Evidence<'_>, node: &Node, right: &Expected) -> Result<Vec<Proposal>> {
+    let (name, width) = (called(node), node.shape.width(e.context.pass.length()));
+    let mut all: Vec<Proposal> = seen::factor(e, node, right).into_iter().collect();
+    let mut changes = moved();
+    if !node.role.is_over_keys() {
+        changes.extend(reordered(width, e.config().head_dim));
+    }
+    changes.extend(seen::empty(e, right));
+    changes.extend(rounded(e, width, false));
+    changes.extend(functions());
+    changes.extend(rows_of_logits(node));
+    all.extend(seen::clipped(e, node, right));
+    for (kind, by, how) in norms(e, node, width)? {
+        let made = by.into_iter().map(Deviation::Output).collect();
+        all.push(Proposal::of(kind, node, made, format!("you return {name} {how}")));
+    }
+    all.extend(changes.into_iter().map(|Listed { name: [_, kind], change, how, coarse }| {
+        Proposal::new(kind, node, Deviation::Output(change), format!("you return {name} {how}"))
+            .rounding(coarse)
+    }));
+    Ok(all)
+}
+
+/// Changes of a result that was not recorded, so that nothing can be read from it.
+pub(super) fn of_unrecorded(e: &Evidence<'_>, node: &Node) -> Vec<Proposal> {
+    let (name, width) = (called(node), node.shape.width(e.context.pass.length()));
+    let mut changes = moved();
+    if !node.role.is_over_keys() {
+        changes.extend(reordered(width, e.config().head_dim));
+        changes.extend(emptied(width, e.config().head_dim));
+    }
+    changes.extend(rounded(e, width, false));
+    changes.extend(functions());
+    let mut all: Vec<Proposal> = seen::factors(e)
+        .into_iter()
+        .map(|(by, text)| {
+            let says = format!("you multiply {name} by {text}; it has no such factor");
+            Proposal::new("output-scaled", node, Deviation::Output(Change::Times(by)), says)
+        })
+        .collect();
+    all.extend(changes.into_iter().map(|Listed { name: [_, kind], change, how, coarse }| {
+        Proposal::new(kind, node, Deviation::Output(change), format!("you return {name} {how}"))
+            .rounding(coarse)
+    }));
+    all
+}
+
+/// Rows in another place.
+fn moved() -> Vec<Listed> {
+    const NAME: [&str; 2] = ["input-rows", "output-rows"];
+    let mut all = Vec::new();
+    for (by, side) in [(1, "before"), (-1, "after")] {
+        for (edge, end) in [(Edge::Wraps, ""), (Edge::Zero, ", and zeros at the end"), (Edge::Stays, "")] {
+            let how = format!("of the row {side}: rows are shifted by one{end}");
+            all.push(listed(NAME, Change::Shifted { by, edge }, how));
+        }
+    }
+    all.push(listed(NAME, Change::RowsReversed, "with its rows in reverse order"));
+    all.push(listed(NAME, Change::Repeats(Row::Last), "of the last row, for every row"));
+    all.push(listed(NAME, Change::Repeats(Row::First), "of the first row, for every row"));
+    all
+}
+
+fn reordered(width: usize, head_dim: usize) -> Vec<Listed> {
+    let order = |(order, how): (Vec<usize>, String)| {
+        let change = Change::Columns(Arc::from(order));
+        listed(["input-columns", "output-columns"], change, format!("with its columns {how}"))
+    };
+    orders::all(width, head_dim).into_iter().map(order).collect()
+}
+
+pub(super) const ZEROS: [&str; 2] = ["input-zeros", "output-zeros"];
+
+/// Inputs of which a part is zero: halves, quarters, heads, and single columns at either end.
+fn emptied(width: usize, head_dim: usize) -> Vec<Listed> {
+    let half = width / 2;
+    let mut ranges: Vec<Range<usize>> = vec![half..width, 0..half, 0..1, width - 1..width];
+    if width.is_multiple_of(4) {
+        ranges.extend((0..4).map(|n| n * width / 4..(n + 1) * width / 4));
+        ranges.extend([width / 4..width, 0..3 * width / 4]);
+    }
+    if width.is_multiple_of(head_dim) && width > head_dim {
+        ranges.extend((0..width / head_dim).map(|h| h * head_dim..(h + 1) * head_dim));
+    }
+    let zeros = |range: Range<usize>| {
+        let how = format!("with zeros in {}", columns(&range, width, head_dim));
+        listed(ZEROS, Change::Zeros(range), how)
+    };
+    ranges.into_iter().map(zeros).collect()
+}
+
+/// `head 5 of 6 (columns 160 to 191)`, `columns 64 to 127 of 128`.
+pub(super) fn columns(range: &Range<usize>, width: usize, head_dim: usize) -> String {
+    let Range { start, end } = range.clone();
+    let plain = if end - start == 1 {
+        format!("column {start} of {width}")
+    } else {
+        format!("columns {start} to {} of {width}", end - 1)
+    };
+    let whole = [start, end, width].iter().all(|edge| edge.is_multiple_of(head_dim)) && width > head_dim;
+    match (end - start) / head_dim {
+        1 if whole => format!("head {} ({plain})", start / head_dim),
+        n if whole && n > 1 => format!("heads {} to {} ({plain})", start / head_dim, end / head_dim - 1),
+        _ => plain,
+    }
+}
+
+/// Formats that a tensor may be rounded to. Of the inputs of a product, all kinds of integers.
+fn rounded(e: &Evidence<'_>, width: usize, all: bool) -> Vec<Listed> {
+    let formats = Format::all(width).into_iter().filter(|format| match format {
+        Format::Half(dtype) => *dtype != e.context.dtype,
+        Format::Integers { bits, block, .. } => all || (*bits == 8 && !matches!(block, Block::Run(_))),
+        Format::TruncatedBf16 | Format::Float8 { .. } => true,
+    });
+    let listed = |format: Format| {
+        let how = format!("rounded to {}", format.name());
+        let coarse = format.coarse();
+        Listed { coarse, ..listed(["input-rounded", "output-rounded"], Change::Rounded(format), how) }
+    };
+    formats.map(listed).collect()
+}
+
+fn functions() -> Vec<Listed> {
+    let applied = [
+        Function::Relu,
+        Function::Silu,
+        Function::Gelu,
+        Function::GeluTanh,
+        Function::Tanh,
+        Function::Sigmoid,
+        Function::Magnitude,
+        Function::Square,
+        Function::Exp,
+    ];
+    let function = |function: Function| {
+        let how = format!("after {} is applied to it", function.name());
+        listed(["input-function", "output-function"], Change::By(function), how)
+    };
+    applied.into_iter().map(function).collect()
+}
+
+/// What belongs to a sampler, or to a loss.
+fn rows_of_logits(node: &Node) -> Vec<Listed> {
+    if node.role != Role::Head {
+        return vec![];
+    }
+    let form = |change: Change, how: &str| listed(["logits-form", "logits-form"], change, how);
+    let mut all = vec![
+        form(Change::LogSoftmax, "as log-probabilities: a log-softmax is applied"),
+        form(Change::Softmax, "as probabilities: a softmax is applied"),
+        form(Change::MinusLargest, "minus the largest of each row"),
+    ];
+    all.extend(
+        [30.0, 50.0, 15.0, 20.0, 100.0]
+            .map(|cap| form(Change::Softcap(cap), &format!("with a softcap of {cap}"))),
+    );
+    all
+}
+
+/// A norm, a name and the changes that make it.
+type Norms = Vec<(&'static str, Vec<Change>, String)>;
+
+/// Normed once more: without a weight, or by one of the layer's norms.
+fn norms(e: &Evidence<'_>, node: &Node, width: usize) -> Result<Norms> {
+    let (head_dim, eps) = (e.config().head_dim, e.config().rms_norm_eps);
+    let mut all: Norms = Vec::new();
+    for run in [width, head_dim] {
+        if run < 2 || !width.is_multiple_of(run) || (run == width) == (run == head_dim) && all.len() > 1 {
+            continue;
+        }
+        let of = if run == width { "each row" } else { "each head" };
+        let unit = Change::Normed { run, eps, unit: true };
+        all.push(("tensor-normed", vec![unit], format!("with {of} scaled to length 1")));
+        for (eps, how) in [(eps, ""), (0.0, " and no ε")] {
+            let normed = Change::Normed { run, eps, unit: false };
+            let how = format!("with {of} divided by its root mean square, without a weight{how}");
+            all.push(("tensor-normed", vec![normed], how));
+        }
+    }
+    for (_, other) in e.graph.iter().filter(|(_, other)| other.layer == node.layer) {
+        let Operation::Norm(norm) = &other.operation else { continue };
+        if other.shape.width(1) == width && e.context.weights.shape(&norm.weight).is_some() {
+            let weight = vector(e.context.weights, &norm.weight)?;
+            let by = Change::Normed { run: width, eps: norm.rule.eps, unit: false };
+            let how = format!("after {} is applied to it once more", called(other));
+            all.push(("tensor-normed", vec![by, Change::Weighted(weight.into())], how));
+        }
+    }
+    Ok(all)
+}

@@ -1,0 +1,153 @@
+//! Identifies a deviation that is not in the catalogue: each operation is recomputed from its inputs with many
+//! changes of its inputs, its parameters and its result, until one gives the port's tensor.
+//!
+//! A name here follows the same rules as one from the catalogue: the prediction must be within half a budget,
+//! the correct operation must be at least ten times further away, and the evidence must exceed what the best
+//! of all tried deviations reaches by chance.
+
+mod changes;
+mod context;
+mod embedding;
+mod gate;
+mod linear;
+mod norm;
+mod orders;
+mod proposal;
+mod rope;
+mod scores;
+mod seen;
+mod softmax;
+mod sums;
+mod wiring;
+
+use proposal::Proposal;
+
+use super::fit::{Expected, distance, fit};
+use super::run::{run, run_rows};
+use super::search::{Hypothesis, decide_of};
+use super::{Diagnosis, Evidence};
+use crate::Result;
+use crate::graph::{Node, Operation};
+use crate::oracle::Rows;
+
+/// How many times further than a prediction the correct operation must be from the port's rows.
+const NEARER: f64 = 10.0;
+
+/// Rows on which a deviation is tried first. Most deviations fail there.
+const FIRST_ROWS: usize = 3;
+
+/// Finds the deviations that reproduce the port's rows.
+///
+/// # Errors
+/// A weight cannot be read.
+pub(super) fn identify(e: &Evidence<'_>) -> Result<Diagnosis> {
+    let (Some(e), none) = (&e.with_neighbours(), Diagnosis::default()) else {
+        return Ok(Diagnosis::default());
+    };
+    let Some(right) = run(e, &[])? else { return Ok(none) };
+    let wrong = fit(e, Some(&right), None).residual;
+    if distance(e, &right, &e.want, None).residual > 1.0 || wrong < NEARER {
+        return Ok(none);
+    }
+    let proposals = proposals(e, &right)?;
+    let tried = proposals.len();
+    let mut found: Vec<(Hypothesis, Expected)> = Vec::new();
+    for proposal in proposals {
+        let Some(predicted) = predicted(e, &proposal)? else { continue };
+        let fit = super::fit::weigh(e, &right, Some(&predicted), proposal.coarse);
+        let same = |(_, other): &(Hypothesis, Expected)| equal(&other.rows, &predicted.rows);
+        if fit.residual * NEARER > wrong || found.iter().any(same) {
+            continue; // a simpler deviation that gives the same tensor comes first
+        }
+        let parts = vec![(proposal.tried.mistake, proposal.tried.says)];
+        found.push((Hypothesis { parts, fit, number: proposal.number }, predicted));
+    }
+    Ok(decide_of(e, found.into_iter().map(|(hypothesis, _)| hypothesis).collect(), tried))
+}
+
+/// Whether two predictions differ by no more than the rounding of float64 arithmetic.
+fn equal(a: &Rows, b: &Rows) -> bool {
+    let largest = a.values.iter().filter(|v| v.is_finite()).fold(0.0, |most: f64, v| most.max(v.abs()));
+    a.values.iter().zip(&b.values).all(|(a, b)| a == b || (a - b).abs() <= 1e-9 * largest)
+}
+
+/// What the port would compute; `None` if that is not what it did in the first rows.
+fn predicted(e: &Evidence<'_>, proposal: &Proposal) -> Result<Option<Expected>> {
+    let made = &proposal.tried.deviations;
+    let changes = |node: &Node| proposal.tried.changes(node);
+    if e.got.len() > FIRST_ROWS && made.iter().all(super::deviation::Deviation::is_row_wise) {
+        let first = first_rows(e);
+        let places: Vec<_> = first.iter().map(|&r| e.places[r]).collect();
+        let Some(rows) = run_rows(e, made, &changes, &places)? else { return Ok(None) };
+        let near = |(n, &r): (usize, &usize)| near(e, r, rows.rows.row(n), proposal.coarse.is_some());
+        if !first.iter().enumerate().all(near) {
+            return Ok(None);
+        }
+    }
+    run_rows(e, made, &changes, &e.places)
+}
+
+/// The rows in which the port is furthest from the correct tensor, in ascending order.
+fn first_rows(e: &Evidence<'_>) -> Vec<usize> {
+    let error = |r: usize| {
+        let budget = e.budget(r, e.want.row(r)).max;
+        let errors = e.got.row(r).iter().zip(e.want.row(r)).filter(|(got, want)| got != want);
+        errors.map(|(got, want)| ((got - want).abs() / budget).min(f64::MAX)).fold(0.0, f64::max)
+    };
+    let mut rows: Vec<usize> = (0..e.got.len()).collect();
+    let errors: Vec<f64> = rows.iter().map(|&r| error(r)).collect();
+    rows.sort_by(|&a, &b| errors[b].total_cmp(&errors[a]));
+    rows.truncate(FIRST_ROWS);
+    rows.sort_unstable();
+    rows
+}
+
+/// Whether a predicted row is about the port's row `r`: within its budget, or all but a few entries if ties may
+/// be rounded either way.
+fn near(e: &Evidence<'_>, r: usize, predicted: &[f64], coarse: bool) -> bool {
+    let budget = e.budget(r, predicted).max;
+    let far = |(got, want): &(&f64, &f64)| {
+        let equal = got == want || (got.is_nan() && want.is_nan());
+        !equal && !((*got - *want).abs() <= budget)
+    };
+    let wrong = e.got.row(r).iter().zip(predicted).filter(far).count();
+    wrong == 0 || (coarse && wrong * 20 <= predicted.len())
+}
+
+/// All deviations that are tried, simple and likely ones first.
+fn proposals(e: &Evidence<'_>, right: &Expected) -> Result<Vec<Proposal>> {
+    let mut all = Vec::new();
+    let nodes: Vec<&Node> = e.nodes().collect();
+    for node in nodes.iter().rev() {
+        all.extend(match &node.operation {
+            Operation::Embedding(_) => embedding::proposals(node),
+            Operation::Norm(norm) => norm::proposals(e, node, norm)?,
+            Operation::Linear(linear) => linear::proposals(e, node, linear),
+            Operation::Rope(rope) => rope::proposals(e, node, rope),
+            Operation::Scores(scores) => scores::proposals(e, node, scores, right)?,
+            Operation::Softmax => softmax::proposals(e, node),
+            Operation::Context(context) => context::proposals(e, node, context)?,
+            Operation::Activation(_) | Operation::Product => gate::proposals(node),
+            Operation::WeightedSum { .. } if is_own(e, node) => sums::solved_from(e, node)?,
+            Operation::WeightedSum { .. } => sums::listed(e, node)?,
+            Operation::Source | Operation::Softcap { .. } | Operation::Scale { .. } => vec![],
+        });
+    }
+    for node in nodes.iter().rev() {
+        all.extend(wiring::proposals(e, node));
+    }
+    for node in nodes.iter().rev() {
+        all.extend(changes::of_input(e, node)?);
+        all.extend(if is_own(e, node) {
+            changes::of_output(e, node, right)?
+        } else {
+            changes::of_unrecorded(e, node)
+        });
+    }
+    Ok(all)
+}
+
+/// Whether this is the node of the failed site: its result was recorded.
+fn is_own(e: &Evidence<'_>, node: &Node) -> bool {
+    e.node().is_some_and(|own| own.site == node.site)
+}

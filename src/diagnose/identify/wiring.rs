@@ -1,0 +1,42 @@
+//! Other inputs: an operation that reads, or returns, another tensor of its layer.
+
+use super::Proposal;
+use super::proposal::{called, called_input, source};
+use crate::diagnose::Evidence;
+use crate::diagnose::deviation::Deviation;
+use crate::graph::{Node, NodeId, Operation};
+
+pub(super) fn proposals(e: &Evidence<'_>, node: &Node) -> Vec<Proposal> {
+    let mut all = Vec::new();
+    let name = called(node);
+    for n in 0..node.inputs.len() {
+        let right = called_input(e, node, n);
+        for (other, id) in known(e, node.inputs[n].node) {
+            let says = format!("you compute {name} from {}; it reads {right}", source(other));
+            all.push(Proposal::new("wrong-input", node, Deviation::Reads { n, node: id }, says));
+        }
+    }
+    if matches!(node.operation, Operation::WeightedSum { .. }) {
+        return all; // Its own proposals are sums of all tensors.
+    }
+    let same = |other: &&(&Node, NodeId)| other.0.shape.width(1) == node.shape.width(1);
+    for (other, id) in everything(e).iter().filter(same) {
+        let says =
+            format!("your {name} is equal to {}: the operation does nothing, or is not run", source(other));
+        all.push(Proposal::new("wrong-tensor", node, Deviation::Sum(vec![(1.0, *id)]), says));
+    }
+    all
+}
+
+/// The known tensors that are as wide as the node `right`, without it.
+fn known<'e>(e: &'e Evidence<'_>, right: NodeId) -> Vec<(&'e Node, NodeId)> {
+    let Some(width) = e.graph.node(right).map(|node| node.shape.width(1)) else { return vec![] };
+    let fits = |(node, id): &(&Node, NodeId)| *id != right && node.shape.width(1) == width;
+    everything(e).into_iter().filter(fits).collect()
+}
+
+/// Every known tensor, the latest first.
+pub(super) fn everything<'e>(e: &'e Evidence<'_>) -> Vec<(&'e Node, NodeId)> {
+    let ids = e.given.iter().flat_map(|given| given.values.keys().rev());
+    ids.filter_map(|&id| Some((e.graph.node(id)?, id))).collect()
+}
