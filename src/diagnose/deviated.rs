@@ -274,6 +274,8 @@ impl Arithmetic for Deviated<'_> {
             each(&|x| low.silu(x))
         } else if let Some(function) = last!(self, Gate) {
             each(&|x| function.of(x))
+        } else if let Some(cancelling) = last!(self, Cancelling) {
+            each(&|x| cancelling.silu(x))
         } else if self.deviations.contains(&Deviation::GateInside) {
             x.clone()
         } else {

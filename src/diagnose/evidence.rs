@@ -214,7 +214,11 @@ impl<'a> Evidence<'a> {
                 || (node.role == Role::Embed && first.layer.unwrap_or(0) == 0)
         };
         let before = self.graph.iter().filter(|(id, node)| *id < self.id && near(node));
-        let unknown = before.map(|(id, _)| id).filter(|id| !self.cut.contains(id));
+        let read = |(id, node): (NodeId, &Node)| {
+            [id].into_iter().chain(node.inputs.iter().map(|input| input.node)).collect::<Vec<_>>()
+        };
+        let ids: BTreeSet<NodeId> = before.flat_map(read).collect();
+        let unknown = ids.into_iter().filter(|id| !self.cut.contains(id));
         for id in unknown.filter(|&id| !self.tensors.computes(id)).collect::<Vec<_>>() {
             if !given.values.contains_key(&id)
                 && let Some(placed) = self.tensors.at(id)

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::fit::Fit;
+use super::identify::identify;
 use super::{Diagnosis, Evidence, Named, linear};
 use crate::Result;
 use crate::graph::{MatrixRows, Node, Operation, RowShape};
@@ -21,7 +22,13 @@ pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     if let Some(named) = other_row(e) {
         return Ok(Diagnosis { named: vec![named], runner_up: None });
     }
-    let mut diagnosis = linear::diagnose(&of_tokens(e, tokens(e))?)?;
+    // A small vocabulary is recomputed as a whole, so that the matrix can be read in another way.
+    let part = if e.want.width > TOKENS { of_tokens(e, tokens(e))? } else { e.copy() };
+    let mut diagnosis = linear::diagnose(&part)?;
+    if diagnosis.named.is_empty() {
+        let found = identify(&part)?;
+        diagnosis = if found.named.is_empty() { diagnosis } else { found };
+    }
     if diagnosis.named.is_empty() {
         diagnosis.named.extend(unrelated(e));
     }

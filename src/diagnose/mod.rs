@@ -58,7 +58,7 @@ pub fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     if !own.named.is_empty() {
         return Ok(own);
     }
-    let spanned = but_for_rivals(e, span::diagnose(e)?)?;
+    let spanned = but_for_rivals(e, identified(e, span::diagnose(e)?)?)?;
     let nearest = |a: &RunnerUp, b: &RunnerUp| a.residual.total_cmp(&b.residual);
     let others = own.runner_up.into_iter().chain(spanned.runner_up);
     let unnamed = |next: &RunnerUp| spanned.named.iter().all(|named| named.mistake != next.mistake);
@@ -68,7 +68,8 @@ pub fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
 
 /// Where the catalogue contains no explanation, what the operation's inputs and its result show.
 fn identified(e: &Evidence<'_>, catalogued: Diagnosis) -> Result<Diagnosis> {
-    if !catalogued.named.is_empty() {
+    // Logits are identified on a part of the vocabulary, in their own module.
+    if !catalogued.named.is_empty() || e.context.site.kind == Kind::Logits {
         return Ok(catalogued);
     }
     let found = identify::identify(e)?;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::failed_site::FailedSite;
 use super::reference::judged_as;
 use super::replay::Replay;
-use super::value::{Reader, recorded_rows};
+use super::value::{Reader, Value, recorded_rows};
 use crate::Result;
 use crate::checkpoints::judge_of;
 use crate::diagnose::{self, Diagnosis, Evidence, PortTensors, ReferenceRow};
@@ -77,6 +77,11 @@ impl PortTensors for Recorded<'_> {
     }
 
     fn at(&self, id: NodeId) -> Option<Placed> {
-        self.replay.values.get(&id)?.rows(Reader::Exact, &self.replay.places).ok()
+        if let Some(value) = self.replay.values.get(&id) {
+            return value.rows(Reader::Exact, &self.replay.places).ok();
+        }
+        // The output of a layer that was replayed before, or will be replayed later.
+        let recorded = self.replay.recorded_site(id).ok()??;
+        Value::Recorded(recorded).rows(Reader::Exact, &self.replay.places).ok()
     }
 }

@@ -14,7 +14,7 @@ use crate::Result;
 use crate::graph::{Edge, NodeId};
 use crate::oracle::{Given, ORDERS, Placed};
 use crate::probe::{Kind, Site};
-use crate::recording::Recording;
+use crate::recording::{Recording, SiteTensor};
 use crate::reference::Place;
 
 /// The number of tensor entries that are computed at once. Scores and logits of a long pass are therefore
@@ -87,6 +87,14 @@ impl<'a> Replay<'a> {
     /// Are the recorded values of this node used?
     pub fn was_recorded(&self, id: NodeId) -> bool {
         self.recorded.contains(&id)
+    }
+
+    /// The recorded tensor of a node, whether it was visited or not.
+    ///
+    /// # Errors
+    /// The tensor cannot be read.
+    pub fn recorded_site(&self, id: NodeId) -> Result<Option<SiteTensor>> {
+        self.engine.site(id).map_or(Ok(None), |site| self.dump.fit(site, self.against))
     }
 
     /// The exact rows of `id` at `places`; `None` if none can be computed.

@@ -180,6 +180,12 @@ pub const IDENTIFIED: &[Identified] = &[
         fix: "use the config's hidden_act: SiLU, x · σ(x)",
     },
     Identified {
+        name: "activation-cancels",
+        operation: "activation",
+        title: "SiLU is computed by a subtraction in half precision, which loses the digits of small values",
+        fix: "compute x · σ(x), or x / (1 + e^−x), in f32",
+    },
+    Identified {
         name: "gated-product",
         operation: "product",
         title: "gate and up are combined in another way",
@@ -190,6 +196,12 @@ pub const IDENTIFIED: &[Identified] = &[
         operation: "sum",
         title: "other tensors are added, with other factors, or normed",
         fix: "add the branch's output once to the tensor that the branch's norm read",
+    },
+    Identified {
+        name: "layer-order",
+        operation: "layer",
+        title: "a layer reads the output of another layer than the one before it",
+        fix: "check the loop over the layers, and what each of them is given",
     },
     Identified {
         name: "embedding-row",
@@ -286,6 +298,12 @@ pub const IDENTIFIED: &[Identified] = &[
         operation: "any",
         title: "the result is multiplied by a number",
         fix: "remove the factor, or check that it is applied once only",
+    },
+    Identified {
+        name: "input-clipped",
+        operation: "any",
+        title: "the input is clipped",
+        fix: "remove the limits: they are no part of the model",
     },
     Identified {
         name: "output-clipped",

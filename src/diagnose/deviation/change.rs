@@ -54,6 +54,8 @@ pub(in crate::diagnose) enum Change {
     Softmax,
     /// Each row minus its largest entry.
     MinusLargest,
+    /// −∞ for all but the so many largest entries of each row.
+    Top(usize),
 }
 
 /// What a shift puts into the rows that have no other row to come from.
@@ -136,6 +138,12 @@ impl Change {
             Self::Softmax => by_row(x, |row, largest| {
                 let sum: f64 = row.iter().map(|v| (v - largest).exp()).sum();
                 Box::new(move |v| (v - largest).exp() / sum)
+            }),
+            Self::Top(n) => by_row(x, |row, _| {
+                let mut sorted = row.to_vec();
+                sorted.sort_by(|a, b| b.total_cmp(a));
+                let least = sorted.get(n.saturating_sub(1)).copied().unwrap_or(f64::NEG_INFINITY);
+                Box::new(move |v| if v >= least { v } else { f64::NEG_INFINITY })
             }),
             Self::MinusLargest => by_row(x, |_, largest| Box::new(move |v| v - largest)),
         }

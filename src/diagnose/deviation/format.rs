@@ -112,10 +112,12 @@ fn integers(block: &mut [f64], bits: i32, affine: bool) {
     } else {
         (0.0, 2f64.powi(bits - 1) - 1.0)
     };
-    let range = block.iter().fold(0.0, |most: f64, v| most.max((v - low).abs()));
-    let scale = range / steps;
+    // In float32, as ports do: a value half-way between two steps goes to one side or the other by its last bit.
+    let range = block.iter().fold(0.0, |most: f64, v| most.max((v - low).abs())) as f32;
+    let scale = range / steps as f32;
     if scale > 0.0 {
-        block.iter_mut().for_each(|v| *v = low + ((*v - low) / scale).round_ties_even() * scale);
+        let step = |v: f64| f64::from(((v - low) as f32 / scale).round_ties_even());
+        block.iter_mut().for_each(|v| *v = low + step(*v) * f64::from(scale));
     }
 }
 

@@ -1,4 +1,4 @@
-//! Deviations in silu(gate) · up: half precision.
+//! Deviations in silu(gate) · up: half precision, and a sigmoid that is computed by subtraction.
 
 use candle_core::DType;
 
@@ -35,5 +35,31 @@ impl LowGate {
 
     fn low(self, yes: bool, value: f64) -> f64 {
         if yes { round(value, self.dtype) } else { value }
+    }
+}
+
+/// SiLU in half precision by a subtraction that cancels digits: σ(x) as 1 − σ(−x).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::diagnose) struct Cancelling {
+    /// The dtype that each step is rounded to.
+    pub dtype: DType,
+    /// x − x · σ(−x) instead of x · (1 − σ(−x)).
+    pub product_first: bool,
+    /// Only where x is negative.
+    pub negative_only: bool,
+    /// σ(−x) is rounded.
+    pub sigmoid: bool,
+}
+
+impl Cancelling {
+    /// silu(x).
+    pub fn silu(self, x: f64) -> f64 {
+        let low = |v: f64| round(v, self.dtype);
+        let mirrored = 1.0 / (1.0 + x.exp());
+        let mirrored = if self.sigmoid { low(mirrored) } else { mirrored };
+        if self.negative_only && x >= 0.0 {
+            return low(x * low(1.0 / (1.0 + (-x).exp())));
+        }
+        if self.product_first { low(x - low(x * mirrored)) } else { low(x * low(1.0 - mirrored)) }
     }
 }

@@ -21,7 +21,7 @@ pub(super) use change::{Change, Edge, Row};
 pub(super) use embedding::LookUp;
 pub(super) use format::{Block, Format};
 pub(super) use function::Function;
-pub(super) use gate::LowGate;
+pub(super) use gate::{Cancelling, LowGate};
 pub(super) use linear::{LowFactors, MatrixReading};
 pub(super) use norm::{Divisor, EpsUse, LowNorm, NormForm, NormWeight};
 pub(super) use rope::{LowTables, Positions};
@@ -95,6 +95,8 @@ pub(super) enum Deviation {
     SoftmaxForm(SoftmaxForm),
     /// Another function of the gate.
     Gate(Function),
+    /// SiLU computed by a subtraction in half precision.
+    Cancelling(Cancelling),
     /// The sum of the activation and up, not their product.
     GateAdded,
     /// The activation of the product of gate and up.
@@ -126,7 +128,7 @@ impl Deviation {
             Self::GateExchanged | Self::LowGate(_) | Self::GateInside => {
                 matches!(operation, Operation::Activation(_) | Operation::Product)
             }
-            Self::Gate(_) => matches!(operation, Operation::Activation(_)),
+            Self::Gate(_) | Self::Cancelling(_) => matches!(operation, Operation::Activation(_)),
             Self::GateAdded => matches!(operation, Operation::Product),
             Self::Input { .. } | Self::Output(_) | Self::Reads { .. } | Self::Sum(_) => true,
             Self::LookUp(_) => matches!(operation, Operation::Embedding(_)),

@@ -83,6 +83,7 @@ pub(in crate::diagnose) enum Divisor {
     EachChannel,
     RowBefore,
     FirstRow,
+    Rounded(DType),
 }
 
 /// How ε is used with a divisor d.
@@ -97,7 +98,7 @@ pub(in crate::diagnose) enum EpsUse {
 }
 
 impl Divisor {
-    pub const ALL: [(Self, &str); 14] = [
+    pub const ALL: [(Self, &str); 16] = [
         (Self::MeanMagnitude, "the mean of |x|"),
         (Self::LargestMagnitude, "the largest |x|"),
         (Self::RootOfSum, "the root of the sum of squares, not of their mean"),
@@ -115,6 +116,8 @@ impl Divisor {
         (Self::EachChannel, "the root mean square of each channel over the positions"),
         (Self::RowBefore, "the root mean square of the position before"),
         (Self::FirstRow, "the root mean square of the first position"),
+        (Self::Rounded(DType::BF16), "the root of a mean square in bf16"),
+        (Self::Rounded(DType::F16), "the root of a mean square in f16"),
     ];
 
     /// The divisor of each row, or of each channel for [`Divisor::EachChannel`].
@@ -149,6 +152,10 @@ impl Divisor {
                 (0..own.len()).map(|r| own[(r + own.len() - 1) % own.len()]).collect()
             }
             Self::FirstRow => vec![root(x.row(0)); x.len()],
+            Self::Rounded(dtype) => each(&|row| {
+                let squares: f64 = row.iter().map(|v| round(v * v, dtype)).sum();
+                round(squares / row.len() as f64, dtype).sqrt()
+            }),
         }
     }
 }

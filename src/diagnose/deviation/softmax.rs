@@ -71,6 +71,10 @@ pub(in crate::diagnose) enum SoftmaxForm {
     Exponentials(DType),
     /// The sum rounded to a dtype.
     Sum(DType),
+    /// Exponentials, their sum and the result rounded to a dtype.
+    Every(DType),
+    /// Computed in a dtype, without subtracting the largest score first.
+    WithoutMax(DType),
     /// Blocks of so many keys, each with its own largest score, added up without rescaling.
     Blocks(usize),
 }
@@ -155,6 +159,16 @@ impl SoftmaxForm {
                 let sum = round(e.iter().map(|e| round(*e, dtype)).sum(), dtype);
                 over(e, sum)
             }),
+            Self::Every(dtype) => by_run(&|run| {
+                let e: Vec<f64> = exponentials(run).into_iter().map(|e| round(e, dtype)).collect();
+                let sum = round(e.iter().sum(), dtype);
+                e.into_iter().map(|e| round(e / sum, dtype)).collect()
+            }),
+            Self::WithoutMax(dtype) => by_run(&|run| {
+                let e: Vec<f64> = run.iter().map(|x| round(round(*x, dtype).exp(), dtype)).collect();
+                let sum = round(e.iter().sum(), dtype);
+                e.into_iter().map(|e| round(e / sum, dtype)).collect()
+            }),
             Self::Blocks(size) => by_run(&|run| {
                 let e: Vec<f64> = run.chunks(size.max(1)).flat_map(exponentials).collect();
                 let sum = e.iter().filter(|e| !e.is_nan()).sum();
@@ -194,6 +208,13 @@ impl SoftmaxForm {
             Self::Top(n) => format!("keep only the {n} largest probabilities of each row"),
             Self::Exponentials(dtype) => format!("round the softmax's exponentials to {}", dtype.as_str()),
             Self::Sum(dtype) => format!("add up the softmax's exponentials in {}", dtype.as_str()),
+            Self::Every(dtype) => {
+                format!("round the softmax's exponentials, their sum and the result to {}", dtype.as_str())
+            }
+            Self::WithoutMax(dtype) => format!(
+                "compute the softmax in {} without subtracting the largest score, so it overflows",
+                dtype.as_str()
+            ),
             Self::Blocks(n) => {
                 format!("compute the softmax in blocks of {n} keys without rescaling their sums to one maximum")
             }

@@ -44,9 +44,10 @@ pub(super) fn of_input(e: &Evidence<'_>, node: &Node) -> Result<Vec<Proposal>> {
         let linear = matches!(node.operation, Operation::Linear(_));
         let mut changes = moved();
         changes.extend(reordered(width, e.config().head_dim));
-        changes.extend(emptied(width, e.config().head_dim));
-        changes.extend(rounded(e, width, linear));
+        changes.extend(emptied(width, heads_of(e, input)));
+        changes.extend(rounded(e, width, linear || node.role == Role::Context));
         changes.extend(functions());
+        changes.extend(limited());
         for (name, by, how) in norms(e, node, width)? {
             let says = format!("you compute {} from {what} {how}", called(node));
             let made = by.into_iter().map(|change| Deviation::Input { n, change }).collect();
@@ -71,11 +72,13 @@ pub(super) fn of_output(e: &Evidence<'_>, node: &Node, right: &Expected) -> Resu
     if !node.role.is_over_keys() {
         changes.extend(reordered(width, e.config().head_dim));
     }
-    changes.extend(seen::empty(e, right));
+    changes.extend(seen::empty(e, node, right));
     changes.extend(rounded(e, width, false));
     changes.extend(functions());
     changes.extend(rows_of_logits(node));
     all.extend(seen::clipped(e, node, right));
+    // Sums of low precision round what they read, too.
+    all.extend(low_sum(e, node));
     for (kind, by, how) in norms(e, node, width)? {
         let made = by.into_iter().map(Deviation::Output).collect();
         all.push(Proposal::of(kind, node, made, format!("you return {name} {how}")));
@@ -93,7 +96,7 @@ pub(super) fn of_unrecorded(e: &Evidence<'_>, node: &Node) -> Vec<Proposal> {
     let mut changes = moved();
     if !node.role.is_over_keys() {
         changes.extend(reordered(width, e.config().head_dim));
-        changes.extend(emptied(width, e.config().head_dim));
+        changes.extend(emptied(width, heads_of(e, node)));
     }
     changes.extend(rounded(e, width, false));
     changes.extend(functions());
@@ -155,6 +158,12 @@ fn emptied(width: usize, head_dim: usize) -> Vec<Listed> {
     ranges.into_iter().map(zeros).collect()
 }
 
+/// The width of a head in a tensor that consists of heads; otherwise more than any width.
+pub(super) fn heads_of(e: &Evidence<'_>, node: &Node) -> usize {
+    let heads = [Role::QProj, Role::KProj, Role::VProj, Role::QRope, Role::KRope, Role::Context];
+    if heads.contains(&node.role) { e.config().head_dim } else { usize::MAX }
+}
+
 /// `head 5 of 6 (columns 160 to 191)`, `columns 64 to 127 of 128`.
 pub(super) fn columns(range: &Range<usize>, width: usize, head_dim: usize) -> String {
     let Range { start, end } = range.clone();
@@ -178,12 +187,46 @@ fn rounded(e: &Evidence<'_>, width: usize, all: bool) -> Vec<Listed> {
         Format::Integers { bits, block, .. } => all || (*bits == 8 && !matches!(block, Block::Run(_))),
         Format::TruncatedBf16 | Format::Float8 { .. } => true,
     });
+    // Each head's row of probabilities.
+    let slots = e.context.pass.length();
+    let run = (slots < width && width.is_multiple_of(slots)).then_some(Format::Integers {
+        bits: 8,
+        block: Block::Run(slots),
+        affine: false,
+    });
     let listed = |format: Format| {
         let how = format!("rounded to {}", format.name());
         let coarse = format.coarse();
         Listed { coarse, ..listed(["input-rounded", "output-rounded"], Change::Rounded(format), how) }
     };
-    formats.map(listed).collect()
+    formats.chain(run).map(listed).collect()
+}
+
+/// A sum whose terms and result are rounded.
+fn low_sum(e: &Evidence<'_>, node: &Node) -> Vec<Proposal> {
+    if !matches!(node.operation, Operation::WeightedSum { .. }) {
+        return vec![];
+    }
+    let others = [DType::BF16, DType::F16].into_iter().filter(|dtype| *dtype != e.context.dtype);
+    let sum = |dtype: DType| {
+        let rounded = || Change::Rounded(Format::Half(dtype));
+        let inputs = (0..node.inputs.len()).map(|n| Deviation::Input { n, change: rounded() });
+        let made = inputs.chain([Deviation::Output(rounded())]).collect();
+        let says = format!("you add up {} in {}", called(node), dtype.as_str());
+        Proposal::of("output-rounded", node, made, says).rounding(Some(dtype))
+    };
+    others.map(sum).collect()
+}
+
+/// Limits that ports put on an input.
+fn limited() -> Vec<Listed> {
+    let limits = [7.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 0.5, 16.0, 20.0, 30.0, 50.0, 100.0];
+    let clip = |low: f64, high: f64, how: String| {
+        listed(["input-clipped", "output-clipped"], Change::Clipped { low, high }, how)
+    };
+    let both = limits.map(|limit| clip(-limit, limit, format!("clipped to ±{limit}")));
+    let above = limits.map(|limit| clip(f64::NEG_INFINITY, limit, format!("clipped to at most {limit}")));
+    both.into_iter().chain(above).collect()
 }
 
 fn functions() -> Vec<Listed> {
@@ -216,6 +259,9 @@ fn rows_of_logits(node: &Node) -> Vec<Listed> {
         form(Change::Softmax, "as probabilities: a softmax is applied"),
         form(Change::MinusLargest, "minus the largest of each row"),
     ];
+    all.extend([50, 40, 20, 10, 100, 1].map(|n| {
+        form(Change::Top(n), &format!("with −∞ for all but the {n} largest: a sampler's top-k is applied"))
+    }));
     all.extend(
         [30.0, 50.0, 15.0, 20.0, 100.0]
             .map(|cap| form(Change::Softcap(cap), &format!("with a softcap of {cap}"))),
@@ -243,13 +289,18 @@ fn norms(e: &Evidence<'_>, node: &Node, width: usize) -> Result<Norms> {
             all.push(("tensor-normed", vec![normed], how));
         }
     }
-    for (_, other) in e.graph.iter().filter(|(_, other)| other.layer == node.layer) {
+    // The embedding is in front of the first layer.
+    let layer = if node.role == Role::Embed { Some(0) } else { node.layer };
+    for (_, other) in e.graph.iter().filter(|(_, other)| other.layer == layer) {
         let Operation::Norm(norm) = &other.operation else { continue };
         if other.shape.width(1) == width && e.context.weights.shape(&norm.weight).is_some() {
             let weight = vector(e.context.weights, &norm.weight)?;
-            let by = Change::Normed { run: width, eps: norm.rule.eps, unit: false };
-            let how = format!("after {} is applied to it once more", called(other));
-            all.push(("tensor-normed", vec![by, Change::Weighted(weight.into())], how));
+            let weighted = Change::Weighted(weight.into());
+            for (eps, without) in [(norm.rule.eps, ""), (0.0, ", without ε")] {
+                let by = Change::Normed { run: width, eps, unit: false };
+                let how = format!("after {} is applied to it once more{without}", called(other));
+                all.push(("tensor-normed", vec![by, weighted.clone()], how));
+            }
         }
     }
     Ok(all)

@@ -1,7 +1,9 @@
 //! Other activations and other ways to combine gate and up.
 
+use candle_core::DType;
+
 use super::Proposal;
-use crate::diagnose::deviation::{Change, Deviation, Function};
+use crate::diagnose::deviation::{Cancelling, Change, Deviation, Function, LowGate};
 use crate::graph::{Node, Operation};
 
 pub(super) fn proposals(node: &Node) -> Vec<Proposal> {
@@ -12,13 +14,39 @@ pub(super) fn proposals(node: &Node) -> Vec<Proposal> {
 }
 
 fn functions(node: &Node) -> Vec<Proposal> {
+    let mut all = low(node);
     let others = Function::ALL.into_iter().filter(|function| *function != Function::Silu);
     let proposal = |function: Function| {
         let says =
             format!("you use {} as the activation of gate; it should be SiLU, x · σ(x)", function.name());
         Proposal::new("activation-function", node, Deviation::Gate(function), says)
     };
-    others.map(proposal).collect()
+    all.extend(others.map(proposal));
+    all
+}
+
+/// SiLU in half precision: entry by entry, so that no entry may be rounded the other way.
+fn low(node: &Node) -> Vec<Proposal> {
+    let mut all = Vec::new();
+    for dtype in [DType::BF16, DType::F16] {
+        for way in 0..8u8 {
+            let (steps, gate, sigmoid) = (way & 1 > 0, way & 2 > 0, way & 4 > 0);
+            let low = Deviation::LowGate(LowGate { dtype, steps, sigmoid, gate, product: false });
+            let says = format!("you compute silu in half precision, {}", dtype.as_str());
+            all.push(Proposal::new("act-half", node, low, says));
+        }
+        for way in 0..8u8 {
+            let (product_first, negative_only, sigmoid) = (way & 1 > 0, way & 2 > 0, way & 4 > 0);
+            let form = Cancelling { dtype, product_first, negative_only, sigmoid };
+            let how = if product_first { "x − x · σ(−x)" } else { "x · (1 − σ(−x))" };
+            let says = format!(
+                "you compute silu as {how} in {}: the subtraction loses the digits of small values; compute x · σ(x)",
+                dtype.as_str()
+            );
+            all.push(Proposal::new("activation-cancels", node, Deviation::Cancelling(form), says));
+        }
+    }
+    all
 }
 
 fn products(node: &Node) -> Vec<Proposal> {

@@ -20,6 +20,10 @@ pub(super) fn proposals(e: &Evidence<'_>, node: &Node, linear: &Linear) -> Vec<P
         })
         .collect();
     all.extend(dealt(e, node));
+    if node.role == Role::Head && linear.rows.is_none() {
+        let says = "you read the output matrix in column-major order: it is [vocab, hidden], row by row";
+        all.push(reading("weight-transposed", MatrixReading::Transposed { order: None }, says.into()));
+    }
     if linear.rows.is_none() {
         let width = e.context.weights.shape(&linear.weight).map_or(0, |shape| shape[1]);
         for format in Format::all(width) {

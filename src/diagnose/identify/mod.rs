@@ -25,6 +25,7 @@ use proposal::Proposal;
 use super::fit::{Expected, distance, fit};
 use super::run::{run, run_rows};
 use super::search::{Hypothesis, decide_of};
+use super::support::Number;
 use super::{Diagnosis, Evidence};
 use crate::Result;
 use crate::graph::{Node, Operation};
@@ -54,7 +55,13 @@ pub(super) fn identify(e: &Evidence<'_>) -> Result<Diagnosis> {
     let mut found: Vec<(Hypothesis, Expected)> = Vec::new();
     for proposal in proposals {
         let Some(predicted) = predicted(e, &proposal)? else { continue };
-        let fit = super::fit::weigh(e, &right, Some(&predicted), proposal.coarse);
+        let exact = super::fit::weigh(e, &right, Some(&predicted), None);
+        let fit = match proposal.coarse {
+            Some(_) if exact.residual > CLOSE => {
+                super::fit::weigh(e, &right, Some(&predicted), proposal.coarse)
+            }
+            _ => exact,
+        };
         let same = |(_, other): &(Hypothesis, Expected)| equal(&other.rows, &predicted.rows);
         if fit.residual * NEARER > wrong || found.iter().any(same) {
             continue; // a simpler deviation that gives the same tensor comes first
@@ -62,7 +69,25 @@ pub(super) fn identify(e: &Evidence<'_>) -> Result<Diagnosis> {
         let parts = vec![(proposal.tried.mistake, proposal.tried.says)];
         found.push((Hypothesis { parts, fit, number: proposal.number }, predicted));
     }
-    Ok(decide_of(e, found.into_iter().map(|(hypothesis, _)| hypothesis).collect(), tried))
+    Ok(decide_of(e, simplest(found.into_iter().map(|(hypothesis, _)| hypothesis).collect()), tried))
+}
+
+/// The residual that the right deviation can reach: half the budget.
+const CLOSE: f64 = 0.5;
+
+/// Without those hypotheses that a simpler one makes unnecessary: a number that was solved for, where a listed
+/// deviation fits, and a later deviation of the same name.
+fn simplest(all: Vec<Hypothesis>) -> Vec<Hypothesis> {
+    let listed = all.iter().any(|h| h.number != Number::Real && h.fit.residual <= CLOSE);
+    let mut kept: Vec<Hypothesis> = Vec::new();
+    for hypothesis in all {
+        let name = hypothesis.parts[0].0;
+        let known = kept.iter().any(|h| h.parts[0].0 == name && h.fit.residual <= CLOSE);
+        if !known && (!listed || hypothesis.number != Number::Real) {
+            kept.push(hypothesis);
+        }
+    }
+    kept
 }
 
 /// Whether two predictions differ by no more than the rounding of float64 arithmetic.
@@ -137,12 +162,12 @@ fn proposals(e: &Evidence<'_>, right: &Expected) -> Result<Vec<Proposal>> {
         all.extend(wiring::proposals(e, node));
     }
     for node in nodes.iter().rev() {
-        all.extend(changes::of_input(e, node)?);
         all.extend(if is_own(e, node) {
             changes::of_output(e, node, right)?
         } else {
             changes::of_unrecorded(e, node)
         });
+        all.extend(changes::of_input(e, node)?);
     }
     Ok(all)
 }

@@ -48,6 +48,7 @@ pub(super) fn proposals(e: &Evidence<'_>, node: &Node, rope: &Rope) -> Vec<Propo
     ranges.sort_by_key(|range| (range.start != kv_heads || range.end != heads, range.len()));
     ranges.dedup();
     all.extend(ranges.into_iter().map(|heads| turn("rope-heads", Turn::HeadsSkipped(heads))));
+    all.extend(llama3(node, rope, kind));
     all.extend(magnitude(e, node, kind));
     all.extend(faster(node, rope, kind));
     all
@@ -64,6 +65,12 @@ fn positions(e: &Evidence<'_>, node: &Node, kind: &str) -> Vec<Proposal> {
         law(Positions::All(last), format!("the last position, {last}, in every row")),
         law(Positions::Reversed, "positions counted from the end".into()),
     ];
+    for by in [-1i64, -2, -3, -4, 2, 3, 4, 5, 6, 8] {
+        let side = if by < 0 { "low" } else { "high" };
+        let says = format!("you rotate {kind} by positions that are {} too {side}", by.abs());
+        let shifted = Deviation::Positions(Positions::Shifted(by));
+        all.push(Proposal::new("decode-position", node, shifted, says));
+    }
     let most = last.min(4096);
     all.extend(
         (1..most).map(|n| law(Positions::AtMost(n), format!("positions clipped to {n}")).one_of(most)),
@@ -87,6 +94,22 @@ fn magnitude(e: &Evidence<'_>, node: &Node, kind: &str) -> Option<Proposal> {
     let turn = Turn::Magnitude(by.value);
     let says = format!("you multiply cosine and sine of {kind} by {by}; they need no factor");
     (!by.allows(1.0)).then(|| Proposal::new("rope-magnitude", node, Deviation::Turn(turn), says).solved())
+}
+
+/// Llama 3's scaling with the factors and contexts of known models.
+fn llama3(node: &Node, rope: &Rope, kind: &str) -> Vec<Proposal> {
+    let FrequencyLaw::Base { theta } = rope.law else { return vec![] };
+    let law = |factor: f64, original: usize| {
+        let says = format!(
+            "you scale slow pairs of {kind} by 1/{factor}, as Llama 3 does with an original context of {original}; the \
+             config has no such scaling"
+        );
+        let law =
+            FrequencyLaw::Llama3 { theta, factor, low_freq_factor: 1.0, high_freq_factor: 4.0, original };
+        Proposal::new("rope-scaling", node, Deviation::Frequencies(law), says)
+    };
+    let originals = (6..15).map(|power| 1usize << power);
+    originals.flat_map(|original| [8.0, 32.0, 4.0, 2.0, 16.0].map(|factor| law(factor, original))).collect()
 }
 
 /// Frequencies that are too high by a whole factor. Those that are too low are a scaling of the catalogue.

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::diagnose::Evidence;
 use crate::diagnose::deviation::{Change, Deviation, MaskValue, ScoreTerm, Sees};
 use crate::diagnose::fit::{Estimate, Expected};
-use crate::graph::{Node, Scores};
+use crate::graph::{Node, Role, Scores};
 
 pub(super) fn proposals(
     e: &Evidence<'_>,
@@ -46,6 +46,12 @@ pub(super) fn proposals(
             let both = vec![input(0, &normed), input(1, &normed)];
             all.push(Proposal::of("score-inputs", node, both, format!("you {how}")));
         }
+    }
+    let before_rope = [Role::QProj, Role::KProj].map(|role| e.graph.find(node.layer, role));
+    if let [Some(q), Some(k)] = before_rope {
+        let both = vec![Deviation::Reads { n: 0, node: q }, Deviation::Reads { n: 1, node: k }];
+        let says = "you multiply q_proj by k_proj, as they are before the rotation";
+        all.push(Proposal::of("wrong-input", node, both, says));
     }
     let transposed = Deviation::Output(Change::Transposed { slots: e.context.pass.length() });
     all.push(proposal(

@@ -1,6 +1,6 @@
 //! Changes of a result that can be read from it: its factor, its limits, its zeros.
 
-use super::changes::{Listed, ZEROS, columns, listed};
+use super::changes::{Listed, ZEROS, columns, heads_of, listed};
 use super::proposal::{Proposal, called};
 use crate::diagnose::Evidence;
 use crate::diagnose::deviation::{Change, Deviation};
@@ -8,7 +8,7 @@ use crate::diagnose::fit::{Estimate, Expected};
 use crate::graph::Node;
 
 /// The columns, or rows, that are 0 in the port's tensor and not in the right one.
-pub(super) fn empty(e: &Evidence<'_>, right: &Expected) -> Vec<Listed> {
+pub(super) fn empty(e: &Evidence<'_>, node: &Node, right: &Expected) -> Vec<Listed> {
     let (n, width) = (e.got.len(), e.got.width);
     let zero = |r: usize, j: usize| e.got.row(r)[j] == 0.0 && right.rows.row(r)[j].is_finite();
     let should = |r: usize, j: usize| right.rows.row(r)[j] != 0.0;
@@ -20,7 +20,7 @@ pub(super) fn empty(e: &Evidence<'_>, right: &Expected) -> Vec<Listed> {
     };
     let mut found = Vec::new();
     if let Some(range) = run((0..width).filter(column).collect()).filter(|range| range.len() < width) {
-        let how = format!("with zeros in {}", columns(&range, width, e.config().head_dim));
+        let how = format!("with zeros in {}", columns(&range, width, heads_of(e, node)));
         found.push(listed(ZEROS, Change::Zeros(range), how));
     }
     if let Some(range) = run((0..n).filter(row).collect()).filter(|range| range.len() < n) {
@@ -71,6 +71,7 @@ pub(super) fn clipped(e: &Evidence<'_>, node: &Node, right: &Expected) -> Option
         times(high) > 1 && beyond(f64::NEG_INFINITY, high),
     ) {
         (true, true) => (low, high),
+        (true, false) | (false, true) if low == -high => (low, high),
         (true, false) => (low, f64::INFINITY),
         (false, true) => (f64::NEG_INFINITY, high),
         (false, false) => return None,
@@ -104,5 +105,5 @@ pub(super) fn factors(e: &Evidence<'_>) -> Vec<(f64, String)> {
     ];
     let plain = [2.0, 0.5, -1.0, 0.25, 4.0, 3.0, 8.0, 0.125, 10.0, 0.1, 12.0, -2.0, -0.5, 1.1, 0.9, 16.0];
     let plain = plain.map(|by| (by, by.to_string()));
-    meant.into_iter().chain(plain).collect()
+    plain.into_iter().chain(meant).collect()
 }

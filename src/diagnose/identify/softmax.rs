@@ -43,7 +43,12 @@ pub(super) fn proposals(e: &Evidence<'_>, node: &Node) -> Vec<Proposal> {
     all.extend((1..=64).map(|n| proposal(SoftmaxForm::Top(n))));
     all.extend([2, 4, 8, 16, 32, 64, 128].map(|n| proposal(SoftmaxForm::Blocks(n))));
     for dtype in [DType::BF16, DType::F16] {
-        let low = [SoftmaxForm::Exponentials(dtype), SoftmaxForm::Sum(dtype)];
+        let low = [
+            SoftmaxForm::Exponentials(dtype),
+            SoftmaxForm::Sum(dtype),
+            SoftmaxForm::Every(dtype),
+            SoftmaxForm::WithoutMax(dtype),
+        ];
         all.extend(low.map(|form| proposal(form).rounding(Some(dtype))));
     }
     all

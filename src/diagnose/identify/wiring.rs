@@ -1,10 +1,12 @@
 //! Other inputs: an operation that reads, or returns, another tensor of its layer.
 
+use std::sync::Arc;
+
 use super::Proposal;
 use super::proposal::{called, called_input, source};
 use crate::diagnose::Evidence;
-use crate::diagnose::deviation::Deviation;
-use crate::graph::{Node, NodeId, Operation};
+use crate::diagnose::deviation::{Change, Deviation};
+use crate::graph::{Node, NodeId, Operation, Role};
 
 pub(super) fn proposals(e: &Evidence<'_>, node: &Node) -> Vec<Proposal> {
     let mut all = Vec::new();
@@ -16,6 +18,7 @@ pub(super) fn proposals(e: &Evidence<'_>, node: &Node) -> Vec<Proposal> {
             all.push(Proposal::new("wrong-input", node, Deviation::Reads { n, node: id }, says));
         }
     }
+    all.extend(other_layers(e, node));
     if matches!(node.operation, Operation::WeightedSum { .. }) {
         return all; // Its own proposals are sums of all tensors.
     }
@@ -26,6 +29,29 @@ pub(super) fn proposals(e: &Evidence<'_>, node: &Node) -> Vec<Proposal> {
         all.push(Proposal::new("wrong-tensor", node, Deviation::Sum(vec![(1.0, *id)]), says));
     }
     all
+}
+
+/// The first norm of a layer, or the last norm, of another layer's output: a layer is skipped, repeated or in
+/// another place.
+fn other_layers(e: &Evidence<'_>, node: &Node) -> Vec<Proposal> {
+    let (Operation::Norm(_), Role::AttnPreNorm | Role::FinalNorm) = (&node.operation, node.role) else {
+        return vec![];
+    };
+    let own = node.inputs.first().map(|input| input.node);
+    let streams = e.graph.iter().filter(|(_, other)| matches!(other.role, Role::Block | Role::Embed));
+    let others = streams.filter(|(id, _)| Some(*id) != own);
+    let right = called_input(e, node, 0);
+    let read = |(id, other): (NodeId, &Node)| {
+        let rows = e.tensors.at(id)?.kept(&e.places)?.rows().clone();
+        let says = format!(
+            "{} reads {}; it should read {right}: a layer is skipped, repeated, or run in another place",
+            called(node),
+            source(other)
+        );
+        let made = Deviation::Input { n: 0, change: Change::Is(Arc::new(rows)) };
+        Some(Proposal::new("layer-order", node, made, says))
+    };
+    others.filter_map(read).collect()
 }
 
 /// The known tensors that are as wide as the node `right`, without it.
