@@ -27,6 +27,17 @@ pub struct Named {
     pub residual: f64,
     /// The number of entries that differ by one rounding; they are left out of the residual.
     pub flips: usize,
+    /// Other deviations that give the same tensor, as far as the recorded tensors show.
+    pub same_as: Vec<Alternative>,
+}
+
+/// A deviation that cannot be distinguished from the one that is named.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alternative {
+    /// Its name.
+    pub mistake: &'static str,
+    /// What the port would do, in the second person.
+    pub says: String,
 }
 
 impl Named {
@@ -36,7 +47,7 @@ impl Named {
         let identified = || mistakes::find_identified(mistake).map(|kind| kind.fix);
         let fix =
             mistakes::find(mistake).map(|known| known.fix).or_else(identified).unwrap_or_default().to_owned();
-        Self { mistake, says: says.into(), fix, residual: 0.0, flips: 0 }
+        Self { mistake, says: says.into(), fix, residual: 0.0, flips: 0, same_as: vec![] }
     }
 
     /// The same, with this distance from the port's tensor.

@@ -6,7 +6,7 @@ use super::deviation::Deviation;
 use super::fit::{Expected, Fit, distance, fit, weigh};
 use super::run::run;
 use super::support::{Contradiction, Number};
-use super::{Diagnosis, Evidence, Named, RunnerUp};
+use super::{Alternative, Diagnosis, Evidence, Named, RunnerUp};
 use crate::Result;
 
 /// Proposes the deviations of one mistake.
@@ -71,6 +71,8 @@ pub(super) struct Hypothesis {
     pub fit: Fit,
     /// The free number that was chosen to fit.
     pub number: Number,
+    /// Deviations that give the same tensor.
+    pub same_as: Vec<Alternative>,
 }
 
 /// The residual that correct arithmetic can reach: half the budget.
@@ -98,7 +100,7 @@ pub(super) fn search(e: &Evidence<'_>, solvers: &[Solver]) -> Result<Diagnosis> 
             let made = [found.deviation.clone()];
             let fit = weigh(e, &right, run(e, &made)?.as_ref(), found.coarse);
             let number = found.number;
-            hypotheses.push(Hypothesis { parts: vec![part(solver, found)], fit, number });
+            hypotheses.push(Hypothesis { parts: vec![part(solver, found)], fit, number, same_as: vec![] });
         }
     }
     if hypotheses.iter().all(|hypothesis| hypothesis.fit.residual > 1.0) {
@@ -120,7 +122,7 @@ fn pairs(e: &Evidence<'_>, right: &Expected, solvers: &[Solver]) -> Result<Vec<H
                     let number = one.number.and(two.number);
                     let name = one.mistake.unwrap_or(first.mistake);
                     let parts = vec![(name, one.says.clone()), part(second, two)];
-                    hypotheses.push(Hypothesis { parts, fit, number });
+                    hypotheses.push(Hypothesis { parts, fit, number, same_as: vec![] });
                 }
             }
         }
@@ -147,12 +149,12 @@ pub(super) fn decide_of(e: &Evidence<'_>, mut hypotheses: Vec<Hypothesis>, tried
     let best = hypotheses.first().map_or(f64::INFINITY, |hypothesis| hypothesis.fit.residual);
     let limit = if best <= CORRECT_RESIDUAL { CORRECT_RESIDUAL } else { 1.0 };
     let mut diagnosis = Diagnosis::default();
-    for Hypothesis { parts, fit, number } in hypotheses {
+    for Hypothesis { parts, fit, number, same_as } in hypotheses {
         let supported = contradiction.supports(fit, tried, number);
         for (mistake, says) in parts {
             let known = diagnosis.named.iter().any(|named| named.mistake == mistake);
             if fit.residual <= limit && supported && !known {
-                diagnosis.named.push(Named::new(mistake, says).at(fit));
+                diagnosis.named.push(Named { same_as: same_as.clone(), ..Named::new(mistake, says).at(fit) });
             } else if fit.residual > limit && !known && diagnosis.runner_up.is_none() {
                 diagnosis.runner_up = Some(RunnerUp { mistake, residual: fit.residual });
             }

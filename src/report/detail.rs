@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::scope::scope;
 use super::text::{percent, place, word};
 use crate::compare::{Difference, Element};
+use crate::diagnose::Alternative;
 use crate::judge::{Finding, Outcome, Status, Verdict};
 
 /// The paragraph about a checkpoint that failed or could not be judged, ending with the command that reruns
@@ -64,6 +65,7 @@ fn suspects(outcome: &Outcome, first: &Finding) -> Vec<(&'static str, String)> {
             residual => format!("; reproduces your tensor to {}{flips}", percent(residual)),
         };
         lines.push(("suspect", format!("{}: {}{residual}", named.mistake, named.says)));
+        lines.extend(same_as(&named.same_as));
         lines.push(("help", named.fix.clone()));
     }
     if let Some(next) = looked.and_then(|d| d.runner_up.as_ref()).filter(|next| next.residual.is_finite()) {
@@ -78,6 +80,20 @@ fn suspects(outcome: &Outcome, first: &Finding) -> Vec<(&'static str, String)> {
         }
     } else if named.is_empty() && looked.is_some() {
         lines.push(("suspect", "unexplained: no known mistake reproduces it".into()));
+    }
+    lines
+}
+
+/// The deviations that give the same tensor as the one that is named: at most two, and the number of others.
+fn same_as(others: &[Alternative]) -> Vec<(&'static str, String)> {
+    const SHOWN: usize = 2;
+    let mut lines: Vec<(&'static str, String)> = others
+        .iter()
+        .take(SHOWN)
+        .map(|other| ("same as", format!("{}: {}", other.mistake, other.says)))
+        .collect();
+    if let (Some((_, last)), more @ 1..) = (lines.last_mut(), others.len().saturating_sub(SHOWN)) {
+        *last += &format!(" (and {more} more)");
     }
     lines
 }

@@ -100,6 +100,7 @@ pub(super) fn of_unrecorded(e: &Evidence<'_>, node: &Node) -> Vec<Proposal> {
     }
     changes.extend(rounded(e, width, false));
     changes.extend(functions());
+    changes.extend(limited());
     let mut all: Vec<Proposal> = seen::factors(e)
         .into_iter()
         .map(|(by, text)| {

@@ -26,13 +26,19 @@ use super::fit::{Expected, distance, fit};
 use super::run::{run, run_rows};
 use super::search::{Hypothesis, decide_of};
 use super::support::Number;
-use super::{Diagnosis, Evidence};
+use super::usual::Usual;
+use super::{Alternative, Diagnosis, Evidence};
 use crate::Result;
 use crate::graph::{Node, Operation};
-use crate::oracle::Rows;
 
 /// How many times further than a prediction the correct operation must be from the port's rows.
 const NEARER: f64 = 10.0;
+
+/// Predictions that differ by at most so many budgets cannot be distinguished.
+const INSEPARABLE: f64 = 0.25;
+
+/// The correct operation must be at least so many budgets away: some deviation explains any smaller error.
+const LEAST: f64 = 3.0;
 
 /// Rows on which a deviation is tried first. Most deviations fail there.
 const FIRST_ROWS: usize = 3;
@@ -47,7 +53,7 @@ pub(super) fn identify(e: &Evidence<'_>) -> Result<Diagnosis> {
     };
     let Some(right) = run(e, &[])? else { return Ok(none) };
     let wrong = fit(e, Some(&right), None).residual;
-    if distance(e, &right, &e.want, None).residual > 1.0 || wrong < NEARER {
+    if distance(e, &right, &e.want, None).residual > 1.0 || wrong < LEAST {
         return Ok(none);
     }
     let proposals = proposals(e, &right)?;
@@ -62,12 +68,21 @@ pub(super) fn identify(e: &Evidence<'_>) -> Result<Diagnosis> {
             }
             _ => exact,
         };
-        let same = |(_, other): &(Hypothesis, Expected)| equal(&other.rows, &predicted.rows);
-        if fit.residual * NEARER > wrong || found.iter().any(same) {
-            continue; // a simpler deviation that gives the same tensor comes first
+        if fit.residual * NEARER > wrong {
+            continue;
         }
-        let parts = vec![(proposal.tried.mistake, proposal.tried.says)];
-        found.push((Hypothesis { parts, fit, number: proposal.number }, predicted));
+        let Usual { mistake, says, .. } = proposal.tried;
+        // A simpler deviation that gives the same tensor comes first.
+        let same = |(_, other): &&mut (Hypothesis, Expected)| {
+            distance(e, &predicted, &other.rows, None).residual <= INSEPARABLE
+        };
+        if let Some((simpler, _)) = found.iter_mut().find(same) {
+            simpler.same_as.push(Alternative { mistake, says });
+            continue;
+        }
+        let hypothesis =
+            Hypothesis { parts: vec![(mistake, says)], fit, number: proposal.number, same_as: vec![] };
+        found.push((hypothesis, predicted));
     }
     Ok(decide_of(e, simplest(found.into_iter().map(|(hypothesis, _)| hypothesis).collect()), tried))
 }
@@ -88,12 +103,6 @@ fn simplest(all: Vec<Hypothesis>) -> Vec<Hypothesis> {
         }
     }
     kept
-}
-
-/// Whether two predictions differ by no more than the rounding of float64 arithmetic.
-fn equal(a: &Rows, b: &Rows) -> bool {
-    let largest = a.values.iter().filter(|v| v.is_finite()).fold(0.0, |most: f64, v| most.max(v.abs()));
-    a.values.iter().zip(&b.values).all(|(a, b)| a == b || (a - b).abs() <= 1e-9 * largest)
 }
 
 /// What the port would compute; `None` if that is not what it did in the first rows.

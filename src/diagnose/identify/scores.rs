@@ -91,10 +91,10 @@ fn masks(e: &Evidence<'_>, node: &Node) -> Vec<Proposal> {
             Sees::Within(n),
             format!("let a token see tokens fewer than {n} positions away on both sides"),
         ));
-        all.push(of(
-            Sees::Last(n),
-            format!("let a token see only the last {n} tokens; the config has no window"),
-        ));
+        let mut last =
+            of(Sees::Last(n), format!("let a token see only the last {n} tokens; the config has no window"));
+        last.tried.mistake = "sliding-window";
+        all.push(last);
         all.push(of(
             Sees::FirstFew(n),
             format!("let a token see only the first {n} {keys}: the cache is too short"),

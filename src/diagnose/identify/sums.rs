@@ -48,7 +48,7 @@ pub(super) fn solved_from(e: &Evidence<'_>, node: &Node) -> Result<Vec<Proposal>
             Some(Term { id, name: source(other), rows })
         })
         .collect();
-    let mut all = Vec::new();
+    let mut all: Vec<Proposal> = Vec::new();
     let tabled = factors(e);
     for subset in subsets(terms.len()) {
         let chosen: Vec<&Term> = subset.iter().map(|&n| &terms[n]).collect();
@@ -56,6 +56,12 @@ pub(super) fn solved_from(e: &Evidence<'_>, node: &Node) -> Result<Vec<Proposal>
             all.push(found);
         }
     }
+    // Fewer terms and factors of 1 first.
+    let cost = |proposal: &Proposal| match &proposal.tried.deviations[..] {
+        [Deviation::Sum(terms)] => terms.len() + 2 * terms.iter().filter(|(by, _)| *by != 1.0).count(),
+        _ => 0,
+    };
+    all.sort_by_key(cost);
     all.extend(normed(e, node, width)?);
     Ok(all)
 }

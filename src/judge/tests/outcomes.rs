@@ -44,7 +44,14 @@ fn the_worst_finding_is_the_passing_one_with_the_largest_share() {
 fn explained(sites: &[(&str, &'static str)]) -> Outcome {
     let mut outcome = of(&[]);
     for (name, mistakes) in sites {
-        let named = |mistake| Named { mistake, says: "".into(), fix: "".into(), residual: 0.1, flips: 0 };
+        let named = |mistake| Named {
+            mistake,
+            says: "".into(),
+            fix: "".into(),
+            residual: 0.1,
+            flips: 0,
+            same_as: vec![],
+        };
         let named = mistakes.split_whitespace().map(named).collect();
         let explained = Some(Diagnosis { named, runner_up: None });
         let finding = Finding::new(*name, Verdict::NeverReached);

@@ -29,6 +29,18 @@ pub struct Named {
     pub residual: Number,
     /// Entries that differ by one rounding step; they are left out of the residual.
     pub flips: usize,
+    /// Other deviations that give the same tensor, as far as the recorded tensors show.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub same_as: Vec<Alternative>,
+}
+
+/// A deviation that cannot be distinguished from the one that is named.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Alternative {
+    /// Its name.
+    pub mistake: String,
+    /// What the port would do, in the second person.
+    pub says: String,
 }
 
 /// The closest mistake that does not explain it.
@@ -42,12 +54,17 @@ pub struct RunnerUp {
 
 impl Suspects {
     pub(super) fn of(diagnosis: &diagnose::Diagnosis) -> Self {
+        let alternative = |other: &diagnose::Alternative| Alternative {
+            mistake: other.mistake.into(),
+            says: other.says.clone(),
+        };
         let named = |named: &diagnose::Named| Named {
             mistake: named.mistake.into(),
             says: named.says.clone(),
             fix: named.fix.clone(),
             residual: Number(named.residual),
             flips: named.flips,
+            same_as: named.same_as.iter().map(alternative).collect(),
         };
         let runner_up = |next: &diagnose::RunnerUp| RunnerUp {
             mistake: next.mistake.into(),

@@ -37,7 +37,9 @@ def weight_of(change):
 def other_norm(op, which):
     """The weight of the layer's other norm; at the end, of the last layer's second norm."""
     names = ["input_layernorm", "post_attention_layernorm"]
-    return op.weight(names[which == names[0]], op.config.layers - 1 if op.layer is None else None)
+    if op.layer is None:
+        return op.weight(names[1], op.config.layers - 1)
+    return op.weight(names[which == names[0]])
 
 
 def next_layer(op, which):

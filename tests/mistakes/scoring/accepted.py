@@ -27,6 +27,9 @@ class Accepted:
             return "exact"
         if any(matches(line, name.mistake, name.says) for line in self.of_class.get(deviation.label, [])):
             return "class"
+        lines = self.exact.get(deviation.name, []) + self.of_class.get(deviation.label, [])
+        if any(matches(line, *other) for line in lines for other in name.same_as):
+            return "class"
         return None
 
 

@@ -18,6 +18,8 @@ class Name:
     mistake: str
     says: str
     residual: float
+    same_as: tuple
+    """Other names, (mistake, sentence), that the program cannot distinguish from this one."""
     """Two mistakes of one hypothesis have the same distance. 0 if a fingerprint identified it."""
 
 
@@ -58,7 +60,13 @@ def ask(program, file, model, layers):
         exit_code=done.returncode,
         first_wrong=next((site for site in in_order(layers) if site in replayed), None),
         names=[
-            Name(f["site"] or f["about"], name["mistake"], name["says"], float(name["residual"]))
+            Name(
+                f["site"] or f["about"],
+                name["mistake"],
+                name["says"],
+                float(name["residual"]),
+                tuple((other["mistake"], other["says"]) for other in name.get("same_as", [])),
+            )
             for f in failed
             for name in (f.get("suspects") or {"named": []})["named"]
         ],
