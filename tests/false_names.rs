@@ -33,13 +33,13 @@ struct Wrong {
 const KEYS_NOT_ROTATED: Wrong = Wrong {
     make: wrong_port::keys_not_rotated,
     operation: Site::layer(0, Kind::KRope),
-    true_phrases: &["keys are not rotated", "do not rotate the keys"],
+    true_phrases: &["keys are not rotated", "do not rotate keys"],
 };
 
 const ROTATED_TWICE: Wrong = Wrong {
     make: wrong_port::rotated_twice,
     operation: Site::layer(0, Kind::QRope),
-    true_phrases: &["rotated twice", "rotate twice"],
+    true_phrases: &["rotate queries twice", "rotate keys twice", "multiply every position"],
 };
 
 const ONE_PAIR_LATE: Wrong = Wrong {

@@ -22,8 +22,7 @@ pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     if let Some(named) = other_row(e) {
         return Ok(Diagnosis { named: vec![named], runner_up: None });
     }
-    // A small vocabulary is recomputed as a whole, so that the matrix can be read in another way.
-    let part = if e.want.width > TOKENS { of_tokens(e, tokens(e))? } else { e.copy() };
+    let part = part(e)?;
     let mut diagnosis = linear::diagnose(&part)?;
     if diagnosis.named.is_empty() {
         let found = identify(&part)?;
@@ -33,6 +32,15 @@ pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
         diagnosis.named.extend(unrelated(e));
     }
     Ok(diagnosis)
+}
+
+/// The same evidence for a part of the vocabulary. A small vocabulary is recomputed as a whole, so that the
+/// matrix can be read in another way.
+///
+/// # Errors
+/// The graph cannot be changed.
+pub(super) fn part<'a>(e: &Evidence<'a>) -> Result<Evidence<'a>> {
+    if e.want.width > TOKENS { of_tokens(e, tokens(e)) } else { Ok(e.copy()) }
 }
 
 /// The tokens that are recomputed. They include the largest logit of each row, because it sets the budget.

@@ -63,10 +63,14 @@ pub fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     let spanned = but_for_rivals(e, span::diagnose(e)?)?;
     if spanned.named.is_empty() {
         // All unrecorded operations together, then the last of them alone, of which more can be solved for.
-        for found in [identify::identify(e)?, identify::identify(&alone)?] {
-            if !found.named.is_empty() {
-                return Ok(found);
-            }
+        let found = if e.context.site.kind == Kind::Logits {
+            identify::identify(&logits::part(e)?)?
+        } else {
+            identify::identify(e)?
+        };
+        let found = if found.named.is_empty() { identified(&alone, found)? } else { found };
+        if !found.named.is_empty() {
+            return Ok(found);
         }
     }
     let nearest = |a: &RunnerUp, b: &RunnerUp| a.residual.total_cmp(&b.residual);

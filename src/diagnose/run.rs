@@ -61,7 +61,7 @@ pub(super) fn run_rows(
 
 /// The graph with the deviations' parameters at these nodes.
 fn deviated<'g>(graph: &'g Graph, made: &[Deviation], nodes: &BTreeSet<NodeId>) -> Result<Cow<'g, Graph>> {
-    if made.is_empty() {
+    if !made.iter().any(Deviation::edits_the_graph) {
         return Ok(Cow::Borrowed(graph));
     }
     let changed = graph.with(|id, node| {

@@ -104,8 +104,8 @@ impl Call {
             let row = |place: &Place| got.row(fed.binary_search(place).unwrap()).to_vec();
             Ok(Some(Rows::new(got.width, places.iter().flat_map(row).collect())))
         };
-        let evidence =
-            Evidence::of(context, wanted, rows, &FedTensors { call: self, hides, dtype }).unwrap()?;
+        let tensors = FedTensors { call: self, hides, dtype };
+        let evidence = Evidence::of(context, wanted, rows, &tensors).unwrap()?;
         let differs = (0..evidence.got.len()).any(|r| evidence.wrong(r).next().is_some());
         differs.then(|| diagnose::diagnose(&evidence).unwrap())
     }

@@ -136,7 +136,7 @@ mod tests {
         let mut values = [7.0, -3.4, 70.0, -32.0];
         format.of(&mut values, 2);
         for (got, want) in values.iter().zip(rounded) {
-            approx::assert_relative_eq!(*got, want, max_relative = 1e-12);
+            approx::assert_relative_eq!(*got, want, max_relative = 1e-6);
         }
     }
 }

@@ -149,6 +149,22 @@ impl Deviation {
         }
     }
 
+    /// Whether it changes the parameters or the inputs of a node, and not only how the node is computed.
+    pub(super) const fn edits_the_graph(&self) -> bool {
+        matches!(
+            self,
+            Self::EmbeddingScale(_)
+                | Self::Eps { .. }
+                | Self::Frequencies(_)
+                | Self::LooksAt(_)
+                | Self::ScoreScale(_)
+                | Self::ScoreSoftcap { after_mask: false, .. }
+                | Self::GateExchanged
+                | Self::Reads { .. }
+                | Self::Sum(_)
+        )
+    }
+
     /// A node of `graph` with the parameters that this deviation gives it.
     pub(super) fn on(&self, graph: &Graph, mut node: Node) -> Node {
         match (self, &mut node.operation) {

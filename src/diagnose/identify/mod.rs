@@ -40,6 +40,10 @@ const INSEPARABLE: f64 = 0.25;
 /// The correct operation must be at least so many budgets away: some deviation explains any smaller error.
 const LEAST: f64 = 3.0;
 
+/// The most operations that are recomputed in all: a long span of unrecorded operations has thousands of possible
+/// deviations, each of which costs as many operations.
+const MOST: usize = 30_000;
+
 /// Rows on which a deviation is tried first. Most deviations fail there.
 const FIRST_ROWS: usize = 3;
 
@@ -178,6 +182,7 @@ fn proposals(e: &Evidence<'_>, right: &Expected) -> Result<Vec<Proposal>> {
         });
         all.extend(changes::of_input(e, node)?);
     }
+    all.truncate(MOST / e.cut.len().max(1));
     Ok(all)
 }
 
