@@ -1,10 +1,12 @@
 //! Reads untrusted files: only regular files, only up to a size limit, and JSON without duplicate keys.
 
 mod json;
+mod printable;
 mod python;
 mod stand_in;
 
 pub use json::json;
+pub use printable::{printable, short_name};
 pub use python::{NON_FINITE, python_json};
 pub use stand_in::refuse_stand_in;
 

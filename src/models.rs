@@ -34,8 +34,8 @@ pub struct Model {
     pub name: String,
     /// Config and tensors.
     pub weights: Weights,
-    /// Converts between text and token ids.
-    pub tokenizer: Tokenizer,
+    /// Converts between text and token ids. A tokenizer that cannot be read is no reason not to judge numbers.
+    pub tokenizer: Result<Tokenizer>,
     /// Its references, if it has any.
     pub fixture: Option<Fixture>,
 }
@@ -160,10 +160,23 @@ fn at_path(name: &str, path: &Path, fixture: Option<Fixture>) -> Result<Model> {
     }
     let weights = Weights::open(path)?;
     let tokenizer = match weights.gguf() {
-        Some(file) => Tokenizer::from_gguf(&|key| file.metadata(key), name)?,
-        None => Tokenizer::from_dir(path)?,
+        Some(file) => {
+            let tokenizer = Tokenizer::from_gguf(&|key| file.metadata(key), name);
+            tokenizer.and_then(|tokenizer| fitting(tokenizer, &weights))
+        }
+        None => Tokenizer::from_dir(path),
     };
     Ok(Model { name: name.to_owned(), weights, tokenizer, fixture })
+}
+
+/// The tokenizer of a GGUF file, whose vocabulary belongs to the embedding.
+fn fitting(tokenizer: Tokenizer, weights: &Weights) -> Result<Tokenizer> {
+    let (tokens, rows) = (tokenizer.vocab_size(), weights.config().vocab_size);
+    if tokens <= rows {
+        return Ok(tokenizer);
+    }
+    let what = format!("the vocabulary has {tokens} tokens, but the embedding has {rows} rows");
+    Err(Error::file(weights.origin(), what, "convert the model again with llama.cpp"))
 }
 
 fn compiled_in(name: &str) -> Result<Model> {
@@ -174,8 +187,18 @@ fn compiled_in(name: &str) -> Result<Model> {
         Some(&text("generation_config.json")),
         embedded::file(name, "model.safetensors"),
     )?;
-    let tokenizer = Tokenizer::from_json(embedded::file(name, "tokenizer.json"), name)?;
+    let tokenizer = Tokenizer::from_json(embedded::file(name, "tokenizer.json"), name);
     Ok(Model { name: name.to_owned(), weights, tokenizer, fixture: Some(fixture(name)?) })
+}
+
+impl Model {
+    /// The tokenizer.
+    ///
+    /// # Errors
+    /// It could not be read.
+    pub fn tokenizer(&self) -> Result<&Tokenizer> {
+        self.tokenizer.as_ref().map_err(Error::copy)
+    }
 }
 
 #[cfg(feature = "cli")]

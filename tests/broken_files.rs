@@ -24,6 +24,7 @@ fn read_all(path: &Path) -> rbees_check::Result<()> {
     weights.unread();
     weights.describe();
     if let Some(file) = weights.gguf() {
+        // The program does without a tokenizer that cannot be read.
         let tokenizer = Tokenizer::from_gguf(&|key| file.metadata(key), "test")?;
         tokenizer.decode(&tokenizer.encode("ab aé 11 <|im_end|>", true)?)?;
     }

@@ -249,7 +249,11 @@ fn end_tokens_of_the_generation_configuration_are_added() {
 #[case("num_hidden_layers", "70000", "num_hidden_layers: 70000")]
 #[case("num_hidden_layers", "3", "`model.layers.2.input_layernorm.weight` is missing (and 8 more)")]
 #[case("hidden_size", "18446744073709551615", "hidden_size: 18446744073709551615")]
-#[case("vocab_size", "12", "has shape [11, 32], but the configuration requires [12, 32]")]
+#[case(
+    "vocab_size",
+    "12",
+    "has shape [11, 32], but the configuration requires [12, 32]: vocab_size is 12 in config.json"
+)]
 fn an_unsupported_or_invalid_configuration_is_refused(
     #[case] key: &str,
     #[case] value: &str,
@@ -340,6 +344,16 @@ fn unknown_keys_are_noted_with_their_values() {
 #[case("llama.block_count", value_text("two"), "`llama.block_count` is \"two\"")]
 #[case("llama.attention.head_count", value_u32(0), "num_attention_heads: 0")]
 #[case("llama.attention.head_count_kv", value_u32(3), "num_key_value_heads: 4 query heads cannot share 3")]
+#[case(
+    "llama.vocab_size",
+    value_u32(12),
+    "has shape [11, 32], but the configuration requires [12, 32]: `llama.vocab_size` is 12 in the metadata"
+)]
+#[case(
+    "llama.attention.head_count",
+    value_u32(2),
+    "requires [12, 32]: `llama.attention.head_count` is 2 and `llama.attention.key_length` is 6 in the metadata"
+)]
 #[case("split.count", value_u32(3), "is one of 3 parts")]
 #[case("general.alignment", value_u32(0), "`general.alignment` is 0")]
 #[case("general.alignment", value_u32(24), "`general.alignment` is 24")]

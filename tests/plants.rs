@@ -103,7 +103,7 @@ fn alters_in(plant: &Plant, model: &Model, bench: &Bench<'_>) -> Result<(), Fail
         let planted = (plant.make)(&Correct { model, llama: &llama })?;
         let vocab = llama.config.vocab_size;
         let files = planted.files;
-        let read = files.config != llama.config || files.tokenizer.json()? != model.tokenizer.json()?;
+        let read = files.config != llama.config || files.tokenizer.json()? != model.tokenizer()?.json()?;
         let mut port = planted.port;
         let (correct, right) = drive(&mut LlamaPort::new(llama), vocab, plant)?;
         let (wrong, given) = drive(&mut *port, vocab, plant)?;

@@ -303,7 +303,9 @@ fn replacing_a_tensor_changes_only_that_tensor_and_the_hash() {
     weights.replace(norm, Tensor::zeros(31, DType::F32, &Device::Cpu).unwrap());
     assert_eq!(
         weights.lint(),
-        [format!("tensor `{norm}` has shape [31], but the configuration requires [32]")]
+        [format!(
+            "tensor `{norm}` has shape [31], but the configuration requires [32]: `llama.embedding_length` is 32 in the metadata"
+        )]
     );
 }
 

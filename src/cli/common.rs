@@ -3,6 +3,7 @@
 use clap::{ArgAction, Args};
 use rbees_check::Result;
 use rbees_check::models::{self, Model};
+use rbees_check::tokenizer::Tokenizer;
 
 use super::choices::Dtype;
 use super::escape::escaped;
@@ -40,7 +41,8 @@ pub struct Common {
 pub fn open(name: &str) -> Result<Model> {
     let model = models::open(name)?;
     let unread = model.weights.unread_notes();
-    for note in model.weights.notes().iter().chain(&unread) {
+    let of_tokenizer = model.tokenizer.iter().flat_map(Tokenizer::notes);
+    for note in model.weights.notes().iter().chain(&unread).chain(of_tokenizer) {
         say(&format!("note: {}: {}", escaped(name), escaped(note)));
     }
     Ok(model)

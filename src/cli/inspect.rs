@@ -65,8 +65,11 @@ fn config(config: &Config) -> Vec<String> {
 }
 
 fn tokenizer(model: &Model) -> Vec<String> {
-    let Model { tokenizer, weights, .. } = model;
-    let config = weights.config();
+    let config = model.weights.config();
+    let tokenizer = match &model.tokenizer {
+        Ok(tokenizer) => tokenizer,
+        Err(error) => return vec![format!("cannot be read: {}", escaped(&error.to_string()))],
+    };
     let spelled = |id: u32| match tokenizer.token(id) {
         Some(token) => format!("{id} {}", escaped(&token)),
         None => format!("{id} (not in the vocabulary)"),

@@ -1,6 +1,6 @@
 //! Names of config keys as the user's own file has them.
 
-use crate::weights::Weights;
+use crate::weights::{Weights, gguf_key};
 
 /// The key in the file that was read, and that file, for `key`, a Hugging Face name.
 pub fn key_in(weights: &Weights, key: &'static str) -> String {
@@ -8,15 +8,9 @@ pub fn key_in(weights: &Weights, key: &'static str) -> String {
         return format!("`{key}`, config.json");
     }
     let own = match key {
-        "rope_theta" => "llama.rope.freq_base",
-        "rms_norm_eps" => "llama.attention.layer_norm_rms_epsilon",
-        "head_dim" => "llama.attention.key_length",
-        "num_attention_heads" => "llama.attention.head_count",
-        "num_key_value_heads" => "llama.attention.head_count_kv",
-        "eos_token_ids" => "tokenizer.ggml.eos_token_id",
-        "bos_token_id" => "tokenizer.ggml.bos_token_id",
-        "max_position_embeddings" => "llama.context_length",
-        other => other,
+        "eos_token_ids" => "tokenizer.ggml.eos_token_id".to_owned(),
+        "bos_token_id" => "tokenizer.ggml.bos_token_id".to_owned(),
+        key => gguf_key(key).map_or_else(|| key.to_owned(), |own| format!("llama.{own}")),
     };
     let file = weights.origin().file_name().unwrap_or_default().to_string_lossy();
     format!("`{own}`, {file}")

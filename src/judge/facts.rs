@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::verdict::{Finding, Verdict};
 use crate::Result;
 use crate::diagnose;
+use crate::files::short_name;
 use crate::reference::Facts;
 use crate::weights::{Config, Meaning, Unread, Weights, sha256_of};
 
@@ -52,7 +53,7 @@ pub(super) fn judge_facts(config: &Config, weights: &Weights, facts: &Facts) -> 
     findings.extend(unread.filter_map(|Unread { name, meaning }| match meaning {
         Meaning::Changes(what) => {
             let how = format!("it is in the file, but the model does not use it: {what}");
-            Some(Finding::new(name, Verdict::Broken(how)))
+            Some(Finding::new(short_name(&name), Verdict::Broken(how)))
         }
         Meaning::Nothing | Meaning::Unknown => None,
     }));

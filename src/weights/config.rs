@@ -95,6 +95,19 @@ impl Config {
         self.num_key_value_heads * self.head_dim
     }
 
+    /// A width or a number of heads, by its key.
+    pub(super) fn size(&self, key: &str) -> Option<usize> {
+        Some(match key {
+            "hidden_size" => self.hidden_size,
+            "intermediate_size" => self.intermediate_size,
+            "num_attention_heads" => self.num_attention_heads,
+            "num_key_value_heads" => self.num_key_value_heads,
+            "head_dim" => self.head_dim,
+            "vocab_size" => self.vocab_size,
+            _ => return None,
+        })
+    }
+
     /// The angle that a rotation adds with each position, in radians, for each pair: `[head_dim / 2]`.
     pub(super) fn frequencies(&self) -> Vec<f64> {
         let whole = |pair: usize| self.rope_theta.powf(-2.0 * pair as f64 / self.head_dim as f64);
@@ -174,6 +187,43 @@ impl Config {
         }
         all
     }
+}
+
+/// The keys of the config that give each dimension of a tensor, with the dimensions that are products of two.
+pub(super) fn dimension_keys(name: &str) -> &'static [&'static [&'static str]] {
+    const HIDDEN: &[&str] = &["hidden_size"];
+    const FFN: &[&str] = &["intermediate_size"];
+    const VOCAB: &[&str] = &["vocab_size"];
+    const Q: &[&str] = &["num_attention_heads", "head_dim"];
+    const KV: &[&str] = &["num_key_value_heads", "head_dim"];
+    let module = name.trim_end_matches(".weight").rsplit('.').next().unwrap_or_default();
+    match module {
+        "embed_tokens" | "lm_head" => &[VOCAB, HIDDEN],
+        "q_proj" => &[Q, HIDDEN],
+        "k_proj" | "v_proj" => &[KV, HIDDEN],
+        "o_proj" => &[HIDDEN, Q],
+        "gate_proj" | "up_proj" => &[FFN, HIDDEN],
+        "down_proj" => &[HIDDEN, FFN],
+        "input_layernorm" | "post_attention_layernorm" | "norm" => &[HIDDEN],
+        _ => &[],
+    }
+}
+
+/// The GGUF key of a config key, without the architecture in front.
+pub fn gguf_key(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "hidden_size" => "embedding_length",
+        "intermediate_size" => "feed_forward_length",
+        "num_hidden_layers" => "block_count",
+        "num_attention_heads" => "attention.head_count",
+        "num_key_value_heads" => "attention.head_count_kv",
+        "head_dim" => "attention.key_length",
+        "vocab_size" => "vocab_size",
+        "max_position_embeddings" => "context_length",
+        "rms_norm_eps" => "attention.layer_norm_rms_epsilon",
+        "rope_theta" => "rope.freq_base",
+        _ => return None,
+    })
 }
 
 /// `30 layers, width 576, 9 heads on 3 kv heads`.

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
 
-pub use self::config::{Config, RopeLayout, RopeScaling};
+pub use self::config::{Config, RopeLayout, RopeScaling, gguf_key};
 use self::gguf::Gguf;
 pub use self::identity::sha256_of;
 use self::safetensors::Shards;
@@ -58,12 +58,28 @@ impl Weights {
         }
         let problem = |(name, want): (String, Vec<usize>)| match self.shape(&name) {
             None => Some(format!("tensor `{name}` is missing")),
-            Some(got) if got != want => {
-                Some(format!("tensor `{name}` has shape {got:?}, but the configuration requires {want:?}"))
-            }
+            Some(got) if got != want => Some(format!(
+                "tensor `{name}` has shape {got:?}, but the configuration requires {want:?}{}",
+                self.sources(&name, got, &want)
+            )),
             Some(_) => None,
         };
         self.config.tensors().into_iter().filter_map(problem).collect()
+    }
+
+    /// Which keys give the dimensions in which `got` and `want` differ: `: vocab_size is 12 in config.json`.
+    fn sources(&self, name: &str, got: &[usize], want: &[usize]) -> String {
+        let place = |key: &&str| match self.gguf().and(config::gguf_key(key)) {
+            Some(own) => format!("`llama.{own}`"),
+            None => (*key).to_owned(),
+        };
+        let value = |key: &&str| Some(format!("{} is {}", place(key), self.config.size(key)?));
+        let differs = |at: &usize| got.len() != want.len() || got.get(*at) != want.get(*at);
+        let dimensions = config::dimension_keys(name).iter().enumerate();
+        let keys = dimensions.filter(|(at, _)| differs(at)).flat_map(|(_, keys)| keys.iter());
+        let stated: Vec<String> = keys.filter_map(value).collect();
+        let file = if self.gguf().is_some() { "the metadata" } else { "config.json" };
+        if stated.is_empty() { String::new() } else { format!(": {} in {file}", stated.join(" and ")) }
     }
 
     /// The configuration.

@@ -3,6 +3,7 @@
 use candle_core::{DType, Device};
 
 use super::{Source, Weights};
+use crate::files::short_name;
 
 /// A tensor that the model does not use.
 #[derive(Clone, Debug, PartialEq)]
@@ -134,11 +135,10 @@ impl Weights {
 
 /// How many tensors are `what`, and the names of a few of them.
 fn note<'a>(tensors: impl Iterator<Item = &'a Unread>, what: &str) -> Option<String> {
-    /// Names that are printed, and the longest part of a name.
+    /// How many names are printed.
     const NAMES: usize = 3;
-    const LENGTH: usize = 120;
     let names: Vec<&str> = tensors.map(|tensor| tensor.name.as_str()).collect();
-    let short = |name: &&str| format!("`{}`", name.chars().take(LENGTH).collect::<String>());
+    let short = |name: &&str| format!("`{}`", short_name(name));
     let listed = names.iter().take(NAMES).map(short).collect::<Vec<_>>().join(", ");
     let more = if names.len() > NAMES { ", …" } else { "" };
     let count = if names.len() == 1 {

@@ -4,6 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::files::short_name;
+
 /// Parts of a name that wrappers insert at any place.
 const WRAPPERS: [&str; 6] =
     ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "module", "base_layer", "_module"];
@@ -43,6 +45,7 @@ pub(super) fn unwrapped<'a>(
             (None, None) => name.clone(),
         };
         if let Some(other) = named.insert(name.clone(), stored) {
+            let [other, stored, name] = [other, stored, &name].map(short_name);
             return Err(format!("`{other}` and `{stored}` are both `{name}` of the model"));
         }
     }
@@ -55,6 +58,7 @@ pub(super) fn note(names: &BTreeMap<&str, String>) -> Option<String> {
     let (stored, name) = renamed.next()?;
     let count = 1 + renamed.count();
     let plural = if count == 1 { "1 tensor name was" } else { &format!("{count} tensor names were") };
+    let (stored, name) = (short_name(stored), short_name(name));
     Some(format!("{plural} adapted: for example, `{stored}` is read as `{name}`"))
 }
 
@@ -62,7 +66,7 @@ fn without_wrappers(name: &str) -> String {
     name.split('.').filter(|part| !WRAPPERS.contains(part)).collect::<Vec<_>>().join(".")
 }
 
-/// What stands before the layers, if it is the name of a first layer's tensor: `model.`, `language_model.model.`.
+/// The part of the name before the layers, if it is that of a tensor of the first layer: `model.`, `language_model.model.`.
 fn model_of(name: &str) -> Option<&str> {
     name.strip_suffix(FIRST).filter(|prefix| prefix.is_empty() || prefix.ends_with('.'))
 }

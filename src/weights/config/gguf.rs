@@ -60,8 +60,8 @@ pub(in super::super) fn from_gguf(file: &Gguf) -> Result<Parsed> {
         head_dim,
         vocab_size: keys
             .size("llama.vocab_size")?
-            .or(tokens)
             .or(rows)
+            .or(tokens)
             .ok_or_else(|| keys.missing("llama.vocab_size"))?,
         max_position_embeddings: context,
         rms_norm_eps: keys.number(eps)?.ok_or_else(|| keys.missing(eps))?,
