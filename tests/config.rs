@@ -68,6 +68,8 @@ fn config_json_and_gguf_give_the_same_configuration_except_the_rope_layout() {
 #[case::the_gguf_method_alone("quantization_config", r#"{"quant_method": "gguf"}"#, |c: &Config| c.rope_layout == RopeLayout::HalfSplit)]
 #[case::the_gguf_method_as_a_top_level_key("quant_method", "\"gguf\"", |c: &Config| c.hidden_size == 32)]
 #[case::no_quantization("quantization_config", "null", |c: &Config| c.hidden_size == 32)]
+#[case::an_empty_quantization("quantization_config", "{}", |c: &Config| c.hidden_size == 32)]
+#[case::a_factor_of_1_without_a_type("rope_scaling", r#"{"factor": 1.0}"#, |c: &Config| c.rope_scaling == RopeScaling::None)]
 fn alternative_spellings_of_configuration_keys_are_read(
     #[case] key: &str,
     #[case] value: &str,
@@ -265,6 +267,9 @@ fn an_unsupported_or_invalid_configuration_is_refused(
 
 #[rstest]
 #[case::window_switched_off("sliding_window", "null")]
+#[case::no_type("model_type", "null")]
+#[case::one_architecture("architectures", "\"LlamaForCausalLM\"")]
+#[case::mlx("rope_traditional", "false")]
 #[case::window_of_the_whole_context("sliding_window", "128")]
 #[case::all_layers_alike("layer_types", r#"["full_attention", "full_attention"]"#)]
 #[case::all_layers_rotated("no_rope_layers", "[1, 1]")]
@@ -377,6 +382,10 @@ fn unsupported_or_invalid_gguf_metadata_is_refused(
 )]
 #[case::the_same_width_in_every_layer("llama.feed_forward_length", value_array(5, 2, &[64, 0, 0, 0, 64, 0, 0, 0]))]
 #[case::no_beginning("tokenizer.ggml.bos_token_id", value_u32(u32::MAX))]
+#[case::causal_as_a_number("llama.attention.causal", value_u32(1))]
+#[case::an_absent_scale("llama.attention.scale", value_f32(0.0))]
+#[case::the_usual_scale("llama.attention.scale", value_f32(0.408_248_3))]
+#[case::sizes_as_floats("llama.context_length", value_f32(128.0))]
 fn gguf_metadata_that_change_nothing_are_read(#[case] key: &str, #[case] value: Vec<u8>) {
     let weights = gguf(GgufFile::tiny().set(key, value)).unwrap();
     assert_eq!(weights.config(), gguf(&GgufFile::tiny()).unwrap().config());

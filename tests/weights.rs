@@ -167,6 +167,17 @@ fn unused_tensors_are_listed_with_what_they_would_change(
 }
 
 #[test]
+fn an_unused_tensor_of_a_gguf_file_is_listed() {
+    let mut file = GgufFile::tiny();
+    let mut extra = file.tensor("output_norm.weight").clone();
+    extra.name = "blk.0.attn_q_norm.weight".into();
+    file.tensors.push(extra);
+    let unread = gguf(&file).unwrap().unread();
+    assert_eq!((unread.len(), unread[0].name.as_str()), (1, "blk.0.attn_q_norm.weight"));
+    assert_eq!(unread[0].meaning, Meaning::Changes("a norm of queries or keys".into()));
+}
+
+#[test]
 fn notes_about_unused_tensors_name_a_few() {
     let more: Vec<String> = (0..4).map(|n| format!("extra.{n}")).collect();
     let mut more: Vec<(&str, Vec<f32>)> = more.iter().map(|name| (name.as_str(), vec![1.0])).collect();
@@ -175,8 +186,8 @@ fn notes_about_unused_tensors_name_a_few() {
     assert_eq!(
         weights.unread_notes(),
         [
-            "1 tensor of the file is not used, although a model would compute something else with them: `model.layers.0.mlp.up_proj.bias`",
-            "4 tensors of the file are not used, and their meaning is not known: `extra.0`, `extra.1`, `extra.2`, …",
+            "the model does not use 1 tensor of the file, which would change the result: `model.layers.0.mlp.up_proj.bias`",
+            "the model does not use 4 tensors of the file, whose meaning is not known: `extra.0`, `extra.1`, `extra.2`, …",
         ]
     );
 }

@@ -1,9 +1,9 @@
 //! `inspect`: shows what a model's files contain.
 
 use clap::Args;
-use rbees_check::Result;
 use rbees_check::models::Model;
 use rbees_check::weights::{Config, Meaning, RopeLayout};
+use rbees_check::{Error, Result};
 
 use super::common;
 use super::ending::Ending;
@@ -75,12 +75,16 @@ fn tokenizer(model: &Model) -> Vec<String> {
         None => format!("{id} (not in the vocabulary)"),
     };
     let ends: Vec<String> = config.eos_token_ids.iter().map(|&id| spelled(id)).collect();
-    let chat = model.chat_template().map_or("no template", |_| "has a template");
+    let chat = match model.chat_template() {
+        Ok(_) => "has a template".to_owned(),
+        Err(Error::Missing { .. }) => "no template".to_owned(),
+        Err(error) => format!("cannot be read: {}", escaped(&error.to_string())),
+    };
     let rows = [
         ("tokens", tokenizer.vocab_size().to_string()),
         ("begins with", config.bos_token_id.map_or("nothing".to_owned(), spelled)),
         ("ends at", if ends.is_empty() { "nothing".to_owned() } else { ends.join(", ") }),
-        ("chat", chat.to_owned()),
+        ("chat", chat),
     ];
     rows.map(|(key, value)| format!("{key:<24} {value}")).into()
 }

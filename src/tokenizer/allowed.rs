@@ -57,7 +57,7 @@ const LONGEST_PATTERN: usize = 1 << 14;
 /// The longest text that a part inserts, in bytes.
 const LONGEST_TEXT: usize = 64;
 /// How many times longer all replacements together may make a text.
-const MOST_GROWTH: usize = 64;
+const MOST_GROWTH: usize = 1024;
 /// The longest token in bytes, and the largest number of added tokens.
 const LONGEST_TOKEN: usize = 1 << 14;
 const MOST_ADDED: usize = 1 << 18;

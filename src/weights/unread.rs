@@ -61,12 +61,9 @@ impl Weights {
     pub fn unread_notes(&self) -> Vec<String> {
         let unread = self.unread();
         let of = |test: fn(&Meaning) -> bool| unread.iter().filter(move |tensor| test(&tensor.meaning));
-        let changing = note(
-            of(|meaning| matches!(meaning, Meaning::Changes(_))),
-            "not used, although a model would compute something else with them",
-        );
-        let unknown =
-            note(of(|meaning| *meaning == Meaning::Unknown), "not used, and their meaning is not known");
+        let changing =
+            note(of(|meaning| matches!(meaning, Meaning::Changes(_))), "which would change the result");
+        let unknown = note(of(|meaning| *meaning == Meaning::Unknown), "whose meaning is not known");
         changing.into_iter().chain(unknown).collect()
     }
 
@@ -133,7 +130,7 @@ impl Weights {
     }
 }
 
-/// How many tensors are `what`, and the names of a few of them.
+/// A line about these tensors, with the names of a few of them; `what` is a relative clause.
 fn note<'a>(tensors: impl Iterator<Item = &'a Unread>, what: &str) -> Option<String> {
     /// How many names are printed.
     const NAMES: usize = 3;
@@ -141,12 +138,8 @@ fn note<'a>(tensors: impl Iterator<Item = &'a Unread>, what: &str) -> Option<Str
     let short = |name: &&str| format!("`{}`", short_name(name));
     let listed = names.iter().take(NAMES).map(short).collect::<Vec<_>>().join(", ");
     let more = if names.len() > NAMES { ", …" } else { "" };
-    let count = if names.len() == 1 {
-        "1 tensor of the file is"
-    } else {
-        &format!("{} tensors of the file are", names.len())
-    };
-    (!names.is_empty()).then(|| format!("{count} {what}: {listed}{more}"))
+    let count = if names.len() == 1 { "1 tensor" } else { &format!("{} tensors", names.len()) };
+    (!names.is_empty()).then(|| format!("the model does not use {count} of the file, {what}: {listed}{more}"))
 }
 
 /// What the tensor is, if its name says so.

@@ -8,7 +8,7 @@ use super::value::finite;
 pub(super) enum Harmless {
     /// False, 0, or empty.
     Off,
-    /// True.
+    /// True, or 1.
     On,
     /// The number 1, and false.
     One,
@@ -49,7 +49,7 @@ impl Harmless {
         let near = |want: f64| finite(value).is_some_and(|got| (got / want - 1.0).abs() < 1e-6);
         match self {
             Self::Off => off(value),
-            Self::On => value == &Value::Bool(true),
+            Self::On => value == &Value::Bool(true) || finite(value) == Some(1.0),
             Self::One => finite(value) == Some(1.0) || value == &Value::Bool(false),
             Self::Texts(texts) => value.as_str().is_some_and(|text| texts.contains(&text)),
             Self::HeadDim => near(sizes.head_dim as f64),

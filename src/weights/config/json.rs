@@ -79,14 +79,16 @@ fn refuse_other_models(config: &Map<String, Value>, origin: &str) -> Result<()> 
         Err(Error::file(origin, format!("{key} {} is not supported", shown(value)), hint))
     };
     let only_llama = "only Llama is supported: model_type \"llama\", architecture \"LlamaForCausalLM\"";
-    let model_type = config.get("model_type");
-    let architectures = config.get("architectures").filter(|list| !list.is_null());
+    let stated = |key| config.get(key).filter(|value| !value.is_null());
+    let (model_type, architectures) = (stated("model_type"), stated("architectures"));
+    let llama = |list: &Value| {
+        let names = list.as_array().map_or(std::slice::from_ref(list), Vec::as_slice);
+        names.iter().any(|name| name == "LlamaForCausalLM")
+    };
     match (model_type, architectures) {
         (None, None) => Err(Error::file(origin, "contains neither model_type nor architectures", only_llama)),
         (Some(kind), _) if kind != "llama" => refuse("model_type", kind, only_llama),
-        (_, Some(list)) if !list.as_array().is_some_and(|l| l.iter().any(|a| a == "LlamaForCausalLM")) => {
-            refuse("architectures", list, only_llama)
-        }
+        (_, Some(list)) if !llama(list) => refuse("architectures", list, only_llama),
         _ => Ok(()),
     }
 }

@@ -41,10 +41,15 @@ pub(in super::super) fn refuse_packed(text: &str, origin: &str, name: &str, dtyp
     }
 }
 
-/// The quantisation keys that have a value. False, missing or null counts as no value.
+/// The quantisation keys that have a value. False, null and an empty object count as no value.
 fn stated(config: &Map<String, Value>) -> impl Iterator<Item = (&'static str, &Value)> {
     let value = |key| Some((key, config.get(key)?));
-    KEYS.into_iter().filter_map(value).filter(|(_, v)| !matches!(v, Value::Null | Value::Bool(false)))
+    let empty = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Object(object) => object.is_empty(),
+        _ => false,
+    };
+    KEYS.into_iter().filter_map(value).filter(move |(_, value)| !empty(value))
 }
 
 /// Whether it is `"gguf"`, or an object whose `quant_method` is `"gguf"`.

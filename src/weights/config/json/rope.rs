@@ -132,7 +132,8 @@ fn scaling(leaf: &Object<'_>, config: &Object<'_>, context: usize) -> Result<Opt
     };
     let Some(kind) = kind else {
         // A factor without a type shows that scaling was intended.
-        return if stated("factor").is_some() { Err(unsupported()) } else { Ok(None) };
+        let scaled = leaf.number("factor")?.is_some_and(|factor| factor != 1.0);
+        return if scaled { Err(unsupported()) } else { Ok(None) };
     };
     let scaling = match kind.as_str() {
         Some("default") => RopeScaling::None,

@@ -48,6 +48,7 @@ const SETTINGS: &[(&str, Harmless)] = &[
     // Rotation.
     ("rope_interleaved", Off),
     ("rope_interleave", Off),
+    ("rope_traditional", Off),
     ("no_rope", Off),
     ("use_rope", On),
     ("no_rope_layers", AllRotated),
