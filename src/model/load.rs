@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
-use candle_nn::Linear;
 
 use super::projection::{Matmul, Projection};
 use crate::weights::Weights;
@@ -36,7 +35,7 @@ impl Loader<'_> {
     pub fn linear(&self, name: &str, outputs: usize, inputs: usize) -> Result<Projection> {
         let shape = [outputs, inputs];
         match self.blocks(name)? {
-            None => Ok(Linear::new(self.tensor(name, &shape)?, None).into()),
+            None => Ok(Projection::dense(self.tensor(name, &shape)?)),
             Some(blocks) => {
                 promised(name, blocks.shape().dims(), &shape)?;
                 Projection::blocks(blocks)
@@ -47,7 +46,7 @@ impl Loader<'_> {
     /// The same for a matrix that is already loaded as floats, such as an embedding.
     pub fn tied(&self, name: &str, floats: &Tensor) -> Result<Projection> {
         match self.blocks(name)? {
-            None => Ok(Linear::new(floats.clone(), None).into()),
+            None => Ok(Projection::dense(floats.clone())),
             Some(blocks) => Projection::blocks(blocks),
         }
     }

@@ -1,7 +1,6 @@
 //! Planted mistakes in weights and how they are read: rows 16, 19, 25 and 26 of the catalogue.
 
 use candle_core::{DType, Device, Tensor};
-use candle_nn::Linear;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -56,7 +55,7 @@ pub const PLANTS: &[Plant] = &[
             correct.altered(|llama| {
                 for block in &mut llama.layers {
                     let q = &mut block.self_attn.q_proj;
-                    *q = Linear::new(q.widened()?.t()?.contiguous()?, None).into();
+                    *q = q.with_weight(q.widened()?.t()?.contiguous()?);
                 }
                 Ok(())
             })
@@ -115,6 +114,6 @@ fn randomise_lm_head(llama: &mut Llama) -> Result<()> {
     let (mut rng, spread) = (StdRng::seed_from_u64(0), 1.0 / (hidden as f32).sqrt());
     let values: Vec<f32> = (0..vocab * hidden).map(|_| rng.random_range(-spread..spread)).collect();
     let weight = Tensor::from_vec(values, (vocab, hidden), llama.device())?.to_dtype(llama.dtype())?;
-    llama.lm_head = Linear::new(weight, None).into();
+    llama.lm_head = llama.lm_head.with_weight(weight);
     Ok(())
 }
