@@ -2,9 +2,11 @@
 
 mod made;
 
+use std::collections::BTreeMap;
+
 use candle_core::{DType, Device, Tensor};
 use made::{CONFIG, GgufFile, config_with, safetensors, tensors, write_directory};
-use rbees_check::weights::{Weights, sha256_of};
+use rbees_check::weights::{Meaning, Weights, sha256_of};
 use rstest::rstest;
 
 const Q: &str = "model.layers.1.self_attn.q_proj.weight";
@@ -87,7 +89,10 @@ fn f16_and_bf16_tensors_are_read_with_their_values() {
 }
 
 #[rstest]
-#[case::rope_frequencies("rope_freqs.weight", "Llama 3.1")]
+#[case::rope_frequencies(
+    "rope_freqs.weight",
+    "`rope_freqs.weight`: it has shape [32], but a head has 3 pairs"
+)]
 #[case::bias("blk.0.attn_q.bias", "`model.layers.0.self_attn.q_proj.bias`: biases are not supported yet")]
 fn a_gguf_tensor_that_changes_the_arithmetic_is_refused(#[case] name: &str, #[case] why: &str) {
     let mut file = GgufFile::tiny();
@@ -119,15 +124,121 @@ fn a_gguf_without_an_output_matrix_ties_the_embeddings() {
     assert!(!weights.names().contains(&"lm_head.weight".to_owned()));
 }
 
-#[test]
-fn unused_tensors_are_listed() {
+/// The model with more tensors, opened.
+fn with_more(config: &str, more: &[(&str, Vec<f32>)]) -> Weights {
     let dir = tempfile::tempdir().unwrap();
-    let mut more = tensors();
-    more.insert("model.layers.0.self_attn.rotary_emb.inv_freq".into(), (vec![3], vec![1.0; 3]));
-    more.insert("model.layers.0.adapter".into(), (vec![1], vec![1.0]));
-    write_directory(dir.path(), &config_with("tie_word_embeddings", "true"), &more);
+    let mut all = tensors();
+    all.extend(more.iter().map(|(name, values)| ((*name).to_owned(), (vec![values.len()], values.clone()))));
+    write_directory(dir.path(), config, &all);
+    Weights::open(dir.path()).unwrap()
+}
+
+/// θ^(−2i / 6) of the three pairs.
+fn frequencies(theta: f64) -> Vec<f32> {
+    (0..3).map(|pair| theta.powf(-2.0 * f64::from(pair) / 6.0) as f32).collect()
+}
+
+#[rstest]
+#[case::a_bias("model.layers.0.self_attn.q_proj.bias", vec![0.5; 24], Some("a bias"))]
+#[case::a_bias_of_zeros("model.layers.0.self_attn.q_proj.bias", vec![0.0; 24], None)]
+#[case::a_norm_of_queries("model.layers.1.self_attn.q_norm.weight", vec![1.0; 6], Some("a norm of queries or keys"))]
+#[case::a_scale("model.layers.1.mlp.up_proj.weight_scale", vec![0.5], Some("a scale of quantised weights"))]
+#[case::a_scale_of_1("model.layers.1.mlp.up_proj.weight_scale", vec![1.0], None)]
+#[case::a_layer_too_many("model.layers.2.input_layernorm.weight", vec![1.0; 32], Some("a part of a layer beyond the 2 of the config"))]
+#[case::the_configs_frequencies("model.layers.0.self_attn.rotary_emb.inv_freq", frequencies(3e4), None)]
+#[case::other_frequencies(
+    "model.layers.0.self_attn.rotary_emb.inv_freq",
+    frequencies(1e4),
+    Some("frequencies of another rotation: that of pair 1 is 4.6415")
+)]
+#[case::more_frequencies("rotary_emb.inv_freq", vec![1.0; 4], Some("frequencies of a rotation with another number of pairs than 3"))]
+fn unused_tensors_are_listed_with_what_they_would_change(
+    #[case] name: &str,
+    #[case] values: Vec<f32>,
+    #[case] change: Option<&str>,
+) {
+    let unread = with_more(CONFIG, &[(name, values)]).unread();
+    assert_eq!((unread.len(), unread[0].name.as_str()), (1, name));
+    match (&unread[0].meaning, change) {
+        (Meaning::Nothing, None) => {}
+        (Meaning::Changes(what), Some(why)) => assert!(what.starts_with(why), "{what}"),
+        (other, _) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn notes_about_unused_tensors_name_a_few() {
+    let more: Vec<String> = (0..4).map(|n| format!("extra.{n}")).collect();
+    let mut more: Vec<(&str, Vec<f32>)> = more.iter().map(|name| (name.as_str(), vec![1.0])).collect();
+    more.push(("model.layers.0.mlp.up_proj.bias", vec![1.0; 64]));
+    let weights = with_more(CONFIG, &more);
+    assert_eq!(
+        weights.unread_notes(),
+        [
+            "1 tensor of the file is not used, although a model would compute something else with them: `model.layers.0.mlp.up_proj.bias`",
+            "4 tensors of the file are not used, and their meaning is not known: `extra.0`, `extra.1`, `extra.2`, …",
+        ]
+    );
+}
+
+/// The model with tied embeddings, in whose files `change` has been made.
+fn tied(change: impl FnOnce(&mut BTreeMap<String, (Vec<usize>, Vec<f32>)>)) -> Weights {
+    let dir = tempfile::tempdir().unwrap();
+    let mut all = tensors();
+    change(&mut all);
+    write_directory(dir.path(), &config_with("tie_word_embeddings", "true"), &all);
+    Weights::open(dir.path()).unwrap()
+}
+
+/// As transformers 5 does: huggingface/transformers#42612.
+#[test]
+fn a_tied_model_with_two_different_matrices_uses_both() {
+    let weights = tied(|_| ());
+    assert!(!weights.config().tie_word_embeddings && weights.unread().is_empty());
+    assert_eq!(values(&weights.canonical("lm_head.weight").unwrap()), tensors()["lm_head.weight"].1);
+    assert!(weights.notes()[0].ends_with("both are used as they are, as in transformers 5"));
+}
+
+#[test]
+fn a_tied_model_with_two_equal_matrices_or_one_is_tied() {
+    let embedding = tensors()["model.embed_tokens.weight"].clone();
+    let equal = tied(|all| drop(all.insert("lm_head.weight".into(), embedding.clone())));
+    assert!(equal.config().tie_word_embeddings && equal.notes().is_empty());
+    assert_eq!(equal.unread()[0].meaning, Meaning::Nothing);
+
+    let only_head = tied(|all| drop(all.remove("model.embed_tokens.weight")));
+    assert!(only_head.config().tie_word_embeddings);
+    let used = values(&only_head.canonical("model.embed_tokens.weight").unwrap());
+    assert_eq!(used, tensors()["lm_head.weight"].1);
+    assert!(only_head.notes()[0].starts_with("`model.embed_tokens.weight` is missing, so `lm_head.weight`"));
+}
+
+#[rstest]
+#[case::compiled("_orig_mod.")]
+#[case::data_parallel("module.")]
+#[case::peft("base_model.model.")]
+#[case::text_part("language_model.")]
+fn wrapped_tensor_names_are_recognised_and_noted(#[case] wrapper: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let wrapped = tensors().into_iter().map(|(name, tensor)| (format!("{wrapper}{name}"), tensor)).collect();
+    write_directory(dir.path(), CONFIG, &wrapped);
     let weights = Weights::open(dir.path()).unwrap();
-    assert_eq!(weights.unexpected(), ["lm_head.weight", "model.layers.0.adapter"]);
+    assert_eq!(values(&weights.canonical(Q).unwrap()), tensors()[Q].1);
+    let note = format!(
+        "21 tensor names were adapted: for example, `{wrapper}lm_head.weight` is read as `lm_head.weight`"
+    );
+    assert_eq!((weights.notes(), weights.unread()), (&[note][..], vec![]));
+}
+
+#[test]
+fn names_without_model_in_front_are_recognised() {
+    let dir = tempfile::tempdir().unwrap();
+    let bare =
+        tensors().into_iter().map(|(name, t)| (name.trim_start_matches("model.").to_owned(), t)).collect();
+    write_directory(dir.path(), CONFIG, &bare);
+    let weights = Weights::open(dir.path()).unwrap();
+    assert_eq!(values(&weights.canonical(Q).unwrap()), tensors()[Q].1);
+    assert!(weights.notes()[0].starts_with("20 tensor names were adapted"));
 }
 
 #[test]

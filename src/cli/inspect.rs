@@ -2,9 +2,10 @@
 
 use clap::Args;
 use rbees_check::Result;
-use rbees_check::models::{self, Model};
-use rbees_check::weights::{Config, RopeLayout};
+use rbees_check::models::Model;
+use rbees_check::weights::{Config, Meaning, RopeLayout};
 
+use super::common;
 use super::ending::Ending;
 use super::escape::escaped;
 use super::paint::{self, Out};
@@ -22,7 +23,7 @@ pub struct Inspect {
 
 impl Inspect {
     pub fn perform(self, out: &mut Out) -> Result<Ending> {
-        let model = models::open(&self.model)?;
+        let model = common::open(&self.model)?;
         out.line(format!("{} · {}", escaped(&model.name), model.weights.describe()))?;
         section("config", config(model.weights.config()), out)?;
         section("tokenizer", tokenizer(&model), out)?;
@@ -98,7 +99,8 @@ fn tensors(model: &Model, each: bool) -> Vec<String> {
     };
     let list = if each { tensor_rows::each } else { tensor_rows::ranges };
     let rows = |names: Vec<String>| list(names.into_iter().map(stored).collect());
-    let unexpected = rows(weights.unexpected());
-    let noted = unexpected.into_iter().map(|row| row + ", unexpected: the model does not use it");
+    let unread = weights.unread().into_iter().filter(|tensor| tensor.meaning != Meaning::Nothing);
+    let noted = rows(unread.map(|tensor| tensor.name).collect()).into_iter();
+    let noted = noted.map(|row| row + ", unexpected: the model does not use it");
     rows(weights.names()).into_iter().chain(noted).collect()
 }

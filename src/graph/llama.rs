@@ -29,6 +29,8 @@ pub fn llama(config: &Config) -> Result<Graph> {
         rms_norm_eps: eps,
         rope_theta: theta,
         tie_word_embeddings: tied,
+        // A model with another scaling than none is refused when it is opened.
+        rope_scaling: _,
         // These keys do not affect the computation. They are listed so that the compiler reports any new key.
         max_position_embeddings: _,
         bos_token_id: _,

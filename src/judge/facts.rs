@@ -6,9 +6,10 @@ use super::verdict::{Finding, Verdict};
 use crate::Result;
 use crate::diagnose;
 use crate::reference::Facts;
-use crate::weights::{Config, Weights, sha256_of};
+use crate::weights::{Config, Meaning, Unread, Weights, sha256_of};
 
-/// Judges every config key, and the presence, shape and canonical bytes of every tensor.
+/// Judges every config key, and the presence, shape and canonical bytes of every tensor. A tensor that the model
+/// does not use, although it would compute something else with it, is wrong too.
 pub(super) fn judge_facts(config: &Config, weights: &Weights, facts: &Facts) -> Result<Vec<Finding>> {
     let mut findings = judge_config(config, &facts.config, weights);
     let right = facts.tensors.iter().map(|(name, fact)| (name.as_str(), fact.sha256.as_str())).collect();
@@ -47,6 +48,14 @@ pub(super) fn judge_facts(config: &Config, weights: &Weights, facts: &Facts) -> 
     }
     let unknown = ours.keys().filter(|name| !facts.tensors.contains_key(*name));
     findings.extend(unknown.map(|name| Finding::new(name, Verdict::Unclaimed)));
+    let unread = weights.unread().into_iter().filter(|tensor| !facts.tensors.contains_key(&tensor.name));
+    findings.extend(unread.filter_map(|Unread { name, meaning }| match meaning {
+        Meaning::Changes(what) => {
+            let how = format!("it is in the file, but the model does not use it: {what}");
+            Some(Finding::new(name, Verdict::Broken(how)))
+        }
+        Meaning::Nothing | Meaning::Unknown => None,
+    }));
     Ok(findings)
 }
 

@@ -75,6 +75,7 @@ fn judge_checkpoint(
         How::Weights => {
             if let Some(model) = facts(subject, &mut outcome) {
                 outcome.findings = facts::judge_facts(&subject.config, subject.weights, &model.facts)?;
+                outcome.notes.extend(subject.weights.unread_notes());
             }
         }
         How::Tokens(..) => {

@@ -4,7 +4,7 @@
 use super::Model;
 use crate::Result;
 use crate::reference;
-use crate::weights::{Config, RopeLayout, Weights};
+use crate::weights::{Config, RopeLayout, RopeScaling, Weights};
 
 /// The weights of `model`, with the config that transformers reads from it, if that config is stored.
 ///
@@ -19,7 +19,7 @@ pub fn right_weights(model: &Model) -> Result<Weights> {
 }
 
 /// The weights with the config that transformers reads. The file's own values are kept for its row layout,
-/// the context length and the end tokens.
+/// the scaling of its rotation, the context length and the end tokens.
 pub fn corrected(weights: &Weights, theirs: &reference::Config) -> Weights {
     let own = weights.config();
     let config = Config {
@@ -27,6 +27,7 @@ pub fn corrected(weights: &Weights, theirs: &reference::Config) -> Weights {
         max_position_embeddings: own.max_position_embeddings,
         bos_token_id: own.bos_token_id,
         eos_token_ids: own.eos_token_ids.clone(),
+        rope_scaling: own.rope_scaling.clone(),
         rope_layout: own.rope_layout,
         ..config_without_weights(theirs)
     };
@@ -48,6 +49,7 @@ pub fn config_without_weights(theirs: &reference::Config) -> Config {
         max_position_embeddings: theirs.max_position_embeddings,
         rms_norm_eps: theirs.rms_norm_eps,
         rope_theta: theirs.rope_theta,
+        rope_scaling: RopeScaling::None,
         tie_word_embeddings: theirs.tie_word_embeddings,
         bos_token_id: theirs.bos_token_id,
         eos_token_ids: theirs.eos_token_ids.clone(),

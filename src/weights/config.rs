@@ -1,14 +1,18 @@
 //! The configuration of a Llama: one struct, read from `config.json` or from GGUF metadata.
 
 mod gguf;
+mod harmless;
 mod json;
 mod quantization;
+mod rope;
+mod value;
 
 use std::fmt;
 
 pub(super) use gguf::from_gguf;
 pub(super) use json::from_json;
 pub(super) use quantization::refuse_packed;
+pub use rope::RopeScaling;
 
 /// The order of the rows of q and k, which determines the elements that a rotation pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +46,8 @@ pub struct Config {
     pub rms_norm_eps: f64,
     /// Base of the rotation's wavelengths. From GGUF it is the exact value of an f32.
     pub rope_theta: f64,
+    /// How the rotation's wavelengths are stretched for longer contexts.
+    pub rope_scaling: RopeScaling,
     /// Is the output matrix the same as the embedding's?
     pub tie_word_embeddings: bool,
     /// The token that starts a text.
@@ -50,6 +56,29 @@ pub struct Config {
     pub eos_token_ids: Vec<u32>,
     /// The layout that the rotation must use with these weights.
     pub rope_layout: RopeLayout,
+}
+
+/// A configuration, and what a user should know about the file that it was read from.
+pub(super) struct Parsed {
+    pub(super) config: Config,
+    /// One line each.
+    pub(super) notes: Vec<String>,
+}
+
+/// A note that lists the unknown keys of `file`, each given with its value; none if there are none.
+fn unknown_keys(file: &str, keys: &[String]) -> Vec<String> {
+    /// More are only counted.
+    const LISTED: usize = 8;
+    let more = keys.len().saturating_sub(LISTED);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    match keys {
+        [] => vec![],
+        [only] => vec![format!("{file} has an unknown key, which is ignored: {only}")],
+        keys => {
+            let listed = keys.iter().take(LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
+            vec![format!("{file} has {} unknown keys, which are ignored: {listed}{more}", keys.len())]
+        }
+    }
 }
 
 /// Larger than any size in a real model, and products of two such sizes cannot overflow.
@@ -64,6 +93,12 @@ impl Config {
     /// Width of all key heads together (the values' too), `kv_heads · head_dim`.
     pub fn key_width(&self) -> usize {
         self.num_key_value_heads * self.head_dim
+    }
+
+    /// The angle that a rotation adds with each position, in radians, for each pair: `[head_dim / 2]`.
+    pub(super) fn frequencies(&self) -> Vec<f64> {
+        let whole = |pair: usize| self.rope_theta.powf(-2.0 * pair as f64 / self.head_dim as f64);
+        (0..self.head_dim / 2).map(|pair| self.rope_scaling.scaled(pair, whole(pair))).collect()
     }
 
     /// Every invalid number, one clause each: `key: value and reason`.
@@ -101,6 +136,7 @@ impl Config {
         if !(self.rope_theta > 1.0 && self.rope_theta.is_finite()) {
             wrong.push(format!("rope_theta: {:e} is not a number above 1", self.rope_theta));
         }
+        wrong.extend(self.rope_scaling.fault().map(|fault| format!("rope_scaling: {fault}")));
         let bos = self.bos_token_id.map(|id| ("bos_token_id", id));
         for (key, id) in self.eos_token_ids.iter().map(|&id| ("eos_token_id", id)).chain(bos) {
             if id as usize >= self.vocab_size {

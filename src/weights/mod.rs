@@ -10,6 +10,8 @@ pub mod gguf;
 mod identity;
 mod open;
 mod safetensors;
+mod unread;
+mod wrapped;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,10 +20,11 @@ use std::sync::Arc;
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
 
-pub use self::config::{Config, RopeLayout};
+pub use self::config::{Config, RopeLayout, RopeScaling};
 use self::gguf::Gguf;
 pub use self::identity::sha256_of;
 use self::safetensors::Shards;
+pub use self::unread::{Meaning, Unread};
 use crate::{Error, Result};
 
 /// The key in a `config.json` that marks tensors as part of a model; its value is the site that they are for.
@@ -35,6 +38,7 @@ pub struct Weights {
     source: Arc<Source>,
     /// Text files that define the model besides the tensors: name and content.
     texts: Vec<(String, String)>,
+    notes: Vec<String>,
     replaced: BTreeMap<String, Tensor>,
 }
 
@@ -77,20 +81,6 @@ impl Weights {
         let mut names: Vec<String> = self.config.tensors().into_iter().map(|(name, _)| name).collect();
         names.sort_unstable();
         names
-    }
-
-    /// Tensors in the file that the model does not use, except stored tables of rotation wavelengths, which
-    /// many old files contain and transformers ignores too.
-    pub fn unexpected(&self) -> Vec<String> {
-        let known = self.names();
-        let stray = |name: &&str| {
-            known.binary_search_by(|k| k.as_str().cmp(name)).is_err()
-                && !name.ends_with(".rotary_emb.inv_freq")
-        };
-        match &*self.source {
-            Source::Gguf(file) => file.names().filter(stray).map(str::to_owned).collect(),
-            Source::Shards(shards) => shards.names().filter(stray).map(str::to_owned).collect(),
-        }
     }
 
     /// The shape of a tensor.
@@ -180,6 +170,11 @@ impl Weights {
             Source::Gguf(file) => Some(file),
             Source::Shards(_) => None,
         }
+    }
+
+    /// What a user should know about how the files were read, one line each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Where the weights come from.
