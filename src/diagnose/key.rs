@@ -1,6 +1,6 @@
 //! Names of config keys as the user's own file has them.
 
-use crate::weights::Weights;
+use crate::weights::{RopeScaling, Weights};
 
 /// The key in the file that was read, and that file, for `key`, a Hugging Face name.
 pub fn key_in(weights: &Weights, key: &'static str) -> String {
@@ -8,6 +8,12 @@ pub fn key_in(weights: &Weights, key: &'static str) -> String {
         return format!("`{key}`, config.json");
     }
     let own = match key {
+        "rope_scaling" => match weights.config().rope_scaling {
+            RopeScaling::PerPair { .. } => "rope_freqs.weight",
+            RopeScaling::None | RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. } => {
+                "llama.rope.scaling.factor"
+            }
+        },
         "rope_theta" => "llama.rope.freq_base",
         "rms_norm_eps" => "llama.attention.layer_norm_rms_epsilon",
         "head_dim" => "llama.attention.key_length",

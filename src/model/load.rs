@@ -7,7 +7,7 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
 
 use super::projection::{Matmul, Projection};
-use crate::weights::Weights;
+use crate::weights::{Config, Weights};
 use crate::{Error, Result};
 
 /// The source of tensors, and how to load them.
@@ -43,7 +43,22 @@ impl Loader<'_> {
         }
     }
 
-    /// The same for a matrix that is already loaded as floats, such as an embedding.
+    /// The layer `module` below `prefix`, with a bias if the config has one there.
+    pub fn projection(
+        &self,
+        prefix: &str,
+        module: &str,
+        (outputs, inputs): (usize, usize),
+        config: &Config,
+    ) -> Result<Projection> {
+        let mut projection = self.linear(&format!("{prefix}.{module}.weight"), outputs, inputs)?;
+        if config.biases.contains(module) {
+            projection.bias = Some(self.tensor(&format!("{prefix}.{module}.bias"), &[outputs])?);
+        }
+        Ok(projection)
+    }
+
+    /// The same as [`Loader::linear`] for a matrix that is already loaded as floats, such as an embedding.
     pub fn tied(&self, name: &str, floats: &Tensor) -> Result<Projection> {
         match self.blocks(name)? {
             None => Ok(Projection::dense(floats.clone())),

@@ -1,4 +1,4 @@
-//! Planted mistakes in weights and how they are read: rows 16, 19, 25 and 26 of the catalogue.
+//! Planted mistakes in weights and how they are read: rows 16, 17, 19, 25 and 26 of the catalogue.
 
 use candle_core::{DType, Device, Tensor};
 use rand::rngs::StdRng;
@@ -22,6 +22,27 @@ pub const PLANTS: &[Plant] = &[
         },
         fails: &["00", "02", "06", "07", "09"],
         first: Some("model.layers.0.self_attn.q_proj"),
+        ..PLANT
+    },
+    Plant {
+        name: "bias-dropped",
+        does: "adds no bias to q, k and v",
+        make: |correct| {
+            correct.altered(|llama| {
+                for block in &mut llama.layers {
+                    let attention = &mut block.self_attn;
+                    for projection in [&mut attention.q_proj, &mut attention.k_proj, &mut attention.v_proj] {
+                        projection.bias = None;
+                    }
+                }
+                Ok(())
+            })
+        },
+        fails: &["02", "06", "07", "09"],
+        first: Some("model.layers.0.self_attn.q_proj"),
+        shows: |setting| {
+            demand(setting.config.biases.contains("self_attn.q_proj"), "this model has no biases")
+        },
         ..PLANT
     },
     Plant {

@@ -7,6 +7,7 @@ mod quantization;
 mod rope;
 mod value;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 pub(super) use gguf::from_gguf;
@@ -50,6 +51,8 @@ pub struct Config {
     pub rope_scaling: RopeScaling,
     /// Is the output matrix the same as the embedding's?
     pub tie_word_embeddings: bool,
+    /// The modules of every layer whose product a bias is added to: `self_attn.q_proj`.
+    pub biases: BTreeSet<String>,
     /// The token that starts a text.
     pub bos_token_id: Option<u32>,
     /// The tokens that end a generation, in ascending order.
@@ -81,6 +84,12 @@ fn unknown_keys(file: &str, keys: &[String]) -> Vec<String> {
     }
 }
 
+/// The modules of a layer that Llama's `attention_bias` concerns.
+const ATTENTION: [&str; 4] = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"];
+
+/// The modules of a layer that Llama's `mlp_bias` concerns.
+const MLP: [&str; 3] = ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"];
+
 /// Larger than any size in a real model, and products of two such sizes cannot overflow.
 const MAX_SIZE: usize = 1 << 24;
 
@@ -96,7 +105,7 @@ impl Config {
     }
 
     /// The angle that a rotation adds with each position, in radians, for each pair: `[head_dim / 2]`.
-    pub(super) fn frequencies(&self) -> Vec<f64> {
+    pub fn frequencies(&self) -> Vec<f64> {
         let whole = |pair: usize| self.rope_theta.powf(-2.0 * pair as f64 / self.head_dim as f64);
         (0..self.head_dim / 2).map(|pair| self.rope_scaling.scaled(pair, whole(pair))).collect()
     }
@@ -164,9 +173,13 @@ impl Config {
         ];
         let mut all = vec![("model.embed_tokens.weight".to_owned(), vec![self.vocab_size, hidden])];
         for n in 0..self.num_hidden_layers {
-            all.extend(
-                layer.iter().map(|(part, shape)| (format!("model.layers.{n}.{part}.weight"), shape.clone())),
-            );
+            for (part, shape) in &layer {
+                let module = format!("model.layers.{n}.{part}");
+                if self.biases.contains(*part) {
+                    all.push((format!("{module}.bias"), shape[..1].to_vec()));
+                }
+                all.push((format!("{module}.weight"), shape.clone()));
+            }
         }
         all.push(("model.norm.weight".to_owned(), vec![hidden]));
         if !self.tie_word_embeddings {

@@ -4,12 +4,14 @@ mod keys;
 mod rope;
 mod settings;
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use self::keys::Keys;
 use super::super::gguf::Gguf;
 use super::harmless::Sizes;
-use super::{Config, Parsed, RopeLayout, unknown_keys};
+use super::{ATTENTION, Config, MLP, Parsed, RopeLayout, unknown_keys};
 use crate::{Error, Result};
 
 /// End-of-turn tokens by their text, for files that do not name one; llama.cpp searches by text too. Only the
@@ -68,6 +70,7 @@ pub(in super::super) fn from_gguf(file: &Gguf) -> Result<Parsed> {
         rope_theta: rope::theta(keys)?,
         rope_scaling: rope::scaling(keys, head_dim)?,
         tie_word_embeddings: file.shape("lm_head.weight").is_none(),
+        biases: biases(file)?,
         bos_token_id: keys.token("tokenizer.ggml.bos_token_id")?,
         eos_token_ids: end_tokens(keys)?,
         rope_layout: RopeLayout::Interleaved,
@@ -96,12 +99,29 @@ fn refuse_other_models(keys: Keys<'_>) -> Result<()> {
         Some("llama") => {}
         Some(_) => return Err(keys.wrong("general.architecture", "only \"llama\" is supported")),
     }
-    match keys.file.names().find(|name| name.ends_with(".bias")) {
-        None => Ok(()),
+    Ok(())
+}
+
+/// The modules with a bias: those that have one in the first layer.
+///
+/// # Errors
+/// The file has another bias.
+fn biases(file: &Gguf) -> Result<BTreeSet<String>> {
+    let modules = ATTENTION.into_iter().chain(MLP);
+    let found: BTreeSet<String> = modules
+        .filter(|module| file.shape(&format!("model.layers.0.{module}.bias")).is_some())
+        .map(str::to_owned)
+        .collect();
+    let known = |name: &str| {
+        let in_layer = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'));
+        in_layer.and_then(|(_, part)| part.strip_suffix(".bias")).is_some_and(|module| found.contains(module))
+    };
+    match file.names().find(|name| name.ends_with(".bias") && !known(name)) {
+        None => Ok(found),
         Some(bias) => Err(Error::file(
-            keys.file.path(),
-            format!("`{bias}`: biases are not supported yet"),
-            "ignoring it would give wrong results; use a model without biases",
+            file.path(),
+            format!("`{bias}`: a bias there is not supported"),
+            "ignoring it would give wrong results; use a model without it",
         )),
     }
 }

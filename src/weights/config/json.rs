@@ -4,6 +4,8 @@ mod keys;
 mod rope;
 mod settings;
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use self::keys::Object;
@@ -11,7 +13,7 @@ use self::rope::Rotation;
 use super::harmless::Sizes;
 use super::quantization::refuse_other_methods;
 use super::value::shown;
-use super::{Config, Parsed, RopeLayout, unknown_keys};
+use super::{ATTENTION, Config, MLP, Parsed, RopeLayout, unknown_keys};
 use crate::{Error, Result, files};
 
 /// Reads a model's configuration. `origin` names the file in messages.
@@ -67,11 +69,23 @@ pub(in super::super) fn from_json(text: &str, generation: Option<&str>, origin: 
         rope_theta: theta,
         rope_scaling: scaling,
         tie_word_embeddings: config.flag("tie_word_embeddings")?,
+        biases: biases(&config)?,
         bos_token_id: config.token("bos_token_id", Some(1))?,
         eos_token_ids: eos,
         rope_layout: RopeLayout::HalfSplit,
     };
     Ok(Parsed { config, notes })
+}
+
+/// The modules with a bias.
+fn biases(config: &Object<'_>) -> Result<BTreeSet<String>> {
+    let mut modules = BTreeSet::new();
+    for (key, concerned) in [("attention_bias", &ATTENTION[..]), ("mlp_bias", &MLP[..])] {
+        if config.flag(key)? {
+            modules.extend(concerned.iter().map(|&module| module.to_owned()));
+        }
+    }
+    Ok(modules)
 }
 
 fn refuse_other_models(config: &Map<String, Value>, origin: &str) -> Result<()> {

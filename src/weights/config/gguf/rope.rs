@@ -33,25 +33,12 @@ pub(super) fn theta(keys: Keys<'_>) -> Result<f64> {
     Ok(theta.unwrap_or(1e4))
 }
 
-/// The scaling of the rotation.
+/// The scaling of the rotation. Where a file states a factor for all pairs and one for each pair, both apply.
 ///
 /// # Errors
 /// It is not supported, or contradicts itself.
 pub(super) fn scaling(keys: Keys<'_>, head_dim: usize) -> Result<RopeScaling> {
-    let linear = linear(keys)?;
-    if !linear.is_supported() {
-        let key = if keys.file.metadata(FACTOR).is_some() { FACTOR } else { OLD_FACTOR };
-        return Err(keys.wrong(key, "scaled rotations are not supported yet"));
-    }
-    let per_pair = per_pair(keys, head_dim)?;
-    if !per_pair.is_supported() {
-        return Err(Error::file(
-            keys.file.path(),
-            format!("`{PER_PAIR}`: scaled rotations, as in Llama 3.1, are not supported yet"),
-            "ignoring it would give wrong angles; use a model without rope scaling",
-        ));
-    }
-    Ok(match (linear, per_pair) {
+    Ok(match (linear(keys)?, per_pair(keys, head_dim)?) {
         (RopeScaling::Linear { factor }, RopeScaling::PerPair { factors }) => {
             RopeScaling::PerPair { factors: factors.iter().map(|one| one * factor as f32).collect() }
         }

@@ -12,6 +12,7 @@ use super::super::rope::{RopeScaling, means_theta};
 use super::super::value::{finite, shown};
 use super::keys::Object;
 use crate::Result;
+use crate::weights::PER_PAIR;
 
 /// θ if the file does not mention it, from transformers' `RotaryEmbeddingConfigMixin`.
 const DEFAULT_THETA: f64 = 1e4;
@@ -138,13 +139,15 @@ fn scaling(leaf: &Object<'_>, config: &Object<'_>, context: usize) -> Result<Opt
         Some("default") => RopeScaling::None,
         Some("linear") => RopeScaling::linear(leaf.needed_number("factor")?),
         Some("llama3") => llama3(leaf, config, context)?,
+        Some(PER_PAIR) => {
+            let listed = leaf.entries.get("factors").and_then(Value::as_array);
+            let factors = listed.into_iter().flatten().filter_map(finite).map(|factor| factor as f32);
+            RopeScaling::PerPair { factors: factors.collect() }
+        }
         _ => return Err(unsupported()),
     };
     if let Some(fault) = scaling.fault() {
         return Err(config.refuse(format!("{}: {fault}", leaf.name()), "correct the value of this key"));
-    }
-    if !scaling.is_supported() {
-        return Err(unsupported());
     }
     Ok(Some(Stated { place: leaf.name().to_owned(), value: scaling }))
 }

@@ -28,8 +28,6 @@ const SETTINGS: &[(&str, Harmless)] = &[
     ("use_rms_norm", On),
     ("rms_norm", On),
     // Biases.
-    ("attention_bias", Off),
-    ("mlp_bias", Off),
     ("qkv_bias", Off),
     ("use_qkv_bias", Off),
     ("attention_out_bias", Off),
@@ -138,6 +136,8 @@ const IGNORED: &[&str] = &[
     "rope_scaling",
     "rope_parameters",
     "tie_word_embeddings",
+    "attention_bias",
+    "mlp_bias",
     "bos_token_id",
     "eos_token_id",
     "pad_token_id",
