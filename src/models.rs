@@ -17,10 +17,11 @@ use crate::weights::Weights;
 use crate::{Error, Result};
 
 /// Every name that [`open`] accepts. All of these models have references.
-pub const NAMES: [&str; 6] = ["tiny-llama", "tiny-llama2", TINY_Q8_0, "tiny-llama3", "tiny-linear", SMOLLM2];
+pub const NAMES: [&str; 7] =
+    ["tiny-llama", "tiny-llama2", TINY_Q8_0, "tiny-llama3", "tiny-linear", "tiny-qwen2", SMOLLM2];
 
 /// The models whose directories, with their references, are in the repository.
-const IN_REPOSITORY: [&str; 2] = ["tiny-llama3", "tiny-linear"];
+const IN_REPOSITORY: [&str; 3] = ["tiny-llama3", "tiny-linear", "tiny-qwen2"];
 
 /// A quantised file is a separate model. This one is in the repository.
 const TINY_Q8_0: &str = "tiny-llama:q8_0";

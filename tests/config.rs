@@ -213,6 +213,8 @@ fn end_tokens_of_the_generation_configuration_are_added() {
 #[rstest]
 #[case("model_type", "\"mistral\"", "model_type \"mistral\" is not supported")]
 #[case("architectures", "[\"Phi3ForCausalLM\"]", "[\"Phi3ForCausalLM\"]")]
+#[case("architectures", "[\"Qwen2ForCausalLM\"]", "architectures [\"Qwen2ForCausalLM\"] is not supported")]
+#[case("model_type", "\"qwen2\"", "architectures [\"LlamaForCausalLM\"] is not supported")]
 #[case("rope_scaling", r#"{"factor": 2.0}"#, "rope_scaling")]
 #[case(
     "rope_parameters",
@@ -453,4 +455,49 @@ fn weights_saved_from_a_gguf_file_are_read_as_floats() {
     };
     assert_eq!(values(&saved), values(&plain));
     assert!(!saved.is_quantized());
+}
+
+/// A `config.json` of Qwen 2 with these entries besides.
+fn qwen2(entries: &str) -> String {
+    let config = CONFIG.replace("LlamaForCausalLM", "Qwen2ForCausalLM").replace("\"llama\"", "\"qwen2\"");
+    assert!(config.contains("\"qwen2\"") && config.contains("Qwen2ForCausalLM"));
+    config.replacen('{', &format!("{{{entries}"), 1)
+}
+
+/// A directory with this config and with biases of q, k and v.
+fn with_biases(config: &str) -> rbees_check::Result<Weights> {
+    let dir = tempfile::tempdir().unwrap();
+    let bias = |layer: u8, part: &str, width| {
+        (format!("model.layers.{layer}.self_attn.{part}_proj.bias"), (vec![width], vec![0.5; width]))
+    };
+    let biases = (0..2).flat_map(|layer| [("q", 24), ("k", 12), ("v", 12)].map(|(p, w)| bias(layer, p, w)));
+    write_directory(dir.path(), config, &tensors().into_iter().chain(biases).collect());
+    Weights::open(dir.path())
+}
+
+#[rstest]
+#[case::window_not_mentioned("")]
+#[case::window_not_switched_on(r#""sliding_window": 64,"#)]
+#[case::window_switched_off(r#""use_sliding_window": false, "sliding_window": 64, "max_window_layers": 1,"#)]
+fn qwen_2_has_biases_of_q_k_and_v(#[case] entries: &str) {
+    let weights = with_biases(&qwen2(entries)).unwrap();
+    let biases = ["self_attn.k_proj", "self_attn.q_proj", "self_attn.v_proj"];
+    assert!(weights.config().biases.iter().eq(biases), "{:?}", weights.config());
+    assert_eq!((weights.unread(), weights.notes()), (vec![], &[][..]));
+}
+
+#[test]
+fn qwen_2_without_biases_or_with_a_window_is_refused() {
+    let line = refusal(directory(&qwen2("")));
+    assert!(line.contains("tensor `model.layers.0.self_attn.q_proj.bias` is missing (and 5 more)"), "{line}");
+    let line = refusal(with_biases(&qwen2(r#""use_sliding_window": true, "sliding_window": 64,"#)));
+    assert!(line.contains("use_sliding_window true is not supported"), "{line}");
+}
+
+#[test]
+fn the_keys_of_an_architecture_start_with_its_name() {
+    let mut file = GgufFile::tiny();
+    file.set("general.architecture", value_text("qwen2"));
+    let line = refusal(gguf(&file));
+    assert!(line.contains("metadata `qwen2.embedding_length` is missing"), "{line}");
 }

@@ -1,4 +1,4 @@
-//! Mistakes that only some models invite: in the scaling of a rotation, and in biases. Each is made in a correct
+//! Mistakes that only some models invite: in the scaling of a rotation, in biases, and in what differs between families. Each is made in a correct
 //! port; the checkpoint of its stage must fail, and the message must say what the port does.
 
 use candle_core::{DType, Device};
@@ -6,7 +6,7 @@ use rbees_check::checkpoints;
 use rbees_check::judge::{self, LlamaPort, Outcome, Status, Subject};
 use rbees_check::model::{Attention, Llama};
 use rbees_check::models;
-use rbees_check::weights::{Config, RopeScaling};
+use rbees_check::weights::{Config, RopeLayout, RopeScaling};
 use rstest::rstest;
 
 /// The outcome of checkpoint `id` for a port of `model` that `mistake` was made in.
@@ -120,4 +120,19 @@ fn a_dropped_bias_is_named_with_its_tensor(
     #[values(DType::F32, DType::BF16)] dtype: DType,
 ) {
     assert_named(&outcome("tiny-llama3", dtype, id, mistake), "bias-dropped", says);
+}
+
+#[rstest]
+#[case::no_bias_of_the_values("02", |llama: &mut Llama| llama.layers[1].self_attn.v_proj.bias = None, "bias-dropped", "you do not add model.layers.1.self_attn.v_proj.bias")]
+#[case::no_bias_of_the_queries("02", |llama: &mut Llama| llama.layers[0].self_attn.q_proj.bias = None, "bias-dropped", "you do not add model.layers.0.self_attn.q_proj.bias")]
+#[case::pairs_of_a_gguf_llama("01B", |llama: &mut Llama| llama.rope.layout = RopeLayout::Interleaved, "rope-pairing", "")]
+#[case::default_theta("01B", |llama: &mut Llama| llama.rope.frequencies = Config { rope_theta: 1e4, ..llama.config.clone() }.frequencies(), "rope-theta", "you used θ = 10000")]
+fn a_mistake_in_qwen_2_is_named(
+    #[case] id: &str,
+    #[case] make: fn(&mut Llama),
+    #[case] mistake: &str,
+    #[case] says: &str,
+    #[values(DType::F32, DType::BF16)] dtype: DType,
+) {
+    assert_named(&outcome("tiny-qwen2", dtype, id, make), mistake, says);
 }

@@ -33,7 +33,7 @@ fn tokenizer(path: &Path) -> Tokenizer {
 
 #[rstest]
 fn tensors_equal_pytorchs_bit_for_bit(
-    #[values("tiny-llama", "tiny-llama2", "tiny-llama3", "tiny-linear")] model: &str,
+    #[values("tiny-llama", "tiny-llama2", "tiny-llama3", "tiny-linear", "tiny-qwen2")] model: &str,
 ) {
     let facts = json(fixture(model).join("facts.json"));
     let tensors = facts["tensors"].as_object().unwrap();
@@ -77,7 +77,7 @@ fn quantised_tensors_are_within_the_rounding_of_their_blocks(
 
 #[rstest]
 fn configurations_equal_those_of_transformers(
-    #[values("tiny-llama", "tiny-llama2", "tiny-llama3", "tiny-linear")] model: &str,
+    #[values("tiny-llama", "tiny-llama2", "tiny-llama3", "tiny-linear", "tiny-qwen2")] model: &str,
 ) {
     let facts = json(fixture(model).join("facts.json"));
     for path in formats(model) {

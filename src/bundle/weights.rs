@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::arrays;
 use crate::probe::{Kind, Site};
-use crate::weights::{Config, PART, PER_PAIR, RopeScaling, Weights};
+use crate::weights::{BIASES, Config, PART, PER_PAIR, RopeScaling, Weights};
 use crate::{Error, Result};
 
 /// The weights that `site` is computed with, and those in its layer that ports might use by mistake.
@@ -30,10 +30,10 @@ pub(super) fn of(site: Site, config: &Config) -> Vec<String> {
     }
 }
 
-/// A `config.json` that declares that the tensors next to it are only part of a model.
+/// A `config.json` that declares that the tensors next to it are only part of a model. It is written as that of a
+/// Llama whatever the family is; what a Llama's config cannot say has keys of our own.
 pub(super) fn config(config: &Config, site: Site) -> Vec<u8> {
     let ends = (!config.eos_token_ids.is_empty()).then_some(&config.eos_token_ids);
-    let biased = |module: &str| config.biases.contains(module);
     let text = json!({
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -48,8 +48,7 @@ pub(super) fn config(config: &Config, site: Site) -> Vec<u8> {
         "rms_norm_eps": config.rms_norm_eps,
         "rope_theta": config.rope_theta,
         "rope_scaling": scaling(&config.rope_scaling),
-        "attention_bias": biased("self_attn.o_proj"),
-        "mlp_bias": biased("mlp.down_proj"),
+        (BIASES): config.biases,
         "tie_word_embeddings": config.tie_word_embeddings,
         "bos_token_id": config.bos_token_id,
         "eos_token_id": ends,

@@ -1,5 +1,6 @@
-//! The configuration of a Llama: one struct, read from `config.json` or from GGUF metadata.
+//! The configuration of a model: one struct, read from `config.json` or from GGUF metadata.
 
+mod family;
 mod gguf;
 mod harmless;
 mod json;
@@ -20,11 +21,11 @@ pub use rope::RopeScaling;
 pub enum RopeLayout {
     /// Element i of a head is paired with i + head_dim/2: Hugging Face, `candle_nn::rotary_emb::rope`.
     HalfSplit,
-    /// Element 2i is paired with 2i + 1: GGUF llama and Meta's own files, `candle_nn::rotary_emb::rope_i`.
+    /// Element 2i is paired with 2i + 1: GGUF files of Llamas and Meta's own files, `candle_nn::rotary_emb::rope_i`.
     Interleaved,
 }
 
-/// The numbers that define a Llama, with the names of Hugging Face's `LlamaConfig`.
+/// The numbers that define a model, with the names of Hugging Face's `LlamaConfig`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Width of the residual stream.

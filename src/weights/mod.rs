@@ -30,6 +30,9 @@ use crate::{Error, Result};
 /// The key in a `config.json` that marks tensors as part of a model; its value is the site that they are for.
 pub const PART: &str = "rbees_check_part";
 
+/// The key of a `config.json` in a bundle that lists the modules with a bias.
+pub const BIASES: &str = "rbees_check_biases";
+
 /// The `rope_type` of a `config.json` in a bundle whose model has a factor for each pair, in `factors`.
 pub const PER_PAIR: &str = "rbees_check_per_pair";
 

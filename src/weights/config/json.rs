@@ -10,31 +10,35 @@ use serde_json::{Map, Value};
 
 use self::keys::Object;
 use self::rope::Rotation;
+use super::family::Family;
 use super::harmless::Sizes;
 use super::quantization::refuse_other_methods;
 use super::value::shown;
 use super::{ATTENTION, Config, MLP, Parsed, RopeLayout, unknown_keys};
+use crate::weights::BIASES;
 use crate::{Error, Result, files};
 
 /// Reads a model's configuration. `origin` names the file in messages.
 ///
-/// A key has a default if transformers' `LlamaConfig` has one and real files omit the key; a missing ε or
-/// width is an error, not a guess. The end tokens are those of both files together. If `config.json` does not
-/// contain `bos_token_id` or `eos_token_id`, they are 1 and 2, and there is none if the value is null or -1.
+/// A key has a default if transformers' class for the config has one and real files omit the key; a missing ε
+/// or width is an error, not a guess. The end tokens are those of both files together. If `config.json` does
+/// not contain `bos_token_id` or `eos_token_id`, they are those of [`Family::default_tokens`], and there is none
+/// if the value is null or -1.
 ///
 /// # Errors
-/// When the text is not JSON, lacks a key, names an architecture other than Llama, or requires something that
-/// changes the arithmetic and is not supported yet.
+/// When the text is not JSON, lacks a key, names an unknown family, or requires something that changes the
+/// arithmetic and is not supported yet.
 pub(in super::super) fn from_json(text: &str, generation: Option<&str>, origin: &str) -> Result<Parsed> {
     let object = |text: &str, file: &str| -> Result<Map<String, Value>> {
         files::python_json(text).map_err(|error| Error::file(file, error, "fetch the file again"))
     };
     let entries = object(text, origin)?;
     let config = Object::new(&entries, origin);
-    refuse_other_models(&entries, origin)?;
+    let family = family(&entries, origin)?;
     refuse_other_methods(&entries, origin)?;
 
-    let mut eos = config.tokens("eos_token_id", Some(2))?;
+    let [bos, eos] = family.default_tokens();
+    let mut eos = config.tokens("eos_token_id", eos)?;
     if let Some(text) = generation {
         let folder = origin.strip_suffix("config.json").unwrap_or_default();
         let file = format!("{folder}generation_config.json");
@@ -54,7 +58,7 @@ pub(in super::super) fn from_json(text: &str, generation: Option<&str>, origin: 
     let context = config.needed_size("max_position_embeddings")?;
     let Rotation { theta, scaling } = rope::read(&config, context)?;
     let layers = config.needed_size("num_hidden_layers")?;
-    let unknown = settings::refuse_others(&config, &Sizes { head_dim, layers, context })?;
+    let unknown = settings::refuse_others(&config, family, &Sizes { head_dim, layers, context })?;
     let notes = unknown_keys("config.json", &unknown);
     let config = Config {
         hidden_size: hidden,
@@ -69,8 +73,8 @@ pub(in super::super) fn from_json(text: &str, generation: Option<&str>, origin: 
         rope_theta: theta,
         rope_scaling: scaling,
         tie_word_embeddings: config.flag("tie_word_embeddings")?,
-        biases: biases(&config)?,
-        bos_token_id: config.token("bos_token_id", Some(1))?,
+        biases: biases(&config, family)?,
+        bos_token_id: config.token("bos_token_id", bos)?,
         eos_token_ids: eos,
         rope_layout: RopeLayout::HalfSplit,
     };
@@ -78,29 +82,47 @@ pub(in super::super) fn from_json(text: &str, generation: Option<&str>, origin: 
 }
 
 /// The modules with a bias.
-fn biases(config: &Object<'_>) -> Result<BTreeSet<String>> {
-    let mut modules = BTreeSet::new();
-    for (key, concerned) in [("attention_bias", &ATTENTION[..]), ("mlp_bias", &MLP[..])] {
-        if config.flag(key)? {
-            modules.extend(concerned.iter().map(|&module| module.to_owned()));
-        }
+fn biases(config: &Object<'_>, family: Family) -> Result<BTreeSet<String>> {
+    if let Some(modules) = config.entries.get(BIASES) {
+        let texts = modules.as_array().map(|list| list.iter().map(|one| one.as_str().map(str::to_owned)));
+        return texts.and_then(Iterator::collect).ok_or_else(|| config.wrong(BIASES, "texts are needed"));
     }
-    Ok(modules)
+    let modules = match family {
+        Family::Llama => {
+            let flag = |key, modules| config.flag(key).map(|on| if on { modules } else { &[][..] });
+            [flag("attention_bias", &ATTENTION[..])?, flag("mlp_bias", &MLP[..])?].concat()
+        }
+        // Whatever the config says.
+        Family::Qwen2 => ATTENTION[..3].to_vec(),
+    };
+    Ok(modules.into_iter().map(str::to_owned).collect())
 }
 
-fn refuse_other_models(config: &Map<String, Value>, origin: &str) -> Result<()> {
-    let refuse = |key: &str, value: &Value, hint: &str| {
-        Err(Error::file(origin, format!("{key} {} is not supported", shown(value)), hint))
+/// The family that `model_type` and `architectures` name.
+///
+/// # Errors
+/// They are missing, or one of them names another model.
+fn family(config: &Map<String, Value>, origin: &str) -> Result<Family> {
+    let supported = format!("the supported model types are {}", Family::names());
+    let refuse = |key: &str, value: &Value| {
+        Err(Error::file(origin, format!("{key} {} is not supported", shown(value)), &supported))
     };
-    let only_llama = "only Llama is supported: model_type \"llama\", architecture \"LlamaForCausalLM\"";
-    let model_type = config.get("model_type");
-    let architectures = config.get("architectures").filter(|list| !list.is_null());
-    match (model_type, architectures) {
-        (None, None) => Err(Error::file(origin, "contains neither model_type nor architectures", only_llama)),
-        (Some(kind), _) if kind != "llama" => refuse("model_type", kind, only_llama),
-        (_, Some(list)) if !list.as_array().is_some_and(|l| l.iter().any(|a| a == "LlamaForCausalLM")) => {
-            refuse("architectures", list, only_llama)
-        }
-        _ => Ok(()),
+    let classes = config.get("architectures").filter(|list| !list.is_null());
+    let listed: Vec<Family> = classes
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|class| Family::of_class(class.as_str()?))
+        .collect();
+    match (config.get("model_type"), classes) {
+        (None, None) => Err(Error::file(origin, "contains neither model_type nor architectures", &supported)),
+        (Some(kind), classes) => match kind.as_str().and_then(Family::named) {
+            None => refuse("model_type", kind),
+            Some(family) => match classes {
+                Some(classes) if !listed.contains(&family) => refuse("architectures", classes),
+                _ => Ok(family),
+            },
+        },
+        (None, Some(classes)) => listed.first().map_or_else(|| refuse("architectures", classes), |f| Ok(*f)),
     }
 }

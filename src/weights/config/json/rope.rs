@@ -173,10 +173,7 @@ fn llama3(leaf: &Object<'_>, config: &Object<'_>, context: usize) -> Result<Rope
 }
 
 /// The first value, and the first one that differs from it.
-fn first_pair<'a, T>(
-    all: &'a [Stated<T>],
-    same: impl Fn(&T, &T) -> bool,
-) -> Option<(&'a Stated<T>, &'a Stated<T>)> {
+fn first_pair<T>(all: &[Stated<T>], same: impl Fn(&T, &T) -> bool) -> Option<(&Stated<T>, &Stated<T>)> {
     let first = all.first()?;
     Some((first, all.iter().find(|other| !same(&first.value, &other.value))?))
 }
