@@ -1,14 +1,14 @@
 //! Opens a model by name or path: its weights, tokenizer and references.
 //!
-//! Two tiny models are compiled in, so that everything works from any directory. One real model is downloaded
-//! once. Any other model is given by its path.
+//! Two tiny models are compiled in, so that everything works from any directory. Tiny models of other settings and
+//! families are in the repository. One real model is downloaded once. Any other model is given by its path.
 
 mod embedded;
 mod right;
 
 use std::path::{Path, PathBuf};
 
-pub use self::right::{config_without_weights, corrected, right_weights};
+pub use self::right::{config_without_weights, corrected, right_weights, scaling};
 use crate::reference::{Fixture, Source};
 use crate::tokenizer::Tokenizer;
 #[cfg(feature = "cli")]
@@ -17,7 +17,11 @@ use crate::weights::Weights;
 use crate::{Error, Result};
 
 /// Every name that [`open`] accepts. All of these models have references.
-pub const NAMES: [&str; 4] = ["tiny-llama", "tiny-llama2", TINY_Q8_0, SMOLLM2];
+pub const NAMES: [&str; 7] =
+    ["tiny-llama", "tiny-llama2", TINY_Q8_0, "tiny-llama3", "tiny-linear", "tiny-qwen2", SMOLLM2];
+
+/// The models whose directories, with their references, are in the repository.
+const IN_REPOSITORY: [&str; 3] = ["tiny-llama3", "tiny-linear", "tiny-qwen2"];
 
 /// A quantised file is a separate model. This one is in the repository.
 const TINY_Q8_0: &str = "tiny-llama:q8_0";
@@ -60,6 +64,7 @@ pub fn open(name: &str) -> Result<Model> {
             at_path(name, &file, Some(fixture(name)?))
         }
         TINY_Q8_0 => at_path(name, &in_repository(TINY_Q8_0_FILE)?, Some(fixture(name)?)),
+        _ if IN_REPOSITORY.contains(&name) => at_path(name, &in_repository(name)?, Some(fixture(name)?)),
         _ if path.exists() => at_path(name, path, None),
         _ => Err(unknown(name)),
     }
@@ -80,6 +85,7 @@ pub fn fixture(name: &str) -> Result<Fixture> {
             Fixture::open(Source::Folder(folder))
         }
         TINY_Q8_0 => Fixture::open(Source::Folder(in_repository("tiny-llama-q8_0")?)),
+        _ if IN_REPOSITORY.contains(&name) => Fixture::open(Source::Folder(in_repository(name)?)),
         _ => Err(unknown(name)),
     }
 }
@@ -112,9 +118,9 @@ pub fn whereabouts(name: &str) -> String {
     if embedded::files(name).is_some() {
         return "built in".into();
     }
-    if name == TINY_Q8_0 {
-        return in_repository(TINY_Q8_0_FILE)
-            .map_or_else(|error| error.to_string(), |_| "in the repository".into());
+    let path = if name == TINY_Q8_0 { TINY_Q8_0_FILE } else { name };
+    if name == TINY_Q8_0 || IN_REPOSITORY.contains(&name) {
+        return in_repository(path).map_or_else(|error| error.to_string(), |_| "in the repository".into());
     }
     match fetched() {
         Ok(file) if file.is_file() => file.display().to_string(),

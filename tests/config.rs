@@ -3,12 +3,21 @@
 
 mod made;
 
+use std::collections::BTreeSet;
+
 use made::{
     CONFIG, GgufFile, config_with, safetensors, tensors, value_array, value_f32, value_text, value_u32,
     write_directory,
 };
 use rbees_check::weights::{Config, RopeLayout, RopeScaling, Weights};
 use rstest::rstest;
+
+const LLAMA_3_1: RopeScaling = RopeScaling::Llama3 {
+    factor: 8.0,
+    low_freq_factor: 1.0,
+    high_freq_factor: 4.0,
+    original_max_position_embeddings: 64,
+};
 
 fn directory(config: &str) -> rbees_check::Result<Weights> {
     let dir = tempfile::tempdir().unwrap();
@@ -44,6 +53,7 @@ fn config_json_and_gguf_give_the_same_configuration_except_the_rope_layout() {
         rope_theta: 30000.0,
         rope_scaling: RopeScaling::None,
         tie_word_embeddings: false,
+        biases: BTreeSet::new(),
         bos_token_id: None,
         eos_token_ids: vec![2],
         rope_layout: RopeLayout::HalfSplit,
@@ -59,6 +69,10 @@ fn config_json_and_gguf_give_the_same_configuration_except_the_rope_layout() {
 #[case::no_scaling("rope_scaling", "null", |c: &Config| c.rope_theta == 3e4)]
 #[case::scaling_switched_off("rope_scaling", "false", |c: &Config| c.rope_scaling == RopeScaling::None)]
 #[case::a_linear_factor_of_1("rope_scaling", r#"{"type": "linear", "factor": 1}"#, |c: &Config| c.rope_scaling == RopeScaling::None)]
+#[case::linear_scaling_of_transformers_4("rope_scaling", r#"{"type": "linear", "factor": 2.0}"#, |c: &Config| c.rope_scaling == RopeScaling::Linear { factor: 2.0 })]
+#[case::linear_scaling_of_transformers_5("rope_parameters", r#"{"rope_type": "linear", "factor": 2, "rope_theta": 3e4}"#, |c: &Config| c.rope_scaling == RopeScaling::Linear { factor: 2.0 })]
+#[case::llama_3_1_of_transformers_4("rope_scaling", r#"{"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}"#, |c: &Config| c.rope_scaling == LLAMA_3_1)]
+#[case::llama_3_1_of_transformers_5("rope_parameters", r#"{"rope_type": "llama3", "rope_theta": 3e4, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}"#, |c: &Config| c.rope_scaling == LLAMA_3_1)]
 #[case::no_beginning("bos_token_id", "-1", |c: &Config| c.bos_token_id.is_none())]
 #[case::no_end("eos_token_id", "-1", |c: &Config| c.eos_token_ids.is_empty())]
 #[case::an_integer_written_as_a_float("max_position_embeddings", "128.0", |c: &Config| c.max_position_embeddings == 128)]
@@ -149,7 +163,6 @@ fn theta_is_read_wherever_the_file_states_it(#[case] entries: &str, #[case] thet
     r#""rope_scaling": {"type": "linear", "factor": 0}"#,
     "rope_scaling: factor 0.0 is not above 0"
 )]
-#[case::llama_3_1(r#""rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}"#, "is not supported yet")]
 #[case::llama_3_1_without_a_number(
     r#""rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0}"#,
     "rope_scaling.high_freq_factor is missing"
@@ -202,8 +215,8 @@ fn end_tokens_of_the_generation_configuration_are_added() {
 #[rstest]
 #[case("model_type", "\"mistral\"", "model_type \"mistral\" is not supported")]
 #[case("architectures", "[\"Phi3ForCausalLM\"]", "[\"Phi3ForCausalLM\"]")]
-#[case("rope_scaling", r#"{"rope_type": "llama3", "factor": 8.0}"#, "rope_scaling")]
-#[case("rope_scaling", r#"{"type": "linear", "factor": 2.0}"#, "rope_scaling")]
+#[case("architectures", "[\"Qwen2ForCausalLM\"]", "architectures [\"Qwen2ForCausalLM\"] is not supported")]
+#[case("model_type", "\"qwen2\"", "architectures [\"LlamaForCausalLM\"] is not supported")]
 #[case("rope_scaling", r#"{"factor": 2.0}"#, "rope_scaling")]
 #[case(
     "rope_parameters",
@@ -216,8 +229,9 @@ fn end_tokens_of_the_generation_configuration_are_added() {
     "rope_parameters.partial_rotary_factor 0.5 is not supported"
 )]
 #[case("rope_parameters", "[]", "rope_parameters is []: an object is needed")]
-#[case("attention_bias", "true", "attention_bias true is not supported")]
-#[case("mlp_bias", "true", "mlp_bias")]
+#[case("attention_bias", "true", "tensor `model.layers.0.self_attn.q_proj.bias` is missing (and 7 more)")]
+#[case("mlp_bias", "true", "tensor `model.layers.0.mlp.gate_proj.bias` is missing (and 5 more)")]
+#[case("qkv_bias", "true", "qkv_bias true is not supported")]
 #[case("hidden_act", "\"gelu\"", "hidden_act \"gelu\"")]
 #[case("rope_interleaved", "true", "rope_interleaved true is not supported")]
 #[case("partial_rotary_factor", "0.5", "partial_rotary_factor 0.5 is not supported")]
@@ -297,9 +311,7 @@ fn unknown_keys_are_noted_with_their_values() {
 #[rstest]
 #[case("general.architecture", value_text("falcon"), "`general.architecture` is \"falcon\"")]
 #[case("llama.rope.scaling.type", value_text("yarn"), "`llama.rope.scaling.type` is \"yarn\"")]
-#[case("llama.rope.scaling.factor", value_f32(4.0), "`llama.rope.scaling.factor` is 4.0")]
 #[case("llama.rope.scaling.factor", value_f32(-1.0), "`llama.rope.scaling.factor` is -1.0: factor -1.0 is not above 0")]
-#[case("llama.rope.scale_linear", value_f32(4.0), "`llama.rope.scale_linear` is 4.0")]
 #[case("llama.rope.scaling.type", value_u32(0), "`llama.rope.scaling.type` is 0: a text is needed")]
 #[case(
     "llama.rope.freq_base",
@@ -392,20 +404,42 @@ fn gguf_metadata_that_change_nothing_are_read(#[case] key: &str, #[case] value: 
 }
 
 #[rstest]
-#[case::all_1([1.0; 3], None)]
-#[case::not_1([1.0, 1.0, 8.0], Some("`rope_freqs.weight`: scaled rotations"))]
-#[case::zero([1.0, 0.0, 8.0], Some("`rope_freqs.weight`: the factor of pair 1 is 0.0"))]
-fn factors_for_each_pair_are_read_if_they_are_1(#[case] factors: [f32; 3], #[case] why: Option<&str>) {
+#[case::a_factor("llama.rope.scaling.factor")]
+#[case::the_factor_of_old_files("llama.rope.scale_linear")]
+fn linear_scaling_is_read_from_gguf_metadata(#[case] key: &str) {
+    let weights = gguf(GgufFile::tiny().set(key, value_f32(4.0))).unwrap();
+    assert_eq!(weights.config().rope_scaling, RopeScaling::Linear { factor: 4.0 });
+}
+
+#[test]
+fn factors_for_each_pair_are_multiplied_by_the_linear_factor() {
+    let mut file = with_factors([1.0, 3.0, 8.0]);
+    let per_pair = |factors: &[f32]| RopeScaling::PerPair { factors: factors.to_vec() };
+    assert_eq!(gguf(&file).unwrap().config().rope_scaling, per_pair(&[1.0, 3.0, 8.0]));
+    file.set("llama.rope.scaling.factor", value_f32(2.0));
+    assert_eq!(gguf(&file).unwrap().config().rope_scaling, per_pair(&[2.0, 6.0, 16.0]));
+}
+
+#[test]
+fn factors_for_each_pair_that_are_1_are_no_scaling() {
+    assert_eq!(gguf(&with_factors([1.0; 3])).unwrap().config().rope_scaling, RopeScaling::None);
+}
+
+#[test]
+fn a_factor_of_0_for_a_pair_is_refused() {
+    let line = refusal(gguf(&with_factors([1.0, 0.0, 8.0])));
+    assert!(line.contains("`rope_freqs.weight`: the factor of pair 1 is 0.0"), "{line}");
+}
+
+/// A file with these values in `rope_freqs.weight`.
+fn with_factors(factors: [f32; 3]) -> GgufFile {
     let mut file = GgufFile::tiny();
     let mut extra = file.tensor("output_norm.weight").clone();
     extra.name = "rope_freqs.weight".into();
     extra.dims = vec![3];
     extra.data = factors.iter().flat_map(|factor| factor.to_le_bytes()).collect();
     file.tensors.push(extra);
-    match why {
-        None => assert_eq!(gguf(&file).unwrap().config().rope_scaling, RopeScaling::None),
-        Some(why) => assert!(refusal(gguf(&file)).contains(why)),
-    }
+    file
 }
 
 /// The model, in which one matrix has another dtype and shape with the same number of bytes.
@@ -444,4 +478,49 @@ fn weights_saved_from_a_gguf_file_are_read_as_floats() {
     };
     assert_eq!(values(&saved), values(&plain));
     assert!(!saved.is_quantized());
+}
+
+/// A `config.json` of Qwen 2 with these entries besides.
+fn qwen2(entries: &str) -> String {
+    let config = CONFIG.replace("LlamaForCausalLM", "Qwen2ForCausalLM").replace("\"llama\"", "\"qwen2\"");
+    assert!(config.contains("\"qwen2\"") && config.contains("Qwen2ForCausalLM"));
+    config.replacen('{', &format!("{{{entries}"), 1)
+}
+
+/// A directory with this config and with biases of q, k and v.
+fn with_biases(config: &str) -> rbees_check::Result<Weights> {
+    let dir = tempfile::tempdir().unwrap();
+    let bias = |layer: u8, part: &str, width| {
+        (format!("model.layers.{layer}.self_attn.{part}_proj.bias"), (vec![width], vec![0.5; width]))
+    };
+    let biases = (0..2).flat_map(|layer| [("q", 24), ("k", 12), ("v", 12)].map(|(p, w)| bias(layer, p, w)));
+    write_directory(dir.path(), config, &tensors().into_iter().chain(biases).collect());
+    Weights::open(dir.path())
+}
+
+#[rstest]
+#[case::window_not_mentioned("")]
+#[case::window_not_switched_on(r#""sliding_window": 64,"#)]
+#[case::window_switched_off(r#""use_sliding_window": false, "sliding_window": 64, "max_window_layers": 1,"#)]
+fn qwen_2_has_biases_of_q_k_and_v(#[case] entries: &str) {
+    let weights = with_biases(&qwen2(entries)).unwrap();
+    let biases = ["self_attn.k_proj", "self_attn.q_proj", "self_attn.v_proj"];
+    assert!(weights.config().biases.iter().eq(biases), "{:?}", weights.config());
+    assert_eq!((weights.unread(), weights.notes()), (vec![], &[][..]));
+}
+
+#[test]
+fn qwen_2_without_biases_or_with_a_window_is_refused() {
+    let line = refusal(directory(&qwen2("")));
+    assert!(line.contains("tensor `model.layers.0.self_attn.q_proj.bias` is missing (and 5 more)"), "{line}");
+    let line = refusal(with_biases(&qwen2(r#""use_sliding_window": true, "sliding_window": 64,"#)));
+    assert!(line.contains("use_sliding_window true is not supported"), "{line}");
+}
+
+#[test]
+fn the_keys_of_an_architecture_start_with_its_name() {
+    let mut file = GgufFile::tiny();
+    file.set("general.architecture", value_text("qwen2"));
+    let line = refusal(gguf(&file));
+    assert!(line.contains("metadata `qwen2.embedding_length` is missing"), "{line}");
 }

@@ -93,7 +93,14 @@ fn f16_and_bf16_tensors_are_read_with_their_values() {
     "rope_freqs.weight",
     "`rope_freqs.weight`: it has shape [32], but a head has 3 pairs"
 )]
-#[case::bias("blk.0.attn_q.bias", "`model.layers.0.self_attn.q_proj.bias`: biases are not supported yet")]
+#[case::bias_of_a_norm(
+    "blk.0.attn_norm.bias",
+    "`model.layers.0.input_layernorm.bias`: a bias there is not supported"
+)]
+#[case::bias_of_one_layer(
+    "blk.1.attn_q.bias",
+    "`model.layers.1.self_attn.q_proj.bias`: a bias there is not supported"
+)]
 fn a_gguf_tensor_that_changes_the_arithmetic_is_refused(#[case] name: &str, #[case] why: &str) {
     let mut file = GgufFile::tiny();
     let mut extra = file.tensor("output_norm.weight").clone();
@@ -101,6 +108,23 @@ fn a_gguf_tensor_that_changes_the_arithmetic_is_refused(#[case] name: &str, #[ca
     file.tensors.push(extra);
     let line = refusal(gguf(&file));
     assert!(line.contains(why), "{line}");
+}
+
+/// Row r of q in the file is row `order[r]` of Hugging Face's; the bias has the same order.
+#[test]
+fn biases_of_a_gguf_file_are_read_in_the_row_order_of_their_matrix() {
+    let mut file = GgufFile::tiny();
+    for (layer, first) in [(0, 0.0), (1, 100.0)] {
+        let bias: Vec<f32> = (0..24).map(|row| first + row as f32).collect();
+        let name = format!("model.layers.{layer}.self_attn.q_proj.bias");
+        file.tensors.push(made::GgufTensor::of(&name, &[24], &bias));
+    }
+    let weights = gguf(&file).unwrap();
+    assert_eq!(weights.config().biases.iter().collect::<Vec<_>>(), ["self_attn.q_proj"]);
+    let stored = weights.tensor("model.layers.1.self_attn.q_proj.bias", DType::F32, &Device::Cpu).unwrap();
+    let canonical = weights.canonical("model.layers.1.self_attn.q_proj.bias").unwrap();
+    // Heads of 6 rows: halves in Hugging Face's order, neighbours in the file's.
+    assert_eq!(values(&canonical)[..6], [0, 2, 4, 1, 3, 5].map(|row| values(&stored)[row]));
 }
 
 #[test]

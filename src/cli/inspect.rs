@@ -44,7 +44,8 @@ fn config(config: &Config) -> Vec<String> {
         RopeLayout::Interleaved => "interleaved: element 2i is rotated with 2i + 1",
     };
     let id = |id: Option<u32>| id.map_or("none".to_owned(), |id| id.to_string());
-    let rows: [(&str, String); 14] = [
+    let modules: Vec<&str> = config.biases.iter().map(String::as_str).collect();
+    let rows: [(&str, String); 16] = [
         ("hidden_size", config.hidden_size.to_string()),
         ("intermediate_size", config.intermediate_size.to_string()),
         ("num_hidden_layers", config.num_hidden_layers.to_string()),
@@ -56,7 +57,9 @@ fn config(config: &Config) -> Vec<String> {
         // Values from GGUF are exact float32 values; formatting them as f32 prints 1e-5 as 1e-5.
         ("rms_norm_eps", format!("{:e}", config.rms_norm_eps as f32)),
         ("rope_theta", (config.rope_theta as f32).to_string()),
+        ("rope_scaling", config.rope_scaling.to_string()),
         ("tie_word_embeddings", config.tie_word_embeddings.to_string()),
+        ("biases", if config.biases.is_empty() { "none".into() } else { modules.join(", ") }),
         ("bos_token_id", id(config.bos_token_id)),
         ("eos_token_ids", format!("{:?}", config.eos_token_ids)),
         ("rotation", rope.to_owned()),

@@ -19,7 +19,7 @@ pub fn right_weights(model: &Model) -> Result<Weights> {
 }
 
 /// The weights with the config that transformers reads. The file's own values are kept for its row layout,
-/// the scaling of its rotation, the context length and the end tokens.
+/// the context length and the end tokens.
 pub fn corrected(weights: &Weights, theirs: &reference::Config) -> Weights {
     let own = weights.config();
     let config = Config {
@@ -27,7 +27,6 @@ pub fn corrected(weights: &Weights, theirs: &reference::Config) -> Weights {
         max_position_embeddings: own.max_position_embeddings,
         bos_token_id: own.bos_token_id,
         eos_token_ids: own.eos_token_ids.clone(),
-        rope_scaling: own.rope_scaling.clone(),
         rope_layout: own.rope_layout,
         ..config_without_weights(theirs)
     };
@@ -49,10 +48,30 @@ pub fn config_without_weights(theirs: &reference::Config) -> Config {
         max_position_embeddings: theirs.max_position_embeddings,
         rms_norm_eps: theirs.rms_norm_eps,
         rope_theta: theirs.rope_theta,
-        rope_scaling: RopeScaling::None,
+        rope_scaling: scaling(theirs),
         tie_word_embeddings: theirs.tie_word_embeddings,
+        biases: theirs.biases.clone(),
         bos_token_id: theirs.bos_token_id,
         eos_token_ids: theirs.eos_token_ids.clone(),
         rope_layout: RopeLayout::HalfSplit,
+    }
+}
+
+/// The scaling of the rotation, as transformers reads it.
+pub fn scaling(theirs: &reference::Config) -> RopeScaling {
+    match theirs.rope_scaling {
+        None => RopeScaling::None,
+        Some(reference::RopeScaling::Linear { factor }) => RopeScaling::Linear { factor },
+        Some(reference::RopeScaling::Llama3 {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_max_position_embeddings,
+        }) => RopeScaling::Llama3 {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_max_position_embeddings,
+        },
     }
 }

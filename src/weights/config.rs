@@ -1,5 +1,6 @@
-//! The configuration of a Llama: one struct, read from `config.json` or from GGUF metadata.
+//! The configuration of a model: one struct, read from `config.json` or from GGUF metadata.
 
+mod family;
 mod gguf;
 mod harmless;
 mod json;
@@ -7,6 +8,7 @@ mod quantization;
 mod rope;
 mod value;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 pub(super) use gguf::from_gguf;
@@ -19,11 +21,11 @@ pub use rope::RopeScaling;
 pub enum RopeLayout {
     /// Element i of a head is paired with i + head_dim/2: Hugging Face, `candle_nn::rotary_emb::rope`.
     HalfSplit,
-    /// Element 2i is paired with 2i + 1: GGUF llama and Meta's own files, `candle_nn::rotary_emb::rope_i`.
+    /// Element 2i is paired with 2i + 1: GGUF files of Llamas and Meta's own files, `candle_nn::rotary_emb::rope_i`.
     Interleaved,
 }
 
-/// The numbers that define a Llama, with the names of Hugging Face's `LlamaConfig`.
+/// The numbers that define a model, with the names of Hugging Face's `LlamaConfig`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Width of the residual stream.
@@ -50,6 +52,8 @@ pub struct Config {
     pub rope_scaling: RopeScaling,
     /// Is the output matrix the same as the embedding's?
     pub tie_word_embeddings: bool,
+    /// The modules of every layer whose product a bias is added to: `self_attn.q_proj`.
+    pub biases: BTreeSet<String>,
     /// The token that starts a text.
     pub bos_token_id: Option<u32>,
     /// The tokens that end a generation, in ascending order.
@@ -81,6 +85,12 @@ fn unknown_keys(file: &str, keys: &[String]) -> Vec<String> {
     }
 }
 
+/// The modules of a layer that Llama's `attention_bias` concerns.
+const ATTENTION: [&str; 4] = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"];
+
+/// The modules of a layer that Llama's `mlp_bias` concerns.
+const MLP: [&str; 3] = ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"];
+
 /// Larger than any size in a real model, and products of two such sizes cannot overflow.
 const MAX_SIZE: usize = 1 << 24;
 
@@ -109,7 +119,7 @@ impl Config {
     }
 
     /// The angle that a rotation adds with each position, in radians, for each pair: `[head_dim / 2]`.
-    pub(super) fn frequencies(&self) -> Vec<f64> {
+    pub fn frequencies(&self) -> Vec<f64> {
         let whole = |pair: usize| self.rope_theta.powf(-2.0 * pair as f64 / self.head_dim as f64);
         (0..self.head_dim / 2).map(|pair| self.rope_scaling.scaled(pair, whole(pair))).collect()
     }
@@ -177,9 +187,13 @@ impl Config {
         ];
         let mut all = vec![("model.embed_tokens.weight".to_owned(), vec![self.vocab_size, hidden])];
         for n in 0..self.num_hidden_layers {
-            all.extend(
-                layer.iter().map(|(part, shape)| (format!("model.layers.{n}.{part}.weight"), shape.clone())),
-            );
+            for (part, shape) in &layer {
+                let module = format!("model.layers.{n}.{part}");
+                if self.biases.contains(*part) {
+                    all.push((format!("{module}.bias"), shape[..1].to_vec()));
+                }
+                all.push((format!("{module}.weight"), shape.clone()));
+            }
         }
         all.push(("model.norm.weight".to_owned(), vec![hidden]));
         if !self.tie_word_embeddings {
@@ -196,8 +210,11 @@ pub(super) fn dimension_keys(name: &str) -> &'static [&'static [&'static str]] {
     const VOCAB: &[&str] = &["vocab_size"];
     const Q: &[&str] = &["num_attention_heads", "head_dim"];
     const KV: &[&str] = &["num_key_value_heads", "head_dim"];
-    let module = name.trim_end_matches(".weight").rsplit('.').next().unwrap_or_default();
-    match module {
+    let (module, bias) = match name.strip_suffix(".bias") {
+        Some(module) => (module, true),
+        None => (name.trim_end_matches(".weight"), false),
+    };
+    let keys: &[&[&str]] = match module.rsplit('.').next().unwrap_or_default() {
         "embed_tokens" | "lm_head" => &[VOCAB, HIDDEN],
         "q_proj" => &[Q, HIDDEN],
         "k_proj" | "v_proj" => &[KV, HIDDEN],
@@ -206,7 +223,9 @@ pub(super) fn dimension_keys(name: &str) -> &'static [&'static [&'static str]] {
         "down_proj" => &[HIDDEN, FFN],
         "input_layernorm" | "post_attention_layernorm" | "norm" => &[HIDDEN],
         _ => &[],
-    }
+    };
+    // A bias has one entry for each row of its matrix.
+    if bias { keys.get(..1).unwrap_or_default() } else { keys }
 }
 
 /// The GGUF key of a config key, without the architecture in front.

@@ -30,6 +30,12 @@ use crate::{Error, Result};
 /// The key in a `config.json` that marks tensors as part of a model; its value is the site that they are for.
 pub const PART: &str = "rbees_check_part";
 
+/// The key of a `config.json` in a bundle that lists the modules with a bias.
+pub const BIASES: &str = "rbees_check_biases";
+
+/// The `rope_type` of a `config.json` in a bundle whose model has a factor for each pair, in `factors`.
+pub const PER_PAIR: &str = "rbees_check_per_pair";
+
 /// A model's tensors and configuration. Tensors stay on disk until requested; clones share them.
 #[derive(Clone, Debug)]
 pub struct Weights {
@@ -69,8 +75,10 @@ impl Weights {
 
     /// Which keys give the dimensions in which `got` and `want` differ: `: vocab_size is 12 in config.json`.
     fn sources(&self, name: &str, got: &[usize], want: &[usize]) -> String {
+        let architecture = self.gguf().and_then(|file| file.metadata("general.architecture"));
+        let architecture = architecture.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default();
         let place = |key: &&str| match self.gguf().and(config::gguf_key(key)) {
-            Some(own) => format!("`llama.{own}`"),
+            Some(own) => format!("`{architecture}.{own}`"),
             None => (*key).to_owned(),
         };
         let value = |key: &&str| Some(format!("{} is {}", place(key), self.config.size(key)?));
@@ -134,15 +142,18 @@ impl Weights {
     pub fn canonical(&self, name: &str) -> Result<Tensor> {
         let tensor = self.tensor(name, DType::F32, &Device::Cpu)?;
         let Config { head_dim, rope_layout, .. } = self.config;
+        let module = name.strip_suffix(".weight").or(name.strip_suffix(".bias"));
         let rotated =
-            name.ends_with(".self_attn.q_proj.weight") || name.ends_with(".self_attn.k_proj.weight");
+            module.is_some_and(|m| m.ends_with(".self_attn.q_proj") || m.ends_with(".self_attn.k_proj"));
         if rope_layout == RopeLayout::HalfSplit || !rotated {
             return Ok(tensor.contiguous()?);
         }
-        let (rows, width) = tensor.dims2()?;
+        // A bias has one entry for each row of its matrix.
+        let shape = tensor.dims().to_vec();
+        let (rows, width) = if shape.len() == 1 { (shape[0], 1) } else { tensor.dims2()? };
         // [rows, in] → [heads, pair, member, in] → [heads, member, pair, in]
         let pairs = tensor.reshape((rows.checked_div(head_dim).unwrap_or(0), head_dim / 2, 2, width))?;
-        Ok(pairs.transpose(1, 2)?.contiguous()?.reshape((rows, width))?)
+        Ok(pairs.transpose(1, 2)?.contiguous()?.reshape(shape)?)
     }
 
     /// A tensor in the blocks of its GGUF file. A replacement tensor is rounded to the blocks of the

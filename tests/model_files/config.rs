@@ -119,7 +119,8 @@ fn a_value_without_a_meaning_is_refused_with_its_key(
 }
 
 #[rstest]
-#[case(json!({"attention_bias": true}), "attention_bias true is not supported")]
+#[case(json!({"attention_bias": true}), "tensor `model.layers.0.self_attn.k_proj.bias` is missing")]
+#[case(json!({"use_bias": true}), "use_bias true is not supported")]
 #[case(json!({"sliding_window": 128}), "sliding_window 128 is not supported")]
 #[case(json!({"partial_rotary_factor": 0.5}), "partial_rotary_factor 0.5 is not supported")]
 #[case(json!({"rope_interleaved": true}), "rope_interleaved true is not supported")]

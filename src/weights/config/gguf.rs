@@ -4,12 +4,15 @@ mod keys;
 mod rope;
 mod settings;
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use self::keys::Keys;
 use super::super::gguf::Gguf;
+use super::family::Family;
 use super::harmless::Sizes;
-use super::{Config, Parsed, RopeLayout, unknown_keys};
+use super::{ATTENTION, Config, MLP, Parsed, unknown_keys};
 use crate::{Error, Result};
 
 /// End-of-turn tokens by their text, for files that do not name one; llama.cpp searches by text too. Only the
@@ -20,57 +23,59 @@ const END_OF_TURN: &[&str] =
 
 /// Reads a model's configuration.
 ///
-/// The layout is [`RopeLayout::Interleaved`], which llama.cpp's converter writes for `llama`. A model is tied
-/// if and only if it has no `output.weight`. The end tokens are `tokenizer.ggml.eos_token_id`,
+/// The layout is the one that llama.cpp's converter writes for the architecture. A model is tied if and only
+/// if it has no `output.weight`. The end tokens are `tokenizer.ggml.eos_token_id`,
 /// `…eot_token_id` and `…eom_token_id`; without an `eot_token_id`, the vocabulary is searched for a
 /// well-known text. If `rope.freq_base` is missing, it is 1e4, as in llama.cpp.
 ///
 /// # Errors
-/// When a key is missing or has the wrong type, the architecture is not `llama`, or the file requires
+/// When a key is missing or has the wrong type, the architecture is unknown, or the file requires
 /// something that changes the arithmetic and is not supported yet.
 pub(in super::super) fn from_gguf(file: &Gguf) -> Result<Parsed> {
-    let keys = Keys { file };
-    refuse_other_models(keys)?;
-    let hidden_size = keys.needed_size("llama.embedding_length")?;
-    let heads = keys.needed_size("llama.attention.head_count")?;
-    let rotated = keys.size("llama.rope.dimension_count")?;
-    let head_dim = match keys.size("llama.attention.key_length")?.or(rotated) {
+    let keys = Keys { file, family: family(file)? };
+    let needed = |key: &str| keys.needed_size(&keys.own(key));
+    let size = |key: &str| keys.size(&keys.own(key));
+    let hidden_size = needed("embedding_length")?;
+    let heads = needed("attention.head_count")?;
+    let rotated = size("rope.dimension_count")?;
+    let head_dim = match size("attention.key_length")?.or(rotated) {
         Some(width) => width,
-        None => hidden_size.checked_div(heads).ok_or_else(|| keys.missing("llama.attention.key_length"))?,
+        None => {
+            hidden_size.checked_div(heads).ok_or_else(|| keys.missing(&keys.own("attention.key_length")))?
+        }
     };
-    let values = keys.size("llama.attention.value_length")?;
-    for (key, width) in [("llama.rope.dimension_count", rotated), ("llama.attention.value_length", values)] {
+    let values = size("attention.value_length")?;
+    for (key, width) in [("rope.dimension_count", rotated), ("attention.value_length", values)] {
         if width.is_some_and(|width| width != head_dim) {
             let why = format!("heads are {head_dim} wide; other widths are not supported yet");
-            return Err(keys.wrong(key, &why));
+            return Err(keys.wrong(&keys.own(key), &why));
         }
     }
-    let eps = "llama.attention.layer_norm_rms_epsilon";
+    let eps = &keys.own("attention.layer_norm_rms_epsilon");
     let rows = file.shape("model.embed_tokens.weight").map(|shape| shape[0]);
     let tokens = file.metadata_len("tokenizer.ggml.tokens").map(|n| n as usize);
-    let (layers, context) =
-        (keys.needed_size("llama.block_count")?, keys.needed_size("llama.context_length")?);
+    let (layers, context) = (needed("block_count")?, needed("context_length")?);
     let unknown = settings::refuse_others(keys, &Sizes { head_dim, layers, context })?;
     let config = Config {
         hidden_size,
-        intermediate_size: keys.needed_size("llama.feed_forward_length")?,
+        intermediate_size: needed("feed_forward_length")?,
         num_hidden_layers: layers,
         num_attention_heads: heads,
-        num_key_value_heads: keys.size("llama.attention.head_count_kv")?.unwrap_or(heads),
+        num_key_value_heads: size("attention.head_count_kv")?.unwrap_or(heads),
         head_dim,
-        vocab_size: keys
-            .size("llama.vocab_size")?
+        vocab_size: size("vocab_size")?
             .or(rows)
             .or(tokens)
-            .ok_or_else(|| keys.missing("llama.vocab_size"))?,
+            .ok_or_else(|| keys.missing(&keys.own("vocab_size")))?,
         max_position_embeddings: context,
         rms_norm_eps: keys.number(eps)?.ok_or_else(|| keys.missing(eps))?,
         rope_theta: rope::theta(keys)?,
         rope_scaling: rope::scaling(keys, head_dim)?,
         tie_word_embeddings: file.shape("lm_head.weight").is_none(),
+        biases: biases(file)?,
         bos_token_id: keys.token("tokenizer.ggml.bos_token_id")?,
         eos_token_ids: end_tokens(keys)?,
-        rope_layout: RopeLayout::Interleaved,
+        rope_layout: keys.family.gguf_layout(),
     };
     Ok(Parsed { config, notes: unknown_keys("the metadata", &unknown) })
 }
@@ -90,18 +95,36 @@ fn end_tokens(keys: Keys<'_>) -> Result<Vec<u32>> {
     Ok(ids)
 }
 
-fn refuse_other_models(keys: Keys<'_>) -> Result<()> {
-    match keys.text("general.architecture")?.as_deref() {
-        None => return Err(keys.missing("general.architecture")),
-        Some("llama") => {}
-        Some(_) => return Err(keys.wrong("general.architecture", "only \"llama\" is supported")),
-    }
-    match keys.file.names().find(|name| name.ends_with(".bias")) {
-        None => Ok(()),
+/// The family that the architecture names.
+fn family(file: &Gguf) -> Result<Family> {
+    let key = "general.architecture";
+    // Only messages use the family here.
+    let keys = Keys { file, family: Family::Llama };
+    let name = keys.text(key)?.ok_or_else(|| keys.missing(key))?;
+    let unknown = || keys.wrong(key, &format!("the supported architectures are {}", Family::names()));
+    Family::named(&name).ok_or_else(unknown)
+}
+
+/// The modules with a bias: those that have one in the first layer.
+///
+/// # Errors
+/// The file has another bias.
+fn biases(file: &Gguf) -> Result<BTreeSet<String>> {
+    let modules = ATTENTION.into_iter().chain(MLP);
+    let found: BTreeSet<String> = modules
+        .filter(|module| file.shape(&format!("model.layers.0.{module}.bias")).is_some())
+        .map(str::to_owned)
+        .collect();
+    let known = |name: &str| {
+        let in_layer = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'));
+        in_layer.and_then(|(_, part)| part.strip_suffix(".bias")).is_some_and(|module| found.contains(module))
+    };
+    match file.names().find(|name| name.ends_with(".bias") && !known(name)) {
+        None => Ok(found),
         Some(bias) => Err(Error::file(
-            keys.file.path(),
-            format!("`{bias}`: biases are not supported yet"),
-            "ignoring it would give wrong results; use a model without biases",
+            file.path(),
+            format!("`{bias}`: a bias there is not supported"),
+            "ignoring it would give wrong results; use a model without it",
         )),
     }
 }

@@ -4,35 +4,41 @@ mod keys;
 mod rope;
 mod settings;
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use self::keys::Object;
 use self::rope::Rotation;
+use super::family::Family;
 use super::harmless::Sizes;
 use super::quantization::refuse_other_methods;
 use super::value::shown;
-use super::{Config, Parsed, RopeLayout, unknown_keys};
+use super::{ATTENTION, Config, MLP, Parsed, RopeLayout, unknown_keys};
+use crate::weights::BIASES;
 use crate::{Error, Result, files};
 
 /// Reads a model's configuration. `origin` names the file in messages.
 ///
-/// A key has a default if transformers' `LlamaConfig` has one and real files omit the key; a missing ε or
-/// width is an error, not a guess. The end tokens are those of both files together. If `config.json` does not
-/// contain `bos_token_id` or `eos_token_id`, they are 1 and 2, and there is none if the value is null or -1.
+/// A key has a default if transformers' class for the config has one and real files omit the key; a missing ε
+/// or width is an error, not a guess. The end tokens are those of both files together. If `config.json` does
+/// not contain `bos_token_id` or `eos_token_id`, they are those of [`Family::default_tokens`], and there is none
+/// if the value is null or -1.
 ///
 /// # Errors
-/// When the text is not JSON, lacks a key, names an architecture other than Llama, or requires something that
-/// changes the arithmetic and is not supported yet.
+/// When the text is not JSON, lacks a key, names an unknown family, or requires something that changes the
+/// arithmetic and is not supported yet.
 pub(in super::super) fn from_json(text: &str, generation: Option<&str>, origin: &str) -> Result<Parsed> {
     let object = |text: &str, file: &str| -> Result<Map<String, Value>> {
         files::python_json(text).map_err(|error| Error::file(file, error, "fetch the file again"))
     };
     let entries = object(text, origin)?;
     let config = Object::new(&entries, origin);
-    refuse_other_models(&entries, origin)?;
+    let family = family(&entries, origin)?;
     refuse_other_methods(&entries, origin)?;
 
-    let mut eos = config.tokens("eos_token_id", Some(2))?;
+    let [bos, eos] = family.default_tokens();
+    let mut eos = config.tokens("eos_token_id", eos)?;
     if let Some(text) = generation {
         let folder = origin.strip_suffix("config.json").unwrap_or_default();
         let file = format!("{folder}generation_config.json");
@@ -52,7 +58,7 @@ pub(in super::super) fn from_json(text: &str, generation: Option<&str>, origin: 
     let context = config.needed_size("max_position_embeddings")?;
     let Rotation { theta, scaling } = rope::read(&config, context)?;
     let layers = config.needed_size("num_hidden_layers")?;
-    let unknown = settings::refuse_others(&config, &Sizes { head_dim, layers, context })?;
+    let unknown = settings::refuse_others(&config, family, &Sizes { head_dim, layers, context })?;
     let notes = unknown_keys("config.json", &unknown);
     let config = Config {
         hidden_size: hidden,
@@ -67,28 +73,58 @@ pub(in super::super) fn from_json(text: &str, generation: Option<&str>, origin: 
         rope_theta: theta,
         rope_scaling: scaling,
         tie_word_embeddings: config.flag("tie_word_embeddings")?,
-        bos_token_id: config.token("bos_token_id", Some(1))?,
+        biases: biases(&config, family)?,
+        bos_token_id: config.token("bos_token_id", bos)?,
         eos_token_ids: eos,
         rope_layout: RopeLayout::HalfSplit,
     };
     Ok(Parsed { config, notes })
 }
 
-fn refuse_other_models(config: &Map<String, Value>, origin: &str) -> Result<()> {
-    let refuse = |key: &str, value: &Value, hint: &str| {
-        Err(Error::file(origin, format!("{key} {} is not supported", shown(value)), hint))
+/// The modules with a bias.
+fn biases(config: &Object<'_>, family: Family) -> Result<BTreeSet<String>> {
+    if let Some(modules) = config.entries.get(BIASES) {
+        let texts = modules.as_array().map(|list| list.iter().map(|one| one.as_str().map(str::to_owned)));
+        return texts.and_then(Iterator::collect).ok_or_else(|| config.wrong(BIASES, "texts are needed"));
+    }
+    let modules = match family {
+        Family::Llama => {
+            let flag = |key, modules| config.flag(key).map(|on| if on { modules } else { &[][..] });
+            [flag("attention_bias", &ATTENTION[..])?, flag("mlp_bias", &MLP[..])?].concat()
+        }
+        // Whatever the config says.
+        Family::Qwen2 => ATTENTION[..3].to_vec(),
     };
-    let only_llama = "only Llama is supported: model_type \"llama\", architecture \"LlamaForCausalLM\"";
+    Ok(modules.into_iter().map(str::to_owned).collect())
+}
+
+/// The family that `model_type` and `architectures` name.
+///
+/// # Errors
+/// They are missing, or one of them names another model.
+fn family(config: &Map<String, Value>, origin: &str) -> Result<Family> {
+    let supported = format!("the supported model types are {}", Family::names());
+    let refuse = |key: &str, value: &Value| {
+        Err(Error::file(origin, format!("{key} {} is not supported", shown(value)), &supported))
+    };
     let stated = |key| config.get(key).filter(|value| !value.is_null());
-    let (model_type, architectures) = (stated("model_type"), stated("architectures"));
-    let llama = |list: &Value| {
-        let names = list.as_array().map_or(std::slice::from_ref(list), Vec::as_slice);
-        names.iter().any(|name| name == "LlamaForCausalLM")
-    };
-    match (model_type, architectures) {
-        (None, None) => Err(Error::file(origin, "contains neither model_type nor architectures", only_llama)),
-        (Some(kind), _) if kind != "llama" => refuse("model_type", kind, only_llama),
-        (_, Some(list)) if !llama(list) => refuse("architectures", list, only_llama),
-        _ => Ok(()),
+    let classes = stated("architectures");
+    let names = |list: &'_ Value| list.as_array().cloned().unwrap_or_else(|| vec![list.clone()]);
+    let listed: Vec<Family> = classes
+        .map(names)
+        .into_iter()
+        .flatten()
+        .filter_map(|class| Family::of_class(class.as_str()?))
+        .collect();
+    match (stated("model_type"), classes) {
+        (None, None) => Err(Error::file(origin, "contains neither model_type nor architectures", &supported)),
+        (Some(kind), classes) => match kind.as_str().and_then(Family::named) {
+            None => refuse("model_type", kind),
+            Some(family) => match classes {
+                Some(classes) if !listed.contains(&family) => refuse("architectures", classes),
+                _ => Ok(family),
+            },
+        },
+        (None, Some(classes)) => listed.first().map_or_else(|| refuse("architectures", classes), |f| Ok(*f)),
     }
 }

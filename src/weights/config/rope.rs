@@ -1,5 +1,7 @@
 //! How the wavelengths of the rotation are stretched for longer contexts.
 
+use std::fmt;
+
 /// What is done to the frequencies θ^(−2i / head_dim), where i is the number of the pair.
 ///
 /// `config.json` states it as `rope_scaling` (transformers 4) or `rope_parameters` (transformers 5), GGUF as
@@ -36,14 +38,6 @@ pub enum RopeScaling {
 }
 
 impl RopeScaling {
-    /// Whether `model/` computes it. Everything else is refused when a model is opened.
-    pub(in crate::weights) fn is_supported(&self) -> bool {
-        match self {
-            Self::None => true,
-            Self::Linear { .. } | Self::Llama3 { .. } | Self::PerPair { .. } => false,
-        }
-    }
-
     /// Linear scaling by `factor`; none if it is 1.
     pub(in crate::weights) fn linear(factor: f64) -> Self {
         if factor == 1.0 { Self::None } else { Self::Linear { factor } }
@@ -106,6 +100,26 @@ pub(super) fn means_theta(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     let rotation = key.contains("rope") || key.contains("rotary");
     key.contains("theta") || rotation && key.contains("base") || key == "freq_base"
+}
+
+/// `none`, or the type and its numbers.
+impl fmt::Display for RopeScaling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Linear { factor } => write!(f, "linear, factor {factor}"),
+            Self::Llama3 {
+                factor,
+                low_freq_factor: low,
+                high_freq_factor: high,
+                original_max_position_embeddings: original,
+            } => write!(
+                f,
+                "llama3, factor {factor}, low_freq_factor {low}, high_freq_factor {high}, original context {original}"
+            ),
+            Self::PerPair { .. } => f.write_str("a factor for each pair"),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::super::super::gguf::Gguf;
+use super::super::family::Family;
 use super::super::value::{finite, shown, token, whole};
 use crate::{Error, Result};
 
@@ -13,9 +14,15 @@ const MAX_LAYERS: u64 = u16::MAX as u64;
 #[derive(Clone, Copy)]
 pub(super) struct Keys<'a> {
     pub(super) file: &'a Gguf,
+    pub(super) family: Family,
 }
 
 impl Keys<'_> {
+    /// The full name of a key that belongs to the architecture: `llama.block_count` for `block_count`.
+    pub(super) fn own(self, key: &str) -> String {
+        format!("{}.{key}", self.family.name())
+    }
+
     /// A whole number. `None` if the key is absent.
     pub(super) fn size(self, key: &str) -> Result<Option<usize>> {
         self.read(key, "a whole number is needed", whole)
@@ -80,4 +87,4 @@ impl Keys<'_> {
     }
 }
 
-const HINT: &str = "use a plain Llama converted with llama.cpp";
+const HINT: &str = "use a plain model converted with llama.cpp";

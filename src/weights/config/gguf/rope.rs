@@ -5,22 +5,24 @@ use super::super::value::{finite, shown};
 use super::keys::Keys;
 use crate::{Error, Result};
 
-const THETA: &str = "llama.rope.freq_base";
-const TYPE: &str = "llama.rope.scaling.type";
-const FACTOR: &str = "llama.rope.scaling.factor";
+// The keys of the architecture, without its name in front.
+const THETA: &str = "rope.freq_base";
+const TYPE: &str = "rope.scaling.type";
+const FACTOR: &str = "rope.scaling.factor";
 /// What old files have instead of [`FACTOR`].
-const OLD_FACTOR: &str = "llama.rope.scale_linear";
+const OLD_FACTOR: &str = "rope.scale_linear";
 /// A divisor of each pair's frequency, which the converter computes from Llama 3.1's parameters.
 const PER_PAIR: &str = "rope_freqs.weight";
 
 /// θ, the base of the rotation; 1e4 if no key mentions it, as in llama.cpp.
 pub(super) fn theta(keys: Keys<'_>) -> Result<f64> {
-    let theta = keys.number(THETA)?;
-    for key in keys.file.metadata_keys().filter(|key| *key != THETA && means_theta(key)) {
+    let own = &keys.own(THETA);
+    let theta = keys.number(own)?;
+    for key in keys.file.metadata_keys().filter(|key| key != own && means_theta(key)) {
         let Some(value) = keys.value(key)? else { continue };
         let what = match theta {
             Some(theta) if finite(&value) == Some(theta) => continue,
-            Some(theta) => format!("metadata `{key}` is {}, but `{THETA}` is {theta:?}", shown(&value)),
+            Some(theta) => format!("metadata `{key}` is {}, but `{own}` is {theta:?}", shown(&value)),
             None => {
                 format!(
                     "metadata `{key}` is {}: θ, the base of the rotation, has an unknown key",
@@ -28,30 +30,17 @@ pub(super) fn theta(keys: Keys<'_>) -> Result<f64> {
                 )
             }
         };
-        return Err(Error::file(keys.file.path(), what, format!("state θ once, as `{THETA}`")));
+        return Err(Error::file(keys.file.path(), what, format!("state θ once, as `{own}`")));
     }
     Ok(theta.unwrap_or(1e4))
 }
 
-/// The scaling of the rotation.
+/// The scaling of the rotation. Where a file states a factor for all pairs and one for each pair, both apply.
 ///
 /// # Errors
 /// It is not supported, or contradicts itself.
 pub(super) fn scaling(keys: Keys<'_>, head_dim: usize) -> Result<RopeScaling> {
-    let linear = linear(keys)?;
-    if !linear.is_supported() {
-        let key = if keys.file.metadata(FACTOR).is_some() { FACTOR } else { OLD_FACTOR };
-        return Err(keys.wrong(key, "scaled rotations are not supported yet"));
-    }
-    let per_pair = per_pair(keys, head_dim)?;
-    if !per_pair.is_supported() {
-        return Err(Error::file(
-            keys.file.path(),
-            format!("`{PER_PAIR}`: scaled rotations, as in Llama 3.1, are not supported yet"),
-            "ignoring it would give wrong angles; use a model without rope scaling",
-        ));
-    }
-    Ok(match (linear, per_pair) {
+    Ok(match (linear(keys)?, per_pair(keys, head_dim)?) {
         (RopeScaling::Linear { factor }, RopeScaling::PerPair { factors }) => {
             RopeScaling::PerPair { factors: factors.iter().map(|one| one * factor as f32).collect() }
         }
@@ -63,23 +52,24 @@ pub(super) fn scaling(keys: Keys<'_>, head_dim: usize) -> Result<RopeScaling> {
 /// What the metadata say. Without a type, a factor means linear scaling; with the type `none`, it means nothing.
 fn linear(keys: Keys<'_>) -> Result<RopeScaling> {
     // To llama.cpp, 0 is an absent factor.
-    let factor = |key| Ok::<_, Error>(keys.number(key)?.filter(|factor| *factor != 0.0));
-    let (new, old) = (factor(FACTOR)?, factor(OLD_FACTOR)?);
+    let [type_key, new_key, old_key] = [TYPE, FACTOR, OLD_FACTOR].map(|key| keys.own(key));
+    let factor = |key: &str| Ok::<_, Error>(keys.number(key)?.filter(|factor| *factor != 0.0));
+    let (new, old) = (factor(&new_key)?, factor(&old_key)?);
     if let (Some(new), Some(old)) = (new, old)
         && new != old
     {
-        let what = format!("metadata `{FACTOR}` is {new:?}, but `{OLD_FACTOR}` is {old:?}");
+        let what = format!("metadata `{new_key}` is {new:?}, but `{old_key}` is {old:?}");
         return Err(Error::file(keys.file.path(), what, "convert the model again with llama.cpp"));
     }
     let factor = new.or(old).unwrap_or(1.0);
-    match keys.text(TYPE)?.as_deref() {
+    match keys.text(&type_key)?.as_deref() {
         Some("none") => Ok(RopeScaling::None),
         None | Some("linear") => {
             let scaling = RopeScaling::linear(factor);
-            let key = if new.is_some() { FACTOR } else { OLD_FACTOR };
+            let key = if new.is_some() { &new_key } else { &old_key };
             scaling.fault().map_or(Ok(scaling), |fault| Err(keys.wrong(key, &fault)))
         }
-        Some(_) => Err(keys.wrong(TYPE, "only \"none\" and \"linear\" are supported")),
+        Some(_) => Err(keys.wrong(&type_key, "only \"none\" and \"linear\" are supported")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The keys `llama.*` of GGUF metadata that are not numbers of a `Config`: those that change what is computed, and
+//! The keys of the architecture (`llama.*`) in GGUF metadata that are not numbers of a `Config`: those that change what is computed, and
 //! those that do not. Same rules as for `config.json`; in addition, llama.cpp takes 0 for an absent number.
 
 use super::super::harmless::Harmless::{self, Off, OffOrWholeContext, On, One, RootOfHeadDim};
@@ -7,7 +7,7 @@ use super::super::value::{finite, shown};
 use super::keys::Keys;
 use crate::Result;
 
-/// The settings that change what a Llama computes, without `llama.` in front.
+/// The settings that change what a model computes, without the architecture in front.
 const SETTINGS: &[(&str, Harmless)] = &[
     ("attention.causal", On),
     ("attention.scale", RootOfHeadDim),
@@ -79,8 +79,9 @@ const IGNORED: &[&str] = &[
 /// There is such a setting: the error names its key and value.
 pub(super) fn refuse_others(keys: Keys<'_>, sizes: &Sizes) -> Result<Vec<String>> {
     let mut unknown = Vec::new();
+    let architecture = keys.own("");
     for full in keys.file.metadata_keys() {
-        let Some(key) = full.strip_prefix("llama.") else { continue };
+        let Some(key) = full.strip_prefix(&architecture) else { continue };
         match SETTINGS.iter().find(|(setting, _)| *setting == key) {
             Some((_, harmless)) => {
                 let Some(value) = keys.value(full)? else { continue };

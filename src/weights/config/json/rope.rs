@@ -12,6 +12,7 @@ use super::super::rope::{RopeScaling, means_theta};
 use super::super::value::{finite, shown};
 use super::keys::Object;
 use crate::Result;
+use crate::weights::PER_PAIR;
 
 /// θ if the file does not mention it, from transformers' `RotaryEmbeddingConfigMixin`.
 const DEFAULT_THETA: f64 = 1e4;
@@ -139,13 +140,15 @@ fn scaling(leaf: &Object<'_>, config: &Object<'_>, context: usize) -> Result<Opt
         Some("default") => RopeScaling::None,
         Some("linear") => RopeScaling::linear(leaf.needed_number("factor")?),
         Some("llama3") => llama3(leaf, config, context)?,
+        Some(PER_PAIR) => {
+            let listed = leaf.entries.get("factors").and_then(Value::as_array);
+            let factors = listed.into_iter().flatten().filter_map(finite).map(|factor| factor as f32);
+            RopeScaling::PerPair { factors: factors.collect() }
+        }
         _ => return Err(unsupported()),
     };
     if let Some(fault) = scaling.fault() {
         return Err(config.refuse(format!("{}: {fault}", leaf.name()), "correct the value of this key"));
-    }
-    if !scaling.is_supported() {
-        return Err(unsupported());
     }
     Ok(Some(Stated { place: leaf.name().to_owned(), value: scaling }))
 }
@@ -171,10 +174,7 @@ fn llama3(leaf: &Object<'_>, config: &Object<'_>, context: usize) -> Result<Rope
 }
 
 /// The first value, and the first one that differs from it.
-fn first_pair<'a, T>(
-    all: &'a [Stated<T>],
-    same: impl Fn(&T, &T) -> bool,
-) -> Option<(&'a Stated<T>, &'a Stated<T>)> {
+fn first_pair<T>(all: &[Stated<T>], same: impl Fn(&T, &T) -> bool) -> Option<(&Stated<T>, &Stated<T>)> {
     let first = all.first()?;
     Some((first, all.iter().find(|other| !same(&first.value, &other.value))?))
 }

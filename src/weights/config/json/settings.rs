@@ -6,6 +6,7 @@
 
 use serde_json::Value;
 
+use super::super::family::Family;
 use super::super::harmless::Harmless::{
     self, AllLayers, AllRotated, HeadDim, Never, Off, OffOrWholeContext, On, One, RootOfHeadDim, Texts,
 };
@@ -28,8 +29,6 @@ const SETTINGS: &[(&str, Harmless)] = &[
     ("use_rms_norm", On),
     ("rms_norm", On),
     // Biases.
-    ("attention_bias", Off),
-    ("mlp_bias", Off),
     ("qkv_bias", Off),
     ("use_qkv_bias", Off),
     ("attention_out_bias", Off),
@@ -139,6 +138,8 @@ const IGNORED: &[&str] = &[
     "rope_scaling",
     "rope_parameters",
     "tie_word_embeddings",
+    "attention_bias",
+    "mlp_bias",
     "bos_token_id",
     "eos_token_id",
     "pad_token_id",
@@ -243,8 +244,14 @@ const IGNORED: &[&str] = &[
 ///
 /// # Errors
 /// There is such a setting: the error names its key and value.
-pub(super) fn refuse_others(config: &Object<'_>, sizes: &Sizes) -> Result<Vec<String>> {
-    let windows_off = config.entries.get("use_sliding_window") == Some(&Value::Bool(false));
+pub(super) fn refuse_others(config: &Object<'_>, family: Family, sizes: &Sizes) -> Result<Vec<String>> {
+    let windows_off = match config.entries.get("use_sliding_window") {
+        Some(Value::Bool(on)) => !on,
+        Some(_) | None => family.switches_windows(),
+    };
+    if family.switches_windows() && !windows_off {
+        return Err(config.unsupported("use_sliding_window"));
+    }
     let mut unknown = Vec::new();
     for (key, value) in config.entries {
         match SETTINGS.iter().find(|(setting, _)| setting == key) {
