@@ -1,8 +1,14 @@
 //! Reads untrusted files: only regular files, only up to a size limit, and JSON without duplicate keys.
 
 mod json;
+mod printable;
+mod python;
+mod stand_in;
 
 pub use json::json;
+pub use printable::{printable, short_name};
+pub use python::{NON_FINITE, python_json};
+pub use stand_in::refuse_stand_in;
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read};
@@ -28,7 +34,8 @@ pub fn open(path: &Path, hint: &str) -> Result<(File, u64)> {
 /// Reads a regular file of at most `limit` bytes. `hint` as in [`open`].
 ///
 /// # Errors
-/// Those of [`open`]; [`Error::File`] if the file is larger than `limit` or reading fails.
+/// Those of [`open`]; [`Error::File`] if the file is larger than `limit`, reading fails, or its content only stands
+/// in for the file, like a pointer of Git LFS.
 pub fn read(path: &Path, limit: u64, hint: &str) -> Result<Vec<u8>> {
     let too_large = || {
         let problem = format!("is larger than the limit of {limit} bytes");
@@ -42,7 +49,11 @@ pub fn read(path: &Path, limit: u64, hint: &str) -> Result<Vec<u8>> {
     // The file may grow while it is read, so try to read one byte more than allowed.
     let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
     read.map_err(|error| unreadable(path, &error, hint))?;
-    if bytes.len() as u64 > limit { Err(too_large()) } else { Ok(bytes) }
+    if bytes.len() as u64 > limit {
+        return Err(too_large());
+    }
+    refuse_stand_in(path, &bytes)?;
+    Ok(bytes)
 }
 
 /// Like [`read`], but returns `None` if there is no such file.

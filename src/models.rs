@@ -1,14 +1,14 @@
 //! Opens a model by name or path: its weights, tokenizer and references.
 //!
-//! Two tiny models are compiled in, so that everything works from any directory. One real model is downloaded
-//! once. Any other model is given by its path.
+//! Two tiny models are compiled in, so that everything works from any directory. Tiny models of other settings and
+//! families are in the repository. One real model is downloaded once. Any other model is given by its path.
 
 mod embedded;
 mod right;
 
 use std::path::{Path, PathBuf};
 
-pub use self::right::{config_without_weights, corrected, right_weights};
+pub use self::right::{config_without_weights, corrected, right_weights, scaling};
 use crate::reference::{Fixture, Source};
 use crate::tokenizer::Tokenizer;
 #[cfg(feature = "cli")]
@@ -17,7 +17,11 @@ use crate::weights::Weights;
 use crate::{Error, Result};
 
 /// Every name that [`open`] accepts. All of these models have references.
-pub const NAMES: [&str; 4] = ["tiny-llama", "tiny-llama2", TINY_Q8_0, SMOLLM2];
+pub const NAMES: [&str; 7] =
+    ["tiny-llama", "tiny-llama2", TINY_Q8_0, "tiny-llama3", "tiny-linear", "tiny-qwen2", SMOLLM2];
+
+/// The models whose directories, with their references, are in the repository.
+const IN_REPOSITORY: [&str; 3] = ["tiny-llama3", "tiny-linear", "tiny-qwen2"];
 
 /// A quantised file is a separate model. This one is in the repository.
 const TINY_Q8_0: &str = "tiny-llama:q8_0";
@@ -34,8 +38,8 @@ pub struct Model {
     pub name: String,
     /// Config and tensors.
     pub weights: Weights,
-    /// Converts between text and token ids.
-    pub tokenizer: Tokenizer,
+    /// Converts between text and token ids. A tokenizer that cannot be read is no reason not to judge numbers.
+    pub tokenizer: Result<Tokenizer>,
     /// Its references, if it has any.
     pub fixture: Option<Fixture>,
 }
@@ -60,6 +64,7 @@ pub fn open(name: &str) -> Result<Model> {
             at_path(name, &file, Some(fixture(name)?))
         }
         TINY_Q8_0 => at_path(name, &in_repository(TINY_Q8_0_FILE)?, Some(fixture(name)?)),
+        _ if IN_REPOSITORY.contains(&name) => at_path(name, &in_repository(name)?, Some(fixture(name)?)),
         _ if path.exists() => at_path(name, path, None),
         _ => Err(unknown(name)),
     }
@@ -80,6 +85,7 @@ pub fn fixture(name: &str) -> Result<Fixture> {
             Fixture::open(Source::Folder(folder))
         }
         TINY_Q8_0 => Fixture::open(Source::Folder(in_repository("tiny-llama-q8_0")?)),
+        _ if IN_REPOSITORY.contains(&name) => Fixture::open(Source::Folder(in_repository(name)?)),
         _ => Err(unknown(name)),
     }
 }
@@ -112,9 +118,9 @@ pub fn whereabouts(name: &str) -> String {
     if embedded::files(name).is_some() {
         return "built in".into();
     }
-    if name == TINY_Q8_0 {
-        return in_repository(TINY_Q8_0_FILE)
-            .map_or_else(|error| error.to_string(), |_| "in the repository".into());
+    let path = if name == TINY_Q8_0 { TINY_Q8_0_FILE } else { name };
+    if name == TINY_Q8_0 || IN_REPOSITORY.contains(&name) {
+        return in_repository(path).map_or_else(|error| error.to_string(), |_| "in the repository".into());
     }
     match fetched() {
         Ok(file) if file.is_file() => file.display().to_string(),
@@ -160,10 +166,23 @@ fn at_path(name: &str, path: &Path, fixture: Option<Fixture>) -> Result<Model> {
     }
     let weights = Weights::open(path)?;
     let tokenizer = match weights.gguf() {
-        Some(file) => Tokenizer::from_gguf(&|key| file.metadata(key), name)?,
-        None => Tokenizer::from_dir(path)?,
+        Some(file) => {
+            let tokenizer = Tokenizer::from_gguf(&|key| file.metadata(key), name);
+            tokenizer.and_then(|tokenizer| fitting(tokenizer, &weights))
+        }
+        None => Tokenizer::from_dir(path),
     };
     Ok(Model { name: name.to_owned(), weights, tokenizer, fixture })
+}
+
+/// The tokenizer of a GGUF file, whose vocabulary belongs to the embedding.
+fn fitting(tokenizer: Tokenizer, weights: &Weights) -> Result<Tokenizer> {
+    let (tokens, rows) = (tokenizer.vocab_size(), weights.config().vocab_size);
+    if tokens <= rows {
+        return Ok(tokenizer);
+    }
+    let what = format!("the vocabulary has {tokens} tokens, but the embedding has {rows} rows");
+    Err(Error::file(weights.origin(), what, "convert the model again with llama.cpp"))
 }
 
 fn compiled_in(name: &str) -> Result<Model> {
@@ -174,8 +193,18 @@ fn compiled_in(name: &str) -> Result<Model> {
         Some(&text("generation_config.json")),
         embedded::file(name, "model.safetensors"),
     )?;
-    let tokenizer = Tokenizer::from_json(embedded::file(name, "tokenizer.json"), name)?;
+    let tokenizer = Tokenizer::from_json(embedded::file(name, "tokenizer.json"), name);
     Ok(Model { name: name.to_owned(), weights, tokenizer, fixture: Some(fixture(name)?) })
+}
+
+impl Model {
+    /// The tokenizer.
+    ///
+    /// # Errors
+    /// It could not be read.
+    pub fn tokenizer(&self) -> Result<&Tokenizer> {
+        self.tokenizer.as_ref().map_err(Error::copy)
+    }
 }
 
 #[cfg(feature = "cli")]

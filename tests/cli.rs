@@ -111,12 +111,14 @@ fn the_rerun_command_of_a_failure_repeats_every_flag() {
 
 /// Of two equal keys, serde_json and Python take the last one. Other readers take the first.
 #[rstest]
-#[case::config("config.json", "{", "{\"rms_norm_eps\": 1e-6,")]
-#[case::tokenizer("tokenizer.json", "\"model\": {", "\"model\": {\"type\": \"BPE\",")]
+#[case::config("config.json", "{", "{\"rms_norm_eps\": 1e-6,", &["run", "1"])]
+// Numbers can be judged without a tokenizer, but texts cannot be generated.
+#[case::tokenizer("tokenizer.json", "\"model\": {", "\"model\": {\"type\": \"BPE\",", &["generate", "Hi"])]
 fn a_model_file_with_a_duplicate_key_ends_in_exit_code_2(
     #[case] name: &str,
     #[case] old: &str,
     #[case] new: &str,
+    #[case] args: &[&str],
 ) {
     let folder = home();
     let model = folder.path().join("model");
@@ -124,7 +126,7 @@ fn a_model_file_with_a_duplicate_key_ends_in_exit_code_2(
     let text = std::fs::read_to_string(model.join(name)).unwrap();
     assert!(text.contains(old));
     std::fs::write(model.join(name), text.replacen(old, new, 1)).unwrap();
-    let args = ["run", "1", "--model", "model", "--references", "tiny-llama"];
+    let args = [args, &["--model", "model", "--references", "tiny-llama"]].concat();
     let output = rbees_in(folder.path(), &home(), &args).output().unwrap();
     assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(2), ""));
     let text = stderr(&output);

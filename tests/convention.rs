@@ -23,7 +23,7 @@ fn reordered(projection: &Projection, from: impl Fn(usize) -> usize) -> Projecti
     let rows: Vec<u32> =
         (0..weight.dims()[0]).map(|j| (j / HEAD_DIM * HEAD_DIM + from(j % HEAD_DIM)) as u32).collect();
     let rows = Tensor::new(rows, weight.device()).unwrap();
-    candle_nn::Linear::new(weight.index_select(&rows, 0).unwrap(), None).into()
+    projection.with_weight(weight.index_select(&rows, 0).unwrap())
 }
 
 fn notes(outcomes: &[Outcome]) -> String {

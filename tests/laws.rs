@@ -17,7 +17,7 @@ const FACTOR: f64 = 16.0;
 /// The laws and sites that a port of tiny-llama violates, without consecutive repeats.
 fn broken(attention: Attention, port: impl Fn(&Correct<'_>) -> Box<dyn Port>) -> Vec<String> {
     let model = models::open("tiny-llama").unwrap();
-    let ids = model.tokenizer.encode(PROMPT, true).unwrap();
+    let ids = model.tokenizer().unwrap().encode(PROMPT, true).unwrap();
     let llama = Llama::load(&model.weights, &Device::Cpu, DType::F32, attention).unwrap();
     let mut port = port(&Correct { model: &model, llama: &llama });
     let findings = laws_alone(&mut *port, &ids, FACTOR).unwrap();

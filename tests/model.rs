@@ -241,7 +241,7 @@ fn interleaved_rotation_of_permuted_weights_equals_half_split_rotation() {
         let w = matrix.floats().unwrap();
         let (rows, width) = w.dims2().unwrap();
         let w = w.reshape((rows / d, 2, d / 2, width)).unwrap().transpose(1, 2).unwrap();
-        candle_nn::Linear::new(w.contiguous().unwrap().reshape((rows, width)).unwrap(), None).into()
+        matrix.with_weight(w.contiguous().unwrap().reshape((rows, width)).unwrap())
     };
     for layer in &mut permuted.layers {
         layer.self_attn.q_proj = interleave(&layer.self_attn.q_proj);

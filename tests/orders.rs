@@ -110,7 +110,9 @@ impl Probe for Again<'_> {
             _ => None,
         };
         let tensor = match (linear, &self.input) {
-            (Some(linear), Some(input)) => product(input, linear.floats().unwrap(), self.dot)?,
+            (Some(linear), Some(input)) => {
+                linear.biased(product(input, linear.floats().unwrap(), self.dot)?)?
+            }
             _ => tensor,
         };
         let tensor = self.probe.tap(site, tensor)?;

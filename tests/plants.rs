@@ -15,9 +15,10 @@ use rbees_check::selftest::Bench;
 
 /// A model, a dtype and cases, the cheapest first. Each mistake is planted in the first entry that can show
 /// it.
-const PLACES: [(&str, DType, &[&str]); 4] = [
+const PLACES: [(&str, DType, &[&str]); 5] = [
     ("tiny-llama", DType::F32, &["batch-left"]),
     ("tiny-llama2", DType::F32, &["short"]),
+    ("tiny-llama3", DType::F32, &["short"]),
     ("tiny-llama", DType::BF16, &["short"]),
     ("tiny-llama", DType::BF16, &["far"]),
 ];
@@ -103,7 +104,7 @@ fn alters_in(plant: &Plant, model: &Model, bench: &Bench<'_>) -> Result<(), Fail
         let planted = (plant.make)(&Correct { model, llama: &llama })?;
         let vocab = llama.config.vocab_size;
         let files = planted.files;
-        let read = files.config != llama.config || files.tokenizer.json()? != model.tokenizer.json()?;
+        let read = files.config != llama.config || files.tokenizer.json()? != model.tokenizer()?.json()?;
         let mut port = planted.port;
         let (correct, right) = drive(&mut LlamaPort::new(llama), vocab, plant)?;
         let (wrong, given) = drive(&mut *port, vocab, plant)?;

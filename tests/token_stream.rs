@@ -74,11 +74,11 @@ proptest! {
         let pieces = pieces(&text, &cuts);
         let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
 
-        let byte_level = models::open("tiny-llama").unwrap().tokenizer;
+        let byte_level = models::open("tiny-llama").unwrap().tokenizer.unwrap();
         let ids: Vec<u32> = pieces.iter().flat_map(|p| byte_level.encode(p, false).unwrap()).collect();
         prop_assert_eq!(&streamed(&byte_level, "And", &ids, &stops).0, &want);
 
-        let fallback = models::open("tiny-llama2").unwrap().tokenizer;
+        let fallback = models::open("tiny-llama2").unwrap().tokenizer.unwrap();
         let ids = with_bytes(&fallback, &pieces);
         prop_assert_eq!(&streamed(&fallback, "And", &ids, &stops).0, &want);
     }
@@ -86,7 +86,7 @@ proptest! {
 
 #[test]
 fn generation_ends_with_the_token_that_completes_a_stop_string() {
-    let tokenizer = models::open("tiny-llama").unwrap().tokenizer;
+    let tokenizer = models::open("tiny-llama").unwrap().tokenizer.unwrap();
     let ids = tokenizer.encode(" the LORD said unto Moses", false).unwrap();
     let complete = (1..=ids.len()).find(|&n| tokenizer.decode(&ids[..n]).unwrap().contains("RD sa")).unwrap();
     let (text, tokens, finish) = streamed(&tokenizer, "And", &ids, &["RD sa".into()]);
@@ -95,7 +95,7 @@ fn generation_ends_with_the_token_that_completes_a_stop_string() {
 
 #[test]
 fn a_stop_string_of_byte_tokens_is_detected_when_the_bytes_are_decoded() {
-    let tokenizer = models::open("tiny-llama2").unwrap().tokenizer;
+    let tokenizer = models::open("tiny-llama2").unwrap().tokenizer.unwrap();
     let ids = with_bytes(&tokenizer, &["a", "\n", "b", "c"]);
     assert_eq!(streamed(&tokenizer, "And", &ids, &["\n".into()]), ("a".into(), 3, Finish::StopString));
     let last = streamed(&tokenizer, "And", &ids[..2], &["\n".into()]);
@@ -106,7 +106,7 @@ fn a_stop_string_of_byte_tokens_is_detected_when_the_bytes_are_decoded() {
 #[case::incomplete_character(&[0xE6, 0x97], "��")]
 #[case::incomplete_character_then_a_letter(&[0xE6, 0x97, b'x'], "���")] // a run of bytes is valid as a whole or not at all
 fn invalid_bytes_become_replacement_characters(#[case] bytes: &[u8], #[case] want: &str) {
-    let tokenizer = models::open("tiny-llama2").unwrap().tokenizer;
+    let tokenizer = models::open("tiny-llama2").unwrap().tokenizer.unwrap();
     let ids: Vec<u32> = bytes.iter().map(|b| tokenizer.id(&format!("<0x{b:02X}>")).unwrap()).collect();
     assert_eq!(streamed(&tokenizer, "And", &ids, &["stop".into()]).0, want);
 }
@@ -115,7 +115,7 @@ fn invalid_bytes_become_replacement_characters(#[case] bytes: &[u8], #[case] wan
 #[case("tiny-llama")]
 #[case("tiny-llama2")]
 fn bytes_at_the_end_of_the_prompt_are_not_repeated_in_the_output(#[case] model: &str) {
-    let tokenizer = models::open(model).unwrap().tokenizer;
+    let tokenizer = models::open(model).unwrap().tokenizer.unwrap();
     let a = tokenizer.id("a").unwrap();
     assert_eq!(streamed(&tokenizer, "And é", &[a, a], &[]).0, "aa");
 }
@@ -162,7 +162,7 @@ fn log_probabilities_match_the_models_logits() {
     let mut lines = lines(&[&args[..], &["--top-logprobs", "512", "--seed", "3"]].concat());
     let end = lines.pop().unwrap();
     let model = models::open("tiny-llama").unwrap();
-    let prompt = model.tokenizer.encode("And the king", true).unwrap();
+    let prompt = model.tokenizer().unwrap().encode("And the king", true).unwrap();
     let ids: Vec<u32> = lines.iter().map(|line| line["id"].as_u64().unwrap() as u32).collect();
     let all = [&prompt[..], &ids].concat();
     let device = candle_core::Device::Cpu;
@@ -195,11 +195,11 @@ fn log_probabilities_match_the_models_logits() {
             }
         }
         assert_eq!(barred, 512 - 5, "at {step}");
-        assert_eq!(one_of(&model.tokenizer, line), ids[step]);
+        assert_eq!(one_of(model.tokenizer().unwrap(), line), ids[step]);
     }
     let texts: String = lines.iter().map(|line| line["text"].as_str().unwrap()).collect();
     assert_eq!(end["text"], texts.as_str());
-    let whole = model.tokenizer.decode_skipping_special(&all).unwrap();
+    let whole = model.tokenizer().unwrap().decode_skipping_special(&all).unwrap();
     assert_eq!(whole, format!("And the king{texts}"));
     assert_eq!((&end["prompt_tokens"], &end["tokens"]), (&prompt.len().into(), &8.into()));
 }
@@ -210,7 +210,7 @@ fn one_of(tokenizer: &Tokenizer, line: &Value) -> u32 {
 
 #[test]
 fn logit_bias_forces_a_token_or_excludes_it() {
-    let tokenizer = models::open("tiny-llama").unwrap().tokenizer;
+    let tokenizer = models::open("tiny-llama").unwrap().tokenizer.unwrap();
     let token = tokenizer.id("z").unwrap();
     let greedy = ["--temperature", "0", "--max-tokens", "4", "--logit-bias"];
     let text = |bias: String| lines(&[&greedy[..], &[&bias]].concat()).pop().unwrap()["text"].clone();

@@ -2,9 +2,11 @@
 
 mod made;
 
+use std::collections::BTreeMap;
+
 use candle_core::{DType, Device, Tensor};
 use made::{CONFIG, GgufFile, config_with, safetensors, tensors, write_directory};
-use rbees_check::weights::{Weights, sha256_of};
+use rbees_check::weights::{Meaning, Weights, sha256_of};
 use rstest::rstest;
 
 const Q: &str = "model.layers.1.self_attn.q_proj.weight";
@@ -87,8 +89,18 @@ fn f16_and_bf16_tensors_are_read_with_their_values() {
 }
 
 #[rstest]
-#[case::rope_frequencies("rope_freqs.weight", "Llama 3.1")]
-#[case::bias("blk.0.attn_q.bias", "`model.layers.0.self_attn.q_proj.bias`: biases are not supported yet")]
+#[case::rope_frequencies(
+    "rope_freqs.weight",
+    "`rope_freqs.weight`: it has shape [32], but a head has 3 pairs"
+)]
+#[case::bias_of_a_norm(
+    "blk.0.attn_norm.bias",
+    "`model.layers.0.input_layernorm.bias`: a bias there is not supported"
+)]
+#[case::bias_of_one_layer(
+    "blk.1.attn_q.bias",
+    "`model.layers.1.self_attn.q_proj.bias`: a bias there is not supported"
+)]
 fn a_gguf_tensor_that_changes_the_arithmetic_is_refused(#[case] name: &str, #[case] why: &str) {
     let mut file = GgufFile::tiny();
     let mut extra = file.tensor("output_norm.weight").clone();
@@ -96,6 +108,23 @@ fn a_gguf_tensor_that_changes_the_arithmetic_is_refused(#[case] name: &str, #[ca
     file.tensors.push(extra);
     let line = refusal(gguf(&file));
     assert!(line.contains(why), "{line}");
+}
+
+/// Row r of q in the file is row `order[r]` of Hugging Face's; the bias has the same order.
+#[test]
+fn biases_of_a_gguf_file_are_read_in_the_row_order_of_their_matrix() {
+    let mut file = GgufFile::tiny();
+    for (layer, first) in [(0, 0.0), (1, 100.0)] {
+        let bias: Vec<f32> = (0..24).map(|row| first + row as f32).collect();
+        let name = format!("model.layers.{layer}.self_attn.q_proj.bias");
+        file.tensors.push(made::GgufTensor::of(&name, &[24], &bias));
+    }
+    let weights = gguf(&file).unwrap();
+    assert_eq!(weights.config().biases.iter().collect::<Vec<_>>(), ["self_attn.q_proj"]);
+    let stored = weights.tensor("model.layers.1.self_attn.q_proj.bias", DType::F32, &Device::Cpu).unwrap();
+    let canonical = weights.canonical("model.layers.1.self_attn.q_proj.bias").unwrap();
+    // Heads of 6 rows: halves in Hugging Face's order, neighbours in the file's.
+    assert_eq!(values(&canonical)[..6], [0, 2, 4, 1, 3, 5].map(|row| values(&stored)[row]));
 }
 
 #[test]
@@ -119,15 +148,132 @@ fn a_gguf_without_an_output_matrix_ties_the_embeddings() {
     assert!(!weights.names().contains(&"lm_head.weight".to_owned()));
 }
 
-#[test]
-fn unused_tensors_are_listed() {
+/// The model with more tensors, opened.
+fn with_more(config: &str, more: &[(&str, Vec<f32>)]) -> Weights {
     let dir = tempfile::tempdir().unwrap();
-    let mut more = tensors();
-    more.insert("model.layers.0.self_attn.rotary_emb.inv_freq".into(), (vec![3], vec![1.0; 3]));
-    more.insert("model.layers.0.adapter".into(), (vec![1], vec![1.0]));
-    write_directory(dir.path(), &config_with("tie_word_embeddings", "true"), &more);
+    let mut all = tensors();
+    all.extend(more.iter().map(|(name, values)| ((*name).to_owned(), (vec![values.len()], values.clone()))));
+    write_directory(dir.path(), config, &all);
+    Weights::open(dir.path()).unwrap()
+}
+
+/// θ^(−2i / 6) of the three pairs.
+fn frequencies(theta: f64) -> Vec<f32> {
+    (0..3).map(|pair| theta.powf(-2.0 * f64::from(pair) / 6.0) as f32).collect()
+}
+
+#[rstest]
+#[case::a_bias("model.layers.0.self_attn.q_proj.bias", vec![0.5; 24], Some("a bias"))]
+#[case::a_bias_of_zeros("model.layers.0.self_attn.q_proj.bias", vec![0.0; 24], None)]
+#[case::a_norm_of_queries("model.layers.1.self_attn.q_norm.weight", vec![1.0; 6], Some("a norm of queries or keys"))]
+#[case::a_scale("model.layers.1.mlp.up_proj.weight_scale", vec![0.5], Some("a scale of quantised weights"))]
+#[case::a_scale_of_1("model.layers.1.mlp.up_proj.weight_scale", vec![1.0], None)]
+#[case::a_layer_too_many("model.layers.2.input_layernorm.weight", vec![1.0; 32], Some("a part of a layer beyond the 2 of the config"))]
+#[case::the_configs_frequencies("model.layers.0.self_attn.rotary_emb.inv_freq", frequencies(3e4), None)]
+#[case::other_frequencies(
+    "model.layers.0.self_attn.rotary_emb.inv_freq",
+    frequencies(1e4),
+    Some("frequencies of another rotation: that of pair 1 is 4.6415")
+)]
+#[case::more_frequencies("rotary_emb.inv_freq", vec![1.0; 4], Some("frequencies of a rotation with another number of pairs than 3"))]
+fn unused_tensors_are_listed_with_what_they_would_change(
+    #[case] name: &str,
+    #[case] values: Vec<f32>,
+    #[case] change: Option<&str>,
+) {
+    let unread = with_more(CONFIG, &[(name, values)]).unread();
+    assert_eq!((unread.len(), unread[0].name.as_str()), (1, name));
+    match (&unread[0].meaning, change) {
+        (Meaning::Nothing, None) => {}
+        (Meaning::Changes(what), Some(why)) => assert!(what.starts_with(why), "{what}"),
+        (other, _) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_unused_tensor_of_a_gguf_file_is_listed() {
+    let mut file = GgufFile::tiny();
+    let mut extra = file.tensor("output_norm.weight").clone();
+    extra.name = "blk.0.attn_q_norm.weight".into();
+    file.tensors.push(extra);
+    let unread = gguf(&file).unwrap().unread();
+    assert_eq!((unread.len(), unread[0].name.as_str()), (1, "blk.0.attn_q_norm.weight"));
+    assert_eq!(unread[0].meaning, Meaning::Changes("a norm of queries or keys".into()));
+}
+
+#[test]
+fn notes_about_unused_tensors_name_a_few() {
+    let more: Vec<String> = (0..4).map(|n| format!("extra.{n}")).collect();
+    let mut more: Vec<(&str, Vec<f32>)> = more.iter().map(|name| (name.as_str(), vec![1.0])).collect();
+    more.push(("model.layers.0.mlp.up_proj.bias", vec![1.0; 64]));
+    let weights = with_more(CONFIG, &more);
+    assert_eq!(
+        weights.unread_notes(),
+        [
+            "the model does not use 1 tensor of the file, which would change the result: `model.layers.0.mlp.up_proj.bias`",
+            "the model does not use 4 tensors of the file, whose meaning is not known: `extra.0`, `extra.1`, `extra.2`, …",
+        ]
+    );
+}
+
+/// The model with tied embeddings, in whose files `change` has been made.
+fn tied(change: impl FnOnce(&mut BTreeMap<String, (Vec<usize>, Vec<f32>)>)) -> Weights {
+    let dir = tempfile::tempdir().unwrap();
+    let mut all = tensors();
+    change(&mut all);
+    write_directory(dir.path(), &config_with("tie_word_embeddings", "true"), &all);
+    Weights::open(dir.path()).unwrap()
+}
+
+/// As transformers 5 does: huggingface/transformers#42612.
+#[test]
+fn a_tied_model_with_two_different_matrices_uses_both() {
+    let weights = tied(|_| ());
+    assert!(!weights.config().tie_word_embeddings && weights.unread().is_empty());
+    assert_eq!(values(&weights.canonical("lm_head.weight").unwrap()), tensors()["lm_head.weight"].1);
+    assert!(weights.notes()[0].ends_with("both are used as they are, as in transformers 5"));
+}
+
+#[test]
+fn a_tied_model_with_two_equal_matrices_or_one_is_tied() {
+    let embedding = tensors()["model.embed_tokens.weight"].clone();
+    let equal = tied(|all| drop(all.insert("lm_head.weight".into(), embedding.clone())));
+    assert!(equal.config().tie_word_embeddings && equal.notes().is_empty());
+    assert_eq!(equal.unread()[0].meaning, Meaning::Nothing);
+
+    let only_head = tied(|all| drop(all.remove("model.embed_tokens.weight")));
+    assert!(only_head.config().tie_word_embeddings);
+    let used = values(&only_head.canonical("model.embed_tokens.weight").unwrap());
+    assert_eq!(used, tensors()["lm_head.weight"].1);
+    assert!(only_head.notes()[0].starts_with("`model.embed_tokens.weight` is missing, so `lm_head.weight`"));
+}
+
+#[rstest]
+#[case::compiled("_orig_mod.")]
+#[case::data_parallel("module.")]
+#[case::peft("base_model.model.")]
+#[case::text_part("language_model.")]
+fn wrapped_tensor_names_are_recognised_and_noted(#[case] wrapper: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let wrapped = tensors().into_iter().map(|(name, tensor)| (format!("{wrapper}{name}"), tensor)).collect();
+    write_directory(dir.path(), CONFIG, &wrapped);
     let weights = Weights::open(dir.path()).unwrap();
-    assert_eq!(weights.unexpected(), ["lm_head.weight", "model.layers.0.adapter"]);
+    assert_eq!(values(&weights.canonical(Q).unwrap()), tensors()[Q].1);
+    let note = format!(
+        "21 tensor names were adapted: for example, `{wrapper}lm_head.weight` is read as `lm_head.weight`"
+    );
+    assert_eq!((weights.notes(), weights.unread()), (&[note][..], vec![]));
+}
+
+#[test]
+fn names_without_model_in_front_are_recognised() {
+    let dir = tempfile::tempdir().unwrap();
+    let bare =
+        tensors().into_iter().map(|(name, t)| (name.trim_start_matches("model.").to_owned(), t)).collect();
+    write_directory(dir.path(), CONFIG, &bare);
+    let weights = Weights::open(dir.path()).unwrap();
+    assert_eq!(values(&weights.canonical(Q).unwrap()), tensors()[Q].1);
+    assert!(weights.notes()[0].starts_with("20 tensor names were adapted"));
 }
 
 #[test]
@@ -192,7 +338,9 @@ fn replacing_a_tensor_changes_only_that_tensor_and_the_hash() {
     weights.replace(norm, Tensor::zeros(31, DType::F32, &Device::Cpu).unwrap());
     assert_eq!(
         weights.lint(),
-        [format!("tensor `{norm}` has shape [31], but the configuration requires [32]")]
+        [format!(
+            "tensor `{norm}` has shape [31], but the configuration requires [32]: `llama.embedding_length` is 32 in the metadata"
+        )]
     );
 }
 

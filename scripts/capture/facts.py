@@ -15,7 +15,10 @@ def facts(model, directory, provenance):
     """facts.json: the hash of every other file, the config, and every tensor's hash, as transformers reads them."""
     config = model.config
     tensors = {name: value.numpy() for name, value in model.stock.state_dict().items()}
-    if config.tie_word_embeddings:
+    # transformers 5 does not tie two matrices with different values, whatever the config says.
+    embedding, head = model.stock.get_input_embeddings().weight, model.stock.lm_head.weight
+    tied = embedding.data_ptr() == head.data_ptr()
+    if tied:
         del tensors["lm_head.weight"]  # the same tensor as model.embed_tokens.weight
     (_agrees_with_gguf if model.is_gguf else _agrees_with_safetensors)(model, tensors)
     return {
@@ -26,7 +29,7 @@ def facts(model, directory, provenance):
             "num_key_value_heads": config.num_key_value_heads, "head_dim": config.head_dim,
             "vocab_size": config.vocab_size, "max_position_embeddings": config.max_position_embeddings,
             "rms_norm_eps": config.rms_norm_eps, "rope_theta": config.rope_parameters["rope_theta"],
-            "tie_word_embeddings": config.tie_word_embeddings, "bos_token_id": config.bos_token_id,
+            "tie_word_embeddings": tied, "bos_token_id": config.bos_token_id,
             "eos_token_ids": model.eos_token_ids,
         },
         "tensors": described({name: tensors[name] for name in sorted(tensors)}, "f4"),

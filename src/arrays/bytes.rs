@@ -26,13 +26,16 @@ impl Bytes {
     /// Maps a whole regular file.
     ///
     /// # Errors
-    /// The file cannot be opened or mapped, is not a regular file, or is empty.
+    /// The file cannot be opened or mapped, is not a regular file, is empty, or contains text that only stands in for
+    /// the file, like a pointer of Git LFS.
     pub(crate) fn map(path: &Path) -> Result<Self> {
         let (file, length) = files::open(path, HINT)?;
         if length == 0 {
             return Err(Error::file(path, "is empty", "fetch or write the file again"));
         }
-        Self::mapped(path, &file, &MmapOptions::new())
+        let bytes = Self::mapped(path, &file, &MmapOptions::new())?;
+        files::refuse_stand_in(path, &bytes)?;
+        Ok(bytes)
     }
 
     /// Maps a part of a regular file. It uses memory only for the pages that are read, and only while the map

@@ -1,17 +1,19 @@
 //! Selects the weights that one operation needs.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::arrays;
 use crate::probe::{Kind, Site};
-use crate::weights::{Config, PART, Weights};
+use crate::weights::{BIASES, Config, PART, PER_PAIR, RopeScaling, Weights};
 use crate::{Error, Result};
 
 /// The weights that `site` is computed with, and those in its layer that ports might use by mistake.
 pub(super) fn of(site: Site, config: &Config) -> Vec<String> {
     let in_layer = |names: &[&str]| {
-        let of = |name: &&str| site.layer.map(|layer| format!("model.layers.{layer}.{name}.weight"));
-        names.iter().filter_map(of).collect::<Vec<_>>()
+        let Some(layer) = site.layer else { return vec![] };
+        let bias = |name: &&&str| config.biases.contains(**name);
+        let biases = names.iter().filter(bias).map(|name| format!("model.layers.{layer}.{name}.bias"));
+        names.iter().map(|name| format!("model.layers.{layer}.{name}.weight")).chain(biases).collect()
     };
     match site.kind {
         Kind::Embed => vec!["model.embed_tokens.weight".into()],
@@ -28,7 +30,8 @@ pub(super) fn of(site: Site, config: &Config) -> Vec<String> {
     }
 }
 
-/// A `config.json` that declares that the tensors next to it are only part of a model.
+/// A `config.json` that declares that the tensors next to it are only part of a model. It is written as that of a
+/// Llama whatever the family is; what a Llama's config cannot say has keys of our own.
 pub(super) fn config(config: &Config, site: Site) -> Vec<u8> {
     let ends = (!config.eos_token_ids.is_empty()).then_some(&config.eos_token_ids);
     let text = json!({
@@ -44,12 +47,35 @@ pub(super) fn config(config: &Config, site: Site) -> Vec<u8> {
         "max_position_embeddings": config.max_position_embeddings,
         "rms_norm_eps": config.rms_norm_eps,
         "rope_theta": config.rope_theta,
+        "rope_scaling": scaling(&config.rope_scaling),
+        (BIASES): config.biases,
         "tie_word_embeddings": config.tie_word_embeddings,
         "bos_token_id": config.bos_token_id,
         "eos_token_id": ends,
         (PART): site.to_string(),
     });
     format!("{text:#}\n").into_bytes()
+}
+
+/// The scaling of the rotation, as transformers 4 spells it; the factors of a GGUF file have a type of our own.
+fn scaling(scaling: &RopeScaling) -> Value {
+    match scaling {
+        RopeScaling::None => Value::Null,
+        RopeScaling::PerPair { factors } => json!({ "rope_type": PER_PAIR, "factors": factors }),
+        RopeScaling::Linear { factor } => json!({ "rope_type": "linear", "factor": factor }),
+        RopeScaling::Llama3 {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_max_position_embeddings,
+        } => json!({
+            "rope_type": "llama3",
+            "factor": factor,
+            "low_freq_factor": low_freq_factor,
+            "high_freq_factor": high_freq_factor,
+            "original_max_position_embeddings": original_max_position_embeddings,
+        }),
+    }
 }
 
 /// The tensors with these names as a safetensors file, in f32 and in Hugging Face's row order. Without

@@ -3,8 +3,10 @@
 use clap::{ArgAction, Args};
 use rbees_check::Result;
 use rbees_check::models::{self, Model};
+use rbees_check::tokenizer::Tokenizer;
 
 use super::choices::Dtype;
+use super::escape::escaped;
 use super::settings::Settings;
 use super::stderr::say;
 
@@ -35,10 +37,21 @@ pub struct Common {
     pub verbose: u8,
 }
 
+/// Opens a model, and prints what is remarkable about its files.
+pub fn open(name: &str) -> Result<Model> {
+    let model = models::open(name)?;
+    let unread = model.weights.unread_notes();
+    let of_tokenizer = model.tokenizer.iter().flat_map(Tokenizer::notes);
+    for note in model.weights.notes().iter().chain(&unread).chain(of_tokenizer) {
+        say(&format!("note: {}: {}", escaped(name), escaped(note)));
+    }
+    Ok(model)
+}
+
 impl Common {
     /// Opens the requested model, with the requested references.
     pub fn open(&self) -> Result<Model> {
-        let mut model = models::open(self.model())?;
+        let mut model = open(self.model())?;
         if let Some(name) = &self.references {
             model.fixture = Some(models::references(name)?);
         }

@@ -105,7 +105,7 @@ impl Generate {
         let llama = Llama::load(&model.weights, &device, dtype, path)?;
         drop(progress);
         let request = Request { prompt, sampling, stops, max_tokens: self.max_tokens };
-        self.write(TimedText::begin(&llama, &model.tokenizer, request)?, &model, out)?;
+        self.write(TimedText::begin(&llama, model.tokenizer()?, request)?, &model, out)?;
         Ok(Ending::Passed)
     }
 
@@ -131,7 +131,7 @@ impl Generate {
     /// Prints the text and how long it took.
     fn write(&self, text: TimedText<'_>, model: &Model, out: &mut Out) -> Result<()> {
         let timings = if self.json {
-            token_lines::write(text, &model.tokenizer, self.top_logprobs, out)?
+            token_lines::write(text, model.tokenizer()?, self.top_logprobs, out)?
         } else {
             out.text(if self.chat { "" } else { self.prompt.as_str() })?;
             let timings = text.write(out)?;
@@ -181,11 +181,11 @@ impl Generate {
     /// The prompt as token ids.
     fn ids(&self, model: &Model) -> Result<Vec<u32>> {
         if !self.chat {
-            return model.tokenizer.encode(&self.prompt, true);
+            return model.tokenizer()?.encode(&self.prompt, true);
         }
         let message = Message { role: "user".into(), content: self.prompt.clone() };
         let prompt = model.chat_template()?.render(&[message], true)?;
-        model.tokenizer.encode(&prompt, false) // the template itself writes BOS
+        model.tokenizer()?.encode(&prompt, false) // the template itself writes BOS
     }
 
     fn refuse(&self, status: Status, what: &str) -> Ending {

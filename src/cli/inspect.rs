@@ -1,10 +1,11 @@
 //! `inspect`: shows what a model's files contain.
 
 use clap::Args;
-use rbees_check::Result;
-use rbees_check::models::{self, Model};
-use rbees_check::weights::{Config, RopeLayout};
+use rbees_check::models::Model;
+use rbees_check::weights::{Config, Meaning, RopeLayout};
+use rbees_check::{Error, Result};
 
+use super::common;
 use super::ending::Ending;
 use super::escape::escaped;
 use super::paint::{self, Out};
@@ -22,7 +23,7 @@ pub struct Inspect {
 
 impl Inspect {
     pub fn perform(self, out: &mut Out) -> Result<Ending> {
-        let model = models::open(&self.model)?;
+        let model = common::open(&self.model)?;
         out.line(format!("{} · {}", escaped(&model.name), model.weights.describe()))?;
         section("config", config(model.weights.config()), out)?;
         section("tokenizer", tokenizer(&model), out)?;
@@ -43,7 +44,8 @@ fn config(config: &Config) -> Vec<String> {
         RopeLayout::Interleaved => "interleaved: element 2i is rotated with 2i + 1",
     };
     let id = |id: Option<u32>| id.map_or("none".to_owned(), |id| id.to_string());
-    let rows: [(&str, String); 14] = [
+    let modules: Vec<&str> = config.biases.iter().map(String::as_str).collect();
+    let rows: [(&str, String); 16] = [
         ("hidden_size", config.hidden_size.to_string()),
         ("intermediate_size", config.intermediate_size.to_string()),
         ("num_hidden_layers", config.num_hidden_layers.to_string()),
@@ -55,7 +57,9 @@ fn config(config: &Config) -> Vec<String> {
         // Values from GGUF are exact float32 values; formatting them as f32 prints 1e-5 as 1e-5.
         ("rms_norm_eps", format!("{:e}", config.rms_norm_eps as f32)),
         ("rope_theta", (config.rope_theta as f32).to_string()),
+        ("rope_scaling", config.rope_scaling.to_string()),
         ("tie_word_embeddings", config.tie_word_embeddings.to_string()),
+        ("biases", if config.biases.is_empty() { "none".into() } else { modules.join(", ") }),
         ("bos_token_id", id(config.bos_token_id)),
         ("eos_token_ids", format!("{:?}", config.eos_token_ids)),
         ("rotation", rope.to_owned()),
@@ -64,19 +68,26 @@ fn config(config: &Config) -> Vec<String> {
 }
 
 fn tokenizer(model: &Model) -> Vec<String> {
-    let Model { tokenizer, weights, .. } = model;
-    let config = weights.config();
+    let config = model.weights.config();
+    let tokenizer = match &model.tokenizer {
+        Ok(tokenizer) => tokenizer,
+        Err(error) => return vec![format!("cannot be read: {}", escaped(&error.to_string()))],
+    };
     let spelled = |id: u32| match tokenizer.token(id) {
         Some(token) => format!("{id} {}", escaped(&token)),
         None => format!("{id} (not in the vocabulary)"),
     };
     let ends: Vec<String> = config.eos_token_ids.iter().map(|&id| spelled(id)).collect();
-    let chat = model.chat_template().map_or("no template", |_| "has a template");
+    let chat = match model.chat_template() {
+        Ok(_) => "has a template".to_owned(),
+        Err(Error::Missing { .. }) => "no template".to_owned(),
+        Err(error) => format!("cannot be read: {}", escaped(&error.to_string())),
+    };
     let rows = [
         ("tokens", tokenizer.vocab_size().to_string()),
         ("begins with", config.bos_token_id.map_or("nothing".to_owned(), spelled)),
         ("ends at", if ends.is_empty() { "nothing".to_owned() } else { ends.join(", ") }),
-        ("chat", chat.to_owned()),
+        ("chat", chat),
     ];
     rows.map(|(key, value)| format!("{key:<24} {value}")).into()
 }
@@ -98,7 +109,8 @@ fn tensors(model: &Model, each: bool) -> Vec<String> {
     };
     let list = if each { tensor_rows::each } else { tensor_rows::ranges };
     let rows = |names: Vec<String>| list(names.into_iter().map(stored).collect());
-    let unexpected = rows(weights.unexpected());
-    let noted = unexpected.into_iter().map(|row| row + ", unexpected: the model does not use it");
+    let unread = weights.unread().into_iter().filter(|tensor| tensor.meaning != Meaning::Nothing);
+    let noted = rows(unread.map(|tensor| tensor.name).collect()).into_iter();
+    let noted = noted.map(|row| row + ", unexpected: the model does not use it");
     rows(weights.names()).into_iter().chain(noted).collect()
 }

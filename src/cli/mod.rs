@@ -43,6 +43,7 @@ use std::process::ExitCode;
 use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
 use rbees_check::{Error, Result};
 
+use self::escape::escaped;
 use self::paint::Out;
 use self::stderr::say;
 
@@ -109,8 +110,8 @@ pub fn give_up(error: &Error) -> ExitCode {
     let hint = error
         .hint()
         .unwrap_or("try `--device cpu`; if it still fails, this is a bug of rbees-check: please report it");
-    // Candle's errors may contain a backtrace after the first line.
-    say(&format!("error: {}", what.lines().next().unwrap_or_default()));
-    say(&format!("hint: {hint}"));
+    // A message may quote a file.
+    say(&format!("error: {}", escaped(&what)));
+    say(&format!("hint: {}", escaped(hint)));
     Ending::NotJudged.code()
 }

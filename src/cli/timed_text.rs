@@ -107,9 +107,9 @@ pub fn sample(model: &Model, llama: &Llama, out: &mut Out) -> Result<()> {
     } else {
         ("The capital of France is", Sampling::default())
     };
-    let ids = model.tokenizer.encode(prompt, true)?;
+    let ids = model.tokenizer()?.encode(prompt, true)?;
     let request = Request { prompt: ids, sampling, stops: Stops::new(vec![])?, max_tokens: 58 };
-    let timed_text = TimedText::begin(llama, &model.tokenizer, request)?;
+    let timed_text = TimedText::begin(llama, model.tokenizer()?, request)?;
     out.text(prompt)?;
     let timings = timed_text.write(out)?;
     out.line(format!("\n{}\n", timings.speed()))

@@ -7,6 +7,8 @@ use crate::weights::Weights;
 pub fn wrong(weights: &Weights, key: &'static str, got: &str, want: &str) -> Option<Named> {
     let mistake = match key {
         "rope_theta" => "rope-theta",
+        "rope_scaling" => "rope-scaling",
+        "biases" => "bias-dropped",
         "rms_norm_eps" => "norm-eps",
         "head_dim" => "head-dim",
         "eos_token_ids" => "one-eos",

@@ -3,10 +3,13 @@
 use candle_core::DType;
 
 use super::deviation::{Deviation, LowFactors, MatrixReading};
+use super::fit::fit;
 use super::run::run;
 use super::search::{Candidate, Solver, search};
 use super::{Diagnosis, Evidence, rows_elsewhere};
 use crate::Result;
+use crate::graph::Operation;
+use crate::oracle::vector;
 use crate::probe::Kind;
 
 const SOLVERS: [Solver; 5] = [
@@ -48,10 +51,20 @@ fn transposed(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
 /// The same vector added to every token. It has one free number per column, so it is solved from every other
 /// token and must be right for the tokens in between.
 fn bias(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
-    if e.got.len() < 3 || e.context.site.kind == Kind::Logits {
-        return Ok(vec![]);
+    let mut all = Vec::new();
+    if let Some(name) = own_bias(e) {
+        let without = vector(e.context.weights, name)?.into_iter().map(|b| -b).collect();
+        let dropped = Candidate::new(Deviation::Bias(without), format!("you do not add {name}"));
+        let made = [made, std::slice::from_ref(&dropped.deviation)].concat();
+        if fit(e, run(e, &made)?.as_ref(), None).residual <= 1.0 {
+            return Ok(vec![dropped]); // no other vector is needed
+        }
+        all.push(dropped);
     }
-    let Some(right) = run(e, made)? else { return Ok(vec![]) };
+    if e.got.len() < 3 || e.context.site.kind == Kind::Logits {
+        return Ok(all);
+    }
+    let Some(right) = run(e, made)? else { return Ok(all) };
     let half = e.got.len().div_ceil(2);
     let mean = |j: usize| {
         let differences = (0..e.got.len()).step_by(2).map(|r| e.got.row(r)[j] - right.rows.row(r)[j]);
@@ -59,7 +72,16 @@ fn bias(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
     };
     let bias = (0..e.got.width).map(mean).collect();
     let says = "you leave out a bias, or add one: your output differs by the same vector for every token";
-    Ok(vec![Candidate::new(Deviation::Bias(bias), says).solved()])
+    all.push(Candidate::new(Deviation::Bias(bias), says).solved());
+    Ok(all)
+}
+
+/// The bias of the site's own operation.
+fn own_bias<'a>(e: &'a Evidence<'_>) -> Option<&'a str> {
+    match &e.node()?.operation {
+        Operation::Linear(linear) => linear.bias.as_deref(),
+        _ => None,
+    }
 }
 
 fn low(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {

@@ -24,6 +24,7 @@ mod matrices;
 mod norm;
 mod overflow;
 mod rope;
+mod rope_scaling;
 mod rope_solve;
 mod rounding;
 mod rows_elsewhere;

@@ -3,6 +3,7 @@
 use candle_core::DType;
 
 use super::deviation::{Deviation, LowTables, Positions};
+use super::rope_scaling;
 use super::rope_solve::{self as solve, MeasuredAngle};
 use super::search::{Candidate, Solver, search};
 use super::{Diagnosis, Evidence};
@@ -95,16 +96,25 @@ const DEFAULTS: [f64; 3] = [1e4, 5e5, 1e6];
 
 fn theta(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
     let Some(turning) = Turning::of(e, made) else { return Ok(vec![]) };
-    let own = e.config().rope_theta;
-    let found = turning.measured(e).and_then(|angles| solve::theta(&angles, &turning.positions));
+    let (own, law) = (e.config().rope_theta, &turning.rope.law);
+    let divisor = match law {
+        FrequencyLaw::Base { .. } => Some(1.0),
+        FrequencyLaw::Linear { factor, .. } => Some(*factor),
+        FrequencyLaw::Llama3 { .. } | FrequencyLaw::Divided { .. } => None,
+    };
+    let found = divisor.and_then(|divisor| {
+        let positions: Vec<f64> = turning.positions.iter().map(|p| p / divisor).collect();
+        solve::theta(&turning.measured(e)?, &positions)
+    });
     let candidate = |theta, text: String| {
         let says = format!("you used θ = {text}; the config says {own} ({})", e.key("rope_theta"));
-        Candidate::new(Deviation::Frequencies(FrequencyLaw::Base { theta }), says)
+        Candidate::new(Deviation::Frequencies(law.with_theta(theta)), says)
     };
     Ok(match found.filter(|theta| !theta.allows(own)) {
         Some(theta) => vec![candidate(theta.value, theta.to_string()).solved()],
-        // In half precision the angles are too coarse to solve for θ: only a few usual values are tried.
-        None if e.context.dtype != DType::F32 => {
+        // In half precision the angles are too coarse to solve for θ, and which pairs are scaled may depend on
+        // θ: only a few usual values are tried.
+        None if e.context.dtype != DType::F32 || divisor.is_none() => {
             let others = DEFAULTS.into_iter().filter(|&theta| theta != own);
             others.map(|theta| candidate(theta, format!("{theta} or near it"))).collect()
         }
@@ -113,8 +123,8 @@ fn theta(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
 }
 
 /// Frequencies computed with hidden_size / heads as the head's width.
-fn head_dim(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
-    let config = e.config();
+fn head_dim(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
+    let (config, Some(turning)) = (e.config(), Turning::of(e, made)) else { return Ok(vec![]) };
     let (d, own) = (config.head_dim, config.hidden_size / config.num_attention_heads);
     if own == d {
         return Ok(vec![]);
@@ -125,14 +135,15 @@ fn head_dim(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
         "you divide 2i by {own}, hidden_size / heads; divide by head_dim, {d} ({})",
         e.key("head_dim")
     );
-    Ok(vec![Candidate::new(Deviation::Frequencies(FrequencyLaw::Base { theta }), says)])
+    Ok(vec![Candidate::new(Deviation::Frequencies(turning.rope.law.with_theta(theta)), says)])
 }
 
 fn scaling(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
     let Some(turning) = Turning::of(e, made) else { return Ok(vec![]) };
-    let (FrequencyLaw::Base { theta }, Some(angles)) = (&turning.rope.law, turning.measured(e)) else {
-        return Ok(vec![]);
+    let FrequencyLaw::Base { theta } = &turning.rope.law else {
+        return Ok(rope_scaling::candidates(e, &turning.rope.law, &turning.frequencies));
     };
+    let Some(angles) = turning.measured(e) else { return Ok(vec![]) };
     let scaled = solve::scaled(&angles, &turning.positions, &turning.frequencies, *theta);
     let candidate = |(law, says)| Candidate::new(Deviation::Frequencies(law), says).solved();
     Ok(scaled.into_iter().map(candidate).collect())

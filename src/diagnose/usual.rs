@@ -8,7 +8,7 @@ use super::Evidence;
 use super::attention::{usual_scales, wrong_maps};
 use super::deviation::{Deviation, LowSoftmax, MatrixReading, NormWeight, Positions, Sees};
 use super::rope::other_pairing;
-use crate::graph::{EpsPlace, FrequencyLaw, Node, Role};
+use crate::graph::{EpsPlace, FrequencyLaw, Node, Operation, Role};
 use crate::probe::Layout;
 
 /// A deviation that a port may have at every node that it applies to.
@@ -71,10 +71,20 @@ fn norms(e: &Evidence<'_>) -> Vec<Usual> {
 
 fn rotations(e: &Evidence<'_>) -> Vec<Usual> {
     let (own, d) = (e.config().rope_theta, e.config().head_dim);
+    let law = |node: &Node| match &node.operation {
+        Operation::Rope(rope) => Some(rope.law.clone()),
+        _ => None,
+    };
+    let Some(law) = e.nodes().find_map(law) else { return vec![] };
     let mut all = Vec::new();
+    if !matches!(law, FrequencyLaw::Base { .. }) {
+        let says = format!("you ignore the config's rope scaling ({})", e.key("rope_scaling"));
+        let unscaled = FrequencyLaw::Base { theta: own };
+        all.push(Usual::new("rope-scaling", Deviation::Frequencies(unscaled), says));
+    }
     for theta in [1e4, 1e5, 5e5, 1e6].into_iter().filter(|&theta| theta != own) {
         let says = format!("you used θ = {theta}; the config says {own} ({})", e.key("rope_theta"));
-        all.push(Usual::new("rope-theta", Deviation::Frequencies(FrequencyLaw::Base { theta }), says));
+        all.push(Usual::new("rope-theta", Deviation::Frequencies(law.with_theta(theta)), says));
     }
     for (layout, says) in [
         (

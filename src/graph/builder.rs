@@ -64,6 +64,14 @@ impl Builder {
         self.linear_of(role, name, x, out, linear)
     }
 
+    /// x times `{name}.weight`, plus `{name}.bias`: `[out]`.
+    pub fn linear_with_bias(&mut self, role: Role, name: &str, x: NodeId, out: usize) -> NodeId {
+        let module = self.path(name);
+        let linear =
+            Linear { bias: Some(format!("{module}.bias")), ..Linear::whole(format!("{module}.weight")) };
+        self.linear_of(role, name, x, out, linear)
+    }
+
     /// x times the matrix that `linear` names, which may belong to another module: `[out]`.
     pub fn linear_of(&mut self, role: Role, name: &str, x: NodeId, out: usize, linear: Linear) -> NodeId {
         let shape = RowShape::Flat { width: out };

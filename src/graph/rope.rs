@@ -64,6 +64,30 @@ pub enum FrequencyLaw {
     },
 }
 
+impl FrequencyLaw {
+    /// θ.
+    pub const fn theta(&self) -> f64 {
+        match self {
+            Self::Base { theta }
+            | Self::Linear { theta, .. }
+            | Self::Llama3 { theta, .. }
+            | Self::Divided { theta, .. } => *theta,
+        }
+    }
+
+    /// The same law with another θ.
+    pub fn with_theta(&self, other: f64) -> Self {
+        let mut law = self.clone();
+        match &mut law {
+            Self::Base { theta }
+            | Self::Linear { theta, .. }
+            | Self::Llama3 { theta, .. }
+            | Self::Divided { theta, .. } => *theta = other,
+        }
+        law
+    }
+}
+
 /// Which two elements of the rotated part of a head form a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pairing {

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use super::verdict::{Finding, Verdict};
 use crate::Result;
 use crate::diagnose;
-use crate::reference::Facts;
-use crate::weights::{Config, Weights, sha256_of};
+use crate::files::short_name;
+use crate::models;
+use crate::reference::{self, Facts};
+use crate::weights::{Config, Meaning, RopeScaling, Unread, Weights, sha256_of};
 
-/// Judges every config key, and the presence, shape and canonical bytes of every tensor.
+/// Judges every config key, and the presence, shape and canonical bytes of every tensor. A tensor that the model
+/// does not use, although it would compute something else with it, is wrong too.
 pub(super) fn judge_facts(config: &Config, weights: &Weights, facts: &Facts) -> Result<Vec<Finding>> {
     let mut findings = judge_config(config, &facts.config, weights);
     let right = facts.tensors.iter().map(|(name, fact)| (name.as_str(), fact.sha256.as_str())).collect();
@@ -47,6 +50,14 @@ pub(super) fn judge_facts(config: &Config, weights: &Weights, facts: &Facts) -> 
     }
     let unknown = ours.keys().filter(|name| !facts.tensors.contains_key(*name));
     findings.extend(unknown.map(|name| Finding::new(name, Verdict::Unclaimed)));
+    let unread = weights.unread().into_iter().filter(|tensor| !facts.tensors.contains_key(&tensor.name));
+    findings.extend(unread.filter_map(|Unread { name, meaning }| match meaning {
+        Meaning::Changes(what) => {
+            let how = format!("it is in the file, but the model does not use it: {what}");
+            Some(Finding::new(short_name(&name), Verdict::Broken(how)))
+        }
+        Meaning::Nothing | Meaning::Unknown => None,
+    }));
     Ok(findings)
 }
 
@@ -72,8 +83,27 @@ fn judge_config(ours: &Config, theirs: &crate::reference::Config, weights: &Weig
         key("max_position_embeddings", &ours.max_position_embeddings, &theirs.max_position_embeddings),
         key("rms_norm_eps", &single(ours.rms_norm_eps), &single(theirs.rms_norm_eps)),
         key("rope_theta", &single(ours.rope_theta), &single(theirs.rope_theta)),
+        rope_scaling(ours, theirs, weights),
         key("tie_word_embeddings", &ours.tie_word_embeddings, &theirs.tie_word_embeddings),
+        key("biases", &ours.biases, &theirs.biases),
         key("bos_token_id", &ours.bos_token_id, &theirs.bos_token_id),
         key("eos_token_ids", &ours.eos_token_ids, &theirs.eos_token_ids),
     ]
+}
+
+/// A GGUF file states a factor for each pair, in float32, where transformers reads the parameters that they are
+/// computed from. So the scaled frequencies are compared.
+fn rope_scaling(ours: &Config, theirs: &reference::Config, weights: &Weights) -> Finding {
+    let name = "rope_scaling";
+    let want = models::scaling(theirs);
+    let scaled = |scaling: &RopeScaling| {
+        Config { rope_scaling: scaling.clone(), ..ours.clone() }.frequencies() // [head_dim/2]
+    };
+    let (got, right) = (scaled(&ours.rope_scaling), scaled(&want));
+    if got.iter().zip(&right).all(|(got, right)| (got / right - 1.0).abs() < 1e-6) {
+        return Finding::new(name, Verdict::Pass(0.0));
+    }
+    let (got, want) = (ours.rope_scaling.to_string(), want.to_string());
+    let named = diagnose::config::wrong(weights, name, &got, &want);
+    Finding::explained(name, Verdict::Broken(format!("{got}; transformers reads {want}")), named)
 }

@@ -75,17 +75,24 @@ fn judge_checkpoint(
         How::Weights => {
             if let Some(model) = facts(subject, &mut outcome) {
                 outcome.findings = facts::judge_facts(&subject.config, subject.weights, &model.facts)?;
+                outcome.notes.extend(subject.weights.unread_notes());
             }
         }
         How::Tokens(..) => {
-            match &subject.model {
-                Some(model) => {
+            let tokenizer = subject.tokenizer.as_ref();
+            match (&subject.model, tokenizer) {
+                (Some(model), Ok(tokenizer)) => {
                     let bos = model.facts.config.bos_token_id;
-                    outcome.findings = tokens::judge_tokens(subject.tokenizer, &model.tokens, bos);
+                    outcome.findings = tokens::judge_tokens(tokenizer, &model.tokens, bos);
                 }
-                None => outcome.notes.push(format!("texts are not judged: {NO_FACTS}")),
+                (None, _) => outcome.notes.push(format!("texts are not judged: {NO_FACTS}")),
+                (Some(_), Err(why)) => outcome.notes.push(format!("texts are not judged: {why}")),
             }
             prefills.fill(&mut outcome, subject.feed);
+            // Wrong embedding rows are a failure, whatever the tokenizer.
+            if let (Err(why), Status::Passed | Status::NotJudged) = (tokenizer, outcome.status()) {
+                outcome.skipped = Some(why.clone());
+            }
         }
         How::Sites(..) => prefills.fill(&mut outcome, subject.feed),
         How::Laws(factor) => {

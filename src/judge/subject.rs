@@ -4,6 +4,7 @@ use candle_core::{DType, Device};
 use rayon::prelude::*;
 
 use super::all_judged::all_judged;
+use crate::files::printable;
 use crate::model::{Llama, Path};
 use crate::models::{self, Model};
 use crate::port::{LlamaPort, Port};
@@ -18,8 +19,8 @@ pub struct Subject<'a> {
     pub config: Config,
     /// The weights.
     pub weights: &'a Weights,
-    /// Text ↔ ids.
-    pub tokenizer: &'a Tokenizer,
+    /// Text ↔ ids, or why the tokenizer could not be read.
+    pub tokenizer: Result<&'a Tokenizer, String>,
     /// The port, once for each path.
     pub ports: Vec<Box<dyn Port>>,
     /// The reference cases.
@@ -74,7 +75,12 @@ impl<'a> Subject<'a> {
         dtype: DType,
         paths: &[impl Into<Path> + Copy],
     ) -> Result<Self> {
-        let (weights, tokenizer) = (&model.weights, &model.tokenizer);
+        let weights = &model.weights;
+        let unreadable = |error: &Error| match error.hint() {
+            Some(hint) => printable(&format!("{error} ({hint})")),
+            None => printable(&error.to_string()),
+        };
+        let tokenizer = model.tokenizer.as_ref().map_err(unreadable);
         let mut loaded: Vec<Llama> = Vec::new();
         let mut ports: Vec<Box<dyn Port>> = Vec::new();
         for path in paths.iter().map(|&path| path.into()) {

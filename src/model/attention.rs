@@ -44,12 +44,13 @@ pub struct SelfAttention {
 }
 
 impl SelfAttention {
-    /// Loads the tensors under `prefix`.
+    /// Loads the tensors under the layer `prefix`.
     pub fn load(loader: &Loader, prefix: &str, config: &Config, path: Attention) -> Result<Self> {
         let (hidden, head_dim) = (config.hidden_size, config.head_dim);
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
-        let linear =
-            |name, outputs, inputs| loader.linear(&format!("{prefix}.{name}.weight"), outputs, inputs);
+        let linear = |name: &str, outputs, inputs| {
+            loader.projection(prefix, &format!("self_attn.{name}"), (outputs, inputs), config)
+        };
         Ok(Self {
             q_proj: linear("q_proj", heads * head_dim, hidden)?,
             k_proj: linear("k_proj", kv_heads * head_dim, hidden)?,

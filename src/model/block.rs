@@ -35,9 +35,9 @@ impl Block {
         };
         Ok(Self {
             input_layernorm: norm("input_layernorm")?,
-            self_attn: SelfAttention::load(loader, &format!("{prefix}.self_attn"), config, path)?,
+            self_attn: SelfAttention::load(loader, prefix, config, path)?,
             post_attention_layernorm: norm("post_attention_layernorm")?,
-            mlp: Mlp::load(loader, &format!("{prefix}.mlp"), config)?,
+            mlp: Mlp::load(loader, prefix, config)?,
         })
     }
 

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
-use candle_nn::Linear;
 
 use super::projection::{Matmul, Projection};
-use crate::weights::Weights;
+use crate::weights::{Config, Weights};
 use crate::{Error, Result};
 
 /// The source of tensors, and how to load them.
@@ -36,7 +35,7 @@ impl Loader<'_> {
     pub fn linear(&self, name: &str, outputs: usize, inputs: usize) -> Result<Projection> {
         let shape = [outputs, inputs];
         match self.blocks(name)? {
-            None => Ok(Linear::new(self.tensor(name, &shape)?, None).into()),
+            None => Ok(Projection::dense(self.tensor(name, &shape)?)),
             Some(blocks) => {
                 promised(name, blocks.shape().dims(), &shape)?;
                 Projection::blocks(blocks)
@@ -44,10 +43,25 @@ impl Loader<'_> {
         }
     }
 
-    /// The same for a matrix that is already loaded as floats, such as an embedding.
+    /// The layer `module` below `prefix`, with a bias if the config has one there.
+    pub fn projection(
+        &self,
+        prefix: &str,
+        module: &str,
+        (outputs, inputs): (usize, usize),
+        config: &Config,
+    ) -> Result<Projection> {
+        let mut projection = self.linear(&format!("{prefix}.{module}.weight"), outputs, inputs)?;
+        if config.biases.contains(module) {
+            projection.bias = Some(self.tensor(&format!("{prefix}.{module}.bias"), &[outputs])?);
+        }
+        Ok(projection)
+    }
+
+    /// The same as [`Loader::linear`] for a matrix that is already loaded as floats, such as an embedding.
     pub fn tied(&self, name: &str, floats: &Tensor) -> Result<Projection> {
         match self.blocks(name)? {
-            None => Ok(Linear::new(floats.clone(), None).into()),
+            None => Ok(Projection::dense(floats.clone())),
             Some(blocks) => Projection::blocks(blocks),
         }
     }

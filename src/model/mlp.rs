@@ -22,13 +22,16 @@ pub struct Mlp {
 }
 
 impl Mlp {
-    /// Loads the tensors under `prefix`.
+    /// Loads the tensors under the layer `prefix`.
     pub fn load(loader: &Loader, prefix: &str, config: &Config) -> Result<Self> {
         let (hidden, ffn) = (config.hidden_size, config.intermediate_size);
+        let linear = |name: &str, outputs, inputs| {
+            loader.projection(prefix, &format!("mlp.{name}"), (outputs, inputs), config)
+        };
         Ok(Self {
-            gate_proj: loader.linear(&format!("{prefix}.gate_proj.weight"), ffn, hidden)?,
-            up_proj: loader.linear(&format!("{prefix}.up_proj.weight"), ffn, hidden)?,
-            down_proj: loader.linear(&format!("{prefix}.down_proj.weight"), hidden, ffn)?,
+            gate_proj: linear("gate_proj", ffn, hidden)?,
+            up_proj: linear("up_proj", ffn, hidden)?,
+            down_proj: linear("down_proj", hidden, ffn)?,
         })
     }
 

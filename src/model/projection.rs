@@ -34,29 +34,47 @@ impl Matmul {
     }
 }
 
-/// A linear layer without bias, `[out, in]`.
+/// A linear layer: x Wᵀ, plus a bias if the family has one.
 #[derive(Clone, Debug)]
-pub enum Projection {
-    /// A weight as floats.
+pub struct Projection {
+    matrix: Matrix,
+    /// The vector that is added to every product, `[out]`.
+    pub bias: Option<Tensor>,
+}
+
+/// A weight, `[out, in]`.
+#[derive(Clone, Debug)]
+enum Matrix {
+    /// Floats; this layer has no bias.
     Dense(Linear),
-    /// A weight in quantised blocks.
+    /// Quantised blocks.
     Quantized(BlockRows),
 }
 
 impl Projection {
-    /// A layer with the quantised blocks of `weight`, `[out, in]`.
+    /// A layer without bias, with the floats of `weight`, `[out, in]`.
+    pub fn dense(weight: Tensor) -> Self {
+        Self { matrix: Matrix::Dense(Linear::new(weight, None)), bias: None }
+    }
+
+    /// A layer without bias, with the quantised blocks of `weight`, `[out, in]`.
     ///
     /// # Errors
     /// None in practice: parts of a tensor are tensors.
     pub fn blocks(weight: Arc<QTensor>) -> Result<Self> {
-        Ok(Self::Quantized(BlockRows::new(weight)?))
+        Ok(Self { matrix: Matrix::Quantized(BlockRows::new(weight)?), bias: None })
+    }
+
+    /// The same layer with another weight, as floats, `[out, in]`.
+    pub fn with_weight(&self, weight: Tensor) -> Self {
+        Self { bias: self.bias.clone(), ..Self::dense(weight) }
     }
 
     /// The matrix, `[out, in]`, if it is stored as floats.
     pub fn floats(&self) -> Option<&Tensor> {
-        match self {
-            Self::Dense(linear) => Some(linear.weight()),
-            Self::Quantized(_) => None,
+        match &self.matrix {
+            Matrix::Dense(linear) => Some(linear.weight()),
+            Matrix::Quantized(_) => None,
         }
     }
 
@@ -65,15 +83,26 @@ impl Projection {
     /// # Errors
     /// The device cannot dequantise blocks.
     pub fn widened(&self) -> Result<Tensor> {
-        match self {
-            Self::Dense(linear) => Ok(linear.weight().clone()),
-            Self::Quantized(blocks) => blocks.widened(),
+        match &self.matrix {
+            Matrix::Dense(linear) => Ok(linear.weight().clone()),
+            Matrix::Quantized(blocks) => blocks.widened(),
         }
+    }
+
+    /// Adds the bias, if there is one, to a product with this matrix, `[.., out]`.
+    ///
+    /// # Errors
+    /// The product has another width.
+    pub fn biased(&self, product: Tensor) -> Result<Tensor> {
+        Ok(match &self.bias {
+            None => product,
+            Some(bias) => product.broadcast_add(bias)?,
+        })
     }
 
     /// Whether it has Q8_0 blocks, whose kernels differ in how they round activations.
     pub fn is_eight_bit(&self) -> bool {
-        matches!(self, Self::Quantized(blocks) if blocks.dtype() == GgmlDType::Q8_0)
+        matches!(&self.matrix, Matrix::Quantized(blocks) if blocks.dtype() == GgmlDType::Q8_0)
     }
 
     /// How many activations of `dtype` share a scale when this layer rounds them; `None` if it does not round
@@ -83,7 +112,7 @@ impl Projection {
     /// The trial fails on the device.
     pub fn activation_block(&self, dtype: DType) -> Result<Option<usize>> {
         use GgmlDType::{Q2K, Q3K, Q4K, Q5K, Q6K, Q8_0, Q8K};
-        let Self::Quantized(blocks) = self else { return Ok(None) };
+        let Matrix::Quantized(blocks) = &self.matrix else { return Ok(None) };
         let (outputs, inputs) = blocks.shape();
         Ok(Some(match blocks.dtype() {
             Q2K | Q3K | Q4K | Q5K | Q6K | Q8K => 256,
@@ -109,17 +138,17 @@ fn tried(device: &Device, dtype: DType) -> Result<usize> {
     Ok(if y[0] == 0.0 { WIDTH } else { 32 })
 }
 
-impl From<Linear> for Projection {
-    fn from(linear: Linear) -> Self {
-        Self::Dense(linear)
-    }
-}
-
 impl Module for Projection {
+    /// `[.., in]` → `[.., out]`. The product is rounded to the dtype of x before the bias is added, as in
+    /// PyTorch.
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        match self {
-            Self::Dense(linear) => linear.forward(x),
-            Self::Quantized(blocks) => blocks.forward(x),
+        let product = match &self.matrix {
+            Matrix::Dense(linear) => linear.forward(x)?,
+            Matrix::Quantized(blocks) => blocks.forward(x)?,
+        };
+        match &self.bias {
+            None => Ok(product),
+            Some(bias) => product.broadcast_add(bias),
         }
     }
 }

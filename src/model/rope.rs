@@ -18,7 +18,7 @@ use crate::weights::{Config, RopeLayout};
 /// The angle by which each pair of a head turns per position.
 #[derive(Clone, Debug)]
 pub struct Rope {
-    /// θ^(−2i / head_dim) for pair i, `[head_dim/2]`.
+    /// θ^(−2i / head_dim) for pair i, scaled as the config says, `[head_dim/2]`.
     pub frequencies: Vec<f64>,
     /// Which elements form a pair.
     pub layout: RopeLayout,
@@ -27,8 +27,7 @@ pub struct Rope {
 impl Rope {
     /// The angles for the heads of `config`.
     pub fn new(config: &Config) -> Self {
-        let frequency = |i: usize| config.rope_theta.powf(-2.0 * i as f64 / config.head_dim as f64);
-        Self { frequencies: (0..config.head_dim / 2).map(frequency).collect(), layout: config.rope_layout }
+        Self { frequencies: config.frequencies(), layout: config.rope_layout }
     }
 
     /// The rotation of every token of a batch, given its positions, `[b][s]`.

@@ -4,7 +4,7 @@
 use super::Model;
 use crate::Result;
 use crate::reference;
-use crate::weights::{Config, RopeLayout, Weights};
+use crate::weights::{Config, RopeLayout, RopeScaling, Weights};
 
 /// The weights of `model`, with the config that transformers reads from it, if that config is stored.
 ///
@@ -48,9 +48,30 @@ pub fn config_without_weights(theirs: &reference::Config) -> Config {
         max_position_embeddings: theirs.max_position_embeddings,
         rms_norm_eps: theirs.rms_norm_eps,
         rope_theta: theirs.rope_theta,
+        rope_scaling: scaling(theirs),
         tie_word_embeddings: theirs.tie_word_embeddings,
+        biases: theirs.biases.clone(),
         bos_token_id: theirs.bos_token_id,
         eos_token_ids: theirs.eos_token_ids.clone(),
         rope_layout: RopeLayout::HalfSplit,
+    }
+}
+
+/// The scaling of the rotation, as transformers reads it.
+pub fn scaling(theirs: &reference::Config) -> RopeScaling {
+    match theirs.rope_scaling {
+        None => RopeScaling::None,
+        Some(reference::RopeScaling::Linear { factor }) => RopeScaling::Linear { factor },
+        Some(reference::RopeScaling::Llama3 {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_max_position_embeddings,
+        }) => RopeScaling::Llama3 {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_max_position_embeddings,
+        },
     }
 }

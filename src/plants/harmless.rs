@@ -59,7 +59,7 @@ fn fused(x: &[f32], w: &[f32]) -> f32 {
 fn resummed(llama: Llama, dot: DotProduct, when: fn(&PassSoFar) -> bool) -> impl crate::port::Port {
     let first = llama.layers[0].clone();
     remade(llama, move |pass, site, _| match product(&first, pass, site) {
-        Some((x, layer)) if when(pass) => resum(x, &layer.widened()?, dot).map(Some),
+        Some((x, layer)) if when(pass) => resum(x, layer, dot).map(Some),
         _ => Ok(None),
     })
 }
@@ -80,14 +80,15 @@ fn product<'a>(block: &'a Block, pass: &'a PassSoFar, site: Site) -> Option<(&'a
     (site.layer == Some(0)).then_some((pass.last(x)?, linear))
 }
 
-/// `[b, s, in]` by `[out, in]` → `[b, s, out]`, summed in f32 and rounded once.
-fn resum(x: &Tensor, weight: &Tensor, dot: DotProduct) -> Result<Tensor> {
+/// The layer's output, `[b, s, in]` → `[b, s, out]`. The product is summed in f32 and rounded once.
+fn resum(x: &Tensor, layer: &Projection, dot: DotProduct) -> Result<Tensor> {
+    let weight = layer.widened()?;
     let ((b, s, width), (out, _)) = (x.dims3()?, weight.dims2()?);
     let values = |t: &Tensor| t.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
-    let (rows, weight) = (values(x)?, values(weight)?);
+    let (rows, weight) = (values(x)?, values(&weight)?);
     let sums: Vec<f32> =
         rows.chunks(width).flat_map(|row| weight.chunks(width).map(move |w| dot(row, w))).collect();
-    Ok(Tensor::from_vec(sums, (b, s, out), x.device())?.to_dtype(x.dtype())?)
+    layer.biased(Tensor::from_vec(sums, (b, s, out), x.device())?.to_dtype(x.dtype())?)
 }
 
 struct OtherOfTwo;

@@ -112,7 +112,8 @@ pub const PLANTS: &[Plant] = &[
                     else {
                         return Ok(None);
                     };
-                    overflowing(x, &down[usize::from(layer)].widened()?).map(Some)
+                    let down = &down[usize::from(layer)];
+                    down.biased(overflowing(x, &down.widened()?)?).map(Some)
                 })
             })
         },

@@ -50,9 +50,9 @@ pub struct Setting<'a> {
 
 impl Correct<'_> {
     /// The unchanged files.
-    fn files(&self) -> Files {
-        let (weights, tokenizer) = (self.model.weights.clone(), self.model.tokenizer.clone());
-        Files { config: self.llama.config.clone(), weights, tokenizer }
+    fn files(&self) -> Result<Files> {
+        let (weights, tokenizer) = (self.model.weights.clone(), self.model.tokenizer()?.clone());
+        Ok(Files { config: self.llama.config.clone(), weights, tokenizer })
     }
 
     /// The path that is judged.
@@ -64,17 +64,17 @@ impl Correct<'_> {
     pub fn altered(&self, alter: impl FnOnce(&mut Llama) -> Result<()>) -> Result<Planted> {
         let mut llama = self.llama.clone();
         alter(&mut llama)?;
-        Ok(Planted { files: self.files(), port: Box::new(LlamaPort::new(llama)) })
+        Ok(Planted { files: self.files()?, port: Box::new(LlamaPort::new(llama)) })
     }
 
     /// Plants a mistake with a port that drives the model wrongly.
     pub fn driven<P: Port + 'static>(&self, port: impl FnOnce(Llama) -> P) -> Result<Planted> {
-        Ok(Planted { files: self.files(), port: Box::new(port(self.llama.clone())) })
+        Ok(Planted { files: self.files()?, port: Box::new(port(self.llama.clone())) })
     }
 
     /// Plants a mistake of reading: builds the model from altered files.
     pub fn misread(&self, alter: impl FnOnce(&mut Files) -> Result<()>) -> Result<Planted> {
-        let mut files = self.files();
+        let mut files = self.files()?;
         alter(&mut files)?;
         files.weights.set_config(files.config.clone());
         let (device, dtype): (&Device, DType) = (self.llama.device(), self.llama.dtype());

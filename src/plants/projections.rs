@@ -1,7 +1,6 @@
-//! Planted mistakes in weights and how they are read: rows 16, 19, 25 and 26 of the catalogue.
+//! Planted mistakes in weights and how they are read: rows 16, 17, 19, 25 and 26 of the catalogue.
 
 use candle_core::{DType, Device, Tensor};
-use candle_nn::Linear;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -23,6 +22,27 @@ pub const PLANTS: &[Plant] = &[
         },
         fails: &["00", "02", "06", "07", "09"],
         first: Some("model.layers.0.self_attn.q_proj"),
+        ..PLANT
+    },
+    Plant {
+        name: "bias-dropped",
+        does: "adds no bias to q, k and v",
+        make: |correct| {
+            correct.altered(|llama| {
+                for block in &mut llama.layers {
+                    let attention = &mut block.self_attn;
+                    for projection in [&mut attention.q_proj, &mut attention.k_proj, &mut attention.v_proj] {
+                        projection.bias = None;
+                    }
+                }
+                Ok(())
+            })
+        },
+        fails: &["02", "06", "07", "09"],
+        first: Some("model.layers.0.self_attn.q_proj"),
+        shows: |setting| {
+            demand(setting.config.biases.contains("self_attn.q_proj"), "this model has no biases")
+        },
         ..PLANT
     },
     Plant {
@@ -56,7 +76,7 @@ pub const PLANTS: &[Plant] = &[
             correct.altered(|llama| {
                 for block in &mut llama.layers {
                     let q = &mut block.self_attn.q_proj;
-                    *q = Linear::new(q.widened()?.t()?.contiguous()?, None).into();
+                    *q = q.with_weight(q.widened()?.t()?.contiguous()?);
                 }
                 Ok(())
             })
@@ -115,6 +135,6 @@ fn randomise_lm_head(llama: &mut Llama) -> Result<()> {
     let (mut rng, spread) = (StdRng::seed_from_u64(0), 1.0 / (hidden as f32).sqrt());
     let values: Vec<f32> = (0..vocab * hidden).map(|_| rng.random_range(-spread..spread)).collect();
     let weight = Tensor::from_vec(values, (vocab, hidden), llama.device())?.to_dtype(llama.dtype())?;
-    llama.lm_head = Linear::new(weight, None).into();
+    llama.lm_head = llama.lm_head.with_weight(weight);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Planted mistakes in rotations and positions: rows 1, 2, 3, 5 and 7 of the catalogue.
+//! Planted mistakes in rotations and positions: rows 1 to 5 and 7 of the catalogue.
 
 use candle_core::{DType, Tensor};
 use candle_nn::rotary_emb::{rope, rope_i};
@@ -9,7 +9,7 @@ use super::remake::{PassSoFar, remade};
 use crate::Result;
 use crate::model::{Llama, Rope};
 use crate::probe::{Kind, Site};
-use crate::weights::RopeLayout;
+use crate::weights::{RopeLayout, RopeScaling};
 
 /// The θ of a port that does not read its config.
 const DEFAULT_THETA: f64 = 10_000.0;
@@ -60,6 +60,22 @@ pub const PLANTS: &[Plant] = &[
         first: Some("model.layers.0.self_attn.q_rope"),
         shows: |setting| {
             demand(setting.config.rope_theta != DEFAULT_THETA, "this model's θ is 10000, the default")
+        },
+        ..PLANT
+    },
+    Plant {
+        name: "rope-scaling",
+        does: "leaves the frequencies as they are without scaling",
+        make: |correct| {
+            correct.misread(|files| {
+                files.config.rope_scaling = RopeScaling::None;
+                Ok(())
+            })
+        },
+        fails: &["00", "01B", "06", "07", "09"],
+        first: Some("model.layers.0.self_attn.q_rope"),
+        shows: |setting| {
+            demand(setting.config.rope_scaling != RopeScaling::None, "this model has no rope scaling")
         },
         ..PLANT
     },

@@ -37,6 +37,28 @@ pub struct Config {
     pub tie_word_embeddings: bool,
     pub bos_token_id: Option<u32>,
     pub eos_token_ids: Vec<u32>,
+    /// transformers' `rope_parameters` without θ, if its type is not `default`.
+    #[serde(default)]
+    pub rope_scaling: Option<RopeScaling>,
+    /// The modules of a layer whose product a bias is added to.
+    #[serde(default)]
+    pub biases: BTreeSet<String>,
+}
+
+/// How the frequencies of a rotation are scaled, by transformers' type.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(tag = "rope_type", rename_all = "lowercase")]
+#[allow(missing_docs, reason = "transformers' own names")]
+pub enum RopeScaling {
+    Linear {
+        factor: f64,
+    },
+    Llama3 {
+        factor: f64,
+        low_freq_factor: f64,
+        high_freq_factor: f64,
+        original_max_position_embeddings: usize,
+    },
 }
 
 /// One weight tensor as PyTorch reads it.

@@ -19,7 +19,8 @@ use candle_core::DType;
 
 pub use batch::Batch;
 pub use facts::{
-    Chat, Config, Encode, Facts, Greedy, Message, Processors, Prompt, Sampling, SamplingCase, Tokens,
+    Chat, Config, Encode, Facts, Greedy, Message, Processors, Prompt, RopeScaling, Sampling, SamplingCase,
+    Tokens,
 };
 pub use feed::Feed;
 pub use fixture::Fixture;

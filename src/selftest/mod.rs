@@ -177,7 +177,7 @@ impl<'a> Bench<'a> {
         let mut subject = Subject {
             config: planted.files.config,
             weights: &planted.files.weights,
-            tokenizer: &planted.files.tokenizer,
+            tokenizer: Ok(&planted.files.tokenizer),
             ports: vec![planted.port],
             cases: self.cases.iter().filter(chosen).cloned().collect(),
             model: self.facts.clone(),

@@ -2,10 +2,17 @@
 //!
 //! Templates are Jinja, written for Python. They may call the same functions that transformers provides.
 
-use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+mod bounds;
+mod clock;
+mod environment;
+mod json;
+mod python;
+mod rendering;
+mod source;
 
-use minijinja::{Environment, ErrorKind, context};
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -26,19 +33,31 @@ pub struct Message {
     pub content: String,
 }
 
-/// A model's chat template, and the tokens that it may write.
+/// A model's chat template, and the special tokens that it may write.
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
     source: String,
-    bos: Option<String>,
-    eos: Option<String>,
+    /// By the name that the template knows it by: `bos_token`.
+    tokens: BTreeMap<String, String>,
     origin: String,
 }
 
+/// The special tokens that transformers gives to a template, as `tokenizer_config.json` names them and as GGUF does.
+const TOKENS: [(&str, &str); 7] = [
+    ("bos_token", "bos"),
+    ("eos_token", "eos"),
+    ("unk_token", "unknown"),
+    ("sep_token", "seperator"),
+    ("pad_token", "padding"),
+    ("cls_token", "cls"),
+    ("mask_token", "mask"),
+];
+
 impl ChatTemplate {
-    /// Creates a template from its text. `origin` names it in messages.
-    pub fn new(source: &str, bos: Option<String>, eos: Option<String>, origin: &str) -> Self {
-        Self { source: source.to_owned(), bos, eos, origin: origin.to_owned() }
+    /// Creates a template from its text and the special tokens that it may write, by name (`bos_token`). `origin`
+    /// names it in messages.
+    pub fn new(source: &str, tokens: BTreeMap<String, String>, origin: &str) -> Self {
+        Self { source: source.to_owned(), tokens, origin: origin.to_owned() }
     }
 
     /// Reads the template in GGUF metadata.
@@ -53,7 +72,8 @@ impl ChatTemplate {
             let id = metadata(&format!("tokenizer.ggml.{which}_token_id"))?.as_u64()?;
             Some(tokens.as_ref()?.get(usize::try_from(id).ok()?)?.as_str()?.to_owned())
         };
-        Ok(Self::new(source, token("bos"), token("eos"), origin))
+        let named = |(name, gguf): (&str, &str)| Some((name.to_owned(), token(gguf)?));
+        Ok(Self::new(source, TOKENS.into_iter().filter_map(named).collect(), origin))
     }
 
     /// Reads the template in the text of a `tokenizer_config.json`; of several, the one named `default`.
@@ -70,15 +90,23 @@ impl ChatTemplate {
     /// # Errors
     /// The directory has no template.
     pub fn from_dir(dir: &Path) -> Result<Self> {
-        let path = dir.join("tokenizer_config.json");
+        let (path, beside) = (dir.join("tokenizer_config.json"), dir.join("chat_template.jinja"));
         let hint = "this file contains the chat template; without one, use a plain prompt";
-        let config = files::read_text(&path, CONFIG_LIMIT, hint)?;
-        let beside = files::read_text_if_there(&dir.join("chat_template.jinja"), TEMPLATE_LIMIT, hint)?;
-        Self::from_config(&config, beside, &path.to_string_lossy())
+        let template = files::read_text_if_there(&beside, TEMPLATE_LIMIT, "save the template as UTF-8 text")?;
+        let Some(template) = template else {
+            return Self::from_config(
+                &files::read_text(&path, CONFIG_LIMIT, hint)?,
+                None,
+                &path.to_string_lossy(),
+            );
+        };
+        let config = files::read_text_if_there(&path, CONFIG_LIMIT, hint)?.unwrap_or_else(|| "{}".into());
+        let this = Self::from_config(&config, Some(template), &path.to_string_lossy())?;
+        Ok(Self { origin: beside.to_string_lossy().into_owned(), ..this })
     }
 
     fn from_config(json: &str, beside: Option<String>, origin: &str) -> Result<Self> {
-        let config: Value = files::json(json).map_err(|e| Error::file(origin, e, "fetch it again"))?;
+        let config: Value = files::python_json(json).map_err(|e| Error::file(origin, e, "fetch it again"))?;
         let named = |list: &Value| {
             let default = list.as_array()?.iter().find(|entry| entry["name"] == "default")?;
             default["template"].as_str().map(str::to_owned)
@@ -91,109 +119,40 @@ impl ChatTemplate {
             token.as_str().or_else(|| token["content"].as_str()).map(str::to_owned)
         };
         let source = source.ok_or_else(|| no_template(origin))?;
-        Ok(Self::new(&source, token("bos_token"), token("eos_token"), origin))
+        let named = |(name, _): (&str, &str)| Some((name.to_owned(), token(name)?));
+        Ok(Self::new(&source, TOKENS.into_iter().filter_map(named).collect(), origin))
     }
 
     /// Turns messages into text, ready for `Tokenizer::encode` *without* special tokens, because a template
     /// writes BOS itself. With `add_generation_prompt`, the text ends where the assistant's answer begins.
     ///
     /// # Errors
-    /// The template does not parse, or refuses these messages.
+    /// The template does not parse, refuses these messages, or computes too much.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        let environment = environment();
-        let values = context! {
-            messages,
-            add_generation_prompt,
-            bos_token => self.bos.as_deref().unwrap_or_default(),
-            eos_token => self.eos.as_deref().unwrap_or_default(),
-        };
-        environment.render_str(&self.source, values).map_err(|e| {
+        let chat =
+            serde_json::json!({ "messages": messages, "add_generation_prompt": add_generation_prompt });
+        self.render_json(&chat.to_string())
+    }
+
+    /// Like [`ChatTemplate::render`], for a chat with everything that transformers' `apply_chat_template` takes: a JSON
+    /// object with `messages`, and, if wanted, `tools`, `documents`, `add_generation_prompt` and any other name that the
+    /// template reads. Objects keep the order of their keys.
+    ///
+    /// # Errors
+    /// Those of [`ChatTemplate::render`]; `chat` is not such an object.
+    pub fn render_json(&self, chat: &str) -> Result<String> {
+        let refused = |why: String| {
+            // The template may raise an exception with any text.
+            let why = files::printable(&why.chars().take(300).collect::<String>());
             let hint = "the template does not accept these messages: try without a system message";
-            Error::file(&self.origin, format!("chat template: {e}"), hint)
-        })
+            Error::file(&self.origin, format!("chat template: {why}"), hint)
+        };
+        rendering::render(&self.source, &self.tokens, chat).map_err(refused)
     }
 }
 
 fn no_template(origin: &str) -> Error {
-    Error::file(origin, "has no chat template", "this is not a chat model: use a plain prompt")
-}
-
-/// Jinja configured like in transformers: block tags remove the whitespace around them on their line, and
-/// Python's methods work on strings and lists.
-fn environment() -> Environment<'static> {
-    let mut environment = Environment::new();
-    environment.set_trim_blocks(true);
-    environment.set_lstrip_blocks(true);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    environment.add_function("raise_exception", |message: String| -> Result<String, minijinja::Error> {
-        Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-    });
-    environment.add_function("strftime_now", |format: String| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        strftime(&format, now).map_err(|e| minijinja::Error::new(ErrorKind::InvalidOperation, e))
-    });
-    environment
-}
-
-/// Formats a time, in seconds since 1970 and UTC, like Python's `strftime`. Supports the directives that are
-/// used for dates and times.
-fn strftime(format: &str, seconds: u64) -> Result<String, String> {
-    const MONTHS: [&str; 12] = [
-        "January",
-        "February",
-        "March",
-        "April",
-        "May",
-        "June",
-        "July",
-        "August",
-        "September",
-        "October",
-        "November",
-        "December",
-    ];
-    let (year, month, day) = civil(seconds / 86_400);
-    let name = MONTHS[month as usize - 1];
-    let mut out = String::new();
-    let mut chars = format.chars();
-    while let Some(c) = chars.next() {
-        if c != '%' {
-            out.push(c);
-            continue;
-        }
-        out += &match chars.next() {
-            Some('Y') => year.to_string(),
-            Some('m') => format!("{month:02}"),
-            Some('d') => format!("{day:02}"),
-            Some('B') => name.to_owned(),
-            Some('b') => name[..3].to_owned(),
-            Some('H') => format!("{:02}", seconds / 3600 % 24),
-            Some('M') => format!("{:02}", seconds / 60 % 60),
-            Some('S') => format!("{:02}", seconds % 60),
-            Some('%') => "%".to_owned(),
-            other => return Err(format!("strftime_now: `%{}` is not supported", other.unwrap_or(' '))),
-        };
-    }
-    Ok(out)
-}
-
-/// Converts days since 1970-01-01 to year, month and day of the Gregorian calendar.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let (mut year, mut left) = (1970, days);
-    while left >= 365 + u64::from(leap(year)) {
-        left -= 365 + u64::from(leap(year));
-        year += 1;
-    }
-    let mut month = 1;
-    for length in [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30] {
-        if left < length {
-            break;
-        }
-        left -= length;
-        month += 1;
-    }
-    (year, month, left + 1)
+    Error::missing(origin, "has no chat template", "this is not a chat model: use a plain prompt")
 }
 
 #[cfg(test)]
@@ -207,7 +166,8 @@ mod tests {
     #[test]
     fn a_template_sees_messages_special_tokens_and_the_generation_flag() {
         let source = "{{ bos_token }}{% for m in messages %}\n    {% if m.role != 'user' %}\n{{ raise_exception('only users') }}\n    {% endif %}\n<{{ m['role'] }}>{{ m.content.strip() }}\n{% endfor %}\n{% if add_generation_prompt %}<assistant>{% endif %}";
-        let template = ChatTemplate::new(source, Some("<s>".into()), None, "test");
+        let tokens = BTreeMap::from([("bos_token".into(), "<s>".into())]);
+        let template = ChatTemplate::new(source, tokens, "test");
         assert_eq!(template.render(&[say("user", " hi ")], true).unwrap(), "<s><user>hi\n<assistant>");
         let refused = template.render(&[say("cat", "meow")], false).unwrap_err().to_string();
         assert!(refused.contains("only users"), "{refused}");
@@ -252,22 +212,7 @@ mod tests {
     fn a_template_that_does_not_parse_or_uses_undefined_names_is_an_error() {
         for source in ["{% for %}", "{{ nothing.at.all }}", "{{ strftime_now('%Q') }}", "{{ [] | nofilter }}"]
         {
-            assert!(ChatTemplate::new(source, None, None, "t").render(&[], true).is_err(), "{source}");
+            assert!(ChatTemplate::new(source, BTreeMap::new(), "t").render(&[], true).is_err(), "{source}");
         }
-    }
-
-    #[test]
-    fn dates_are_formatted_like_in_python() {
-        // From Python: datetime.fromtimestamp(n, timezone.utc).strftime(...)
-        for (seconds, text) in [
-            (0, "01 Jan 1970 00:00:00"),
-            (951_782_399, "28 Feb 2000 23:59:59"),
-            (951_782_400, "29 Feb 2000 00:00:00"),
-            (1_735_689_599, "31 Dec 2024 23:59:59"),
-            (4_107_542_400, "01 Mar 2100 00:00:00"),
-        ] {
-            assert_eq!(strftime("%d %b %Y %H:%M:%S", seconds).unwrap(), text);
-        }
-        assert_eq!(strftime("%B %m 100%%", 0).unwrap(), "January 01 100%");
     }
 }

@@ -3,9 +3,11 @@
 //! The `tokenizers` crate does the splitting and merging. This module translates GGUF vocabularies into its
 //! format, and refuses input that would make it panic or guess.
 
+mod allowed;
 #[cfg(feature = "cli")]
 pub mod chat;
 mod gguf;
+mod guard;
 mod merges;
 mod split;
 mod stream;
@@ -16,6 +18,7 @@ use std::path::Path;
 use serde_json::Value;
 
 pub use self::gguf::Metadata;
+use self::guard::guarded;
 pub use self::stream::Stream;
 use crate::{Error, Result, files};
 
@@ -29,6 +32,7 @@ pub struct Tokenizer {
     origin: String,
     /// Ids that [`Tokenizer::decode_skipping_special`] leaves out.
     special: HashSet<u32>,
+    notes: Vec<String>,
 }
 
 impl Tokenizer {
@@ -36,18 +40,32 @@ impl Tokenizer {
     ///
     /// # Errors
     /// It is not a tokenizer.json, contradicts itself, or contains another model than BPE (every Llama uses
-    /// BPE).
+    /// BPE) or another part that is not supported.
     pub fn from_json(json: &[u8], origin: &str) -> Result<Self> {
-        let json = files::json(json).map_err(|e| damaged(origin, e))?;
+        let json = files::python_json(json).map_err(|e| damaged(origin, e))?;
         Self::build(json, origin)
     }
 
-    fn build(json: Value, origin: &str) -> Result<Self> {
-        check_merges(&json["model"]).map_err(|e| damaged(origin, e))?;
-        let inner: tokenizers::Tokenizer = serde_json::from_value(json).map_err(|e| damaged(origin, e))?;
+    /// Truncation and padding are not applied: transformers resets them before each text.
+    fn build(mut json: Value, origin: &str) -> Result<Self> {
+        let mut notes = Vec::new();
+        for key in ["truncation", "padding"] {
+            if let Some(setting) = json.get_mut(key).map(Value::take).filter(|setting| !setting.is_null()) {
+                let setting: String = setting.to_string().chars().take(200).collect();
+                notes.push(format!("{key} {setting} of the tokenizer is not applied, as in transformers"));
+            }
+        }
+        allowed::check(&json).map_err(|e| damaged(origin, e))?;
+        let inner = guarded(|| serde_json::from_value::<tokenizers::Tokenizer>(json));
+        let inner = inner.map_err(|e| damaged(origin, e))?.map_err(|e| damaged(origin, e))?;
         let added = inner.get_added_tokens_decoder();
         let special = added.iter().filter(|(_, token)| token.special).map(|(&id, _)| id).collect();
-        Ok(Self { inner, origin: origin.to_owned(), special })
+        Ok(Self { inner, origin: origin.to_owned(), special, notes })
+    }
+
+    /// What a user should know about how the file was read, one line each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Reads the `tokenizer.json` in a model's directory.
@@ -89,8 +107,9 @@ impl Tokenizer {
     /// # Errors
     /// The tokenizer fails on this text.
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode_fast(text, add_special_tokens);
-        Ok(encoding.map_err(|e| Error::file(&self.origin, e, "report the text"))?.get_ids().to_vec())
+        let failed = |why: String| Error::file(&self.origin, why, "report the text");
+        let encoding = guarded(|| self.inner.encode_fast(text, add_special_tokens)).map_err(failed)?;
+        Ok(encoding.map_err(|e| failed(e.to_string()))?.get_ids().to_vec())
     }
 
     /// Converts ids to text, including special tokens. Bytes that are not UTF-8 become U+FFFD.
@@ -102,7 +121,8 @@ impl Tokenizer {
             let hint = "use the tokenizer that belongs to these weights";
             return Err(Error::file(&self.origin, format!("id {id} is not in the vocabulary"), hint));
         }
-        self.inner.decode(ids, false).map_err(|e| Error::file(&self.origin, e, "report the ids"))
+        let failed = |why: String| Error::file(&self.origin, why, "report the ids");
+        guarded(|| self.inner.decode(ids, false)).map_err(failed)?.map_err(|e| failed(e.to_string()))
     }
 
     /// Converts ids to text, without special tokens.
@@ -137,30 +157,4 @@ impl Tokenizer {
 
 fn damaged(origin: &str, why: impl std::fmt::Display) -> Error {
     Error::file(origin, why, "pass the model's own tokenizer.json")
-}
-
-/// Refuses merges that produce no token, on which `tokenizers` would panic.
-fn check_merges(model: &Value) -> Result<(), String> {
-    let kind = &model["type"];
-    // Old files have no type.
-    if !kind.is_null() && kind != "BPE" {
-        return Err(format!("model type {kind} is not supported; only BPE is"));
-    }
-    let vocab = model["vocab"].as_object().ok_or("has no BPE vocabulary")?;
-    if model["continuing_subword_prefix"].as_str().is_some_and(|prefix| !prefix.is_empty()) {
-        return Err("continuing_subword_prefix is not supported".into());
-    }
-    for merge in model["merges"].as_array().into_iter().flatten() {
-        let sides = match merge {
-            Value::String(both) => both.split_once(' '),
-            both => both[0].as_str().zip(both[1].as_str()),
-        };
-        let (left, right) = sides.ok_or_else(|| format!("merge {merge} is not a pair"))?;
-        if let Some(lost) =
-            [left, right, &format!("{left}{right}")].into_iter().find(|side| !vocab.contains_key(*side))
-        {
-            return Err(format!("merge {merge} needs {lost:?}, which is not a token"));
-        }
-    }
-    Ok(())
 }

@@ -1,25 +1,31 @@
-//! The configuration of a Llama: one struct, read from `config.json` or from GGUF metadata.
+//! The configuration of a model: one struct, read from `config.json` or from GGUF metadata.
 
+mod family;
 mod gguf;
+mod harmless;
 mod json;
 mod quantization;
+mod rope;
+mod value;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 pub(super) use gguf::from_gguf;
 pub(super) use json::from_json;
 pub(super) use quantization::refuse_packed;
+pub use rope::RopeScaling;
 
 /// The order of the rows of q and k, which determines the elements that a rotation pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RopeLayout {
     /// Element i of a head is paired with i + head_dim/2: Hugging Face, `candle_nn::rotary_emb::rope`.
     HalfSplit,
-    /// Element 2i is paired with 2i + 1: GGUF llama and Meta's own files, `candle_nn::rotary_emb::rope_i`.
+    /// Element 2i is paired with 2i + 1: GGUF files of Llamas and Meta's own files, `candle_nn::rotary_emb::rope_i`.
     Interleaved,
 }
 
-/// The numbers that define a Llama, with the names of Hugging Face's `LlamaConfig`.
+/// The numbers that define a model, with the names of Hugging Face's `LlamaConfig`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Width of the residual stream.
@@ -42,8 +48,12 @@ pub struct Config {
     pub rms_norm_eps: f64,
     /// Base of the rotation's wavelengths. From GGUF it is the exact value of an f32.
     pub rope_theta: f64,
+    /// How the rotation's wavelengths are stretched for longer contexts.
+    pub rope_scaling: RopeScaling,
     /// Is the output matrix the same as the embedding's?
     pub tie_word_embeddings: bool,
+    /// The modules of every layer whose product a bias is added to: `self_attn.q_proj`.
+    pub biases: BTreeSet<String>,
     /// The token that starts a text.
     pub bos_token_id: Option<u32>,
     /// The tokens that end a generation, in ascending order.
@@ -51,6 +61,35 @@ pub struct Config {
     /// The layout that the rotation must use with these weights.
     pub rope_layout: RopeLayout,
 }
+
+/// A configuration, and what a user should know about the file that it was read from.
+pub(super) struct Parsed {
+    pub(super) config: Config,
+    /// One line each.
+    pub(super) notes: Vec<String>,
+}
+
+/// A note that lists the unknown keys of `file`, each given with its value; none if there are none.
+fn unknown_keys(file: &str, keys: &[String]) -> Vec<String> {
+    /// More are only counted.
+    const LISTED: usize = 8;
+    let more = keys.len().saturating_sub(LISTED);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    match keys {
+        [] => vec![],
+        [only] => vec![format!("{file} has an unknown key, which is ignored: {only}")],
+        keys => {
+            let listed = keys.iter().take(LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
+            vec![format!("{file} has {} unknown keys, which are ignored: {listed}{more}", keys.len())]
+        }
+    }
+}
+
+/// The modules of a layer that Llama's `attention_bias` concerns.
+const ATTENTION: [&str; 4] = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"];
+
+/// The modules of a layer that Llama's `mlp_bias` concerns.
+const MLP: [&str; 3] = ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"];
 
 /// Larger than any size in a real model, and products of two such sizes cannot overflow.
 const MAX_SIZE: usize = 1 << 24;
@@ -64,6 +103,25 @@ impl Config {
     /// Width of all key heads together (the values' too), `kv_heads · head_dim`.
     pub fn key_width(&self) -> usize {
         self.num_key_value_heads * self.head_dim
+    }
+
+    /// A width or a number of heads, by its key.
+    pub(super) fn size(&self, key: &str) -> Option<usize> {
+        Some(match key {
+            "hidden_size" => self.hidden_size,
+            "intermediate_size" => self.intermediate_size,
+            "num_attention_heads" => self.num_attention_heads,
+            "num_key_value_heads" => self.num_key_value_heads,
+            "head_dim" => self.head_dim,
+            "vocab_size" => self.vocab_size,
+            _ => return None,
+        })
+    }
+
+    /// The angle that a rotation adds with each position, in radians, for each pair: `[head_dim / 2]`.
+    pub fn frequencies(&self) -> Vec<f64> {
+        let whole = |pair: usize| self.rope_theta.powf(-2.0 * pair as f64 / self.head_dim as f64);
+        (0..self.head_dim / 2).map(|pair| self.rope_scaling.scaled(pair, whole(pair))).collect()
     }
 
     /// Every invalid number, one clause each: `key: value and reason`.
@@ -101,6 +159,7 @@ impl Config {
         if !(self.rope_theta > 1.0 && self.rope_theta.is_finite()) {
             wrong.push(format!("rope_theta: {:e} is not a number above 1", self.rope_theta));
         }
+        wrong.extend(self.rope_scaling.fault().map(|fault| format!("rope_scaling: {fault}")));
         let bos = self.bos_token_id.map(|id| ("bos_token_id", id));
         for (key, id) in self.eos_token_ids.iter().map(|&id| ("eos_token_id", id)).chain(bos) {
             if id as usize >= self.vocab_size {
@@ -128,9 +187,13 @@ impl Config {
         ];
         let mut all = vec![("model.embed_tokens.weight".to_owned(), vec![self.vocab_size, hidden])];
         for n in 0..self.num_hidden_layers {
-            all.extend(
-                layer.iter().map(|(part, shape)| (format!("model.layers.{n}.{part}.weight"), shape.clone())),
-            );
+            for (part, shape) in &layer {
+                let module = format!("model.layers.{n}.{part}");
+                if self.biases.contains(*part) {
+                    all.push((format!("{module}.bias"), shape[..1].to_vec()));
+                }
+                all.push((format!("{module}.weight"), shape.clone()));
+            }
         }
         all.push(("model.norm.weight".to_owned(), vec![hidden]));
         if !self.tie_word_embeddings {
@@ -138,6 +201,48 @@ impl Config {
         }
         all
     }
+}
+
+/// The keys of the config that give each dimension of a tensor, with the dimensions that are products of two.
+pub(super) fn dimension_keys(name: &str) -> &'static [&'static [&'static str]] {
+    const HIDDEN: &[&str] = &["hidden_size"];
+    const FFN: &[&str] = &["intermediate_size"];
+    const VOCAB: &[&str] = &["vocab_size"];
+    const Q: &[&str] = &["num_attention_heads", "head_dim"];
+    const KV: &[&str] = &["num_key_value_heads", "head_dim"];
+    let (module, bias) = match name.strip_suffix(".bias") {
+        Some(module) => (module, true),
+        None => (name.trim_end_matches(".weight"), false),
+    };
+    let keys: &[&[&str]] = match module.rsplit('.').next().unwrap_or_default() {
+        "embed_tokens" | "lm_head" => &[VOCAB, HIDDEN],
+        "q_proj" => &[Q, HIDDEN],
+        "k_proj" | "v_proj" => &[KV, HIDDEN],
+        "o_proj" => &[HIDDEN, Q],
+        "gate_proj" | "up_proj" => &[FFN, HIDDEN],
+        "down_proj" => &[HIDDEN, FFN],
+        "input_layernorm" | "post_attention_layernorm" | "norm" => &[HIDDEN],
+        _ => &[],
+    };
+    // A bias has one entry for each row of its matrix.
+    if bias { keys.get(..1).unwrap_or_default() } else { keys }
+}
+
+/// The GGUF key of a config key, without the architecture in front.
+pub fn gguf_key(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "hidden_size" => "embedding_length",
+        "intermediate_size" => "feed_forward_length",
+        "num_hidden_layers" => "block_count",
+        "num_attention_heads" => "attention.head_count",
+        "num_key_value_heads" => "attention.head_count_kv",
+        "head_dim" => "attention.key_length",
+        "vocab_size" => "vocab_size",
+        "max_position_embeddings" => "context_length",
+        "rms_norm_eps" => "attention.layer_norm_rms_epsilon",
+        "rope_theta" => "rope.freq_base",
+        _ => return None,
+    })
 }
 
 /// `30 layers, width 576, 9 heads on 3 kv heads`.

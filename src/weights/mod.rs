@@ -10,6 +10,8 @@ pub mod gguf;
 mod identity;
 mod open;
 mod safetensors;
+mod unread;
+mod wrapped;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,14 +20,21 @@ use std::sync::Arc;
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
 
-pub use self::config::{Config, RopeLayout};
+pub use self::config::{Config, RopeLayout, RopeScaling, gguf_key};
 use self::gguf::Gguf;
 pub use self::identity::sha256_of;
 use self::safetensors::Shards;
+pub use self::unread::{Meaning, Unread};
 use crate::{Error, Result};
 
 /// The key in a `config.json` that marks tensors as part of a model; its value is the site that they are for.
 pub const PART: &str = "rbees_check_part";
+
+/// The key of a `config.json` in a bundle that lists the modules with a bias.
+pub const BIASES: &str = "rbees_check_biases";
+
+/// The `rope_type` of a `config.json` in a bundle whose model has a factor for each pair, in `factors`.
+pub const PER_PAIR: &str = "rbees_check_per_pair";
 
 /// A model's tensors and configuration. Tensors stay on disk until requested; clones share them.
 #[derive(Clone, Debug)]
@@ -35,6 +44,7 @@ pub struct Weights {
     source: Arc<Source>,
     /// Text files that define the model besides the tensors: name and content.
     texts: Vec<(String, String)>,
+    notes: Vec<String>,
     replaced: BTreeMap<String, Tensor>,
 }
 
@@ -54,12 +64,30 @@ impl Weights {
         }
         let problem = |(name, want): (String, Vec<usize>)| match self.shape(&name) {
             None => Some(format!("tensor `{name}` is missing")),
-            Some(got) if got != want => {
-                Some(format!("tensor `{name}` has shape {got:?}, but the configuration requires {want:?}"))
-            }
+            Some(got) if got != want => Some(format!(
+                "tensor `{name}` has shape {got:?}, but the configuration requires {want:?}{}",
+                self.sources(&name, got, &want)
+            )),
             Some(_) => None,
         };
         self.config.tensors().into_iter().filter_map(problem).collect()
+    }
+
+    /// Which keys give the dimensions in which `got` and `want` differ: `: vocab_size is 12 in config.json`.
+    fn sources(&self, name: &str, got: &[usize], want: &[usize]) -> String {
+        let architecture = self.gguf().and_then(|file| file.metadata("general.architecture"));
+        let architecture = architecture.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default();
+        let place = |key: &&str| match self.gguf().and(config::gguf_key(key)) {
+            Some(own) => format!("`{architecture}.{own}`"),
+            None => (*key).to_owned(),
+        };
+        let value = |key: &&str| Some(format!("{} is {}", place(key), self.config.size(key)?));
+        let differs = |at: &usize| got.len() != want.len() || got.get(*at) != want.get(*at);
+        let dimensions = config::dimension_keys(name).iter().enumerate();
+        let keys = dimensions.filter(|(at, _)| differs(at)).flat_map(|(_, keys)| keys.iter());
+        let stated: Vec<String> = keys.filter_map(value).collect();
+        let file = if self.gguf().is_some() { "the metadata" } else { "config.json" };
+        if stated.is_empty() { String::new() } else { format!(": {} in {file}", stated.join(" and ")) }
     }
 
     /// The configuration.
@@ -77,20 +105,6 @@ impl Weights {
         let mut names: Vec<String> = self.config.tensors().into_iter().map(|(name, _)| name).collect();
         names.sort_unstable();
         names
-    }
-
-    /// Tensors in the file that the model does not use, except stored tables of rotation wavelengths, which
-    /// many old files contain and transformers ignores too.
-    pub fn unexpected(&self) -> Vec<String> {
-        let known = self.names();
-        let stray = |name: &&str| {
-            known.binary_search_by(|k| k.as_str().cmp(name)).is_err()
-                && !name.ends_with(".rotary_emb.inv_freq")
-        };
-        match &*self.source {
-            Source::Gguf(file) => file.names().filter(stray).map(str::to_owned).collect(),
-            Source::Shards(shards) => shards.names().filter(stray).map(str::to_owned).collect(),
-        }
     }
 
     /// The shape of a tensor.
@@ -128,15 +142,18 @@ impl Weights {
     pub fn canonical(&self, name: &str) -> Result<Tensor> {
         let tensor = self.tensor(name, DType::F32, &Device::Cpu)?;
         let Config { head_dim, rope_layout, .. } = self.config;
+        let module = name.strip_suffix(".weight").or(name.strip_suffix(".bias"));
         let rotated =
-            name.ends_with(".self_attn.q_proj.weight") || name.ends_with(".self_attn.k_proj.weight");
+            module.is_some_and(|m| m.ends_with(".self_attn.q_proj") || m.ends_with(".self_attn.k_proj"));
         if rope_layout == RopeLayout::HalfSplit || !rotated {
             return Ok(tensor.contiguous()?);
         }
-        let (rows, width) = tensor.dims2()?;
+        // A bias has one entry for each row of its matrix.
+        let shape = tensor.dims().to_vec();
+        let (rows, width) = if shape.len() == 1 { (shape[0], 1) } else { tensor.dims2()? };
         // [rows, in] → [heads, pair, member, in] → [heads, member, pair, in]
         let pairs = tensor.reshape((rows.checked_div(head_dim).unwrap_or(0), head_dim / 2, 2, width))?;
-        Ok(pairs.transpose(1, 2)?.contiguous()?.reshape((rows, width))?)
+        Ok(pairs.transpose(1, 2)?.contiguous()?.reshape(shape)?)
     }
 
     /// A tensor in the blocks of its GGUF file. A replacement tensor is rounded to the blocks of the
@@ -180,6 +197,11 @@ impl Weights {
             Source::Gguf(file) => Some(file),
             Source::Shards(_) => None,
         }
+    }
+
+    /// What a user should know about how the files were read, one line each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Where the weights come from.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::config::Parsed;
 use super::errors::WHAT_A_MODEL_IS;
 use super::gguf::Gguf;
 use super::safetensors::Shards;
@@ -35,8 +36,8 @@ impl Weights {
             ));
         }
         let file = Gguf::open(path)?;
-        let config = config::from_gguf(&file)?;
-        Self::checked(path, config, Source::Gguf(file), Vec::new())
+        let parsed = config::from_gguf(&file)?;
+        Self::checked(path, parsed, Source::Gguf(file), Vec::new())
     }
 
     /// Opens a directory that contains part of a model, which its `config.json` declares with the key
@@ -48,15 +49,15 @@ impl Weights {
         let (file, hint) = (path.join("config.json"), "give the directory that a bundle was unpacked into");
         let text = config_text(path)?;
         let config: serde_json::Value =
-            files::json(&text).map_err(|error| Error::file(&file, error, hint))?;
+            files::python_json(&text).map_err(|error| Error::file(&file, error, hint))?;
         if config.get(PART).is_none() {
             return Err(Error::file(&file, format!("it has no {PART}"), hint));
         }
-        let config = config::from_json(&text, None, &file.to_string_lossy())?;
+        let Parsed { config, notes } = config::from_json(&text, None, &file.to_string_lossy())?;
         let shards = unpacked(&text, &file, Shards::open(path)?)?;
         let source = Arc::new(Source::Shards(shards));
         let texts = vec![("config.json".to_owned(), text)];
-        let this = Self { origin: path.to_owned(), config, source, texts, replaced: BTreeMap::new() };
+        let this = Self { origin: path.to_owned(), config, source, texts, notes, replaced: BTreeMap::new() };
         match this.lint().into_iter().find(|clause| !clause.ends_with(" is missing")) {
             None => Ok(this),
             Some(clause) => Err(Error::file(path, clause, hint)),
@@ -86,14 +87,17 @@ impl Weights {
     ) -> Result<Self> {
         let generation = texts.get(1).map(|(_, text)| text.as_str());
         let file = origin.join("config.json");
-        let config = config::from_json(&texts[0].1, generation, &file.to_string_lossy())?;
-        let shards = unpacked(&texts[0].1, &file, shards()?)?;
-        Self::checked(origin, config, Source::Shards(shards), texts)
+        let mut parsed = config::from_json(&texts[0].1, generation, &file.to_string_lossy())?;
+        let mut shards = unpacked(&texts[0].1, &file, shards()?)?;
+        parsed.notes.extend(shards.notes().iter().cloned());
+        parsed.notes.extend(tie(&mut parsed.config, &mut shards)?);
+        Self::checked(origin, parsed, Source::Shards(shards), texts)
     }
 
-    fn checked(origin: &Path, config: Config, source: Source, texts: Vec<(String, String)>) -> Result<Self> {
+    fn checked(origin: &Path, parsed: Parsed, source: Source, texts: Vec<(String, String)>) -> Result<Self> {
         let (origin, source) = (origin.to_owned(), Arc::new(source));
-        let this = Self { origin, config, source, texts, replaced: BTreeMap::new() };
+        let Parsed { config, notes } = parsed;
+        let this = Self { origin, config, source, texts, notes, replaced: BTreeMap::new() };
         let wrong = this.lint();
         match wrong.as_slice() {
             [] => Ok(this),
@@ -105,6 +109,29 @@ impl Weights {
             }
         }
     }
+}
+
+/// If the config ties the matrix of the logits to the embedding, but the files contain only the one, or both with
+/// different values: does what transformers 5 does, and returns a note about it.
+fn tie(config: &mut Config, shards: &mut Shards) -> Result<Option<String>> {
+    let (embedding, head) = ("model.embed_tokens.weight", "lm_head.weight");
+    let (there, head_there) = (shards.shape(embedding).is_some(), shards.shape(head).is_some());
+    if !config.tie_word_embeddings || !head_there {
+        return Ok(None);
+    }
+    if !there {
+        shards.share(head, embedding);
+        return Ok(Some(format!(
+            "`{embedding}` is missing, so `{head}` is used for both, as the config ties them"
+        )));
+    }
+    if shards.equal(embedding, head)? {
+        return Ok(None);
+    }
+    config.tie_word_embeddings = false;
+    Ok(Some(format!(
+        "config.json has tie_word_embeddings true, but `{head}` and `{embedding}` have different values: both are used as they are, as in transformers 5"
+    )))
 }
 
 /// Returns the shards, unless they are still packed and `text`, the content of the config `file`, names a

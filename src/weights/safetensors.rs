@@ -8,6 +8,7 @@ use safetensors::Dtype;
 use serde::Deserialize;
 
 use super::errors::{WHAT_A_MODEL_IS, no_such_tensor};
+use super::wrapped;
 use crate::arrays::{Bytes, safetensors_header};
 use crate::{Error, Result, files};
 
@@ -19,7 +20,7 @@ struct Shard {
     bytes: Bytes,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct ShardTensor {
     shard: usize,
     dtype: Dtype,
@@ -28,11 +29,13 @@ struct ShardTensor {
     bytes: std::ops::Range<usize>,
 }
 
-/// The tensors of all shards, by their names in the file.
+/// The tensors of all shards, by their Hugging Face names.
 #[derive(Debug)]
 pub(super) struct Shards {
     shards: Vec<Shard>,
     tensors: BTreeMap<String, ShardTensor>,
+    /// What a user should know about the names in the files.
+    notes: Vec<String>,
 }
 
 /// The largest `model.safetensors.index.json` that is read, in bytes: 600,000 tensors at 100 bytes each.
@@ -52,7 +55,7 @@ impl Shards {
     pub(super) fn open(dir: &Path) -> Result<Self> {
         let whole = dir.join("model.safetensors");
         if whole.is_file() {
-            return Self::read(vec![Shard { bytes: Bytes::map(&whole)?, origin: whole }]);
+            return Self::read(vec![Shard { bytes: Bytes::map(&whole)?, origin: whole }])?.unwrapped();
         }
         let path = dir.join("model.safetensors.index.json");
         if !path.is_file() {
@@ -65,7 +68,7 @@ impl Shards {
         }
         let again = "fetch the model directory again";
         let bytes = files::read(&path, INDEX_LIMIT, WHAT_A_MODEL_IS)?;
-        let index: Index = files::json(&bytes).map_err(|e| Error::file(&path, e, again))?;
+        let index: Index = files::python_json(&bytes).map_err(|e| Error::file(&path, e, again))?;
         let files: BTreeSet<&String> = index.weight_map.values().collect();
         let mut shards = Vec::new();
         for file in &files {
@@ -95,12 +98,12 @@ impl Shards {
                 ));
             }
         }
-        Ok(all)
+        all.unwrapped()
     }
 
     /// Reads a file that is compiled into the program.
     pub(super) fn from_static(origin: &str, bytes: &'static [u8]) -> Result<Self> {
-        Self::read(vec![Shard { origin: origin.into(), bytes: Bytes::Static(bytes) }])
+        Self::read(vec![Shard { origin: origin.into(), bytes: Bytes::Static(bytes) }])?.unwrapped()
     }
 
     fn read(shards: Vec<Shard>) -> Result<Self> {
@@ -117,7 +120,45 @@ impl Shards {
                 }
             }
         }
-        Ok(Self { shards, tensors })
+        Ok(Self { shards, tensors, notes: Vec::new() })
+    }
+
+    /// The same tensors by the names that they have in a Llama.
+    fn unwrapped(mut self) -> Result<Self> {
+        let refuse =
+            |why| Error::file(&self.shards[0].origin, why, "save only the model that is to be checked");
+        let names = wrapped::unwrapped(self.tensors.keys().map(String::as_str)).map_err(refuse)?;
+        let notes = wrapped::note(&names).into_iter().collect();
+        let named =
+            |(stored, entry): (&String, &ShardTensor)| (names[stored.as_str()].clone(), entry.clone());
+        let tensors = self.tensors.iter().map(named).collect();
+        (self.tensors, self.notes) = (tensors, notes);
+        Ok(self)
+    }
+
+    /// What a user should know about the names in the files.
+    pub(super) fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Whether two tensors have the same shape and values.
+    ///
+    /// # Errors
+    /// As [`Shards::tensor`].
+    pub(super) fn equal(&self, one: &str, other: &str) -> Result<bool> {
+        if self.shape(one) != self.shape(other) {
+            return Ok(false);
+        }
+        let values =
+            |name| Ok::<_, Error>(self.tensor(name)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?);
+        Ok(values(one)? == values(other)?)
+    }
+
+    /// Uses the tensor `from` also under the name `to`.
+    pub(super) fn share(&mut self, from: &str, to: &str) {
+        if let Some(entry) = self.tensors.get(from).cloned() {
+            self.tensors.insert(to.to_owned(), entry);
+        }
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {

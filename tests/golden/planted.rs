@@ -65,7 +65,7 @@ pub fn record(on: &On<'_>, out: Out<'_>) -> Result<(), Failed> {
             let mut subject = Subject {
                 config: planted.files.config,
                 weights: &planted.files.weights,
-                tokenizer: &planted.files.tokenizer,
+                tokenizer: Ok(&planted.files.tokenizer),
                 ports: vec![planted.port],
                 cases,
                 model: facts.map(|mut facts| {

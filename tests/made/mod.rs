@@ -217,7 +217,8 @@ impl GgufFile {
 
 impl GgufTensor {
     /// An F32 tensor with llama.cpp's name. Rows of q and k are permuted as by its converter.
-    fn of(name: &str, shape: &[usize], values: &[f32]) -> Self {
+    /// A tensor as llama.cpp's converter writes it. The rows of matrices of q and k are permuted, the entries of vectors not.
+    pub fn of(name: &str, shape: &[usize], values: &[f32]) -> Self {
         let row = shape[shape.len() - 1];
         let mut values = values.to_vec();
         if name.contains("q_proj") || name.contains("k_proj") {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
-use candle_nn::{Embedding, Linear};
+use candle_nn::Embedding;
 use rbees_check::Result;
 use rbees_check::model::{Input, Llama, Rope};
 use rbees_check::port::{LlamaPort, Port, Traits};
@@ -84,8 +84,8 @@ fn with_other_gate_and_up(
     for block in &mut llama.layers {
         let mlp = &mut block.mlp;
         let (gate, up) = of(&mlp.gate_proj.widened()?, &mlp.up_proj.widened()?)?;
-        mlp.gate_proj = Linear::new(gate.contiguous()?, None).into();
-        mlp.up_proj = Linear::new(up.contiguous()?, None).into();
+        mlp.gate_proj = mlp.gate_proj.with_weight(gate.contiguous()?);
+        mlp.up_proj = mlp.up_proj.with_weight(up.contiguous()?);
     }
     Ok(Box::new(LlamaPort::new(llama)))
 }

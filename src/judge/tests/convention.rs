@@ -14,7 +14,7 @@ fn reordered(projection: &Projection, from: impl Fn(usize, usize) -> usize) -> P
     let row = |j: usize| (j / HEAD_DIM * HEAD_DIM + from(j / HEAD_DIM, j % HEAD_DIM)) as u32;
     let rows: Vec<u32> = (0..weight.dims()[0]).map(row).collect();
     let rows = Tensor::new(rows, weight.device()).unwrap();
-    candle_nn::Linear::new(weight.index_select(&rows, 0).unwrap(), None).into()
+    projection.with_weight(weight.index_select(&rows, 0).unwrap())
 }
 
 /// The GGUF order: i next to i + 16.

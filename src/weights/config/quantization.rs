@@ -3,6 +3,7 @@
 use safetensors::Dtype;
 use serde_json::{Map, Value};
 
+use super::value::shown;
 use crate::{Error, Result, files};
 
 /// The keys that say how the weights were quantised.
@@ -16,7 +17,7 @@ pub(super) fn refuse_other_methods(config: &Map<String, Value>, origin: &str) ->
         None => Ok(()),
         Some((key, value)) => {
             let hint = "this setting changes what the model computes, and is not supported yet";
-            Err(Error::file(origin, format!("{key} {value} is not supported"), hint))
+            Err(Error::file(origin, format!("{key} {} is not supported", shown(value)), hint))
         }
     }
 }
@@ -28,21 +29,27 @@ pub(super) fn refuse_other_methods(config: &Map<String, Value>, origin: &str) ->
 /// The config names one: the weights are still packed.
 pub(in super::super) fn refuse_packed(text: &str, origin: &str, name: &str, dtype: Dtype) -> Result<()> {
     let config: Map<String, Value> =
-        files::json(text).map_err(|error| Error::file(origin, error, "fetch it again"))?;
+        files::python_json(text).map_err(|error| Error::file(origin, error, "fetch it again"))?;
     match stated(&config).next() {
         None => Ok(()),
         Some((key, value)) => {
-            let what = format!("{key} {value} is not supported with packed weights: `{name}` is {dtype:?}");
+            let what =
+                format!("{key} {} is not supported with packed weights: `{name}` is {dtype:?}", shown(value));
             let hint = "pass the .gguf file itself, or save the model with its weights dequantised to floats";
             Err(Error::file(origin, what, hint))
         }
     }
 }
 
-/// The quantisation keys that have a value. False, missing or null counts as no value.
+/// The quantisation keys that have a value. False, null and an empty object count as no value.
 fn stated(config: &Map<String, Value>) -> impl Iterator<Item = (&'static str, &Value)> {
     let value = |key| Some((key, config.get(key)?));
-    KEYS.into_iter().filter_map(value).filter(|(_, v)| !matches!(v, Value::Null | Value::Bool(false)))
+    let empty = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Object(object) => object.is_empty(),
+        _ => false,
+    };
+    KEYS.into_iter().filter_map(value).filter(move |(_, value)| !empty(value))
 }
 
 /// Whether it is `"gguf"`, or an object whose `quant_method` is `"gguf"`.

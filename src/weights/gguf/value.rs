@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::cursor::{Cursor, Problem};
+use crate::files::NON_FINITE;
 
 /// The type codes of the format (`gguf_metadata_value_type` in its specification).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +90,7 @@ impl Value {
         self.count
     }
 
-    /// The value as JSON. Floats that JSON cannot represent (NaN, inf) become `null`.
+    /// The value as JSON. NaN and infinities become objects with the key [`NON_FINITE`].
     pub(super) fn to_json(&self, bytes: &[u8]) -> Json {
         let mut cursor = Cursor::new(&bytes[..self.at.end], self.at.start);
         // `scan` decoded the same bytes in the same way, so no element can be missing here.
@@ -115,12 +116,22 @@ fn element(cursor: &mut Cursor, kind: Kind, bytes: &[u8]) -> Result<Json, Proble
     Ok(match kind {
         Kind::U8 | Kind::U16 | Kind::U32 | Kind::U64 => Json::from(word),
         Kind::I8 | Kind::I16 | Kind::I32 | Kind::I64 => Json::from(signed),
-        Kind::F32 => Json::from(f32::from_bits(word as u32)),
-        Kind::F64 => Json::from(f64::from_bits(word)),
+        Kind::F32 => float(f64::from(f32::from_bits(word as u32))),
+        Kind::F64 => float(f64::from_bits(word)),
         Kind::Bool if word <= 1 => Json::from(word == 1),
         Kind::Bool => return Err(Problem::damaged(format!("a boolean is {word}, neither 0 nor 1"))),
         Kind::Str | Kind::Array => {
             return Err(Problem::damaged("a value of this type is in the wrong place"));
         }
     })
+}
+
+fn float(number: f64) -> Json {
+    let name = match number {
+        f64::INFINITY => "Infinity",
+        f64::NEG_INFINITY => "-Infinity",
+        number if number.is_nan() => "NaN",
+        number => return Json::from(number),
+    };
+    json!({ NON_FINITE: name })
 }

@@ -1,0 +1,201 @@
+#!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.11"
+# dependencies = [
+#     "torch==2.15.0",
+#     "transformers==5.23.0",
+#     "tokenizers==0.23.3",
+#     "gguf==0.19.0",
+#     "accelerate==1.15.0",
+#     "numpy==2.4.6",
+# ]
+# ///
+"""Makes the tiny models of other families and settings in fixtures/: made-up weights, no training.
+
+    uv run scripts/make_families.py                 # all; or name some: tiny-llama3, ...
+    python scripts/make_families.py                 # the same, in a venv with the versions above
+
+Writes fixtures/<model>/{config,generation_config,tokenizer,tokenizer_config}.json, model.safetensors (f16) and
+gguf/<model>-f16.gguf. The tokenizer is that of tiny-llama. The weights are random numbers from a fixed seed, so
+two runs with the same versions give identical files. scripts/capture_families.py then captures the references.
+
+The models generate nonsense. Their weights are chosen so that every part of a family shows: biases are about as
+large as the products that they are added to, the weights of norms are far from 1, and the frequencies of a scaled
+rotation include fast, blended and slow pairs.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import zlib
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import gguf
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from transformers import AutoConfig, AutoModelForCausalLM
+from train_tiny import add_tokenizer
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+
+COMMON = dict(
+    vocab_size=512, num_hidden_layers=2, max_position_embeddings=512, bos_token_id=0, eos_token_id=[0, 2],
+    hidden_act="silu")
+
+# All widths of a model differ, and so do theta and eps from the usual values.
+MODELS = {
+    # Llama 3.1: the original context of 64 tokens leaves two fast pairs, two blended ones and eight slow ones.
+    # Llama 3.1 itself has no biases; the class has the settings.
+    "tiny-llama3": dict(
+        model_type="llama", hidden_size=64, head_dim=24, num_attention_heads=6, num_key_value_heads=2,
+        intermediate_size=112, rms_norm_eps=2e-5, tie_word_embeddings=False, attention_bias=True, mlp_bias=True,
+        rope_parameters=dict(
+            rope_type="llama3", rope_theta=5e3, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+            original_max_position_embeddings=64)),
+    "tiny-linear": dict(
+        model_type="llama", hidden_size=48, head_dim=16, num_attention_heads=4, num_key_value_heads=2,
+        intermediate_size=80, rms_norm_eps=4e-5, tie_word_embeddings=False,
+        rope_parameters=dict(rope_type="linear", rope_theta=2e4, factor=4.0)),
+    # The heads of Qwen 2 divide its width.
+    "tiny-qwen2": dict(
+        model_type="qwen2", hidden_size=96, num_attention_heads=6, num_key_value_heads=2, intermediate_size=136,
+        rms_norm_eps=6e-6, tie_word_embeddings=False, use_sliding_window=False,
+        rope_parameters=dict(rope_type="default", rope_theta=3e5)),
+    "tiny-qwen3": dict(
+        model_type="qwen3", hidden_size=64, head_dim=20, num_attention_heads=6, num_key_value_heads=2,
+        intermediate_size=112, rms_norm_eps=7e-6, tie_word_embeddings=False, use_sliding_window=False,
+        rope_parameters=dict(rope_type="default", rope_theta=2e5)),
+    "tiny-mistral": dict(
+        model_type="mistral", hidden_size=56, head_dim=18, num_attention_heads=4, num_key_value_heads=2,
+        intermediate_size=96, rms_norm_eps=3e-6, tie_word_embeddings=False, sliding_window=5,
+        rope_parameters=dict(rope_type="default", rope_theta=2e4)),
+}
+
+
+def say(*what):
+    print(*what, file=sys.stderr, flush=True)
+
+
+def made_up(config, seed):
+    """A model of this config with random weights, rounded to f16."""
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    generator = torch.Generator().manual_seed(seed)
+    normal = lambda shape: torch.randn(shape, generator=generator)
+    for name, weight in model.named_parameters():
+        if name.endswith(".bias"):  # small where it would be added to every token of the residual stream
+            value = (0.2 if name.endswith(("o_proj.bias", "down_proj.bias")) else 0.6) * normal(weight.shape)
+        elif "norm" in name:  # far from 1, and of both signs
+            value = 0.2 + 1.6 * torch.rand(weight.shape, generator=generator)
+            value[::5] *= -1
+        elif name == "model.embed_tokens.weight":
+            value = 0.5 * normal(weight.shape)
+        elif name == "lm_head.weight":
+            value = 3 * normal(weight.shape) / weight.shape[1] ** 0.5
+        else:  # [out, in]
+            value = 1.2 * normal(weight.shape) / weight.shape[1] ** 0.5
+        weight.data = value.half().float()
+    return model
+
+
+def head_dim_of(config):
+    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+
+def llama3_divisors(config):
+    """[head_dim / 2]: what llama.cpp's converter writes to rope_freqs.weight."""
+    rope = config.rope_parameters
+    base = rope["rope_theta"] ** (-np.arange(0, config.head_dim, 2, dtype=np.float64) / config.head_dim)
+    turns = rope["original_max_position_embeddings"] * base / (2 * np.pi)
+    low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+    smooth = np.clip((turns - low) / (high - low), 0, 1)
+    return 1 / ((1 - smooth) / rope["factor"] + smooth)
+
+
+def write_gguf(path, name, config, tensors, tokenizer):
+    """Writes a GGUF like llama.cpp's converter: its names, norms and biases in F32, and the rows of q and k
+    permuted if it does so for this architecture."""
+    architecture = dict(mistral="llama").get(config.model_type, config.model_type)
+    permuted, head_dim = architecture == "llama", head_dim_of(config)
+    w = gguf.GGUFWriter(path, architecture)
+    w.add_name(name)
+    w.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
+    w.add_vocab_size(config.vocab_size)
+    w.add_context_length(config.max_position_embeddings)
+    w.add_embedding_length(config.hidden_size)
+    w.add_block_count(config.num_hidden_layers)
+    w.add_feed_forward_length(config.intermediate_size)
+    w.add_head_count(config.num_attention_heads)
+    w.add_head_count_kv(config.num_key_value_heads)
+    w.add_key_length(head_dim)
+    w.add_value_length(head_dim)
+    w.add_rope_dimension_count(head_dim)
+    w.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    w.add_layer_norm_rms_eps(config.rms_norm_eps)
+    rope = config.rope_parameters
+    if rope["rope_type"] == "linear":
+        w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        w.add_rope_scaling_factor(rope["factor"])
+    if rope["rope_type"] == "llama3":
+        w.add_tensor("rope_freqs.weight", llama3_divisors(config).astype(np.float32))
+    add_tokenizer(w, "tiny-llama", dict(bos_token_id=config.bos_token_id), tokenizer)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[architecture.upper()], config.num_hidden_layers)
+    for hf, tensor in tensors.items():
+        own, data = names.get_name(hf, try_suffixes=(".weight", ".bias")), tensor.float().numpy()
+        if permuted and ("attn_q." in own or "attn_k." in own):
+            halves = data.reshape(-1, 2, head_dim // 2, *data.shape[1:])
+            data = np.ascontiguousarray(halves.swapaxes(1, 2).reshape(data.shape))
+        w.add_tensor(own, data if data.ndim == 1 else data.astype(np.float16))
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+
+
+def make(name):
+    out = FIXTURES / name
+    out.mkdir(parents=True, exist_ok=True)
+    settings = COMMON | MODELS[name]
+    config = AutoConfig.for_model(**settings)
+    model = made_up(config, zlib.crc32(name.encode()))
+    model.generation_config.eos_token_id = settings["eos_token_id"]
+    model.half().save_pretrained(out)
+    (out / "model.safetensors").chmod(0o644)  # it is written readable by its owner only
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(FIXTURES / "tiny-llama" / file, out / file)
+    written = json.loads((out / "config.json").read_text())
+    (out / "config.json").write_text(json.dumps(written, indent=2, sort_keys=True) + "\n")
+    tied = config.tie_word_embeddings
+    tensors = {k: v for k, v in model.state_dict().items() if not (tied and k == "lm_head.weight")}
+    (out / "gguf").mkdir(exist_ok=True)
+    tokenizer = Tokenizer.from_file(str(out / "tokenizer.json"))
+    write_gguf(out / "gguf" / f"{name}-f16.gguf", name, config, tensors, tokenizer)
+    say(f"{name}: {sum(t.numel() for t in tensors.values())} weights")
+
+
+def relaxed():
+    """transformers 5 refuses a width that the heads do not divide, although a model with head_dim runs."""
+    from transformers import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+
+    for config in (LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config):
+        config.__class_validators__[:] = [
+            check for check in config.__class_validators__ if check.__name__ != "validate_architecture"]
+
+
+def main():
+    p = argparse.ArgumentParser(description="Make the tiny models of other families.")
+    p.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(MODELS)} (default: all)")
+    args = p.parse_args()
+    for name in args.models:
+        if name not in MODELS:
+            p.error(f"no model {name!r}")
+    relaxed()
+    for name in args.models or MODELS:
+        make(name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+//! Prepares text from files for messages.
+
+/// `text` with every unprintable character escaped, so that a name from a file can neither move the cursor
+/// nor start a new line.
+pub fn printable(text: &str) -> String {
+    let one = |c: char| match c {
+        // `escape_debug` would escape these too, but they are printable.
+        '"' | '\'' | '\\' => c.to_string(),
+        c => c.escape_debug().to_string(),
+    };
+    text.chars().map(one).collect()
+}
+
+/// The beginning of a name from a file, printable.
+pub fn short_name(name: &str) -> String {
+    /// In characters. Real names have about 60.
+    const LONGEST: usize = 160;
+    match name.char_indices().nth(LONGEST) {
+        Some((end, _)) => printable(&name[..end]) + "…",
+        None => printable(name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::plain("model.layers.0.mlp", "model.layers.0.mlp")]
+    #[case::other_scripts("Ġthe <|im_end|> é 王", "Ġthe <|im_end|> é 王")]
+    #[case::quotes("it's \"x\"", "it's \"x\"")]
+    #[case::a_color("\x1b[31mred", "\\u{1b}[31mred")]
+    #[case::lines("a\r\nb\tc", "a\\r\\nb\\tc")]
+    #[case::right_to_left("a\u{202e}b", "a\\u{202e}b")]
+    fn only_unprintable_characters_are_escaped(#[case] text: &str, #[case] shown: &str) {
+        assert_eq!(printable(text), shown);
+        assert_eq!(short_name(text), shown);
+    }
+
+    #[test]
+    fn a_long_name_is_cut() {
+        assert_eq!(short_name(&"é".repeat(200_000)), "é".repeat(160) + "…");
+    }
+}

@@ -1,0 +1,138 @@
+//! Mistakes that only some models invite: in the scaling of a rotation, in biases, and in what differs between families. Each is made in a correct
+//! port; the checkpoint of its stage must fail, and the message must say what the port does.
+
+use candle_core::{DType, Device};
+use rbees_check::checkpoints;
+use rbees_check::judge::{self, LlamaPort, Outcome, Status, Subject};
+use rbees_check::model::{Attention, Llama};
+use rbees_check::models;
+use rbees_check::weights::{Config, RopeLayout, RopeScaling};
+use rstest::rstest;
+
+/// The outcome of checkpoint `id` for a port of `model` that `mistake` was made in.
+fn outcome(model: &str, dtype: DType, id: &str, mistake: fn(&mut Llama)) -> Outcome {
+    let model = models::open(model).unwrap();
+    let cases = ["short".to_owned(), "long".to_owned()];
+    let mut subject = Subject::new(&model, &cases, &Device::Cpu, dtype, &[] as &[Attention]).unwrap();
+    let mut llama = Llama::load(&model.weights, &Device::Cpu, dtype, Attention::Plain).unwrap();
+    mistake(&mut llama);
+    subject.ports = vec![Box::new(LlamaPort::new(llama))];
+    judge::run(&mut subject, checkpoints::find(id).unwrap()).unwrap()
+}
+
+/// The mistakes named by an outcome, with what is said about them, without repeats.
+fn named(outcome: &Outcome) -> Vec<(&'static str, String)> {
+    let mut all: Vec<_> =
+        outcome.named().into_iter().map(|named| (named.mistake, named.says.clone())).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// Asserts that checkpoint `id` fails, and that only `mistake` is named, with `says` in every message.
+fn assert_named(outcome: &Outcome, mistake: &str, says: &str) {
+    assert_eq!(outcome.status(), Status::Failed);
+    let named = named(outcome);
+    assert!(!named.is_empty(), "nothing is named");
+    for (name, text) in named {
+        assert!(name == mistake && text.contains(says), "{name}: {text}");
+    }
+}
+
+/// Rotates with the frequencies of another config.
+fn rotate_as(llama: &mut Llama, scaling: RopeScaling) {
+    llama.rope.frequencies = Config { rope_scaling: scaling, ..llama.config.clone() }.frequencies();
+}
+
+/// Llama 3's scaling with another factor and original context.
+fn llama3(factor: f64, original: usize) -> RopeScaling {
+    RopeScaling::Llama3 {
+        factor,
+        low_freq_factor: 1.0,
+        high_freq_factor: 4.0,
+        original_max_position_embeddings: original,
+    }
+}
+
+/// A factor of 8 for some pairs of tiny-llama3. Pairs 0 and 1 are fast, 2 and 3 are blended, the others slow.
+fn scaled_if(scaled: fn(usize) -> bool) -> RopeScaling {
+    RopeScaling::PerPair { factors: (0..12).map(|pair| if scaled(pair) { 8.0 } else { 1.0 }).collect() }
+}
+
+#[rstest]
+#[case::ignored("tiny-llama3", |llama: &mut Llama| rotate_as(llama, RopeScaling::None), "you ignore the config's rope scaling")]
+#[case::every_pair("tiny-llama3", |llama: &mut Llama| rotate_as(llama, RopeScaling::Linear { factor: 8.0 }), "you divide every frequency by 8")]
+#[case::fast_pairs("tiny-llama3", |llama: &mut Llama| rotate_as(llama, scaled_if(|pair| pair < 2)), "you scale the fast pairs and keep the slow ones")]
+#[case::blended_pairs_kept("tiny-llama3", |llama: &mut Llama| rotate_as(llama, scaled_if(|pair| pair >= 4)), "you do not blend the pairs between low_freq_factor and high_freq_factor: you keep them")]
+#[case::blended_pairs_scaled("tiny-llama3", |llama: &mut Llama| rotate_as(llama, scaled_if(|pair| pair >= 2)), "you do not blend the pairs between low_freq_factor and high_freq_factor: you scale them")]
+#[case::another_factor("tiny-llama3", |llama: &mut Llama| rotate_as(llama, llama3(32.0, 64)), "you scale frequencies by 1/32; the config's factor is 8")]
+#[case::the_default_context("tiny-llama3", |llama: &mut Llama| rotate_as(llama, llama3(8.0, 8192)), "you use 8192 as the original context of the rope scaling; it is 64")]
+#[case::the_whole_context("tiny-llama3", |llama: &mut Llama| rotate_as(llama, llama3(8.0, 512)), "you use 512 as the original context of the rope scaling; it is 64")]
+#[case::reversed_pairs("tiny-llama3", |llama: &mut Llama| {
+    let own = llama.rope.frequencies.clone();
+    rotate_as(llama, RopeScaling::None);
+    let base = llama.rope.frequencies.clone();
+    let last = own.len() - 1;
+    llama.rope.frequencies = (0..=last).map(|pair| base[pair] * own[last - pair] / base[last - pair]).collect();
+}, "to the pairs in reverse order")]
+#[case::linear_ignored("tiny-linear", |llama: &mut Llama| rotate_as(llama, RopeScaling::None), "you ignore the config's rope scaling")]
+#[case::linear_inverted("tiny-linear", |llama: &mut Llama| rotate_as(llama, RopeScaling::Linear { factor: 0.25 }), "you multiply frequencies by the factors of the rope scaling")]
+#[case::another_linear_factor("tiny-linear", |llama: &mut Llama| rotate_as(llama, RopeScaling::Linear { factor: 8.0 }), "you scale frequencies by 1/8; the config's factor is 4")]
+fn a_wrong_rope_scaling_is_named(#[case] model: &str, #[case] mistake: fn(&mut Llama), #[case] says: &str) {
+    assert_named(&outcome(model, DType::F32, "01B", mistake), "rope-scaling", says);
+}
+
+#[rstest]
+#[case::llama3("tiny-llama3")]
+#[case::linear("tiny-linear")]
+fn an_ignored_rope_scaling_is_named_in_half_precision(
+    #[case] model: &str,
+    #[values(DType::BF16, DType::F16)] dtype: DType,
+) {
+    let ignore = |llama: &mut Llama| rotate_as(llama, RopeScaling::None);
+    assert_named(
+        &outcome(model, dtype, "01B", ignore),
+        "rope-scaling",
+        "you ignore the config's rope scaling",
+    );
+}
+
+#[rstest]
+#[case::llama3("tiny-llama3")]
+#[case::linear("tiny-linear")]
+fn another_theta_is_named_beside_rope_scaling(#[case] model: &str) {
+    let default = |llama: &mut Llama| {
+        llama.rope.frequencies = Config { rope_theta: 1e4, ..llama.config.clone() }.frequencies();
+    };
+    assert_named(&outcome(model, DType::F32, "01B", default), "rope-theta", "you used θ = 10000");
+}
+
+#[rstest]
+#[case::of_the_queries("02", |llama: &mut Llama| llama.layers[1].self_attn.q_proj.bias = None, "you do not add model.layers.1.self_attn.q_proj.bias")]
+#[case::of_the_keys("02", |llama: &mut Llama| llama.layers[0].self_attn.k_proj.bias = None, "you do not add model.layers.0.self_attn.k_proj.bias")]
+#[case::of_the_attention_output("03", |llama: &mut Llama| llama.layers[0].self_attn.o_proj.bias = None, "you do not add model.layers.0.self_attn.o_proj.bias")]
+#[case::of_the_gate("05", |llama: &mut Llama| llama.layers[1].mlp.gate_proj.bias = None, "you do not add model.layers.1.mlp.gate_proj.bias")]
+#[case::of_the_ffn_output("05", |llama: &mut Llama| llama.layers[0].mlp.down_proj.bias = None, "you do not add model.layers.0.mlp.down_proj.bias")]
+fn a_dropped_bias_is_named_with_its_tensor(
+    #[case] id: &str,
+    #[case] mistake: fn(&mut Llama),
+    #[case] says: &str,
+    #[values(DType::F32, DType::BF16)] dtype: DType,
+) {
+    assert_named(&outcome("tiny-llama3", dtype, id, mistake), "bias-dropped", says);
+}
+
+#[rstest]
+#[case::no_bias_of_the_values("02", |llama: &mut Llama| llama.layers[1].self_attn.v_proj.bias = None, "bias-dropped", "you do not add model.layers.1.self_attn.v_proj.bias")]
+#[case::no_bias_of_the_queries("02", |llama: &mut Llama| llama.layers[0].self_attn.q_proj.bias = None, "bias-dropped", "you do not add model.layers.0.self_attn.q_proj.bias")]
+#[case::pairs_of_a_gguf_llama("01B", |llama: &mut Llama| llama.rope.layout = RopeLayout::Interleaved, "rope-pairing", "")]
+#[case::default_theta("01B", |llama: &mut Llama| llama.rope.frequencies = Config { rope_theta: 1e4, ..llama.config.clone() }.frequencies(), "rope-theta", "you used θ = 10000")]
+fn a_mistake_in_qwen_2_is_named(
+    #[case] id: &str,
+    #[case] make: fn(&mut Llama),
+    #[case] mistake: &str,
+    #[case] says: &str,
+    #[values(DType::F32, DType::BF16)] dtype: DType,
+) {
+    assert_named(&outcome("tiny-qwen2", dtype, id, make), mistake, says);
+}
