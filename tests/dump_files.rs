@@ -96,7 +96,6 @@ fn a_path_that_is_not_a_dump_is_refused(#[case] name: &str, #[case] why: &str) {
     "{'descr': '<f4', 'fortran_order': 1, 'shape': (1, 2, 128), }",
     "its fortran_order is neither True nor False"
 )]
-#[case("{'descr': '<f4', 'fortran_order': True, 'shape': (1, 2, 128), }", "it is in Fortran order")]
 #[case(
     "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2, 128), 'shape': (1, 2, 128), }",
     "its header has the key shape twice"

@@ -1,4 +1,5 @@
-//! Reads and writes named arrays in files: safetensors, npz archives, directories of npy files.
+//! Reads and writes named arrays in files: safetensors, npz archives, directories of npy files; reads files of
+//! `torch.save`.
 //!
 //! All recordings, references and bundles are read and written here. All input is untrusted: a header is
 //! checked against the size of the file before anything is allocated; only regular files are opened; an array
@@ -8,8 +9,11 @@
 mod bytes;
 mod npy;
 mod npz;
+mod pickle;
 mod read;
 mod safetensors;
+mod strided;
+mod torch;
 mod write;
 
 pub(crate) use self::bytes::Bytes;

@@ -18,6 +18,8 @@ pub(super) struct Header {
     pub dtype: Dtype,
     /// The dimensions.
     pub shape: Vec<usize>,
+    /// Is the first axis the one whose neighbours are next to each other (`fortran_order`)?
+    pub fortran: bool,
     /// The number of bytes before the first value.
     pub length: usize,
 }
@@ -54,16 +56,14 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header, String> {
         }
         None => return Err("its numbers have a structured type: write f64, f32 or f16".into()),
     };
-    match fortran_order {
-        Value::Boolean(false) => {}
-        Value::Boolean(true) => return Err("it is in Fortran order: write np.ascontiguousarray(…)".into()),
-        _ => return Err("its fortran_order is neither True nor False".into()),
-    }
+    let Value::Boolean(fortran) = fortran_order else {
+        return Err("its fortran_order is neither True nor False".into());
+    };
     let sizes = shape.as_tuple().ok_or("its shape is not a tuple")?;
     let size = |value: &Value| value.as_integer().and_then(|n| usize::try_from(n).ok());
     let shape: Option<Vec<usize>> = sizes.iter().map(size).collect();
     let shape = shape.ok_or("its shape has an entry that is not a whole number")?;
-    Ok(Header { dtype, shape, length: start + length })
+    Ok(Header { dtype, shape, fortran, length: start + length })
 }
 
 /// The three entries of a header's dictionary.
@@ -125,7 +125,7 @@ mod tests {
     #[case::in_another_order("{'shape': (2, 3), 'descr': '<f4', 'fortran_order': False}")]
     fn a_header_gives_type_shape_and_offset_of_the_values(#[case] dict: &str) {
         let bytes = npy(dict);
-        let want = Header { dtype: Dtype::F32, shape: vec![2, 3], length: bytes.len() };
+        let want = Header { dtype: Dtype::F32, shape: vec![2, 3], fortran: false, length: bytes.len() };
         assert_eq!(header(&bytes), Ok(want));
     }
 
@@ -133,10 +133,6 @@ mod tests {
     #[case(
         "{'descr': '>f4', 'fortran_order': False, 'shape': (2,)}",
         "its numbers have the type \">f4\": write little-endian f64, f32 or f16"
-    )]
-    #[case(
-        "{'descr': '<f4', 'fortran_order': True, 'shape': (2,)}",
-        "it is in Fortran order: write np.ascontiguousarray(…)"
     )]
     #[case::a_number_for_a_flag(
         "{'descr': '<f4', 'fortran_order': 1, 'shape': (2,)}",

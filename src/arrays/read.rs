@@ -1,17 +1,20 @@
-//! Reads the named arrays of a `.safetensors` file, an `.npz` archive, or a directory of `.npy` files.
+//! Reads the named arrays of a `.safetensors` file, an `.npz` archive, a file of `torch.save`, or a directory of `.npy`
+//! files.
 //!
 //! At first only headers are read. Each is checked against the size of the file before anything is allocated.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use safetensors::Dtype;
 
 use super::bytes::Bytes;
 use super::npz::Members;
-use super::{npy, safetensors as header};
+use super::strided::Strided;
+use super::{npy, safetensors as header, torch};
 use crate::{Error, Result, files};
 
 /// Arrays by name. Their values stay in the file until they are read.
@@ -23,6 +26,8 @@ pub(crate) struct Arrays {
     hint: &'static str,
     entries: BTreeMap<String, Entry>,
     members: Option<Members>,
+    /// The storage that was read last, by its index: several tensors may share one.
+    storage: Mutex<Option<(usize, Arc<Vec<u8>>)>>,
     /// The metadata; all values are strings.
     pub metadata: BTreeMap<String, String>,
 }
@@ -35,6 +40,8 @@ pub(crate) struct Entry {
     /// The dimensions, none of them 0.
     pub shape: Vec<usize>,
     values: Values,
+    /// The order of the values, if it is not C order.
+    strided: Option<Strided>,
 }
 
 #[derive(Debug)]
@@ -45,6 +52,9 @@ enum Values {
     Member(usize, usize),
 }
 
+/// The extensions of files of arrays.
+const KNOWN: [&str; 4] = ["safetensors", "npz", "pt", "pth"];
+
 /// The name of the metadata file in archives and directories.
 const METADATA: &str = "metadata.json";
 
@@ -52,11 +62,17 @@ const METADATA: &str = "metadata.json";
 const LONGEST_METADATA: usize = 1 << 20;
 
 impl Arrays {
+    /// Is this a directory, or a file with a name that [`Arrays::open`] knows?
+    pub(crate) fn knows(path: &Path) -> bool {
+        let known = |end: &OsStr| KNOWN.iter().any(|known| end.eq_ignore_ascii_case(known));
+        path.is_dir() || path.extension().is_some_and(known)
+    }
+
     /// Opens a directory, or a file whose format follows from its name. `hint` says what to do if it cannot
     /// be used.
     ///
     /// # Errors
-    /// The path is none of the three formats, cannot be read, or has an inconsistent header.
+    /// The path is none of these formats, cannot be read, or has an inconsistent header.
     pub(crate) fn open(path: &Path, hint: &'static str) -> Result<Self> {
         let ends = |end: &str| path.extension().is_some_and(|own| own.eq_ignore_ascii_case(end));
         if path.is_dir() {
@@ -70,14 +86,23 @@ impl Arrays {
             Self::safetensors(path, origin, hint)
         } else if ends("npz") {
             Self::npz(Bytes::map(path)?, origin, hint)
+        } else if ends("pt") || ends("pth") {
+            Self::torch(Bytes::map(path)?, origin, hint)
         } else {
-            let hint = "give a .safetensors file, an .npz file, or a directory of .npy files";
-            Err(Error::file(path, "its name does not end in .safetensors or .npz", hint))
+            let hint = "give a .safetensors, .npz or .pt file, or a directory of .npy files";
+            Err(Error::file(path, "its name does not end in .safetensors, .npz or .pt", hint))
         }
     }
 
     fn empty(origin: String, hint: &'static str) -> Self {
-        Self { origin, hint, entries: BTreeMap::new(), members: None, metadata: BTreeMap::new() }
+        Self {
+            origin,
+            hint,
+            entries: BTreeMap::new(),
+            members: None,
+            storage: Mutex::default(),
+            metadata: BTreeMap::new(),
+        }
     }
 
     fn safetensors(path: &Path, origin: String, hint: &'static str) -> Result<Self> {
@@ -86,7 +111,11 @@ impl Arrays {
         for (name, info) in header.tensors() {
             let (start, end) = info.data_offsets;
             let values = Values::Inside(Arc::clone(&path), data + start..data + end);
-            this.insert(name, Entry { dtype: info.dtype, shape: info.shape.clone(), values }, end - start)?;
+            this.insert(
+                name,
+                Entry { dtype: info.dtype, shape: info.shape.clone(), values, strided: None },
+                end - start,
+            )?;
         }
         this.metadata.extend(header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
         Ok(this)
@@ -110,7 +139,19 @@ impl Arrays {
             let header = npy::header(&head).map_err(|why| this.fault(format!("{name}: {why}")))?;
             let held = member.size.saturating_sub(header.length);
             let values = Values::Member(member.index, header.length);
-            this.insert(stem, Entry { dtype: header.dtype, shape: header.shape, values }, held)?;
+            this.insert(stem, of_npy(header, values), held)?;
+        }
+        Ok(Self { members: Some(members), ..this })
+    }
+
+    /// Reads the tensors of a file of `torch.save`.
+    fn torch(bytes: Bytes, origin: String, hint: &'static str) -> Result<Self> {
+        let mut this = Self::empty(origin, hint);
+        let (members, arrays) = torch::arrays(bytes).map_err(|e| this.fault(e))?;
+        for (name, dtype, shape, member, strided) in arrays {
+            let held = shape.iter().product::<usize>().saturating_mul(width(dtype).unwrap_or(0));
+            let values = Values::Member(member, 0);
+            this.insert(name, Entry { dtype, shape, values, strided: Some(strided) }, held)?;
         }
         Ok(Self { members: Some(members), ..this })
     }
@@ -137,7 +178,7 @@ impl Arrays {
             let header = npy::header(&bytes).map_err(|why| this.fault(format!("{name}: {why}")))?;
             let held = bytes.len() - header.length;
             let values = Values::Inside(Arc::from(file), header.length..header.length + held);
-            this.insert(stem, Entry { dtype: header.dtype, shape: header.shape, values }, held)?;
+            this.insert(stem, of_npy(header, values), held)?;
         }
         Ok(this)
     }
@@ -199,14 +240,39 @@ impl Arrays {
     /// # Errors
     /// A compressed member is damaged, or has another size than stated; the file has become shorter.
     pub(crate) fn values(&self, entry: &Entry) -> Result<Bytes> {
-        let (index, header) = match &entry.values {
-            Values::Inside(path, range) => return Bytes::map_part(path, range),
-            &Values::Member(index, header) => (index, header),
-        };
+        let width = width(entry.dtype).unwrap_or(1);
+        match (&entry.values, &entry.strided) {
+            (Values::Inside(path, range), None) => Bytes::map_part(path, range),
+            (Values::Inside(path, range), Some(strided)) => {
+                Ok(Bytes::Owned(strided.gather(&Bytes::map_part(path, range)?, &entry.shape, width)))
+            }
+            (&Values::Member(index, header), None) => {
+                let mut bytes = self.member(index)?;
+                bytes.drain(..header);
+                Ok(Bytes::Owned(bytes))
+            }
+            (&Values::Member(index, header), Some(strided)) => {
+                let bytes = self.shared(index)?;
+                let values = bytes.get(header..).unwrap_or_default();
+                Ok(Bytes::Owned(strided.gather(values, &entry.shape, width)))
+            }
+        }
+    }
+
+    fn member(&self, index: usize) -> Result<Vec<u8>> {
         let members = self.members.as_ref().ok_or_else(|| self.fault("it is not an archive"))?;
-        let mut bytes = members.whole(index).map_err(|e| self.fault(e))?;
-        bytes.drain(..header);
-        Ok(Bytes::Owned(bytes))
+        members.whole(index).map_err(|e| self.fault(e))
+    }
+
+    /// A member that several arrays may share.
+    fn shared(&self, index: usize) -> Result<Arc<Vec<u8>>> {
+        let mut last = self.storage.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, bytes)) = last.as_ref().filter(|(of, _)| *of == index) {
+            return Ok(Arc::clone(bytes));
+        }
+        let bytes = Arc::new(self.member(index)?);
+        *last = Some((index, Arc::clone(&bytes)));
+        Ok(bytes)
     }
 
     /// The name of the file in messages.
@@ -240,6 +306,12 @@ impl Entry {
             _ => return None,
         })
     }
+}
+
+/// The entry of an `.npy` array.
+fn of_npy(header: npy::Header, values: Values) -> Entry {
+    let strided = header.fortran.then(|| Strided::first_axis_innermost(&header.shape));
+    Entry { dtype: header.dtype, shape: header.shape, values, strided }
 }
 
 /// The size of one number in bytes; `None` for unsupported types.

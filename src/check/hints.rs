@@ -7,7 +7,7 @@ use super::kinds::{INTERLEAVED, short};
 use crate::Result;
 use crate::judge::{Outcome, Status, Traits, Verdict};
 use crate::probe::{Kind, Layout, Site};
-use crate::recording::Axes;
+use crate::recording::{Axes, Sizes};
 use crate::reference::Feed;
 
 /// Axis orders that ports are known to use.
@@ -64,10 +64,11 @@ pub(super) fn of(judging: &Judging<'_>, outcomes: &[Outcome], unnamed: bool) -> 
 fn axes(judging: &Judging<'_>, site: Site, want: &[usize]) -> Option<String> {
     let kind = site.kind;
     let heads = judging.case.rows(site).map(|rows| rows.row_shape[0]).filter(|_| kind.by_head());
+    let sizes = Sizes { batch: Some(judging.case.batch()), heads };
     let tensor = judging.runs.own.tape.recording.handed(site)?;
     let fits = |text: &&&str| {
         let axes = Axes::parse(kind, text).ok();
-        axes.and_then(|axes| axes.to_reference(kind, tensor, heads)).is_some_and(|there| there.dims() == want)
+        axes.and_then(|axes| axes.to_reference(kind, tensor, sizes)).is_some_and(|there| there.dims() == want)
     };
     let text = AXES.iter().find(fits)?;
     Some(format!(

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::probe::{Kind, Site};
-use crate::recording::{NameLookup, Vocabulary};
+use crate::recording::{NameLookup, Sizes, Vocabulary};
 use crate::reference::Reference;
 use crate::{Error, Result};
 
@@ -11,7 +11,7 @@ use crate::{Error, Result};
 pub(super) fn site_of(vocabulary: &Vocabulary, name: &str) -> Result<Site> {
     match vocabulary.lookup(name) {
         NameLookup::Site(site) => Ok(site),
-        NameLookup::LeftOut | NameLookup::Unknown => name.parse().map_err(|_| {
+        NameLookup::Fused(..) | NameLookup::LeftOut | NameLookup::Unknown => name.parse().map_err(|_| {
             let hint = "sites are named as Hugging Face modules: `model.layers.0.self_attn.q_proj`; \
                         for your own names, call `Check::rename(\"blk.{}.attn_q\", Kind::QProj)`";
             Error::input(format!("`{name}` is not a site"), hint)
@@ -30,7 +30,7 @@ pub(super) fn to_reference(
     match vocabulary.letters(site.kind) {
         None if case.batch() == 1 && tensor.rank() + 1 == rank(site.kind) => tensor.unsqueeze(0).ok(),
         None => Some(tensor.clone()),
-        Some(axes) => axes.to_reference(site.kind, tensor, heads(case, site)),
+        Some(axes) => axes.to_reference(site.kind, tensor, sizes(case, site)),
     }
 }
 
@@ -44,7 +44,7 @@ pub(super) fn to_port(
 ) -> Option<Tensor> {
     match vocabulary.letters(site.kind) {
         None => tensor.reshape(dims).ok(),
-        Some(axes) => axes.to_port(site.kind, tensor, dims, heads(case, site)),
+        Some(axes) => axes.to_port(site.kind, tensor, dims, sizes(case, site)),
     }
 }
 
@@ -53,7 +53,8 @@ fn rank(kind: Kind) -> usize {
     if kind.by_head() { 4 } else { 3 }
 }
 
-/// Number of heads of the site, if it has a head axis and the case stores it.
-fn heads(case: &Reference, site: Site) -> Option<usize> {
-    Some(case.rows(site)?.row_shape[0]).filter(|_| site.kind.by_head())
+/// The rows of the batch; and the number of heads, if the site has a head axis and the case stores it.
+fn sizes(case: &Reference, site: Site) -> Sizes {
+    let heads = case.rows(site).map(|rows| rows.row_shape[0]).filter(|_| site.kind.by_head());
+    Sizes { batch: Some(case.batch()), heads }
 }

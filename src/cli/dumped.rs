@@ -23,7 +23,7 @@ use super::stderr::say;
 
 #[derive(Args, Debug)]
 pub struct Dumped {
-    /// Check a forward pass that your own code recorded: a .safetensors file, an .npz file, or a directory of
+    /// Check a forward pass that your own code recorded: a .safetensors, .npz or .pt file, or a directory of
     /// .npy files
     #[arg(long, value_name = "FILE", conflicts_with_all = ["feed", "attention", "device"])]
     dump: Option<PathBuf>,

@@ -6,10 +6,10 @@ use super::Against;
 use super::reference::judged_as;
 use super::shown;
 use crate::Result;
-use crate::graph::{self, Graph, NodeId, Operation, SiteName};
+use crate::graph::{self, Graph, NodeId, Operation, Role, SiteName};
 use crate::oracle::{Exact, Executor, LastRead, OnBlocks, Pass, Precision, Rounded, Slot, Token};
 use crate::probe::{Arithmetic, Site};
-use crate::recording::Recording;
+use crate::recording::{Recording, SiteTensor};
 use crate::weights::Weights;
 
 /// The graph of the recorded model, and everything except the inputs that is needed to compute its nodes.
@@ -58,6 +58,31 @@ impl<'a> Engine<'a> {
     /// The node of a site.
     pub fn node(&self, site: Site) -> Option<NodeId> {
         self.graph.position(&SiteName::from(site))
+    }
+
+    /// The node of silu(gate) in a layer, which is not a site.
+    pub fn activation(&self, layer: u16) -> Option<NodeId> {
+        self.graph.find(Some(layer.into()), Role::Activation)
+    }
+
+    /// The tensor that was recorded for a node.
+    ///
+    /// # Errors
+    /// A tensor cannot be read.
+    pub fn recorded(
+        &self,
+        dump: &Recording,
+        against: &Against<'_>,
+        id: NodeId,
+    ) -> Result<Option<SiteTensor>> {
+        match (self.site(id), self.graph.node(id)) {
+            (Some(site), _) => dump.fit(site, against),
+            (None, Some(node)) if node.role == Role::Activation => {
+                let layer = node.layer.and_then(|layer| u16::try_from(layer).ok());
+                layer.map_or(Ok(None), |layer| dump.fit_activation(layer, against))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The number of entries per row.

@@ -185,6 +185,9 @@ impl Recording {
             }
         }
         let mut replayed = replayed::replay(self, against, self.layers(against)?, of)?;
+        for finding in std::mem::take(&mut replayed.activations) {
+            found.add(judge_of(Kind::Act).0, finding);
+        }
         for finding in std::mem::take(&mut replayed.findings) {
             let Some(site) = finding.site else { continue };
             found.add(judge_of(site.kind).0, finding);
@@ -195,6 +198,14 @@ impl Recording {
     /// The tensor at `site`, if its shape and dtype are right.
     pub(crate) fn fit(&self, site: Site, against: &Against<'_>) -> Result<Option<SiteTensor>> {
         match self.lookup(site, against.config)? {
+            Lookup::Tensor(recorded) if lower(self, &recorded).is_none() => Ok(Some(recorded)),
+            Lookup::Tensor(_) | Lookup::Misfit(_) | Lookup::Absent => Ok(None),
+        }
+    }
+
+    /// silu(gate) of a layer, if it was recorded and its shape and dtype are right.
+    pub(crate) fn fit_activation(&self, layer: u16, against: &Against<'_>) -> Result<Option<SiteTensor>> {
+        match self.activation(layer, against.config)? {
             Lookup::Tensor(recorded) if lower(self, &recorded).is_none() => Ok(Some(recorded)),
             Lookup::Tensor(_) | Lookup::Misfit(_) | Lookup::Absent => Ok(None),
         }

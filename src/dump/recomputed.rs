@@ -8,6 +8,7 @@ use crate::checkpoints::judge_of;
 use crate::graph::NodeId;
 use crate::judge::Verdict;
 use crate::judge::rows::{Compared, ExpectedRow, RowComparison};
+use crate::probe::Kind;
 use crate::recording::SiteTensor;
 use crate::reference::Place;
 
@@ -42,6 +43,13 @@ pub(super) fn compare_with_replay(
     Ok(Some((compared, noise)))
 }
 
+/// How many times the noise is allowed. A value that was converted when it was saved has the errors of two
+/// operations, like a whole block: a lookup alone has none, so half an ulp of the conversion would be all its budget.
+fn factor(this: &Replay<'_>, kind: Kind) -> f64 {
+    let (_, factor) = judge_of(kind);
+    if this.dump.saved.is_some() { factor.max(judge_of(Kind::Block).1) } else { factor }
+}
+
 /// Compares a recorded tensor with the exact rows at the places of `noise`.
 fn compare_tensor(
     this: &Replay<'_>,
@@ -50,7 +58,7 @@ fn compare_tensor(
     way: &Way,
     noise: &NoiseByPlace,
 ) -> Result<Compared> {
-    let (_, factor) = judge_of(recorded.site.kind);
+    let factor = factor(this, recorded.site.kind);
     let (terms, shape) = (this.against.terms(this.dump, factor), recorded.shape());
     let columns = recorded.layout.columns(shape.width);
     let mut rows = RowComparison::new(&recorded.tensor, shape, &terms, columns.as_deref())?;

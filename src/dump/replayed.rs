@@ -15,7 +15,7 @@ use crate::Result;
 use crate::graph::NodeId;
 use crate::judge::{Drive, Finding, Status};
 use crate::probe::{Kind, Site};
-use crate::recording::Recording;
+use crate::recording::{Recording, SiteTensor};
 
 /// An operation whose output is wrong given its inputs.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +31,8 @@ pub struct FirstWrong {
 #[derive(Default)]
 pub(super) struct Replayed {
     pub findings: Vec<Finding>,
+    /// Findings about silu(gate), which is not a site.
+    pub activations: Vec<Finding>,
     pub first_wrong: Option<FirstWrong>,
     /// Sites that were recorded but could not be recomputed.
     pub unjudged: Vec<Site>,
@@ -105,8 +107,11 @@ fn step(
     failed_sites: &mut Vec<FailedSite>,
 ) -> Result<()> {
     let site = this.engine.site(id);
-    let recorded = site.map_or(Ok(None), |site| this.dump.fit(site, this.against))?;
+    let recorded = this.engine.recorded(this.dump, this.against, id)?;
     let way = this.way(id);
+    if let (None, Some(recorded)) = (site, &recorded) {
+        return activation(this, id, recorded.clone(), recording, replayed);
+    }
     let (Some(site), Some(recorded)) = (site, recorded) else {
         let way = way.filter(|_| !this.engine.on_the_way(id));
         let computed = way.map_or(Ok(None), |way| this.computed(id, &way))?;
@@ -137,5 +142,24 @@ fn step(
     if recorded.width() == this.engine.width(id) {
         this.keep(id, Value::Recorded(recorded));
     }
+    Ok(())
+}
+
+/// Compares silu(gate), which is not a site of its own, with what the gate gives.
+fn activation(
+    this: &mut Replay<'_>,
+    id: NodeId,
+    recorded: SiteTensor,
+    recording: Option<&str>,
+    replayed: &mut Replayed,
+) -> Result<()> {
+    let compare = |way: &Way| compare_with_replay(this, id, &recorded, way, &this.places);
+    let compared = this.way(id).as_ref().map_or(Ok(None), compare)?;
+    if let (Some((compared, _)), Some(node)) = (compared, this.engine.graph.node(id)) {
+        let drive = Drive::Replay { of: recording.map(str::to_owned), operations: this.since(id).len() };
+        let found = finding(recorded.site, "", drive, compared);
+        replayed.activations.push(Finding { about: node.site.to_string(), site: None, ..found });
+    }
+    this.keep(id, Value::Recorded(recorded));
     Ok(())
 }

@@ -39,7 +39,7 @@ impl Recording {
         let weights: BTreeSet<&str> = nodes().flat_map(Node::weights).collect();
         Ok(Some(Span {
             operations: cut.compute.iter().filter_map(|&node| engine.site(node)).collect(),
-            inputs: read.values().map(|recorded| recorded.site).collect(),
+            inputs: read.keys().filter_map(|&node| engine.site(node)).collect(),
             weights: weights.into_iter().map(str::to_owned).collect(),
             matrices: nodes().filter_map(matrix).collect(),
         }))
@@ -54,13 +54,14 @@ pub(super) fn usable(
     engine: &Engine<'_>,
     id: NodeId,
 ) -> Result<(Cut, BTreeMap<NodeId, SiteTensor>)> {
-    let nodes = dump.sites().filter_map(|site| Some((engine.node(site)?, site)));
-    let mut given: BTreeMap<NodeId, Site> = nodes.filter(|(node, _)| *node != id).collect();
+    let activations = dump.activations().filter_map(|layer| engine.activation(layer));
+    let nodes = dump.sites().filter_map(|site| engine.node(site)).chain(activations);
+    let mut given: BTreeSet<NodeId> = nodes.filter(|node| *node != id).collect();
     loop {
-        let cut = engine.graph.cut(&BTreeSet::from([id]), &given.keys().copied().collect());
+        let cut = engine.graph.cut(&BTreeSet::from([id]), &given);
         let mut read = BTreeMap::new();
         for &node in &cut.read {
-            let recorded = given.get(&node).map_or(Ok(None), |&input| dump.fit(input, against))?;
+            let recorded = engine.recorded(dump, against, node)?;
             match recorded.filter(|recorded| recorded.width() == engine.width(node)) {
                 Some(recorded) => _ = read.insert(node, recorded),
                 None => _ = given.remove(&node),

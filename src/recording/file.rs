@@ -1,44 +1,44 @@
 //! Opens a recording from a file: maps every array name to a site, and reads the input ids.
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::path::Path;
 
+use super::assign::assign;
 use super::convention::Conventions;
-use super::form::Form;
-use super::names;
 use super::pass::{Recording, Tensors};
-use super::stored::{AGAIN, Stored, float};
-use super::vocabulary::{NameLookup, Vocabulary};
+use super::stored::AGAIN;
+use super::vocabulary::Vocabulary;
 use crate::arrays::Arrays;
 use crate::model::Input;
-use crate::probe::Site;
 use crate::{Error, Result};
 
 /// The recording format that this reader supports.
 const FORMAT: &str = "rbees-dump 1";
 
 impl Recording {
-    /// Opens a `.safetensors` file, an `.npz` file or a directory of `.npy` files, and maps every array name
-    /// in it to a site; names in `vocabulary` take precedence.
+    /// Opens a `.safetensors`, `.npz` or `.pt` file or a directory of `.npy` files, and maps every array name
+    /// in it to a site; names in `vocabulary` take precedence. Arrays with unknown names are left out.
     ///
     /// # Errors
-    /// The file is damaged or not a recording; a name is unknown, or two names mean the same site; there are
-    /// no ids or no sites.
+    /// The file is damaged or not a recording; a name may mean several sites; there are no ids or no sites.
     pub fn open(path: &Path, vocabulary: &Vocabulary) -> Result<Self> {
         let arrays = open(path)?;
         let metadata = vocabulary.metadata(&arrays.metadata);
         if let Some(other) = metadata.get("format").filter(|format| *format != FORMAT) {
             return Err(arrays.fault(format!("its format is `{other}`, but this version reads `{FORMAT}`")));
         }
-        let ids = matrix(&arrays, "input_ids")?.ok_or_else(|| {
+        let assignments = assign(&arrays, vocabulary, &metadata)?;
+        let matrix = |role: &str| match assignments.beside(&arrays, role) {
+            Some(name) => matrix(&arrays, &name),
+            None => Ok(None),
+        };
+        let ids = matrix("input_ids")?.ok_or_else(|| {
             let hint = "record the token ids as `input_ids`: they are needed to know the correct values";
             Error::file(path, "it has no input_ids", hint)
         })?;
         let (batch, length) = (ids.len(), ids[0].len());
         let ids = whole(&arrays, "input_ids", &ids)?;
         let of_tokens = |name: &str| -> Result<Option<Vec<Vec<u32>>>> {
-            let Some(rows) = matrix(&arrays, name)? else { return Ok(None) };
+            let Some(rows) = matrix(name)? else { return Ok(None) };
             let rows = if rows.len() == 1 { vec![rows[0].clone(); batch] } else { rows };
             if rows.len() != batch || rows[0].len() != length {
                 let got = [rows.len(), rows[0].len()];
@@ -61,14 +61,13 @@ impl Recording {
         if !real.iter().flatten().any(|&real| real) {
             return Err(arrays.fault("attention_mask masks every token"));
         }
-        let sites = name_sites(&arrays, vocabulary, length)?;
         // A token's position is the number of tokens before it; padding gets that of the token after it.
         let counted = |row: &Vec<bool>| {
             let before = |slot: usize| row[..slot].iter().filter(|real| **real).count();
             (0..length).map(|slot| offset + before(slot)).collect()
         };
         let counted = || real.iter().map(counted).collect();
-        let stored = Stored { arrays, sites };
+        let (stored, recognised) = assignments.sites(arrays, vocabulary, length)?;
         Ok(Self {
             name: path.display().to_string(),
             input: Input { ids, positions: given.map_or_else(counted, usizes), real: real.clone() },
@@ -76,58 +75,15 @@ impl Recording {
             dtype: stored.dtype(&metadata)?,
             saved: None,
             metadata,
-            recognised: vec![],
+            recognised,
             conventions: Conventions::default(),
             tensors: Tensors::File(stored),
         })
     }
 }
 
-/// Maps every array name to a site, for a pass over `length` positions.
-fn name_sites(
-    arrays: &Arrays,
-    vocabulary: &Vocabulary,
-    length: usize,
-) -> Result<BTreeMap<Site, (String, Form)>> {
-    const BESIDE: [&str; 3] = ["input_ids", "position_ids", "attention_mask"];
-    let mut sites: BTreeMap<Site, (String, Form)> = BTreeMap::new();
-    for (name, entry) in arrays.entries().filter(|(name, _)| !BESIDE.contains(name)) {
-        let named = match vocabulary.lookup(name) {
-            NameLookup::LeftOut => continue,
-            NameLookup::Site(site) => Some((site, Form::default())),
-            NameLookup::Unknown => names::meaning(name, &entry.shape, length),
-        };
-        let Some((site, form)) = named else { return Err(unknown(arrays, name, &sites)) };
-        if float(entry).is_none() {
-            return Err(arrays.fault(format!("{name} has type {:?}, but must hold floats", entry.dtype)));
-        }
-        let form = vocabulary.form(site.kind).cloned().unwrap_or(form);
-        if let Some((other, _)) = sites.insert(site, (name.to_owned(), form)) {
-            let hint =
-                format!("leave one out: pass `--map` with a file that has \"{other}\" = \"\" under [names]");
-            let what = format!("`{other}` and `{name}` both name {site}");
-            return Err(Error::input(format!("{}: {what}", arrays.origin()), hint));
-        }
-    }
-    if sites.is_empty() { Err(arrays.fault("it contains no site")) } else { Ok(sites) }
-}
-
-fn unknown(arrays: &Arrays, name: &str, known: &BTreeMap<Site, (String, Form)>) -> Error {
-    let layers = known.keys().filter_map(|site| site.layer).max().map_or(64, |n| usize::from(n) + 2);
-    let near = names::spellings(layers)
-        .into_iter()
-        .map(|spelling| (strsim::damerau_levenshtein(name, &spelling), spelling))
-        .min();
-    let hint = match near {
-        Some((far, spelling)) if far * 4 <= name.chars().count() => format!("did you mean `{spelling}`?"),
-        _ => "map it to a site in a file and pass `--map names.toml`; see docs/dump-format.md".to_owned(),
-    };
-    Error::input(format!("{}: `{name}` is not a known site name", arrays.origin()), hint)
-}
-
 /// Opens the arrays at `path`, by its type and file extension.
 fn open(path: &Path) -> Result<Arrays> {
-    let known = |end: &OsStr| ["safetensors", "npz"].iter().any(|known| end.eq_ignore_ascii_case(known));
     if !path.exists() {
         return Err(Error::file(
             path,
@@ -135,8 +91,8 @@ fn open(path: &Path) -> Result<Arrays> {
             "give the file that a recorder wrote; RBEES_DUMP sets its path",
         ));
     }
-    if !path.is_dir() && !path.extension().is_some_and(known) {
-        let hint = "give a .safetensors file, an .npz file, or a directory of .npy files";
+    if !Arrays::knows(path) {
+        let hint = "give a .safetensors, .npz or .pt file, or a directory of .npy files";
         return Err(Error::file(path, "its name is not that of a recording", hint));
     }
     Arrays::open(path, AGAIN)

@@ -2,8 +2,11 @@
 
 use candle_core::Tensor;
 
-use super::axes::Axes;
+use super::axes::{Axes, Sizes};
+use super::part::Part;
+use super::positions::Positions;
 use super::site_tensor::{Lookup, Misfit, SiteTensor};
+use super::want::Want;
 use crate::Result;
 use crate::compare::Shape;
 use crate::probe::{Kind, Layout, Site};
@@ -16,6 +19,12 @@ pub(crate) struct Form {
     pub order: AxisOrder,
     /// Are the rows of q and k in neighbouring pairs? `None`: as the recording's metadata says.
     pub interleaved: Option<bool>,
+    /// Which part of the array is the tensor.
+    pub part: Part,
+    /// Which positions it has.
+    pub positions: Positions,
+    /// Does a map state it?
+    pub stated: bool,
 }
 
 /// The order of the axes of an array.
@@ -26,13 +35,19 @@ pub(crate) enum AxisOrder {
     Canonical,
     /// Positions before heads: `[b, s, heads, head_dim]`.
     SeqFirst,
+    /// Heads are an axis of all tensors that have heads, after positions or before them.
+    Split,
     /// Dimensions listed innermost first.
     Reversed,
     /// ggml's order: positions before heads, cache cells after the last key, dimensions listed in either
     /// direction.
     Ggml,
+    /// The same, with heads before positions.
+    GgmlHeadsFirst,
     /// Given in letters.
     Letters(Axes),
+    /// These single axes in memory, whatever the dimensions say.
+    Memory(Axes),
 }
 
 /// One way to interpret the dimensions of an array.
@@ -46,9 +61,16 @@ struct Reading {
 enum Written {
     OutermostFirst,
     InnermostFirst,
+    /// They are not: the dimensions are those of the axes.
+    AsInMemory,
 }
 
 impl AxisOrder {
+    /// Is it an order of ggml's?
+    pub const fn is_ggml(&self) -> bool {
+        matches!(self, Self::Ggml | Self::GgmlHeadsFirst)
+    }
+
     /// The interpretations to try for an array of `kind`, in order.
     fn readings(&self, kind: Kind) -> Vec<Reading> {
         use Written::{InnermostFirst, OutermostFirst};
@@ -57,56 +79,21 @@ impl AxisOrder {
         match self {
             Self::Canonical => vec![read(OutermostFirst, reference())],
             Self::SeqFirst => vec![read(OutermostFirst, seq_first())],
+            Self::Split => {
+                let orders = [seq_first(), Axes::heads_second(), Axes::heads_first()];
+                orders
+                    .into_iter()
+                    .take(if kind.over_keys() { 1 } else { 3 })
+                    .map(|axes| read(OutermostFirst, axes))
+                    .collect()
+            }
             Self::Reversed => vec![read(InnermostFirst, reference()), read(InnermostFirst, seq_first())],
             Self::Ggml => vec![read(OutermostFirst, seq_first()), read(InnermostFirst, seq_first())],
+            Self::GgmlHeadsFirst => {
+                vec![read(OutermostFirst, Axes::heads_first()), read(InnermostFirst, Axes::heads_first())]
+            }
+            Self::Memory(axes) => vec![read(Written::AsInMemory, axes.clone())],
             Self::Letters(axes) => vec![read(OutermostFirst, axes.clone())],
-        }
-    }
-}
-
-/// The expected shape of the arrays of a kind, as far as it is known.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Want {
-    pub batch: usize,
-    /// Number of positions in the pass.
-    pub length: usize,
-    /// Number of heads, if heads are an axis.
-    pub heads: Option<usize>,
-    /// Number of heads concatenated in the last axis; 1 if there are none or it is unknown.
-    pub merged: usize,
-    /// Size of the last axis.
-    pub width: usize,
-}
-
-impl Want {
-    /// The shape for a model with this config.
-    pub(super) fn of(kind: Kind, config: &Config, batch: usize, length: usize) -> Self {
-        let (heads, kv_heads, d) = (config.num_attention_heads, config.num_key_value_heads, config.head_dim);
-        let (heads, merged, width) = match kind {
-            Kind::QRope => (Some(heads), 1, d),
-            Kind::KRope => (Some(kv_heads), 1, d),
-            Kind::Scores | Kind::Probs => (Some(heads), 1, length),
-            Kind::QProj | Kind::Context => (None, heads, config.query_width()),
-            Kind::KProj | Kind::VProj => (None, kv_heads, config.key_width()),
-            Kind::Gate | Kind::Up | Kind::Act => (None, 1, config.intermediate_size),
-            Kind::Logits => (None, 1, config.vocab_size),
-            Kind::Embed
-            | Kind::InputNorm
-            | Kind::OProj
-            | Kind::PostNormInput
-            | Kind::PostNorm
-            | Kind::Down
-            | Kind::Block
-            | Kind::FinalNorm => (None, 1, config.hidden_size),
-        };
-        Self { batch, length, heads, merged, width }
-    }
-
-    /// `[b, heads, s, width]` or `[b, s, width]`.
-    fn dims(&self) -> Vec<usize> {
-        match self.heads {
-            Some(heads) => vec![self.batch, heads, self.length, self.width],
-            None => vec![self.batch, self.length, self.width],
         }
     }
 }
@@ -115,34 +102,52 @@ impl Want {
 pub(super) fn canonical(
     site: Site,
     tensor: &Tensor,
-    order: &AxisOrder,
+    form: &Form,
     layout: Layout,
     want: &Want,
+    config: Option<&Config>,
 ) -> Result<Lookup> {
+    let (order, of_tensor) = (&form.order, want);
+    let Some(want) = &form.part.want(want, site.kind, config) else {
+        let why = "it is part of a larger array, which cannot be divided without the model's config";
+        return Ok(Lookup::Misfit(Misfit::Recognised(why.into())));
+    };
+    let heads = want.heads.or((want.merged > 1).then_some(want.merged));
+    let sizes = Sizes { batch: Some(want.batch), heads };
     let mut misfit = None;
     for Reading { written, axes } in order.readings(site.kind) {
         let mut dims = tensor.dims().to_vec();
-        if written == Written::InnermostFirst {
-            dims.reverse();
+        match written {
+            Written::OutermostFirst => {}
+            Written::InnermostFirst => dims.reverse(),
+            Written::AsInMemory => {
+                dims = want.sizes(&axes);
+                if dims.iter().product::<usize>() != tensor.elem_count() {
+                    continue;
+                }
+            }
         }
         let Some(dims) = ranked(&dims, axes.rank()) else { continue };
-        let Some(mut turned) = axes.to_reference(site.kind, &tensor.reshape(dims)?, want.heads) else {
+        let Some(mut turned) = axes.to_reference(site.kind, &tensor.reshape(dims)?, sizes) else {
             continue;
         };
-        if *order == AxisOrder::Ggml && site.kind.over_keys() && turned.dims()[3] > want.length {
+        if order.is_ggml() && site.kind.over_keys() && turned.dims()[3] > want.length {
             turned = turned.narrow(3, 0, want.length)?.contiguous()?;
         }
-        match fits(site.kind, turned.dims(), want) {
+        let padded = Want { width: want.width.max(turned.dims()[turned.rank() - 1]), ..*want };
+        let want = if form.part == Part::Padded { &padded } else { want };
+        match fits(site.kind, turned.dims(), want, form.positions) {
             Ok(first) => {
                 let shape = Shape {
                     batch: want.batch,
-                    queries: want.length - first,
-                    heads: want.heads,
-                    width: want.width,
-                    merged: want.merged,
+                    queries: turned.dims()[turned.rank() - 2],
+                    heads: of_tensor.heads,
+                    width: of_tensor.width,
+                    merged: of_tensor.merged,
                     over_keys: site.kind.over_keys(),
                 };
-                return Ok(Lookup::Tensor(SiteTensor { site, tensor: turned, first, layout, shape }));
+                let tensor = form.part.of(turned, site.kind, of_tensor, config)?;
+                return Ok(Lookup::Tensor(SiteTensor { site, tensor, first, layout, shape }));
             }
             Err(why) => misfit = misfit.or(Some(why)),
         }
@@ -161,7 +166,7 @@ fn ranked(dims: &[usize], rank: usize) -> Option<Vec<usize>> {
 }
 
 /// The slot of the first position, if these dimensions match what is expected.
-fn fits(kind: Kind, dims: &[usize], want: &Want) -> std::result::Result<usize, Misfit> {
+fn fits(kind: Kind, dims: &[usize], want: &Want, positions: Positions) -> std::result::Result<usize, Misfit> {
     let wanted = want.dims();
     let s = dims[dims.len() - 2];
     let rest = |dims: &[usize]| [&dims[..dims.len() - 2], &dims[dims.len() - 1..]].concat();
@@ -169,7 +174,11 @@ fn fits(kind: Kind, dims: &[usize], want: &Want) -> std::result::Result<usize, M
         return Ok(0);
     }
     let but_for_positions = rest(dims) == rest(&wanted) && s < want.length;
-    if but_for_positions && matches!(kind, Kind::FinalNorm | Kind::Logits) {
+    let may_be_last = matches!(kind, Kind::FinalNorm | Kind::Logits) || positions == Positions::Last;
+    if but_for_positions && positions == Positions::First {
+        return Ok(0);
+    }
+    if but_for_positions && may_be_last {
         return Ok(want.length - s);
     }
     let swapped = |a: usize, b: usize| {

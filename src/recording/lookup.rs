@@ -1,10 +1,13 @@
 //! Looks up the recorded tensor at a site, with its axes in the reference's order.
 
+use std::collections::BTreeMap;
+
 use candle_core::Tensor;
 
-use super::form::{self, AxisOrder, Form, Want};
+use super::form::{self, Form};
 use super::pass::{Recording, Tensors};
-use super::site_tensor::Lookup;
+use super::site_tensor::{Lookup, SiteTensor};
+use super::want::Want;
 use crate::Result;
 use crate::probe::{Kind, Layout, Site};
 use crate::weights::Config;
@@ -25,15 +28,83 @@ impl Recording {
                 Some(entry) => (entry.handed.clone(), Form::default()),
             },
         };
+        self.read_as(site, &tensor, &form, config)
+    }
+
+    /// The tensor at `site`, if `tensor` is its array and has this form.
+    ///
+    /// # Errors
+    /// A tensor operation fails.
+    pub(super) fn read_as(
+        &self,
+        site: Site,
+        tensor: &Tensor,
+        form: &Form,
+        config: Option<&Config>,
+    ) -> Result<Lookup> {
         let want = match config {
-            Some(config) => Want::of(site.kind, config, self.input.batch(), self.length()),
+            Some(config) => self.want(site.kind, config),
             None => self.as_it_is(site.kind, tensor.dims()),
         };
-        let layout = self.layout(site.kind, &form, config.map(|config| config.head_dim));
-        Ok(match form::canonical(site, &tensor, &form.order, layout, &want)? {
-            Lookup::Tensor(recorded) => Lookup::Tensor(self.conventions.convert(recorded, &self.input)?),
+        let layout = self.layout(site.kind, form, config.map(|config| config.head_dim));
+        Ok(match form::canonical(site, tensor, form, layout, &want, config)? {
+            Lookup::Tensor(recorded) => {
+                let recorded = self.conventions.convert(recorded, &self.input)?;
+                Lookup::Tensor(self.weighted(recorded)?)
+            }
             other => other,
         })
+    }
+
+    /// A norm with its weight, if it was recorded without.
+    fn weighted(&self, mut recorded: SiteTensor) -> Result<SiteTensor> {
+        if let Tensors::File(stored) = &self.tensors
+            && let Some(weight) = stored.weights.get(&recorded.site)
+        {
+            let weight = weight.to_dtype(recorded.tensor.dtype())?;
+            recorded.tensor = recorded.tensor.broadcast_mul(&weight)?;
+        }
+        Ok(recorded)
+    }
+
+    /// The norms that may have been recorded before their weight was applied.
+    pub(crate) fn normalized(&self) -> &[Site] {
+        match &self.tensors {
+            Tensors::File(stored) => &stored.normalized,
+            Tensors::Memory(_) => &[],
+        }
+    }
+
+    /// From now on, these norms are multiplied by their weights `[hidden]`.
+    pub(crate) fn apply_weights(&mut self, weights: BTreeMap<Site, Tensor>) {
+        if let Tensors::File(stored) = &mut self.tensors {
+            stored.weights = weights;
+        }
+    }
+
+    /// silu(gate) of a layer, which is not a site of its own; it has the shape of `mlp.act`.
+    ///
+    /// # Errors
+    /// The tensor cannot be read from its file.
+    pub(crate) fn activation(&self, layer: u16, config: Option<&Config>) -> Result<Lookup> {
+        let Tensors::File(stored) = &self.tensors else { return Ok(Lookup::Absent) };
+        let Some(array) = stored.activations.get(&layer) else { return Ok(Lookup::Absent) };
+        let Some((tensor, form)) = stored.array(array)? else { return Ok(Lookup::Absent) };
+        self.read_as(Site { layer: Some(layer), kind: Kind::Act }, &tensor, form, config)
+    }
+
+    /// The layers in which silu(gate) was recorded.
+    pub(crate) fn activations(&self) -> impl Iterator<Item = u16> + '_ {
+        let stored = match &self.tensors {
+            Tensors::File(stored) => Some(stored.activations.keys().copied()),
+            Tensors::Memory(_) => None,
+        };
+        stored.into_iter().flatten()
+    }
+
+    /// The shape that the tensor of a kind must have.
+    pub(super) fn want(&self, kind: Kind, config: &Config) -> Want {
+        Want::of(kind, config, self.input.batch(), self.length())
     }
 
     /// The tensor recorded at `site`, with its axes in the reference's order if possible.
@@ -54,10 +125,10 @@ impl Recording {
 
     /// The layout of the last axis of tensors of this kind and form.
     pub(super) fn layout(&self, kind: Kind, form: &Form, head_dim: Option<usize>) -> Layout {
-        let Form { order, interleaved } = form;
+        let Form { order, interleaved, .. } = form;
         let turned = matches!(kind, Kind::QProj | Kind::KProj | Kind::QRope | Kind::KRope);
         let recorded = self.metadata.get("layout").map(|layout| layout == "interleaved");
-        let interleaved = interleaved.or(recorded).unwrap_or(*order == AxisOrder::Ggml);
+        let interleaved = interleaved.or(recorded).unwrap_or(order.is_ggml());
         match head_dim.filter(|_| turned && interleaved) {
             Some(head_dim) => Layout::Interleaved { head_dim },
             None => Layout::Reference,

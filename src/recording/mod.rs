@@ -5,7 +5,9 @@
 //! the two differ where reference inputs were substituted. Only this module interprets names, axis orders and
 //! layouts; the modules that judge a tensor report what is wrong with it.
 
+mod assign;
 mod axes;
+mod candidates;
 mod convention;
 mod file;
 mod form;
@@ -13,7 +15,10 @@ mod lookup;
 mod map;
 mod memory;
 mod names;
+mod part;
 mod pass;
+mod positions;
+mod readings;
 mod recognition;
 mod recorded_port;
 mod rows;
@@ -21,12 +26,17 @@ mod saved;
 mod site_tensor;
 mod stored;
 mod vocabulary;
+mod want;
 
-pub(crate) use self::axes::Axes;
+pub(crate) use self::axes::{Axes, Sizes};
 pub(crate) use self::convention::Conventions;
+pub(crate) use self::form::Form;
 pub use self::map::NameMap;
+pub(crate) use self::part::{Part, Repetition};
 pub use self::pass::Recording;
 pub(crate) use self::pass::Sites;
+pub(crate) use self::positions::Positions;
+pub(crate) use self::readings::Reading;
 pub use self::recognition::Recognition;
 pub use self::recorded_port::RecordedPort;
 pub(crate) use self::rows::{gather, scatter};

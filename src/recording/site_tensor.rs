@@ -49,7 +49,7 @@ impl SiteTensor {
 
     /// Was this slot recorded?
     pub(crate) fn holds(&self, place: Place) -> bool {
-        place.1 >= self.first
+        (self.first..self.first + self.shape.queries).contains(&place.1)
     }
 
     /// The rows at `places`, `[places, heads * width]`, in the reference's order, with masked entries as

@@ -18,10 +18,33 @@ pub(super) const AGAIN: &str = "record it again; docs/dump-format.md describes t
 pub(super) struct Stored {
     pub arrays: Arrays,
     /// For each site, the name and the form of its array.
-    pub sites: BTreeMap<Site, (String, Form)>,
+    pub sites: BTreeMap<Site, Array>,
+    /// Further arrays of these sites.
+    pub twice: Vec<(Site, Array)>,
+    /// Arrays of each layer that are silu(gate) or silu(gate) · up.
+    pub activations: BTreeMap<u16, Array>,
+    /// Norms that may have been recorded before their weight was applied.
+    pub normalized: Vec<Site>,
+    /// Those that were, with the weight.
+    pub weights: BTreeMap<Site, Tensor>,
 }
 
+/// The name and the form of an array.
+pub(super) type Array = (String, Form);
+
 impl Stored {
+    /// A file whose arrays belong to no site yet.
+    pub const fn new(arrays: Arrays) -> Self {
+        Self {
+            arrays,
+            sites: BTreeMap::new(),
+            twice: Vec::new(),
+            activations: BTreeMap::new(),
+            normalized: Vec::new(),
+            weights: BTreeMap::new(),
+        }
+    }
+
     pub fn sites(&self) -> impl Iterator<Item = Site> + '_ {
         self.sites.keys().copied()
     }
@@ -46,7 +69,14 @@ impl Stored {
     /// # Errors
     /// The file is damaged.
     pub fn read(&self, site: Site) -> Result<Option<(Tensor, &Form)>> {
-        let Some((name, form)) = self.sites.get(&site) else { return Ok(None) };
+        self.sites.get(&site).map_or(Ok(None), |array| self.array(array))
+    }
+
+    /// The values of an array as recorded, with its form.
+    ///
+    /// # Errors
+    /// The file is damaged.
+    pub fn array<'a>(&self, (name, form): &'a Array) -> Result<Option<(Tensor, &'a Form)>> {
         let Some((entry, dtype)) = self.arrays.entry(name).and_then(|entry| Some((entry, float(entry)?)))
         else {
             return Ok(None);

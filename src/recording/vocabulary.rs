@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::axes::Axes;
 use super::form::{AxisOrder, Form};
 use super::names::layer_of;
+use super::part::Fused;
 use crate::probe::{Kind, Site};
 use crate::{Error, Result};
 
@@ -17,6 +18,8 @@ pub struct Vocabulary {
     /// Maps a name, or a pattern with [`LAYER`], to its meaning.
     names: Vec<(String, Meaning)>,
     forms: BTreeMap<Kind, Form>,
+    /// The forms of single sites, which take precedence.
+    site_forms: BTreeMap<Site, Form>,
     /// Metadata that is added to that of a recording and takes precedence over it.
     metadata: BTreeMap<String, String>,
 }
@@ -28,6 +31,8 @@ pub(super) enum Meaning {
     Kind(Kind),
     /// This site.
     Site(Site),
+    /// Several sites of a layer side by side; of this layer, unless the name gives it.
+    Fused(Fused, u16),
     /// Left out: not judged.
     LeftOut,
 }
@@ -37,6 +42,8 @@ pub(super) enum Meaning {
 pub(crate) enum NameLookup {
     /// This site.
     Site(Site),
+    /// Several sites of this layer side by side.
+    Fused(Fused, u16),
     /// Left out on purpose.
     LeftOut,
     /// Not in the vocabulary.
@@ -66,7 +73,7 @@ impl Vocabulary {
     /// The letters are not the axes of a tensor of that kind.
     pub(crate) fn axes(&mut self, kind: Kind, letters: &str) -> Result<()> {
         let order = AxisOrder::Letters(Axes::parse(kind, letters)?);
-        self.set_form(kind, Form { order, interleaved: None });
+        self.set_form(kind, Form { order, ..Form::default() });
         Ok(())
     }
 
@@ -76,6 +83,10 @@ impl Vocabulary {
 
     pub(super) fn set_form(&mut self, kind: Kind, form: Form) {
         self.forms.insert(kind, form);
+    }
+
+    pub(super) fn set_site_form(&mut self, site: Site, form: Form) {
+        self.site_forms.insert(site, form);
     }
 
     pub(super) fn state(&mut self, metadata: &BTreeMap<String, String>) {
@@ -95,21 +106,30 @@ impl Vocabulary {
             None => NameLookup::Unknown,
             Some((_, Meaning::LeftOut)) => NameLookup::LeftOut,
             Some((_, Meaning::Site(site))) => NameLookup::Site(site),
+            Some((layer, Meaning::Fused(fused, own))) => {
+                NameLookup::Fused(fused, layer.map_or(own, |layer| layer as u16))
+            }
             Some((None, Meaning::Kind(kind))) => NameLookup::Site(Site::model(kind)),
             Some((Some(layer), Meaning::Kind(kind))) => NameLookup::Site(Site::layer(layer, kind)),
         }
     }
 
-    /// The form of tensors of this kind, if the vocabulary sets one.
-    pub(super) fn form(&self, kind: Kind) -> Option<&Form> {
-        self.forms.get(&kind)
+    /// The form of the tensor at this site, if the vocabulary sets one.
+    pub(super) fn form(&self, site: Site) -> Option<&Form> {
+        self.site_forms.get(&site).or_else(|| self.forms.get(&site.kind))
     }
 
     /// The axes of tensors of this kind, if the vocabulary sets them in letters.
     pub(crate) fn letters(&self, kind: Kind) -> Option<&Axes> {
         match &self.forms.get(&kind)?.order {
             AxisOrder::Letters(axes) => Some(axes),
-            AxisOrder::Canonical | AxisOrder::SeqFirst | AxisOrder::Reversed | AxisOrder::Ggml => None,
+            AxisOrder::Canonical
+            | AxisOrder::SeqFirst
+            | AxisOrder::Split
+            | AxisOrder::Reversed
+            | AxisOrder::Ggml
+            | AxisOrder::GgmlHeadsFirst
+            | AxisOrder::Memory(_) => None,
         }
     }
 }

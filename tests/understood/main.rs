@@ -3,6 +3,9 @@
 //! same and still fails.
 
 mod alter;
+mod layouts;
+mod names;
+mod pickle;
 mod positions;
 mod precision;
 #[path = "../program/mod.rs"]

@@ -205,3 +205,45 @@ fn an_activation_that_cancels_fails_although_its_rows_are_within_budget() {
     fails(&stating(&arrays, &[("dtype", "bf16")]), &["05"], &[]);
     is_stated(&without(arrays, &["mlp.act"]), &[("dtype", "bf16")]);
 }
+
+/// Gates below −11.09, where e^−x overflows in f16: Candle's SiLU gives 0.
+#[test]
+fn an_activation_of_candle_in_f16_passes_where_its_exponential_overflows() {
+    let arrays = remade(&Input::single(&ids("short"), 0), |at, tensor, so_far| {
+        let name = at.to_string();
+        let half = |tensor: &Tensor| tensor.to_dtype(DType::F16).unwrap();
+        if name.ends_with("gate_proj") {
+            return Some(converted(&(tensor - 12.0).unwrap(), nearest_f16));
+        }
+        let made = name.ends_with("mlp.act").then(|| {
+            let layer = usize::from(at.layer.unwrap());
+            let of = |name: &str| half(&so_far[&site(layer, name)]);
+            (of("mlp.gate_proj").silu().unwrap() * of("mlp.up_proj")).unwrap()
+        });
+        Some(made.map_or_else(|| converted(tensor, nearest_f16), |act| act.to_dtype(DType::F32).unwrap()))
+    });
+    let gates: Vec<f32> = arrays[&site(0, "mlp.gate_proj")].flatten_all().unwrap().to_vec1().unwrap();
+    let act: Vec<f32> = arrays[&site(0, "mlp.act")].flatten_all().unwrap().to_vec1().unwrap();
+    assert!(gates.iter().zip(&act).any(|(&gate, &act)| (-16.0..-11.1).contains(&gate) && act == 0.0));
+    // The gates are not what the weights give, and only they fail.
+    let run = stating(&arrays, &[("dtype", "f16")]);
+    assert!(run.text.contains("gate_proj") && !run.text.contains("mlp.act"), "{}", run.text);
+}
+
+/// The embedding is not computed, so its only error is that of saving: half an ulp, an eighth of its budget.
+#[test]
+fn values_saved_in_half_precision_use_at_most_half_of_their_budget() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report.json");
+    let dump = crate::recorded::write(folder.path(), &saved(nearest));
+    let args =
+        ["run", "all", "--dump", dump.to_str().unwrap(), "--report", &format!("json={}", report.display())];
+    let output =
+        crate::program::rbees_in(std::path::Path::new("/"), &crate::program::home(), &args).output().unwrap();
+    assert!(output.status.success(), "{}", crate::program::stderr(&output));
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
+    let checkpoints = report["checkpoints"].as_array().unwrap();
+    let shares: Vec<f64> =
+        checkpoints.iter().filter_map(|checkpoint| checkpoint["worst_share"].as_f64()).collect();
+    assert!(shares.len() >= 7 && shares.iter().all(|share| *share < 0.5), "{shares:?}");
+}

@@ -19,10 +19,19 @@ pub struct Run {
 pub type Stated<'a> = &'a [(&'a str, &'a str)];
 
 impl Run {
-    fn of(dump: &Path, more: &[&str]) -> Self {
+    /// Judges the recording at this path.
+    pub fn of(dump: &Path, more: &[&str]) -> Self {
         let args = [&["run", "all", "--dump", dump.to_str().unwrap()], more].concat();
         let output = rbees_in(Path::new("/"), &home(), &args).output().unwrap();
         Self { text: stdout(&output) + &stderr(&output), code: output.status.code().unwrap() }
+    }
+
+    /// Judges a recording with this map, and nothing may be recognised.
+    pub fn with_map(arrays: &Arrays, map: &str) -> Self {
+        let folder = tempdir().unwrap();
+        let file = folder.path().join("map.toml");
+        fs::write(&file, map).unwrap();
+        Self::of(&write(folder.path(), arrays), &["--strict", "--map", file.to_str().unwrap()])
     }
 
     /// The notes, without the name of the file.
@@ -112,4 +121,11 @@ fn undecided(run: &Run, what: &str, hint: &str) {
     assert_eq!(run.code, 2, "{}", run.text);
     let (said, hinted) = run.text.split_once("\nhint: ").unwrap_or_else(|| panic!("{}", run.text));
     assert!(said.contains(what) && hinted.contains(hint), "{}", run.text);
+}
+
+/// With `--strict`, the recording is refused with this text.
+pub fn is_refused(arrays: &Arrays, text: &str) {
+    let folder = tempdir().unwrap();
+    let strict = Run::of(&write(folder.path(), arrays), &["--strict"]);
+    assert!(strict.code == 2 && strict.text.contains(text), "{}", strict.text);
 }

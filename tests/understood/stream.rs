@@ -60,6 +60,16 @@ fn a_port_that_does_not_add_the_residual_fails(#[case] missing: &[&str]) {
     );
 }
 
+/// Only the outputs of blocks are kept apart in this recording. The first addition was recorded as it is.
+#[rstest]
+#[case::with_the_branch(&["down_proj"])]
+#[case::without_any_branch(&["down_proj", "o_proj"])]
+fn an_addition_that_was_recorded_is_not_taken_for_a_branch_if_others_are_kept_apart(
+    #[case] missing: &[&str],
+) {
+    is_stated(&without(apart(), missing), &[("residual", "apart")]);
+}
+
 #[test]
 fn a_branch_alone_does_not_show_whether_the_residual_is_added() {
     let ends = ["layers.3", "layers.3.mlp.down_proj", "layers.3.post_attention_layernorm.input"];

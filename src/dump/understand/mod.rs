@@ -2,12 +2,18 @@
 //! easy to record. A tensor never proves its own convention; a recorded tensor that was computed from it
 //! does. Whatever is recognised is stated in [`Recording::recognised`].
 
+mod activation;
 mod cache;
 mod follows;
 mod mask;
+mod norms;
+mod order;
+mod pairs;
+mod positions;
 mod precision;
 mod residual;
 mod scores;
+mod shape;
 mod stack;
 
 use super::Against;
@@ -23,9 +29,17 @@ impl Recording {
     /// The metadata has an invalid value; two readings are possible, and the tensor that would decide was not
     /// recorded; the recording or a weight cannot be read.
     pub fn understand(&mut self, against: &Against<'_>) -> Result<()> {
+        let undecided = shape::understand(self, against)?;
         precision::understand(self, against)?;
         cache::understand(self, against)?;
+        shape::refuse_misfits(self, against)?;
+        norms::understand(self, against)?;
         stack::understand(self, against)?;
+        positions::understand(self, against)?;
+        order::understand(self, against, undecided)?;
+        pairs::understand(self, against)?;
+        order::refuse_tiled(self, against)?;
+        activation::understand(self, against)?;
         residual::understand(self, against)?;
         mask::understand(self, against)?;
         scores::understand(self, against)

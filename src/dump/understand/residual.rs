@@ -98,7 +98,7 @@ fn apart(dump: &mut Recording, against: &Against<'_>, stated: bool) -> Result<Ap
             if let Some(branch) = branch {
                 let alone = match alone {
                     Some(alone) => alone,
-                    None => *alone.insert(stated || is_branch(dump, against, sum, branch)?),
+                    None => *alone.insert(is_alone(dump, against, (sum, branch), stated)?),
                 };
                 input = Some(branch).filter(|_| alone);
             }
@@ -106,6 +106,19 @@ fn apart(dump: &mut Recording, against: &Against<'_>, stated: bool) -> Result<Ap
         }
     }
     Ok(apart)
+}
+
+/// Is the tensor recorded as this sum the branch alone? If it was stated, everything but the sum itself is.
+fn is_alone(
+    dump: &mut Recording,
+    against: &Against<'_>,
+    (sum, branch): (Site, Site),
+    stated: bool,
+) -> Result<bool> {
+    if stated {
+        return Ok(share(dump, against, sum)?.is_none_or(|share| share > 1.0));
+    }
+    is_branch(dump, against, sum, branch)
 }
 
 /// Is the tensor recorded as this sum what the branch must be, and not the sum?

@@ -1,0 +1,357 @@
+//! Reads the pickle in a file of `torch.save`: a dict of tensors. Candle's machine for pickles executes it, which runs
+//! no code; this module limits what a pickle may cost, and accepts tensors only.
+
+use std::collections::HashMap;
+
+use candle_core::pickle::{Object, Stack};
+use safetensors::Dtype;
+
+/// The longest accepted pickle, in bytes. One tensor takes about 150.
+pub(super) const LONGEST: usize = 16 << 20;
+
+/// The largest number of operations. One tensor takes about 40.
+const OPERATIONS: usize = 4 << 20;
+
+/// The deepest accepted nesting. A parameter in an ordered dict has seven levels.
+const DEEPEST: usize = 32;
+
+/// The largest number of objects that are copied to and from the memo. One tensor takes about 100.
+const COPIED: usize = 1 << 22;
+
+/// The largest number of objects that are looked at. All of a dict is looked at whenever items are added.
+const SEEN: usize = 1 << 26;
+
+/// A string costs one object more for each of so many bytes.
+const BYTES: usize = 64;
+
+/// A tensor in the file.
+#[derive(Debug, PartialEq)]
+pub(super) struct Pickled {
+    pub name: String,
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    /// The number of entries between neighbours along each axis.
+    pub strides: Vec<usize>,
+    /// The number of entries before the first one.
+    pub offset: usize,
+    /// The name of the file's member with the values, without its folder.
+    pub storage: String,
+    /// The number of entries in it.
+    pub entries: usize,
+}
+
+/// The tensors of a pickled dict.
+///
+/// # Errors
+/// Says what is wrong: the pickle is damaged or costs too much, or contains anything but tensors.
+pub(super) fn tensors(bytes: &[u8]) -> Result<Vec<Pickled>, String> {
+    let Object::Dict(entries) = object(bytes)? else {
+        return Err("it does not contain a dict: write torch.save({name: tensor})".into());
+    };
+    // The attribute of an ordered dict that `state_dict` makes.
+    let attribute = |(key, value): &(Object, Object)| {
+        *key == Object::Unicode("_metadata".into()) && matches!(value, Object::Dict(_))
+    };
+    let entries = entries.into_iter().filter(|entry| !attribute(entry));
+    let tensor = |(key, value): (Object, Object)| {
+        let Object::Unicode(name) = key else { return Err(format!("its dict has {} as a key", kind(&key))) };
+        match tensor(&value) {
+            Ok(tensor) => Ok(Pickled { name, ..tensor }),
+            Err(why) => Err(format!("`{}` {why}", shown(&name))),
+        }
+    };
+    entries.map(tensor).collect()
+}
+
+/// Executes a pickle, one operation at a time.
+fn object(bytes: &[u8]) -> Result<Object, String> {
+    let (mut rest, mut stack) = (bytes, Stack::empty());
+    let (mut copied, mut seen, mut memo) = (COPIED, SEEN, HashMap::<u32, usize>::new());
+    for _ in 0..OPERATIONS {
+        let next = Next::of(rest)?;
+        match next {
+            // Copies the object on top into the memo, or one from the memo onto the stack.
+            Next::Put(id) => {
+                let before = copied;
+                stack.stack().last().map_or(Ok(()), |top| look(top, DEEPEST, &mut copied))?;
+                memo.insert(id, before - copied);
+            }
+            Next::Get(id) => spend(&mut copied, memo.get(&id).copied().unwrap_or(0))?,
+            Next::Nest | Next::Other => {}
+        }
+        let ends = stack.read(&mut rest).map_err(|error| {
+            let first: String =
+                error.to_string().lines().next().unwrap_or_default().chars().take(100).collect();
+            format!("its pickle cannot be read: {first}")
+        })?;
+        if ends {
+            return stack.finalize().map_err(|_| "its pickle is empty".into());
+        }
+        if let Next::Nest = next {
+            stack.stack().last().map_or(Ok(()), |top| look(top, DEEPEST, &mut seen))?;
+        }
+    }
+    Err(format!("its pickle has more than {OPERATIONS} operations"))
+}
+
+/// What the next operation costs, as far as it is not paid for by its own bytes.
+#[derive(Clone, Copy)]
+enum Next {
+    Put(u32),
+    Get(u32),
+    /// Makes an object of others.
+    Nest,
+    Other,
+}
+
+impl Next {
+    /// Looks at the next operation.
+    ///
+    /// # Errors
+    /// It needs more bytes than there are, or a number that Candle cannot hold.
+    fn of(rest: &[u8]) -> Result<Self, String> {
+        let cut = || "its pickle is cut off".to_owned();
+        let word = |rest: &[u8]| Some(u32::from_le_bytes(*rest.get(1..)?.first_chunk()?));
+        let byte = || rest.get(1).copied().ok_or_else(cut);
+        Ok(match rest.first().ok_or_else(cut)? {
+            // Candle allocates a string before it reads it.
+            b'X' if word(rest).is_none_or(|length| length as usize > rest.len() - 5) => return Err(cut()),
+            // Candle shifts a byte by eight times its index.
+            0x8a if byte()? > 8 => return Err("its pickle has a number of more than 64 bits".into()),
+            b'q' => Self::Put(byte()?.into()),
+            b'h' => Self::Get(byte()?.into()),
+            b'r' => Self::Put(word(rest).ok_or_else(cut)?),
+            b'j' => Self::Get(word(rest).ok_or_else(cut)?),
+            b't' | 0x85..=0x87 | b'R' | b'b' | b'Q' | b'a' | b'e' | b's' | b'u' | b'd' | 0x81 => Self::Nest,
+            _ => Self::Other,
+        })
+    }
+}
+
+fn spend(work: &mut usize, cost: usize) -> Result<(), String> {
+    *work = work.checked_sub(cost.max(1)).ok_or("its pickle repeats objects too often")?;
+    Ok(())
+}
+
+/// Visits an object and all within it.
+///
+/// # Errors
+/// They are nested too deeply, or too many.
+fn look(object: &Object, levels: usize, work: &mut usize) -> Result<(), String> {
+    spend(work, 1)?;
+    let Some(levels) = levels.checked_sub(1) else {
+        return Err(format!("its pickle has more than {DEEPEST} objects inside each other"));
+    };
+    match object {
+        Object::Tuple(all) | Object::List(all) => all.iter().try_for_each(|one| look(one, levels, work)),
+        Object::Dict(all) => all.iter().try_for_each(|(key, value)| {
+            look(key, levels, work)?;
+            look(value, levels, work)
+        }),
+        Object::Reduce { callable, args } | Object::Build { callable, args } => {
+            look(callable, levels, work)?;
+            look(args, levels, work)
+        }
+        Object::PersistentLoad(id) => look(id, levels, work),
+        Object::Unicode(text) => spend(work, text.len() / BYTES),
+        Object::Class { module_name, class_name } => {
+            spend(work, (module_name.len() + class_name.len()) / BYTES)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The tensor that an object is, without its name.
+///
+/// # Errors
+/// Says what the object is instead.
+fn tensor(object: &Object) -> Result<Pickled, String> {
+    let other = || format!("is {}, not a tensor", kind(object));
+    let Object::Reduce { callable, args } = object else { return Err(other()) };
+    let (Object::Class { module_name, class_name }, Object::Tuple(args)) = (&**callable, &**args) else {
+        return Err(other());
+    };
+    match (module_name.as_str(), class_name.as_str(), &args[..]) {
+        ("torch._utils", "_rebuild_parameter", [inner, ..]) => tensor(inner),
+        ("torch._tensor", "_rebuild_from_type_v2", [callable, _, inner, ..]) => {
+            tensor(&Object::Reduce { callable: Box::new(callable.clone()), args: Box::new(inner.clone()) })
+        }
+        ("torch._utils", "_rebuild_tensor_v2", [storage, offset, size, stride, ..]) => {
+            let rebuilt = rebuilt(storage, offset, size, stride);
+            rebuilt.unwrap_or_else(|| Err("is not a tensor as torch.save writes it".to_owned()))
+        }
+        _ => Err(other()),
+    }
+}
+
+/// The tensor of these arguments of `_rebuild_tensor_v2`; `None` if they are others.
+fn rebuilt(
+    storage: &Object,
+    offset: &Object,
+    size: &Object,
+    stride: &Object,
+) -> Option<Result<Pickled, String>> {
+    let Object::PersistentLoad(id) = storage else { return None };
+    let Object::Tuple(id) = &**id else { return None };
+    let [Object::Unicode(kind), Object::Class { class_name, .. }, Object::Unicode(key), _, entries] = &id[..]
+    else {
+        return None;
+    };
+    let (shape, strides) = (numbers(size)?, numbers(stride)?);
+    if kind != "storage" || shape.len() != strides.len() {
+        return None;
+    }
+    let dtype = match class_name.as_str() {
+        "DoubleStorage" => Dtype::F64,
+        "FloatStorage" => Dtype::F32,
+        "HalfStorage" => Dtype::F16,
+        "BFloat16Storage" => Dtype::BF16,
+        "LongStorage" => Dtype::I64,
+        "IntStorage" => Dtype::I32,
+        "ByteStorage" => Dtype::U8,
+        "BoolStorage" => Dtype::BOOL,
+        other => return Some(Err(format!("has the unsupported type {}", shown(other)))),
+    };
+    let (offset, entries) = (number(offset)?, number(entries)?);
+    Some(Ok(Pickled { name: String::new(), dtype, shape, strides, offset, storage: key.clone(), entries }))
+}
+
+fn numbers(object: &Object) -> Option<Vec<usize>> {
+    match object {
+        Object::Tuple(all) => all.iter().map(number).collect(),
+        _ => None,
+    }
+}
+
+fn number(object: &Object) -> Option<usize> {
+    match object {
+        Object::Int(n) => usize::try_from(*n).ok(),
+        Object::Long(n) => usize::try_from(*n).ok(),
+        _ => None,
+    }
+}
+
+/// What an object is, for a message.
+fn kind(object: &Object) -> String {
+    match object {
+        Object::Class { module_name, class_name } => {
+            format!("the class {}", shown(&format!("{module_name}.{class_name}")))
+        }
+        Object::Int(_) | Object::Long(_) | Object::Float(_) => "a number".into(),
+        Object::Unicode(_) => "a string".into(),
+        Object::Bool(_) => "a bool".into(),
+        Object::None => "None".into(),
+        Object::Tuple(_) => "a tuple".into(),
+        Object::List(_) => "a list".into(),
+        Object::Dict(_) => "a dict".into(),
+        Object::Reduce { callable, .. } | Object::Build { callable, .. } => match &**callable {
+            Object::Class { module_name, class_name } => {
+                format!("an object of {}", shown(&format!("{module_name}.{class_name}")))
+            }
+            inner => kind(inner),
+        },
+        Object::Mark | Object::PersistentLoad(_) => "an object".into(),
+    }
+}
+
+/// The beginning of a text of the file.
+fn shown(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    /// A pickle of protocol 2.
+    fn pickle(operations: &[u8]) -> Vec<u8> {
+        [b"\x80\x02", operations, b"."].concat()
+    }
+
+    /// `{}`, with `operations` that make a value for the key `a`.
+    fn of_value(operations: &[u8]) -> Vec<u8> {
+        pickle(&[b"}X\x01\x00\x00\x00a", operations, b"s"].concat())
+    }
+
+    /// The arguments and the call that make a tensor `[2, 3]` of 6 entries.
+    const TENSOR: &[u8] = b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x06tQK\x00K\x02K\x03\x86K\x03K\x01\x86\x89}tR";
+
+    #[test]
+    fn a_tensor_is_read() {
+        let found = tensors(&of_value(TENSOR)).unwrap();
+        let want = Pickled {
+            name: "a".into(),
+            dtype: Dtype::F32,
+            shape: vec![2, 3],
+            strides: vec![3, 1],
+            offset: 0,
+            storage: "0".into(),
+            entries: 6,
+        };
+        assert_eq!(found, [want]);
+    }
+
+    #[rstest]
+    #[case::code(
+        of_value(b"cos\nsystem\nX\x02\x00\x00\x00ls\x85R"),
+        "`a` is an object of os.system, not a tensor"
+    )]
+    #[case::class(of_value(b"cos\nsystem\n"), "`a` is the class os.system, not a tensor")]
+    #[case::number(of_value(b"K\x01"), "`a` is a number, not a tensor")]
+    #[case::text(of_value(b"X\x01\x00\x00\x00b"), "`a` is a string, not a tensor")]
+    #[case::dict(of_value(b"}"), "`a` is a dict, not a tensor")]
+    #[case::key(pickle(b"}K\x01Ns"), "its dict has a number as a key")]
+    #[case::no_dict(pickle(TENSOR), "it does not contain a dict: write torch.save({name: tensor})")]
+    #[case::few_arguments(
+        of_value(b"ctorch._utils\n_rebuild_tensor_v2\n)R"),
+        "`a` is an object of torch._utils._rebuild_tensor_v2, not a tensor"
+    )]
+    #[case::other_arguments(
+        of_value(b"ctorch._utils\n_rebuild_tensor_v2\n(NNNNtR"),
+        "`a` is not a tensor as torch.save writes it"
+    )]
+    #[case::no_arguments_of_a_parameter(
+        of_value(b"ctorch._utils\n_rebuild_parameter\n)R"),
+        "`a` is an object of torch._utils._rebuild_parameter, not a tensor"
+    )]
+    #[case::long_string(pickle(b"X\xff\xff\xff\xffa"), "its pickle is cut off")]
+    #[case::long_number(pickle(b"\x8a\x09123456789"), "its pickle has a number of more than 64 bits")]
+    #[case::unknown_operation(pickle(b"\x95"), "its pickle cannot be read: unknown op-code 149")]
+    #[case::empty(vec![], "its pickle is cut off")]
+    #[case::nothing(pickle(b""), "its pickle is empty")]
+    fn anything_but_tensors_is_refused(#[case] bytes: Vec<u8>, #[case] why: &str) {
+        assert_eq!(tensors(&bytes), Err(why.to_owned()));
+    }
+
+    /// A tuple of two copies of the last tuple, forty times, would have 2⁴⁰ entries.
+    #[test]
+    fn a_pickle_that_doubles_is_refused() {
+        let twice = [b'q', 0, b'h', 0, 0x86];
+        let bytes = pickle(&[b"N".to_vec(), twice.repeat(28)].concat());
+        assert_eq!(tensors(&bytes), Err("its pickle repeats objects too often".into()));
+    }
+
+    /// A long string that is copied a thousand times.
+    #[test]
+    fn a_pickle_that_copies_a_long_string_is_refused() {
+        let text = [&b"X\x00\x00\x10\x00"[..], &vec![b'a'; 1 << 20], &[b'q', 0]].concat();
+        let bytes = pickle(&[text, [b'h', 0].repeat(1000)].concat());
+        assert_eq!(tensors(&bytes), Err("its pickle repeats objects too often".into()));
+    }
+
+    #[rstest]
+    #[case(0x85)]
+    #[case(b'Q')]
+    fn deep_nesting_is_refused(#[case] operation: u8) {
+        let bytes = pickle(&[vec![b'N'], vec![operation; 1_000_000]].concat());
+        assert_eq!(tensors(&bytes), Err("its pickle has more than 32 objects inside each other".into()));
+    }
+
+    #[test]
+    fn a_pickle_that_does_not_end_is_refused() {
+        let bytes = vec![b'N'; OPERATIONS + 1];
+        assert_eq!(tensors(&bytes), Err("its pickle has more than 4194304 operations".into()));
+    }
+}

@@ -1,0 +1,213 @@
+//! Arrays whose shape several orders of axes have: as many heads as positions, for example. What decides is the next
+//! recorded tensor that was computed from them.
+
+use super::follows::{consumer, share};
+use super::shape::{Undecided, name_of, recognise};
+use crate::dump::Against;
+use crate::probe::{Kind, Site};
+use crate::recording::{Form, Part, Recording, Repetition};
+use crate::{Error, Result};
+
+/// The largest number of combinations of readings that is tried.
+const MOST: usize = 64;
+
+/// How a combination of readings, one of each kind, explains the recording.
+struct Tried {
+    /// The index of the reading of each kind.
+    chosen: Vec<usize>,
+    /// Do the arrays themselves follow from what was recorded before them? `false` also if that is not known.
+    follow: bool,
+    /// Do the tensors that were computed from them follow? `None` if none was recorded.
+    consumed: Option<bool>,
+}
+
+/// Decides between several orders of axes.
+///
+/// # Errors
+/// No recorded tensor decides; a tensor cannot be read.
+pub(super) fn understand(
+    dump: &mut Recording,
+    against: &Against<'_>,
+    mut undecided: Vec<Undecided>,
+) -> Result<()> {
+    let by_shape = undecided.len();
+    undecided.extend(wrong(dump, against, &undecided)?);
+    if undecided.is_empty() {
+        return Ok(());
+    }
+    let tried = tried(dump, against, &undecided)?;
+    let consumed: Vec<&Tried> = tried.iter().filter(|tried| tried.consumed == Some(true)).collect();
+    let both: Vec<&Tried> = consumed.iter().copied().filter(|tried| tried.follow).collect();
+    let right = if both.is_empty() { &consumed } else { &both };
+    match right[..] {
+        [only] => {
+            apply(dump, &undecided, &only.chosen);
+            for (n, (of, &chosen)) in undecided.iter().zip(&only.chosen).enumerate() {
+                // The first reading of an array that fits is the one as it was recorded.
+                if chosen > 0 || n < by_shape {
+                    let shown = "the tensors computed from it show";
+                    recognise(dump, &of.readings[chosen], &of.sites, shown);
+                }
+            }
+            Ok(())
+        }
+        _ if by_shape == 0 => {
+            // As recorded they are wrong. If nothing was computed from them, another order may explain that.
+            match tried.iter().find(|tried| tried.follow && tried.consumed.is_none()) {
+                Some(other) => Err(refused(dump, &undecided, &other.chosen)),
+                None => Ok(()),
+            }
+        }
+        _ => match tried.iter().filter(|tried| tried.follow).collect::<Vec<_>>()[..] {
+            // What was computed from them is wrong for another reason.
+            [only] if only.consumed.is_some() => {
+                apply(dump, &undecided, &only.chosen);
+                Ok(())
+            }
+            _ => Err(refused(dump, &undecided, &tried.first().map_or(vec![], |first| first.chosen.clone()))),
+        },
+    }
+}
+
+/// Refuses keys or values whose heads are repeated as a whole, unless what was computed from them is wrong. Then the
+/// port attends to the wrong heads, and is judged.
+///
+/// # Errors
+/// There are such keys or values; a tensor cannot be read.
+pub(super) fn refuse_tiled(dump: &Recording, against: &Against<'_>) -> Result<()> {
+    let tiled = |site: &Site| {
+        dump.array(*site).is_some_and(|(_, _, form)| form.part == Part::Repeated(Repetition::Tiled))
+    };
+    let Some(site) = dump.sites().find(tiled) else { return Ok(()) };
+    let consumer = match site.kind {
+        Kind::VProj => Site { kind: Kind::Context, ..site },
+        _ => Site { kind: Kind::Scores, ..site },
+    };
+    if share(dump, against, consumer)?.is_some_and(|share| share > 1.0) {
+        return Ok(());
+    }
+    let name = dump.array(site).map_or("", |(name, ..)| name);
+    let what = format!(
+        "the heads of `{name}` are repeated as a whole, but {consumer} needs each head repeated on its own for its query heads"
+    );
+    let hint = format!(
+        "record {site} before its heads are repeated, or leave it out: \"{name}\" = \"\" under [names] in a --map file"
+    );
+    Err(Error::file(&dump.name, what, hint))
+}
+
+/// Arrays that fit as they are, but are wrong, and that another order of axes fits too.
+fn wrong(dump: &Recording, against: &Against<'_>, known: &[Undecided]) -> Result<Vec<Undecided>> {
+    let Some(config) = against.config else { return Ok(vec![]) };
+    let mut all = Vec::new();
+    for &kind in Kind::ALL {
+        let sites: Vec<Site> = dump.sites().filter(|site| site.kind == kind).collect();
+        let Some(&first) = sites.first() else { continue };
+        let stated = dump.array(first).is_none_or(|(_, _, form)| form.stated);
+        if stated || known.iter().any(|of| of.sites.contains(&first)) {
+            continue;
+        }
+        if share(dump, against, first)?.is_none_or(|share| share <= 1.0) {
+            continue;
+        }
+        let mut readings = dump.readings(first, config)?;
+        if readings.len() == 1 {
+            readings.extend(dump.readings_of_memory(first, config)?);
+        }
+        if readings.len() > 1 {
+            all.push(Undecided { sites, readings });
+        }
+    }
+    Ok(all)
+}
+
+/// Tries every combination of readings in the first layer that has such an array.
+fn tried(dump: &mut Recording, against: &Against<'_>, undecided: &[Undecided]) -> Result<Vec<Tried>> {
+    let firsts: Vec<Site> = undecided.iter().filter_map(|of| of.sites.first().copied()).collect();
+    let before = forms(dump, undecided);
+    let mut all = Vec::new();
+    let mut combinations: Vec<Vec<usize>> = vec![vec![]];
+    for of in undecided {
+        let longer = |chosen: &Vec<usize>| {
+            (0..of.readings.len()).map(|n| [&chosen[..], &[n]].concat()).collect::<Vec<_>>()
+        };
+        combinations = combinations.iter().flat_map(longer).take(MOST).collect();
+    }
+    for chosen in combinations {
+        apply(dump, undecided, &chosen);
+        let tried = shares(dump, against, &firsts);
+        restore(dump, &before);
+        let (follow, consumed) = tried?;
+        all.push(Tried { chosen, follow, consumed });
+    }
+    Ok(all)
+}
+
+/// Do these arrays follow, and what was computed from them?
+fn shares(dump: &Recording, against: &Against<'_>, sites: &[Site]) -> Result<(bool, Option<bool>)> {
+    let (mut follow, mut consumed) = (true, None);
+    for &site in sites {
+        follow &= share(dump, against, site)?.is_some_and(|share| share <= 1.0);
+        let of_layer = |other: &Site| !sites.contains(other);
+        if let Some(consumer) = consumer(dump, against, site, of_layer)?
+            && let Some(share) = share(dump, against, consumer)?
+        {
+            consumed = Some(consumed.unwrap_or(true) && share <= 1.0);
+        }
+    }
+    Ok((follow, consumed))
+}
+
+fn forms(dump: &Recording, undecided: &[Undecided]) -> Vec<(Site, Form)> {
+    let sites = undecided.iter().flat_map(|of| &of.sites);
+    sites.filter_map(|&site| Some((site, dump.array(site)?.2.clone()))).collect()
+}
+
+fn restore(dump: &mut Recording, forms: &[(Site, Form)]) {
+    forms.iter().for_each(|(site, form)| dump.set_form(*site, form.clone()));
+}
+
+fn apply(dump: &mut Recording, undecided: &[Undecided], chosen: &[usize]) {
+    for (of, &chosen) in undecided.iter().zip(chosen) {
+        of.sites.iter().for_each(|&site| dump.set_form(site, of.readings[chosen].form.clone()));
+    }
+}
+
+/// The error for arrays that several orders of axes explain.
+fn refused(dump: &Recording, undecided: &[Undecided], chosen: &[usize]) -> Error {
+    let Some(of) = undecided.first() else { return dump.fault("its axes are unknown") };
+    let site = of.sites[0];
+    let words: Vec<String> =
+        of.readings.iter().map(|reading| format!("`{}`", reading.words.join(" "))).collect();
+    let what = format!("the axes of {site} may be {}: nothing recorded shows which", words.join(" or "));
+    let name = name_of(site.kind);
+    let reading = &of.readings[chosen.first().copied().unwrap_or(0)];
+    let hint = format!(
+        "record {} too; or state it in a --map file: {} under [layout]",
+        consumer_of(site),
+        reading.stated(name)
+    );
+    Error::file(&dump.name, what, hint)
+}
+
+/// The site that is computed from this one.
+pub(super) fn consumer_of(site: Site) -> Site {
+    let kind = match site.kind {
+        Kind::InputNorm => Kind::QProj,
+        Kind::QProj => Kind::QRope,
+        Kind::KProj => Kind::KRope,
+        Kind::QRope | Kind::KRope => Kind::Scores,
+        Kind::Scores => Kind::Probs,
+        Kind::Probs | Kind::VProj => Kind::Context,
+        Kind::Context => Kind::OProj,
+        Kind::OProj => Kind::PostNormInput,
+        Kind::PostNormInput => Kind::PostNorm,
+        Kind::PostNorm => Kind::Gate,
+        Kind::Gate | Kind::Up => Kind::Act,
+        Kind::Act => Kind::Down,
+        Kind::Down => Kind::Block,
+        Kind::Embed => return Site::layer(0, Kind::InputNorm),
+        Kind::Block | Kind::FinalNorm | Kind::Logits => return Site::model(Kind::FinalNorm),
+    };
+    Site { kind, ..site }
+}

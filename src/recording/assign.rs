@@ -1,0 +1,337 @@
+//! Maps the names of a recording's arrays to sites.
+
+use std::collections::BTreeMap;
+
+use super::form::Form;
+use super::names::{self, Content, Meaning, PROJECTS};
+use super::part::{Fused, Part};
+use super::recognition::Recognition;
+use super::stored::{Stored, float};
+use super::vocabulary::{NameLookup, Vocabulary};
+use crate::arrays::Arrays;
+use crate::probe::{Kind, Site};
+use crate::recording::form::AxisOrder;
+use crate::{Error, Result};
+
+/// The key in the metadata.
+const KEY: &str = "names";
+
+/// The arrays beside the sites.
+const BESIDE: [&str; 3] = ["input_ids", "position_ids", "attention_mask"];
+
+/// The number of unknown names that a note lists.
+const LISTED: usize = 3;
+
+/// The longest part of a name that is printed.
+const SHOWN: usize = 80;
+
+/// What each array of a file is.
+#[derive(Debug, Default)]
+pub(super) struct Assignments {
+    /// Arrays that are sites because a map says so, or because they have a site's own name.
+    own: Vec<(String, NameLookup)>,
+    /// Arrays with other known names.
+    foreign: Vec<(String, Meaning)>,
+    /// Arrays with unknown names.
+    unknown: Vec<String>,
+    /// Do the metadata say whose names they are?
+    stated: bool,
+}
+
+/// Assigns every array of a file.
+///
+/// # Errors
+/// The metadata name an unknown project; a name has several meanings.
+pub(super) fn assign(
+    arrays: &Arrays,
+    vocabulary: &Vocabulary,
+    metadata: &BTreeMap<String, String>,
+) -> Result<Assignments> {
+    let stated = metadata.get(KEY).map(|said| projects(arrays, said)).transpose()?;
+    let mut all = Assignments { stated: stated.is_some(), ..Assignments::default() };
+    let mut open: Vec<(String, Vec<Meaning>)> = Vec::new();
+    for (name, _) in arrays.entries().filter(|(name, _)| !BESIDE.contains(name)) {
+        let own = || name.parse::<Site>().map_or(NameLookup::Unknown, NameLookup::Site);
+        let found = Some(vocabulary.lookup(name)).filter(|found| *found != NameLookup::Unknown);
+        match found.unwrap_or_else(own) {
+            NameLookup::Unknown => {
+                let mut meanings = names::meanings(name);
+                meanings.retain(|meaning| {
+                    stated.as_ref().is_none_or(|projects| projects.contains(&meaning.project))
+                });
+                if meanings.is_empty() {
+                    all.unknown.push(name.to_owned());
+                } else {
+                    open.push((name.to_owned(), meanings));
+                }
+            }
+            known => all.own.push((name.to_owned(), known)),
+        }
+    }
+    let count = |project: usize| {
+        open.iter().filter(|(_, meanings)| meanings.iter().any(|m| m.project == project)).count()
+    };
+    let counts: Vec<usize> = (0..PROJECTS.len()).map(count).collect();
+    for (name, meanings) in &open {
+        // The project that uses most of the file's names; the first, if several use as many.
+        let most = meanings.iter().map(|meaning| counts[meaning.project]).max().unwrap_or(0);
+        let mut likely = meanings.iter().filter(|meaning| counts[meaning.project] == most);
+        let Some(&first) = likely.next() else { continue };
+        if let Some(other) = likely.find(|other| other.content != first.content) {
+            return Err(ambiguous(arrays, name, &[&first, other]));
+        }
+        if let Content::OneOf(_) = first.content {
+            return Err(ambiguous(arrays, name, &[&first]));
+        }
+        all.foreign.push((name.clone(), first));
+    }
+    Ok(all)
+}
+
+/// The projects that the metadata name.
+fn projects(arrays: &Arrays, said: &str) -> Result<Vec<usize>> {
+    let known = |id: &str| {
+        names::project(id.trim()).ok_or_else(|| {
+            let all: Vec<&str> = PROJECTS.iter().map(|project| project.id).collect();
+            let what = format!("{}: unknown {KEY} `{}` in the metadata", arrays.origin(), shown(id.trim()));
+            Error::input(what, format!("use one or several of these: {}", all.join(", ")))
+        })
+    };
+    said.split(',').map(known).collect()
+}
+
+impl Assignments {
+    /// The name of the array of token ids, positions or the mask.
+    pub fn beside(&self, arrays: &Arrays, role: &str) -> Option<String> {
+        if arrays.entry(role).is_some() {
+            return Some(role.to_owned());
+        }
+        let is = |(_, meaning): &&(String, Meaning)| *meaning.content == Content::Tokens(known(role));
+        self.foreign.iter().find(is).map(|(name, _)| name.clone())
+    }
+
+    /// The sites of the arrays, for a pass over `length` positions, and what was recognised.
+    ///
+    /// # Errors
+    /// Two names in a map mean the same site; a site does not hold floats; there are no sites.
+    pub fn sites(
+        self,
+        arrays: Arrays,
+        vocabulary: &Vocabulary,
+        length: usize,
+    ) -> Result<(Stored, Vec<Recognition>)> {
+        let recognised = self.recognised();
+        let mut stored = Stored::new(arrays);
+        for (name, found) in &self.own {
+            match *found {
+                NameLookup::Site(site) => add(&mut stored, vocabulary, site, name, Form::default())?,
+                NameLookup::Fused(fused, layer) => fuse(&mut stored, vocabulary, fused, layer, name)?,
+                NameLookup::LeftOut | NameLookup::Unknown => {}
+            }
+        }
+        for (name, meaning) in &self.foreign {
+            let Meaning { project, layer, content } = *meaning;
+            let order = PROJECTS[project].order.clone();
+            let form = |order: AxisOrder| Form { order, ..Form::default() };
+            let mut tensor = |kind: Kind, order: AxisOrder| {
+                let site = Site { layer: layer.filter(|_| kind.in_layer()), kind };
+                add(&mut stored, vocabulary, site, name, form(order))
+            };
+            match *content {
+                Content::Tensor(kind) => tensor(kind, order)?,
+                Content::HeadsFirst(kind) => tensor(kind, AxisOrder::GgmlHeadsFirst)?,
+                Content::Normalized(kind) => {
+                    tensor(kind, order)?;
+                    stored.normalized.push(Site { layer: layer.filter(|_| kind.in_layer()), kind });
+                }
+                Content::ByHeads(merged, split) => {
+                    let heads = arrays_shape(&stored, name).is_some_and(|dims| has_heads(dims, length));
+                    let mut tensor =
+                        |kind| add(&mut stored, vocabulary, Site { layer, kind }, name, form(order.clone()));
+                    tensor(if heads { split } else { merged })?;
+                }
+                Content::Fused(fused) => fuse(&mut stored, vocabulary, fused, layer.unwrap_or(0), name)?,
+                Content::LayerInput => {
+                    let site = Site { layer, kind: Kind::InputNorm };
+                    let input = site.block_input().unwrap_or(site);
+                    add(&mut stored, vocabulary, input, name, form(order))?;
+                }
+                Content::Activation => {
+                    let entry = (name.clone(), form(order));
+                    stored.activations.insert(layer.unwrap_or(0), entry);
+                }
+                Content::OneOf(_) | Content::Tokens(_) | Content::NotASite => {}
+            }
+        }
+        if stored.sites.is_empty() && stored.activations.is_empty() {
+            return Err(self.nothing(&stored.arrays));
+        }
+        Ok((stored, recognised))
+    }
+
+    /// Whose names were recognised, and which arrays are left out.
+    fn recognised(&self) -> Vec<Recognition> {
+        let mut recognised = Vec::new();
+        let mut used: Vec<usize> = self.foreign.iter().map(|(_, meaning)| meaning.project).collect();
+        used.sort_unstable();
+        used.dedup();
+        let listed = |what: &dyn Fn(usize) -> &'static str, by: &str| {
+            used.iter().map(|&project| what(project)).collect::<Vec<_>>().join(by)
+        };
+        if !used.is_empty() && !self.stated {
+            let idle = self.foreign.iter().filter(|(_, m)| *m.content == Content::NotASite).count();
+            let idle = match idle {
+                0 => String::new(),
+                1 => ", and one of these arrays is left out, because nothing in it can be checked".to_owned(),
+                n => {
+                    format!(", and {n} of these arrays are left out, because nothing in them can be checked")
+                }
+            };
+            recognised.push(Recognition {
+                what: format!(
+                    "names are those of {}, for example `{}`{idle}",
+                    listed(&|project| PROJECTS[project].name, ", and of "),
+                    shown(&self.foreign[0].0)
+                ),
+                explicit: format!(
+                    "\"{KEY}\": \"{}\" in the metadata",
+                    listed(&|project| PROJECTS[project].id, ", ")
+                ),
+            });
+        }
+        let [first, ..] = &self.unknown[..] else { return recognised };
+        let names: Vec<String> =
+            self.unknown.iter().take(LISTED).map(|name| format!("`{}`", shown(name))).collect();
+        let left = match self.unknown.len() {
+            1 => format!("{} is left out, because its name is unknown", names[0]),
+            n if n > LISTED => {
+                format!(
+                    "{n} arrays are left out, because their names are unknown: {} and {} more",
+                    names.join(", "),
+                    n - LISTED
+                )
+            }
+            n => format!("{n} arrays are left out, because their names are unknown: {}", names.join(", ")),
+        };
+        let meant = names::nearest(first).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+        recognised.push(Recognition {
+            what: left + &meant,
+            explicit: format!("\"{}\" = \"\" under [names] in a --map file", shown(first)),
+        });
+        recognised
+    }
+
+    /// The error for a file in which no name is known.
+    fn nothing(&self, arrays: &Arrays) -> Error {
+        let Some(name) = self.unknown.first() else { return arrays.fault("it contains no site") };
+        let hint = match names::nearest(name) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => {
+                "map it to a site in a file and pass `--map names.toml`; see docs/dump-format.md".to_owned()
+            }
+        };
+        let what = format!(
+            "{}: `{}` is not a known site name, and no other name is one",
+            arrays.origin(),
+            shown(name)
+        );
+        Error::input(what, hint)
+    }
+}
+
+/// Adds the array `name` at `site`. If it is there already, whether both are equal is seen later.
+fn add(stored: &mut Stored, vocabulary: &Vocabulary, site: Site, name: &str, form: Form) -> Result<()> {
+    let arrays = &stored.arrays;
+    if let Some(entry) = arrays.entry(name).filter(|entry| float(entry).is_none()) {
+        return Err(arrays.fault(format!("{name} has type {:?}, but must hold floats", entry.dtype)));
+    }
+    let form = match vocabulary.form(site) {
+        None => form,
+        Some(stated) if stated.part == Part::Whole => {
+            Form { part: form.part, stated: true, ..stated.clone() }
+        }
+        Some(stated) => Form { stated: true, ..stated.clone() },
+    };
+    let array = (name.to_owned(), form);
+    match stored.sites.get(&site) {
+        None => _ = stored.sites.insert(site, array),
+        // A tensor of its own is read rather than a part of a larger one.
+        Some((_, first)) if first.part != Part::Whole && array.1.part == Part::Whole => {
+            let first = stored.sites.insert(site, array);
+            stored.twice.extend(first.map(|first| (site, first)));
+        }
+        Some(_) => stored.twice.push((site, array)),
+    }
+    Ok(())
+}
+
+/// Adds the array `name` at every site whose tensor is a part of it.
+fn fuse(stored: &mut Stored, vocabulary: &Vocabulary, fused: Fused, layer: u16, name: &str) -> Result<()> {
+    fused.kinds().iter().try_for_each(|&kind| {
+        let form = Form { part: Part::Fused(fused), ..Form::default() };
+        add(stored, vocabulary, Site { layer: Some(layer), kind }, name, form)
+    })
+}
+
+fn arrays_shape<'a>(stored: &'a Stored, name: &str) -> Option<&'a [usize]> {
+    stored.arrays.entry(name).map(|entry| &entry.shape[..])
+}
+
+/// Is there a heads axis besides positions and width? ggml's four dimensions are padded with ones at either
+/// end.
+fn has_heads(dims: &[usize], s: usize) -> bool {
+    let real: Vec<usize> = dims.iter().copied().filter(|&n| n != 1).collect();
+    real.len() > 2 || (real.len() == 2 && !real.contains(&s))
+}
+
+/// The role as the tables have it.
+fn known(role: &str) -> &'static str {
+    BESIDE.into_iter().find(|known| *known == role).unwrap_or("")
+}
+
+/// The error for a name with several meanings.
+fn ambiguous(arrays: &Arrays, name: &str, meanings: &[&Meaning]) -> Error {
+    let mut sites: Vec<String> = Vec::new();
+    let mut of: Vec<&str> = Vec::new();
+    let layer = meanings[0].layer;
+    for meaning in meanings {
+        of.push(PROJECTS[meaning.project].name);
+        let kinds: &[Kind] = match meaning.content {
+            Content::OneOf(kinds) => kinds,
+            Content::Tensor(kind) | Content::HeadsFirst(kind) | Content::Normalized(kind) => {
+                std::slice::from_ref(kind)
+            }
+            Content::Fused(fused) => fused.kinds(),
+            Content::ByHeads(..)
+            | Content::LayerInput
+            | Content::Activation
+            | Content::Tokens(_)
+            | Content::NotASite => &[],
+        };
+        sites.extend(kinds.iter().map(|&kind| Site { layer: meaning.layer, kind }.to_string()));
+    }
+    sites.dedup();
+    let what = format!(
+        "{}: `{}` may be {}: {} uses this name for each",
+        arrays.origin(),
+        shown(name),
+        sites.join(" or "),
+        of.join(" or ")
+    );
+    let placed = |text: &str| layer.map_or(text.to_owned(), |layer| names::with_placeholder(text, layer));
+    let site = sites.first().map_or(String::new(), |site| placed(site));
+    let hint = format!(
+        "say which it is in a --map file, under [names]: \"{}\" = \"{site}\"; or leave it out: \"{}\" = \"\"",
+        placed(name),
+        placed(name)
+    );
+    Error::input(what, hint)
+}
+
+/// The beginning of a name.
+fn shown(name: &str) -> String {
+    match name.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.to_owned(),
+    }
+}
