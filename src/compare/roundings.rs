@@ -96,7 +96,7 @@ impl Roundings {
         let variance = self.clusters.iter().map(|m| (m - mean) * (m - mean)).sum::<f64>() / (n - 1.0);
         let standard_error = (variance / n).sqrt();
         let enough = self.clusters.len() >= 8 && self.entries >= 256;
-        // A row that is multiplied by slightly too small a number errs towards zero too, but by more than an ulp in places.
+        // A row that is multiplied by slightly too small a number has errors towards zero too, but some of more than an ulp.
         let cut = self.cut() >= 0.98;
         (enough && cut && mean <= -0.3 && -mean >= 12.0 * standard_error && self.rms() <= 1.0).then_some(mean)
     }

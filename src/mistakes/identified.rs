@@ -33,7 +33,7 @@ pub const IDENTIFIED: &[Identified] = &[
         name: "norm-skipped",
         operation: "norm",
         title: "the norm, or its division, is left out",
-        fix: "check that the norm is called, and that its result is what you go on with",
+        fix: "check that the norm is called, and that its result is what you continue with",
     },
     Identified {
         name: "norm-twice",
@@ -225,7 +225,7 @@ pub const IDENTIFIED: &[Identified] = &[
         name: "wrong-tensor",
         operation: "any",
         title: "the result is equal to another tensor of the layer",
-        fix: "check that the operation runs, and that you record or go on with its result",
+        fix: "check that the operation runs, and that you record its result or continue with it",
     },
     Identified {
         name: "input-rows",

@@ -57,7 +57,7 @@ impl Format {
             }),
             Self::Float8 { mantissa, largest } => {
                 let scale = largest_of(values) / largest;
-                values.iter_mut().filter(|v| **v != 0.0).for_each(|v| {
+                values.iter_mut().filter(|v| **v != 0.0 && v.is_finite()).for_each(|v| {
                     let exponent = (*v / scale).abs().log2().floor() as i32;
                     let step = scale * 2f64.powi(exponent - mantissa);
                     *v = (*v / step).round_ties_even() * step;
@@ -102,7 +102,7 @@ impl Format {
 }
 
 fn largest_of(values: &[f64]) -> f64 {
-    values.iter().fold(0.0, |most: f64, v| most.max(v.abs()))
+    values.iter().filter(|v| v.is_finite()).fold(0.0, |most: f64, v| most.max(v.abs()))
 }
 
 /// Rounds a block to integers times its own scale, in place.

@@ -33,7 +33,7 @@ pub(in crate::diagnose) enum Function {
 }
 
 impl Function {
-    /// Every function, the likeliest first.
+    /// Every function, the most probable first.
     pub const ALL: [Self; 23] = [
         Self::Gelu,
         Self::GeluTanh,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use candle_core::DType;
 
+use super::listed::{Listed, ZEROS, columns, heads_of, listed};
 use super::orders;
 use super::proposal::{Proposal, called, called_input};
 use super::seen;
@@ -14,18 +15,6 @@ use crate::diagnose::deviation::{Block, Change, Deviation, Edge, Format, Functio
 use crate::diagnose::fit::Expected;
 use crate::graph::{Node, Operation, Role};
 use crate::oracle::vector;
-
-/// A change, the name of the deviation without `input-` or `output-`, and what is done to the tensor.
-pub(super) struct Listed {
-    name: [&'static str; 2],
-    change: Change,
-    how: String,
-    coarse: Option<DType>,
-}
-
-pub(super) fn listed(name: [&'static str; 2], change: Change, how: impl Into<String>) -> Listed {
-    Listed { name, change, how: how.into(), coarse: None }
-}
 
 /// Changes of each input.
 ///
@@ -139,8 +128,6 @@ fn reordered(width: usize, head_dim: usize) -> Vec<Listed> {
     orders::all(width, head_dim).into_iter().map(order).collect()
 }
 
-pub(super) const ZEROS: [&str; 2] = ["input-zeros", "output-zeros"];
-
 /// Inputs of which a part is zero: halves, quarters, heads, and single columns at either end.
 fn emptied(width: usize, head_dim: usize) -> Vec<Listed> {
     let half = width / 2;
@@ -157,28 +144,6 @@ fn emptied(width: usize, head_dim: usize) -> Vec<Listed> {
         listed(ZEROS, Change::Zeros(range), how)
     };
     ranges.into_iter().map(zeros).collect()
-}
-
-/// The width of a head in a tensor that consists of heads; otherwise more than any width.
-pub(super) fn heads_of(e: &Evidence<'_>, node: &Node) -> usize {
-    let heads = [Role::QProj, Role::KProj, Role::VProj, Role::QRope, Role::KRope, Role::Context];
-    if heads.contains(&node.role) { e.config().head_dim } else { usize::MAX }
-}
-
-/// `head 5 of 6 (columns 160 to 191)`, `columns 64 to 127 of 128`.
-pub(super) fn columns(range: &Range<usize>, width: usize, head_dim: usize) -> String {
-    let Range { start, end } = range.clone();
-    let plain = if end - start == 1 {
-        format!("column {start} of {width}")
-    } else {
-        format!("columns {start} to {} of {width}", end - 1)
-    };
-    let whole = [start, end, width].iter().all(|edge| edge.is_multiple_of(head_dim)) && width > head_dim;
-    match (end - start) / head_dim {
-        1 if whole => format!("head {} ({plain})", start / head_dim),
-        n if whole && n > 1 => format!("heads {} to {} ({plain})", start / head_dim, end / head_dim - 1),
-        _ => plain,
-    }
 }
 
 /// Formats that a tensor may be rounded to. Of the inputs of a product, all kinds of integers.

@@ -10,6 +10,7 @@ mod context;
 mod embedding;
 mod gate;
 mod linear;
+mod listed;
 mod norm;
 mod orders;
 mod proposal;
@@ -20,7 +21,7 @@ mod softmax;
 mod sums;
 mod wiring;
 
-use proposal::Proposal;
+use proposal::{Proposal, is_own};
 
 use super::fit::{Expected, distance, fit};
 use super::run::{run, run_rows};
@@ -184,9 +185,4 @@ fn proposals(e: &Evidence<'_>, right: &Expected) -> Result<Vec<Proposal>> {
     }
     all.truncate(MOST / e.cut.len().max(1));
     Ok(all)
-}
-
-/// Whether this is the node of the failed site: its result was recorded.
-fn is_own(e: &Evidence<'_>, node: &Node) -> bool {
-    e.node().is_some_and(|own| own.site == node.site)
 }

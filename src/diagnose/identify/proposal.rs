@@ -75,3 +75,8 @@ pub(super) fn source(node: &Node) -> String {
         _ => called(node),
     }
 }
+
+/// Whether this is the node of the failed site: its result was recorded.
+pub(super) fn is_own(e: &Evidence<'_>, node: &Node) -> bool {
+    e.node().is_some_and(|own| own.site == node.site)
+}

@@ -1,7 +1,7 @@
 //! Other rotations: direction, pairs, frequencies, positions, and what is rotated.
 
 use super::Proposal;
-use super::proposal::called_input;
+use super::proposal::{called_input, is_own};
 use crate::diagnose::Evidence;
 use crate::diagnose::deviation::{Deviation, Positions, Turn};
 use crate::diagnose::fit::Estimate;
@@ -81,7 +81,7 @@ fn positions(e: &Evidence<'_>, node: &Node, kind: &str) -> Vec<Proposal> {
 
 /// The factor of cosine and sine, from the lengths of the rows.
 fn magnitude(e: &Evidence<'_>, node: &Node, kind: &str) -> Option<Proposal> {
-    if !super::is_own(e, node) {
+    if !is_own(e, node) {
         return None;
     }
     let x = e.input(0)?;

@@ -1,6 +1,6 @@
 //! Other scores: which keys are visible, what is added, a softcap.
 
-use super::Proposal;
+use super::proposal::{Proposal, is_own};
 use crate::Result;
 use crate::diagnose::Evidence;
 use crate::diagnose::deviation::{Change, Deviation, MaskValue, ScoreTerm, Sees};
@@ -27,7 +27,7 @@ pub(super) fn proposals(
             all.push(proposal("score-softcap", Deviation::ScoreSoftcap { cap, after_mask }, says));
         }
     }
-    if super::is_own(e, node) && e.cut.len() == 1 {
+    if is_own(e, node) && e.cut.len() == 1 {
         all.extend(solved_terms(e, right).into_iter().map(|(solved, says)| term(solved, says).solved()));
     }
     let input = |n: usize, change: &Change| Deviation::Input { n, change: change.clone() };

@@ -1,6 +1,6 @@
 //! Changes of a result that can be read from it: its factor, its limits, its zeros.
 
-use super::changes::{Listed, ZEROS, columns, heads_of, listed};
+use super::listed::{Listed, ZEROS, columns, heads_of, listed};
 use super::proposal::{Proposal, called};
 use crate::diagnose::Evidence;
 use crate::diagnose::deviation::{Change, Deviation};

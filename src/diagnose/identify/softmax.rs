@@ -2,7 +2,7 @@
 
 use candle_core::DType;
 
-use super::Proposal;
+use super::proposal::{Proposal, is_own};
 use crate::diagnose::Evidence;
 use crate::diagnose::deviation::{Deviation, SoftmaxForm};
 use crate::diagnose::fit::Estimate;
@@ -18,7 +18,7 @@ pub(super) fn proposals(e: &Evidence<'_>, node: &Node) -> Vec<Proposal> {
     };
     let listed = [1.0 / 2f64.ln(), 1.0 / 10f64.ln(), 2.0, 0.5];
     let mut all: Vec<Proposal> = listed.map(SoftmaxForm::Temperature).map(proposal).into();
-    let own = super::is_own(e, node);
+    let own = is_own(e, node);
     let solved = if own { temperature(e) } else { None };
     if let Some(solved) = solved.filter(|t| !t.allows(1.0) && listed.iter().all(|l| !t.allows(*l))) {
         let says =
