@@ -21,6 +21,10 @@ impl List {
         for mistake in mistakes::all() {
             out.line(format!("  {:<18}  {:<8}  {}", mistake.name, mistake.at.join(", "), mistake.title))?;
         }
+        out.line(format!("\n{}", paint::heading("identified from an operation's inputs and result")))?;
+        for kind in mistakes::IDENTIFIED {
+            out.line(format!("  {:<19}  {:<10}  {}", kind.name, kind.operation, kind.title))?;
+        }
         out.line(format!("\n{}", paint::heading("models")))?;
         for name in models::NAMES {
             out.line(format!("  {name:<12}  {}", models::whereabouts(name)))?;
