@@ -43,10 +43,10 @@ const LEAST: f64 = 3.0;
 
 /// The most operations that are recomputed in all: a long span of unrecorded operations has thousands of possible
 /// deviations, each of which costs as many operations.
-const MOST: usize = 30_000;
+const MOST: usize = 24_000;
 
 /// Rows on which a deviation is tried first. Most deviations fail there.
-const FIRST_ROWS: usize = 3;
+const FIRST_ROWS: usize = 1;
 
 /// Finds the deviations that reproduce the port's rows.
 ///
