@@ -17,11 +17,19 @@ use crate::weights::Weights;
 use crate::{Error, Result};
 
 /// Every name that [`open`] accepts. All of these models have references.
-pub const NAMES: [&str; 7] =
-    ["tiny-llama", "tiny-llama2", TINY_Q8_0, "tiny-llama3", "tiny-linear", "tiny-qwen2", SMOLLM2];
+pub const NAMES: [&str; 8] = [
+    "tiny-llama",
+    "tiny-llama2",
+    TINY_Q8_0,
+    "tiny-llama3",
+    "tiny-linear",
+    "tiny-qwen2",
+    "tiny-mistral",
+    SMOLLM2,
+];
 
 /// The models whose directories, with their references, are in the repository.
-const IN_REPOSITORY: [&str; 3] = ["tiny-llama3", "tiny-linear", "tiny-qwen2"];
+const IN_REPOSITORY: [&str; 4] = ["tiny-llama3", "tiny-linear", "tiny-qwen2", "tiny-mistral"];
 
 /// A quantised file is a separate model. This one is in the repository.
 const TINY_Q8_0: &str = "tiny-llama:q8_0";

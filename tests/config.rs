@@ -52,6 +52,7 @@ fn config_json_and_gguf_give_the_same_configuration_except_the_rope_layout() {
         rms_norm_eps: 3e-5,
         rope_theta: 30000.0,
         rope_scaling: RopeScaling::None,
+        sliding_window: None,
         tie_word_embeddings: false,
         biases: BTreeSet::new(),
         bos_token_id: None,
@@ -213,7 +214,7 @@ fn end_tokens_of_the_generation_configuration_are_added() {
 }
 
 #[rstest]
-#[case("model_type", "\"mistral\"", "model_type \"mistral\" is not supported")]
+#[case("model_type", "\"phi3\"", "model_type \"phi3\" is not supported")]
 #[case("architectures", "[\"Phi3ForCausalLM\"]", "[\"Phi3ForCausalLM\"]")]
 #[case("architectures", "[\"Qwen2ForCausalLM\"]", "architectures [\"Qwen2ForCausalLM\"] is not supported")]
 #[case("model_type", "\"qwen2\"", "architectures [\"LlamaForCausalLM\"] is not supported")]
@@ -309,6 +310,7 @@ fn unknown_keys_are_noted_with_their_values() {
 }
 
 #[rstest]
+#[case("general.architecture", value_text("mistral"), "`general.architecture` is \"mistral\"")]
 #[case("general.architecture", value_text("falcon"), "`general.architecture` is \"falcon\"")]
 #[case("llama.rope.scaling.type", value_text("yarn"), "`llama.rope.scaling.type` is \"yarn\"")]
 #[case("llama.rope.scaling.factor", value_f32(-1.0), "`llama.rope.scaling.factor` is -1.0: factor -1.0 is not above 0")]
@@ -523,4 +525,43 @@ fn the_keys_of_an_architecture_start_with_its_name() {
     file.set("general.architecture", value_text("qwen2"));
     let line = refusal(gguf(&file));
     assert!(line.contains("metadata `qwen2.embedding_length` is missing"), "{line}");
+}
+
+/// `CONFIG` as that of a Mistral, with these entries besides.
+fn mistral(entries: &str) -> String {
+    let config = CONFIG.replace("LlamaForCausalLM", "MistralForCausalLM").replace("\"llama\"", "\"mistral\"");
+    config.replacen('{', &format!("{{{entries}"), 1)
+}
+
+#[rstest]
+#[case::the_default_of_transformers("", Some(4096))]
+#[case::none(r#""sliding_window": null,"#, None)]
+#[case::a_window(r#""sliding_window": 5,"#, Some(5))]
+#[case::a_key_of_qwen_2(r#""sliding_window": 5, "use_sliding_window": false,"#, Some(5))]
+fn the_window_of_a_mistral_is_read(#[case] entries: &str, #[case] window: Option<usize>) {
+    let weights = directory(&mistral(entries)).unwrap();
+    assert_eq!((weights.config().sliding_window, weights.notes()), (window, &[][..]));
+}
+
+#[rstest]
+#[case(r#""sliding_window": 0,"#, "sliding_window: 0 hides every token from itself")]
+#[case(r#""sliding_window": true,"#, "sliding_window is true: a whole number is needed")]
+#[case(
+    r#""layer_types": ["sliding_attention", "full_attention"],"#,
+    "layer_types [\"sliding_attention\",\"full_attention\"] is not supported"
+)]
+fn an_impossible_or_unsupported_window_is_refused(#[case] entries: &str, #[case] why: &str) {
+    let line = refusal(directory(&mistral(entries)));
+    assert!(line.contains(why), "{line}");
+}
+
+#[test]
+fn a_gguf_file_of_a_mistral_is_noted_because_it_states_no_window() {
+    let notes = |name| gguf(GgufFile::tiny().set("general.name", value_text(name))).unwrap().notes().to_vec();
+    assert_eq!(notes("Llama"), [""; 0]);
+    let [note] = &notes("Mistral 7B v0.1")[..] else { panic!() };
+    assert!(
+        note.starts_with("general.name is \"Mistral 7B v0.1\": if this model has a sliding window"),
+        "{note}"
+    );
 }

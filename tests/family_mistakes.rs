@@ -11,10 +11,15 @@ use rstest::rstest;
 
 /// The outcome of checkpoint `id` for a port of `model` that `mistake` was made in.
 fn outcome(model: &str, dtype: DType, id: &str, mistake: fn(&mut Llama)) -> Outcome {
+    outcome_on(Attention::Plain, model, dtype, id, mistake)
+}
+
+/// [`outcome`] on an attention path.
+fn outcome_on(path: Attention, model: &str, dtype: DType, id: &str, mistake: fn(&mut Llama)) -> Outcome {
     let model = models::open(model).unwrap();
     let cases = ["short".to_owned(), "long".to_owned()];
     let mut subject = Subject::new(&model, &cases, &Device::Cpu, dtype, &[] as &[Attention]).unwrap();
-    let mut llama = Llama::load(&model.weights, &Device::Cpu, dtype, Attention::Plain).unwrap();
+    let mut llama = Llama::load(&model.weights, &Device::Cpu, dtype, path).unwrap();
     mistake(&mut llama);
     subject.ports = vec![Box::new(LlamaPort::new(llama))];
     judge::run(&mut subject, checkpoints::find(id).unwrap()).unwrap()
@@ -135,4 +140,17 @@ fn a_mistake_in_qwen_2_is_named(
     #[values(DType::F32, DType::BF16)] dtype: DType,
 ) {
     assert_named(&outcome("tiny-qwen2", dtype, id, make), mistake, says);
+}
+
+#[rstest]
+#[case::one_key_more(|llama: &mut Llama| llama.window = Some(6), "you let a token see the last 6 tokens, itself included; the window is 5 (`sliding_window`, config.json)")]
+#[case::one_key_less(|llama: &mut Llama| llama.window = Some(4), "you let a token see the last 4 tokens, itself included; the window is 5")]
+#[case::no_window(|llama: &mut Llama| llama.window = None, "you let a token see all earlier tokens, itself included; the window is 5")]
+fn a_wrong_window_is_named(
+    #[case] mistake: fn(&mut Llama),
+    #[case] says: &str,
+    #[values(Attention::Plain, Attention::Fused)] path: Attention,
+    #[values(DType::F32, DType::BF16)] dtype: DType,
+) {
+    assert_named(&outcome_on(path, "tiny-mistral", dtype, "03", mistake), "sliding-window", says);
 }

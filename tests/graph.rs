@@ -49,7 +49,7 @@ fn the_llama_graph_contains_every_probed_site_in_forward_order(
 
 #[test]
 fn the_graph_reads_exactly_the_weights_that_the_configuration_requires() {
-    for model in ["tiny-llama", "tiny-llama2", "tiny-llama3", "tiny-linear", "tiny-qwen2"] {
+    for model in ["tiny-llama", "tiny-llama2", "tiny-llama3", "tiny-linear", "tiny-qwen2", "tiny-mistral"] {
         let config = config(model);
         let graph = graph::llama(&config).unwrap();
         let read: BTreeSet<String> =

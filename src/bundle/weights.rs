@@ -31,12 +31,16 @@ pub(super) fn of(site: Site, config: &Config) -> Vec<String> {
 }
 
 /// A `config.json` that declares that the tensors next to it are only part of a model. It is written as that of a
-/// Llama whatever the family is; what a Llama's config cannot say has keys of our own.
+/// Llama or, with a window, of a Mistral, whatever the family is. What these cannot say has keys of our own.
 pub(super) fn config(config: &Config, site: Site) -> Vec<u8> {
     let ends = (!config.eos_token_ids.is_empty()).then_some(&config.eos_token_ids);
+    let (class, kind) = match config.sliding_window {
+        None => ("LlamaForCausalLM", "llama"),
+        Some(_) => ("MistralForCausalLM", "mistral"),
+    };
     let text = json!({
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
+        "architectures": [class],
+        "model_type": kind,
         "hidden_size": config.hidden_size,
         "intermediate_size": config.intermediate_size,
         "num_hidden_layers": config.num_hidden_layers,
@@ -48,6 +52,7 @@ pub(super) fn config(config: &Config, site: Site) -> Vec<u8> {
         "rms_norm_eps": config.rms_norm_eps,
         "rope_theta": config.rope_theta,
         "rope_scaling": scaling(&config.rope_scaling),
+        "sliding_window": config.sliding_window,
         (BIASES): config.biases,
         "tie_word_embeddings": config.tie_word_embeddings,
         "bos_token_id": config.bos_token_id,

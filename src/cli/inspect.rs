@@ -45,7 +45,7 @@ fn config(config: &Config) -> Vec<String> {
     };
     let id = |id: Option<u32>| id.map_or("none".to_owned(), |id| id.to_string());
     let modules: Vec<&str> = config.biases.iter().map(String::as_str).collect();
-    let rows: [(&str, String); 16] = [
+    let rows: [(&str, String); 17] = [
         ("hidden_size", config.hidden_size.to_string()),
         ("intermediate_size", config.intermediate_size.to_string()),
         ("num_hidden_layers", config.num_hidden_layers.to_string()),
@@ -58,6 +58,7 @@ fn config(config: &Config) -> Vec<String> {
         ("rms_norm_eps", format!("{:e}", config.rms_norm_eps as f32)),
         ("rope_theta", (config.rope_theta as f32).to_string()),
         ("rope_scaling", config.rope_scaling.to_string()),
+        ("sliding_window", config.sliding_window.map_or("none".into(), |window| window.to_string())),
         ("tie_word_embeddings", config.tie_word_embeddings.to_string()),
         ("biases", if config.biases.is_empty() { "none".into() } else { modules.join(", ") }),
         ("bos_token_id", id(config.bos_token_id)),

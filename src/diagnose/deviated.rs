@@ -181,7 +181,7 @@ impl Arithmetic for Deviated<'_> {
         let other = last!(self, Sees).copied();
         let sees = |query: usize, _, slot: usize| match other {
             None => sight.sees(scores.mask, query, slot),
-            Some(other) => other.sees(sight.pass, sight.queries[query], slot),
+            Some(other) => other.sees(sight.pass, scores.mask, sight.queries[query], slot),
         };
         let misread = self.misread(k, scores.head_dim);
         let k = misread.as_ref().unwrap_or(k);

@@ -1,10 +1,12 @@
 //! Finds wrong masks: keys that a query should or should not see, and masked keys that count in the softmax.
 
-use super::Evidence;
 use super::attention_solve as solve;
 use super::deviation::{Deviation, Leaks, MaskValue, Sees};
 use super::run::run;
 use super::search::Candidate;
+use std::collections::BTreeSet;
+
+use super::{Evidence, key_in};
 use crate::Result;
 use crate::compare::vanishes;
 use crate::probe::Kind;
@@ -38,11 +40,29 @@ pub(super) fn masks(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>>
         );
         all.push(Candidate::new(Deviation::Sees(Sees::FromZero { start }), says).named("mask-square"));
     }
-    if let Some(n) = solve::window(e) {
-        let says = format!("you let a token see only the last {n} tokens; the config has no window");
-        all.push(Candidate::new(Deviation::Sees(Sees::Last(n)), says).named("sliding-window"));
-    }
+    all.extend(windows(e));
     Ok(all)
+}
+
+/// Other windows than that of the config: one key more or less, none, and the one that the scores show.
+fn windows(e: &Evidence<'_>) -> Vec<Candidate> {
+    let right = e.config().sliding_window;
+    let near = right.map(|window| [window + 1, window - 1, usize::MAX]);
+    let all: BTreeSet<usize> = near.into_iter().flatten().chain(solve::window(e)).collect();
+    let says = |seen: usize| match right {
+        None => format!("you let a token see only the last {seen} tokens; the config has no window"),
+        Some(window) => {
+            let key = key_in(e.context.weights, "sliding_window");
+            let seen = if seen == usize::MAX {
+                "all earlier tokens".into()
+            } else {
+                format!("the last {seen} tokens")
+            };
+            format!("you let a token see {seen}, itself included; the window is {window} ({key})")
+        }
+    };
+    let named = |n| Candidate::new(Deviation::Sees(Sees::Last(n)), says(n)).named("sliding-window");
+    all.into_iter().filter(|&n| n > 0 && Some(n) != right).map(named).collect()
 }
 
 /// The number that all masked scores have, or that was added to them; none if it is low enough to give them no

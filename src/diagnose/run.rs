@@ -76,9 +76,10 @@ fn expected(e: &Evidence<'_>, made: &[Deviation], placed: Placed) -> Option<Expe
     let sees = made.iter().rev().find_map(|d| if let Deviation::Sees(sees) = d { Some(*sees) } else { None });
     let scores = e.cut.iter().find_map(|&id| {
         let node = e.graph.node(id)?;
-        matches!(node.operation, Operation::Scores(_)).then_some((id, node))
+        if let Operation::Scores(scores) = &node.operation { Some((id, node, scores.mask)) } else { None }
     });
-    let (Some(sees), Some((id, node))) = (sees.filter(|sees| *sees != Sees::Pads { zero: true }), scores)
+    let (Some(sees), Some((id, node, mask))) =
+        (sees.filter(|sees| *sees != Sees::Pads { zero: true }), scores)
     else {
         return Some(placed.rows().clone().into());
     };
@@ -87,7 +88,7 @@ fn expected(e: &Evidence<'_>, made: &[Deviation], placed: Placed) -> Option<Expe
     let slots = keys.map(|keys| Slots::new(keys.places(), t));
     let unknown_key = |&(batch, own): &(usize, usize), slot: usize| {
         let known = slots.as_ref().is_some_and(|slots| slots.at(batch, slot).is_some());
-        is_padding(pass.slot((batch, slot))) && !known && sees.sees(pass, (batch, own), slot)
+        is_padding(pass.slot((batch, slot))) && !known && sees.sees(pass, mask, (batch, own), slot)
     };
     let any = placed.places().iter().any(|place| (0..t).any(|slot| unknown_key(place, slot)));
     if !any {

@@ -30,6 +30,7 @@ pub fn llama(config: &Config) -> Result<Graph> {
         rms_norm_eps: eps,
         rope_theta: theta,
         rope_scaling: ref scaling,
+        sliding_window,
         tie_word_embeddings: tied,
         biases: _, // see `linear`
         // These keys do not affect the computation. They are listed so that the compiler reports any new key.
@@ -46,7 +47,7 @@ pub fn llama(config: &Config) -> Result<Graph> {
         head_dim,
         scale: 1.0 / (head_dim as f64).sqrt(),
         softcap: None,
-        mask: Mask::Causal,
+        mask: sliding_window.map_or(Mask::Causal, |window| Mask::Window { window }),
     };
     let context = Context { heads: looks_at, head_dim };
 

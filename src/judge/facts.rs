@@ -84,6 +84,7 @@ fn judge_config(ours: &Config, theirs: &crate::reference::Config, weights: &Weig
         key("rms_norm_eps", &single(ours.rms_norm_eps), &single(theirs.rms_norm_eps)),
         key("rope_theta", &single(ours.rope_theta), &single(theirs.rope_theta)),
         rope_scaling(ours, theirs, weights),
+        key("sliding_window", &ours.sliding_window, &theirs.sliding_window),
         key("tie_word_embeddings", &ours.tie_word_embeddings, &theirs.tie_word_embeddings),
         key("biases", &ours.biases, &theirs.biases),
         key("bos_token_id", &ours.bos_token_id, &theirs.bos_token_id),

@@ -32,6 +32,8 @@ pub struct Llama {
     pub lm_head: Projection,
     /// Turns positions into angles.
     pub rope: Rope,
+    /// The largest number of keys that a query sees, its own included; `None` if it sees all earlier ones.
+    pub window: Option<usize>,
     /// The path of every layer.
     pub path: Path,
     /// How matrix products round activations on this device.
@@ -79,6 +81,7 @@ impl Llama {
             norm: Norm::load(&loader, "model.norm.weight", hidden, config.rms_norm_eps)?,
             lm_head,
             rope: Rope::new(&config),
+            window: config.sliding_window,
             path,
             config,
         })
@@ -148,7 +151,14 @@ impl Llama {
     fn pass(&self, input: &Input, cache: &Cache) -> Result<Pass> {
         Ok(Pass {
             rotation: self.rope.at(&input.positions, self.device())?,
-            mask: Mask::new(&cache.real, input.len(), self.path.attention, self.dtype(), self.device())?,
+            mask: Mask::new(
+                &cache.real,
+                input.len(),
+                self.window,
+                self.path.attention,
+                self.dtype(),
+                self.device(),
+            )?,
         })
     }
 }

@@ -49,6 +49,7 @@ pub fn config_without_weights(theirs: &reference::Config) -> Config {
         rms_norm_eps: theirs.rms_norm_eps,
         rope_theta: theirs.rope_theta,
         rope_scaling: scaling(theirs),
+        sliding_window: theirs.sliding_window,
         tie_word_embeddings: theirs.tie_word_embeddings,
         biases: theirs.biases.clone(),
         bos_token_id: theirs.bos_token_id,

@@ -19,7 +19,7 @@ use crate::{Error, Result};
 pub trait Attend: Send {
     /// Whether query i of row b sees slot j; `view` describes the slots.
     fn visible(&self, view: &AttentionView<'_>, b: usize, i: usize, j: usize) -> bool {
-        view.causal(i, j) && view.real[b][j]
+        view.causal(i, j) && view.within(i, j) && view.real[b][j]
     }
 
     /// The key head that query head `h` uses.
@@ -46,12 +46,19 @@ pub struct AttentionView<'a> {
     pub queries: usize,
     /// The number of slots before them.
     pub past: usize,
+    /// The largest number of keys that a query sees.
+    pub window: usize,
 }
 
 impl AttentionView<'_> {
     /// Whether slot j is the slot of query i or an earlier one.
     pub fn causal(&self, i: usize, j: usize) -> bool {
         j <= i + self.past
+    }
+
+    /// Whether slot j is in the window of query i, or after it.
+    pub fn within(&self, i: usize, j: usize) -> bool {
+        i + self.past < j + self.window
     }
 }
 
@@ -70,6 +77,7 @@ pub struct Attending<A> {
     kv_heads: usize,
     head_dim: usize,
     scale: f64,
+    window: usize,
     cached: Vec<Cached>,
     real: Vec<Vec<bool>>,
     queries: usize,
@@ -87,6 +95,8 @@ pub fn attending<A: Attend>(llama: Llama, attend: A) -> Faulty<Attending<A>> {
         kv_heads: config.num_key_value_heads,
         head_dim: config.head_dim,
         scale: 1.0 / (config.head_dim as f64).sqrt(),
+        // Far below the largest number, to which a slot is added.
+        window: config.sliding_window.unwrap_or(usize::MAX / 2),
         cached: vec![Cached::default(); layers],
         real: vec![],
         queries: 0,
@@ -143,7 +153,12 @@ impl<A: Attend> Fault for Attending<A> {
 impl<A: Attend> Attending<A> {
     fn view(&self) -> AttentionView<'_> {
         let keys = self.real.first().map_or(0, Vec::len);
-        AttentionView { real: &self.real, queries: self.queries, past: keys - self.queries }
+        AttentionView {
+            real: &self.real,
+            queries: self.queries,
+            past: keys - self.queries,
+            window: self.window,
+        }
     }
 
     /// Masked scores, `[b, heads, s, t]`.

@@ -1,4 +1,4 @@
-//! Planted mistakes in masks, heads and scale: rows 9 to 13, 15, 18, 30 and 41 of the catalogue.
+//! Planted mistakes in masks, heads and scale: rows 9 to 15, 18, 30 and 41 of the catalogue.
 
 use candle_core::Tensor;
 
@@ -6,6 +6,7 @@ use super::attending::{Attend, AttentionView, attending};
 use super::making::demand;
 use super::plant::{PLANT, Plant};
 use crate::Result;
+use crate::reference::Reference;
 
 const SCORES: Option<&str> = Some("model.layers.0.self_attn.scores");
 
@@ -49,6 +50,24 @@ pub const PLANTS: &[Plant] = &[
         make: |correct| correct.driven(|llama| attending(llama, Twice)),
         fails: &["03", "04", "06", "07", "09"],
         first: SCORES,
+        ..PLANT
+    },
+    Plant {
+        name: "sliding-window",
+        does: "lets a query see one key more than the window",
+        make: |correct| {
+            correct.altered(|llama| {
+                llama.window = llama.window.map(|window| window + 1);
+                Ok(())
+            })
+        },
+        fails: &["03", "06", "07", "09"],
+        first: SCORES,
+        shows: |setting| {
+            let longest = setting.cases.iter().map(Reference::length).max().unwrap_or(0);
+            let full = setting.config.sliding_window.is_some_and(|window| window < longest);
+            demand(full, "this model has no sliding window that a case fills")
+        },
         ..PLANT
     },
     Plant {
@@ -128,7 +147,7 @@ struct Square;
 
 impl Attend for Square {
     fn visible(&self, view: &AttentionView<'_>, b: usize, i: usize, j: usize) -> bool {
-        (alone(view) || j <= i) && view.real[b][j]
+        (alone(view) && view.within(i, j) || j <= i && i < j + view.window) && view.real[b][j]
     }
 }
 
@@ -136,7 +155,7 @@ struct FirstRow;
 
 impl Attend for FirstRow {
     fn visible(&self, view: &AttentionView<'_>, _: usize, i: usize, j: usize) -> bool {
-        view.causal(i, j) && view.real[0][j]
+        view.causal(i, j) && view.within(i, j) && view.real[0][j]
     }
 }
 
@@ -144,7 +163,7 @@ struct Twice;
 
 impl Attend for Twice {
     fn visible(&self, view: &AttentionView<'_>, b: usize, i: usize, j: usize) -> bool {
-        (alone(view) || j < i + view.past) && view.real[b][j]
+        (alone(view) || j < i + view.past) && view.within(i, j) && view.real[b][j]
     }
 }
 
@@ -160,7 +179,7 @@ struct PadsVisible;
 
 impl Attend for PadsVisible {
     fn visible(&self, view: &AttentionView<'_>, _: usize, i: usize, j: usize) -> bool {
-        view.causal(i, j)
+        view.causal(i, j) && view.within(i, j)
     }
 
     fn read(&self, cached: &Tensor, view: &AttentionView<'_>) -> Result<Tensor> {

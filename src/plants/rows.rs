@@ -13,7 +13,6 @@ pub enum Availability {
 
 /// Rows that no bundled model can show, and why.
 const NOWHERE: &[(&str, &str)] = &[
-    ("sliding-window", "the program refuses a config with a sliding window"),
     ("absent-tensors", "the program refuses to open a file that lacks a tensor its config requires"),
     ("gemm-reduced", "it happens on CUDA devices only, not on the CPU"),
     ("missing-barrier", "no kernel on the CPU shares memory between threads without a barrier"),

@@ -40,6 +40,9 @@ pub struct Config {
     /// transformers' `rope_parameters` without θ, if its type is not `default`.
     #[serde(default)]
     pub rope_scaling: Option<RopeScaling>,
+    /// The largest number of keys that a query sees, its own included.
+    #[serde(default)]
+    pub sliding_window: Option<usize>,
     /// The modules of a layer whose product a bias is added to.
     #[serde(default)]
     pub biases: BTreeSet<String>,

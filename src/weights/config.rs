@@ -50,6 +50,8 @@ pub struct Config {
     pub rope_theta: f64,
     /// How the rotation's wavelengths are stretched for longer contexts.
     pub rope_scaling: RopeScaling,
+    /// The largest number of keys that a query sees, its own included; `None` if it sees all earlier ones.
+    pub sliding_window: Option<usize>,
     /// Is the output matrix the same as the embedding's?
     pub tie_word_embeddings: bool,
     /// The modules of every layer whose product a bias is added to: `self_attn.q_proj`.
@@ -159,6 +161,9 @@ impl Config {
         if !(self.rope_theta > 1.0 && self.rope_theta.is_finite()) {
             wrong.push(format!("rope_theta: {:e} is not a number above 1", self.rope_theta));
         }
+        if self.sliding_window == Some(0) {
+            wrong.push("sliding_window: 0 hides every token from itself".into());
+        }
         wrong.extend(self.rope_scaling.fault().map(|fault| format!("rope_scaling: {fault}")));
         let bos = self.bos_token_id.map(|id| ("bos_token_id", id));
         for (key, id) in self.eos_token_ids.iter().map(|&id| ("eos_token_id", id)).chain(bos) {
@@ -245,13 +250,16 @@ pub fn gguf_key(key: &str) -> Option<&'static str> {
     })
 }
 
-/// `30 layers, width 576, 9 heads on 3 kv heads`.
+/// `30 layers, width 576, 9 heads on 3 kv heads`, and the window if there is one.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { num_hidden_layers, hidden_size, num_attention_heads, num_key_value_heads, .. } = self;
         write!(f, "{num_hidden_layers} layers, width {hidden_size}, {num_attention_heads} heads")?;
         if num_attention_heads != num_key_value_heads {
             write!(f, " on {num_key_value_heads} kv heads")?;
+        }
+        if let Some(window) = self.sliding_window {
+            write!(f, ", window of {window} tokens")?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Deviations in attention: which keys a query sees, masked keys that count in the softmax, ignored strides.
 
+use crate::graph::Mask;
 use crate::oracle::{Pass, Place, Rows, Slot};
 
 /// Which slots a query sees. Padding is not visible unless a variant says so.
@@ -42,17 +43,17 @@ pub(in crate::diagnose) enum Sees {
 }
 
 impl Sees {
-    /// Whether the query at this place sees the key in slot `key` of its batch row.
-    pub fn sees(self, pass: &Pass, (batch, own): Place, key: usize) -> bool {
+    /// Whether the query at this place sees the key in slot `key` of its batch row; `mask` is the right mask.
+    pub fn sees(self, pass: &Pass, mask: Mask, (batch, own): Place, key: usize) -> bool {
         let real = |batch| matches!(pass.slot((batch, key)), Some(Slot::Real(_) | Slot::Cached));
         match self {
             Self::All { pads } => pads || real(batch),
             Self::Future { own: too } => real(batch) && (key > own || (too && key == own)),
-            Self::FromZero { start } => real(batch) && key + start <= own,
-            Self::AsRow0 => real(0) && key <= own,
-            Self::Before => real(batch) && key < own,
+            Self::FromZero { start } => real(batch) && own >= start && mask.allows(own - start, key),
+            Self::AsRow0 => real(0) && mask.allows(own, key),
+            Self::Before => real(batch) && key < own && mask.allows(own, key),
             Self::Last(n) => real(batch) && key <= own && own - key < n,
-            Self::Pads { .. } => key <= own,
+            Self::Pads { .. } => mask.allows(own, key),
             Self::Ahead(more) => real(batch) && key <= own + more,
             Self::Within(n) => real(batch) && key.abs_diff(own) < n,
             Self::Chunk(n) => real(batch) && key <= own && key / n == own / n,

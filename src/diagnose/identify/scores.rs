@@ -5,7 +5,7 @@ use crate::Result;
 use crate::diagnose::Evidence;
 use crate::diagnose::deviation::{Change, Deviation, MaskValue, ScoreTerm, Sees};
 use crate::diagnose::fit::{Estimate, Expected};
-use crate::graph::{Node, Role, Scores};
+use crate::graph::{Mask, Node, Role, Scores};
 
 pub(super) fn proposals(
     e: &Evidence<'_>,
@@ -13,7 +13,7 @@ pub(super) fn proposals(
     scores: &Scores,
     right: &Expected,
 ) -> Result<Vec<Proposal>> {
-    let mut all = masks(e, node);
+    let mut all = masks(e, node, scores.mask);
     let proposal = |name: &'static str, deviation: Deviation, says: String| {
         Proposal::new(name, node, deviation, format!("you {says}"))
     };
@@ -72,7 +72,11 @@ fn node_width(e: &Evidence<'_>, node: &Node, n: usize) -> usize {
 }
 
 /// Rules for the visible keys, as far as they differ in a sequence of this length.
-fn masks(e: &Evidence<'_>, node: &Node) -> Vec<Proposal> {
+fn masks(e: &Evidence<'_>, node: &Node, mask: Mask) -> Vec<Proposal> {
+    let config = match mask {
+        Mask::Causal => "the config has no window".to_owned(),
+        Mask::Window { window } => format!("the config's window is {window}"),
+    };
     let length = e.context.pass.length();
     let most = length.min(4096);
     let rule = |sees: Sees, says: String| {
@@ -91,8 +95,7 @@ fn masks(e: &Evidence<'_>, node: &Node) -> Vec<Proposal> {
             Sees::Within(n),
             format!("let a token see tokens fewer than {n} positions away on both sides"),
         ));
-        let mut last =
-            of(Sees::Last(n), format!("let a token see only the last {n} tokens; the config has no window"));
+        let mut last = of(Sees::Last(n), format!("let a token see only the last {n} tokens; {config}"));
         last.tried.mistake = "sliding-window";
         all.push(last);
         all.push(of(

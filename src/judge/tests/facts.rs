@@ -24,7 +24,7 @@ fn the(outcome: &Outcome) -> &Finding {
 #[test]
 fn every_key_and_every_tensor_is_judged() {
     let outcome = weights(|_| ());
-    assert_eq!((outcome.status(), outcome.findings.len()), (Status::Passed, 15 + 2 + 4 * 9));
+    assert_eq!((outcome.status(), outcome.findings.len()), (Status::Passed, 16 + 2 + 4 * 9));
 }
 
 #[rstest]

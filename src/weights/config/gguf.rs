@@ -71,13 +71,30 @@ pub(in super::super) fn from_gguf(file: &Gguf) -> Result<Parsed> {
         rms_norm_eps: keys.number(eps)?.ok_or_else(|| keys.missing(eps))?,
         rope_theta: rope::theta(keys)?,
         rope_scaling: rope::scaling(keys, head_dim)?,
+        // Keys that state one are refused.
+        sliding_window: None,
         tie_word_embeddings: file.shape("lm_head.weight").is_none(),
         biases: biases(file)?,
         bos_token_id: keys.token("tokenizer.ggml.bos_token_id")?,
         eos_token_ids: end_tokens(keys)?,
         rope_layout: keys.family.gguf_layout(),
     };
-    Ok(Parsed { config, notes: unknown_keys("the metadata", &unknown) })
+    let mut notes = unknown_keys("the metadata", &unknown);
+    notes.extend(window_not_stated(keys)?);
+    Ok(Parsed { config, notes })
+}
+
+/// A note if the file's name for the model says that it is a Mistral.
+fn window_not_stated(keys: Keys<'_>) -> Result<Option<String>> {
+    for key in ["general.name", "general.basename", "general.base_model.0.name"] {
+        if let Some(name) = keys.text(key)?.filter(|name| name.to_lowercase().contains("mistral")) {
+            return Ok(Some(format!(
+                "{key} is {name:?}: if this model has a sliding window, as Mistral 7B v0.1 has, the file does not \
+                 state it, and queries see all earlier tokens, as in llama.cpp"
+            )));
+        }
+    }
+    Ok(None)
 }
 
 fn end_tokens(keys: Keys<'_>) -> Result<Vec<u32>> {
@@ -101,8 +118,8 @@ fn family(file: &Gguf) -> Result<Family> {
     // Only messages use the family here.
     let keys = Keys { file, family: Family::Llama };
     let name = keys.text(key)?.ok_or_else(|| keys.missing(key))?;
-    let unknown = || keys.wrong(key, &format!("the supported architectures are {}", Family::names()));
-    Family::named(&name).ok_or_else(unknown)
+    let unknown = || keys.wrong(key, &"the supported architectures are \"llama\" and \"qwen2\"");
+    Family::of_gguf(&name).ok_or_else(unknown)
 }
 
 /// The modules with a bias: those that have one in the first layer.

@@ -72,6 +72,7 @@ pub(in super::super) fn from_json(text: &str, generation: Option<&str>, origin: 
         rms_norm_eps: config.needed_number("rms_norm_eps")?,
         rope_theta: theta,
         rope_scaling: scaling,
+        sliding_window: if family.has_a_window() { window(&config)? } else { None },
         tie_word_embeddings: config.flag("tie_word_embeddings")?,
         biases: biases(&config, family)?,
         bos_token_id: config.token("bos_token_id", bos)?,
@@ -79,6 +80,15 @@ pub(in super::super) fn from_json(text: &str, generation: Option<&str>, origin: 
         rope_layout: RopeLayout::HalfSplit,
     };
     Ok(Parsed { config, notes })
+}
+
+/// transformers' default of Mistral's `sliding_window`.
+const DEFAULT_WINDOW: usize = 4096;
+
+/// The window of a Mistral; null means that there is none.
+fn window(config: &Object<'_>) -> Result<Option<usize>> {
+    let absent = (!config.entries.contains_key("sliding_window")).then_some(DEFAULT_WINDOW);
+    Ok(config.size("sliding_window")?.or(absent))
 }
 
 /// The modules with a bias.
@@ -94,6 +104,7 @@ fn biases(config: &Object<'_>, family: Family) -> Result<BTreeSet<String>> {
         }
         // Whatever the config says.
         Family::Qwen2 => ATTENTION[..3].to_vec(),
+        Family::Mistral => vec![],
     };
     Ok(modules.into_iter().map(str::to_owned).collect())
 }

@@ -256,6 +256,7 @@ pub(super) fn refuse_others(config: &Object<'_>, family: Family, sizes: &Sizes) 
     for (key, value) in config.entries {
         match SETTINGS.iter().find(|(setting, _)| setting == key) {
             Some((setting, _)) if windows_off && setting.starts_with("sliding_window") => {}
+            Some(("sliding_window", _)) if family.has_a_window() => {}
             Some((_, harmless)) if value.is_null() || harmless.allows(value, sizes) => {}
             Some(_) => return Err(config.unsupported(key)),
             None if IGNORED.contains(&key.as_str()) || key.starts_with("rbees_check_") => {}
