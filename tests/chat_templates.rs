@@ -108,6 +108,7 @@ fn every_chat_is_rendered_as_by_transformers(
 #[case::an_endless_macro("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}")]
 #[case::not_a_filter("{{ 'a' | center(1000000000000) }}")]
 #[case::a_wide_format("{{ '{:>1000000000000}'.format('a') }}")]
+#[case::much_text_of_its_own(&format!("{{% for a in range(99999) %}}{{% set x %}}{}{{% endset %}}{{% endfor %}}", "long ".repeat(99_999)))]
 #[case::many_nots(&format!("{{{{ {} true }}}}", "not ".repeat(100_000)))]
 #[case::many_signs(&format!("{{{{ {}1 }}}}", "- ".repeat(100_000)))]
 #[case::many_brackets(&format!("{{{{ {} }}}}", "[".repeat(100_000)))]
@@ -133,6 +134,8 @@ fn a_long_chat_is_rendered() {
         content: "word ".repeat(200),
     };
     let messages: Vec<Message> = (0..1001).map(message).collect();
+    // Some templates are long.
+    let source = format!("{source}{{% if false %}}{}{{% endif %}}", "{{ 'never' }}".repeat(5000));
     assert!(template(&source).render(&messages, true).unwrap().len() > 1_000_000);
 }
 

@@ -54,9 +54,9 @@ impl Write for Text {
     }
 }
 
-/// How many instructions a template with this text may execute.
-pub(super) fn fuel(source: &str) -> u64 {
-    FUEL.min(RAW / source.len().max(1)) as u64
+/// How many instructions a template may execute whose longest text outside tags has `longest` bytes.
+pub(super) fn fuel(longest: usize) -> u64 {
+    FUEL.min(RAW / longest.max(1)) as u64
 }
 
 /// The error that a template exceeds a bound.

@@ -19,12 +19,12 @@ const UNBOUNDED: [&str; 8] = ["urlencode", "pprint", "format", "batch", "slice",
 /// Names that a template's calls may be nested in.
 const RECURSION: usize = 200;
 
-/// An environment for the template with the text `source`.
-pub(super) fn environment(source: &str) -> Environment<'static> {
+/// An environment for a template whose longest text outside tags has `longest` bytes.
+pub(super) fn environment(longest: usize) -> Environment<'static> {
     let budget = Budget::new();
     let mut environment = Environment::new();
     environment.set_recursion_limit(RECURSION);
-    environment.set_fuel(Some(fuel(source)));
+    environment.set_fuel(Some(fuel(longest)));
     UNBOUNDED.into_iter().for_each(|name| environment.remove_filter(name));
     add_texts(&mut environment, &budget);
     add_operators(&mut environment, &budget);

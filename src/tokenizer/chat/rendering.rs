@@ -12,7 +12,7 @@ use minijinja::machinery::{
 use minijinja::{AutoEscape, Error, Value, context};
 
 use super::environment::{OPERATORS, environment};
-use super::source::{WHITESPACE, prepared};
+use super::source::{Prepared, WHITESPACE, prepared};
 
 /// How long a template may take. Real ones take a few milliseconds.
 const LONGEST: Duration = Duration::from_secs(20);
@@ -53,8 +53,8 @@ fn context_of(tokens: &BTreeMap<String, String>, chat: &str) -> Result<Value, Er
 }
 
 fn rendered(source: &str, context: Value) -> Result<String, Error> {
-    let source = prepared(source)?;
-    let environment = environment(&source);
+    let Prepared { text: source, longest } = prepared(source)?;
+    let environment = environment(longest);
     let config = TemplateConfig {
         syntax_config: Default::default(),
         ws_config: WHITESPACE,

@@ -16,6 +16,13 @@ const ELIFS: usize = 500;
 pub(super) const WHITESPACE: WhitespaceConfig =
     WhitespaceConfig { keep_trailing_newline: false, lstrip_blocks: true, trim_blocks: true };
 
+/// A template that may be compiled.
+pub(super) struct Prepared {
+    pub(super) text: String,
+    /// The length of its longest text outside tags, in bytes.
+    pub(super) longest: usize,
+}
+
 /// A part of the source, in bytes, and what it is replaced by.
 struct Edit {
     place: Range<usize>,
@@ -28,8 +35,8 @@ struct Edit {
 ///
 /// # Errors
 /// An expression is too long, or has too many signs in a row.
-pub(super) fn prepared(source: &str) -> Result<String, Error> {
-    let (mut edits, mut numbers) = (Vec::new(), Vec::new());
+pub(super) fn prepared(source: &str) -> Result<Prepared, Error> {
+    let (mut edits, mut numbers, mut longest) = (Vec::new(), Vec::new(), 0usize);
     let (mut tokens, mut signs, mut elifs, mut first, mut product) = (0, 0, 0, false, false);
     for token in tokenize(source, false, Default::default(), WHITESPACE) {
         // The parser reports the same error with its place.
@@ -44,6 +51,7 @@ pub(super) fn prepared(source: &str) -> Result<String, Error> {
                 numbers.clear();
             }
             Token::BlockEnd | Token::VariableEnd if product => edits.append(&mut numbers),
+            Token::TemplateData(text) => longest = longest.max(text.len()),
             Token::Mul => product = true,
             // The filter keeps the number, and keeps the compiler from computing with it.
             Token::Int(_) | Token::Int128(_) => {
@@ -66,7 +74,7 @@ pub(super) fn prepared(source: &str) -> Result<String, Error> {
         copied = place.end;
     }
     out.push_str(&source[copied..]);
-    Ok(out)
+    Ok(Prepared { text: out, longest })
 }
 
 #[cfg(test)]
@@ -88,7 +96,12 @@ mod tests {
         "{{ 'a' * ((9|int)) }}{{ 9 + 1 }}{% set x = [0] * (3|int) %}"
     )]
     fn only_the_tag_and_products_of_numbers_are_replaced(#[case] source: &str, #[case] want: &str) {
-        assert_eq!(prepared(source).unwrap(), want);
+        assert_eq!(prepared(source).unwrap().text, want);
+    }
+
+    #[test]
+    fn the_longest_text_is_measured() {
+        assert_eq!(prepared("abc{{ 'a long text in a tag' }}ab{# a long comment #}").unwrap().longest, 3);
     }
 
     #[rstest]

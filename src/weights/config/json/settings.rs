@@ -174,6 +174,8 @@ const IGNORED: &[&str] = &[
     "resid_pdrop",
     "hidden_dropout",
     "dropout",
+    "layer_norm_eps",
+    "layer_norm_epsilon",
     "initializer_range",
     "initializer_factor",
     "neftune_noise_alpha",
