@@ -37,7 +37,7 @@ impl Explain {
 /// The error for an unknown name; its hint names the one that was probably meant.
 fn unknown(id: &str) -> Error {
     let names =
-        mistakes::all().map(|mistake| mistake.name).chain(mistakes::IDENTIFIED.iter().map(|kind| kind.name));
+        mistakes::all().map(|mistake| mistake.name).chain(mistakes::identified().map(|kind| kind.name));
     let hint = meant(nearest(id, spellings().chain(names)));
     Error::input(format!("`{id}` is neither a checkpoint nor a mistake"), hint)
 }

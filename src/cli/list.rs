@@ -22,7 +22,7 @@ impl List {
             out.line(format!("  {:<18}  {:<8}  {}", mistake.name, mistake.at.join(", "), mistake.title))?;
         }
         out.line(format!("\n{}", paint::heading("identified from an operation's inputs and result")))?;
-        for kind in mistakes::IDENTIFIED {
+        for kind in mistakes::identified() {
             out.line(format!("  {:<19}  {:<10}  {}", kind.name, kind.operation, kind.title))?;
         }
         out.line(format!("\n{}", paint::heading("models")))?;

@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::deviation::{Deviation, Function, Leaks, LookUp, MaskValue, Sees};
+use super::deviation::{Deviation, Function, LookUp};
 use super::matrices::Matrices;
 use crate::Result;
 use crate::graph::{Activation, Context, Embedding, MatrixRows, NodeId, NormRule, Rope, Scores};
 use crate::oracle::{
-    self, Arithmetic, BlockMatrix, Exact, Matrix, RowPlaces, Rows, Sight, Slot, Slots, frequencies, rotate,
+    Arithmetic, BlockMatrix, Exact, Matrix, RowPlaces, Rows, Sight, Slot, frequencies, rotate,
 };
 use crate::probe;
 use crate::weights::Weights;
@@ -23,6 +23,8 @@ macro_rules! last {
     };
 }
 
+mod attend;
+
 /// Float64 arithmetic with deviations at some nodes. Deviations that change a node's parameters are already
 /// in the graph.
 #[derive(Clone, Copy)]
@@ -36,14 +38,6 @@ pub(super) struct Deviated<'a> {
 }
 
 impl Deviated<'_> {
-    fn misread(&self, x: &Rows, head_dim: usize) -> Option<Rows> {
-        last!(self, Misread).map(|how| how.read(x, head_dim))
-    }
-
-    fn leaks(&self) -> Option<Leaks> {
-        last!(self, Leaks).copied()
-    }
-
     /// Input `n` as the port reads it.
     fn reads<'x>(&self, n: usize, x: &'x Rows) -> Cow<'x, Rows> {
         let mut read = Cow::Borrowed(x);
@@ -64,25 +58,6 @@ impl Deviated<'_> {
             _ => rows,
         };
         self.deviations.iter().fold(rows, changed)
-    }
-
-    /// Whether scores are changed before the mask.
-    fn changes_scores(&self) -> bool {
-        self.deviations.iter().any(|d| matches!(d, Deviation::Output(_) | Deviation::ScorePlus(_)))
-    }
-
-    /// The scores of all keys as the port changes them before the mask, `[queries, heads * slots]`.
-    fn before_mask(&self, q: &Rows, k: &Rows, sight: &Sight, scores: &Scores) -> Rows {
-        let mut all = oracle::scores(q, k, &sight.batch(), sight.keys, scores, |_, _, _| true);
-        if let Some(term) = last!(self, ScorePlus) {
-            let t = sight.keys.len();
-            for (n, score) in all.values.iter_mut().enumerate() {
-                let (query, head, key) = (n / all.width, n % all.width / t, n % t);
-                let distance = sight.queries[query].1 as f64 - key as f64;
-                *score += term.of(head, scores.heads.len(), distance, key);
-            }
-        }
-        self.returns(all)
     }
 }
 
@@ -178,93 +153,15 @@ impl Arithmetic for Deviated<'_> {
     }
 
     fn scores(&self, q: &Rows, k: &Rows, sight: &Sight, scores: &Scores) -> Result<Rows> {
-        let other = last!(self, Sees).copied();
-        let sees = |query: usize, _, slot: usize| match other {
-            None => sight.sees(scores.mask, query, slot),
-            Some(other) => other.sees(sight.pass, scores.mask, sight.queries[query], slot),
-        };
-        let misread = self.misread(k, scores.head_dim);
-        let k = misread.as_ref().unwrap_or(k);
-        let (q, k) = (&*self.reads(0, q), &*self.reads(1, k));
-        let mut rows = oracle::scores(q, k, &sight.batch(), sight.keys, scores, sees);
-        if self.changes_scores() {
-            let all = self.before_mask(q, k, sight, scores);
-            for (score, changed) in rows.values.iter_mut().zip(all.values) {
-                if *score != f64::NEG_INFINITY {
-                    *score = changed;
-                }
-            }
-        }
-        if let Some(Deviation::ScoreSoftcap { cap, after_mask: true }) = self.deviations.last() {
-            rows = Exact.softcap(&rows, *cap);
-        }
-        if let Some(value) = last!(self, MaskValue) {
-            let all = oracle::scores(q, k, &sight.batch(), sight.keys, scores, |_, _, _| true);
-            for (score, computed) in rows.values.iter_mut().zip(all.values) {
-                if *score == f64::NEG_INFINITY {
-                    *score = match value {
-                        MaskValue::Is(value) => *value,
-                        MaskValue::Adds(value) => computed + value,
-                    };
-                }
-            }
-        }
-        if other == Some(Sees::Pads { zero: true }) {
-            let t = sight.keys.len();
-            for (n, score) in rows.values.iter_mut().enumerate() {
-                let (query, slot) = (n / rows.width, n % t);
-                let (batch, own) = sight.queries[query];
-                if slot <= own && is_padding(sight.pass.slot((batch, slot))) {
-                    *score = 0.0;
-                }
-            }
-        }
-        Ok(rows)
+        Ok(self.masked_scores(q, k, sight, scores))
     }
 
-    /// As a port computes it: a query that sees no key gets weights of 0 / 0, NaN.
     fn softmax(&self, scores: &Rows, slots: usize, at: &RowPlaces) -> Rows {
-        let scores = &*self.reads(0, scores);
-        if let Some(low) = last!(self, LowSoftmax) {
-            return low.of(scores, slots);
-        }
-        if let Some(form) = last!(self, SoftmaxForm) {
-            return self.returns(form.of(scores, slots));
-        }
-        let Some(leaks) = self.leaks() else {
-            let mut probs = oracle::softmax(scores, slots);
-            for (run, scores) in probs.values.chunks_exact_mut(slots).zip(scores.values.chunks_exact(slots)) {
-                if scores.iter().all(|&s| s == f64::NEG_INFINITY) {
-                    run.fill(f64::NAN);
-                }
-            }
-            return self.returns(probs);
-        };
-        let leaky = Rows::from_fn(scores.len(), scores.width, |r, j| {
-            let (score, (batch, _)) = (scores.row(r)[j], at.places[r]);
-            let leaks = leaks == Leaks::All || is_padding(at.pass.slot((batch, j % slots)));
-            if score == f64::NEG_INFINITY && leaks { 0.0 } else { score }
-        });
-        oracle::softmax(&leaky, slots)
+        self.weights(scores, slots, at)
     }
 
-    /// Masked keys that leak into the softmax have probability, but no value vector.
     fn context(&self, probs: &Rows, v: &Rows, sight: &Sight, context: &Context) -> Result<Rows> {
-        let misread = self.misread(v, context.head_dim);
-        let v = misread.as_ref().unwrap_or(v);
-        let (probs, v) = (&*self.reads(0, probs), &*self.reads(1, v));
-        if self.leaks().is_none() {
-            return Ok(self.returns(Exact.context(probs, v, sight, context)?));
-        }
-        let length = sight.pass.length();
-        let places = (0..sight.batch().last().map_or(0, |last| last + 1))
-            .flat_map(|batch| (0..length).map(move |slot| (batch, slot)));
-        let real: Vec<_> = places.filter(|&place| !is_padding(sight.pass.slot(place))).collect();
-        let rows: Vec<_> = real.iter().filter_map(|&(b, slot)| sight.keys.at(b, slot)).collect();
-        let places: Vec<_> = real.into_iter().filter(|&(b, slot)| sight.keys.at(b, slot).is_some()).collect();
-        let values = Rows::from_fn(rows.len(), v.width, |r, j| v.row(rows[r])[j]); // [real, kv_heads * head_dim]
-        let slots = Slots::new(&places, length);
-        Exact.context(probs, &values, &Sight { keys: &slots, ..sight.clone() }, context)
+        self.weighted_values(probs, v, sight, context)
     }
 
     fn activation(&self, x: &Rows, activation: Activation) -> Rows {

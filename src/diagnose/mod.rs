@@ -21,6 +21,7 @@ mod linear;
 mod logits;
 mod masks;
 mod matrices;
+mod narrowed;
 mod norm;
 mod overflow;
 mod rope;

@@ -13,7 +13,7 @@ mod mistake;
 mod precision;
 mod rotation;
 
-pub use identified::{IDENTIFIED, Identified, find_identified};
+pub use identified::{Identified, find_identified, identified};
 pub use mistake::{Kind, Mistake};
 
 /// Every row, in order.

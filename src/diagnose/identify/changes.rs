@@ -6,6 +6,7 @@ use std::sync::Arc;
 use candle_core::DType;
 
 use super::listed::{Listed, ZEROS, columns, heads_of, listed};
+use super::normed::norms;
 use super::orders;
 use super::proposal::{Proposal, called, called_input};
 use super::seen;
@@ -14,7 +15,6 @@ use crate::diagnose::Evidence;
 use crate::diagnose::deviation::{Block, Change, Deviation, Edge, Format, Function, Row};
 use crate::diagnose::fit::Expected;
 use crate::graph::{Node, Operation, Role};
-use crate::oracle::vector;
 
 /// Changes of each input.
 ///
@@ -233,41 +233,4 @@ fn rows_of_logits(node: &Node) -> Vec<Listed> {
             .map(|cap| form(Change::Softcap(cap), &format!("with a softcap of {cap}"))),
     );
     all
-}
-
-/// A norm, a name and the changes that make it.
-type Norms = Vec<(&'static str, Vec<Change>, String)>;
-
-/// Normed once more: without a weight, or by one of the layer's norms.
-fn norms(e: &Evidence<'_>, node: &Node, width: usize) -> Result<Norms> {
-    let (head_dim, eps) = (e.config().head_dim, e.config().rms_norm_eps);
-    let mut all: Norms = Vec::new();
-    for run in [width, head_dim] {
-        if run < 2 || !width.is_multiple_of(run) || (run == width) == (run == head_dim) && all.len() > 1 {
-            continue;
-        }
-        let of = if run == width { "each row" } else { "each head" };
-        let unit = Change::Normed { run, eps, unit: true };
-        all.push(("tensor-normed", vec![unit], format!("with {of} scaled to length 1")));
-        for (eps, how) in [(eps, ""), (0.0, " and no ε")] {
-            let normed = Change::Normed { run, eps, unit: false };
-            let how = format!("with {of} divided by its root mean square, without a weight{how}");
-            all.push(("tensor-normed", vec![normed], how));
-        }
-    }
-    // The embedding is in front of the first layer.
-    let layer = if node.role == Role::Embed { Some(0) } else { node.layer };
-    for (_, other) in e.graph.iter().filter(|(_, other)| other.layer == layer) {
-        let Operation::Norm(norm) = &other.operation else { continue };
-        if other.shape.width(1) == width && e.context.weights.shape(&norm.weight).is_some() {
-            let weight = vector(e.context.weights, &norm.weight)?;
-            let weighted = Change::Weighted(weight.into());
-            for (eps, without) in [(norm.rule.eps, ""), (0.0, ", without ε")] {
-                let by = Change::Normed { run: width, eps, unit: false };
-                let how = format!("after {} is applied to it once more{without}", called(other));
-                all.push(("tensor-normed", vec![by, weighted.clone()], how));
-            }
-        }
-    }
-    Ok(all)
 }

@@ -12,6 +12,7 @@ mod gate;
 mod linear;
 mod listed;
 mod norm;
+mod normed;
 mod orders;
 mod proposal;
 mod rope;
