@@ -145,7 +145,7 @@ fn a_mistake_in_qwen_2_is_named(
 #[rstest]
 #[case::one_key_more(|llama: &mut Llama| llama.window = Some(6), "you let a token see the last 6 tokens, itself included; the window is 5 (`sliding_window`, config.json)")]
 #[case::one_key_less(|llama: &mut Llama| llama.window = Some(4), "you let a token see the last 4 tokens, itself included; the window is 5")]
-#[case::no_window(|llama: &mut Llama| llama.window = None, "you let a token see all earlier tokens, itself included; the window is 5")]
+#[case::no_window(|llama: &mut Llama| llama.window = None, "you let a token see all earlier tokens; the window is 5")]
 fn a_wrong_window_is_named(
     #[case] mistake: fn(&mut Llama),
     #[case] says: &str,

@@ -95,3 +95,24 @@ pub(super) fn safetensors(weights: Option<&Weights>, names: &[String]) -> Result
     let failed = |error| Error::internal(format!("bundle: {error}"));
     arrays::safetensors(&tensors).map_err(failed)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    fn a_part_has_the_config_of_its_model(
+        #[values("tiny-llama", "tiny-llama3", "tiny-linear", "tiny-qwen2", "tiny-mistral")] model: &str,
+    ) {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+        let own = Weights::open(&fixtures.join(model)).unwrap().config().clone();
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("config.json"), config(&own, Site::model(Kind::Logits))).unwrap();
+        std::fs::write(dir.path().join("model.safetensors"), safetensors(None, &[]).unwrap()).unwrap();
+        assert_eq!(Weights::open_part(dir.path()).unwrap().config(), &own);
+    }
+}

@@ -53,12 +53,11 @@ fn windows(e: &Evidence<'_>) -> Vec<Candidate> {
         None => format!("you let a token see only the last {seen} tokens; the config has no window"),
         Some(window) => {
             let key = key_in(e.context.weights, "sliding_window");
-            let seen = if seen == usize::MAX {
-                "all earlier tokens".into()
-            } else {
-                format!("the last {seen} tokens")
+            let seen = match seen {
+                usize::MAX => "all earlier tokens".to_owned(),
+                seen => format!("the last {seen} tokens, itself included"),
             };
-            format!("you let a token see {seen}, itself included; the window is {window} ({key})")
+            format!("you let a token see {seen}; the window is {window} ({key})")
         }
     };
     let named = |n| Candidate::new(Deviation::Sees(Sees::Last(n)), says(n)).named("sliding-window");

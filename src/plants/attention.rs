@@ -147,7 +147,8 @@ struct Square;
 
 impl Attend for Square {
     fn visible(&self, view: &AttentionView<'_>, b: usize, i: usize, j: usize) -> bool {
-        (alone(view) && view.within(i, j) || j <= i && i < j + view.window) && view.real[b][j]
+        let sees = if alone(view) { view.within(i, j) } else { j <= i && i < j + view.window };
+        sees && view.real[b][j]
     }
 }
 

@@ -72,7 +72,7 @@ impl Deviated<'_> {
             for (n, score) in rows.values.iter_mut().enumerate() {
                 let (query, slot) = (n / rows.width, n % t);
                 let (batch, own) = sight.queries[query];
-                if slot <= own && is_padding(sight.pass.slot((batch, slot))) {
+                if scores.mask.allows(own, slot) && is_padding(sight.pass.slot((batch, slot))) {
                     *score = 0.0;
                 }
             }
