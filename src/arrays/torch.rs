@@ -30,9 +30,12 @@ type Array = (String, Dtype, Vec<usize>, usize, Strided);
 /// its storage.
 pub(super) fn arrays(bytes: Bytes) -> Result<(Members, Vec<Array>), String> {
     let (old, length) = (bytes.starts_with(OLD), bytes.len());
-    let mut members = Members::open(bytes).map_err(|why| match old {
-        true => "PyTorch wrote it before version 1.6: load it and save it again with torch.save".to_owned(),
-        false => format!("it is not a file of torch.save: {why}"),
+    let mut members = Members::open(bytes).map_err(|why| {
+        if old {
+            "PyTorch wrote it before version 1.6: load it and save it again with torch.save".to_owned()
+        } else {
+            format!("it is not a file of torch.save: {why}")
+        }
     })?;
     let all: HashMap<String, Member> =
         members.all()?.into_iter().map(|member| (member.name.clone(), member)).collect();

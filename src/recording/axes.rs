@@ -156,7 +156,7 @@ impl Axes {
         for (axis, &n) in self.split_letters(kind).zip(dims) {
             let divided = |size: usize| (size > 0 && n % size == 0).then(|| n / size);
             match axis[..] {
-                [] => _ = (n == 1).then_some(())?,
+                [] => (n == 1).then_some(())?,
                 [_] => split.push(n),
                 [first, second] => match (sizes.of(first), sizes.of(second)) {
                     (Some(size), _) => split.extend([size, divided(size)?]),

@@ -14,8 +14,9 @@ const MOST: usize = 8;
 type Atom = (char, usize);
 
 /// Every order of axes that fits an array of `kind` with these `dims`, those of the reference first. Axes of
-/// size 1 have no order. Keys never come before queries of the same number: nothing distinguishes their axes.
-pub(super) fn candidates(kind: Kind, want: &Want, dims: &[usize]) -> Vec<Axes> {
+/// size 1 have no order. Orders with keys before as many queries, which have the same sizes, are returned only if
+/// `keys_first`, and then alone.
+pub(super) fn candidates(kind: Kind, want: &Want, dims: &[usize], keys_first: bool) -> Vec<Axes> {
     if dims.len() > MOST {
         return vec![];
     }
@@ -25,7 +26,7 @@ pub(super) fn candidates(kind: Kind, want: &Want, dims: &[usize]) -> Vec<Axes> {
     let single: Vec<char> = atoms.iter().filter(|(_, size)| *size == 1).map(|(letter, _)| *letter).collect();
     orders(&long)
         .iter()
-        .filter(|order| !keys_first(order))
+        .filter(|order| are_keys_first(order) == keys_first)
         .filter_map(|order| Some(written(kind, dims, &grouped(order, &sizes)?, &single)))
         .collect()
 }
@@ -52,7 +53,7 @@ fn orders(atoms: &[Atom]) -> Vec<Vec<Atom>> {
 }
 
 /// Do keys come before queries, in an order that their sizes do not show?
-fn keys_first(order: &[Atom]) -> bool {
+fn are_keys_first(order: &[Atom]) -> bool {
     let at = |letter: char| order.iter().position(|(other, _)| *other == letter);
     match (at('t'), at('s')) {
         (Some(keys), Some(queries)) => keys < queries && order[keys].1 == order[queries].1,
@@ -137,7 +138,7 @@ mod tests {
         #[case] all: &[&str],
     ) {
         let found: Vec<String> =
-            candidates(kind, &want(kind, batch, length), dims).iter().map(Axes::to_string).collect();
+            candidates(kind, &want(kind, batch, length), dims, false).iter().map(Axes::to_string).collect();
         assert_eq!(found, all);
     }
 }

@@ -77,7 +77,7 @@ impl Recording {
             metadata,
             recognised,
             conventions: Conventions::default(),
-            tensors: Tensors::File(stored),
+            tensors: Tensors::File(Box::new(stored)),
         })
     }
 }

@@ -80,9 +80,10 @@ fn meaning(name: &str, sites: &Words) -> Result<Meaning> {
         [site] if site.is_empty() => Ok(Meaning::LeftOut),
         [site] => {
             layered(site)?;
-            match site.contains(LAYER) {
-                true => Ok(Meaning::Kind(site.replace(LAYER, "0").parse::<Site>()?.kind)),
-                false => Ok(Meaning::Site(site.parse()?)),
+            if site.contains(LAYER) {
+                Ok(Meaning::Kind(site.replace(LAYER, "0").parse::<Site>()?.kind))
+            } else {
+                Ok(Meaning::Site(site.parse()?))
             }
         }
         sites => {

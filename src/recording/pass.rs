@@ -41,7 +41,7 @@ pub struct Recording {
 #[derive(Debug)]
 pub(super) enum Tensors {
     /// In a file; each tensor is read when it is needed.
-    File(Stored),
+    File(Box<Stored>),
     /// In memory, with their axes in the reference's order.
     Memory(BTreeMap<Site, TappedTensor>),
 }

@@ -88,7 +88,7 @@ impl Recording {
             }
             let Some(want) = part.want(&self.want(kind, config), kind, Some(config)) else { continue };
             for want in want.variants(positions, part == Part::Padded, dims) {
-                for axes in if found.is_empty() { candidates(kind, &want, dims) } else { vec![] } {
+                for axes in if found.is_empty() { candidates(kind, &want, dims, false) } else { vec![] } {
                     let form = Form {
                         order: AxisOrder::Letters(axes.clone()),
                         interleaved: self.stays_interleaved(form),
@@ -108,32 +108,35 @@ impl Recording {
         Ok(vec![])
     }
 
-    /// Ways to read the memory of the array at `site` with heads before positions, or after them, although its
-    /// dimensions are those of another order.
+    /// Further ways to read the array at `site`, which its dimensions do not suggest: heads before positions in memory,
+    /// or after them, although its dimensions are those of another order; keys before queries.
     ///
     /// # Errors
     /// The tensor cannot be read from its file.
-    pub(crate) fn readings_of_memory(&self, site: Site, config: &Config) -> Result<Vec<Reading>> {
-        let want = self.want(site.kind, config);
-        let (Tensors::File(stored), true) = (&self.tensors, want.heads.is_some() || want.merged > 1) else {
-            return Ok(vec![]);
-        };
+    pub(crate) fn unlikely_readings(&self, site: Site, config: &Config) -> Result<Vec<Reading>> {
+        let (want, kind) = (self.want(site.kind, config), site.kind);
+        let Tensors::File(stored) = &self.tensors else { return Ok(vec![]) };
         let Some((tensor, own)) = stored.read(site)? else { return Ok(vec![]) };
         let mut found = Vec::new();
-        for axes in [Axes::heads_first(), Axes::heads_second()] {
-            let form = Form {
-                order: AxisOrder::Memory(axes.clone()),
-                interleaved: self.stays_interleaved(own),
-                ..own.clone()
+        let is_same = |other: &Lookup| match (other, self.lookup(site, Some(config))) {
+            (Lookup::Tensor(other), Ok(Lookup::Tensor(own))) => same(&own.tensor, &other.tensor),
+            _ => Ok(true),
+        };
+        let heads = !kind.over_keys() && (want.heads.is_some() || want.merged > 1) && own.part == Part::Whole;
+        let memory = [Axes::heads_first(), Axes::heads_second()].into_iter().filter(|_| heads);
+        let keys_first = candidates(kind, &want, tensor.dims(), true).into_iter();
+        for order in memory.map(AxisOrder::Memory).chain(keys_first.map(AxisOrder::Letters)) {
+            let (what, word) = match &order {
+                AxisOrder::Memory(axes) => (
+                    format!("has the axes `{axes}` in memory, whatever its dimensions say"),
+                    format!("memory {axes}"),
+                ),
+                AxisOrder::Letters(axes) => (format!("has the axes `{axes}`"), axes.to_string()),
+                _ => continue,
             };
-            let is_same = |other: &Lookup| match (other, self.lookup(site, Some(config))) {
-                (Lookup::Tensor(other), Ok(Lookup::Tensor(own))) => same(&own.tensor, &other.tensor),
-                _ => Ok(true),
-            };
-            let read = self.read_as(site, &tensor, &form, Some(config))?;
-            if own.part == Part::Whole && !site.kind.over_keys() && !is_same(&read)? {
-                let what = format!("has the axes `{axes}` in memory, whatever its dimensions say");
-                found.push(Reading { form, what, words: vec![format!("memory {axes}")] });
+            let form = Form { order, interleaved: self.stays_interleaved(own), ..own.clone() };
+            if !is_same(&self.read_as(site, &tensor, &form, Some(config))?)? {
+                found.push(Reading { form, what, words: vec![word] });
             }
         }
         Ok(found)

@@ -1,14 +1,16 @@
 //! Layouts: other orders of axes, fused matrices, repeated heads, padding, parts of a pass. Next to each is a mistake
 //! that looks the same.
 
-use candle_core::{D, Device, IndexOp, Tensor};
-use rbees_check::model::Input;
+use candle_core::{D, DType, Device, IndexOp, Tensor};
+use rbees_check::model::{Attention, Input, Llama};
+use rbees_check::models;
+use rbees_check::port::LlamaPort;
 use rbees_check::probe::Site;
 use rbees_check::weights::Config;
 use rstest::rstest;
 
 use crate::alter::{only, site, without};
-use crate::recorded::{Arrays, ids, pass, remade, short};
+use crate::recorded::{Arrays, ids, input_of, pass, pass_over, remade, short};
 use crate::run::{Run, fails, is_refused, is_stated, is_undecided, run};
 
 /// The last axis of `[b, s, heads · d]` split: `[b, s, heads, d]`.
@@ -162,6 +164,43 @@ fn a_recorded_consumer_decides_between_orders_of_the_same_dimensions() {
     assert!(wrong.failed().contains(&"03"), "{}", wrong.text);
 }
 
+/// Keys before queries, of which there are as many.
+#[test]
+fn scores_with_keys_before_queries_are_recognised_by_what_was_computed_from_them() {
+    let arrays = each(short(), "self_attn.scores", |t| t.transpose(2, 3).unwrap());
+    let what = "model.layers.0.self_attn.scores (and 3 more) has the axes `b h t s`, as the tensors computed from it show";
+    is_recognised_as(&arrays, what, "\"self_attn.scores\" = \"b h t s\"");
+    let wrong = remade(&Input::single(&ids("short"), 0), |at, tensor, _| {
+        at.to_string().ends_with(".scores").then(|| tensor.transpose(2, 3).unwrap().contiguous().unwrap())
+    });
+    let wrong = run(&wrong);
+    assert_eq!((wrong.code, wrong.notes()), (1, vec![]), "{}", wrong.text);
+}
+
+/// All rows of a batch one after another, or one position of all rows after another.
+#[rstest]
+#[case::rows("(b s) w", "(b s) h d")]
+#[case::positions("(s b) w", "(s b) h d")]
+fn a_batch_without_an_axis_is_recognised(#[case] axes: &str, #[case] split: &str) {
+    let case = models::fixture("tiny-llama").unwrap().case("batch-left").unwrap();
+    let model = models::open("tiny-llama").unwrap();
+    let llama = Llama::load(&model.weights, &Device::Cpu, DType::F32, Attention::Plain).unwrap();
+    let all = without(pass_over(&mut LlamaPort::new(llama), &input_of(&case), &case), &[".scores", ".probs"]);
+    let flat = |(name, tensor): (String, Tensor)| {
+        let rows = match tensor.rank() {
+            2 => return (name, tensor),
+            4 => tensor.transpose(1, 2).unwrap(),
+            _ => tensor,
+        };
+        let rows = if axes.starts_with("(s") { rows.transpose(0, 1).unwrap() } else { rows };
+        (name, rows.contiguous().unwrap().flatten(0, 1).unwrap())
+    };
+    let found = run(&all.into_iter().map(flat).collect());
+    assert_eq!(found.code, 0, "{}", found.text);
+    assert!(found.text.contains(&format!("\"self_attn.q_proj\" = \"{axes}\"")), "{}", found.text);
+    assert!(found.text.contains(&format!("\"self_attn.q_rope\" = \"{split}\"")), "{}", found.text);
+}
+
 /// A copy of each key head for each of its three query heads.
 fn repeated(t: &Tensor, axis: usize) -> Tensor {
     t.contiguous()
@@ -263,13 +302,9 @@ fn fused_arrays_are_divided() {
 fn gate_and_up_that_are_exchanged_fail() {
     let arrays = remade(&Input::single(&ids("short"), 0), |at: Site, _, so_far: &Arrays| {
         let layer = usize::from(at.layer?);
-        match at.to_string().ends_with("mlp.act") {
-            true => Some(
-                (of(so_far, layer, "mlp.up_proj").silu().unwrap() * of(so_far, layer, "mlp.gate_proj"))
-                    .unwrap(),
-            ),
-            false => None,
-        }
+        let of = |name: &str| of(so_far, layer, name);
+        let exchanged = || of("mlp.up_proj").silu().unwrap() * of("mlp.gate_proj");
+        at.to_string().ends_with("mlp.act").then(|| exchanged().unwrap())
     });
     let mut exchanged = fused(&arrays);
     for layer in 0..4 {
@@ -333,6 +368,17 @@ fn an_activation_that_is_not_yet_multiplied_is_recognised() {
         at.to_string().ends_with("mlp.act").then(|| silu_of(so_far, at.layer.unwrap().into()))
     });
     fails(&run(&forgets), &["05"], &[]);
+    // The block is a consumer too; without any, nothing decides.
+    crate::run::is_recognised(
+        &without(arrays.clone(), &["down_proj"]),
+        "model.layers.0.mlp.act is silu(gate), not yet multiplied by up, as model.layers.0 shows",
+        "\"act\": \"silu(gate)\"",
+    );
+    is_undecided(
+        &only(arrays, &["0.mlp.gate_proj", "0.mlp.up_proj", "0.mlp.act"]),
+        "model.layers.0.mlp.act is silu(gate): it was recorded before it was multiplied by up, or the port never does so",
+        "record model.layers.0.mlp.down_proj too; or, if it was recorded before, state it: \"act\": \"silu(gate)\" in the metadata",
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The activation of the gate: silu(gate) in some ports' `act_fn`, silu(gate) · up in others, and some record
 //! silu(gate) as `mlp.act`. What decides is the product with up, or else the projection after it.
 
-use super::follows::share;
+use super::follows::{activation_share, share};
 use crate::dump::Against;
 use crate::probe::{Kind, Site};
 use crate::recording::{Recognition, Recording};
@@ -48,19 +48,28 @@ fn stated(dump: &Recording, key: &str) -> Result<Option<bool>> {
     }
 }
 
+/// The first site that was recorded after `mlp.act` of a layer. All later ones are computed from it.
+fn after(dump: &Recording, act: Site) -> Option<Site> {
+    dump.sites().find(|site| *site > act)
+}
+
+/// Is a share within budget?
+fn right(share: Option<f64>) -> bool {
+    share.is_some_and(|share| share <= 1.0)
+}
+
 /// Decides what `act_fn` of this layer is, and of all others.
 fn by_consumer(dump: &mut Recording, against: &Against<'_>, layer: u16) -> Result<()> {
-    let site = |kind: Kind| Site { layer: Some(layer), kind };
+    let act = Site { layer: Some(layer), kind: Kind::Act };
     let what = format!("model.layers.{layer}.mlp.act_fn");
-    if dump.has(site(Kind::Act)) {
+    if dump.has(act) {
         return Ok(()); // it is not silu(gate) · up, which was recorded too
     }
-    let down = site(Kind::Down);
-    let alone = share(dump, against, down)?;
+    let consumer = after(dump, act).unwrap_or(Site { kind: Kind::Down, ..act });
+    let alone = share(dump, against, consumer)?;
     dump.exchange_activations();
-    let gated = share(dump, against, down);
+    let gated = share(dump, against, consumer);
     dump.exchange_activations();
-    let right = |share: Option<f64>| share.is_some_and(|share| share <= 1.0);
     let (said, sentence) = match (right(alone), right(gated?)) {
         (true, false) => (ALONE, "silu(gate)"),
         (false, true) => {
@@ -71,13 +80,13 @@ fn by_consumer(dump: &mut Recording, against: &Against<'_>, layer: u16) -> Resul
             let problem =
                 format!("{what} may be silu(gate) or silu(gate) · up: nothing recorded shows which");
             let hint = format!(
-                "record {down} too; or state it: \"{ACT_FN}\": \"{ALONE}\", or \"{ACT_FN}\": \"{GATED}\", in the metadata"
+                "record model.layers.{layer}.mlp.down_proj too; or state it: \"{ACT_FN}\": \"{ALONE}\", or \"{ACT_FN}\": \"{GATED}\", in the metadata"
             );
             return Err(Error::file(&dump.name, problem, hint));
         }
     };
     dump.recognised.push(Recognition {
-        what: format!("{what} is {sentence}, as {down} shows"),
+        what: format!("{what} is {sentence}, as {consumer} shows"),
         explicit: format!("\"{ACT_FN}\": \"{said}\" in the metadata"),
     });
     Ok(())
@@ -86,21 +95,36 @@ fn by_consumer(dump: &mut Recording, against: &Against<'_>, layer: u16) -> Resul
 /// Recognises silu(gate) that was recorded as `mlp.act`.
 fn alone(dump: &mut Recording, against: &Against<'_>) -> Result<()> {
     let Some(act) = dump.sites().find(|site| site.kind == Kind::Act) else { return Ok(()) };
-    let down = Site { kind: Kind::Down, ..act };
     if share(dump, against, act)?.is_none_or(|share| share <= 1.0) {
         return Ok(());
     }
-    let recorded = share(dump, against, down)?;
+    let consumer = after(dump, act);
+    let of_consumer = |dump: &Recording| consumer.map_or(Ok(None), |site| share(dump, against, site));
+    let recorded = of_consumer(dump)?;
     dump.exchange_activations();
-    let alone = share(dump, against, down);
-    let follows = recorded.is_some_and(|share| share > 1.0) && alone?.is_some_and(|share| share <= 1.0);
-    if !follows {
-        dump.exchange_activations();
-        return Ok(());
+    let (alone, is_silu) = (of_consumer(dump), activation_share(dump, against, act));
+    dump.exchange_activations();
+    let explicit = format!("\"{ACT}\": \"{ALONE}\" in the metadata");
+    match consumer {
+        Some(consumer) if !right(recorded) && right(alone?) => {
+            dump.exchange_activations();
+            dump.recognised.push(Recognition {
+                what: format!("{act} is silu(gate), not yet multiplied by up, as {consumer} shows"),
+                explicit,
+            });
+            Ok(())
+        }
+        None if right(is_silu?) => {
+            let what = format!(
+                "{act} is silu(gate): it was recorded before it was multiplied by up, or the port never does so: nothing recorded shows which"
+            );
+            let down = Site { kind: Kind::Down, ..act };
+            Err(Error::file(
+                &dump.name,
+                what,
+                format!("record {down} too; or, if it was recorded before, state it: {explicit}"),
+            ))
+        }
+        _ => Ok(()),
     }
-    dump.recognised.push(Recognition {
-        what: format!("{act} is silu(gate), not yet multiplied by up, as {down} shows"),
-        explicit: format!("\"{ACT}\": \"{ALONE}\" in the metadata"),
-    });
-    Ok(())
 }

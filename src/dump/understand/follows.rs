@@ -12,7 +12,7 @@ use crate::dump::value::Value;
 use crate::graph::NodeId;
 use crate::judge::Verdict;
 use crate::probe::{Kind, Site};
-use crate::recording::Recording;
+use crate::recording::{Recording, SiteTensor};
 
 /// The number of rows on which two readings are compared: they differ in every row, or in none.
 const ROWS: usize = 8;
@@ -30,9 +30,34 @@ const NEARER: f64 = 4.0;
 /// A tensor or a weight cannot be read.
 pub(super) fn share(dump: &Recording, against: &Against<'_>, site: Site) -> Result<Option<f64>> {
     let Some(engine) = Engine::new(dump, against, dump.layers(against)?)? else { return Ok(None) };
-    let (Some(id), Some(recorded)) = (engine.node(site), dump.fit(site, against)?) else { return Ok(None) };
-    let Some((replay, way)) = ready(dump, against, &engine, id)? else { return Ok(None) };
-    let compared = compare_with_replay(&replay, id, &recorded, &way, &spread(&replay.places, ROWS))?;
+    match (engine.node(site), dump.fit(site, against)?) {
+        (Some(id), Some(recorded)) => share_of(dump, against, &engine, id, &recorded),
+        _ => Ok(None),
+    }
+}
+
+/// The same for silu(gate) of the layer of `site`.
+///
+/// # Errors
+/// A tensor or a weight cannot be read.
+pub(super) fn activation_share(dump: &Recording, against: &Against<'_>, site: Site) -> Result<Option<f64>> {
+    let Some(engine) = Engine::new(dump, against, dump.layers(against)?)? else { return Ok(None) };
+    let Some(layer) = site.layer else { return Ok(None) };
+    match (engine.activation(layer), dump.fit_activation(layer, against)?) {
+        (Some(id), Some(recorded)) => share_of(dump, against, &engine, id, &recorded),
+        _ => Ok(None),
+    }
+}
+
+fn share_of(
+    dump: &Recording,
+    against: &Against<'_>,
+    engine: &Engine<'_>,
+    id: NodeId,
+    recorded: &SiteTensor,
+) -> Result<Option<f64>> {
+    let Some((replay, way)) = ready(dump, against, engine, id)? else { return Ok(None) };
+    let compared = compare_with_replay(&replay, id, recorded, &way, &spread(&replay.places, ROWS))?;
     Ok(compared.and_then(|(compared, _)| match compared.verdict {
         Verdict::Pass(share) => Some(share),
         Verdict::Differs(difference) => Some(difference.ratio),

@@ -1,11 +1,13 @@
 //! Arrays whose shape several orders of axes have: as many heads as positions, for example. What decides is the next
 //! recorded tensor that was computed from them.
 
+use std::collections::BTreeMap;
+
 use super::follows::{consumer, share};
 use super::shape::{Undecided, name_of, recognise};
 use crate::dump::Against;
 use crate::probe::{Kind, Site};
-use crate::recording::{Form, Part, Recording, Repetition};
+use crate::recording::{Form, Part, Reading, Recording, Repetition};
 use crate::{Error, Result};
 
 /// The largest number of combinations of readings that is tried.
@@ -42,12 +44,17 @@ pub(super) fn understand(
     match right[..] {
         [only] => {
             apply(dump, &undecided, &only.chosen);
-            for (n, (of, &chosen)) in undecided.iter().zip(&only.chosen).enumerate() {
-                // The first reading of an array that fits is the one as it was recorded.
-                if chosen > 0 || n < by_shape {
-                    let shown = "the tensors computed from it show";
-                    recognise(dump, &of.readings[chosen], &of.sites, shown);
-                }
+            // The first reading of an array that fits is the one as it was recorded.
+            let read = undecided.iter().zip(&only.chosen).enumerate();
+            let noted = read.filter(|(n, (_, chosen))| **chosen > 0 || *n < by_shape);
+            let mut layouts: BTreeMap<&str, (&Reading, Vec<Site>)> = BTreeMap::new();
+            for (_, (of, &chosen)) in noted {
+                let reading = &of.readings[chosen];
+                let entry = layouts.entry(&reading.what);
+                entry.or_insert_with(|| (reading, vec![])).1.extend(&of.sites);
+            }
+            for (reading, sites) in layouts.into_values() {
+                recognise(dump, reading, &sites, "the tensors computed from it show");
             }
             Ok(())
         }
@@ -112,7 +119,7 @@ fn wrong(dump: &Recording, against: &Against<'_>, known: &[Undecided]) -> Result
         }
         let mut readings = dump.readings(first, config)?;
         if readings.len() == 1 {
-            readings.extend(dump.readings_of_memory(first, config)?);
+            readings.extend(dump.unlikely_readings(first, config)?);
         }
         if readings.len() > 1 {
             all.push(Undecided { sites, readings });
@@ -126,14 +133,7 @@ fn tried(dump: &mut Recording, against: &Against<'_>, undecided: &[Undecided]) -
     let firsts: Vec<Site> = undecided.iter().filter_map(|of| of.sites.first().copied()).collect();
     let before = forms(dump, undecided);
     let mut all = Vec::new();
-    let mut combinations: Vec<Vec<usize>> = vec![vec![]];
-    for of in undecided {
-        let longer = |chosen: &Vec<usize>| {
-            (0..of.readings.len()).map(|n| [&chosen[..], &[n]].concat()).collect::<Vec<_>>()
-        };
-        combinations = combinations.iter().flat_map(longer).take(MOST).collect();
-    }
-    for chosen in combinations {
+    for chosen in combinations(undecided) {
         apply(dump, undecided, &chosen);
         let tried = shares(dump, against, &firsts);
         restore(dump, &before);
@@ -143,13 +143,25 @@ fn tried(dump: &mut Recording, against: &Against<'_>, undecided: &[Undecided]) -
     Ok(all)
 }
 
+/// Combinations of readings: if there are few, all of them, otherwise those in which every kind has the same number. A
+/// recorder treats all kinds alike.
+fn combinations(undecided: &[Undecided]) -> Vec<Vec<usize>> {
+    let counts: Vec<usize> = undecided.iter().map(|of| of.readings.len()).collect();
+    if counts.iter().try_fold(1usize, |all, &n| all.checked_mul(n)).is_none_or(|all| all > MOST) {
+        let most = counts.iter().copied().max().unwrap_or(0);
+        return (0..most).map(|n| counts.iter().map(|&count| n.min(count - 1)).collect()).collect();
+    }
+    counts.iter().fold(vec![vec![]], |shorter: Vec<Vec<usize>>, &count| {
+        shorter.iter().flat_map(|chosen| (0..count).map(|n| [&chosen[..], &[n]].concat())).collect()
+    })
+}
+
 /// Do these arrays follow, and what was computed from them?
 fn shares(dump: &Recording, against: &Against<'_>, sites: &[Site]) -> Result<(bool, Option<bool>)> {
     let (mut follow, mut consumed) = (true, None);
     for &site in sites {
         follow &= share(dump, against, site)?.is_some_and(|share| share <= 1.0);
-        let of_layer = |other: &Site| !sites.contains(other);
-        if let Some(consumer) = consumer(dump, against, site, of_layer)?
+        if let Some(consumer) = consumer(dump, against, site, |_| true)?
             && let Some(share) = share(dump, against, consumer)?
         {
             consumed = Some(consumed.unwrap_or(true) && share <= 1.0);

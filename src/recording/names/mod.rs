@@ -143,14 +143,20 @@ pub(super) fn nearest(name: &str) -> Option<String> {
         return None;
     }
     let layers: Vec<u16> = path(name).iter().filter_map(|part| layer(part)).collect();
-    let sites = Kind::ALL.iter().flat_map(|&kind| match kind.in_layer() {
-        true => layers.iter().map(|&layer| Site { layer: Some(layer), kind }.to_string()).collect(),
-        false => vec![kind.name().to_owned()],
+    let sites = Kind::ALL.iter().flat_map(|&kind| {
+        if kind.in_layer() {
+            layers.iter().map(|&layer| Site { layer: Some(layer), kind }.to_string()).collect()
+        } else {
+            vec![kind.name().to_owned()]
+        }
     });
     let patterns = PROJECTS.iter().flat_map(|project| project.names).map(|(pattern, _)| *pattern);
-    let others = patterns.flat_map(|pattern| match pattern.contains("{N}") {
-        true => layers.iter().map(|layer| pattern.replace("{N}", &layer.to_string())).collect(),
-        false => vec![pattern.to_owned()],
+    let others = patterns.flat_map(|pattern| {
+        if pattern.contains("{N}") {
+            layers.iter().map(|layer| pattern.replace("{N}", &layer.to_string())).collect()
+        } else {
+            vec![pattern.to_owned()]
+        }
     });
     let far = |known: String| (strsim::damerau_levenshtein(name, &known), known);
     let (far, known) = sites.chain(others).map(far).min()?;
