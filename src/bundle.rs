@@ -118,6 +118,8 @@ fn dump(failed: &FailedCheck<'_>, traits: &Traits, mut tensors: Vec<AtSite>) -> 
     tensors.iter_mut().for_each(|tensor| tensor.dtype = DType::F32);
     let about = json!({
         "format": "rbees-dump 1",
+        // The reference's order of q and k, so that no other order is looked for.
+        "layout": "half-split",
         "recorder": format!("rbees-check {}", env!("CARGO_PKG_VERSION")),
         "model": failed.case.manifest.model,
         "dtype": traits.dtype.as_str(),

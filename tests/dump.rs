@@ -181,7 +181,7 @@ fn correct_values_in_the_wrong_order_fail(#[case] permute: fn(&Tensor) -> Tensor
 
 /// A scaled row is not close to any correct row, so it must not be named as a correct row in the wrong place.
 #[rstest]
-fn a_wrong_product_that_no_known_mistake_reproduces_is_unexplained(
+fn a_product_that_is_scaled_is_identified(
     #[values("self_attn.q_proj", "self_attn.v_proj", "mlp.gate_proj")] product: &str,
 ) {
     let site = format!("model.layers.1.{product}");
@@ -189,7 +189,8 @@ fn a_wrong_product_that_no_known_mistake_reproduces_is_unexplained(
     assert_eq!(code, 1, "{text}");
     let (_, about) = text.split_once(&format!("{site} (replay)\n")).unwrap();
     let about = about.split_once("\n\n").unwrap().0;
-    assert!(about.contains("suspect    unexplained: ") && about.matches("suspect ").count() == 1, "{text}");
+    assert!(about.contains("suspect    output-scaled: you multiply "), "{text}");
+    assert!(about.contains(" by 1.010000 ± ") && about.matches("suspect ").count() == 1, "{text}");
 }
 
 #[test]

@@ -169,6 +169,8 @@ fn recording(dump: &Recording, against: &Against<'_>, sites: &BTreeSet<Site>) ->
     let mut about: Map<String, Value> = kept.collect();
     about.insert("format".into(), json!("rbees-dump 1"));
     about.insert("dtype".into(), json!(dump.dtype.as_str()));
+    // The reference's order of q and k, so that no other order is looked for.
+    about.insert("layout".into(), json!("half-split"));
     about.insert("arithmetic".into(), json!(against.arithmetic.name()));
     if let Some(saved) = dump.saved {
         about.insert("saved_as".into(), json!(saved.to_string()));

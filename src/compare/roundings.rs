@@ -33,12 +33,14 @@ pub struct Roundings {
     nearest: usize,
     /// Entries whose error is between −1 and 0 ulp.
     cut: usize,
+    /// Number of entries and Σ error, of entries with a mantissa below 1.5 and of the others.
+    halves: [(usize, f64); 2],
 }
 
 impl Roundings {
     /// No entries yet.
     pub fn to(dtype: DType) -> Self {
-        Self { dtype, clusters: vec![], entries: 0, squares: 0.0, nearest: 0, cut: 0 }
+        Self { dtype, clusters: vec![], entries: 0, squares: 0.0, nearest: 0, cut: 0, halves: [(0, 0.0); 2] }
     }
 
     /// Adds one row. Entries whose errors may have a common cause form a cluster: `cluster` entries next to each
@@ -46,14 +48,16 @@ impl Roundings {
     pub fn row(&mut self, got: &[f64], want: &[f64], cluster: usize) {
         let least = Scale::of(want.iter().copied()).max * SMALL;
         for (got, want) in got.chunks(cluster.max(1)).zip(want.chunks(cluster.max(1))) {
-            let errors: Vec<f64> =
+            let errors: Vec<(f64, bool)> =
                 got.iter().zip(want).filter_map(|(&got, &want)| self.error(got, want, least)).collect();
             if errors.is_empty() {
                 continue;
             }
-            self.clusters.push(errors.iter().sum::<f64>() / errors.len() as f64);
+            self.clusters.push(errors.iter().map(|(error, _)| error).sum::<f64>() / errors.len() as f64);
             self.entries += errors.len();
-            for error in errors {
+            for (error, upper) in errors {
+                let half = &mut self.halves[usize::from(upper)];
+                *half = (half.0 + 1, half.1 + error);
                 self.squares += error * error;
                 self.nearest += usize::from(error.abs() <= 0.5 + TOLERANCE);
                 self.cut += usize::from((-1.0 - TOLERANCE..=TOLERANCE).contains(&error));
@@ -61,11 +65,13 @@ impl Roundings {
         }
     }
 
-    fn error(&self, got: f64, want: f64, least: f64) -> Option<f64> {
+    /// The error of an entry, and whether its mantissa is at least 1.5.
+    fn error(&self, got: f64, want: f64, least: f64) -> Option<(f64, bool)> {
         let ulp = spacing(want, self.dtype);
         let steps = want.abs() / ulp;
         let shows = got.is_finite() && want.abs() >= least && (steps - steps.round()).abs() > EXACT;
-        shows.then(|| (got - want) * want.signum() / ulp)
+        let upper = steps / steps.log2().floor().exp2() >= 1.5;
+        shows.then(|| ((got - want) * want.signum() / ulp, upper))
     }
 
     /// The number of entries.
@@ -83,6 +89,13 @@ impl Roundings {
         self.cut as f64 / self.entries.max(1) as f64
     }
 
+    /// How much further from 0 the mean error of large mantissas is than that of small ones: 0 after cutting bits off,
+    /// a third of the mean error after multiplying by a number.
+    fn slope(&self) -> f64 {
+        let [lower, upper] = self.halves.map(|(n, sum)| sum / n.max(1) as f64);
+        upper - lower
+    }
+
     /// The root mean square of the errors.
     pub fn rms(&self) -> f64 {
         (self.squares / self.entries.max(1) as f64).sqrt()
@@ -96,8 +109,8 @@ impl Roundings {
         let variance = self.clusters.iter().map(|m| (m - mean) * (m - mean)).sum::<f64>() / (n - 1.0);
         let standard_error = (variance / n).sqrt();
         let enough = self.clusters.len() >= 8 && self.entries >= 256;
-        // A row that is multiplied by slightly too small a number has errors towards zero too, but some of more than an ulp.
-        let cut = self.cut() >= 0.98;
+        // Values times slightly too small a number have errors towards zero too, but larger ones in larger mantissas.
+        let cut = self.slope() > mean / 6.0;
         (enough && cut && mean <= -0.3 && -mean >= 12.0 * standard_error && self.rms() <= 1.0).then_some(mean)
     }
 }

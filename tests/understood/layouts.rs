@@ -367,7 +367,7 @@ fn an_activation_that_is_not_yet_multiplied_is_recognised() {
     let forgets = remade(&Input::single(&ids("short"), 0), |at: Site, _, so_far: &Arrays| {
         at.to_string().ends_with("mlp.act").then(|| silu_of(so_far, at.layer.unwrap().into()))
     });
-    fails(&run(&forgets), &["05"], &[]);
+    fails(&run(&forgets), &["05"], &["gated-product"]);
     // The block is a consumer too; without any, nothing decides.
     crate::run::is_recognised(
         &without(arrays.clone(), &["down_proj"]),

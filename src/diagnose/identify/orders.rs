@@ -73,7 +73,7 @@ mod tests {
             assert!(sorted.into_iter().eq(0..8), "{how}: {order:?}");
             seen.insert(order.clone());
         }
-        assert!(seen.len() >= 10, "{all:?}");
+        assert!(seen.len() >= 8, "{all:?}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Deviations that are found at any operation: of what it reads, or of what it returns.
 
-use super::Identified;
+use super::kind::Identified;
 
 pub(super) const KINDS: &[Identified] = &[
     Identified {

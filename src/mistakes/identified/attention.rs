@@ -1,6 +1,6 @@
 //! Deviations of the attention, the activation and the residual sums.
 
-use super::Identified;
+use super::kind::Identified;
 
 pub(super) const KINDS: &[Identified] = &[
     Identified {

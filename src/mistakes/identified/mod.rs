@@ -3,20 +3,10 @@
 
 mod anywhere;
 mod attention;
+mod kind;
 mod stages;
 
-/// One kind of deviation that is identified.
-#[derive(Debug, PartialEq)]
-pub struct Identified {
-    /// `norm-statistic`: lower case, no spaces.
-    pub name: &'static str,
-    /// The operation where it is found.
-    pub operation: &'static str,
-    /// What is compared to find it.
-    pub title: &'static str,
-    /// Which line of code to look for.
-    pub fix: &'static str,
-}
+pub use kind::Identified;
 
 /// Every kind, by operation.
 pub fn identified() -> impl Iterator<Item = &'static Identified> {

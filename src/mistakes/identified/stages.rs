@@ -1,6 +1,6 @@
 //! Deviations of norms, rotations, matrices, the embedding, the logits and whole layers.
 
-use super::Identified;
+use super::kind::Identified;
 
 pub(super) const KINDS: &[Identified] = &[
     Identified {

@@ -93,7 +93,7 @@ mod tests {
     #[case("{% if generation %}é{%\n  generation\n%}{% endif", "{% if generation %}é{%\n  with\n%}{% endif")]
     #[case(
         "{{ 'a' * (9) }}{{ 9 + 1 }}{% set x = [0] * 3 %}",
-        "{{ 'a' * ((9|int)) }}{{ 9 + 1 }}{% set x = [0] * (3|int) %}"
+        "{{ 'a' * ((9|int)) }}{{ 9 + 1 }}{% set x = [(0|int)] * (3|int) %}"
     )]
     fn only_the_tag_and_products_of_numbers_are_replaced(#[case] source: &str, #[case] want: &str) {
         assert_eq!(prepared(source).unwrap().text, want);
