@@ -95,13 +95,18 @@ enum Spread {
     Factor,
 }
 
-/// The rows of `site` in another order. `None` if that order is itself a known mistake, which may be named:
-/// the logits of the previous or next row.
+/// The rows of `site` in another order. `None` if that order is itself a mistake that may be named: rows that are
+/// shifted by one, or reversed, or the logits of the previous or next row.
 fn shuffled(rng: &mut StdRng, call: &Call, site: Site) -> Option<Rows> {
     let reference = call.reference(site);
     let mut order: Vec<usize> = (0..reference.len()).collect();
     order.shuffle(rng);
     let a_mistake = site.kind == Kind::Logits && [-1, 1].iter().any(|&by| shifts(&order, &call.fed(), by));
+    let n = order.len();
+    let simple = |other: &dyn Fn(usize) -> bool| (0..n).filter(|&r| !other(r)).count() <= 1;
+    let shifted = simple(&|r| order[r] == (r + 1) % n) || simple(&|r| order[r] == (r + n - 1) % n);
+    let reversed = (0..n).all(|r| order[r] == n - 1 - r);
+    let a_mistake = a_mistake || shifted || reversed;
     (!a_mistake).then(|| Rows::from_fn(reference.len(), reference.width, |r, j| reference.row(order[r])[j]))
 }
 

@@ -15,10 +15,11 @@ use rbees_check::selftest::Bench;
 
 /// A model, a dtype and cases, the cheapest first. Each mistake is planted in the first entry that can show
 /// it.
-const PLACES: [(&str, DType, &[&str]); 5] = [
+const PLACES: [(&str, DType, &[&str]); 6] = [
     ("tiny-llama", DType::F32, &["batch-left"]),
     ("tiny-llama2", DType::F32, &["short"]),
     ("tiny-llama3", DType::F32, &["short"]),
+    ("tiny-mistral", DType::F32, &["long"]),
     ("tiny-llama", DType::BF16, &["short"]),
     ("tiny-llama", DType::BF16, &["far"]),
 ];

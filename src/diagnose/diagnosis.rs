@@ -13,6 +13,13 @@ pub struct Diagnosis {
     pub runner_up: Option<RunnerUp>,
 }
 
+impl Diagnosis {
+    /// Whether a mistake of the catalogue explains the site.
+    pub fn is_catalogued(&self) -> bool {
+        self.named.iter().any(|named| mistakes::find(named.mistake).is_some())
+    }
+}
+
 /// A mistake that explains a site.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Named {

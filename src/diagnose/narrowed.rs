@@ -60,7 +60,9 @@ impl Evidence<'_> {
         };
         let before = self.graph.iter().filter(|(id, node)| *id < self.id && near(node));
         let read = |(id, node): (NodeId, &Node)| {
-            [id].into_iter().chain(node.inputs.iter().map(|input| input.node)).collect::<Vec<_>>()
+            let own = layers.contains(&node.layer);
+            let inputs = node.inputs.iter().filter(|_| own).map(|input| input.node);
+            [id].into_iter().chain(inputs).collect::<Vec<_>>()
         };
         let ids: BTreeSet<NodeId> = before.flat_map(read).collect();
         let unknown = ids.into_iter().filter(|id| !self.cut.contains(id));

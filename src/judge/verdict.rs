@@ -203,9 +203,13 @@ impl Outcome {
             .filter_map(|f| Some((f, f.explained.as_ref().filter(|d| !d.named.is_empty())?)))
             .collect();
         explained.sort_by_key(|(f, _)| f.site);
+        // What only the tensors show does not count where the catalogue explains the same kind of site.
+        let kind = |f: &Finding| f.site.map(|site| site.kind);
+        let catalogued: Vec<_> =
+            explained.iter().filter(|(_, d)| d.is_catalogued()).map(|(f, _)| kind(f)).collect();
+        explained.retain(|(f, d)| d.is_catalogued() || !catalogued.contains(&kind(f)));
         let mut all: Vec<&Named> = Vec::new();
         for (finding, diagnosis) in &explained {
-            let kind = |f: &Finding| f.site.map(|site| site.kind);
             let alike = |same: &dyn Fn(&Finding) -> bool| -> Vec<&Diagnosis> {
                 explained.iter().filter(|(f, _)| f.site.is_some() && same(f)).map(|(_, d)| *d).collect()
             };

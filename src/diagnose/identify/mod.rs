@@ -40,7 +40,7 @@ const NEARER: f64 = 10.0;
 const INSEPARABLE: f64 = 0.25;
 
 /// The correct operation must be at least so many budgets away: some deviation explains any smaller error.
-const LEAST: f64 = 3.0;
+const LEAST: f64 = 10.0;
 
 /// The most operations that are recomputed in all: a long span of unrecorded operations has thousands of possible
 /// deviations, each of which costs as many operations.
