@@ -204,7 +204,7 @@ fn interleaved_rows_are_stored_in_the_order_of_the_reference() {
     let metadata: Value = serde_json::from_slice(metadata).unwrap();
     assert_eq!(
         metadata,
-        serde_json::json!({"format": "rbees-dump 1", "dtype": "f32", "arithmetic": "dense"})
+        serde_json::json!({"format": "rbees-dump 1", "dtype": "f32", "arithmetic": "dense", "layout": "half-split"})
     );
     let (now, then) = rerun(&bytes);
     same(&now, &then);

@@ -119,7 +119,7 @@ fn a_value_without_a_meaning_is_refused_with_its_key(
 }
 
 #[rstest]
-#[case(json!({"attention_bias": true}), "tensor `model.layers.0.self_attn.k_proj.bias` is missing")]
+#[case(json!({"attention_bias": true}), "tensor `model.layers.0.self_attn.q_proj.bias` is missing")]
 #[case(json!({"use_bias": true}), "use_bias true is not supported")]
 #[case(json!({"sliding_window": 128}), "sliding_window 128 is not supported")]
 #[case(json!({"partial_rotary_factor": 0.5}), "partial_rotary_factor 0.5 is not supported")]
