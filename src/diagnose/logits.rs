@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::fit::Fit;
-use super::identify::identify;
 use super::{Diagnosis, Evidence, Named, linear};
 use crate::Result;
 use crate::graph::{MatrixRows, Node, Operation, RowShape};
@@ -22,16 +21,7 @@ pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     if let Some(named) = other_row(e) {
         return Ok(Diagnosis { named: vec![named], runner_up: None });
     }
-    let part = part(e)?;
-    let mut diagnosis = linear::diagnose(&part)?;
-    if diagnosis.named.is_empty() {
-        let found = identify(&part)?;
-        diagnosis = if found.named.is_empty() { diagnosis } else { found };
-    }
-    if diagnosis.named.is_empty() {
-        diagnosis.named.extend(unrelated(e));
-    }
-    Ok(diagnosis)
+    linear::diagnose(&part(e)?)
 }
 
 /// The same evidence for a part of the vocabulary. A small vocabulary is recomputed as a whole, so that the
@@ -102,7 +92,7 @@ fn moved(e: &Evidence<'_>, pairs: &[(usize, usize)]) -> Option<Fit> {
 }
 
 /// Finds logits that are unrelated to the reference, where the config ties the head to the embedding.
-fn unrelated(e: &Evidence<'_>) -> Option<Named> {
+pub(super) fn unrelated(e: &Evidence<'_>) -> Option<Named> {
     let correlation = |r: usize| {
         let (got, want) = (e.got.row(r), e.want.row(r));
         let n = got.len() as f64;

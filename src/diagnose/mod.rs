@@ -84,14 +84,18 @@ pub fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
 
 /// Where the catalogue contains no explanation, what the operation's inputs and its result show.
 fn identified(e: &Evidence<'_>, catalogued: Diagnosis) -> Result<Diagnosis> {
-    // Logits are identified on a part of the vocabulary, in their own module.
     // In half precision, a large ε and a weight of ones imitate a norm that is left out.
     let imitation = e.context.dtype != DType::F32 && catalogued.named.iter().any(|n| n.mistake == "norm-eps");
-    if !(catalogued.named.is_empty() || imitation) || e.context.site.kind == Kind::Logits {
+    if !(catalogued.named.is_empty() || imitation) {
         return Ok(catalogued);
     }
-    let found = identify::identify(e)?;
-    Ok(if found.named.is_empty() { catalogued } else { found })
+    let logits = e.context.site.kind == Kind::Logits;
+    let found = if logits { identify::identify(&logits::part(e)?)? } else { identify::identify(e)? };
+    if !found.named.is_empty() {
+        return Ok(found);
+    }
+    let unrelated = if logits { logits::unrelated(e) } else { None };
+    Ok(unrelated.map_or(catalogued, Diagnosis::from))
 }
 
 /// Removes a name where a mistake outside the catalogue explains the site as well.

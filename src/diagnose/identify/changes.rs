@@ -90,7 +90,9 @@ pub(super) fn of_unrecorded(e: &Evidence<'_>, node: &Node) -> Vec<Proposal> {
     changes.extend(rounded(e, width, false));
     changes.extend(functions());
     changes.extend(limited());
-    let mut all: Vec<Proposal> = seen::factors(e)
+    // A norm of an embedding that is s times too large is the norm of the right one with ε / s².
+    let factors = if node.role == Role::Embed { vec![] } else { seen::factors(e) };
+    let mut all: Vec<Proposal> = factors
         .into_iter()
         .map(|(by, text)| {
             let says = format!("you multiply {name} by {text}; it has no such factor");
