@@ -75,7 +75,7 @@ const ALTERNATING_ROWS: Wrong = Wrong {
 const HIDDEN_EMBEDDING_SCALED: Wrong = Wrong {
     make: wrong_port::hidden_embedding_scaled,
     operation: Site::model(Kind::Embed),
-    true_phrases: &["embedding is scaled", "scale the embedding", "embedding is multiplied by √hidden"],
+    true_phrases: &["embedding is scaled", "scale the embedding", "multiply the embedding by √hidden_size"],
 };
 
 /// Which sites a port records.
