@@ -96,7 +96,8 @@ fn dealt(e: &Evidence<'_>, node: &Node) -> Vec<Proposal> {
     // The rows of the fused matrix, gate first or alternating.
     let stacked =
         |row: usize| if row < n { (gate.clone(), row as u32) } else { (up.clone(), (row - n) as u32) };
-    let alternating = |row: usize| (if row % 2 == 0 { &gate } else { &up }.clone(), (row / 2) as u32);
+    let alternating =
+        |row: usize| (if row.is_multiple_of(2) { &gate } else { &up }.clone(), (row / 2) as u32);
     let every_other = (0..n).map(|row| stacked(2 * row + first)).collect();
     let halves = (0..n).map(|row| alternating(row + first * n)).collect();
     let proposal = |rows: Vec<(String, u32)>, says: &str| {

@@ -148,7 +148,8 @@ fn near(e: &Evidence<'_>, r: usize, predicted: &[f64], coarse: bool) -> bool {
     let budget = e.budget(r, predicted).max;
     let far = |(got, want): &(&f64, &f64)| {
         let equal = got == want || (got.is_nan() && want.is_nan());
-        !equal && !((*got - *want).abs() <= budget)
+        let error = (*got - *want).abs();
+        !equal && (error.is_nan() || error > budget)
     };
     let wrong = e.got.row(r).iter().zip(predicted).filter(far).count();
     wrong == 0 || (coarse && wrong * 20 <= predicted.len())

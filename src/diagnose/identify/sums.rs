@@ -150,9 +150,8 @@ fn least_squares(terms: &[&Term], rows: &Rows) -> Option<Vec<f64>> {
         for row in 0..n {
             if row != pivot {
                 let by = system[row][pivot] / system[pivot][pivot];
-                for column in pivot..=n {
-                    system[row][column] -= by * system[pivot][column];
-                }
+                let pivot_row = system[pivot].clone();
+                system[row].iter_mut().zip(pivot_row).skip(pivot).for_each(|(own, other)| *own -= by * other);
             }
         }
     }

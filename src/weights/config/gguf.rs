@@ -118,7 +118,7 @@ fn family(file: &Gguf) -> Result<Family> {
     // Only messages use the family here.
     let keys = Keys { file, family: Family::Llama };
     let name = keys.text(key)?.ok_or_else(|| keys.missing(key))?;
-    let unknown = || keys.wrong(key, &"the supported architectures are \"llama\" and \"qwen2\"");
+    let unknown = || keys.wrong(key, "the supported architectures are \"llama\" and \"qwen2\"");
     Family::of_gguf(&name).ok_or_else(unknown)
 }
 
