@@ -8,7 +8,7 @@ use candle_core::DType;
 use super::listed::{Listed, ZEROS, columns, heads_of, listed};
 use super::normed::norms;
 use super::orders;
-use super::proposal::{Proposal, called, called_input};
+use super::proposal::{Proposal, called, called_input, scale_is_open};
 use super::seen;
 use crate::Result;
 use crate::diagnose::Evidence;
@@ -90,8 +90,7 @@ pub(super) fn of_unrecorded(e: &Evidence<'_>, node: &Node) -> Vec<Proposal> {
     changes.extend(rounded(e, width, false));
     changes.extend(functions());
     changes.extend(limited());
-    // A norm of an embedding that is s times too large is the norm of the right one with ε / s².
-    let factors = if node.role == Role::Embed { vec![] } else { seen::factors(e) };
+    let factors = if scale_is_open(e) { vec![] } else { seen::factors(e) };
     let mut all: Vec<Proposal> = factors
         .into_iter()
         .map(|(by, text)| {

@@ -45,6 +45,16 @@ impl Proposal {
     }
 }
 
+/// Whether the embedding was not recorded. A norm of an embedding that is s times too large is the norm of the right
+/// one with ε / s², and of s · x + o that of x + o / s: no factor can be named.
+pub(super) fn scale_is_open(e: &Evidence<'_>) -> bool {
+    e.nodes().any(|node| node.role == Role::Embed) && !is_own_role(e, Role::Embed)
+}
+
+fn is_own_role(e: &Evidence<'_>, role: Role) -> bool {
+    e.node().is_some_and(|own| own.role == role)
+}
+
 /// The name of a node for the user: `q_proj`, `the layer's output`.
 pub(super) fn called(node: &Node) -> String {
     match node.role {

@@ -1,7 +1,7 @@
 //! Other residual sums: which tensors of the layer are added, and how often.
 
 use super::Proposal;
-use super::proposal::{called, source};
+use super::proposal::{called, scale_is_open, source};
 use super::wiring::everything;
 use crate::Result;
 use crate::diagnose::Evidence;
@@ -77,7 +77,8 @@ pub(super) fn listed(e: &Evidence<'_>, node: &Node) -> Result<Vec<Proposal>> {
     };
     let called = |id: NodeId| e.graph.node(id).map_or_else(String::new, source);
     let mut all = Vec::new();
-    for (by, name) in factors(e) {
+    let factors = if scale_is_open(e) { vec![] } else { factors(e) };
+    for (by, name) in factors {
         for (a, b) in [(1.0, by), (by, 1.0), (0.0, by), (by, 0.0), (by, by)] {
             if (a, b) == (1.0, 1.0) {
                 continue;
