@@ -85,15 +85,17 @@ fn own_bias<'a>(e: &'a Evidence<'_>) -> Option<&'a str> {
 }
 
 fn low(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
+    Ok(low_factors(e).into_iter().map(|(low, says)| Candidate::new(low, says)).collect())
+}
+
+/// Products whose factors have another precision than the port's, each with its sentence.
+pub(super) fn low_factors(e: &Evidence<'_>) -> Vec<(Deviation, String)> {
     let all = [
         (LowFactors::Half(DType::BF16), "bf16", DType::BF16),
         (LowFactors::Half(DType::F16), "f16", DType::F16),
         (LowFactors::Tf32, "TF32", DType::F16),
     ];
     let others = all.into_iter().filter(|(_, _, dtype)| *dtype != e.context.dtype);
-    let candidate = |(low, format, _): (LowFactors, &str, DType)| {
-        let says = format!("you round both factors of your matrix products to {format}");
-        Candidate::new(Deviation::LowFactors(low), says)
-    };
-    Ok(others.map(candidate).collect())
+    let says = |format: &str| format!("you round both factors of your matrix products to {format}");
+    others.map(|(low, format, _)| (Deviation::LowFactors(low), says(format))).collect()
 }

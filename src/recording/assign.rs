@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::ambiguous::ambiguous;
 use super::form::Form;
 use super::names::{self, Content, Meaning, PROJECTS};
 use super::part::{Fused, Part};
@@ -9,6 +10,7 @@ use super::recognition::Recognition;
 use super::stored::{Stored, float};
 use super::vocabulary::{NameLookup, Vocabulary};
 use crate::arrays::Arrays;
+use crate::files::short_name;
 use crate::probe::{Kind, Site};
 use crate::recording::form::AxisOrder;
 use crate::{Error, Result};
@@ -21,9 +23,6 @@ const BESIDE: [&str; 3] = ["input_ids", "position_ids", "attention_mask"];
 
 /// The number of unknown names that a note lists.
 const LISTED: usize = 3;
-
-/// The longest part of a name that is printed.
-const SHOWN: usize = 80;
 
 /// What each array of a file is.
 #[derive(Debug, Default)]
@@ -93,7 +92,8 @@ fn projects(arrays: &Arrays, said: &str) -> Result<Vec<usize>> {
     let known = |id: &str| {
         names::project(id.trim()).ok_or_else(|| {
             let all: Vec<&str> = PROJECTS.iter().map(|project| project.id).collect();
-            let what = format!("{}: unknown {KEY} `{}` in the metadata", arrays.origin(), shown(id.trim()));
+            let what =
+                format!("{}: unknown {KEY} `{}` in the metadata", arrays.origin(), short_name(id.trim()));
             Error::input(what, format!("use one or several of these: {}", all.join(", ")))
         })
     };
@@ -191,7 +191,7 @@ impl Assignments {
                 what: format!(
                     "names are those of {}, for example `{}`{idle}",
                     listed(&|project| PROJECTS[project].name, ", and of "),
-                    shown(&self.foreign[0].0)
+                    short_name(&self.foreign[0].0)
                 ),
                 explicit: format!(
                     "\"{KEY}\": \"{}\" in the metadata",
@@ -201,7 +201,7 @@ impl Assignments {
         }
         let [first, ..] = &self.unknown[..] else { return recognised };
         let names: Vec<String> =
-            self.unknown.iter().take(LISTED).map(|name| format!("`{}`", shown(name))).collect();
+            self.unknown.iter().take(LISTED).map(|name| format!("`{}`", short_name(name))).collect();
         let left = match self.unknown.len() {
             1 => format!("{} is left out, because its name is unknown", names[0]),
             n if n > LISTED => {
@@ -216,7 +216,7 @@ impl Assignments {
         let meant = names::nearest(first).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
         recognised.push(Recognition {
             what: left + &meant,
-            explicit: format!("\"{}\" = \"\" under [names] in a --map file", shown(first)),
+            explicit: format!("\"{}\" = \"\" under [names] in a --map file", short_name(first)),
         });
         recognised
     }
@@ -233,7 +233,7 @@ impl Assignments {
         let what = format!(
             "{}: `{}` is not a known site name, and no other name is one",
             arrays.origin(),
-            shown(name)
+            short_name(name)
         );
         Error::input(what, hint)
     }
@@ -287,51 +287,4 @@ fn has_heads(dims: &[usize], s: usize) -> bool {
 /// The role as the tables have it.
 fn known(role: &str) -> &'static str {
     BESIDE.into_iter().find(|known| *known == role).unwrap_or("")
-}
-
-/// The error for a name with several meanings.
-fn ambiguous(arrays: &Arrays, name: &str, meanings: &[&Meaning]) -> Error {
-    let mut sites: Vec<String> = Vec::new();
-    let mut of: Vec<&str> = Vec::new();
-    let layer = meanings[0].layer;
-    for meaning in meanings {
-        of.push(PROJECTS[meaning.project].name);
-        let kinds: &[Kind] = match meaning.content {
-            Content::OneOf(kinds) => kinds,
-            Content::Tensor(kind) | Content::HeadsFirst(kind) | Content::Normalized(kind) => {
-                std::slice::from_ref(kind)
-            }
-            Content::Fused(fused) => fused.kinds(),
-            Content::ByHeads(..)
-            | Content::LayerInput
-            | Content::Activation
-            | Content::Tokens(_)
-            | Content::NotASite => &[],
-        };
-        sites.extend(kinds.iter().map(|&kind| Site { layer: meaning.layer, kind }.to_string()));
-    }
-    sites.dedup();
-    let what = format!(
-        "{}: `{}` may be {}: {} uses this name for each",
-        arrays.origin(),
-        shown(name),
-        sites.join(" or "),
-        of.join(" or ")
-    );
-    let placed = |text: &str| layer.map_or(text.to_owned(), |layer| names::with_placeholder(text, layer));
-    let site = sites.first().map_or(String::new(), |site| placed(site));
-    let hint = format!(
-        "say which it is in a --map file, under [names]: \"{}\" = \"{site}\"; or leave it out: \"{}\" = \"\"",
-        placed(name),
-        placed(name)
-    );
-    Error::input(what, hint)
-}
-
-/// The beginning of a name.
-fn shown(name: &str) -> String {
-    match name.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", &name[..end]),
-        None => name.to_owned(),
-    }
 }

@@ -5,6 +5,7 @@
 //! the two differ where reference inputs were substituted. Only this module interprets names, axis orders and
 //! layouts; the modules that judge a tensor report what is wrong with it.
 
+mod ambiguous;
 mod assign;
 mod axes;
 mod candidates;

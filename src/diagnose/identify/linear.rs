@@ -1,11 +1,10 @@
 //! Other matrices: from elsewhere in the file, rounded, or with other rows.
 
-use candle_core::DType;
-
 use super::Proposal;
 use super::proposal::called;
 use crate::diagnose::Evidence;
-use crate::diagnose::deviation::{Deviation, Format, LowFactors, MatrixReading};
+use crate::diagnose::deviation::{Deviation, Format, MatrixReading};
+use crate::diagnose::linear::low_factors;
 use crate::graph::{Linear, Node, Operation, Role};
 
 pub(super) fn proposals(e: &Evidence<'_>, node: &Node, linear: &Linear) -> Vec<Proposal> {
@@ -21,7 +20,8 @@ pub(super) fn proposals(e: &Evidence<'_>, node: &Node, linear: &Linear) -> Vec<P
             reading("other-matrix", MatrixReading::Other(other.clone()), says)
         })
         .collect();
-    all.extend(low(e, node));
+    let low = low_factors(e).into_iter();
+    all.extend(low.map(|(low, says)| Proposal::new("gemm-reduced", node, low, says)));
     all.extend(dealt(e, node));
     if node.role == Role::Head && linear.rows.is_none() {
         let says = "you read the output matrix in column-major order: it is [vocab, hidden], row by row";
@@ -39,21 +39,6 @@ pub(super) fn proposals(e: &Evidence<'_>, node: &Node, linear: &Linear) -> Vec<P
     let says = format!("you scale every row of the matrix of {name} to length 1");
     all.push(reading("scaled-matrix", MatrixReading::UnitRows, says));
     all
-}
-
-/// Both factors of the product in low precision.
-fn low(e: &Evidence<'_>, node: &Node) -> Vec<Proposal> {
-    let all = [
-        (LowFactors::Half(DType::BF16), "bf16", DType::BF16),
-        (LowFactors::Half(DType::F16), "f16", DType::F16),
-        (LowFactors::Tf32, "TF32", DType::F16),
-    ];
-    let others = all.into_iter().filter(|(_, _, dtype)| *dtype != e.context.dtype);
-    let proposal = |(low, format, _): (LowFactors, &str, DType)| {
-        let says = format!("you round both factors of your matrix products to {format}");
-        Proposal::new("gemm-reduced", node, Deviation::LowFactors(low), says)
-    };
-    others.map(proposal).collect()
 }
 
 /// The other matrices of the file with as many columns and at least as many rows: same kind and near layers

@@ -33,6 +33,9 @@ use super::{Alternative, Diagnosis, Evidence};
 use crate::Result;
 use crate::graph::{Node, Operation};
 
+/// The residual that the right deviation can reach: half the budget.
+const CLOSE: f64 = 0.5;
+
 /// How many times further than a prediction the correct operation must be from the port's rows.
 const NEARER: f64 = 10.0;
 
@@ -45,9 +48,6 @@ const LEAST: f64 = 10.0;
 /// The most operations that are recomputed in all: a long span of unrecorded operations has thousands of possible
 /// deviations, each of which costs as many operations.
 const MOST: usize = 24_000;
-
-/// Rows on which a deviation is tried first. Most deviations fail there.
-const FIRST_ROWS: usize = 1;
 
 /// Finds the deviations that reproduce the port's rows.
 ///
@@ -74,7 +74,7 @@ pub(super) fn identify(e: &Evidence<'_>) -> Result<Diagnosis> {
             }
             _ => exact,
         };
-        if fit.residual * NEARER > wrong {
+        if fit.residual > CLOSE || fit.residual * NEARER > wrong {
             continue;
         }
         let Usual { mistake, says, .. } = proposal.tried;
@@ -93,17 +93,14 @@ pub(super) fn identify(e: &Evidence<'_>) -> Result<Diagnosis> {
     Ok(decide_of(e, simplest(found.into_iter().map(|(hypothesis, _)| hypothesis).collect()), tried))
 }
 
-/// The residual that the right deviation can reach: half the budget.
-const CLOSE: f64 = 0.5;
-
 /// Without those hypotheses that a simpler one makes unnecessary: a number that was solved for, where a listed
 /// deviation fits, and a later deviation of the same name.
 fn simplest(all: Vec<Hypothesis>) -> Vec<Hypothesis> {
-    let listed = all.iter().any(|h| h.number != Number::Real && h.fit.residual <= CLOSE);
+    let listed = all.iter().any(|h| h.number != Number::Real);
     let mut kept: Vec<Hypothesis> = Vec::new();
     for hypothesis in all {
         let name = hypothesis.parts[0].0;
-        let known = kept.iter().any(|h| h.parts[0].0 == name && h.fit.residual <= CLOSE);
+        let known = kept.iter().any(|h| h.parts[0].0 == name);
         if !known && (!listed || hypothesis.number != Number::Real) {
             kept.push(hypothesis);
         }
@@ -111,35 +108,29 @@ fn simplest(all: Vec<Hypothesis>) -> Vec<Hypothesis> {
     kept
 }
 
-/// What the port would compute; `None` if that is not what it did in the first rows.
+/// What the port would compute; `None` if that is not what it did in its worst row, where most deviations fail.
 fn predicted(e: &Evidence<'_>, proposal: &Proposal) -> Result<Option<Expected>> {
     let made = &proposal.tried.deviations;
     let changes = |node: &Node| proposal.tried.changes(node);
-    if e.got.len() > FIRST_ROWS && made.iter().all(super::deviation::Deviation::is_row_wise) {
-        let first = first_rows(e);
-        let places: Vec<_> = first.iter().map(|&r| e.places[r]).collect();
-        let Some(rows) = run_rows(e, made, &changes, &places)? else { return Ok(None) };
-        let near = |(n, &r): (usize, &usize)| near(e, r, rows.rows.row(n), proposal.coarse.is_some());
-        if !first.iter().enumerate().all(near) {
+    if made.iter().all(super::deviation::Deviation::is_row_wise) {
+        let worst = worst_row(e);
+        let Some(row) = run_rows(e, made, &changes, &e.places[worst..=worst])? else { return Ok(None) };
+        if !near(e, worst, row.rows.row(0), proposal.coarse.is_some()) {
             return Ok(None);
         }
     }
     run_rows(e, made, &changes, &e.places)
 }
 
-/// The rows in which the port is furthest from the correct tensor, in ascending order.
-fn first_rows(e: &Evidence<'_>) -> Vec<usize> {
+/// The row in which the port is furthest from the correct tensor, in budgets.
+fn worst_row(e: &Evidence<'_>) -> usize {
     let error = |r: usize| {
         let budget = e.budget(r, e.want.row(r)).max;
         let errors = e.got.row(r).iter().zip(e.want.row(r)).filter(|(got, want)| got != want);
         errors.map(|(got, want)| ((got - want).abs() / budget).min(f64::MAX)).fold(0.0, f64::max)
     };
-    let mut rows: Vec<usize> = (0..e.got.len()).collect();
-    let errors: Vec<f64> = rows.iter().map(|&r| error(r)).collect();
-    rows.sort_by(|&a, &b| errors[b].total_cmp(&errors[a]));
-    rows.truncate(FIRST_ROWS);
-    rows.sort_unstable();
-    rows
+    let errors: Vec<f64> = (0..e.got.len()).map(error).collect();
+    (0..errors.len()).max_by(|&a, &b| errors[a].total_cmp(&errors[b])).unwrap_or(0)
 }
 
 /// Whether a predicted row is about the port's row `r`: within its budget, or all but a few entries if ties may

@@ -30,18 +30,37 @@ pub(super) fn norms(e: &Evidence<'_>, node: &Node, width: usize) -> Result<Norms
             all.push(("tensor-normed", vec![normed], how));
         }
     }
+    for norm in layer_norms(e, node, width)? {
+        for (eps, without) in [(norm.eps, ""), (0.0, ", without ε")] {
+            let by = Change::Normed { run: width, eps, unit: false };
+            let how = format!("after {} is applied to it once more{without}", norm.name);
+            all.push(("tensor-normed", vec![by, norm.weighted.clone()], how));
+        }
+    }
+    Ok(all)
+}
+
+/// A norm of a layer.
+pub(super) struct LayerNorm {
+    pub name: String,
+    pub eps: f64,
+    /// The product with its weight.
+    pub weighted: Change,
+}
+
+/// The norms of a node's layer whose rows are `width` wide.
+///
+/// # Errors
+/// A weight cannot be read.
+pub(super) fn layer_norms(e: &Evidence<'_>, node: &Node, width: usize) -> Result<Vec<LayerNorm>> {
     // The embedding is in front of the first layer.
     let layer = if node.role == Role::Embed { Some(0) } else { node.layer };
+    let mut all = Vec::new();
     for (_, other) in e.graph.iter().filter(|(_, other)| other.layer == layer) {
         let Operation::Norm(norm) = &other.operation else { continue };
         if other.shape.width(1) == width && e.context.weights.shape(&norm.weight).is_some() {
-            let weight = vector(e.context.weights, &norm.weight)?;
-            let weighted = Change::Weighted(weight.into());
-            for (eps, without) in [(norm.rule.eps, ""), (0.0, ", without ε")] {
-                let by = Change::Normed { run: width, eps, unit: false };
-                let how = format!("after {} is applied to it once more{without}", called(other));
-                all.push(("tensor-normed", vec![by, weighted.clone()], how));
-            }
+            let weighted = Change::Weighted(vector(e.context.weights, &norm.weight)?.into());
+            all.push(LayerNorm { name: called(other), eps: norm.rule.eps, weighted });
         }
     }
     Ok(all)

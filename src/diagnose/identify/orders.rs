@@ -4,7 +4,7 @@
 pub(super) fn all(width: usize, head_dim: usize) -> Vec<(Vec<usize>, String)> {
     let mut all: Vec<(Vec<usize>, String)> = vec![
         ((0..width).rev().collect(), "in reverse order".into()),
-        (rolled(width, width / 2), "with their two halves swapped".into()),
+        (rolled(width, width / 2), "in two swapped halves".into()),
         (rolled(width, width - 1), "one place late".into()),
         (rolled(width, 1), "one place early".into()),
         (dealt(width, 2), "interleaved: the first half at even places, the second at odd ones".into()),
@@ -15,14 +15,14 @@ pub(super) fn all(width: usize, head_dim: usize) -> Vec<(Vec<usize>, String)> {
         let by_head = |from: &dyn Fn(usize) -> usize| -> Vec<usize> {
             (0..width).map(|j| from(j / head_dim) * head_dim + j % head_dim).collect()
         };
-        all.push((by_head(&|h| heads - 1 - h), "with the heads in reverse order".into()));
-        all.push((by_head(&|h| (h + heads - 1) % heads), "with every head one place late".into()));
-        all.push((by_head(&|h| (h + 1) % heads), "with every head one place early".into()));
+        all.push((by_head(&|h| heads - 1 - h), "in reverse order of heads".into()));
+        all.push((by_head(&|h| (h + heads - 1) % heads), "one head late".into()));
+        all.push((by_head(&|h| (h + 1) % heads), "one head early".into()));
         all.push((dealt(width, heads), "ordered by dimension first, then by head".into()));
         all.push((gathered(width, heads), "taken as if they were ordered by dimension first".into()));
         for group in (2..heads).filter(|group| heads.is_multiple_of(*group)) {
             let tiled = gathered(heads, group);
-            let how = format!("with the heads ordered by their place in groups of {group} first");
+            let how = format!("ordered by the head's place in groups of {group} first");
             all.push((by_head(&|h| tiled[h]), how));
         }
     }
@@ -30,13 +30,10 @@ pub(super) fn all(width: usize, head_dim: usize) -> Vec<(Vec<usize>, String)> {
         let in_head = |order: Vec<usize>| -> Vec<usize> {
             (0..width).map(|j| j / head_dim * head_dim + order[j % head_dim]).collect()
         };
-        all.push((in_head(dealt(head_dim, 2)), "with the halves of each head interleaved".into()));
-        all.push((
-            in_head(gathered(head_dim, 2)),
-            "with even and odd elements of each head separated".into(),
-        ));
-        all.push((in_head((0..head_dim).rev().collect()), "with each head in reverse order".into()));
-        all.push((in_head(rolled(head_dim, head_dim / 2)), "with the halves of each head swapped".into()));
+        all.push((in_head(dealt(head_dim, 2)), "interleaved within each head".into()));
+        all.push((in_head(gathered(head_dim, 2)), "separated into even and odd within each head".into()));
+        all.push((in_head((0..head_dim).rev().collect()), "in reverse order within each head".into()));
+        all.push((in_head(rolled(head_dim, head_dim / 2)), "in swapped halves within each head".into()));
     }
     let own: Vec<usize> = (0..width).collect();
     all.retain(|(order, _)| *order != own);

@@ -108,7 +108,10 @@ fn masks(e: &Evidence<'_>, node: &Node, mask: Mask) -> Vec<Proposal> {
         ));
         if n > 1 {
             all.push(of(Sees::Chunk(n), format!("let a token see only its own chunk of {n} tokens")));
-            all.push(of(Sees::Stride(n), format!("let a token see only every {n}th key before it")));
+            all.push(of(
+                Sees::Stride(n),
+                format!("let a token see only keys at distances that are multiples of {n}"),
+            ));
             all.push(of(Sees::NotAt(n), format!("hide the key {n} positions before each query")));
         }
     }

@@ -54,7 +54,7 @@ pub(super) fn factor(e: &Evidence<'_>, node: &Node, right: &Expected) -> Option<
         Proposal::new("output-scaled", node, Deviation::Output(Change::Times(by)), says)
     };
     Some(match tabled {
-        Some((by, text)) => scaled(*by, text),
+        Some((by, text)) => scaled(*by, text).one_of(known.len()),
         None => scaled(solved.value, &solved.to_string()).solved(),
     })
 }

@@ -1,13 +1,14 @@
 //! Other residual sums: which tensors of the layer are added, and how often.
 
 use super::Proposal;
-use super::proposal::{called, scale_is_open, source};
+use super::normed::{LayerNorm, layer_norms};
+use super::proposal::{called, called_input, scale_is_open, source};
 use super::wiring::everything;
 use crate::Result;
 use crate::diagnose::Evidence;
 use crate::diagnose::deviation::{Change, Deviation};
-use crate::graph::{Node, NodeId, Operation};
-use crate::oracle::{Rows, vector};
+use crate::graph::{Node, NodeId};
+use crate::oracle::Rows;
 
 /// Factors that ports use, with their meaning.
 fn factors(e: &Evidence<'_>) -> Vec<(f64, String)> {
@@ -27,10 +28,9 @@ fn factors(e: &Evidence<'_>) -> Vec<(f64, String)> {
     all
 }
 
-/// A tensor that may be added: its node, its rows at the judged places.
+/// A tensor that may be added: its node, and its rows at the judged places.
 struct Term {
     id: NodeId,
-    name: String,
     rows: Rows,
 }
 
@@ -43,9 +43,9 @@ pub(super) fn solved_from(e: &Evidence<'_>, node: &Node) -> Result<Vec<Proposal>
     let terms: Vec<Term> = everything(e)
         .into_iter()
         .filter(|(other, _)| other.shape.width(1) == width)
-        .filter_map(|(other, id)| {
+        .filter_map(|(_, id)| {
             let rows = e.given.as_ref()?.values.get(&id)?.kept(&e.places)?.rows().clone();
-            Some(Term { id, name: source(other), rows })
+            Some(Term { id, rows })
         })
         .collect();
     let mut all: Vec<Proposal> = Vec::new();
@@ -75,7 +75,6 @@ pub(super) fn listed(e: &Evidence<'_>, node: &Node) -> Result<Vec<Proposal>> {
         [first, second] => (first.node, second.node),
         _ => return Ok(vec![]),
     };
-    let called = |id: NodeId| e.graph.node(id).map_or_else(String::new, source);
     let mut all = Vec::new();
     let factors = if scale_is_open(e) { vec![] } else { factors(e) };
     for (by, name) in factors {
@@ -83,18 +82,10 @@ pub(super) fn listed(e: &Evidence<'_>, node: &Node) -> Result<Vec<Proposal>> {
             if (a, b) == (1.0, 1.0) {
                 continue;
             }
-            let terms = [(a, first), (b, second)];
-            let terms: Vec<(f64, NodeId)> = terms.into_iter().filter(|(by, _)| *by != 0.0).collect();
-            let term = |(own, id): &(f64, NodeId)| {
-                if *own == 1.0 { called(*id) } else { format!("{name} · {}", called(*id)) }
-            };
-            let made = terms.iter().map(term).collect::<Vec<_>>().join(" + ");
-            let says = format!(
-                "{} is {made}; it should be {} + {}",
-                super::proposal::called(node),
-                called(first),
-                called(second)
-            );
+            let terms = [(a, &*name, first), (b, &*name, second)].into_iter().filter(|(by, ..)| *by != 0.0);
+            let terms: Vec<(f64, &str, NodeId)> = terms.collect();
+            let says = sentence(e, node, &terms);
+            let terms = terms.into_iter().map(|(by, _, id)| (by, id)).collect();
             all.push(Proposal::new("residual-sum", node, Deviation::Sum(terms), says));
         }
     }
@@ -120,14 +111,22 @@ fn solved(e: &Evidence<'_>, node: &Node, terms: &[&Term], tabled: &[(f64, String
     if ones && sum.len() == right.len() && sum.iter().all(|(_, id)| right.contains(id)) {
         return None;
     }
-    let term = |((by, name), term): (&&(f64, String), &&Term)| {
-        if *by == 1.0 { term.name.clone() } else { format!("{name} · {}", term.name) }
+    let named: Vec<(f64, &str, NodeId)> =
+        factors.iter().zip(terms).map(|((by, name), term)| (*by, &**name, term.id)).collect();
+    let says = sentence(e, node, &named);
+    let choices = tabled.len().saturating_pow(sum.len() as u32);
+    Some(Proposal::new("residual-sum", node, Deviation::Sum(sum), says).one_of(choices))
+}
+
+/// What the sum is, and what it should be. Each term has its factor, the factor's name, and its node.
+fn sentence(e: &Evidence<'_>, node: &Node, terms: &[(f64, &str, NodeId)]) -> String {
+    let called_source = |id: NodeId| e.graph.node(id).map_or_else(String::new, source);
+    let term = |&(by, name, id): &(f64, &str, NodeId)| {
+        if by == 1.0 { called_source(id) } else { format!("{name} · {}", called_source(id)) }
     };
-    let made = factors.iter().zip(terms).map(term).collect::<Vec<_>>().join(" + ");
-    let belongs = node.inputs.iter().filter_map(|input| e.graph.node(input.node)).map(source);
-    let says =
-        format!("{} is {made}; it should be {}", called(node), belongs.collect::<Vec<_>>().join(" + "));
-    Some(Proposal::new("residual-sum", node, Deviation::Sum(sum), says))
+    let made: Vec<String> = terms.iter().map(term).collect();
+    let right: Vec<String> = node.inputs.iter().map(|input| called_source(input.node)).collect();
+    format!("{} is {}; it should be {}", called(node), made.join(" + "), right.join(" + "))
 }
 
 /// The factors of the terms whose sum is closest to `rows`, by the normal equations; `None` if the terms depend
@@ -162,20 +161,14 @@ fn least_squares(terms: &[&Term], rows: &Rows) -> Option<Vec<f64>> {
 /// The sum normed, or the branch normed before it is added, by one of the layer's norms.
 fn normed(e: &Evidence<'_>, node: &Node, width: usize) -> Result<Vec<Proposal>> {
     let mut all = Vec::new();
-    for (_, other) in e.graph.iter().filter(|(_, other)| other.layer == node.layer) {
-        let Operation::Norm(norm) = &other.operation else { continue };
-        if other.shape.width(1) != width || e.context.weights.shape(&norm.weight).is_none() {
-            continue;
-        }
-        let weight = vector(e.context.weights, &norm.weight)?;
-        let (by, name) = (Change::Normed { run: width, eps: norm.rule.eps, unit: false }, called(other));
-        let weighted = Change::Weighted(weight.into());
+    for LayerNorm { name, eps, weighted } in layer_norms(e, node, width)? {
+        let by = Change::Normed { run: width, eps, unit: false };
         let output = vec![Deviation::Output(by.clone()), Deviation::Output(weighted.clone())];
         let says = format!("you apply {name} to {}: the residual stream must not be normed", called(node));
         all.push(Proposal::of("residual-sum", node, output, says));
         for n in 0..node.inputs.len() {
             let input = |change: &Change| Deviation::Input { n, change: change.clone() };
-            let what = super::proposal::called_input(e, node, n);
+            let what = called_input(e, node, n);
             let says = format!("you apply {name} to {what} before it is added");
             all.push(Proposal::of("residual-sum", node, vec![input(&by), input(&weighted)], says));
         }
