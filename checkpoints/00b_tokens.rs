@@ -25,5 +25,5 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         "you encode the special tokens of a chat template as plain text",
         "you scale the embedding by √hidden, as another family does",
     ],
-    suspects: &["special-tokens"],
+    suspects: &["special-tokens", "device-kernel"],
 };

@@ -13,6 +13,16 @@ pub fn sees_the_past() -> Diagnosis {
     exact("cache-kept", says.into())
 }
 
+/// The diagnosis of a port whose runs of one text differ from `wrong` tokens on, by more than rounding, although
+/// two runs of its first `right` tokens agree in every bit.
+pub fn unrepeatable(right: usize, wrong: usize) -> Diagnosis {
+    let says = format!(
+        "two runs of the same {wrong} tokens give different logits, but two runs of the first {right} agree in every \
+         bit: a kernel reads values of a long row before other threads have written them"
+    );
+    exact("missing-barrier", says)
+}
+
 /// The diagnosis of a text that continues after `last`, or stops early. `ours` are the end tokens that the
 /// port knows, `theirs` those of the model.
 pub fn other_ends(ours: &[u32], theirs: &[u32], last: u32) -> Diagnosis {

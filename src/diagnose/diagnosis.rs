@@ -36,6 +36,43 @@ pub struct Named {
     pub flips: usize,
     /// Other deviations that give the same tensor, as far as the recorded tensors show.
     pub same_as: Vec<Alternative>,
+    /// The same as data; `None` if an exact fingerprint identified the mistake.
+    pub details: Option<Details>,
+}
+
+/// What deviates where, and how strong the evidence is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Details {
+    /// What deviates.
+    pub part: Part,
+    /// The number of deviations that were tried.
+    pub tried: usize,
+    /// The distance of the correct operation's tensor from the port's, in budgets.
+    pub correct_residual: f64,
+    /// How strongly the port's rows contradict the correct operation, in bits.
+    pub evidence_bits: f64,
+    /// The bits that the best of all tried deviations may reach by chance, and 20 more.
+    pub required_bits: f64,
+}
+
+/// The operations that deviate, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// The first of them: `norm`.
+    pub operation: &'static str,
+    /// Their sites, in the order of the pass.
+    pub sites: Vec<String>,
+    /// What is changed at each of them.
+    pub changes: Vec<Changed>,
+}
+
+/// One change of an operation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Changed {
+    /// Its kind: `eps`.
+    pub kind: String,
+    /// Its numbers by name, as the port uses them.
+    pub numbers: Vec<(&'static str, f64)>,
 }
 
 /// A deviation that cannot be distinguished from the one that is named.
@@ -54,7 +91,7 @@ impl Named {
         let identified = || mistakes::find_identified(mistake).map(|kind| kind.fix);
         let fix =
             mistakes::find(mistake).map(|known| known.fix).or_else(identified).unwrap_or_default().to_owned();
-        Self { mistake, says: says.into(), fix, residual: 0.0, flips: 0, same_as: vec![] }
+        Self { mistake, says: says.into(), fix, residual: 0.0, flips: 0, same_as: vec![], details: None }
     }
 
     /// The same, with this distance from the port's tensor.

@@ -35,10 +35,11 @@ mod span;
 mod support;
 pub mod tensors;
 pub mod tokens;
+mod unwritten;
 mod usual;
 
 pub use cut::PortTensors;
-pub use diagnosis::{Alternative, Diagnosis, Named, RunnerUp};
+pub use diagnosis::{Alternative, Changed, Details, Diagnosis, Named, Part, RunnerUp};
 pub use evidence::{Evidence, ReferenceRow, SiteContext};
 pub use key::key_in;
 pub use rounding::round;
@@ -54,7 +55,7 @@ use crate::probe::Kind;
 /// # Errors
 /// A weight cannot be read.
 pub fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
-    if let Some(named) = overflow::named(e) {
+    if let Some(named) = overflow::named(e).or_else(|| unwritten::named(e)) {
         return Ok(named.into());
     }
     let Some(alone) = e.alone()? else { return identified(e, own_operation(e)?) };

@@ -2,7 +2,8 @@
 
 use candle_core::DType;
 
-use super::deviation::Deviation;
+use super::deviation::{Deviation, described};
+use super::diagnosis::Part;
 use super::fit::{Expected, Fit, distance, fit, weigh};
 use super::run::run;
 use super::support::{Contradiction, Number};
@@ -23,6 +24,7 @@ pub(super) struct Solver {
 }
 
 /// A deviation, and the message about a port that has it.
+#[derive(Clone)]
 pub(super) struct Candidate {
     /// The mistake's name in the catalogue, for a solver that can find several; the solver's own name if
     /// `None`.
@@ -66,13 +68,23 @@ impl Candidate {
 
 /// One hypothesis and how well it fits.
 pub(super) struct Hypothesis {
-    /// The mistakes that it consists of, each with its message.
-    pub parts: Vec<(&'static str, String)>,
+    /// The mistakes that it consists of.
+    pub parts: Vec<Suspected>,
     pub fit: Fit,
     /// The free number that was chosen to fit.
     pub number: Number,
     /// Deviations that give the same tensor.
     pub same_as: Vec<Alternative>,
+}
+
+/// A mistake of a hypothesis.
+pub(super) struct Suspected {
+    /// Its name.
+    pub mistake: &'static str,
+    /// What the port does and what it should do, in the second person.
+    pub says: String,
+    /// The same as data.
+    pub part: Part,
 }
 
 /// The residual that correct arithmetic can reach: half the budget.
@@ -100,7 +112,7 @@ pub(super) fn search(e: &Evidence<'_>, solvers: &[Solver]) -> Result<Diagnosis> 
             let made = [found.deviation.clone()];
             let fit = weigh(e, &right, run(e, &made)?.as_ref(), found.coarse);
             let number = found.number;
-            hypotheses.push(Hypothesis { parts: vec![part(solver, found)], fit, number, same_as: vec![] });
+            hypotheses.push(Hypothesis { parts: vec![part(e, solver, found)], fit, number, same_as: vec![] });
         }
     }
     if hypotheses.iter().all(|hypothesis| hypothesis.fit.residual > 1.0) {
@@ -120,8 +132,7 @@ fn pairs(e: &Evidence<'_>, right: &Expected, solvers: &[Solver]) -> Result<Vec<H
                     let made = [one.deviation.clone(), two.deviation.clone()];
                     let fit = weigh(e, right, run(e, &made)?.as_ref(), two.coarse.or(one.coarse));
                     let number = one.number.and(two.number);
-                    let name = one.mistake.unwrap_or(first.mistake);
-                    let parts = vec![(name, one.says.clone()), part(second, two)];
+                    let parts = vec![part(e, first, one.clone()), part(e, second, two)];
                     hypotheses.push(Hypothesis { parts, fit, number, same_as: vec![] });
                 }
             }
@@ -130,8 +141,9 @@ fn pairs(e: &Evidence<'_>, right: &Expected, solvers: &[Solver]) -> Result<Vec<H
     Ok(hypotheses)
 }
 
-fn part(solver: &Solver, found: Candidate) -> (&'static str, String) {
-    (found.mistake.unwrap_or(solver.mistake), found.says)
+fn part(e: &Evidence<'_>, solver: &Solver, found: Candidate) -> Suspected {
+    let part = described(e.node(), &[found.deviation]);
+    Suspected { mistake: found.mistake.unwrap_or(solver.mistake), says: found.says, part }
 }
 
 /// Names the hypotheses within budget, if the port's rows contradict the correct operation strongly enough.
@@ -151,10 +163,12 @@ pub(super) fn decide_of(e: &Evidence<'_>, mut hypotheses: Vec<Hypothesis>, tried
     let mut diagnosis = Diagnosis::default();
     for Hypothesis { parts, fit, number, same_as } in hypotheses {
         let supported = contradiction.supports(fit, tried, number);
-        for (mistake, says) in parts {
+        for Suspected { mistake, says, part } in parts {
             let known = diagnosis.named.iter().any(|named| named.mistake == mistake);
             if fit.residual <= limit && supported && !known {
-                diagnosis.named.push(Named { same_as: same_as.clone(), ..Named::new(mistake, says).at(fit) });
+                let details = Some(contradiction.details(part, fit, tried, number));
+                let named = Named::new(mistake, says).at(fit);
+                diagnosis.named.push(Named { same_as: same_as.clone(), details, ..named });
             } else if fit.residual > limit && !known && diagnosis.runner_up.is_none() {
                 diagnosis.runner_up = Some(RunnerUp { mistake, residual: fit.residual });
             }

@@ -43,7 +43,7 @@ fn hypothesis(
     }
     let expected = run_at(e, &tried.deviations, &|node| tried.changes(node))?;
     let fit = weigh(e, right, expected.as_ref(), None);
-    Ok(Some(Hypothesis { parts: vec![(tried.mistake, tried.says)], fit, number, same_as: vec![] }))
+    Ok(Some(Hypothesis { parts: vec![tried.suspected(e)], fit, number, same_as: vec![] }))
 }
 
 /// Whether a wrongly scaled embedding, which was not recorded, explains the site. A norm of an embedding that

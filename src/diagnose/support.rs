@@ -2,6 +2,7 @@
 //! contradict the correct operation with what the best of all tried hypotheses may reach by chance.
 
 use super::Evidence;
+use super::diagnosis::{Details, Part};
 use super::fit::{Expected, Fit, fit};
 
 /// How strongly the port's rows contradict the correct operation.
@@ -76,14 +77,20 @@ impl Contradiction {
 
     /// Whether it is strong enough to name `hypothesis`, the best of `tried` hypotheses.
     pub fn supports(&self, hypothesis: Fit, tried: usize, number: Number) -> bool {
-        let by_chance = (tried.max(1) as f64).log2() + number.bits() + SPARE_BITS;
-        // With a solved number a small residual proves nothing, because the number was chosen to make it
-        // small.
-        let (nearer, most) = match number {
-            Number::Real => (NEARER, 1.0),
-            Number::Listed | Number::Whole { .. } => (1.0, hypothesis.residual.max(NOISE)),
-        };
-        hypothesis.residual * nearer <= self.residual && self.bits(most) > by_chance
+        let nearer = if number == Number::Real { NEARER } else { 1.0 };
+        let bits = self.bits(most(hypothesis, number));
+        hypothesis.residual * nearer <= self.residual && bits > by_chance(tried, number)
+    }
+
+    /// The evidence for `hypothesis`, the best of `tried`, as data.
+    pub fn details(&self, part: Part, hypothesis: Fit, tried: usize, number: Number) -> Details {
+        Details {
+            part,
+            tried,
+            correct_residual: self.residual,
+            evidence_bits: self.bits(most(hypothesis, number)),
+            required_bits: by_chance(tried, number),
+        }
     }
 
     /// Σ log2(error of the correct rows / `most`) over the entries whose error is more than `most` budgets.
@@ -92,5 +99,19 @@ impl Contradiction {
         let bits =
             |&error: &f64| if error.is_nan() { MOST_BITS } else { (error / most).log2().min(MOST_BITS) };
         self.errors.iter().map(bits).filter(|bits| *bits > 0.0).sum()
+    }
+}
+
+/// The bits that the best of `tried` hypotheses may reach by chance, and some to spare.
+fn by_chance(tried: usize, number: Number) -> f64 {
+    (tried.max(1) as f64).log2() + number.bits() + SPARE_BITS
+}
+
+/// The error up to which an entry agrees with the hypothesis, in budgets. With a solved number a small residual
+/// proves nothing, because the number was chosen to make it small.
+fn most(hypothesis: Fit, number: Number) -> f64 {
+    match number {
+        Number::Real => 1.0,
+        Number::Listed | Number::Whole { .. } => hypothesis.residual.max(NOISE),
     }
 }

@@ -6,8 +6,9 @@ use candle_core::DType;
 
 use super::Evidence;
 use super::attention::{usual_scales, wrong_maps};
-use super::deviation::{Deviation, LowSoftmax, MatrixReading, NormWeight, Positions, Sees};
+use super::deviation::{Deviation, LowSoftmax, MatrixReading, NormWeight, Positions, Sees, described};
 use super::rope::other_pairing;
+use super::search::Suspected;
 use crate::graph::{EpsPlace, FrequencyLaw, Node, Operation, Role};
 use crate::probe::Layout;
 
@@ -26,6 +27,12 @@ pub(super) struct Usual {
 impl Usual {
     fn new(mistake: &'static str, deviation: Deviation, says: impl Into<String>) -> Self {
         Self { mistake, deviations: vec![deviation], role: None, says: says.into() }
+    }
+
+    /// The mistake, with the nodes of this cut that it changes.
+    pub fn suspected(self, e: &Evidence<'_>) -> Suspected {
+        let part = described(e.nodes().filter(|node| self.changes(node)), &self.deviations);
+        Suspected { mistake: self.mistake, says: self.says, part }
     }
 
     /// Whether the deviation changes how this node is computed.

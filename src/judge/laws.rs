@@ -11,11 +11,11 @@ use candle_core::{DType, Tensor};
 use super::drive::{Drive, Pieces};
 use super::explain::CaseContext;
 use super::judged_rows::{clean, input};
-use super::left_over;
 use super::noise;
 use super::pieces::{Criteria, Sequence, record, replay};
 use super::verdict::{Finding, Status, Verdict};
 use super::window::Window;
+use super::{left_over, unrepeatable};
 use crate::Result;
 use crate::compare::Noise;
 use crate::diagnose;
@@ -223,7 +223,7 @@ pub(super) fn a_b_a(port: &mut dyn Port, whole: &Sequence<'_>) -> Result<Finding
         finding.explained = Some(if left_over::seen(port, &whole.input, &other) {
             diagnose::decoding::sees_the_past()
         } else {
-            Default::default()
+            unrepeatable::diagnose(port, &whole.input)?
         });
     }
     Ok(finding)

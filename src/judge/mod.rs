@@ -25,6 +25,7 @@ mod subject;
 mod substitute;
 mod tokens;
 mod unjudged;
+mod unrepeatable;
 mod verdict;
 mod watch;
 mod window;

@@ -6,11 +6,11 @@ use candle_core::{DType, Tensor};
 use super::faulty::{Fault, Faulty};
 use super::making::demand;
 use super::plant::{PLANT, Plant};
+use super::products;
 use super::remake::{PassSoFar, remade};
 use crate::Result;
-use crate::model::{Block, Llama, Projection};
+use crate::model::{Llama, Projection};
 use crate::port::LlamaPort;
-use crate::probe::{Kind, Site};
 
 pub const PLANTS: &[Plant] = &[
     Plant {
@@ -58,26 +58,10 @@ fn fused(x: &[f32], w: &[f32]) -> f32 {
 /// layer only, because plain loops are slow.
 fn resummed(llama: Llama, dot: DotProduct, when: fn(&PassSoFar) -> bool) -> impl crate::port::Port {
     let first = llama.layers[0].clone();
-    remade(llama, move |pass, site, _| match product(&first, pass, site) {
-        Some((x, layer)) if when(pass) => resum(x, layer, dot).map(Some),
+    remade(llama, move |pass, site, _| match products::in_block(&first, pass, site) {
+        Some((x, layer)) if site.layer == Some(0) && when(pass) => resum(x, layer, dot).map(Some),
         _ => Ok(None),
     })
-}
-
-/// The two factors of the product at `site` of layer 0: its input rows and its weight.
-fn product<'a>(block: &'a Block, pass: &'a PassSoFar, site: Site) -> Option<(&'a Tensor, &'a Projection)> {
-    let attention = &block.self_attn;
-    let (x, linear) = match site.kind {
-        Kind::QProj => (Kind::InputNorm, &attention.q_proj),
-        Kind::KProj => (Kind::InputNorm, &attention.k_proj),
-        Kind::VProj => (Kind::InputNorm, &attention.v_proj),
-        Kind::OProj => (Kind::Context, &attention.o_proj),
-        Kind::Gate => (Kind::PostNorm, &block.mlp.gate_proj),
-        Kind::Up => (Kind::PostNorm, &block.mlp.up_proj),
-        Kind::Down => (Kind::Act, &block.mlp.down_proj),
-        _ => return None,
-    };
-    (site.layer == Some(0)).then_some((pass.last(x)?, linear))
 }
 
 /// The layer's output, `[b, s, in]` → `[b, s, out]`. The product is summed in f32 and rounded once.

@@ -10,12 +10,14 @@
 
 mod attending;
 mod attention;
+mod devices;
 mod driving;
 mod faulty;
 mod harmless;
 mod layers;
 mod making;
 mod plant;
+mod products;
 mod projections;
 mod remake;
 mod rotation;
@@ -38,6 +40,7 @@ pub fn all() -> impl Iterator<Item = &'static Plant> {
         uncached::PLANTS,
         harmless::PLANTS,
         softmax::PLANTS,
+        devices::PLANTS,
     ];
     let mut plants: Vec<&Plant> = families.into_iter().flatten().collect();
     plants.sort_by_key(|plant| crate::mistakes::find(plant.name).map(|mistake| mistake.number));

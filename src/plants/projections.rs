@@ -1,4 +1,4 @@
-//! Planted mistakes in weights and how they are read: rows 16, 17, 19, 25 and 26 of the catalogue.
+//! Planted mistakes in weights and how they are read: rows 16, 17, 19 and 25 to 27 of the catalogue.
 
 use candle_core::{DType, Device, Tensor};
 use rand::rngs::StdRng;
@@ -99,6 +99,21 @@ pub const PLANTS: &[Plant] = &[
         fails: &["07", "09"],
         first: Some("lm_head"),
         shows: |setting| demand(setting.config.tie_word_embeddings, "this model's lm_head is not tied"),
+        ..PLANT
+    },
+    Plant {
+        name: "absent-tensors",
+        does: "does not load the weight of the first norm, and leaves it at ones",
+        make: |correct| {
+            correct.misread(|files| {
+                let name = "model.layers.0.input_layernorm.weight";
+                let weight = files.weights.tensor(name, DType::F32, &Device::Cpu)?;
+                files.weights.replace(name, weight.ones_like()?);
+                Ok(())
+            })
+        },
+        fails: &["00", "01", "06", "07", "09"],
+        first: Some("model.layers.0.input_layernorm"),
         ..PLANT
     },
 ];

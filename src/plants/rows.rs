@@ -13,15 +13,11 @@ pub enum Availability {
 
 /// Rows that no bundled model can show, and why.
 const NOWHERE: &[(&str, &str)] = &[
-    ("absent-tensors", "the program refuses to open a file that lacks a tensor its config requires"),
-    ("gemm-reduced", "it happens on CUDA devices only, not on the CPU"),
-    ("missing-barrier", "no kernel on the CPU shares memory between threads without a barrier"),
     ("mask-value", "it shows in scores so low that no bundled model computes them"),
     (
         "bf16-truncated",
         "no library that the model under test uses truncates; the tests of recordings show it",
     ),
-    ("device-kernel", "it happens on a device: `run --device` shows it there"),
 ];
 
 /// The row of `mistake` on a model of this setting.

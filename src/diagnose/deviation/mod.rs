@@ -6,6 +6,7 @@
 
 mod attention;
 mod change;
+mod described;
 mod embedding;
 mod format;
 mod function;
@@ -18,6 +19,7 @@ mod turn;
 
 pub(super) use attention::{Leaks, MaskValue, Misread, ScoreTerm, Sees};
 pub(super) use change::{Change, Edge, Row};
+pub(super) use described::described;
 pub(super) use embedding::LookUp;
 pub(super) use format::{Block, Format};
 pub(super) use function::Function;

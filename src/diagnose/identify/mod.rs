@@ -77,17 +77,21 @@ pub(super) fn identify(e: &Evidence<'_>) -> Result<Diagnosis> {
         if fit.residual > CLOSE || fit.residual * NEARER > wrong {
             continue;
         }
-        let Usual { mistake, says, .. } = proposal.tried;
         // A simpler deviation that gives the same tensor comes first.
         let same = |(_, other): &&mut (Hypothesis, Expected)| {
             distance(e, &predicted, &other.rows, None).residual <= INSEPARABLE
         };
         if let Some((simpler, _)) = found.iter_mut().find(same) {
+            let Usual { mistake, says, .. } = proposal.tried;
             simpler.same_as.push(Alternative { mistake, says });
             continue;
         }
-        let hypothesis =
-            Hypothesis { parts: vec![(mistake, says)], fit, number: proposal.number, same_as: vec![] };
+        let hypothesis = Hypothesis {
+            parts: vec![proposal.tried.suspected(e)],
+            fit,
+            number: proposal.number,
+            same_as: vec![],
+        };
         found.push((hypothesis, predicted));
     }
     Ok(decide_of(e, simplest(found.into_iter().map(|(hypothesis, _)| hypothesis).collect()), tried))
@@ -99,8 +103,8 @@ fn simplest(all: Vec<Hypothesis>) -> Vec<Hypothesis> {
     let listed = all.iter().any(|h| h.number != Number::Real);
     let mut kept: Vec<Hypothesis> = Vec::new();
     for hypothesis in all {
-        let name = hypothesis.parts[0].0;
-        let known = kept.iter().any(|h| h.parts[0].0 == name);
+        let name = hypothesis.parts[0].mistake;
+        let known = kept.iter().any(|h| h.parts[0].mistake == name);
         if !known && (!listed || hypothesis.number != Number::Real) {
             kept.push(hypothesis);
         }

@@ -51,6 +51,7 @@ fn explained(sites: &[(&str, &'static str)]) -> Outcome {
             residual: 0.1,
             flips: 0,
             same_as: vec![],
+            details: None,
         };
         let named = mistakes.split_whitespace().map(named).collect();
         let explained = Some(Diagnosis { named, runner_up: None });

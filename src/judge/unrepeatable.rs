@@ -1,0 +1,50 @@
+//! Do two runs of one text differ, although short texts repeat in every bit?
+
+use candle_core::DType;
+
+use crate::Result;
+use crate::diagnose::{Diagnosis, decoding};
+use crate::model::Input;
+use crate::port::Port;
+
+/// A difference of more than this share of the largest logit cannot be rounding.
+const MORE_THAN_ROUNDING: f32 = 0.02;
+
+/// The diagnosis of a port whose runs of `input` differ. It halves the text until two runs agree.
+///
+/// # Errors
+/// The port cannot run the text.
+pub(super) fn diagnose(port: &mut dyn Port, input: &Input) -> Result<Diagnosis> {
+    let mut wrong = input.len();
+    if !differ(port, input)?.is_some_and(|share| share > MORE_THAN_ROUNDING) {
+        return Ok(Diagnosis::default());
+    }
+    while wrong > 1 {
+        let half = wrong / 2;
+        if differ(port, &input.slice(0..half))?.is_none() {
+            return Ok(decoding::unrepeatable(half, wrong));
+        }
+        wrong = half;
+    }
+    Ok(Diagnosis::default())
+}
+
+/// The largest difference between the logits of two runs on an empty cache, as a share of the largest logit;
+/// `None` if they agree in every bit.
+fn differ(port: &mut dyn Port, input: &Input) -> Result<Option<f32>> {
+    let mut run = || -> Result<Vec<f32>> {
+        port.begin();
+        Ok(port.forward(input, &mut ())?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+    };
+    let (first, again) = (run()?, run()?);
+    let largest = first.iter().filter(|v| v.is_finite()).fold(0f32, |largest, v| largest.max(v.abs()));
+    let same =
+        first.len() == again.len() && first.iter().zip(&again).all(|(a, b)| a.to_bits() == b.to_bits());
+    let apart = |(a, b): (&f32, &f32)| match a - b {
+        _ if a.to_bits() == b.to_bits() => 0.0,
+        difference if difference.is_nan() => f32::INFINITY,
+        difference => difference.abs(),
+    };
+    let difference = first.iter().zip(&again).map(apart).fold(0f32, f32::max);
+    Ok((!same).then_some(difference / largest))
+}
