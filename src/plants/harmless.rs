@@ -10,7 +10,7 @@ use super::remake::{PassSoFar, remade};
 use crate::Result;
 use crate::model::{Block, Llama, Projection};
 use crate::port::LlamaPort;
-use crate::probe::{Kind, Site};
+use crate::probe::{Kind, Kinds, Site};
 
 pub const PLANTS: &[Plant] = &[
     Plant {
@@ -57,26 +57,32 @@ fn fused(x: &[f32], w: &[f32]) -> f32 {
 /// The port of `llama` that sums its first layer's products with `dot` where `when` is true. It changes one
 /// layer only, because plain loops are slow.
 fn resummed(llama: Llama, dot: DotProduct, when: fn(&PassSoFar) -> bool) -> impl crate::port::Port {
-    let first = llama.layers[0].clone();
-    remade(llama, move |pass, site, _| match product(&first, pass, site) {
+    let (first, kinds) = (llama.layers[0].clone(), llama.kinds());
+    remade(llama, move |pass, site, _| match product(&first, kinds, pass, site) {
         Some((x, layer)) if when(pass) => resum(x, layer, dot).map(Some),
         _ => Ok(None),
     })
 }
 
 /// The two factors of the product at `site` of layer 0: its input rows and its weight.
-fn product<'a>(block: &'a Block, pass: &'a PassSoFar, site: Site) -> Option<(&'a Tensor, &'a Projection)> {
+fn product<'a>(
+    block: &'a Block,
+    kinds: Kinds,
+    pass: &'a PassSoFar,
+    site: Site,
+) -> Option<(&'a Tensor, &'a Projection)> {
     let attention = &block.self_attn;
-    let (x, linear) = match site.kind {
-        Kind::QProj => (Kind::InputNorm, &attention.q_proj),
-        Kind::KProj => (Kind::InputNorm, &attention.k_proj),
-        Kind::VProj => (Kind::InputNorm, &attention.v_proj),
-        Kind::OProj => (Kind::Context, &attention.o_proj),
-        Kind::Gate => (Kind::PostNorm, &block.mlp.gate_proj),
-        Kind::Up => (Kind::PostNorm, &block.mlp.up_proj),
-        Kind::Down => (Kind::Act, &block.mlp.down_proj),
+    let linear = match site.kind {
+        Kind::QProj => &attention.q_proj,
+        Kind::KProj => &attention.k_proj,
+        Kind::VProj => &attention.v_proj,
+        Kind::OProj => &attention.o_proj,
+        Kind::Gate => &block.mlp.gate_proj,
+        Kind::Up => &block.mlp.up_proj,
+        Kind::Down => &block.mlp.down_proj,
         _ => return None,
     };
+    let x = *kinds.inputs(site.kind).first()?;
     (site.layer == Some(0)).then_some((pass.last(x)?, linear))
 }
 

@@ -18,6 +18,7 @@ mod proposal;
 mod rope;
 mod scores;
 mod seen;
+mod softcap;
 mod softmax;
 mod sums;
 mod wiring;
@@ -152,7 +153,7 @@ fn proposals(e: &Evidence<'_>, right: &Expected) -> Result<Vec<Proposal>> {
     let nodes: Vec<&Node> = e.nodes().collect();
     for node in nodes.iter().rev() {
         all.extend(match &node.operation {
-            Operation::Embedding(_) => embedding::proposals(node),
+            Operation::Embedding(embedding) => embedding::proposals(node, embedding.scale),
             Operation::Norm(norm) => norm::proposals(e, node, norm)?,
             Operation::Linear(linear) => linear::proposals(e, node, linear),
             Operation::Rope(rope) => rope::proposals(e, node, rope),
@@ -162,7 +163,8 @@ fn proposals(e: &Evidence<'_>, right: &Expected) -> Result<Vec<Proposal>> {
             Operation::Activation(_) | Operation::Product => gate::proposals(node),
             Operation::WeightedSum { .. } if is_own(e, node) => sums::solved_from(e, node)?,
             Operation::WeightedSum { .. } => sums::listed(e, node)?,
-            Operation::Source | Operation::Softcap { .. } | Operation::Scale { .. } => vec![],
+            Operation::Softcap { cap } => softcap::proposals(node, *cap),
+            Operation::Source | Operation::Scale { .. } => vec![],
         });
     }
     for node in nodes.iter().rev() {
