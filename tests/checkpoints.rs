@@ -64,7 +64,7 @@ impl About {
             (DType::F32, _) => !quantized || small || !steps,
             (_, None | Some("short")) => match self.model {
                 "tiny-llama2" | "tiny-llama3" | "tiny-linear" | "tiny-qwen2" | "tiny-mistral"
-                | "tiny-qwen3" => true,
+                | "tiny-qwen3" | "tiny-gemma2" | "tiny-gemma3" => true,
                 "tiny-llama:q8_0" => quantized && !steps,
                 _ => false,
             },

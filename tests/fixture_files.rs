@@ -40,7 +40,9 @@ fn tensors_equal_pytorchs_bit_for_bit(
         "tiny-linear",
         "tiny-qwen2",
         "tiny-mistral",
-        "tiny-qwen3"
+        "tiny-qwen3",
+        "tiny-gemma2",
+        "tiny-gemma3"
     )]
     model: &str,
 ) {
@@ -95,7 +97,9 @@ fn configurations_equal_those_of_transformers(
         "tiny-linear",
         "tiny-qwen2",
         "tiny-mistral",
-        "tiny-qwen3"
+        "tiny-qwen3",
+        "tiny-gemma2",
+        "tiny-gemma3"
     )]
     model: &str,
 ) {

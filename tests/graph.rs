@@ -16,8 +16,17 @@ fn config(model: &str) -> Config {
     models::open(model).unwrap().weights.config().clone()
 }
 
-const MODELS: [&str; 7] =
-    ["tiny-llama", "tiny-llama2", "tiny-llama3", "tiny-linear", "tiny-qwen2", "tiny-mistral", "tiny-qwen3"];
+const MODELS: [&str; 9] = [
+    "tiny-llama",
+    "tiny-llama2",
+    "tiny-llama3",
+    "tiny-linear",
+    "tiny-qwen2",
+    "tiny-mistral",
+    "tiny-qwen3",
+    "tiny-gemma2",
+    "tiny-gemma3",
+];
 
 fn ids(graph: &Graph, sites: &[&str]) -> BTreeSet<NodeId> {
     sites.iter().map(|site| graph.position(&SiteName::new(site)).unwrap()).collect()

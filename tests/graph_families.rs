@@ -5,7 +5,8 @@ mod families;
 
 use families::olmo2;
 use rbees_check::graph::{
-    self, Cast, Edge, Gain, Graph, Node, NormRule, NormSpan, Operation, Role, RowShape, SiteName,
+    self, Cast, Edge, FrequencyLaw, Gain, Graph, Mask, Node, NormRule, NormSpan, Operation, Role, RowShape,
+    SiteName,
 };
 use rbees_check::models;
 use rstest::rstest;
@@ -53,6 +54,84 @@ fn rule(graph: &Graph, site: &str) -> NormRule {
     }
 }
 
+/// The scale, softcap and mask of a layer's scores.
+fn scores(graph: &Graph, layer: usize) -> (f64, Option<f64>, Mask) {
+    match &node(graph, &format!("model.layers.{layer}.self_attn.scores")).operation {
+        Operation::Scores(scores) => (scores.scale, scores.softcap, scores.mask),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn law(graph: &Graph, site: &str) -> FrequencyLaw {
+    match &node(graph, site).operation {
+        Operation::Rope(rope) => rope.law.clone(),
+        other => panic!("{site} is {other:?}"),
+    }
+}
+
+#[test]
+fn gemma_2_has_norms_around_both_branches_softcaps_and_a_window_in_every_other_layer() {
+    let graph = of("tiny-gemma2");
+    let after = ["post_attention_layernorm", "pre_feedforward_layernorm.input", "pre_feedforward_layernorm"];
+    let expected = sites(&["input_layernorm"], &[], &after, &["post_feedforward_layernorm"]);
+    assert_eq!(layer(&graph, 0), expected);
+    assert_eq!(graph.iter().len(), 1 + 3 * expected.len() + 3);
+
+    let at = |name: &str| format!("model.layers.1.{name}");
+    assert_eq!(inputs(&graph, &at("post_attention_layernorm")), [at("self_attn.o_proj")]);
+    let residual = at("pre_feedforward_layernorm.input");
+    assert_eq!(inputs(&graph, &residual), ["model.layers.0".to_owned(), at("post_attention_layernorm")]);
+    assert_eq!(inputs(&graph, "model.layers.1"), [residual, at("post_feedforward_layernorm")]);
+
+    let norms = graph.iter().filter(|(_, node)| matches!(node.operation, Operation::Norm(_)));
+    let norms: Vec<&str> = norms.map(|(_, node)| node.site.as_str()).collect();
+    assert_eq!(norms.len(), 4 * 3 + 1);
+    for site in norms {
+        assert_eq!(rule(&graph, site).gain, Gain::OnePlusWeight, "{site}");
+        assert_eq!(node(&graph, site).casts(), [Cast::Result], "{site}");
+    }
+
+    let (window, scale) = (Mask::Window { window: 5 }, 1.0 / 12f64.sqrt());
+    let all: Vec<_> = (0..3).map(|layer| scores(&graph, layer)).collect();
+    assert_eq!(all.iter().map(|s| s.2).collect::<Vec<_>>(), [window, Mask::Causal, window]);
+    assert!(all.iter().all(|s| (s.0 - scale).abs() < 1e-15 && s.1 == Some(4.0)), "{all:?}");
+
+    let Operation::Embedding(embedding) = &node(&graph, "model.embed_tokens").operation else { panic!() };
+    assert!((embedding.scale - 48f64.sqrt()).abs() < 1e-15);
+    assert_eq!(node(&graph, "model.embed_tokens").casts(), [Cast::Factor, Cast::Result]);
+    assert_eq!(node(&graph, "lm_head").weights(), ["model.embed_tokens.weight"]);
+    assert_eq!(inputs(&graph, "logits"), ["lm_head"]);
+    assert_eq!(node(&graph, "logits").operation, Operation::Softcap { cap: 14.0 });
+    assert_eq!(graph.output(), graph.find(None, Role::Logits));
+}
+
+#[test]
+fn gemma_3_has_per_head_norms_and_a_different_rotation_in_global_layers() {
+    let graph = of("tiny-gemma3");
+    let after = ["post_attention_layernorm", "pre_feedforward_layernorm.input", "pre_feedforward_layernorm"];
+    let between = ["q_norm", "k_norm"];
+    let expected = sites(&["input_layernorm"], &between, &after, &["post_feedforward_layernorm"]);
+    assert_eq!(layer(&graph, 3), expected);
+
+    let norm = rule(&graph, "model.layers.0.self_attn.k_norm");
+    assert_eq!((norm.span, norm.gain), (NormSpan::Head { head_dim: 18 }, Gain::OnePlusWeight));
+    assert_eq!(inputs(&graph, "model.layers.0.self_attn.k_rope"), ["model.layers.0.self_attn.k_norm"]);
+
+    let local = (Mask::Window { window: 5 }, FrequencyLaw::Base { theta: 2e4 });
+    let global = (Mask::Causal, FrequencyLaw::Linear { theta: 4e5, factor: 8.0 });
+    for number in 0..4 {
+        let expected = if number == 2 { &global } else { &local };
+        let (_, softcap, mask) = scores(&graph, number);
+        for rotated in ["q_rope", "k_rope"] {
+            let law = law(&graph, &format!("model.layers.{number}.self_attn.{rotated}"));
+            assert_eq!((mask, law), *expected, "layer {number}, {rotated}");
+        }
+        assert_eq!(softcap, None);
+    }
+    assert_eq!(graph.find(None, Role::Logits), None);
+    assert_eq!(graph.output(), graph.find(None, Role::Head));
+}
+
 #[test]
 fn qwen_3_has_per_head_norms_of_q_and_k_before_the_rotation() {
     let graph = of("tiny-qwen3");
@@ -91,14 +170,17 @@ fn olmo_2_has_norms_after_its_branches_and_on_whole_rows_of_q_and_k() {
     assert_eq!(node(&graph, &at("self_attn.q_rope")).casts(), [Cast::Result]);
 }
 
-/// A role and the name of its module in Qwen 3 and OLMo 2.
+/// A role and the name of its module in Gemma 2, Qwen 3 and OLMo 2.
 #[rstest]
-#[case(Role::AttnPostNorm, [None, Some("post_attention_layernorm")])]
-#[case(Role::FfnPreNorm, [Some("post_attention_layernorm"), None])]
-#[case(Role::QNorm, [Some("self_attn.q_norm"), Some("self_attn.q_norm")])]
-#[case(Role::AttnResidual, [Some("post_attention_layernorm.input"), Some("mlp.input")])]
-fn a_role_finds_the_module_under_each_familys_name(#[case] role: Role, #[case] names: [Option<&str>; 2]) {
-    let graphs = [of("tiny-qwen3"), olmo2::graph(&olmo2::SMALL).unwrap()];
+#[case(Role::AttnPostNorm, [Some("post_attention_layernorm"), None, Some("post_attention_layernorm")])]
+#[case(Role::FfnPreNorm, [Some("pre_feedforward_layernorm"), Some("post_attention_layernorm"), None])]
+#[case(Role::QNorm, [None, Some("self_attn.q_norm"), Some("self_attn.q_norm")])]
+#[case(
+    Role::AttnResidual,
+    [Some("pre_feedforward_layernorm.input"), Some("post_attention_layernorm.input"), Some("mlp.input")]
+)]
+fn a_role_finds_the_module_under_each_familys_name(#[case] role: Role, #[case] names: [Option<&str>; 3]) {
+    let graphs = [of("tiny-gemma2"), of("tiny-qwen3"), olmo2::graph(&olmo2::SMALL).unwrap()];
     for (graph, name) in graphs.into_iter().zip(names) {
         let site = graph.find(Some(1), role).map(|id| graph.node(id).unwrap().site.clone());
         assert_eq!(site, name.map(|name| SiteName::new(format!("model.layers.1.{name}"))));
@@ -107,7 +189,7 @@ fn a_role_finds_the_module_under_each_familys_name(#[case] role: Role, #[case] n
 
 #[test]
 fn only_scores_and_context_read_rows_of_other_tokens() {
-    for graph in [of("tiny-qwen3"), olmo2::graph(&olmo2::SMALL).unwrap()] {
+    for graph in [of("tiny-gemma3"), olmo2::graph(&olmo2::SMALL).unwrap()] {
         for (id, node) in graph.iter() {
             let all_keys = node.inputs.iter().filter(|input| input.edge == Edge::AllKeys).count();
             let attention = matches!(node.operation, Operation::Scores(_) | Operation::Context(_));

@@ -117,7 +117,16 @@ mod tests {
 
     #[rstest]
     fn a_part_has_the_config_of_its_model(
-        #[values("tiny-llama", "tiny-llama3", "tiny-linear", "tiny-qwen2", "tiny-mistral", "tiny-qwen3")]
+        #[values(
+            "tiny-llama",
+            "tiny-llama3",
+            "tiny-linear",
+            "tiny-qwen2",
+            "tiny-mistral",
+            "tiny-qwen3",
+            "tiny-gemma2",
+            "tiny-gemma3"
+        )]
         model: &str,
     ) {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
