@@ -240,7 +240,7 @@ def capture(model, part):
     elif part == "sampling":
         case = make_case(model, "short", **CATALOGUE[model.name]["short"])
         truth = reference.truth_of(model, case)
-        logits = truth.get("logits", truth["lm_head"])[-1]
+        logits = truth.get("lm_head.softcap", truth["lm_head"])[-1]
         settings = {key: SAMPLING[key] for key in SETTINGS}
         table, arrays = generation.sampling(model, logits, case.ids[0], settings, provenance)
         write_npz(directory / "sampling.npz", arrays)

@@ -99,7 +99,7 @@ def _tapped(tapped):
                 after(layer.pre_feedforward_layernorm, f"{here}.pre_feedforward_layernorm")
                 after(layer.post_feedforward_layernorm, f"{here}.post_feedforward_layernorm")
             if model.config.final_logit_softcapping:
-                hook(model.register_forward_hook(lambda _module, _inputs, output: (tap("logits", output.logits), output)[1]))
+                hook(model.register_forward_hook(lambda _module, _inputs, output: (tap("lm_head.softcap", output.logits), output)[1]))
             patch = lambda name, function: stack.enter_context(
                 mock.patch.object(getattr(arithmetic.llama, name), "forward", function))
             patch("LlamaTextScaledWordEmbedding", _embedding)

@@ -6,7 +6,7 @@
 //! Shapes of sites (b batch, s query positions, t key positions): hidden-width sites
 //! `[b, s, width]`; `q_rope` `[b, heads, s, head_dim]`; `k_rope` `[b, kv_heads, s, head_dim]`;
 //! `q_norm` and `k_norm` like the projections before them; `scores` and `probs` `[b, heads, s, t]`; `context` `[b, s, heads * head_dim]`;
-//! logits (`lm_head`, and `logits` after a softcap) `[b, s, vocab]`.
+//! logits (`lm_head`, and `lm_head.softcap` after a softcap) `[b, s, vocab]`.
 
 mod arithmetic;
 mod kinds;

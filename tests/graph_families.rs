@@ -100,8 +100,8 @@ fn gemma_2_has_norms_around_both_branches_softcaps_and_a_window_in_every_other_l
     assert!((embedding.scale - 48f64.sqrt()).abs() < 1e-15);
     assert_eq!(node(&graph, "model.embed_tokens").casts(), [Cast::Factor, Cast::Result]);
     assert_eq!(node(&graph, "lm_head").weights(), ["model.embed_tokens.weight"]);
-    assert_eq!(inputs(&graph, "logits"), ["lm_head"]);
-    assert_eq!(node(&graph, "logits").operation, Operation::Softcap { cap: 14.0 });
+    assert_eq!(inputs(&graph, "lm_head.softcap"), ["lm_head"]);
+    assert_eq!(node(&graph, "lm_head.softcap").operation, Operation::Softcap { cap: 14.0 });
     assert_eq!(graph.output(), graph.find(None, Role::Logits));
 }
 

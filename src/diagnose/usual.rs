@@ -7,6 +7,7 @@ use candle_core::DType;
 use super::Evidence;
 use super::attention::{usual_scales, wrong_maps};
 use super::deviation::{Deviation, LowSoftmax, MatrixReading, NormWeight, Positions, Sees};
+use super::ffn::says_exchanged;
 use super::rope::other_pairing;
 use crate::graph::{EpsPlace, FrequencyLaw, Node, Operation, Role};
 use crate::probe::Layout;
@@ -50,8 +51,7 @@ pub(super) fn all(e: &Evidence<'_>) -> Vec<Usual> {
     let mut all = norms(e);
     all.extend(rotations(e));
     all.extend(attentions(e));
-    let says = "you compute silu(up) · gate; it should be silu(gate) · up";
-    all.push(Usual::new("gate-up-swapped", Deviation::GateExchanged, says));
+    all.push(Usual::new("gate-up-swapped", Deviation::GateExchanged, says_exchanged(e)));
     all.extend(e.nodes().filter_map(transposed));
     all
 }

@@ -69,7 +69,7 @@ pub(super) fn logits(g: &mut Builder, config: &Config, x: NodeId) {
     let head = Linear::whole(format!("{head}.weight"));
     let logits = g.linear_of(Role::Head, "lm_head", x, config.vocab_size, head); // [vocab]
     if let Some(cap) = config.final_logit_softcapping {
-        g.softcap(Role::Logits, "logits", logits, cap); // [vocab]
+        g.softcap(Role::Logits, "lm_head.softcap", logits, cap); // [vocab]
     }
 }
 

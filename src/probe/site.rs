@@ -77,7 +77,7 @@ kinds! {
     /// Logits, `[b, s, vocab]`.
     Logits = "lm_head",
     /// Logits after a softcap, in Gemma 2, `[b, s, vocab]`.
-    CappedLogits = "logits",
+    CappedLogits = "lm_head.softcap",
 }
 
 impl Kind {

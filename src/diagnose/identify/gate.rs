@@ -3,13 +3,19 @@
 use candle_core::DType;
 
 use super::Proposal;
+use crate::diagnose::Evidence;
 use crate::diagnose::deviation::{Cancelling, Change, Deviation, Function, LowGate};
 use crate::graph::{Activation, Node, Operation};
+use crate::weights;
 
-pub(super) fn proposals(node: &Node) -> Vec<Proposal> {
+pub(super) fn proposals(e: &Evidence<'_>, node: &Node) -> Vec<Proposal> {
     match node.operation {
         Operation::Activation(activation) => functions(node, activation),
-        _ => products(node),
+        _ => match e.config().family.activation() {
+            weights::Activation::Silu => products(node),
+            // All sentences and functions below are about SiLU.
+            weights::Activation::GeluTanh => vec![],
+        },
     }
 }
 

@@ -160,7 +160,7 @@ fn proposals(e: &Evidence<'_>, right: &Expected) -> Result<Vec<Proposal>> {
             Operation::Scores(scores) => scores::proposals(e, node, scores, right)?,
             Operation::Softmax => softmax::proposals(e, node),
             Operation::Context(context) => context::proposals(e, node, context)?,
-            Operation::Activation(_) | Operation::Product => gate::proposals(node),
+            Operation::Activation(_) | Operation::Product => gate::proposals(e, node),
             Operation::WeightedSum { .. } if is_own(e, node) => sums::solved_from(e, node)?,
             Operation::WeightedSum { .. } => sums::listed(e, node)?,
             Operation::Softcap { cap } => softcap::proposals(node, *cap),
