@@ -75,7 +75,7 @@ fn layer(
 ) -> Result<Tensor> {
     let normed = block.input_layernorm.forward(&x).map_err(candle_core::Error::wrap)?; // [1, 1, hidden]
     let x = (x + attend(&block.self_attn, &normed, rotate, cache)?)?; // [1, 1, hidden]
-    let normed = block.post_attention_layernorm.forward(&x).map_err(candle_core::Error::wrap)?; // [1, 1, hidden]
+    let normed = block.ffn_norm.forward(&x).map_err(candle_core::Error::wrap)?; // [1, 1, hidden]
     let gate = block.mlp.gate_proj.forward(&normed)?; // [1, 1, ffn]
     let up = block.mlp.up_proj.forward(&normed)?; // [1, 1, ffn]
     let down = block.mlp.down_proj.forward(&(gate.silu()? * up)?)?; // [1, 1, hidden]

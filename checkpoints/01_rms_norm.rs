@@ -1,4 +1,5 @@
-//! 01 rms_norm: compares the attention norm, FFN norm and final norm, each fed reference inputs.
+//! 01 rms_norm: compares the attention norm, FFN norm and final norm, each fed reference inputs; in Gemma also the
+//! norms of the outputs of attention and FFN.
 //!
 //! The mean of squares is a sum over the width, and each library chooses its own order of summation. In any
 //! order, the error of a sum of n positive terms is far less than n ulps, and the square root halves the
@@ -13,7 +14,10 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
     name: "rms_norm",
     judges: "attention norm, FFN norm and final norm, each fed reference inputs",
     how: How::Sites(
-        &[View { feed: Feed::Site, kinds: &[Kind::InputNorm, Kind::PostNorm, Kind::FinalNorm] }],
+        &[View {
+            feed: Feed::Site,
+            kinds: &[Kind::InputNorm, Kind::PostNorm, Kind::FfnNorm, Kind::FfnPostNorm, Kind::FinalNorm],
+        }],
         Factor {
             times: 8.0,
             because: "Candle sums squares in sequence and PyTorch sums them pairwise; with three more orders of \

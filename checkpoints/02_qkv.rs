@@ -1,4 +1,5 @@
-//! 02 qkv: compares the three projections, each fed the reference norm output.
+//! 02 qkv: compares the three projections, each fed the reference norm output, and the norms of each head of q and
+//! k that some families have.
 //!
 //! With grouped-query attention k and v are narrower than q, and with an explicit head_dim q is not as wide
 //! as the model. In the fixtures all of these widths differ, so that no swap keeps the shape.
@@ -12,7 +13,10 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
     name: "qkv",
     judges: "query, key and value projections",
     how: How::Sites(
-        &[View { feed: Feed::Site, kinds: &[Kind::QProj, Kind::KProj, Kind::VProj] }],
+        &[View {
+            feed: Feed::Site,
+            kinds: &[Kind::QProj, Kind::KProj, Kind::VProj, Kind::QNorm, Kind::KNorm],
+        }],
         Factor {
             times: 8.0,
             because: "matrix products by Candle, and by plain loops in three other orders, reach 24% of this \
@@ -25,6 +29,7 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         "you split a fused qkv matrix at the wrong rows",
         "you permute q and k rows for another rotation than the one that follows",
         "you drop a bias that the family has",
+        "you norm q and k over the whole row, or after the rotation, where the family norms each head before it",
     ],
     suspects: &[
         "unpermuted-qk",

@@ -14,7 +14,7 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
     judges: "both residual additions, then each whole block fed its reference input",
     how: How::Sites(
         &[
-            View { feed: Feed::Site, kinds: &[Kind::PostNormInput, Kind::Block] },
+            View { feed: Feed::Site, kinds: &[Kind::PostNormInput, Kind::FfnNormInput, Kind::Block] },
             View { feed: Feed::Block, kinds: &[Kind::Block] },
         ],
         Factor {

@@ -11,8 +11,8 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
     judges: "logits from the reference final norm; then final norm and logits of a whole forward pass",
     how: How::Sites(
         &[
-            View { feed: Feed::Site, kinds: &[Kind::Logits] },
-            View { feed: Feed::Own, kinds: &[Kind::FinalNorm, Kind::Logits] },
+            View { feed: Feed::Site, kinds: &[Kind::Logits, Kind::CappedLogits] },
+            View { feed: Feed::Own, kinds: &[Kind::FinalNorm, Kind::Logits, Kind::CappedLogits] },
         ],
         Factor {
             times: 8.0,

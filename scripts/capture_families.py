@@ -19,7 +19,8 @@
     uv run scripts/capture_families.py --prove                  are the patches transformers' own arithmetic?
 
 capture/ names the modules and functions of Llama. Other families have the same ones under other names; a `Family`
-gives them Llama's. What a family adds (norms of q and k, a window) is here.
+gives them Llama's. What a family adds (norms of q and k, a window) is here; what Gemma does differently is in
+gemma.py.
 """
 
 import argparse
@@ -34,13 +35,14 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).parent))
 
 import capture_reference  # sets the environment, and explains a missing package
+import gemma
 import torch
 from capture import arithmetic, facts, generation, models, prove, reference, taps, tokens
 from capture.cases import Case
 from capture.files import Trouble, sha256_file, write_json, write_npz
 from capture.noise import measure
 from capture.texts import CREATION, SAMPLING, TOKENS
-from make_families import FIXTURES, head_dim_of, relaxed
+from make_families import FIXTURES, GEMMA, head_dim_of, relaxed, rope_of
 from transformers import AutoModelForCausalLM
 
 SHORT = dict(prompts=["And the LORD said, Go"])
@@ -54,6 +56,8 @@ CATALOGUE = {
     "tiny-qwen2": {"short": SHORT, "batch-left": BATCH, "long": LONG},
     "tiny-qwen3": {"short": SHORT, "batch-left": BATCH, "long": LONG},
     "tiny-mistral": {"short": SHORT, "batch-left": WIDE, "long": LONG},
+    "tiny-gemma2": {"short": SHORT, "batch-left": WIDE, "long": LONG},
+    "tiny-gemma3": {"short": SHORT, "batch-left": WIDE, "long": LONG},
 }
 PARTS = ("tokens", "greedy", "sampling", "facts")  # the last has hashes of the others
 
@@ -65,7 +69,8 @@ class Family:
     """transformers' module of a family, with its classes under Llama's names: LlamaRMSNorm is Qwen3RMSNorm."""
 
     def __init__(self, model_type):
-        module = importlib.import_module(f"transformers.models.{model_type}.modeling_{model_type}")
+        name = model_type.removesuffix("_text")
+        module = importlib.import_module(f"transformers.models.{name}.modeling_{name}")
         prefix = next(name for name in vars(module) if name.endswith("ForCausalLM")).removesuffix("ForCausalLM")
         self.__dict__.update(_module=module, _prefix=prefix)
 
@@ -86,10 +91,11 @@ class Family:
 def of_family(model):
     """Inside, capture/ patches and taps the modules of this model's family."""
     family, swap = Family(model.config.model_type), mock.patch.object
+    tapped = with_head_norms(taps.tapped)
+    more = gemma.different(tapped) if model.is_gemma else swap(taps, "tapped", tapped)
     with (
         swap(arithmetic, "llama", family), swap(taps, "llama", family), swap(prove, "llama", family),
-        swap(prove, "Case", lambda name, ids: Windowed(name, ids, window=model.window)),
-        swap(taps, "tapped", with_head_norms(taps.tapped)),
+        swap(prove, "Case", lambda name, ids: windowed(model)(name, ids, window=model.window)), more,
     ):
         yield
 
@@ -97,16 +103,21 @@ def of_family(model):
 def with_head_norms(tapped):
     """`tapped`, and a tap at each norm of queries and keys, [b, s, heads * head_dim]."""
 
+    def see(tap, site, output, heads_first):  # [b, s, heads, head_dim], or [b, heads, s, head_dim]
+        split = output.transpose(1, 2) if heads_first else output
+        flat = tap(site, split.flatten(2))  # maybe a copy: what the tap overwrites, the model must go on with
+        split.copy_(flat.unflatten(2, split.shape[2:]))
+        return output
+
     @contextmanager
     def more(model, order, tap):
         handles = []
         for number, layer in enumerate(model.model.layers):
             for name in ("q_norm", "k_norm"):
                 if norm := getattr(layer.self_attn, name, None):
-                    site = f"model.layers.{number}.self_attn.{name}"
-                    # A view: what the tap overwrites, the model goes on with.
-                    see = lambda _module, _inputs, output, site=site: (tap(site, output.flatten(2)), output)[1]
-                    handles.append(norm.register_forward_hook(see))
+                    site, heads_first = f"model.layers.{number}.self_attn.{name}", model.config.model_type == "gemma3_text"
+                    handles.append(norm.register_forward_hook(
+                        lambda _module, _inputs, output, site=site: see(tap, site, output, heads_first)))
         try:
             with tapped(model, order, tap):
                 yield
@@ -133,6 +144,25 @@ class Windowed(Case):
         return allowed & (slots[:, None] - slots < self.window)
 
 
+class ByLayer(Windowed):
+    """A case of a model in which only some layers have the window."""
+
+    @property
+    def allowed(self):
+        """As `Case.allowed`: what the window bars is barred by the layers themselves."""
+        return Case.allowed.fget(self)
+
+    def additive_mask(self, dtype):
+        """The masks of both types of layer, as transformers' models take them."""
+        of = lambda allowed: torch.zeros(allowed.shape, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)[:, None]
+        return {"full_attention": of(self.allowed), "sliding_attention": of(Windowed.allowed.fget(self))}
+
+
+def windowed(model):
+    """The class of the model's cases."""
+    return ByLayer if model.is_gemma else Windowed
+
+
 class Model(models.Model):
     """A model of any family in CATALOGUE."""
 
@@ -148,26 +178,42 @@ class Model(models.Model):
         self.tokenizer = tokens.from_directory(self.path)
 
     @property
+    def is_gemma(self):
+        return self.config.model_type in GEMMA
+
+    @property
     def window(self):
         return getattr(self.config, "sliding_window", None)
 
     def provenance(self, command):
-        """As for other models, but the hash is that of capture/ and of the two scripts about families."""
-        own = [Path(__file__), Path(__file__).with_name("make_families.py")]
+        """As for other models, but the hash is that of capture/ and of the scripts about families."""
+        own = [Path(__file__), *(Path(__file__).with_name(name) for name in ("gemma.py", "make_families.py"))]
         hashes = models.script_sha256() + "".join(map(sha256_file, own))
         return super().provenance(command) | {"capture_script_sha256": hashlib.sha256(hashes.encode()).hexdigest()}
 
 
 def make_case(model, name, prompts, cut=None, **rest):
     ids = [tokens.ids_of(model, prompt)[:cut] for prompt in prompts]
-    return Windowed(name, ids, list(prompts), pad_id=0, window=model.window, **rest)
+    return windowed(model)(name, ids, list(prompts), pad_id=0, window=model.window, **rest)
 
 
 def facts_of(model, directory, provenance):
     """facts.json: as for a Llama, and what tells the families apart."""
-    written = facts.facts(model, directory, provenance)
-    rope = dict(model.config.rope_parameters)
+    with mock.patch.object(model.config, "rope_parameters", model.config.rope_parameters | rope_of(model.config)):
+        written = facts.facts(model, directory, provenance)  # reads θ at the top
+    rope = dict(rope_of(model.config))
     rope.pop("rope_theta")
+    if model.is_gemma:
+        config = model.config
+        local = config.rope_parameters.get("sliding_attention")
+        scalar = config.query_pre_attn_scalar
+        written["config"] |= {
+            "layer_types": config.layer_types,
+            "local_rope_theta": local and local["rope_theta"],
+            "query_pre_attn_scalar": None if scalar == config.head_dim else scalar,
+            "attn_logit_softcapping": config.attn_logit_softcapping,
+            "final_logit_softcapping": config.final_logit_softcapping,
+        }
     written["config"] |= {
         "model_type": model.config.model_type,
         "rope_scaling": None if rope["rope_type"] == "default" else rope,
@@ -193,7 +239,8 @@ def capture(model, part):
         write_json(directory / "greedy.json", generation.greedy(model, GREEDY, provenance))
     elif part == "sampling":
         case = make_case(model, "short", **CATALOGUE[model.name]["short"])
-        logits = reference.truth_of(model, case)["lm_head"][-1]
+        truth = reference.truth_of(model, case)
+        logits = truth.get("lm_head.softcap", truth["lm_head"])[-1]
         settings = {key: SAMPLING[key] for key in SETTINGS}
         table, arrays = generation.sampling(model, logits, case.ids[0], settings, provenance)
         write_npz(directory / "sampling.npz", arrays)

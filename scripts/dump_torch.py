@@ -15,7 +15,7 @@ or in your own code, around any call of the model:
 
 `record()` without a file uses the one that RBEES_DUMP names, and does nothing if that is not set. Names,
 shapes and metadata follow docs/dump-format.md. Every family whose modules have the same names as Llama's
-works (Mistral, Qwen2, ...). With sdpa there are no scores and probabilities. Only the first forward pass is
+works (Mistral, Qwen2, Qwen3, Gemma2, ...), with the modules that it adds to them. With sdpa there are no scores and probabilities. Only the first forward pass is
 recorded. The model continues with its own values; nothing is changed.
 """
 
@@ -103,7 +103,16 @@ class Recorder:
                 after(getattr(layer.self_attn, name), f"{here}.self_attn.{name}")
             # q_rope, k_rope, scores and probs are not modules' outputs: see below
             before(layer.self_attn.o_proj, f"{here}.self_attn.context")
-            before(layer.post_attention_layernorm, f"{here}.post_attention_layernorm.input")
+            for name in ("q_norm", "k_norm"):
+                if norm := getattr(layer.self_attn, name, None):
+                    self._head_norm(norm, f"{here}.self_attn.{name}", hook)
+            # The norm that reads the first residual sum; Gemma norms the attention's output before it.
+            gemma = hasattr(layer, "pre_feedforward_layernorm")
+            summed = "pre_feedforward_layernorm" if gemma else "post_attention_layernorm"
+            before(getattr(layer, summed), f"{here}.{summed}.input")
+            if gemma:
+                after(layer.pre_feedforward_layernorm, f"{here}.pre_feedforward_layernorm")
+                after(layer.post_feedforward_layernorm, f"{here}.post_feedforward_layernorm")
             after(layer.post_attention_layernorm, f"{here}.post_attention_layernorm")
             after(layer.mlp.gate_proj, f"{here}.mlp.gate_proj")
             after(layer.mlp.up_proj, f"{here}.mlp.up_proj")
@@ -119,7 +128,19 @@ class Recorder:
         if hasattr(family, "eager_attention_forward"):
             stack.enter_context(self._attention_seen(family))
 
-    def _end(self, _module, _inputs, named, _output):
+    def _head_norm(self, norm, site, hook):
+        """Heads are an axis of its output: before positions in some families, and after them in others."""
+        heads = self.model.config.num_key_value_heads if site.endswith("k_norm") else self.model.config.num_attention_heads
+
+        def seen(_module, _inputs, output):
+            positions_first = output.shape[2] == heads and output.shape[1] == self.tensors["input_ids"].shape[1]
+            self.take(site, (output if positions_first else output.transpose(1, 2)).flatten(2))
+
+        hook(norm.register_forward_hook(seen))
+
+    def _end(self, _module, _inputs, named, output):
+        if getattr(self.model.config, "final_logit_softcapping", None):
+            self.take("lm_head.softcap", output.logits)
         mask = named.get("attention_mask")
         if isinstance(mask, torch.Tensor) and mask.dim() == 2:
             self.take("attention_mask", mask.long())

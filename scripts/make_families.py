@@ -73,7 +73,22 @@ MODELS = {
         model_type="mistral", hidden_size=56, head_dim=18, num_attention_heads=4, num_key_value_heads=2,
         intermediate_size=96, rms_norm_eps=3e-6, tie_word_embeddings=False, sliding_window=5,
         rope_parameters=dict(rope_type="default", rope_theta=2e4)),
+    # The caps are about as large as the scores and logits. Layers 0 and 2 have the window.
+    "tiny-gemma2": dict(
+        model_type="gemma2", hidden_size=48, head_dim=20, num_attention_heads=4, num_key_value_heads=2,
+        intermediate_size=72, num_hidden_layers=3, rms_norm_eps=5e-6, sliding_window=5, query_pre_attn_scalar=12,
+        attn_logit_softcapping=4.0, final_logit_softcapping=14.0,
+        rope_parameters=dict(rope_type="default", rope_theta=3e4)),
+    # Layer 2 has no window, another theta, and a scaled rotation.
+    "tiny-gemma3": dict(
+        model_type="gemma3_text", hidden_size=40, head_dim=18, num_attention_heads=6, num_key_value_heads=3,
+        intermediate_size=76, num_hidden_layers=4, rms_norm_eps=2e-6, sliding_window=5, sliding_window_pattern=3,
+        query_pre_attn_scalar=14,
+        rope_parameters=dict(
+            full_attention=dict(rope_type="linear", rope_theta=4e5, factor=8.0),
+            sliding_attention=dict(rope_type="default", rope_theta=2e4))),
 }
+GEMMA = ("gemma2", "gemma3_text")
 
 
 def say(*what):
@@ -91,6 +106,8 @@ def made_up(config, seed):
         elif "norm" in name:  # far from 1, and of both signs
             value = 0.2 + 1.6 * torch.rand(weight.shape, generator=generator)
             value[::5] *= -1
+            if config.model_type in GEMMA:  # whose norms multiply by 1 + w
+                value -= 1
         elif name == "model.embed_tokens.weight":
             value = 0.5 * normal(weight.shape)
         elif name == "lm_head.weight":
@@ -99,6 +116,11 @@ def made_up(config, seed):
             value = 1.2 * normal(weight.shape) / weight.shape[1] ** 0.5
         weight.data = value.half().float()
     return model
+
+
+def rope_of(config):
+    """The parameters of the rotation; in Gemma 3, those of the layers without a window."""
+    return config.rope_parameters.get("full_attention", config.rope_parameters)
 
 
 def head_dim_of(config):
@@ -117,8 +139,8 @@ def llama3_divisors(config):
 
 def write_gguf(path, name, config, tensors, tokenizer):
     """Writes a GGUF like llama.cpp's converter: its names, norms and biases in F32, and the rows of q and k
-    permuted if it does so for this architecture."""
-    architecture = dict(mistral="llama").get(config.model_type, config.model_type)
+    permuted if it does so for this architecture; 1 is added to the weights of Gemma's norms."""
+    architecture = dict(mistral="llama", gemma3_text="gemma3").get(config.model_type, config.model_type)
     permuted, head_dim = architecture == "llama", head_dim_of(config)
     w = gguf.GGUFWriter(path, architecture)
     w.add_name(name)
@@ -133,9 +155,19 @@ def write_gguf(path, name, config, tensors, tokenizer):
     w.add_key_length(head_dim)
     w.add_value_length(head_dim)
     w.add_rope_dimension_count(head_dim)
-    w.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    rope, gemma = rope_of(config), config.model_type in GEMMA
+    w.add_rope_freq_base(rope["rope_theta"])
     w.add_layer_norm_rms_eps(config.rms_norm_eps)
-    rope = config.rope_parameters
+    if gemma:
+        w.add_sliding_window(config.sliding_window)
+        # llama.cpp takes the head's width: it has no key for the scale of a Gemma, so that it ignores this one.
+        w.add_attention_scale(config.query_pre_attn_scalar**-0.5)
+    if config.model_type == "gemma2":
+        w.add_attn_logit_softcapping(config.attn_logit_softcapping)
+        w.add_final_logit_softcapping(config.final_logit_softcapping)
+    if config.model_type == "gemma3_text":
+        w.add_sliding_window_pattern(MODELS[name]["sliding_window_pattern"])
+        w.add_rope_freq_base_swa(config.rope_parameters["sliding_attention"]["rope_theta"])
     if rope["rope_type"] == "linear":
         w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         w.add_rope_scaling_factor(rope["factor"])
@@ -148,6 +180,8 @@ def write_gguf(path, name, config, tensors, tokenizer):
         if permuted and ("attn_q." in own or "attn_k." in own):
             halves = data.reshape(-1, 2, head_dim // 2, *data.shape[1:])
             data = np.ascontiguousarray(halves.swapaxes(1, 2).reshape(data.shape))
+        if gemma and hf.endswith("norm.weight"):
+            data = data + 1
         w.add_tensor(own, data if data.ndim == 1 else data.astype(np.float16))
     w.write_header_to_file()
     w.write_kv_data_to_file()
@@ -159,6 +193,8 @@ def make(name):
     out = FIXTURES / name
     out.mkdir(parents=True, exist_ok=True)
     settings = COMMON | MODELS[name]
+    if settings["model_type"] in GEMMA:
+        del settings["hidden_act"]  # the family has its own function, under another key
     config = AutoConfig.for_model(**settings)
     model = made_up(config, zlib.crc32(name.encode()))
     model.generation_config.eos_token_id = settings["eos_token_id"]
@@ -178,9 +214,9 @@ def make(name):
 
 def relaxed():
     """transformers 5 refuses a width that the heads do not divide, although a model with head_dim runs."""
-    from transformers import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+    from transformers import Gemma2Config, Gemma3TextConfig, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
-    for config in (LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config):
+    for config in (Gemma2Config, Gemma3TextConfig, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config):
         config.__class_validators__[:] = [
             check for check in config.__class_validators__ if check.__name__ != "validate_architecture"]
 

@@ -58,7 +58,7 @@ pub fn first_failure(subject: &mut Subject<'_>, outcomes: &[Outcome], flags: &st
     let at_site = |(&site, tensor)| AtSite::new(site, tensor, &traits.layout(site.kind));
     let values = tensors.iter().map(at_site).collect::<Result<Vec<_>>>()?;
     let stored: BTreeSet<Site> =
-        tensors.keys().copied().chain(failed.site.inputs(traits.layers)).chain([failed.site]).collect();
+        tensors.keys().copied().chain(traits.inputs(failed.site)).chain([failed.site]).collect();
     let (config, names) = (right.config(), weights::of(failed.site, right.config()));
     let parts = Parts {
         site: failed.site,

@@ -88,7 +88,7 @@
 //! | [checkpoint](checkpoints::Checkpoint) | a numbered stage: its sites, feeds, factor and reason |
 //! | [port](port::Port) | a model that can be judged |
 //! | [recording](recording::Recording) | the tensors of one pass, by site |
-//! | [graph](graph::llama) | a model's computation as data: one node per site |
+//! | [graph](graph::of) | a model's computation as data: one node per site |
 //! | [oracle](oracle::Executor) | computes the graph in float64, or rounded to a dtype |
 //! | [diagnosis](diagnose::diagnose) | the mistakes that reproduce a wrong tensor when it is recomputed with them |
 

@@ -17,7 +17,7 @@ use crate::weights::Weights;
 use crate::{Error, Result};
 
 /// Every name that [`open`] accepts. All of these models have references.
-pub const NAMES: [&str; 8] = [
+pub const NAMES: [&str; 11] = [
     "tiny-llama",
     "tiny-llama2",
     TINY_Q8_0,
@@ -25,11 +25,15 @@ pub const NAMES: [&str; 8] = [
     "tiny-linear",
     "tiny-qwen2",
     "tiny-mistral",
+    "tiny-qwen3",
+    "tiny-gemma2",
+    "tiny-gemma3",
     SMOLLM2,
 ];
 
 /// The models whose directories, with their references, are in the repository.
-const IN_REPOSITORY: [&str; 4] = ["tiny-llama3", "tiny-linear", "tiny-qwen2", "tiny-mistral"];
+const IN_REPOSITORY: [&str; 7] =
+    ["tiny-llama3", "tiny-linear", "tiny-qwen2", "tiny-mistral", "tiny-qwen3", "tiny-gemma2", "tiny-gemma3"];
 
 /// A quantised file is a separate model. This one is in the repository.
 const TINY_Q8_0: &str = "tiny-llama:q8_0";

@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor};
 
 use crate::Result;
 use crate::model::{Attention, Cache, Input, Llama, Path};
-use crate::probe::{Arithmetic, Kind, Layout, Probe};
+use crate::probe::{Arithmetic, Kind, Kinds, Layout, Probe, Site};
 use crate::weights::RopeLayout;
 
 /// A model that can be judged: it hands its sites to a probe, keeps a cache, and can empty it.
@@ -34,6 +34,8 @@ pub struct Traits {
     pub dtype: DType,
     /// The number of layers.
     pub layers: usize,
+    /// The kinds of site that the model has, whatever the path creates.
+    pub kinds: Kinds,
     /// The number of tokens in the vocabulary.
     pub vocab: usize,
     /// The context length, in positions.
@@ -48,6 +50,11 @@ impl Traits {
     /// Whether this path creates a tensor of this kind.
     pub fn shows(&self, kind: Kind) -> bool {
         !self.hides.contains(&kind)
+    }
+
+    /// The sites that `site` is computed from.
+    pub fn inputs(&self, site: Site) -> Vec<Site> {
+        site.inputs(self.layers, self.kinds)
     }
 
     /// The layout of its tensors of this kind.
@@ -80,15 +87,17 @@ impl Port for LlamaPort {
         let interleaved = Layout::Interleaved { head_dim: config.head_dim };
         let layouts = match config.rope_layout {
             RopeLayout::HalfSplit => vec![],
-            RopeLayout::Interleaved => [Kind::QProj, Kind::KProj, Kind::QRope, Kind::KRope]
-                .map(|kind| (kind, interleaved.clone()))
-                .into(),
+            RopeLayout::Interleaved => {
+                let kinds = Kind::ALL.iter().filter(|kind| kind.has_rotated_columns());
+                kinds.map(|&kind| (kind, interleaved.clone())).collect()
+            }
         };
         Traits {
             path: self.model.path.name(),
             arithmetic: self.model.arithmetic,
             dtype: self.model.dtype(),
             layers: config.num_hidden_layers,
+            kinds: self.model.kinds(),
             vocab: config.vocab_size,
             context: config.max_position_embeddings,
             hides,

@@ -5,13 +5,15 @@
 //!
 //! Shapes of sites (b batch, s query positions, t key positions): hidden-width sites
 //! `[b, s, width]`; `q_rope` `[b, heads, s, head_dim]`; `k_rope` `[b, kv_heads, s, head_dim]`;
-//! `scores` and `probs` `[b, heads, s, t]`; `context` `[b, s, heads * head_dim]`;
-//! logits (`lm_head`) `[b, s, vocab]`.
+//! `q_norm` and `k_norm` like the projections before them; `scores` and `probs` `[b, heads, s, t]`; `context` `[b, s, heads * head_dim]`;
+//! logits (`lm_head`, and `lm_head.softcap` after a softcap) `[b, s, vocab]`.
 
 mod arithmetic;
+mod kinds;
 mod site;
 
 pub use arithmetic::Arithmetic;
+pub use kinds::Kinds;
 pub use site::{Kind, Site};
 
 use std::fmt;

@@ -13,7 +13,7 @@ use rbees_check::judge::{self, Status, Subject};
 use rbees_check::model::{Attention, Matmul, Path};
 use rbees_check::{models, report};
 
-const MODELS: [&str; 8] = models::NAMES;
+const MODELS: [&str; models::NAMES.len()] = models::NAMES;
 
 const ATTENTIONS: [Attention; 2] = [Attention::Plain, Attention::Fused];
 
@@ -63,7 +63,8 @@ impl About {
             (_, Some("far")) => false,
             (DType::F32, _) => !quantized || small || !steps,
             (_, None | Some("short")) => match self.model {
-                "tiny-llama2" | "tiny-llama3" | "tiny-linear" | "tiny-qwen2" | "tiny-mistral" => true,
+                "tiny-llama2" | "tiny-llama3" | "tiny-linear" | "tiny-qwen2" | "tiny-mistral"
+                | "tiny-qwen3" | "tiny-gemma2" | "tiny-gemma3" => true,
                 "tiny-llama:q8_0" => quantized && !steps,
                 _ => false,
             },

@@ -33,7 +33,18 @@ fn tokenizer(path: &Path) -> Tokenizer {
 
 #[rstest]
 fn tensors_equal_pytorchs_bit_for_bit(
-    #[values("tiny-llama", "tiny-llama2", "tiny-llama3", "tiny-linear", "tiny-qwen2", "tiny-mistral")] model: &str,
+    #[values(
+        "tiny-llama",
+        "tiny-llama2",
+        "tiny-llama3",
+        "tiny-linear",
+        "tiny-qwen2",
+        "tiny-mistral",
+        "tiny-qwen3",
+        "tiny-gemma2",
+        "tiny-gemma3"
+    )]
+    model: &str,
 ) {
     let facts = json(fixture(model).join("facts.json"));
     let tensors = facts["tensors"].as_object().unwrap();
@@ -79,7 +90,18 @@ fn quantised_tensors_are_within_the_rounding_of_their_blocks(
 
 #[rstest]
 fn configurations_equal_those_of_transformers(
-    #[values("tiny-llama", "tiny-llama2", "tiny-llama3", "tiny-linear", "tiny-qwen2", "tiny-mistral")] model: &str,
+    #[values(
+        "tiny-llama",
+        "tiny-llama2",
+        "tiny-llama3",
+        "tiny-linear",
+        "tiny-qwen2",
+        "tiny-mistral",
+        "tiny-qwen3",
+        "tiny-gemma2",
+        "tiny-gemma3"
+    )]
+    model: &str,
 ) {
     let facts = json(fixture(model).join("facts.json"));
     for path in formats(model) {

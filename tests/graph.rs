@@ -8,13 +8,25 @@ use rbees_check::graph::{
 };
 use rbees_check::graph::{FrequencyLaw, Pairing, RopeCast};
 use rbees_check::models;
-use rbees_check::probe::{Kind, Site};
+use rbees_check::probe::{Kinds, Site};
 use rbees_check::weights::Config;
 use rstest::rstest;
 
 fn config(model: &str) -> Config {
     models::open(model).unwrap().weights.config().clone()
 }
+
+const MODELS: [&str; 9] = [
+    "tiny-llama",
+    "tiny-llama2",
+    "tiny-llama3",
+    "tiny-linear",
+    "tiny-qwen2",
+    "tiny-mistral",
+    "tiny-qwen3",
+    "tiny-gemma2",
+    "tiny-gemma3",
+];
 
 fn ids(graph: &Graph, sites: &[&str]) -> BTreeSet<NodeId> {
     sites.iter().map(|site| graph.position(&SiteName::new(site)).unwrap()).collect()
@@ -33,8 +45,8 @@ fn the_llama_graph_contains_every_probed_site_in_forward_order(
     #[case] head: &str,
 ) {
     let graph = graph::llama(&config(model)).unwrap();
-    let inside = |layer| Kind::ALL.iter().filter(|k| k.in_layer()).map(move |&k| Site::layer(layer, k));
-    let outside = Kind::ALL.iter().filter(|k| !k.in_layer()).map(|&k| Site::model(k));
+    let inside = |layer| Kinds::LLAMA.iter().filter(|k| k.in_layer()).map(move |k| Site::layer(layer, k));
+    let outside = Kinds::LLAMA.iter().filter(|k| !k.in_layer()).map(Site::model);
     let mut sites: Vec<Site> = outside.chain((0..layers).flat_map(inside)).collect();
     sites.sort();
     let positions: Vec<NodeId> =
@@ -49,13 +61,38 @@ fn the_llama_graph_contains_every_probed_site_in_forward_order(
 
 #[test]
 fn the_graph_reads_exactly_the_weights_that_the_configuration_requires() {
-    for model in ["tiny-llama", "tiny-llama2", "tiny-llama3", "tiny-linear", "tiny-qwen2", "tiny-mistral"] {
+    for model in MODELS {
         let config = config(model);
-        let graph = graph::llama(&config).unwrap();
+        let graph = graph::of(&config).unwrap();
         let read: BTreeSet<String> =
             graph.iter().flat_map(|(_, node)| node.weights()).map(str::to_owned).collect();
         let demanded: BTreeSet<String> = config.tensors().into_iter().map(|(name, _)| name).collect();
         assert_eq!(read, demanded);
+    }
+}
+
+/// What is known about a model without its config, the kinds of its sites, gives the same inputs as its graph.
+#[test]
+fn the_kinds_of_sites_give_the_edges_of_the_graph() {
+    for model in MODELS {
+        let config = config(model);
+        let (graph, layers) = (graph::of(&config).unwrap(), config.num_hidden_layers);
+        for (id, node) in graph.iter() {
+            let Some(site) = node.site.probed() else { continue };
+            let mut inputs = BTreeSet::new();
+            let mut open = vec![id];
+            // Nodes that are no sites belong to the operation after them.
+            while let Some(id) = open.pop() {
+                for input in &graph.node(id).unwrap().inputs {
+                    match graph.node(input.node).unwrap().site.probed() {
+                        Some(site) => drop(inputs.insert(site)),
+                        None => open.push(input.node),
+                    }
+                }
+            }
+            let known: BTreeSet<Site> = site.inputs(layers, graph.kinds()).into_iter().collect();
+            assert_eq!(known, inputs, "{model}, {site}");
+        }
     }
 }
 

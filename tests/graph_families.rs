@@ -3,15 +3,21 @@
 
 mod families;
 
-use families::{gemma2, gemma3, olmo2, qwen3};
+use families::olmo2;
 use rbees_check::graph::{
-    Cast, Edge, FrequencyLaw, Gain, Graph, Mask, Node, NormRule, NormSpan, Operation, Role, RowShape,
+    self, Cast, Edge, FrequencyLaw, Gain, Graph, Mask, Node, NormRule, NormSpan, Operation, Role, RowShape,
     SiteName,
 };
+use rbees_check::models;
 use rstest::rstest;
 
 const ATTENTION: [&str; 6] = ["q_rope", "k_rope", "scores", "probs", "context", "o_proj"];
 const MLP: [&str; 5] = ["mlp.gate_proj", "mlp.up_proj", "mlp.act_fn", "mlp.act", "mlp.down_proj"];
+
+/// The graph of a model in fixtures/.
+fn of(model: &str) -> Graph {
+    graph::of(models::open(model).unwrap().weights.config()).unwrap()
+}
 
 fn node<'a>(graph: &'a Graph, site: &str) -> &'a Node {
     let id = graph.position(&SiteName::new(site)).unwrap_or_else(|| panic!("no {site}"));
@@ -65,11 +71,11 @@ fn law(graph: &Graph, site: &str) -> FrequencyLaw {
 
 #[test]
 fn gemma_2_has_norms_around_both_branches_softcaps_and_a_window_in_every_other_layer() {
-    let graph = gemma2::graph(&gemma2::SMALL).unwrap();
+    let graph = of("tiny-gemma2");
     let after = ["post_attention_layernorm", "pre_feedforward_layernorm.input", "pre_feedforward_layernorm"];
     let expected = sites(&["input_layernorm"], &[], &after, &["post_feedforward_layernorm"]);
     assert_eq!(layer(&graph, 0), expected);
-    assert_eq!(graph.iter().len(), 1 + 4 * expected.len() + 3);
+    assert_eq!(graph.iter().len(), 1 + 3 * expected.len() + 3);
 
     let at = |name: &str| format!("model.layers.1.{name}");
     assert_eq!(inputs(&graph, &at("post_attention_layernorm")), [at("self_attn.o_proj")]);
@@ -79,44 +85,42 @@ fn gemma_2_has_norms_around_both_branches_softcaps_and_a_window_in_every_other_l
 
     let norms = graph.iter().filter(|(_, node)| matches!(node.operation, Operation::Norm(_)));
     let norms: Vec<&str> = norms.map(|(_, node)| node.site.as_str()).collect();
-    assert_eq!(norms.len(), 4 * 4 + 1);
+    assert_eq!(norms.len(), 4 * 3 + 1);
     for site in norms {
         assert_eq!(rule(&graph, site).gain, Gain::OnePlusWeight, "{site}");
         assert_eq!(node(&graph, site).casts(), [Cast::Result], "{site}");
     }
 
-    let (window, scale) = (Mask::Window { window: 3 }, 1.0 / 3.0);
-    let all: Vec<_> = (0..4).map(|layer| scores(&graph, layer)).collect();
-    assert_eq!(all.iter().map(|s| s.2).collect::<Vec<_>>(), [window, Mask::Causal, window, Mask::Causal]);
-    assert!(all.iter().all(|s| (s.0 - scale).abs() < 1e-15 && s.1 == Some(50.0)), "{all:?}");
+    let (window, scale) = (Mask::Window { window: 5 }, 1.0 / 12f64.sqrt());
+    let all: Vec<_> = (0..3).map(|layer| scores(&graph, layer)).collect();
+    assert_eq!(all.iter().map(|s| s.2).collect::<Vec<_>>(), [window, Mask::Causal, window]);
+    assert!(all.iter().all(|s| (s.0 - scale).abs() < 1e-15 && s.1 == Some(4.0)), "{all:?}");
 
     let Operation::Embedding(embedding) = &node(&graph, "model.embed_tokens").operation else { panic!() };
-    assert_eq!(embedding.scale, 6.0);
+    assert!((embedding.scale - 48f64.sqrt()).abs() < 1e-15);
     assert_eq!(node(&graph, "model.embed_tokens").casts(), [Cast::Factor, Cast::Result]);
     assert_eq!(node(&graph, "lm_head").weights(), ["model.embed_tokens.weight"]);
-    assert_eq!(inputs(&graph, "logits"), ["lm_head"]);
-    assert_eq!(node(&graph, "logits").operation, Operation::Softcap { cap: 30.0 });
+    assert_eq!(inputs(&graph, "lm_head.softcap"), ["lm_head"]);
+    assert_eq!(node(&graph, "lm_head.softcap").operation, Operation::Softcap { cap: 14.0 });
     assert_eq!(graph.output(), graph.find(None, Role::Logits));
 }
 
 #[test]
 fn gemma_3_has_per_head_norms_and_a_different_rotation_in_global_layers() {
-    let graph = gemma3::graph(&gemma3::SMALL).unwrap();
+    let graph = of("tiny-gemma3");
     let after = ["post_attention_layernorm", "pre_feedforward_layernorm.input", "pre_feedforward_layernorm"];
     let between = ["q_norm", "k_norm"];
-    assert_eq!(
-        layer(&graph, 6),
-        sites(&["input_layernorm"], &between, &after, &["post_feedforward_layernorm"])
-    );
+    let expected = sites(&["input_layernorm"], &between, &after, &["post_feedforward_layernorm"]);
+    assert_eq!(layer(&graph, 3), expected);
 
     let norm = rule(&graph, "model.layers.0.self_attn.k_norm");
-    assert_eq!((norm.span, norm.gain), (NormSpan::Head { head_dim: 10 }, Gain::OnePlusWeight));
+    assert_eq!((norm.span, norm.gain), (NormSpan::Head { head_dim: 18 }, Gain::OnePlusWeight));
     assert_eq!(inputs(&graph, "model.layers.0.self_attn.k_rope"), ["model.layers.0.self_attn.k_norm"]);
 
-    let local = (Mask::Window { window: 3 }, FrequencyLaw::Base { theta: 1e4 });
-    let global = (Mask::Causal, FrequencyLaw::Linear { theta: 1e6, factor: 8.0 });
-    for number in 0..7 {
-        let expected = if number == 5 { &global } else { &local };
+    let local = (Mask::Window { window: 5 }, FrequencyLaw::Base { theta: 2e4 });
+    let global = (Mask::Causal, FrequencyLaw::Linear { theta: 4e5, factor: 8.0 });
+    for number in 0..4 {
+        let expected = if number == 2 { &global } else { &local };
         let (_, softcap, mask) = scores(&graph, number);
         for rotated in ["q_rope", "k_rope"] {
             let law = law(&graph, &format!("model.layers.{number}.self_attn.{rotated}"));
@@ -130,18 +134,18 @@ fn gemma_3_has_per_head_norms_and_a_different_rotation_in_global_layers() {
 
 #[test]
 fn qwen_3_has_per_head_norms_of_q_and_k_before_the_rotation() {
-    let graph = qwen3::graph(&qwen3::SMALL).unwrap();
+    let graph = of("tiny-qwen3");
     let after = ["post_attention_layernorm.input", "post_attention_layernorm"];
     assert_eq!(layer(&graph, 1), sites(&["input_layernorm"], &["q_norm", "k_norm"], &after, &[]));
     for (name, heads) in [("q", 6), ("k", 2)] {
         let at = |part: &str| format!("model.layers.1.self_attn.{name}_{part}");
-        assert_eq!(rule(&graph, &at("norm")).span, NormSpan::Head { head_dim: 12 });
+        assert_eq!(rule(&graph, &at("norm")).span, NormSpan::Head { head_dim: 20 });
         assert_eq!(rule(&graph, &at("norm")).gain, Gain::Weight);
         assert_eq!(node(&graph, &at("norm")).weights(), [format!("{}.weight", at("norm"))]);
         assert_eq!(node(&graph, &at("norm")).casts(), [Cast::Normed, Cast::Result]);
         assert_eq!(inputs(&graph, &at("norm")), [at("proj")]);
         assert_eq!(inputs(&graph, &at("rope")), [at("norm")]);
-        assert_eq!(node(&graph, &at("rope")).shape, RowShape::Heads { heads, head_dim: 12 });
+        assert_eq!(node(&graph, &at("rope")).shape, RowShape::Heads { heads, head_dim: 20 });
     }
     assert_eq!(inputs(&graph, "model.layers.1.self_attn.q_proj"), ["model.layers.1.input_layernorm"]);
 }
@@ -176,9 +180,8 @@ fn olmo_2_has_norms_after_its_branches_and_on_whole_rows_of_q_and_k() {
     [Some("pre_feedforward_layernorm.input"), Some("post_attention_layernorm.input"), Some("mlp.input")]
 )]
 fn a_role_finds_the_module_under_each_familys_name(#[case] role: Role, #[case] names: [Option<&str>; 3]) {
-    let graphs = [gemma2::graph(&gemma2::SMALL), qwen3::graph(&qwen3::SMALL), olmo2::graph(&olmo2::SMALL)];
+    let graphs = [of("tiny-gemma2"), of("tiny-qwen3"), olmo2::graph(&olmo2::SMALL).unwrap()];
     for (graph, name) in graphs.into_iter().zip(names) {
-        let graph = graph.unwrap();
         let site = graph.find(Some(1), role).map(|id| graph.node(id).unwrap().site.clone());
         assert_eq!(site, name.map(|name| SiteName::new(format!("model.layers.1.{name}"))));
     }
@@ -186,8 +189,7 @@ fn a_role_finds_the_module_under_each_familys_name(#[case] role: Role, #[case] n
 
 #[test]
 fn only_scores_and_context_read_rows_of_other_tokens() {
-    for graph in [gemma3::graph(&gemma3::SMALL), olmo2::graph(&olmo2::SMALL)] {
-        let graph = graph.unwrap();
+    for graph in [of("tiny-gemma3"), olmo2::graph(&olmo2::SMALL).unwrap()] {
         for (id, node) in graph.iter() {
             let all_keys = node.inputs.iter().filter(|input| input.edge == Edge::AllKeys).count();
             let attention = matches!(node.operation, Operation::Scores(_) | Operation::Context(_));

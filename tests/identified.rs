@@ -91,7 +91,7 @@ proptest! {
         llama.norm.eps = eps;
         for block in &mut llama.layers {
             block.input_layernorm.eps = eps;
-            block.post_attention_layernorm.eps = eps;
+            block.ffn_norm.eps = eps;
         }
         let outcome = &judged(&model, unaltered(llama), &["01"])[0];
         let text = says(outcome, "norm-eps");

@@ -56,10 +56,11 @@ fn every_site_is_tapped_once_in_forward_order_with_its_canonical_shape(
     llama.forward(&Input::single(&OTHER, 0), &mut cache, &mut ()).unwrap();
     llama.forward(&Input::single(&PROMPT, 4), &mut cache, &mut seen).unwrap();
 
-    let shown = |kind: &&Kind| attention == Attention::Plain || !kind.over_keys();
+    let kinds = llama.kinds();
+    let shown = |kind: &Kind| attention == Attention::Plain || !kind.over_keys();
     let layers = llama.layers.len();
     let in_layers = (0..layers).flat_map(|layer| {
-        Kind::ALL.iter().filter(shown).filter(|k| k.in_layer()).map(move |&k| Site::layer(layer, k))
+        kinds.iter().filter(shown).filter(|k| k.in_layer()).map(move |k| Site::layer(layer, k))
     });
     let mut expected: Vec<Site> = in_layers.collect();
     expected.extend([Kind::Embed, Kind::FinalNorm, Kind::Logits].map(Site::model));
@@ -76,8 +77,8 @@ fn canonical(llama: &Llama, kind: Kind) -> Vec<usize> {
     let c = &llama.config;
     let (heads, kv_heads, d) = (c.num_attention_heads, c.num_key_value_heads, c.head_dim);
     match kind {
-        Kind::QProj | Kind::Context => vec![1, s, heads * d],
-        Kind::KProj | Kind::VProj => vec![1, s, kv_heads * d],
+        Kind::QProj | Kind::QNorm | Kind::Context => vec![1, s, heads * d],
+        Kind::KProj | Kind::KNorm | Kind::VProj => vec![1, s, kv_heads * d],
         Kind::QRope => vec![1, heads, s, d],
         Kind::KRope => vec![1, kv_heads, s, d],
         Kind::Scores | Kind::Probs => vec![1, heads, s, t],

@@ -59,7 +59,7 @@ fn main() -> ExitCode {
 fn nodes_agree(model: &str, case: &str) -> Result<(), Failed> {
     let opened = models::open(model)?;
     let reference = opened.fixture.as_ref().ok_or("no references")?.case(case)?;
-    let graph = graph::llama(opened.weights.config())?;
+    let graph = graph::of(opened.weights.config())?;
     let stored = references(&graph, &reference)?;
     let mut given = Given::default();
     for (&id, Stored { reference, .. }) in &stored {
@@ -101,7 +101,7 @@ fn pass_agrees_as_recorded(model: &str, case: &str) -> Result<(), Failed> {
 fn pass_agrees(model: &str, case: &str, padding: Padding) -> Result<f64, Failed> {
     let opened = models::open(model)?;
     let reference = opened.fixture.as_ref().ok_or("no references")?.case(case)?;
-    let graph = graph::llama(opened.weights.config())?;
+    let graph = graph::of(opened.weights.config())?;
     let wanted = references(&graph, &reference)?;
     let what = format!("{} sites from token ids", wanted.len());
     let pass = pass_of(&reference.manifest, padding)?;

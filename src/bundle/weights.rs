@@ -13,34 +13,45 @@ pub(super) fn of(site: Site, config: &Config) -> Vec<String> {
         let Some(layer) = site.layer else { return vec![] };
         let bias = |name: &&&str| config.biases.contains(**name);
         let biases = names.iter().filter(bias).map(|name| format!("model.layers.{layer}.{name}.bias"));
-        names.iter().map(|name| format!("model.layers.{layer}.{name}.weight")).chain(biases).collect()
+        let weight = |name: &&str| format!("model.layers.{layer}.{name}.weight");
+        let known: Vec<String> = config.tensors().into_iter().map(|(name, _)| name).collect();
+        names.iter().map(weight).filter(|name| known.contains(name)).chain(biases).collect()
     };
     match site.kind {
         Kind::Embed => vec!["model.embed_tokens.weight".into()],
+        Kind::CappedLogits => vec![],
         Kind::Logits if config.tie_word_embeddings => vec!["model.embed_tokens.weight".into()],
         Kind::Logits => vec!["lm_head.weight".into()],
         Kind::FinalNorm => vec!["model.norm.weight".into()],
-        Kind::InputNorm | Kind::PostNorm => in_layer(&["input_layernorm", "post_attention_layernorm"]),
+        Kind::InputNorm | Kind::PostNorm | Kind::FfnNorm | Kind::FfnPostNorm => in_layer(&[
+            "input_layernorm",
+            "post_attention_layernorm",
+            "pre_feedforward_layernorm",
+            "post_feedforward_layernorm",
+        ]),
+        Kind::QNorm | Kind::KNorm => in_layer(&["self_attn.q_norm", "self_attn.k_norm"]),
         Kind::QProj | Kind::KProj | Kind::VProj | Kind::OProj => {
             in_layer(&["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"])
         }
         Kind::Gate | Kind::Up | Kind::Down => in_layer(&["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]),
         Kind::QRope | Kind::KRope | Kind::Scores | Kind::Probs | Kind::Context => vec![],
-        Kind::PostNormInput | Kind::Act | Kind::Block => vec![],
+        Kind::PostNormInput | Kind::FfnNormInput | Kind::Act | Kind::Block => vec![],
     }
 }
 
-/// A `config.json` that declares that the tensors next to it are only part of a model. It is written as that of a
-/// Llama or, with a window, of a Mistral, whatever the family is. What these cannot say has keys of our own.
+/// A `config.json` that declares that the tensors next to it are only part of a model. What the config of its family
+/// cannot say has keys of our own.
 pub(super) fn config(config: &Config, site: Site) -> Vec<u8> {
     let ends = (!config.eos_token_ids.is_empty()).then_some(&config.eos_token_ids);
-    let (class, kind) = match config.sliding_window {
-        None => ("LlamaForCausalLM", "llama"),
-        Some(_) => ("MistralForCausalLM", "mistral"),
-    };
+    let layer_types: Vec<&str> = config.layer_types.iter().map(|of| of.name()).collect();
     let text = json!({
-        "architectures": [class],
-        "model_type": kind,
+        "architectures": [config.family.class()],
+        "model_type": config.family.name(),
+        "layer_types": if config.sliding_window.is_some() { json!(layer_types) } else { Value::Null },
+        "query_pre_attn_scalar": config.query_pre_attn_scalar,
+        "attn_logit_softcapping": config.attn_logit_softcapping,
+        "final_logit_softcapping": config.final_logit_softcapping,
+        "rope_local_base_freq": config.local_rope_theta,
         "hidden_size": config.hidden_size,
         "intermediate_size": config.intermediate_size,
         "num_hidden_layers": config.num_hidden_layers,
@@ -106,7 +117,17 @@ mod tests {
 
     #[rstest]
     fn a_part_has_the_config_of_its_model(
-        #[values("tiny-llama", "tiny-llama3", "tiny-linear", "tiny-qwen2", "tiny-mistral")] model: &str,
+        #[values(
+            "tiny-llama",
+            "tiny-llama3",
+            "tiny-linear",
+            "tiny-qwen2",
+            "tiny-mistral",
+            "tiny-qwen3",
+            "tiny-gemma2",
+            "tiny-gemma3"
+        )]
+        model: &str,
     ) {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
         let own = Weights::open(&fixtures.join(model)).unwrap().config().clone();

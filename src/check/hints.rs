@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::judging::Judging;
-use super::kinds::{INTERLEAVED, short};
+use super::kinds::short;
 use crate::Result;
 use crate::judge::{Outcome, Status, Traits, Verdict};
 use crate::probe::{Kind, Layout, Site};
@@ -33,7 +33,7 @@ pub(super) fn of(judging: &Judging<'_>, outcomes: &[Outcome], unnamed: bool) -> 
                 hints.entry(site.kind).or_insert(hint);
             }
             Verdict::Differs(_) => {
-                let new = INTERLEAVED.contains(&site.kind) && !side_by_side.contains(&site.kind);
+                let new = site.kind.has_rotated_columns() && !side_by_side.contains(&site.kind);
                 if new && interleaved(judging, site.kind, outcome.checkpoint.factor().unwrap_or(0.0))? {
                     side_by_side.push(site.kind);
                 }

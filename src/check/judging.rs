@@ -93,7 +93,7 @@ impl Judging<'_> {
         let fused = |&kind: &Kind| {
             matches!(kind, Kind::Scores | Kind::Probs) && !self.runs.own.shows(kind) && self.reaches(kind)
         };
-        kind.inputs().iter().all(|input| match input {
+        self.traits.kinds.inputs(kind).iter().all(|input| match input {
             Kind::Block => [Kind::Block, Kind::Embed].iter().all(|&kind| self.runs.own.takes(kind)),
             input => self.runs.own.takes(*input) || fused(input),
         })

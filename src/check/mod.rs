@@ -185,7 +185,8 @@ impl<'a> Check<'a> {
         let layouts = match (self.interleaved, head_dim) {
             (false, _) | (true, None) => vec![],
             (true, Some(head_dim)) => {
-                kinds::INTERLEAVED.map(|kind| (kind, Layout::Interleaved { head_dim })).into()
+                let turned = Kind::ALL.iter().filter(|kind| kind.has_rotated_columns());
+                turned.map(|&kind| (kind, Layout::Interleaved { head_dim })).collect()
             }
         };
         let last = self.case.sites().filter_map(|Site { layer, .. }| layer).max();
@@ -194,6 +195,7 @@ impl<'a> Check<'a> {
             arithmetic: self.arithmetic,
             dtype: self.dtype,
             layers: last.map_or(0, |layer| usize::from(layer) + 1),
+            kinds: self.case.sites().map(|site| site.kind).collect(),
             vocab: 0,
             context: 0,
             hides: &[],

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use rbees_check::models::Model;
-use rbees_check::weights::{Config, Meaning, RopeLayout};
+use rbees_check::weights::{Config, LayerType, Meaning, RopeLayout};
 use rbees_check::{Error, Result};
 
 use super::common;
@@ -45,7 +45,10 @@ fn config(config: &Config) -> Vec<String> {
     };
     let id = |id: Option<u32>| id.map_or("none".to_owned(), |id| id.to_string());
     let modules: Vec<&str> = config.biases.iter().map(String::as_str).collect();
-    let rows: [(&str, String); 17] = [
+    let of_layers = |of: LayerType| config.layer_types.iter().filter(|own| **own == of).count();
+    let number = |number: Option<f64>| number.map_or("none".to_owned(), |number| (number as f32).to_string());
+    let mut rows = vec![
+        ("model_type", config.family.name().to_owned()),
         ("hidden_size", config.hidden_size.to_string()),
         ("intermediate_size", config.intermediate_size.to_string()),
         ("num_hidden_layers", config.num_hidden_layers.to_string()),
@@ -65,7 +68,17 @@ fn config(config: &Config) -> Vec<String> {
         ("eos_token_ids", format!("{:?}", config.eos_token_ids)),
         ("rotation", rope.to_owned()),
     ];
-    rows.map(|(key, value)| format!("{key:<24} {value}")).into()
+    // What only some models have.
+    let full = of_layers(LayerType::Full);
+    let more = [
+        ("layers without a window", (config.sliding_window.is_some() && full > 0).then(|| full.to_string())),
+        ("rope_local_base_freq", config.local_rope_theta.map(|theta| number(Some(theta)))),
+        ("query_pre_attn_scalar", config.query_pre_attn_scalar.map(|scalar| number(Some(scalar)))),
+        ("attn_logit_softcapping", config.attn_logit_softcapping.map(|cap| number(Some(cap)))),
+        ("final_logit_softcapping", config.final_logit_softcapping.map(|cap| number(Some(cap)))),
+    ];
+    rows.extend(more.into_iter().filter_map(|(key, value)| Some((key, value?))));
+    rows.into_iter().map(|(key, value)| format!("{key:<24} {value}")).collect()
 }
 
 fn tokenizer(model: &Model) -> Vec<String> {

@@ -104,33 +104,47 @@ fn head_map(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
 }
 
 fn scale(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
-    let Some(right) = e.scores().map(|scores| scores.scale) else { return Ok(vec![]) };
+    let Some((right, softcap)) = e.scores().map(|scores| (scores.scale, scores.softcap)) else {
+        return Ok(vec![]);
+    };
+    let (config, scalar) = (e.config(), e.config().query_pre_attn_scalar);
+    let should = format!("the scale should be 1/√{}, {right:.6}", scalar.unwrap_or(config.head_dim as f64));
+    if softcap.is_some() {
+        // Capped scores are not proportional to the scale: only the usual ones are tried.
+        let usual = usual_scales(config).into_iter().filter(|(scale, _)| (scale / right - 1.0).abs() > 1e-9);
+        let candidate = |(scale, how): (f64, String)| {
+            let says = format!("you scale scores by {scale:.6}, which is {how}; {should}");
+            Candidate::new(Deviation::ScoreScale(scale), says)
+        };
+        return Ok(usual.map(candidate).collect());
+    }
     let under = |scale: f64| run(e, &[made, &[Deviation::ScoreScale(scale)]].concat());
     let found = match e.context.site.kind {
         Kind::Scores => run(e, made)?.and_then(|scores| solve::ratio(e, &scores, right)),
         _ => solve::scale(e, right, &|scale| Ok(under(scale)?.and_then(super::fit::Expected::known)))?,
     };
     let Some(c) = found.filter(|c| !c.allows(right) && c.value > 0.0) else { return Ok(vec![]) };
-    let config = e.config();
     let own = config.hidden_size / config.num_attention_heads;
     let known = usual_scales(config).into_iter().find(|(value, _)| c.allows(*value));
     let meaning = known.map_or(String::new(), |(_, meaning)| format!(", which is {meaning}"));
-    let says =
-        format!("you scale scores by {c}{meaning}; the scale should be 1/√{}, {right:.6}", config.head_dim);
+    let says = format!("you scale scores by {c}{meaning}; {should}");
     let candidate = || Candidate::new(Deviation::ScoreScale(c.value), says.clone()).solved();
     let of_other_heads = own != config.head_dim && c.allows(1.0 / (own as f64).sqrt());
     Ok([candidate()].into_iter().chain(of_other_heads.then(|| candidate().named("head-dim"))).collect())
 }
 
 /// Scales that ports use by mistake, each with its description.
-pub(super) fn usual_scales(config: &crate::weights::Config) -> [(f64, String); 5] {
+pub(super) fn usual_scales(config: &crate::weights::Config) -> Vec<(f64, String)> {
     let (d, hidden) = (config.head_dim as f64, config.hidden_size as f64);
     let own = config.hidden_size / config.num_attention_heads;
-    [
+    let of_heads = config.query_pre_attn_scalar.map(|_| (1.0 / d.sqrt(), "1/√head_dim".to_owned()));
+    let mut all = vec![
         (1.0, "1: you do not scale at all".to_owned()),
         (1.0 / d, "1/head_dim: you scale twice, or omit the root".to_owned()),
         (1.0 / hidden.sqrt(), "1/√hidden_size".to_owned()),
         (d.sqrt(), "√head_dim: you multiply where you should divide".to_owned()),
         (1.0 / (own as f64).sqrt(), format!("1/√{own}, hidden_size / heads")),
-    ]
+    ];
+    all.splice(0..0, of_heads);
+    all
 }

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::deviation::{Deviation, Function, LookUp};
+use super::deviation::{Deviation, Function, LookUp, NormForm};
 use super::matrices::Matrices;
 use crate::Result;
-use crate::graph::{Activation, Context, Embedding, MatrixRows, NodeId, NormRule, Rope, Scores};
+use crate::graph::{Activation, Context, Embedding, Gain, MatrixRows, NodeId, NormRule, Rope, Scores};
 use crate::oracle::{
     Arithmetic, BlockMatrix, Exact, Matrix, RowPlaces, Rows, Sight, Slot, frequencies, rotate,
 };
@@ -104,14 +104,20 @@ impl Arithmetic for Deviated<'_> {
     }
 
     fn norm(&self, x: &Rows, rule: &NormRule, weight: &[f64], bias: Option<&[f64]>) -> Rows {
-        let other = last!(self, NormWeight);
-        let weight = other.map_or_else(|| weight.to_vec(), |other| other.of(weight));
-        let x = &*self.reads(0, x);
-        self.returns(match (last!(self, LowNorm), last!(self, NormForm)) {
-            (Some(low), _) => low.norm(x, &weight, rule.eps),
-            (None, Some(form)) => form.norm(x, &weight, rule.eps),
-            (None, None) => Exact.norm(x, rule, &weight, bias),
-        })
+        let gain = rule.gain(weight); // [run]
+        let gain = last!(self, NormWeight).map_or_else(|| gain.clone(), |other| other.of(&gain));
+        let (x, plain) = (&*self.reads(0, x), NormRule { gain: Gain::Weight, ..*rule });
+        let run = rule.run(x.width);
+        let runs = || Rows::new(run, x.values.clone()); // [rows * runs, run]
+        let normed = match (last!(self, LowNorm), last!(self, NormForm)) {
+            (Some(low), _) => low.norm(&runs(), &gain, rule.eps),
+            (None, Some(NormForm::WholeRow)) => {
+                NormForm::WholeRow.norm(x, &gain.repeat(x.width / run), rule.eps)
+            }
+            (None, Some(form)) => form.norm(&runs(), &gain, rule.eps),
+            (None, None) => Exact.norm(x, &plain, &gain, bias),
+        };
+        self.returns(Rows::new(x.width, normed.values))
     }
 
     fn linear(&self, x: &Rows, matrix: &Self::Matrix, bias: Option<&[f64]>) -> Result<Rows> {
@@ -205,7 +211,7 @@ impl Arithmetic for Deviated<'_> {
     }
 
     fn softcap(&self, x: &Rows, cap: f64) -> Rows {
-        Exact.softcap(x, cap)
+        self.returns(Exact.softcap(&self.reads(0, x), cap))
     }
 
     fn scale(&self, x: &Rows, factor: f64) -> Rows {

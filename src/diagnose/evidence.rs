@@ -13,7 +13,7 @@ use crate::compare::{Budget, Noise, Scale};
 use crate::graph::{Graph, Node, NodeId, Operation, Scores, SiteName};
 use crate::oracle::{Given, Pass, Place, Rows};
 use crate::probe::{Arithmetic, Kind, Layout, Site};
-use crate::weights::{Config, Weights};
+use crate::weights::{Config, LayerType, Weights};
 use crate::{Error, Result};
 
 /// A failed site, its rows, and its inputs.
@@ -133,6 +133,32 @@ impl<'a> Evidence<'a> {
     /// The config.
     pub fn config(&self) -> &Config {
         self.context.weights.config()
+    }
+
+    /// What ports add to the weights of norms by mistake, and what is then said.
+    pub(super) fn plus_one(&self) -> [(f64, &'static str); 2] {
+        if self.config().family.norm_offset() == 0.0 {
+            [
+                (1.0, "you multiply by 1 + w; these weights already contain the 1, so multiply by w"),
+                (-1.0, "you multiply by w − 1; multiply by these weights as they are"),
+            ]
+        } else {
+            [
+                (-1.0, "you multiply by w; the norms of this family multiply by 1 + w"),
+                (
+                    1.0,
+                    "you multiply by 2 + w; the norms of this family multiply by 1 + w: you add the 1 twice",
+                ),
+            ]
+        }
+    }
+
+    /// The name of θ of the site's layer in the user's own file.
+    pub(super) fn theta_key(&self) -> String {
+        let config = self.config();
+        let layer = self.context.site.layer.map_or(0, usize::from);
+        let local = config.local_rope_theta.is_some() && config.layer_type(layer) == LayerType::Sliding;
+        self.key(if local { "rope_local_base_freq" } else { "rope_theta" })
     }
 
     /// The node of the site.

@@ -6,6 +6,7 @@ use super::deviation::{Deviation, LowGate};
 use super::search::{Candidate, Solver, search};
 use super::{Diagnosis, Evidence};
 use crate::Result;
+use crate::weights::Activation;
 
 const SOLVERS: [Solver; 2] = [
     Solver { mistake: "gate-up-swapped", fingerprint: |_| true, solve: exchanged, pairs: true },
@@ -17,13 +18,30 @@ pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     search(e, &SOLVERS)
 }
 
-fn exchanged(_: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
-    let says = "you compute silu(up) · gate; it should be silu(gate) · up";
-    Ok(vec![Candidate::new(Deviation::GateExchanged, says)])
+fn exchanged(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
+    Ok(vec![Candidate::new(Deviation::GateExchanged, says_exchanged(e))])
 }
 
-fn low(_: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
+/// What is said about a port that exchanges gate and up.
+pub(super) fn says_exchanged(e: &Evidence<'_>) -> String {
+    let function = function(e);
+    format!("you compute {function}(up) · gate; it should be {function}(gate) · up")
+}
+
+/// The name of the model's activation.
+fn function(e: &Evidence<'_>) -> &'static str {
+    match e.config().family.activation() {
+        Activation::Silu => "silu",
+        Activation::GeluTanh => "gelu",
+    }
+}
+
+/// Only the steps of SiLU are known.
+fn low(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
     let mut found = Vec::new();
+    if e.config().family.activation() != Activation::Silu {
+        return Ok(found);
+    }
     for dtype in [DType::BF16, DType::F16] {
         for way in 0..16u8 {
             let (steps, gate, product, sigmoid) = (way & 1 > 0, way & 2 > 0, way & 4 > 0, way & 8 > 0);

@@ -19,6 +19,9 @@ pub fn key_in(weights: &Weights, key: &'static str) -> String {
         },
         "eos_token_ids" => return format!("`tokenizer.ggml.eos_token_id`, {file}"),
         "bos_token_id" => return format!("`tokenizer.ggml.bos_token_id`, {file}"),
+        "rope_local_base_freq" => "rope.freq_base_swa",
+        "layer_types" => "attention.sliding_window_pattern",
+        "sliding_window" => "attention.sliding_window",
         other => match gguf_key(other) {
             Some(own) => own,
             None => return format!("`{other}`, {file}"),

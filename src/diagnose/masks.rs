@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use super::{Evidence, key_in};
 use crate::Result;
 use crate::compare::vanishes;
+use crate::graph::Mask;
 use crate::probe::Kind;
 
 pub(super) fn masks(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
@@ -46,10 +47,20 @@ pub(super) fn masks(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>>
 
 /// Other windows than that of the config: one key more or less, none, and the one that the scores show.
 fn windows(e: &Evidence<'_>) -> Vec<Candidate> {
-    let right = e.config().sliding_window;
+    let right = e.scores().and_then(|scores| match scores.mask {
+        Mask::Causal => None,
+        Mask::Window { window } => Some(window),
+    });
+    let of_config = e.config().sliding_window;
     let near = right.map(|window| [window + 1, window - 1, usize::MAX]);
-    let all: BTreeSet<usize> = near.into_iter().flatten().chain(solve::window(e)).collect();
+    // Layers without a window may be given that of the others.
+    let others = of_config.filter(|_| right.is_none());
+    let all: BTreeSet<usize> = near.into_iter().flatten().chain(others).chain(solve::window(e)).collect();
     let says = |seen: usize| match right {
+        None if of_config.is_some() => {
+            let key = key_in(e.context.weights, "layer_types");
+            format!("you let a token see only the last {seen} tokens; this layer has no window ({key})")
+        }
         None => format!("you let a token see only the last {seen} tokens; the config has no window"),
         Some(window) => {
             let key = key_in(e.context.weights, "sliding_window");

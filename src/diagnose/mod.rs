@@ -110,14 +110,19 @@ fn but_for_rivals(e: &Evidence<'_>, mut found: Diagnosis) -> Result<Diagnosis> {
 /// Tries every deviation of one operation.
 fn own_operation(e: &Evidence<'_>) -> Result<Diagnosis> {
     match e.context.site.kind {
-        Kind::InputNorm | Kind::PostNorm | Kind::FinalNorm => norm::diagnose(e),
+        Kind::InputNorm | Kind::PostNorm | Kind::FfnNorm | Kind::FfnPostNorm | Kind::FinalNorm => {
+            norm::diagnose(e)
+        }
+        Kind::QNorm | Kind::KNorm => norm::diagnose(e),
         Kind::QRope | Kind::KRope => rope::diagnose(e),
         Kind::Scores | Kind::Probs | Kind::Context => attention::diagnose(e),
         Kind::QProj | Kind::KProj | Kind::VProj | Kind::OProj => linear::diagnose(e),
         Kind::Gate | Kind::Up | Kind::Down => linear::diagnose(e),
         Kind::Logits => logits::diagnose(e),
         Kind::Act => ffn::diagnose(e),
-        // A lookup and two sums: the catalogue contains no mistake for these operations.
-        Kind::Embed | Kind::PostNormInput | Kind::Block => Ok(Diagnosis::default()),
+        // A lookup, two sums and a softcap: the catalogue contains no mistake for these operations.
+        Kind::Embed | Kind::PostNormInput | Kind::FfnNormInput | Kind::Block | Kind::CappedLogits => {
+            Ok(Diagnosis::default())
+        }
     }
 }

@@ -22,13 +22,19 @@ pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     search(e, &SOLVERS)
 }
 
-/// Whether every row is the correct row times one number.
+/// Whether every row, or every head of it, is the correct one times one number.
 fn by_one_factor(e: &Evidence<'_>) -> bool {
+    let run = match e.node().map(|node| &node.operation) {
+        Some(Operation::Norm(norm)) => norm.rule.run(e.got.width),
+        _ => e.got.width,
+    };
     (0..e.got.len()).all(|r| {
-        let (got, want) = (e.got.row(r), e.want.row(r));
-        let factor = project(got, want);
-        let budget = e.budget(r, want).max;
-        got.iter().zip(want).all(|(got, want)| (got - factor * want).abs() <= budget)
+        let budget = e.budget(r, e.want.row(r)).max;
+        let mut parts = e.got.row(r).chunks(run).zip(e.want.row(r).chunks(run));
+        parts.all(|(got, want)| {
+            let factor = project(got, want);
+            got.iter().zip(want).all(|(got, want)| (got - factor * want).abs() <= budget)
+        })
     })
 }
 
@@ -42,26 +48,24 @@ fn project(row: &[f64], base: &[f64]) -> f64 {
     product / square
 }
 
-fn plus_one(_: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
-    let with = |more: f64, says| Candidate::new(Deviation::NormWeight(NormWeight::Plus(more)), says);
-    Ok(vec![
-        with(1.0, "you multiply by 1 + w; these weights already contain the 1, so multiply by w"),
-        with(-1.0, "you multiply by w − 1; multiply by these weights as they are"),
-    ])
+fn plus_one(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
+    let with = |(more, says)| Candidate::new(Deviation::NormWeight(NormWeight::Plus(more)), says);
+    Ok(e.plus_one().map(with).into())
 }
 
-fn without_weight(_: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
+fn without_weight(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
+    let offset = e.config().family.norm_offset();
     let all = [(1.0, "ones"), (0.0, "zeros")].map(|(value, entries)| {
         let says = format!("your norm's weight is all {entries}: you never load it");
-        Candidate::new(Deviation::NormWeight(NormWeight::All(value)), says)
+        Candidate::new(Deviation::NormWeight(NormWeight::All(offset + value)), says)
     });
     Ok(all.into())
 }
 
-/// The vector by which a port with these deviations multiplies.
+/// The vector by which a port with these deviations multiplies each part of a row that is normed by itself.
 fn weight(e: &Evidence<'_>, made: &[Deviation]) -> Result<Option<Vec<f64>>> {
     let Some(Operation::Norm(norm)) = e.node().map(|node| &node.operation) else { return Ok(None) };
-    let mut weight = vector(e.context.weights, &norm.weight)?;
+    let mut weight = norm.rule.gain(&vector(e.context.weights, &norm.weight)?);
     for deviation in made {
         if let Deviation::NormWeight(other) = deviation {
             weight = other.of(&weight);
@@ -70,18 +74,21 @@ fn weight(e: &Evidence<'_>, made: &[Deviation]) -> Result<Option<Vec<f64>>> {
     Ok(Some(weight))
 }
 
-/// Solves for ε from the length of every row: |got| = |x·w| / √(mean + ε).
+/// Solves for ε from the length of every row, or of every head: |got| = |x·w| / √(mean + ε).
 fn eps(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
     let (Some(x), Some(weight)) = (e.input(0), weight(e, made)?) else { return Ok(vec![]) };
     let config = e.config().rms_norm_eps;
+    let (run, parts) = (weight.len(), x.width / weight.len().max(1)); // a row is one part, or one for each head
     let rows = || {
-        (0..x.len()).map(|r| {
-            let base: Vec<f64> = x.row(r).iter().zip(&weight).map(|(x, w)| x * w).collect();
-            let divisor = 1.0 / project(e.got.row(r), &base);
+        (0..x.len() * parts).map(|part| {
+            let (r, range) = (part / parts, part % parts * run..(part % parts + 1) * run);
+            let (x, got) = (&x.row(r)[range.clone()], &e.got.row(r)[range]);
+            let base: Vec<f64> = x.iter().zip(&weight).map(|(x, w)| x * w).collect();
+            let divisor = 1.0 / project(got, &base);
             let budget = e.budget(r, e.got.row(r));
             // The part of a row's error in the direction of the row.
             let length = base.iter().map(|v| v * v).sum::<f64>().sqrt() / divisor;
-            (mean_square(x.row(r)), divisor, budget.rms * (x.width as f64).sqrt() / length)
+            (mean_square(x), divisor, budget.rms * (e.got.width as f64).sqrt() / length)
         })
     };
     let inside = Estimate::of(rows().map(|(mean, d, off)| (d * d - mean, 2.0 * d * d * off)));

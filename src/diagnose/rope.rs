@@ -96,7 +96,8 @@ const DEFAULTS: [f64; 3] = [1e4, 5e5, 1e6];
 
 fn theta(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
     let Some(turning) = Turning::of(e, made) else { return Ok(vec![]) };
-    let (own, law) = (e.config().rope_theta, &turning.rope.law);
+    let law = &turning.rope.law;
+    let own = law.theta();
     let divisor = match law {
         FrequencyLaw::Base { .. } => Some(1.0),
         FrequencyLaw::Linear { factor, .. } => Some(*factor),
@@ -107,10 +108,11 @@ fn theta(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
         solve::theta(&turning.measured(e)?, &positions)
     });
     let candidate = |theta, text: String| {
-        let says = format!("you used θ = {text}; the config says {own} ({})", e.key("rope_theta"));
+        let says = format!("you used θ = {text}; the config says {own} ({})", e.theta_key());
         Candidate::new(Deviation::Frequencies(law.with_theta(theta)), says)
     };
-    Ok(match found.filter(|theta| !theta.allows(own)) {
+    let mut all: Vec<Candidate> = other_layers(e, law).into_iter().collect();
+    all.extend(match found.filter(|theta| !theta.allows(own)) {
         Some(theta) => vec![candidate(theta.value, theta.to_string()).solved()],
         // In half precision the angles are too coarse to solve for θ, and which pairs are scaled may depend on
         // θ: only a few usual values are tried.
@@ -119,7 +121,23 @@ fn theta(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
             others.map(|theta| candidate(theta, format!("{theta} or near it"))).collect()
         }
         None => vec![],
-    })
+    });
+    Ok(all)
+}
+
+/// The frequencies of layers of another type, if the model's layers rotate differently.
+fn other_layers(e: &Evidence<'_>, own: &FrequencyLaw) -> Option<Candidate> {
+    let (other, layer) = e.graph.iter().find_map(|(_, node)| match &node.operation {
+        Operation::Rope(rope) if rope.law != *own => Some((rope.law.clone(), node.layer?)),
+        _ => None,
+    })?;
+    let says = format!(
+        "you rotate with the frequencies of layer {layer}, θ = {}; in this layer, the config says θ = {} ({})",
+        other.theta(),
+        own.theta(),
+        e.theta_key()
+    );
+    Some(Candidate::new(Deviation::Frequencies(other), says))
 }
 
 /// Frequencies computed with hidden_size / heads as the head's width.
@@ -130,7 +148,7 @@ fn head_dim(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
         return Ok(vec![]);
     }
     // θ^(−2i/own) = (θ^(d/own))^(−2i/d).
-    let theta = config.rope_theta.powf(d as f64 / own as f64);
+    let theta = turning.rope.law.theta().powf(d as f64 / own as f64);
     let says = format!(
         "you divide 2i by {own}, hidden_size / heads; divide by head_dim, {d} ({})",
         e.key("head_dim")

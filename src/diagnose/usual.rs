@@ -7,6 +7,7 @@ use candle_core::DType;
 use super::Evidence;
 use super::attention::{usual_scales, wrong_maps};
 use super::deviation::{Deviation, LowSoftmax, MatrixReading, NormWeight, Positions, Sees, described};
+use super::ffn::says_exchanged;
 use super::rope::other_pairing;
 use super::search::Suspected;
 use crate::graph::{EpsPlace, FrequencyLaw, Node, Operation, Role};
@@ -57,8 +58,7 @@ pub(super) fn all(e: &Evidence<'_>) -> Vec<Usual> {
     let mut all = norms(e);
     all.extend(rotations(e));
     all.extend(attentions(e));
-    let says = "you compute silu(up) · gate; it should be silu(gate) · up";
-    all.push(Usual::new("gate-up-swapped", Deviation::GateExchanged, says));
+    all.push(Usual::new("gate-up-swapped", Deviation::GateExchanged, says_exchanged(e)));
     all.extend(e.nodes().filter_map(transposed));
     all
 }
@@ -69,20 +69,20 @@ fn norms(e: &Evidence<'_>) -> Vec<Usual> {
         EPS.into_iter().filter(|&other| other != own).map(|other| eps(e, other)).collect();
     let says = "you add ε outside the root; add it to the mean of squares, inside the root";
     all.push(Usual::new("norm-eps", Deviation::Eps { eps: own, place: EpsPlace::OutsideRoot }, says));
-    for (one, how) in [(1.0, "1 + w"), (-1.0, "w − 1")] {
-        let says = format!("you multiply by {how} in the norms; multiply by these weights as they are");
-        all.push(Usual::new("norm-plus-one", Deviation::NormWeight(NormWeight::Plus(one)), says));
+    for (more, says) in e.plus_one() {
+        all.push(Usual::new("norm-plus-one", Deviation::NormWeight(NormWeight::Plus(more)), says));
     }
     all
 }
 
 fn rotations(e: &Evidence<'_>) -> Vec<Usual> {
-    let (own, d) = (e.config().rope_theta, e.config().head_dim);
+    let d = e.config().head_dim;
     let law = |node: &Node| match &node.operation {
         Operation::Rope(rope) => Some(rope.law.clone()),
         _ => None,
     };
     let Some(law) = e.nodes().find_map(law) else { return vec![] };
+    let own = law.theta();
     let mut all = Vec::new();
     if !matches!(law, FrequencyLaw::Base { .. }) {
         let says = format!("you ignore the config's rope scaling ({})", e.key("rope_scaling"));
@@ -90,7 +90,7 @@ fn rotations(e: &Evidence<'_>) -> Vec<Usual> {
         all.push(Usual::new("rope-scaling", Deviation::Frequencies(unscaled), says));
     }
     for theta in [1e4, 1e5, 5e5, 1e6].into_iter().filter(|&theta| theta != own) {
-        let says = format!("you used θ = {theta}; the config says {own} ({})", e.key("rope_theta"));
+        let says = format!("you used θ = {theta}; the config says {own} ({})", e.theta_key());
         all.push(Usual::new("rope-theta", Deviation::Frequencies(law.with_theta(theta)), says));
     }
     for (layout, says) in [
@@ -124,8 +124,10 @@ fn attentions(e: &Evidence<'_>) -> Vec<Usual> {
         all.push(Usual::new("head-map", Deviation::LooksAt(map), says));
     }
     for (scale, how) in usual_scales(config) {
-        if (scale * (config.head_dim as f64).sqrt() - 1.0).abs() > 1e-9 {
-            let says = format!("you scale scores by {how}; the scale should be 1/√head_dim");
+        if (scale / config.attention_scale() - 1.0).abs() > 1e-9 {
+            let right =
+                config.query_pre_attn_scalar.map_or("head_dim".to_owned(), |scalar| scalar.to_string());
+            let says = format!("you scale scores by {how}; the scale should be 1/√{right}");
             all.push(Usual::new("attention-scale", Deviation::ScoreScale(scale), says));
         }
     }

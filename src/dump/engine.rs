@@ -34,7 +34,7 @@ impl<'a> Engine<'a> {
     pub fn new(dump: &Recording, against: &Against<'a>, layers: usize) -> Result<Option<Self>> {
         let Against { weights, arithmetic, .. } = *against;
         let graph = match against.config.or(weights.map(Weights::config)) {
-            Some(config) => Some(graph::llama(config)?),
+            Some(config) => Some(graph::of(config)?),
             None => shown::graph(dump, layers)?,
         };
         let Some(graph) = graph else { return Ok(None) };

@@ -9,8 +9,9 @@ use super::positions;
 use super::reference::{self, finding, lower, misfit};
 use super::replayed::{self, FirstWrong, Replayed};
 use crate::checkpoints::{Checkpoint, How, judge_of};
+use crate::graph;
 use crate::judge::{Drive, Finding, Outcome, Status, Verdict};
-use crate::probe::{Kind, Site};
+use crate::probe::{Kind, Kinds, Site};
 use crate::recording::{Lookup, Recording, SiteTensor};
 use crate::reference::Feed;
 use crate::{Error, Result};
@@ -91,10 +92,10 @@ pub(super) fn whole() -> (&'static Checkpoint, f64) {
 }
 
 impl Recording {
-    /// How many sites of a model with `layers` layers the recording contains.
-    pub fn coverage(&self, layers: usize) -> Coverage {
-        let shown = |kind: &&Kind| !self.hides().contains(kind);
-        let sites = Kind::ALL.iter().filter(shown).flat_map(|&kind| {
+    /// How many sites of a model with `layers` layers and these kinds of site the recording contains.
+    pub fn coverage(&self, layers: usize, kinds: Kinds) -> Coverage {
+        let shown = |kind: &Kind| !self.hides().contains(kind);
+        let sites = kinds.iter().filter(shown).flat_map(|kind| {
             if kind.in_layer() {
                 (0..layers).map(|n| Site::layer(n, kind)).collect()
             } else {
@@ -122,7 +123,7 @@ impl Recording {
         complete: bool,
     ) -> Result<Judged> {
         let layers = self.layers(against)?;
-        let coverage = self.coverage(layers);
+        let coverage = self.coverage(layers, self.kinds(against)?);
         let mut found = Found::default();
         let first_difference = self.by_reference(against, &mut found)?;
         let replayed = self.by_replay(against, None, &mut found)?;
@@ -209,6 +210,16 @@ impl Recording {
             Lookup::Tensor(recorded) if lower(self, &recorded).is_none() => Ok(Some(recorded)),
             Lookup::Tensor(_) | Lookup::Misfit(_) | Lookup::Absent => Ok(None),
         }
+    }
+
+    /// The kinds of site of the model; if it is unknown, those of a Llama and those that were recorded.
+    pub(super) fn kinds(&self, against: &Against<'_>) -> Result<Kinds> {
+        if let Some(config) = against.config {
+            return Ok(graph::of(config)?.kinds());
+        }
+        let recorded = self.sites().map(|site| site.kind);
+        let kinds: Kinds = Kinds::LLAMA.iter().chain(recorded).collect();
+        Ok(if kinds.norms_branches() { kinds.without(Kind::PostNormInput) } else { kinds })
     }
 
     /// The number of layers of the model, or of the recording if the model is unknown.

@@ -47,7 +47,7 @@ impl Recording {
     ) -> Result<Pair> {
         self.same_prompt(other)?;
         let layers = self.layers(against)?.max(other.layers(against)?);
-        let mut coverage = self.coverage(layers);
+        let mut coverage = self.coverage(layers, self.kinds(against)?);
         let apart = |site: &Site| !other.has(*site) && self.has(*site);
         let only_here: Vec<Site> = self.sites().filter(apart).collect();
         coverage.recorded -= only_here.iter().filter(|site| !coverage.missing.contains(site)).count();

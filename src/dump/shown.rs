@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::Result;
 use crate::graph::{Activation, Builder, Graph, NodeId, Role, RowShape};
-use crate::probe::{Kind, Site};
+use crate::probe::{Kind, Kinds, Site};
 use crate::recording::{Lookup, Recording};
 
 /// The graph of a recording with `layers` layers. A recorded tensor becomes a source, unless it can be
@@ -16,19 +16,28 @@ use crate::recording::{Lookup, Recording};
 /// The recording cannot be read.
 pub(super) fn graph(dump: &Recording, layers: usize) -> Result<Option<Graph>> {
     let mut g = Builder::default();
+    let kinds: Kinds = dump.sites().map(|site| site.kind).collect();
     let mut nodes: BTreeMap<Site, (NodeId, RowShape)> = BTreeMap::new();
     for site in sites(layers) {
         match site.layer {
             Some(layer) => g.enter_layer(layer.into(), format!("model.layers.{layer}")),
             None => g.leave_layers(),
         }
-        let (name, role) = (site.kind.name(), role(site.kind));
+        let (name, role) = (site.kind.name(), role(site.kind, kinds));
         let inputs: Option<Vec<(NodeId, RowShape)>> =
-            site.inputs(layers).iter().map(|input| nodes.get(input).copied()).collect();
+            site.inputs(layers, kinds).iter().map(|input| nodes.get(input).copied()).collect();
         let made = match (site.kind, inputs.as_deref()) {
             (Kind::Probs, Some(&[(scores, shape)])) => Some((g.softmax(role, name, scores), shape)),
-            (Kind::PostNormInput | Kind::Block, Some(&[(x, shape), (branch, other)])) if shape == other => {
-                Some((g.sum(role, name, x, branch), shape))
+            // A model has only one of them.
+            (Kind::PostNormInput, _) if kinds.norms_branches() => None,
+            (Kind::FfnNormInput, _) if !kinds.norms_branches() => None,
+            (
+                Kind::PostNormInput | Kind::FfnNormInput | Kind::Block,
+                Some(&[(x, shape), (branch, other)]),
+            ) if shape == other => Some((g.sum(role, name, x, branch), shape)),
+            // A Gemma has another activation.
+            (Kind::Act, Some(_)) if kinds.norms_branches() => {
+                recorded(dump, site)?.map(|shape| (g.source(role, name, shape), shape))
             }
             (Kind::Act, Some(&[(gate, shape), (up, other)])) if shape == other => {
                 let active = g.activation(Role::Activation, "mlp.act_fn", gate, Activation::Silu);
@@ -45,7 +54,7 @@ pub(super) fn graph(dump: &Recording, layers: usize) -> Result<Option<Graph>> {
 fn sites(layers: usize) -> impl Iterator<Item = Site> {
     let inside =
         |n: usize| Kind::ALL.iter().filter(|kind| kind.in_layer()).map(move |&kind| Site::layer(n, kind));
-    let ends = [Kind::FinalNorm, Kind::Logits].map(Site::model);
+    let ends = [Kind::FinalNorm, Kind::Logits, Kind::CappedLogits].map(Site::model);
     std::iter::once(Site::model(Kind::Embed)).chain((0..layers).flat_map(inside)).chain(ends)
 }
 
@@ -61,8 +70,13 @@ fn recorded(dump: &Recording, site: Site) -> Result<Option<RowShape>> {
 }
 
 /// The role of a kind of site in the graph.
-const fn role(kind: Kind) -> Role {
+const fn role(kind: Kind, kinds: Kinds) -> Role {
     match kind {
+        Kind::PostNorm if kinds.norms_branches() => Role::AttnPostNorm,
+        Kind::QNorm => Role::QNorm,
+        Kind::KNorm => Role::KNorm,
+        Kind::FfnPostNorm => Role::FfnPostNorm,
+        Kind::CappedLogits => Role::Logits,
         Kind::Embed => Role::Embed,
         Kind::InputNorm => Role::AttnPreNorm,
         Kind::QProj => Role::QProj,
@@ -74,8 +88,8 @@ const fn role(kind: Kind) -> Role {
         Kind::Probs => Role::Probs,
         Kind::Context => Role::Context,
         Kind::OProj => Role::OProj,
-        Kind::PostNormInput => Role::AttnResidual,
-        Kind::PostNorm => Role::FfnPreNorm,
+        Kind::PostNormInput | Kind::FfnNormInput => Role::AttnResidual,
+        Kind::PostNorm | Kind::FfnNorm => Role::FfnPreNorm,
         Kind::Gate => Role::Gate,
         Kind::Up => Role::Up,
         Kind::Act => Role::Gated,

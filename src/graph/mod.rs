@@ -11,18 +11,20 @@
 //! | [`Operation`] | the closed list of operations, with all parameters as plain values |
 //! | [`Builder`] | builds a graph, one line per node |
 //! | [`Cut`] | the nodes that must be computed to get some sites from others |
-//! | [`llama`] | the graph of the Llama family |
+//! | [`of`] | the graph of a config, by its family: [`llama`], [`gemma`] |
 
 mod attention;
 mod builder;
 mod cast;
 mod check;
 mod cut;
+mod gemma;
 mod llama;
 mod node;
 mod nodes;
 mod norm;
 mod operation;
+mod parts;
 mod role;
 mod rope;
 mod site;
@@ -31,6 +33,7 @@ pub use attention::{Context, HeadMap, Mask, Scores};
 pub use builder::Builder;
 pub use cast::Cast;
 pub use cut::Cut;
+pub use gemma::gemma;
 pub use llama::llama;
 pub use node::{Edge, Input, Node, NodeId, RowShape};
 pub use nodes::Graph;
@@ -39,3 +42,17 @@ pub use operation::{Activation, Embedding, Linear, MatrixRows, Operation};
 pub use role::Role;
 pub use rope::{FrequencyLaw, Pairing, Rope, RopeCast};
 pub use site::SiteName;
+
+use crate::Result;
+use crate::weights::{Config, Family};
+
+/// The graph of a model with this configuration.
+///
+/// # Errors
+/// The configuration contradicts itself: see [`Config::lint`].
+pub fn of(config: &Config) -> Result<Graph> {
+    match config.family {
+        Family::Llama | Family::Mistral | Family::Qwen2 | Family::Qwen3 => llama(config),
+        Family::Gemma2 | Family::Gemma3 => gemma(config),
+    }
+}

@@ -6,6 +6,7 @@ use super::check::fault;
 use super::node::{Node, NodeId};
 use super::role::Role;
 use super::site::SiteName;
+use crate::probe::Kinds;
 use crate::{Error, Result};
 
 /// The forward pass of a model. Every node comes after its inputs. No two nodes have the same site, or the
@@ -64,6 +65,11 @@ impl Graph {
     /// Every id, in the order of the pass.
     pub fn ids(&self) -> impl DoubleEndedIterator<Item = NodeId> + ExactSizeIterator + use<> {
         (0..self.nodes.len()).map(NodeId)
+    }
+
+    /// The kinds of site that the model has.
+    pub fn kinds(&self) -> Kinds {
+        self.nodes.iter().filter_map(|node| Some(node.site.probed()?.kind)).collect()
     }
 
     /// The last node: the logits from which tokens are sampled.

@@ -41,6 +41,22 @@ impl NormRule {
         }
     }
 
+    /// The number of entries that are normed together in rows of `width`.
+    pub const fn run(&self, width: usize) -> usize {
+        match self.span {
+            NormSpan::Row => width,
+            NormSpan::Head { head_dim } => head_dim,
+        }
+    }
+
+    /// The factors of the normed values, for a weight.
+    pub fn gain(&self, weight: &[f64]) -> Vec<f64> {
+        match self.gain {
+            Gain::Weight => weight.to_vec(),
+            Gain::OnePlusWeight => weight.iter().map(|w| 1.0 + w).collect(),
+        }
+    }
+
     /// The same norm along each head of `head_dim` entries.
     pub const fn per_head(self, head_dim: usize) -> Self {
         Self { span: NormSpan::Head { head_dim }, ..self }

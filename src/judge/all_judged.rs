@@ -25,7 +25,7 @@ pub fn all_judged(case: &Reference, traits: &Traits) -> Result<()> {
     let views = || checkpoints::ALL.into_iter().flat_map(Checkpoint::views);
     let judged = |site| views().any(|view| is_judged(view, case, site, &plain));
     for site in case.sites() {
-        let feeds = || case.sites().any(|other| other.inputs(traits.layers).contains(&site) && judged(other));
+        let feeds = || case.sites().any(|other| traits.inputs(other).contains(&site) && judged(other));
         let outside = site.layer.is_some_and(|layer| usize::from(layer) >= traits.layers);
         if outside || !(judged(site) || feeds()) {
             return Err(Error::input(

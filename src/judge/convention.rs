@@ -21,12 +21,14 @@ use crate::probe::{Kind, Layout, Site};
 use crate::reference::{Feed, Reference, ReferenceRows};
 use crate::weights::Weights;
 
-/// The kinds of site that such an order affects.
-const KINDS: [Kind; 4] = [Kind::QProj, Kind::KProj, Kind::QRope, Kind::KRope];
+/// The kinds of site of a port that such an order affects.
+fn affected(traits: &Traits) -> impl Iterator<Item = Kind> {
+    traits.kinds.iter().filter(|kind| kind.has_rotated_columns())
+}
 
 /// Could a convention explain this finding?
 pub(super) fn may_be(finding: &Finding) -> bool {
-    let touched = finding.site.is_some_and(|site| KINDS.contains(&site.kind));
+    let touched = finding.site.is_some_and(|site| site.kind.has_rotated_columns());
     touched && matches!(finding.verdict, Verdict::Differs(_))
 }
 
@@ -70,7 +72,7 @@ impl ColumnOrder {
 /// enough. A case of one token, or with references for its last tokens only, cannot show it.
 fn found(port: &mut dyn Port, cases: &[Reference], factor: f64, head_dim: usize) -> Result<Option<Layout>> {
     let traits = port.traits();
-    if KINDS.iter().any(|&kind| traits.layout(kind) != Layout::Reference) {
+    if affected(&traits).any(|kind| traits.layout(kind) != Layout::Reference) {
         return Ok(None); // the port has declared its layout
     }
     for case in cases {
@@ -84,7 +86,8 @@ fn found(port: &mut dyn Port, cases: &[Reference], factor: f64, head_dim: usize)
 
 /// The port's traits with this layout of q and k.
 fn with_layout(traits: &Traits, layout: &Layout) -> Traits {
-    Traits { layouts: KINDS.map(|kind| (kind, layout.clone())).into(), ..traits.clone() }
+    let layouts = affected(traits).map(|kind| (kind, layout.clone())).collect();
+    Traits { layouts, ..traits.clone() }
 }
 
 /// The only order of a head's columns in which the port's queries match the reference; `None` if they already
@@ -102,7 +105,7 @@ fn order(
     let ran = run(port, &input(case), fed, &mut |site, handed, _| {
         if site.kind == Kind::QProj && found.is_none() {
             let stored = case.rows(site).map(|reference| reference.places.clone()).unwrap_or_default();
-            let fit = stored.iter().copied().filter(|&place| clean(case, site, place, traits.layers));
+            let fit = stored.iter().copied().filter(|&place| clean(case, site, place, traits));
             // With one row, equal values in several columns are too likely.
             let rows = rows_of(handed, site.kind, traits, fit)?.filter(|rows| rows.places.len() > 1);
             found = rows.map(|rows| (site, rows));
@@ -161,7 +164,7 @@ fn scores_match(port: &mut dyn Port, traits: &Traits, case: &Reference, factor: 
         input.is_some_and(|reference: &ReferenceRows| reference.places.binary_search(&place).is_ok())
     };
     let noise = |site, place| case.noise_on(traits.arithmetic, Feed::Block, site, place, traits.dtype);
-    let judged = |site: Site| KINDS.contains(&site.kind) || site.kind == product;
+    let judged = |site: Site| site.kind.has_rotated_columns() || site.kind == product;
     // Scores use every key, so the whole input of the block must be stored.
     let whole = |site: Site| case.places().iter().all(|&place| begins(site, place));
     let reference = |site: Site| {
@@ -177,5 +180,5 @@ fn scores_match(port: &mut dyn Port, traits: &Traits, case: &Reference, factor: 
     }
     let seen = |kind: Kind| watch.verdicts.keys().any(|site| site.kind == kind);
     let pass = |verdict: &Verdict| verdict.status() == Status::Passed;
-    Ok(KINDS.into_iter().chain([product]).all(seen) && watch.verdicts.values().all(pass))
+    Ok(affected(traits).chain([product]).all(seen) && watch.verdicts.values().all(pass))
 }

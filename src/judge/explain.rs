@@ -54,7 +54,7 @@ fn diagnose(
     first_layer_agrees: bool,
 ) -> Result<Option<Diagnosis>> {
     let CaseContext { weights, case, traits } = *context;
-    let (graph, pass) = (graph::llama(weights.config())?, tokens_until(case, failed.window.end)?);
+    let (graph, pass) = (graph::of(weights.config())?, tokens_until(case, failed.window.end)?);
     let known = SiteContext {
         site: failed.site,
         graph: &graph,
@@ -70,7 +70,7 @@ fn diagnose(
         first_layer_agrees,
     };
     let wanted = inside(want, &failed.window)
-        .filter(|&(_, place)| clean(case, failed.site, place, traits.layers))
+        .filter(|&(_, place)| clean(case, failed.site, place, traits))
         .filter_map(|(r, place)| {
             Some(ReferenceRow {
                 place,

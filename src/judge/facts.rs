@@ -84,6 +84,23 @@ fn judge_config(ours: &Config, theirs: &crate::reference::Config, weights: &Weig
         key("rms_norm_eps", &single(ours.rms_norm_eps), &single(theirs.rms_norm_eps)),
         key("rope_theta", &single(ours.rope_theta), &single(theirs.rope_theta)),
         rope_scaling(ours, theirs, weights),
+        key("local_rope_theta", &ours.local_rope_theta.map(single), &theirs.local_rope_theta.map(single)),
+        key("layer_types", &ours.layer_types, &models::config_without_weights(theirs).layer_types),
+        key(
+            "query_pre_attn_scalar",
+            &ours.query_pre_attn_scalar.map(single),
+            &theirs.query_pre_attn_scalar.map(single),
+        ),
+        key(
+            "attn_logit_softcapping",
+            &ours.attn_logit_softcapping.map(single),
+            &theirs.attn_logit_softcapping.map(single),
+        ),
+        key(
+            "final_logit_softcapping",
+            &ours.final_logit_softcapping.map(single),
+            &theirs.final_logit_softcapping.map(single),
+        ),
         key("sliding_window", &ours.sliding_window, &theirs.sliding_window),
         key("tie_word_embeddings", &ours.tie_word_embeddings, &theirs.tie_word_embeddings),
         key("biases", &ours.biases, &theirs.biases),

@@ -176,11 +176,12 @@ struct LastLogits {
 
 impl Probe for LastLogits {
     fn wants(&self, kind: Kind) -> bool {
-        kind == Kind::Logits
+        matches!(kind, Kind::Logits | Kind::CappedLogits)
     }
 
     fn tap(&mut self, site: Site, tensor: Tensor) -> Result<Tensor> {
-        if site.kind == Kind::Logits {
+        // Capped logits come after the others, and replace them.
+        if self.wants(site.kind) {
             let last = tensor.dim(1)? - 1;
             self.logits = tensor.i((0, last))?.to_dtype(DType::F32)?.to_vec1()?;
         }

@@ -19,7 +19,7 @@ pub(super) fn can_judge(feed: Feed, case: &Reference, site: Site, traits: &Trait
     let Some(reference) = case.rows_on(traits.arithmetic, feed, site) else { return false };
     traits.shows(site.kind)
         && match feed {
-            Feed::Site => reference.places.iter().any(|&place| clean(case, site, place, traits.layers)),
+            Feed::Site => reference.places.iter().any(|&place| clean(case, site, place, traits)),
             Feed::Block => site.block_input().is_none_or(|input| case.rows(input).is_some()),
             Feed::Own => true,
         }
@@ -50,8 +50,8 @@ pub(super) fn distance(case: &Reference, arithmetic: Arithmetic, views: &[View])
 
 /// With reference inputs at every site: is this row of `site` computed from reference values only? Scores use
 /// every key and a context uses every value; the other operations work row by row.
-pub(super) fn clean(case: &Reference, site: Site, place: Place, layers: usize) -> bool {
-    site.inputs(layers).into_iter().all(|input| {
+pub(super) fn clean(case: &Reference, site: Site, place: Place, traits: &Traits) -> bool {
+    traits.inputs(site).into_iter().all(|input| {
         let Some(reference) = case.rows(input) else { return false };
         match (site.kind, input.kind) {
             (Kind::Scores, Kind::KRope) | (Kind::Context, Kind::VProj) => {

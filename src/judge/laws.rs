@@ -36,7 +36,7 @@ pub(super) fn judge_laws(
     let whole = Sequence { name: &case.manifest.case, input: input(case), places: case.places().clone() };
     let fed = Criteria {
         fed: Some((case, Feed::Site)),
-        judges: &|site, place| clean(case, site, place, traits.layers),
+        judges: &|site, place| clean(case, site, place, &traits),
         noise: &|site, place| case.noise_on(traits.arithmetic, Feed::Site, site, place, traits.dtype),
         factor,
         context: Some(CaseContext { weights, case, traits: &traits }),

@@ -33,12 +33,12 @@ pub(crate) fn single(port: &mut dyn Port, case: &Reference, site: Site) -> Resul
 
 fn shown_inputs(site: Site, traits: &Traits) -> BTreeSet<Site> {
     let mut shown = BTreeSet::new();
-    let mut open = site.inputs(traits.layers);
+    let mut open = traits.inputs(site);
     while let Some(input) = open.pop() {
         if traits.shows(input.kind) {
             shown.insert(input);
         } else {
-            open.extend(input.inputs(traits.layers));
+            open.extend(traits.inputs(input));
         }
     }
     shown

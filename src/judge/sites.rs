@@ -39,7 +39,7 @@ pub(super) fn judge_sites_as(
         judged.then(|| case.rows_on(traits.arithmetic, feed, site)).flatten()
     };
     let factor = |site: Site| factor(site.kind).unwrap_or(0.0);
-    let judges = |site, place| feed != Feed::Site || clean(case, site, place, traits.layers);
+    let judges = |site, place| feed != Feed::Site || clean(case, site, place, traits);
     let noise = |site, place| case.noise_on(traits.arithmetic, feed, site, place, traits.dtype);
     let expect = Expect { reference: &reference, judges: &judges, noise: &noise, factor: &factor };
     let (fed, window) = (Some((case, feed)), 0..case.length());

@@ -154,8 +154,8 @@ impl<'a> Watch<'a> {
     /// head axis.
     fn merged(&self, site: Site) -> usize {
         let rotated = match site.kind {
-            Kind::QProj | Kind::Context => Kind::QRope,
-            Kind::KProj | Kind::VProj => Kind::KRope,
+            Kind::QProj | Kind::QNorm | Kind::Context => Kind::QRope,
+            Kind::KProj | Kind::KNorm | Kind::VProj => Kind::KRope,
             _ => return 1,
         };
         let reference = self.fed.and_then(|(case, _)| case.rows(Site { kind: rotated, ..site }));

@@ -13,9 +13,11 @@ use candle_nn::ops::softmax_last_dim;
 use super::fused;
 use super::load::Loader;
 use super::mask::Mask;
-use super::pass::{Pass, Taps};
+use super::norm::Norm;
+use super::pass::{Taps, View};
 use super::path::Attention;
 use super::projection::Projection;
+use super::softcap::softcap;
 use crate::Result;
 use crate::probe::{Kind, Probe};
 use crate::weights::Config;
@@ -37,8 +39,14 @@ pub struct SelfAttention {
     pub kv_heads: usize,
     /// Width of a head.
     pub head_dim: usize,
-    /// The factor of scores: 1 / √head_dim.
+    /// The norms of each head of q and k, `[head_dim]`, if the family has them.
+    pub q_norm: Option<Norm>,
+    /// That of k.
+    pub k_norm: Option<Norm>,
+    /// The factor of scores: 1 / √head_dim, unless the config has another.
     pub scale: f64,
+    /// The c of c · tanh(x / c) of the scores, if they are capped.
+    pub softcap: Option<f64>,
     /// How the context is computed.
     pub path: Attention,
 }
@@ -51,6 +59,10 @@ impl SelfAttention {
         let linear = |name: &str, outputs, inputs| {
             loader.projection(prefix, &format!("self_attn.{name}"), (outputs, inputs), config)
         };
+        let norm = |name: &str| {
+            let load = || Norm::load(loader, &format!("{prefix}.self_attn.{name}.weight"), head_dim, config);
+            config.family.norms_heads().then(load).transpose()
+        };
         Ok(Self {
             q_proj: linear("q_proj", heads * head_dim, hidden)?,
             k_proj: linear("k_proj", kv_heads * head_dim, hidden)?,
@@ -59,7 +71,10 @@ impl SelfAttention {
             heads,
             kv_heads,
             head_dim,
-            scale: 1.0 / (head_dim as f64).sqrt(),
+            q_norm: norm("q_norm")?,
+            k_norm: norm("k_norm")?,
+            scale: config.attention_scale(),
+            softcap: config.attn_logit_softcapping,
             path,
         })
     }
@@ -68,7 +83,7 @@ impl SelfAttention {
     pub fn forward<P: Probe>(
         &self,
         x: &Tensor,
-        pass: &Pass,
+        view: &View,
         cache: &mut KvCache,
         taps: &mut Taps<P>,
     ) -> Result<Tensor> {
@@ -76,23 +91,25 @@ impl SelfAttention {
         let k = taps.tap(Kind::KProj, self.k_proj.forward(x)?)?; // [b, s, kv_heads * head_dim]
         let v = taps.tap(Kind::VProj, self.v_proj.forward(x)?)?; // [b, s, kv_heads * head_dim]
 
-        let q = pass.rotation.apply(&self.split(&q, self.heads)?)?; // [b, heads, s, head_dim]
+        let q = self.norm_heads(Kind::QNorm, &self.q_norm, q, taps)?; // [b, s, heads * head_dim]
+        let k = self.norm_heads(Kind::KNorm, &self.k_norm, k, taps)?; // [b, s, kv_heads * head_dim]
+        let q = view.rotation.apply(&self.split(&q, self.heads)?)?; // [b, heads, s, head_dim]
         let q = taps.tap(Kind::QRope, q)?;
-        let k = pass.rotation.apply(&self.split(&k, self.kv_heads)?)?; // [b, kv_heads, s, head_dim]
+        let k = view.rotation.apply(&self.split(&k, self.kv_heads)?)?; // [b, kv_heads, s, head_dim]
         let k = taps.tap(Kind::KRope, k)?;
         let v = self.split(&v, self.kv_heads)?; // [b, kv_heads, s, head_dim]
 
         let (k, v) = cache.append(&k, &v)?; // [b, kv_heads, t, head_dim]
         let context = match self.path {
-            Attention::Plain => self.attend(&q, &k, &v, &pass.mask, taps)?,
-            Attention::Fused => fused::attend(&q, &k, &v, self.scale, &pass.mask)?,
+            Attention::Plain => self.attend(&q, &k, &v, &view.mask, taps)?,
+            Attention::Fused => fused::attend(&q, &k, &v, (self.scale, self.softcap), &view.mask)?,
         }; // [b, heads, s, head_dim]
         let context = context.transpose(1, 2)?.flatten_from(2)?; // [b, s, heads * head_dim]
         let context = taps.tap(Kind::Context, context)?;
         taps.tap(Kind::OProj, self.o_proj.forward(&context)?) // [b, s, hidden]
     }
 
-    /// softmax(q kᵀ · scale + mask) v, step by step with probes: `[b, heads, s, head_dim]`.
+    /// softmax(softcap(q kᵀ · scale) + mask) v, step by step with probes: `[b, heads, s, head_dim]`.
     fn attend<P: Probe>(
         &self,
         q: &Tensor,
@@ -107,6 +124,7 @@ impl SelfAttention {
 
         let q = q.reshape((b, kv_heads, rows, d))?; // [b, kv_heads, rows, d]
         let scores = (q.matmul(&k.t()?)? * self.scale)?; // [b, kv_heads, rows, t]
+        let scores = softcap(scores, self.softcap)?; // [b, kv_heads, rows, t]
         let scores = mask.bar(scores.reshape((b, heads, s, t))?)?; // [b, heads, s, t]
         let scores = taps.tap(Kind::Scores, scores)?;
 
@@ -116,6 +134,20 @@ impl SelfAttention {
 
         let probs = probs.reshape((b, kv_heads, rows, t))?; // [b, kv_heads, rows, t]
         Ok(probs.matmul(v)?.reshape((b, heads, s, d))?) // [b, heads, s, d]
+    }
+
+    /// The norm of each head of x, `[b, s, heads * head_dim]`, if there is one.
+    fn norm_heads<P: Probe>(
+        &self,
+        kind: Kind,
+        norm: &Option<Norm>,
+        x: Tensor,
+        taps: &mut Taps<P>,
+    ) -> Result<Tensor> {
+        let Some(norm) = norm else { return Ok(x) };
+        let (b, s, _) = x.dims3()?;
+        let normed = norm.forward(&x.reshape((b, s, (), self.head_dim))?)?; // [b, s, heads, head_dim]
+        taps.tap(kind, normed.flatten_from(2)?) // [b, s, heads * head_dim]
     }
 
     /// `[b, s, heads * head_dim]` → contiguous `[b, heads, s, head_dim]`.

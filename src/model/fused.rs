@@ -12,12 +12,18 @@ use half::{bf16, f16};
 use super::mask::Mask;
 use crate::{Error, Result};
 
-/// softmax(q kᵀ · scale + mask) v: queries `[b, heads, s, head_dim]`, keys and values
+/// softmax(softcap(q kᵀ · scale) + mask) v: queries `[b, heads, s, head_dim]`, keys and values
 /// `[b, kv_heads, t, head_dim]`, which may be strided views → the queries' shape and dtype.
 ///
 /// # Errors
 /// The dtype is not f32, f16 or bf16.
-pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, mask: &Mask) -> Result<Tensor> {
+pub fn attend(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    (scale, softcap): (f64, Option<f64>),
+    mask: &Mask,
+) -> Result<Tensor> {
     let kernel = match q.dtype() {
         DType::F32 => flash_attn::<f32>,
         DType::F16 => flash_attn::<f16>,
@@ -27,10 +33,11 @@ pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, mask: &Mask) -> Re
             return Err(Error::input(what, "use f32, f16 or bf16"));
         }
     };
+    let softcap = softcap.map(|cap| cap as f32);
     let row = |b| {
         let of = |x: &Tensor| x.narrow(0, b, 1)?.transpose(1, 2); // [1, length, heads, head_dim]
         let mask = bars(mask, b, q.dim(2)?)?;
-        Ok(kernel(&of(q)?, &of(k)?, &of(v)?, scale as f32, mask, None, None)?) // [1, heads, s, head_dim]
+        Ok(kernel(&of(q)?, &of(k)?, &of(v)?, scale as f32, mask, None, softcap)?) // [1, heads, s, head_dim]
     };
     let rows = (0..q.dim(0)?).map(row).collect::<Result<Vec<_>>>()?;
     Ok(Tensor::cat(&rows, 0)?.to_dtype(q.dtype())?) // [b, heads, s, head_dim]

@@ -1,5 +1,7 @@
 //! The whole model: loading, and the forward pass from ids to logits.
 
+use std::collections::BTreeSet;
+
 use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::Embedding;
 
@@ -9,15 +11,16 @@ use super::input::Input;
 use super::load::Loader;
 use super::mask::Mask;
 use super::norm::Norm;
-use super::pass::{Pass, Taps};
+use super::pass::{Pass, Taps, View};
 use super::path::{Attention, Path};
 use super::projection::{Matmul, Projection};
 use super::rope::Rope;
-use crate::probe::{Arithmetic, Kind, Probe, Site};
-use crate::weights::{Config, Weights};
+use super::softcap::softcap;
+use crate::probe::{Arithmetic, Kind, Kinds, Probe, Site};
+use crate::weights::{Config, LayerType, Weights};
 use crate::{Error, Result};
 
-/// A Llama model with its weights on a device.
+/// A Llama, or a model of a related family, with its weights on a device.
 #[derive(Clone, Debug)]
 pub struct Llama {
     /// The shape that it was built for.
@@ -30,9 +33,16 @@ pub struct Llama {
     pub norm: Norm,
     /// `[vocab, hidden]`: the embedding's own tensor if the config ties the two.
     pub lm_head: Projection,
+    /// The factor of the embedding rows, if the family scales them.
+    pub embedding_scale: Option<f64>,
+    /// The c of c · tanh(x / c) of the logits, if they are capped.
+    pub softcap: Option<f64>,
     /// Turns positions into angles.
     pub rope: Rope,
-    /// The largest number of keys that a query sees, its own included; `None` if it sees all earlier ones.
+    /// The same in layers of the type [`LayerType::Sliding`], if they rotate differently.
+    pub local_rope: Option<Rope>,
+    /// The largest number of keys that a query of such a layer sees, its own included; `None` if it sees all
+    /// earlier ones.
     pub window: Option<usize>,
     /// The path of every layer.
     pub path: Path,
@@ -68,7 +78,10 @@ impl Llama {
         } else {
             loader.linear("lm_head.weight", vocab, hidden)?
         };
-        let block = |layer| Block::load(&loader, &format!("model.layers.{layer}"), &config, path.attention);
+        let block = |layer| {
+            let prefix = format!("model.layers.{layer}");
+            Block::load(&loader, (layer, &prefix), &config, path.attention)
+        };
         let layers = (0..config.num_hidden_layers).map(block).collect::<Result<Vec<_>>>()?;
         Ok(Self {
             embed_tokens: Embedding::new(embedding, hidden),
@@ -78,9 +91,12 @@ impl Llama {
                 layers.iter().flat_map(Block::matrices).chain([&lm_head]),
             )?,
             layers,
-            norm: Norm::load(&loader, "model.norm.weight", hidden, config.rms_norm_eps)?,
+            norm: Norm::load(&loader, "model.norm.weight", hidden, &config)?,
             lm_head,
+            embedding_scale: config.embedding_scale(),
+            softcap: config.final_logit_softcapping,
             rope: Rope::new(&config),
+            local_rope: Rope::local(&config),
             window: config.sliding_window,
             path,
             config,
@@ -97,6 +113,28 @@ impl Llama {
         model.path.attention = attention;
         model.layers.iter_mut().for_each(|block| block.self_attn.path = attention);
         Ok(model)
+    }
+
+    /// The rotation of layers of this type.
+    pub fn rope_of(&self, layer_type: LayerType) -> &Rope {
+        match layer_type {
+            LayerType::Full => &self.rope,
+            LayerType::Sliding => self.local_rope.as_ref().unwrap_or(&self.rope),
+        }
+    }
+
+    /// The kinds of site that the model has.
+    pub fn kinds(&self) -> Kinds {
+        let Self { config, softcap, .. } = self;
+        let (heads, branches) = (config.family.norms_heads(), config.family.norms_branches());
+        let more = [
+            (heads, &[Kind::QNorm, Kind::KNorm][..]),
+            (branches, &[Kind::FfnNormInput, Kind::FfnNorm, Kind::FfnPostNorm]),
+            (softcap.is_some(), &[Kind::CappedLogits]),
+        ];
+        let llama = if branches { Kinds::LLAMA.without(Kind::PostNormInput) } else { Kinds::LLAMA };
+        let more = more.into_iter().filter(|(has, _)| *has).flat_map(|(_, kinds)| kinds);
+        more.fold(llama, |kinds, &kind| kinds.with(kind))
     }
 
     /// An empty cache for this model.
@@ -123,6 +161,11 @@ impl Llama {
 
         let ids = Tensor::from_vec(input.ids.concat(), (input.batch(), input.len()), self.device())?;
         let x = self.embed_tokens.forward(&ids)?; // [b, s, hidden]
+        let x = match self.embedding_scale {
+            None => x,
+            // The factor is rounded to the model's dtype before the product, as in PyTorch.
+            Some(scale) => x.broadcast_mul(&Tensor::new(scale as f32, x.device())?.to_dtype(x.dtype())?)?,
+        }; // [b, s, hidden]
         let mut x = probe.tap(Site::model(Kind::Embed), x)?;
         for (layer, (block, cache)) in self.layers.iter().zip(&mut cache.layers).enumerate() {
             x = block.forward(x, &pass, cache, &mut Taps { probe, layer })?; // [b, s, hidden]
@@ -134,7 +177,11 @@ impl Llama {
     /// row, because it needs no others.
     pub fn logits<P: Probe>(&self, hidden: &Tensor, probe: &mut P) -> Result<Tensor> {
         let logits = self.lm_head.forward(&hidden.contiguous()?)?; // [b, s, vocab]
-        probe.tap(Site::model(Kind::Logits), logits)
+        let logits = probe.tap(Site::model(Kind::Logits), logits)?;
+        match self.softcap {
+            None => Ok(logits),
+            cap => probe.tap(Site::model(Kind::CappedLogits), softcap(logits, cap)?), // [b, s, vocab]
+        }
     }
 
     /// The device it runs on.
@@ -149,17 +196,18 @@ impl Llama {
 
     /// The data that the layers share. Call it after the cache was extended by the new slots.
     fn pass(&self, input: &Input, cache: &Cache) -> Result<Pass> {
-        Ok(Pass {
-            rotation: self.rope.at(&input.positions, self.device())?,
-            mask: Mask::new(
-                &cache.real,
-                input.len(),
-                self.window,
-                self.path.attention,
-                self.dtype(),
-                self.device(),
-            )?,
-        })
+        let of = |layer_type: LayerType| -> Result<(LayerType, View)> {
+            let window = match layer_type {
+                LayerType::Full => None,
+                LayerType::Sliding => self.window,
+            };
+            let rotation = self.rope_of(layer_type).at(&input.positions, self.device())?;
+            let (path, dtype) = (self.path.attention, self.dtype());
+            let mask = Mask::new(&cache.real, input.len(), window, path, dtype, self.device())?;
+            Ok((layer_type, View { rotation, mask }))
+        };
+        let types: BTreeSet<LayerType> = self.layers.iter().map(|block| block.layer_type).collect();
+        Ok(Pass::new(types.into_iter().map(of).collect::<Result<_>>()?))
     }
 }
 

@@ -1,16 +1,19 @@
-//! The feed-forward network, built on `Tensor::silu` and a product. `candle_nn::ops::swiglu` does the same
-//! two operations after it splits one [gate | up] tensor, so we would have to join the two first.
+//! The feed-forward network, built on `Tensor::{silu, gelu}` and a product. `candle_nn::ops::swiglu` does SiLU and
+//! the product after it splits one [gate | up] tensor, so we would have to join the two first.
+//!
+//! `Tensor::gelu` is the approximation with tanh; `gelu_erf` is the exact function. In half precision it rounds
+//! after every step, so it is computed in f32 and rounded once.
 
-use candle_core::{Module, Tensor};
+use candle_core::{DType, Module, Tensor};
 
 use super::load::Loader;
 use super::pass::Taps;
 use super::projection::Projection;
 use crate::Result;
 use crate::probe::{Kind, Probe};
-use crate::weights::Config;
+use crate::weights::{Activation, Config};
 
-/// The feed-forward network of a block: down(silu(gate(x)) · up(x)).
+/// The feed-forward network of a block: down(activation(gate(x)) · up(x)).
 #[derive(Clone, Debug)]
 pub struct Mlp {
     /// `[ffn, hidden]`.
@@ -19,6 +22,8 @@ pub struct Mlp {
     pub up_proj: Projection,
     /// `[hidden, ffn]`.
     pub down_proj: Projection,
+    /// The function of the gate.
+    pub activation: Activation,
 }
 
 impl Mlp {
@@ -32,6 +37,7 @@ impl Mlp {
             gate_proj: linear("gate_proj", ffn, hidden)?,
             up_proj: linear("up_proj", ffn, hidden)?,
             down_proj: linear("down_proj", hidden, ffn)?,
+            activation: config.family.activation(),
         })
     }
 
@@ -39,7 +45,11 @@ impl Mlp {
     pub fn forward<P: Probe>(&self, x: &Tensor, taps: &mut Taps<P>) -> Result<Tensor> {
         let gate = taps.tap(Kind::Gate, self.gate_proj.forward(x)?)?; // [b, s, ffn]
         let up = taps.tap(Kind::Up, self.up_proj.forward(x)?)?; // [b, s, ffn]
-        let act = taps.tap(Kind::Act, (gate.silu()? * up)?)?; // [b, s, ffn]
+        let active = match self.activation {
+            Activation::Silu => gate.silu()?,
+            Activation::GeluTanh => gate.to_dtype(DType::F32)?.gelu()?.to_dtype(gate.dtype())?,
+        }; // [b, s, ffn]
+        let act = taps.tap(Kind::Act, (active * up)?)?; // [b, s, ffn]
         taps.tap(Kind::Down, self.down_proj.forward(&act)?) // [b, s, hidden]
     }
 }

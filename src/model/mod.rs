@@ -1,10 +1,13 @@
-//! The model under test: Llama on Candle, with one file per part. Each file begins with the Candle function
+//! The model under test: Llama and its relatives on Candle, with one file per part. Each file begins with the Candle function
 //! that it uses.
 //!
 //! ```text
 //! ids ─ embed ─┬─ norm ─ q, k, v ─ rope ─ cache ─ attention ─ o ─ + ─┬─ norm ─ gate · up ─ down ─ + ─ … ─ norm ─ logits
 //!              └──────────────────────────────────────────────────┘ └────────────────────────────┘
 //! ```
+//!
+//! What differs between families (the norms of heads and branches, softcaps, windows, rotations, the activation) is
+//! a part that is chosen when the model is loaded; the forward pass is the same.
 //!
 //! Every named tensor is handed to a [`Probe`](crate::probe::Probe); the probe `()` does nothing. All parts
 //! and their weights are public fields: plain data that a caller may replace.
@@ -25,6 +28,7 @@ mod pass;
 mod path;
 mod projection;
 mod rope;
+mod softcap;
 
 pub use attention::SelfAttention;
 pub use block::Block;

@@ -10,26 +10,29 @@ use candle_nn::ops::rms_norm;
 
 use super::load::Loader;
 use crate::Result;
+use crate::weights::Config;
 
-/// RMSNorm: x / √(mean(x²) + eps) · weight, along the last axis.
+/// RMSNorm: x / √(mean(x²) + eps) · weight, along the last axis: a whole row, or one head of it.
 #[derive(Clone, Debug)]
 pub struct Norm {
-    /// `[hidden]`, f32, with values rounded to the model's dtype.
+    /// `[width]`, f32: the stored values rounded to the model's dtype, plus what the family adds to them.
     pub weight: Tensor,
     /// ε, added to the mean square.
     pub eps: f64,
 }
 
 impl Norm {
-    /// Loads the norm whose weight is the tensor `name`, `[width]`.
-    pub fn load(loader: &Loader, name: &str, width: usize, eps: f64) -> Result<Self> {
-        Ok(Self { weight: loader.tensor(name, &[width])?.to_dtype(DType::F32)?, eps })
+    /// Loads the norm whose weight is the tensor `name`, `[width]`. Gemma multiplies by 1 + w, where the 1 is
+    /// added in f32.
+    pub fn load(loader: &Loader, name: &str, width: usize, config: &Config) -> Result<Self> {
+        let weight = loader.tensor(name, &[width])?.to_dtype(DType::F32)?;
+        Ok(Self { weight: (weight + config.family.norm_offset())?, eps: config.rms_norm_eps })
     }
 
-    /// `[b, s, hidden]` → the same shape and dtype.
+    /// `[.., width]` → the same shape and dtype.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let wide = x.to_dtype(DType::F32)?; // [b, s, hidden]
-        let normed = rms_norm(&wide, &self.weight, self.eps as f32)?; // [b, s, hidden]
+        let wide = x.to_dtype(DType::F32)?; // [.., width]
+        let normed = rms_norm(&wide, &self.weight, self.eps as f32)?; // [.., width]
         Ok(normed.to_dtype(x.dtype())?)
     }
 }

@@ -1,15 +1,36 @@
 //! The arguments of a layer besides its input: the data that all layers of a pass share, and the probe.
 
+use std::collections::BTreeMap;
+
 use candle_core::Tensor;
 
 use super::mask::Mask;
 use super::rope::Rotation;
-use crate::Result;
 use crate::probe::{Kind, Probe, Site};
+use crate::weights::LayerType;
+use crate::{Error, Result};
 
-/// The data that all layers of one forward pass share.
+/// The data that the layers of one forward pass share.
 #[derive(Debug)]
 pub struct Pass {
+    views: BTreeMap<LayerType, View>,
+}
+
+impl Pass {
+    /// Data for layers of these types.
+    pub fn new(views: BTreeMap<LayerType, View>) -> Self {
+        Self { views }
+    }
+
+    /// What layers of this type share.
+    pub fn of(&self, layer_type: LayerType) -> Result<&View> {
+        self.views.get(&layer_type).ok_or_else(|| Error::internal("a layer of a type without a mask"))
+    }
+}
+
+/// What all layers of one type share.
+#[derive(Debug)]
+pub struct View {
     /// The rotation of each token's queries and keys.
     pub rotation: Rotation,
     /// Which keys each query sees.

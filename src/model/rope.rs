@@ -30,6 +30,11 @@ impl Rope {
         Self { frequencies: config.frequencies(), layout: config.rope_layout }
     }
 
+    /// The angles in its layers with a window, if they differ.
+    pub fn local(config: &Config) -> Option<Self> {
+        Some(Self { frequencies: config.local_frequencies()?, layout: config.rope_layout })
+    }
+
     /// The rotation of every token of a batch, given its positions, `[b][s]`.
     pub fn at(&self, positions: &[Vec<usize>], device: &Device) -> Result<Rotation> {
         let shape = (positions.len(), positions.first().map_or(0, Vec::len), self.frequencies.len());

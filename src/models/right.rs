@@ -4,7 +4,7 @@
 use super::Model;
 use crate::Result;
 use crate::reference;
-use crate::weights::{Config, RopeLayout, RopeScaling, Weights};
+use crate::weights::{Config, Family, LayerType, RopeLayout, RopeScaling, Weights};
 
 /// The weights of `model`, with the config that transformers reads from it, if that config is stored.
 ///
@@ -18,8 +18,8 @@ pub fn right_weights(model: &Model) -> Result<Weights> {
     }
 }
 
-/// The weights with the config that transformers reads. The file's own values are kept for its row layout,
-/// the context length and the end tokens.
+/// The weights with the config that transformers reads. The file's own values are kept for its family, its row
+/// layout, the context length and the end tokens.
 pub fn corrected(weights: &Weights, theirs: &reference::Config) -> Weights {
     let own = weights.config();
     let config = Config {
@@ -28,6 +28,7 @@ pub fn corrected(weights: &Weights, theirs: &reference::Config) -> Weights {
         bos_token_id: own.bos_token_id,
         eos_token_ids: own.eos_token_ids.clone(),
         rope_layout: own.rope_layout,
+        family: own.family,
         ..config_without_weights(theirs)
     };
     let mut weights = weights.clone();
@@ -38,6 +39,7 @@ pub fn corrected(weights: &Weights, theirs: &reference::Config) -> Weights {
 /// The config of a model without weights, as transformers reads it.
 pub fn config_without_weights(theirs: &reference::Config) -> Config {
     Config {
+        family: Family::named(&theirs.model_type).unwrap_or(Family::Llama),
         hidden_size: theirs.hidden_size,
         intermediate_size: theirs.intermediate_size,
         num_hidden_layers: theirs.num_hidden_layers,
@@ -49,12 +51,27 @@ pub fn config_without_weights(theirs: &reference::Config) -> Config {
         rms_norm_eps: theirs.rms_norm_eps,
         rope_theta: theirs.rope_theta,
         rope_scaling: scaling(theirs),
+        local_rope_theta: theirs.local_rope_theta,
         sliding_window: theirs.sliding_window,
+        layer_types: layer_types(theirs),
+        query_pre_attn_scalar: theirs.query_pre_attn_scalar,
+        attn_logit_softcapping: theirs.attn_logit_softcapping,
+        final_logit_softcapping: theirs.final_logit_softcapping,
         tie_word_embeddings: theirs.tie_word_embeddings,
         biases: theirs.biases.clone(),
         bos_token_id: theirs.bos_token_id,
         eos_token_ids: theirs.eos_token_ids.clone(),
         rope_layout: RopeLayout::HalfSplit,
+    }
+}
+
+/// The types of the layers, as transformers reads them. References without a list are of a model whose layers are
+/// alike.
+fn layer_types(theirs: &reference::Config) -> Vec<LayerType> {
+    let alike = if theirs.sliding_window.is_some() { LayerType::Sliding } else { LayerType::Full };
+    match &theirs.layer_types {
+        None => vec![alike; theirs.num_hidden_layers],
+        Some(listed) => listed.iter().map(|name| LayerType::named(name).unwrap_or_default()).collect(),
     }
 }
 

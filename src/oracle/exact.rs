@@ -15,8 +15,7 @@ use super::rows::Rows;
 use super::sight::{RowPlaces, Sight};
 use crate::Result;
 use crate::graph::{
-    Activation, Context, Embedding, EpsPlace, Gain, MatrixRows, NodeId, NormRule, NormSpan, Rope, Scores,
-    Statistic,
+    Activation, Context, Embedding, EpsPlace, MatrixRows, NodeId, NormRule, Rope, Scores, Statistic,
 };
 use crate::weights::Weights;
 
@@ -45,19 +44,13 @@ impl Arithmetic for Exact {
     }
 
     fn norm(&self, x: &Rows, rule: &NormRule, weight: &[f64], bias: Option<&[f64]>) -> Rows {
-        let width = match rule.span {
-            NormSpan::Row => x.width,
-            NormSpan::Head { head_dim } => head_dim,
-        };
+        let width = rule.run(x.width);
         let mut runs = Rows { width, values: x.values.clone() }; // [rows * heads, width]
         match rule.statistic {
             Statistic::MeanSquare => {}
             Statistic::Variance => centre(&mut runs),
         }
-        let gain: Vec<f64> = match rule.gain {
-            Gain::Weight => weight.to_vec(),
-            Gain::OnePlusWeight => weight.iter().map(|w| 1.0 + w).collect(),
-        }; // [width]
+        let gain = rule.gain(weight); // [width]
         let mut normed = match rule.eps_place {
             EpsPlace::InsideRoot => rms_norm(&runs, &gain, rule.eps),
             EpsPlace::OutsideRoot => {

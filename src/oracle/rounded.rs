@@ -12,8 +12,8 @@ use super::rows::Rows;
 use super::sight::{RowPlaces, Sight};
 use crate::Result;
 use crate::graph::{
-    Activation, Context, Embedding, EpsPlace, Gain, MatrixRows, NodeId, NormCast, NormRule, NormSpan,
-    Pairing, Rope, RopeCast, Scores, Statistic,
+    Activation, Context, Embedding, EpsPlace, Gain, MatrixRows, NodeId, NormCast, NormRule, Pairing, Rope,
+    RopeCast, Scores, Statistic,
 };
 use crate::weights::Weights;
 
@@ -67,10 +67,7 @@ impl Arithmetic for Rounded {
     }
 
     fn norm(&self, x: &Rows, rule: &NormRule, weight: &[f64], bias: Option<&[f64]>) -> Rows {
-        let width = match rule.span {
-            NormSpan::Row => x.width,
-            NormSpan::Head { head_dim } => head_dim,
-        };
+        let width = rule.run(x.width);
         let (weight, bias) = (self.precision.read(weight), bias.map(|bias| self.precision.read(bias)));
         let (mut values, eps) = (self.precision.read(&x.values), rule.eps as f32);
         let sum = Summation::new(self.run, width);

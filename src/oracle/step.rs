@@ -10,7 +10,7 @@ use super::placed::Placed;
 use super::rows::Rows;
 use super::sight::{RowPlaces, Sight, complete, slots};
 use super::streamed::{Looks, Steps, attend};
-use crate::graph::{Context, Embedding, Linear, MatrixRows, Node, NodeId, Norm, NormSpan, Operation, Scores};
+use crate::graph::{Context, Embedding, Linear, MatrixRows, Node, NodeId, Norm, Operation, Scores};
 use crate::weights::Weights;
 use crate::{Error, Result};
 
@@ -110,10 +110,7 @@ impl<A: Arithmetic> Stepper<'_, A> {
     }
 
     fn norm(&self, x: &Rows, norm: &Norm) -> Result<Rows> {
-        let length = match norm.rule.span {
-            NormSpan::Row => x.width,
-            NormSpan::Head { head_dim } => head_dim,
-        };
+        let length = norm.rule.run(x.width);
         let read = |name: &String| self.vector(name, length);
         let (weight, bias) = (read(&norm.weight)?, norm.bias.as_ref().map(read).transpose()?);
         Ok(self.arithmetic.norm(x, &norm.rule, &weight, bias.as_deref()))

@@ -77,7 +77,9 @@ pub struct Attending<A> {
     kv_heads: usize,
     head_dim: usize,
     scale: f64,
-    window: usize,
+    softcap: Option<f64>,
+    /// The largest number of keys that a query of each layer sees.
+    windows: Vec<usize>,
     cached: Vec<Cached>,
     real: Vec<Vec<bool>>,
     queries: usize,
@@ -94,9 +96,10 @@ pub fn attending<A: Attend>(llama: Llama, attend: A) -> Faulty<Attending<A>> {
         heads: config.num_attention_heads,
         kv_heads: config.num_key_value_heads,
         head_dim: config.head_dim,
-        scale: 1.0 / (config.head_dim as f64).sqrt(),
+        scale: config.attention_scale(),
+        softcap: config.attn_logit_softcapping,
         // Far below the largest number, to which a slot is added.
-        window: config.sliding_window.unwrap_or(usize::MAX / 2),
+        windows: (0..layers).map(|layer| config.window(layer).unwrap_or(usize::MAX / 2)).collect(),
         cached: vec![Cached::default(); layers],
         real: vec![],
         queries: 0,
@@ -124,11 +127,11 @@ impl<A: Attend> Fault for Attending<A> {
         let Some(layer) = site.layer.map(usize::from) else { return probe.tap(site, tensor) };
         let wrong = match site.kind {
             Kind::Scores => self.scores(layer)?,
-            Kind::Probs => self.probs()?,
+            Kind::Probs => self.probs(layer)?,
             Kind::Context => {
                 if self.path == Attention::Fused {
                     self.passed.insert(Kind::Scores, self.scores(layer)?);
-                    self.passed.insert(Kind::Probs, self.probs()?);
+                    self.passed.insert(Kind::Probs, self.probs(layer)?);
                 }
                 self.context(layer)?
             }
@@ -151,22 +154,26 @@ impl<A: Attend> Fault for Attending<A> {
 }
 
 impl<A: Attend> Attending<A> {
-    fn view(&self) -> AttentionView<'_> {
+    fn view(&self, layer: usize) -> AttentionView<'_> {
         let keys = self.real.first().map_or(0, Vec::len);
         AttentionView {
             real: &self.real,
             queries: self.queries,
             past: keys - self.queries,
-            window: self.window,
+            window: self.windows[layer],
         }
     }
 
     /// Masked scores, `[b, heads, s, t]`.
     fn scores(&self, layer: usize) -> Result<Tensor> {
         let q = &self.passed[&Kind::QRope]; // [b, heads, s, head_dim]
-        let keys = self.read(&self.cached[layer].keys)?; // [b, heads, t, head_dim]
+        let keys = self.read(layer, &self.cached[layer].keys)?; // [b, heads, t, head_dim]
         let scores = (q.matmul(&keys.t()?)? * self.scale)?; // [b, heads, s, t]
-        let view = self.view();
+        let scores = match self.softcap {
+            None => scores,
+            Some(cap) => ((scores.to_dtype(DType::F32)? / cap)?.tanh()? * cap)?.to_dtype(scores.dtype())?,
+        };
+        let view = self.view(layer);
         let bar = self
             .per_entry(|b, i, j| if self.attend.visible(&view, b, i, j) { 0.0 } else { f32::NEG_INFINITY });
         Ok(scores.broadcast_add(&bar?.to_dtype(scores.dtype())?)?)
@@ -174,9 +181,9 @@ impl<A: Attend> Attending<A> {
 
     /// Probabilities, `[b, heads, s, t]`. As in the correct model, queries that see no token because all
     /// slots before them are padding get zeros.
-    fn probs(&self) -> Result<Tensor> {
+    fn probs(&self, layer: usize) -> Result<Tensor> {
         let probs = self.attend.softmax(&self.passed[&Kind::Scores])?;
-        let view = self.view();
+        let view = self.view(layer);
         let blind = |b: usize, i: usize| !(0..=i + view.past).any(|j| view.real[b][j]);
         let blind = self.per_entry(|b, i, _| f32::from(u8::from(blind(b, i))))?; // [b, 1, s, t]
         let blind = blind.gt(0f32)?.broadcast_as(probs.shape())?;
@@ -185,17 +192,17 @@ impl<A: Attend> Attending<A> {
 
     /// The context, `[b, s, heads * head_dim]`.
     fn context(&self, layer: usize) -> Result<Tensor> {
-        let values = self.read(&self.cached[layer].values)?; // [b, heads, t, head_dim]
+        let values = self.read(layer, &self.cached[layer].values)?; // [b, heads, t, head_dim]
         let context = self.passed[&Kind::Probs].matmul(&values)?; // [b, heads, s, head_dim]
         Ok(context.transpose(1, 2)?.contiguous()?.flatten_from(2)?)
     }
 
     /// Keys or values as the query heads read them, `[b, heads, t, head_dim]`.
-    fn read(&self, cached: &Option<Tensor>) -> Result<Tensor> {
+    fn read(&self, layer: usize, cached: &Option<Tensor>) -> Result<Tensor> {
         let Some(cached) = cached else {
             return Err(Error::input("attention has no keys", "tap k_rope and v_proj before scores"));
         };
-        let read = self.attend.read(cached, &self.view())?; // [b, kv_heads, t, head_dim]
+        let read = self.attend.read(cached, &self.view(layer))?; // [b, kv_heads, t, head_dim]
         let of = |h| self.attend.key_head(h, self.heads, self.kv_heads) as u32;
         let index: Vec<u32> = (0..self.heads).map(of).collect();
         Ok(read.index_select(&Tensor::new(index, read.device())?, 1)?)

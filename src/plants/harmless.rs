@@ -57,8 +57,8 @@ fn fused(x: &[f32], w: &[f32]) -> f32 {
 /// The port of `llama` that sums its first layer's products with `dot` where `when` is true. It changes one
 /// layer only, because plain loops are slow.
 fn resummed(llama: Llama, dot: DotProduct, when: fn(&PassSoFar) -> bool) -> impl crate::port::Port {
-    let first = llama.layers[0].clone();
-    remade(llama, move |pass, site, _| match products::in_block(&first, pass, site) {
+    let (first, kinds) = (llama.layers[0].clone(), llama.kinds());
+    remade(llama, move |pass, site, _| match products::in_block(&first, kinds, pass, site) {
         Some((x, layer)) if site.layer == Some(0) && when(pass) => resum(x, layer, dot).map(Some),
         _ => Ok(None),
     })

@@ -1,12 +1,15 @@
 //! Planted mistakes in norms and the feed-forward network: rows 20 to 24 and 28 of the catalogue.
 
+use std::collections::BTreeMap;
+
 use candle_core::{D, DType, Tensor};
 
 use super::plant::{PLANT, Plant};
-use super::remake::{PassSoFar, remade};
+use super::remake::remade;
 use crate::Result;
 use crate::model::{Llama, Norm};
 use crate::probe::{Kind, Site};
+use crate::weights::Activation;
 
 /// Why rounding inside a float32 port may show where two of its runs are compared.
 const FLIPS: &str = "two runs that differ in the last bit of a float32 may round to different bf16 values";
@@ -21,7 +24,7 @@ pub const PLANTS: &[Plant] = &[
         ],
         make: |correct| {
             correct.altered(|llama| {
-                norms(llama).for_each(|norm| norm.eps /= 10.0);
+                norms(llama).for_each(|(_, norm)| norm.eps /= 10.0);
                 Ok(())
             })
         },
@@ -34,7 +37,7 @@ pub const PLANTS: &[Plant] = &[
         does: "multiplies by 1 + w",
         make: |correct| {
             correct.altered(|llama| {
-                norms(llama).try_for_each(|norm| {
+                norms(llama).try_for_each(|(_, norm)| {
                     norm.weight = (&norm.weight + 1.0)?;
                     Ok(())
                 })
@@ -54,9 +57,15 @@ pub const PLANTS: &[Plant] = &[
         does: "squares, sums, divides and multiplies in bf16",
         make: |correct| {
             correct.driven(|mut llama| {
-                let unchanged: Vec<Norm> = norms(&mut llama).map(|norm| norm.clone()).collect();
+                let unchanged: BTreeMap<Site, Norm> =
+                    norms(&mut llama).map(|(site, norm)| (site, norm.clone())).collect();
+                let kinds = llama.kinds();
                 remade(llama, move |pass, site, _| {
-                    let Some((norm, x)) = norm_at(&unchanged, pass, site) else { return Ok(None) };
+                    let x = match kinds.inputs(site.kind) {
+                        [Kind::Block] => pass.stream(),
+                        inputs => inputs.first().and_then(|&input| pass.last(input)),
+                    };
+                    let (Some(norm), Some(x)) = (unchanged.get(&site), x) else { return Ok(None) };
                     half_norm(norm, x).map(Some)
                 })
             })
@@ -84,16 +93,17 @@ pub const PLANTS: &[Plant] = &[
         name: "act-half",
         may: (&["04", "09"], FLIPS),
         unseen: &[(DType::BF16, "its steps are rounded like bf16 outputs; it shows in f32 and f16")],
-        does: "computes silu(gate) · up in bf16, step by step",
+        does: "computes activation(gate) · up in bf16, step by step",
         make: |correct| {
             correct.driven(|llama| {
-                remade(llama, |pass, site, _| {
+                let function = llama.config.family.activation();
+                remade(llama, move |pass, site, _| {
                     let (Kind::Act, Some(gate), Some(up)) =
                         (site.kind, pass.last(Kind::Gate), pass.last(Kind::Up))
                     else {
                         return Ok(None);
                     };
-                    half_act(gate, up).map(Some)
+                    half_act(function, gate, up).map(Some)
                 })
             })
         },
@@ -125,39 +135,35 @@ pub const PLANTS: &[Plant] = &[
     },
 ];
 
-/// Every norm, layer by layer; the final norm is last.
-fn norms(llama: &mut Llama) -> impl Iterator<Item = &mut Norm> {
-    let of_layers = llama
-        .layers
-        .iter_mut()
-        .flat_map(|block| [&mut block.input_layernorm, &mut block.post_attention_layernorm]);
-    of_layers.chain(std::iter::once(&mut llama.norm))
+/// Every norm with the site that it computes, layer by layer; the final norm is last.
+fn norms(llama: &mut Llama) -> impl Iterator<Item = (Site, &mut Norm)> {
+    let of_layers = llama.layers.iter_mut().enumerate().flat_map(|(layer, block)| {
+        block.norms().into_iter().map(move |(kind, norm)| (Site::layer(layer, kind), norm))
+    });
+    of_layers.chain(std::iter::once((Site::model(Kind::FinalNorm), &mut llama.norm)))
 }
 
-/// The norm that computes `site`, from norms in the order of [`norms`], and its input.
-fn norm_at<'a>(norms: &'a [Norm], pass: &'a PassSoFar, site: Site) -> Option<(&'a Norm, &'a Tensor)> {
-    let layer = site.layer.map_or(0, usize::from);
-    match site.kind {
-        Kind::InputNorm => Some((&norms[2 * layer], pass.stream()?)),
-        Kind::PostNorm => Some((&norms[2 * layer + 1], pass.last(Kind::PostNormInput)?)),
-        Kind::FinalNorm => Some((norms.last()?, pass.stream()?)),
-        _ => None,
-    }
-}
-
-/// RMSNorm with every number in bf16, including the running sum: `[b, s, hidden]` → the same shape.
+/// RMSNorm of each row, or of each head of it, with every number in bf16, including the running sum:
+/// `[b, s, width]` → the same shape.
 fn half_norm(norm: &Norm, x: &Tensor) -> Result<Tensor> {
-    let half = x.to_dtype(DType::BF16)?;
-    let mean = (half.sqr()?.sum_keepdim(D::Minus1)? / half.dim(D::Minus1)? as f64)?; // [b, s, 1]
+    let (b, s, _) = x.dims3()?;
+    let run = norm.weight.dim(0)?; // hidden, or head_dim
+    let half = x.reshape((b, s, (), run))?.to_dtype(DType::BF16)?; // [b, s, runs, run]
+    let mean = (half.sqr()?.sum_keepdim(D::Minus1)? / run as f64)?; // [b, s, runs, 1]
     let normed = half.broadcast_div(&(mean + norm.eps)?.sqrt()?)?;
-    Ok(normed.broadcast_mul(&norm.weight.to_dtype(DType::BF16)?)?.to_dtype(x.dtype())?)
+    let weighted = normed.broadcast_mul(&norm.weight.to_dtype(DType::BF16)?)?;
+    Ok(weighted.reshape(x.shape())?.to_dtype(x.dtype())?)
 }
 
-/// silu(gate) · up, rounded to bf16 after each step.
-fn half_act(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+/// activation(gate) · up, rounded to bf16 after each step.
+fn half_act(function: Activation, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     let (half_gate, half_up) = (gate.to_dtype(DType::BF16)?, up.to_dtype(DType::BF16)?);
-    let sigmoid = (half_gate.neg()?.exp()? + 1.0)?.recip()?;
-    Ok(((half_gate * sigmoid)? * half_up)?.to_dtype(gate.dtype())?)
+    let active = match function {
+        Activation::Silu => (&half_gate * (half_gate.neg()?.exp()? + 1.0)?.recip()?)?,
+        // Candle's own function computes each step in its input's dtype.
+        Activation::GeluTanh => half_gate.gelu()?,
+    };
+    Ok((active * half_up)?.to_dtype(gate.dtype())?)
 }
 
 /// x · (c·w)ᵀ in f16, divided by c, where c scales the largest weight to f16's maximum: `[b, s, out]`.

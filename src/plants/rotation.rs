@@ -8,7 +8,7 @@ use super::plant::{PLANT, Plant};
 use super::remake::{PassSoFar, remade};
 use crate::Result;
 use crate::model::{Llama, Rope};
-use crate::probe::{Kind, Site};
+use crate::probe::{Kind, Kinds, Site};
 use crate::weights::{RopeLayout, RopeScaling};
 
 /// The θ of a port that does not read its config.
@@ -20,7 +20,8 @@ pub const PLANTS: &[Plant] = &[
         does: "rotates the pairs of the other layout",
         make: |correct| {
             correct.altered(|llama| {
-                llama.rope.layout = other(llama.rope.layout);
+                let ropes = [Some(&mut llama.rope), llama.local_rope.as_mut()];
+                ropes.into_iter().flatten().for_each(|rope| rope.layout = other(rope.layout));
                 Ok(())
             })
         },
@@ -84,10 +85,11 @@ pub const PLANTS: &[Plant] = &[
         does: "computes positions, frequencies, angles, cos and sin in bf16",
         make: |correct| {
             correct.driven(|llama| {
-                let (rope, heads) = (llama.rope.clone(), HeadCounts::of(&llama));
+                let (ropes, heads) = (ropes(&llama), HeadCounts::of(&llama));
                 remade(llama, move |pass, site, _| {
                     let Some(x) = heads.unrotated(pass, site)? else { return Ok(None) };
-                    half_tables(&rope, &pass.input.positions, &x).map(Some)
+                    half_tables(&ropes[site.layer.map_or(0, usize::from)], &pass.input.positions, &x)
+                        .map(Some)
                 })
             })
         },
@@ -109,7 +111,7 @@ pub const PLANTS: &[Plant] = &[
         does: "advances the position after layer 0 in every decoding step",
         make: |correct| {
             correct.driven(|llama| {
-                let (rope, heads) = (llama.rope.clone(), HeadCounts::of(&llama));
+                let (ropes, heads) = (ropes(&llama), HeadCounts::of(&llama));
                 remade(llama, move |pass, site, _| {
                     let decoding =
                         pass.input.len() == 1 && pass.input.positions.iter().flatten().all(|&p| p > 0);
@@ -119,6 +121,7 @@ pub const PLANTS: &[Plant] = &[
                     }
                     let ahead: Vec<Vec<usize>> =
                         pass.input.positions.iter().map(|row| row.iter().map(|p| p + 1).collect()).collect();
+                    let rope = &ropes[site.layer.map_or(0, usize::from)];
                     let wide = rope.at(&ahead, x.device())?.apply(&x)?;
                     Ok(Some(wide))
                 })
@@ -148,8 +151,14 @@ fn relaid(rows: &Tensor, head_dim: usize, layout: RopeLayout) -> Result<Tensor> 
     Ok(heads.transpose(1, 2)?.contiguous()?.reshape((n, width))?)
 }
 
+/// The rotation of each layer.
+fn ropes(llama: &Llama) -> Vec<Rope> {
+    llama.layers.iter().map(|block| llama.rope_of(block.layer_type).clone()).collect()
+}
+
 /// The shape of heads in the projections.
 struct HeadCounts {
+    kinds: Kinds,
     queries: usize,
     keys: usize,
     head_dim: usize,
@@ -159,17 +168,18 @@ impl HeadCounts {
     fn of(llama: &Llama) -> Self {
         let config = &llama.config;
         let (queries, keys) = (config.num_attention_heads, config.num_key_value_heads);
-        Self { queries, keys, head_dim: config.head_dim }
+        Self { kinds: llama.kinds(), queries, keys, head_dim: config.head_dim }
     }
 
     /// The input of the rotation at `site`, `[b, heads, s, head_dim]`; `None` at other sites.
     fn unrotated(&self, pass: &PassSoFar, site: Site) -> Result<Option<Tensor>> {
-        let (projection, heads) = match site.kind {
-            Kind::QRope => (Kind::QProj, self.queries),
-            Kind::KRope => (Kind::KProj, self.keys),
+        let heads = match site.kind {
+            Kind::QRope => self.queries,
+            Kind::KRope => self.keys,
             _ => return Ok(None),
         };
-        let Some(x) = pass.last(projection) else { return Ok(None) };
+        let x = self.kinds.inputs(site.kind).first().and_then(|&input| pass.last(input));
+        let Some(x) = x else { return Ok(None) };
         let (b, s, _) = x.dims3()?;
         Ok(Some(x.reshape((b, s, heads, self.head_dim))?.transpose(1, 2)?.contiguous()?))
     }

@@ -1,8 +1,9 @@
-//! The names of the tensors of a forward pass, and the inputs of each.
+//! The names of the tensors of a forward pass.
 
 use std::fmt;
 use std::str::FromStr;
 
+use super::Kinds;
 use crate::{Error, Result};
 
 /// Defines each kind once, so that the enum, the order of the forward pass and the names cannot disagree.
@@ -35,6 +36,10 @@ kinds! {
     KProj = "self_attn.k_proj",
     /// Value projection, `[b, s, kv_heads * head_dim]`.
     VProj = "self_attn.v_proj",
+    /// Norm of each head of the queries, before rotation, `[b, s, heads * head_dim]`.
+    QNorm = "self_attn.q_norm",
+    /// Norm of each head of the keys, before rotation, `[b, s, kv_heads * head_dim]`.
+    KNorm = "self_attn.k_norm",
     /// Rotated queries, `[b, heads, s, head_dim]`.
     QRope = "self_attn.q_rope",
     /// Rotated keys, before the cache, `[b, kv_heads, s, head_dim]`.
@@ -49,33 +54,47 @@ kinds! {
     OProj = "self_attn.o_proj",
     /// The sum of the first residual addition, `[b, s, hidden]`.
     PostNormInput = "post_attention_layernorm.input",
-    /// Second RMSNorm, `[b, s, hidden]`.
+    /// Second RMSNorm, `[b, s, hidden]`: of the sum or, in Gemma, of the output projection before the addition.
     PostNorm = "post_attention_layernorm",
+    /// The sum of the first residual addition in Gemma, `[b, s, hidden]`.
+    FfnNormInput = "pre_feedforward_layernorm.input",
+    /// Norm of that sum in Gemma, `[b, s, hidden]`.
+    FfnNorm = "pre_feedforward_layernorm",
     /// Gate projection, `[b, s, ffn]`.
     Gate = "mlp.gate_proj",
     /// Up projection, `[b, s, ffn]`.
     Up = "mlp.up_proj",
-    /// silu(gate) · up, `[b, s, ffn]`.
+    /// activation(gate) · up, `[b, s, ffn]`.
     Act = "mlp.act",
     /// Down projection, `[b, s, hidden]`.
     Down = "mlp.down_proj",
+    /// Norm of the down projection before the second residual addition, in Gemma, `[b, s, hidden]`.
+    FfnPostNorm = "post_feedforward_layernorm",
     /// The block's output, after the second residual addition, `[b, s, hidden]`.
     Block = "",
     /// Final RMSNorm, `[b, s, hidden]`.
     FinalNorm = "model.norm",
     /// Logits, `[b, s, vocab]`.
     Logits = "lm_head",
+    /// Logits after a softcap, in Gemma 2, `[b, s, vocab]`.
+    CappedLogits = "lm_head.softcap",
 }
 
 impl Kind {
     /// Whether every layer has one.
     pub const fn in_layer(self) -> bool {
-        !matches!(self, Kind::Embed | Kind::FinalNorm | Kind::Logits)
+        !matches!(self, Kind::Embed | Kind::FinalNorm | Kind::Logits | Kind::CappedLogits)
     }
 
     /// Whether the heads are a separate axis, `[b, heads, s, …]`.
     pub const fn by_head(self) -> bool {
         matches!(self, Kind::QRope | Kind::KRope | Kind::Scores | Kind::Probs)
+    }
+
+    /// Whether the order of its columns depends on the order of the rows of q and k.
+    pub const fn has_rotated_columns(self) -> bool {
+        use Kind::*;
+        matches!(self, QProj | KProj | QNorm | KNorm | QRope | KRope)
     }
 
     /// Whether it is a product with a weight matrix.
@@ -87,32 +106,6 @@ impl Kind {
     /// Whether the last axis has one entry per key position.
     pub const fn over_keys(self) -> bool {
         matches!(self, Kind::Scores | Kind::Probs)
-    }
-
-    /// The kinds that this one is computed from, in the same layer. They must have reference values before it
-    /// can be judged by itself.
-    pub fn inputs(self) -> &'static [Kind] {
-        use Kind::*;
-        match self {
-            Embed => &[],
-            // A block's input is the embedding or the previous block: see `Site::inputs`.
-            InputNorm => &[Block],
-            QProj | KProj | VProj => &[InputNorm],
-            QRope => &[QProj],
-            KRope => &[KProj],
-            Scores => &[QRope, KRope],
-            Probs => &[Scores],
-            Context => &[Probs, VProj],
-            OProj => &[Context],
-            PostNormInput => &[Block, OProj],
-            PostNorm => &[PostNormInput],
-            Gate | Up => &[PostNorm],
-            Act => &[Gate, Up],
-            Down => &[Act],
-            Block => &[PostNormInput, Down],
-            FinalNorm => &[Block],
-            Logits => &[FinalNorm],
-        }
     }
 }
 
@@ -144,8 +137,9 @@ impl Site {
         }
     }
 
-    /// The sites that this one is computed from, in a model of `layers` layers.
-    pub fn inputs(self, layers: usize) -> Vec<Site> {
+    /// The sites that this one is computed from, in a model of `layers` layers that has these kinds of site.
+    /// They must have reference values before this one can be judged by itself.
+    pub fn inputs(self, layers: usize, kinds: Kinds) -> Vec<Site> {
         let last = Site::layer(layers.saturating_sub(1), Kind::Block);
         let before = self.block_input().unwrap_or(last);
         let of = |&kind: &Kind| match kind {
@@ -153,7 +147,7 @@ impl Site {
             kind if kind.in_layer() => Site { layer: self.layer, kind },
             kind => Site::model(kind),
         };
-        self.kind.inputs().iter().map(of).collect()
+        kinds.inputs(self.kind).iter().map(of).collect()
     }
 }
 
@@ -228,9 +222,11 @@ mod tests {
 
     #[test]
     fn every_site_comes_after_its_inputs() {
-        for site in every_site() {
-            for input in site.inputs(3) {
-                assert!(input < site, "{input} feeds {site}");
+        for kinds in [Kinds::LLAMA, Kind::ALL.iter().copied().collect()] {
+            for site in every_site() {
+                for input in site.inputs(3, kinds) {
+                    assert!(input < site, "{input} feeds {site}");
+                }
             }
         }
     }

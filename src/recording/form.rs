@@ -174,7 +174,8 @@ fn fits(kind: Kind, dims: &[usize], want: &Want, positions: Positions) -> std::r
         return Ok(0);
     }
     let but_for_positions = rest(dims) == rest(&wanted) && s < want.length;
-    let may_be_last = matches!(kind, Kind::FinalNorm | Kind::Logits) || positions == Positions::Last;
+    let may_be_last =
+        matches!(kind, Kind::FinalNorm | Kind::Logits | Kind::CappedLogits) || positions == Positions::Last;
     if but_for_positions && positions == Positions::First {
         return Ok(0);
     }

@@ -126,7 +126,7 @@ impl Recording {
     /// The layout of the last axis of tensors of this kind and form.
     pub(super) fn layout(&self, kind: Kind, form: &Form, head_dim: Option<usize>) -> Layout {
         let Form { order, interleaved, .. } = form;
-        let turned = matches!(kind, Kind::QProj | Kind::KProj | Kind::QRope | Kind::KRope);
+        let turned = kind.has_rotated_columns();
         let recorded = self.metadata.get("layout").map(|layout| layout == "interleaved");
         let interleaved = interleaved.or(recorded).unwrap_or(order.is_ggml());
         match head_dim.filter(|_| turned && interleaved) {

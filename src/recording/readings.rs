@@ -223,10 +223,10 @@ fn variations(kind: Kind, form: &Form) -> Vec<(Part, Positions)> {
     let mut all = vec![(form.part, form.positions)];
     if form.part == Part::Whole {
         all.extend(match kind {
-            Kind::KProj | Kind::VProj | Kind::KRope => {
+            Kind::KProj | Kind::KNorm | Kind::VProj | Kind::KRope => {
                 Some((Part::Repeated(Repetition::Adjacent), form.positions))
             }
-            Kind::Logits => Some((Part::Padded, form.positions)),
+            Kind::Logits | Kind::CappedLogits => Some((Part::Padded, form.positions)),
             _ => None,
         });
     }

@@ -6,6 +6,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::pass::{Recording, Tensors};
 use crate::Result;
+use crate::graph;
 use crate::model::Input;
 use crate::port::{Port, Traits};
 use crate::probe::{Kind, Probe};
@@ -46,6 +47,7 @@ impl Recording {
             arithmetic: self.arithmetic()?,
             dtype: self.dtype,
             layers: config.num_hidden_layers,
+            kinds: graph::of(config)?.kinds(),
             vocab: config.vocab_size,
             context: config.max_position_embeddings,
             hides: self.hides(),

@@ -27,15 +27,18 @@ impl Want {
             Kind::QRope => (Some(heads), 1, d),
             Kind::KRope => (Some(kv_heads), 1, d),
             Kind::Scores | Kind::Probs => (Some(heads), 1, length),
-            Kind::QProj | Kind::Context => (None, heads, config.query_width()),
-            Kind::KProj | Kind::VProj => (None, kv_heads, config.key_width()),
+            Kind::QProj | Kind::QNorm | Kind::Context => (None, heads, config.query_width()),
+            Kind::KProj | Kind::KNorm | Kind::VProj => (None, kv_heads, config.key_width()),
             Kind::Gate | Kind::Up | Kind::Act => (None, 1, config.intermediate_size),
-            Kind::Logits => (None, 1, config.vocab_size),
+            Kind::Logits | Kind::CappedLogits => (None, 1, config.vocab_size),
             Kind::Embed
             | Kind::InputNorm
             | Kind::OProj
             | Kind::PostNormInput
             | Kind::PostNorm
+            | Kind::FfnNormInput
+            | Kind::FfnNorm
+            | Kind::FfnPostNorm
             | Kind::Down
             | Kind::Block
             | Kind::FinalNorm => (None, 1, config.hidden_size),

@@ -24,6 +24,9 @@ pub struct Facts {
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[allow(missing_docs, reason = "Hugging Face's own names")]
 pub struct Config {
+    /// transformers' `model_type`; files without it are of a Llama.
+    #[serde(default = "llama")]
+    pub model_type: String,
     pub hidden_size: usize,
     pub intermediate_size: usize,
     pub num_hidden_layers: usize,
@@ -43,9 +46,28 @@ pub struct Config {
     /// The largest number of keys that a query sees, its own included.
     #[serde(default)]
     pub sliding_window: Option<usize>,
+    /// transformers' `layer_types`; absent if all layers are alike.
+    #[serde(default)]
+    pub layer_types: Option<Vec<String>>,
+    /// θ of the layers with a window, if they rotate differently.
+    #[serde(default)]
+    pub local_rope_theta: Option<f64>,
+    /// Scores are divided by the root of it; absent if it is `head_dim`.
+    #[serde(default)]
+    pub query_pre_attn_scalar: Option<f64>,
+    /// The softcap of the scores.
+    #[serde(default)]
+    pub attn_logit_softcapping: Option<f64>,
+    /// The softcap of the logits.
+    #[serde(default)]
+    pub final_logit_softcapping: Option<f64>,
     /// The modules of a layer whose product a bias is added to.
     #[serde(default)]
     pub biases: BTreeSet<String>,
+}
+
+fn llama() -> String {
+    "llama".into()
 }
 
 /// How the frequencies of a rotation are scaled, by transformers' type.

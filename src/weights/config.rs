@@ -4,6 +4,7 @@ mod family;
 mod gguf;
 mod harmless;
 mod json;
+mod layers;
 mod quantization;
 mod rope;
 mod value;
@@ -11,8 +12,10 @@ mod value;
 use std::collections::BTreeSet;
 use std::fmt;
 
+pub use family::{Activation, Family};
 pub(super) use gguf::from_gguf;
 pub(super) use json::from_json;
+pub use layers::LayerType;
 pub(super) use quantization::refuse_packed;
 pub use rope::RopeScaling;
 
@@ -25,9 +28,11 @@ pub enum RopeLayout {
     Interleaved,
 }
 
-/// The numbers that define a model, with the names of Hugging Face's `LlamaConfig`.
+/// What defines a model, with the names of Hugging Face's configs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
+    /// The structure of the model. A GGUF file does not tell a Mistral from a Llama.
+    pub family: Family,
     /// Width of the residual stream.
     pub hidden_size: usize,
     /// Width inside the MLP.
@@ -50,8 +55,19 @@ pub struct Config {
     pub rope_theta: f64,
     /// How the rotation's wavelengths are stretched for longer contexts.
     pub rope_scaling: RopeScaling,
-    /// The largest number of keys that a query sees, its own included; `None` if it sees all earlier ones.
+    /// θ of the layers with a window, whose rotation is not scaled; `None` if all layers rotate alike.
+    pub local_rope_theta: Option<f64>,
+    /// The largest number of keys that a query of a [`LayerType::Sliding`] layer sees, its own included; `None`
+    /// if there are no such layers.
     pub sliding_window: Option<usize>,
+    /// Which keys the queries of each layer see.
+    pub layer_types: Vec<LayerType>,
+    /// Scores are divided by the root of it; `None` means `head_dim`.
+    pub query_pre_attn_scalar: Option<f64>,
+    /// The c of c · tanh(x / c) of the scores, if they are capped.
+    pub attn_logit_softcapping: Option<f64>,
+    /// The c of c · tanh(x / c) of the logits, if they are capped.
+    pub final_logit_softcapping: Option<f64>,
     /// Is the output matrix the same as the embedding's?
     pub tie_word_embeddings: bool,
     /// The modules of every layer whose product a bias is added to: `self_attn.q_proj`.
@@ -120,10 +136,43 @@ impl Config {
         })
     }
 
-    /// The angle that a rotation adds with each position, in radians, for each pair: `[head_dim / 2]`.
+    /// The angle that a rotation adds with each position, in radians, for each pair: `[head_dim / 2]`. If layers
+    /// rotate differently, that of the layers without a window.
     pub fn frequencies(&self) -> Vec<f64> {
-        let whole = |pair: usize| self.rope_theta.powf(-2.0 * pair as f64 / self.head_dim as f64);
-        (0..self.head_dim / 2).map(|pair| self.rope_scaling.scaled(pair, whole(pair))).collect()
+        self.turns(self.rope_theta, &self.rope_scaling)
+    }
+
+    /// The same for the layers with a window, if they rotate differently.
+    pub fn local_frequencies(&self) -> Option<Vec<f64>> {
+        self.local_rope_theta.map(|theta| self.turns(theta, &RopeScaling::None))
+    }
+
+    fn turns(&self, theta: f64, scaling: &RopeScaling) -> Vec<f64> {
+        let whole = |pair: usize| theta.powf(-2.0 * pair as f64 / self.head_dim as f64);
+        (0..self.head_dim / 2).map(|pair| scaling.scaled(pair, whole(pair))).collect()
+    }
+
+    /// The factor of the products of queries and keys.
+    pub fn attention_scale(&self) -> f64 {
+        self.query_pre_attn_scalar.unwrap_or(self.head_dim as f64).sqrt().recip()
+    }
+
+    /// The factor of the embedding rows.
+    pub fn embedding_scale(&self) -> Option<f64> {
+        self.family.is_gemma().then(|| (self.hidden_size as f64).sqrt())
+    }
+
+    /// The type of a layer.
+    pub fn layer_type(&self, layer: usize) -> LayerType {
+        self.layer_types.get(layer).copied().unwrap_or_default()
+    }
+
+    /// The largest number of keys that a query of this layer sees; `None` if it sees all earlier ones.
+    pub fn window(&self, layer: usize) -> Option<usize> {
+        match self.layer_type(layer) {
+            LayerType::Full => None,
+            LayerType::Sliding => self.sliding_window,
+        }
     }
 
     /// Every invalid number, one clause each: `key: value and reason`.
@@ -164,6 +213,22 @@ impl Config {
         if self.sliding_window == Some(0) {
             wrong.push("sliding_window: 0 hides every token from itself".into());
         }
+        if self.layer_types.len() != self.num_hidden_layers {
+            let types = self.layer_types.len();
+            wrong.push(format!("layer_types: it has {types} entries for {} layers", self.num_hidden_layers));
+        }
+        for (key, number) in [
+            ("query_pre_attn_scalar", self.query_pre_attn_scalar),
+            ("attn_logit_softcapping", self.attn_logit_softcapping),
+            ("final_logit_softcapping", self.final_logit_softcapping),
+        ] {
+            if let Some(number) = number.filter(|number| !(*number > 0.0 && number.is_finite())) {
+                wrong.push(format!("{key}: {number:e} is not a number above 0"));
+            }
+        }
+        if let Some(theta) = self.local_rope_theta.filter(|theta| !(*theta > 1.0 && theta.is_finite())) {
+            wrong.push(format!("rope_local_base_freq: {theta:e} is not a number above 1"));
+        }
         wrong.extend(self.rope_scaling.fault().map(|fault| format!("rope_scaling: {fault}")));
         let bos = self.bos_token_id.map(|id| ("bos_token_id", id));
         for (key, id) in self.eos_token_ids.iter().map(|&id| ("eos_token_id", id)).chain(bos) {
@@ -179,7 +244,7 @@ impl Config {
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let (hidden, ffn) = (self.hidden_size, self.intermediate_size);
         let (q, kv) = (self.query_width(), self.key_width());
-        let layer = [
+        let mut layer = vec![
             ("input_layernorm", vec![hidden]),
             ("self_attn.q_proj", vec![q, hidden]),
             ("self_attn.k_proj", vec![kv, hidden]),
@@ -190,6 +255,14 @@ impl Config {
             ("mlp.up_proj", vec![ffn, hidden]),
             ("mlp.down_proj", vec![hidden, ffn]),
         ];
+        if self.family.norms_heads() {
+            let norms = ["self_attn.q_norm", "self_attn.k_norm"];
+            layer.extend(norms.map(|norm| (norm, vec![self.head_dim])));
+        }
+        if self.family.norms_branches() {
+            let norms = ["pre_feedforward_layernorm", "post_feedforward_layernorm"];
+            layer.extend(norms.map(|norm| (norm, vec![hidden])));
+        }
         let mut all = vec![("model.embed_tokens.weight".to_owned(), vec![self.vocab_size, hidden])];
         for n in 0..self.num_hidden_layers {
             for (part, shape) in &layer {
@@ -227,6 +300,8 @@ pub(super) fn dimension_keys(name: &str) -> &'static [&'static [&'static str]] {
         "gate_proj" | "up_proj" => &[FFN, HIDDEN],
         "down_proj" => &[HIDDEN, FFN],
         "input_layernorm" | "post_attention_layernorm" | "norm" => &[HIDDEN],
+        "pre_feedforward_layernorm" | "post_feedforward_layernorm" => &[HIDDEN],
+        "q_norm" | "k_norm" => &[&["head_dim"]],
         _ => &[],
     };
     // A bias has one entry for each row of its matrix.
@@ -250,7 +325,7 @@ pub fn gguf_key(key: &str) -> Option<&'static str> {
     })
 }
 
-/// `30 layers, width 576, 9 heads on 3 kv heads`, and the window if there is one.
+/// `30 layers, width 576, 9 heads on 3 kv heads`, and the window if some layers have one.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { num_hidden_layers, hidden_size, num_attention_heads, num_key_value_heads, .. } = self;
@@ -260,6 +335,10 @@ impl fmt::Display for Config {
         }
         if let Some(window) = self.sliding_window {
             write!(f, ", window of {window} tokens")?;
+            let sliding = self.layer_types.iter().filter(|of| **of == LayerType::Sliding).count();
+            if sliding < *num_hidden_layers {
+                write!(f, " in {sliding} of the layers")?;
+            }
         }
         Ok(())
     }

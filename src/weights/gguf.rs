@@ -42,9 +42,11 @@ impl Gguf {
         let bytes = Bytes::map(path)?;
         let refuse = |problem: Problem| Error::file(path, problem.what, problem.hint);
         let Header { metadata, tensors } = Header::read(&bytes).map_err(refuse)?;
+        let architecture = metadata.get("general.architecture").map(|name| name.to_json(&bytes));
+        let architecture = architecture.as_ref().and_then(Json::as_str).unwrap_or_default();
         let mut named = BTreeMap::new();
         for (gguf, entry) in tensors {
-            let name = names::hugging_face(&gguf).unwrap_or(gguf);
+            let name = names::hugging_face(&gguf, architecture).unwrap_or(gguf);
             if named.insert(name.clone(), entry).is_some() {
                 return Err(refuse(Problem::damaged(format!("two tensors are named `{name}`"))));
             }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
 
-pub use self::config::{Config, RopeLayout, RopeScaling, gguf_key};
+pub use self::config::{Activation, Config, Family, LayerType, RopeLayout, RopeScaling, gguf_key};
 use self::gguf::Gguf;
 pub use self::identity::sha256_of;
 use self::safetensors::Shards;
@@ -119,7 +119,7 @@ impl Weights {
     }
 
     /// A tensor, dequantised, with rows as stored: q and k of a GGUF file stay permuted, for a rotation with
-    /// [`RopeLayout::Interleaved`].
+    /// [`RopeLayout::Interleaved`]. The weights of a norm are always Hugging Face's.
     ///
     /// Blocks are dequantised on the CPU in f32, so every device starts from the same values.
     ///
@@ -128,10 +128,20 @@ impl Weights {
     pub fn tensor(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
         let tensor = match (self.replaced.get(name), &*self.source) {
             (Some(tensor), _) => tensor.clone(),
-            (None, Source::Gguf(file)) => file.tensor(name)?,
+            (None, Source::Gguf(file)) => self.without_offset(name, file.tensor(name)?)?,
             (None, Source::Shards(shards)) => shards.tensor(name)?,
         };
         Ok(tensor.to_dtype(dtype)?.to_device(device)?)
+    }
+
+    /// A tensor of a GGUF file as Hugging Face stores it: llama.cpp's converter adds 1 to the weights of Gemma's
+    /// norms, so that no norm adds it later.
+    fn without_offset(&self, name: &str, tensor: Tensor) -> Result<Tensor> {
+        let offset = self.config.family.norm_offset();
+        if offset == 0.0 || !name.ends_with("norm.weight") {
+            return Ok(tensor);
+        }
+        Ok((tensor.to_dtype(DType::F32)? - offset)?)
     }
 
     /// A tensor in f32 on the CPU, contiguous, with rows in Hugging Face's order for every file format; used

@@ -1,9 +1,6 @@
 //! Graphs of families that the library does not support yet, with small sizes.
 
-pub mod gemma2;
-pub mod gemma3;
 pub mod olmo2;
-pub mod qwen3;
 
 /// The sizes that all families here have. All widths of a model differ.
 #[derive(Clone, Copy, Debug)]

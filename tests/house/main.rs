@@ -29,7 +29,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("oracle", &["graph", "probe", "weights"]),
     ("diagnose", &["compare", "graph", "mistakes", "oracle", "probe", "weights"]),
     ("reference", &["arrays", "compare", "probe"]),
-    ("recording", &["arrays", "compare", "model", "port", "probe", "reference", "weights"]),
+    ("recording", &["arrays", "compare", "graph", "model", "port", "probe", "reference", "weights"]),
     ("models", &["weights", "tokenizer", "reference"]),
     ("checkpoints", &["probe", "reference"]),
     (

@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use npyz::NpyFile;
 use rbees_check::judge::{Port, Traits};
 use rbees_check::model::Input;
-use rbees_check::probe::{Arithmetic, Kind, Probe, Site};
+use rbees_check::probe::{Arithmetic, Kind, Kinds, Probe, Site};
 use rbees_check::reference::Feed;
 use rbees_check::weights::Config;
 use rbees_check::{Error, Result};
@@ -76,6 +76,7 @@ impl Replay {
             dtype: DType::F32,
             arithmetic: Arithmetic::Dense,
             layers: config.num_hidden_layers,
+            kinds: Kinds::LLAMA,
             vocab: config.vocab_size,
             context: config.max_position_embeddings,
             hides: &[],

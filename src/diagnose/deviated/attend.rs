@@ -53,7 +53,7 @@ impl Deviated<'_> {
                 }
             }
         }
-        if let Some(Deviation::ScoreSoftcap { cap, after_mask: true }) = self.deviations.last() {
+        if let Some(Deviation::ScoreSoftcap { cap: Some(cap), after_mask: true }) = self.deviations.last() {
             rows = Exact.softcap(&rows, *cap);
         }
         if let Some(value) = last!(self, MaskValue) {

@@ -91,8 +91,10 @@ pub(super) enum Deviation {
     Turn(Turn),
     /// Scores with something added before the mask.
     ScorePlus(ScoreTerm),
-    /// A softcap of the scores, before the mask, or after it.
-    ScoreSoftcap { cap: f64, after_mask: bool },
+    /// Another softcap of the scores, or none, before the mask, or after it.
+    ScoreSoftcap { cap: Option<f64>, after_mask: bool },
+    /// Another softcap of the logits, or none.
+    LogitSoftcap(Option<f64>),
     /// Another function than the softmax.
     SoftmaxForm(SoftmaxForm),
     /// Another function of the gate.
@@ -137,6 +139,7 @@ impl Deviation {
             Self::NormForm(_) => matches!(operation, Operation::Norm(_)),
             Self::Turn(_) => matches!(operation, Operation::Rope(_)),
             Self::ScorePlus(_) | Self::ScoreSoftcap { .. } => matches!(operation, Operation::Scores(_)),
+            Self::LogitSoftcap(_) => matches!(operation, Operation::Softcap { .. }),
             Self::SoftmaxForm(_) => matches!(operation, Operation::Softmax),
         }
     }
@@ -161,6 +164,7 @@ impl Deviation {
                 | Self::LooksAt(_)
                 | Self::ScoreScale(_)
                 | Self::ScoreSoftcap { after_mask: false, .. }
+                | Self::LogitSoftcap(_)
                 | Self::GateExchanged
                 | Self::Reads { .. }
                 | Self::Sum(_)
@@ -179,7 +183,13 @@ impl Deviation {
             (Self::LooksAt(heads), Operation::Context(context)) => context.heads.clone_from(heads),
             (Self::ScoreScale(scale), Operation::Scores(scores)) => scores.scale = *scale,
             (Self::ScoreSoftcap { cap, after_mask: false }, Operation::Scores(scores)) => {
-                scores.softcap = Some(*cap);
+                scores.softcap = *cap;
+            }
+            (Self::LogitSoftcap(other), operation @ Operation::Softcap { .. }) => {
+                *operation = match *other {
+                    Some(cap) => Operation::Softcap { cap },
+                    None => Operation::Scale { factor: 1.0 },
+                };
             }
             (Self::Reads { n, node: other }, _) => {
                 if let Some(input) = node.inputs.get_mut(*n) {

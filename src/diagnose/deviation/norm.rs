@@ -55,6 +55,8 @@ pub(in crate::diagnose) enum NormForm {
     Centred { sample: bool },
     /// Each run of so many channels is normed on its own.
     Runs(usize),
+    /// The whole row is normed, with the weight repeated for each head.
+    WholeRow,
     /// The row is multiplied by the weight, then normed.
     WeightFirst,
     /// The norm is applied to its own result, with the weight each time if `weighted`.
@@ -192,6 +194,7 @@ impl NormForm {
                 let normed = rms_norm(&runs, &vec![1.0; run], eps);
                 product(&Rows::new(x.width, normed.values))
             }
+            Self::WholeRow => rms_norm(x, weight, eps),
             Self::WeightFirst => rms_norm(&product(x), &ones, eps),
             Self::Twice { weighted } => {
                 let first = rms_norm(x, weight, eps);

@@ -3,22 +3,31 @@
 use candle_core::DType;
 
 use super::Proposal;
+use crate::diagnose::Evidence;
 use crate::diagnose::deviation::{Cancelling, Change, Deviation, Function, LowGate};
-use crate::graph::{Node, Operation};
+use crate::graph::{Activation, Node, Operation};
+use crate::weights;
 
-pub(super) fn proposals(node: &Node) -> Vec<Proposal> {
+pub(super) fn proposals(e: &Evidence<'_>, node: &Node) -> Vec<Proposal> {
     match node.operation {
-        Operation::Activation(_) => functions(node),
-        _ => products(node),
+        Operation::Activation(activation) => functions(node, activation),
+        _ => match e.config().family.activation() {
+            weights::Activation::Silu => products(node),
+            // All sentences and functions below are about SiLU.
+            weights::Activation::GeluTanh => vec![],
+        },
     }
 }
 
-fn functions(node: &Node) -> Vec<Proposal> {
-    let mut all = low(node);
-    let others = Function::ALL.into_iter().filter(|function| *function != Function::Silu);
+fn functions(node: &Node, activation: Activation) -> Vec<Proposal> {
+    let (own, right) = match activation {
+        Activation::Silu => (Function::Silu, "SiLU, x · σ(x)"),
+        Activation::GeluTanh => (Function::GeluTanh, "GELU's tanh approximation"),
+    };
+    let mut all = if own == Function::Silu { low(node) } else { vec![] };
+    let others = Function::ALL.into_iter().filter(|function| *function != own);
     let proposal = |function: Function| {
-        let says =
-            format!("you use {} as the activation of gate; it should be SiLU, x · σ(x)", function.name());
+        let says = format!("you use {} as the activation of gate; it should be {right}", function.name());
         Proposal::new("activation-function", node, Deviation::Gate(function), says)
     };
     all.extend(others.map(proposal));

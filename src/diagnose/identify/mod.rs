@@ -18,6 +18,7 @@ mod proposal;
 mod rope;
 mod scores;
 mod seen;
+mod softcap;
 mod softmax;
 mod sums;
 mod wiring;
@@ -156,17 +157,18 @@ fn proposals(e: &Evidence<'_>, right: &Expected) -> Result<Vec<Proposal>> {
     let nodes: Vec<&Node> = e.nodes().collect();
     for node in nodes.iter().rev() {
         all.extend(match &node.operation {
-            Operation::Embedding(_) => embedding::proposals(node),
+            Operation::Embedding(embedding) => embedding::proposals(node, embedding.scale),
             Operation::Norm(norm) => norm::proposals(e, node, norm)?,
             Operation::Linear(linear) => linear::proposals(e, node, linear),
             Operation::Rope(rope) => rope::proposals(e, node, rope),
             Operation::Scores(scores) => scores::proposals(e, node, scores, right)?,
             Operation::Softmax => softmax::proposals(e, node),
             Operation::Context(context) => context::proposals(e, node, context)?,
-            Operation::Activation(_) | Operation::Product => gate::proposals(node),
+            Operation::Activation(_) | Operation::Product => gate::proposals(e, node),
             Operation::WeightedSum { .. } if is_own(e, node) => sums::solved_from(e, node)?,
             Operation::WeightedSum { .. } => sums::listed(e, node)?,
-            Operation::Source | Operation::Softcap { .. } | Operation::Scale { .. } => vec![],
+            Operation::Softcap { cap } => softcap::proposals(node, *cap),
+            Operation::Source | Operation::Scale { .. } => vec![],
         });
     }
     for node in nodes.iter().rev() {

@@ -11,7 +11,7 @@ use crate::graph::{Node, Norm};
 use crate::oracle::vector;
 
 pub(super) fn proposals(e: &Evidence<'_>, node: &Node, norm: &Norm) -> Result<Vec<Proposal>> {
-    let mut all = forms(e, node);
+    let mut all = forms(e, node, norm);
     let name = called(node);
     let weight = |weight: NormWeight, says: String| {
         Proposal::new("norm-weight", node, Deviation::NormWeight(weight), says)
@@ -21,13 +21,15 @@ pub(super) fn proposals(e: &Evidence<'_>, node: &Node, norm: &Norm) -> Result<Ve
         format!("you multiply by {name}'s weight twice; multiply by it once"),
     ));
     all.push(weight(NormWeight::Power(-1), format!("you divide by {name}'s weight; multiply by it")));
+    let offset = e.config().family.norm_offset();
     all.push(weight(NormWeight::Reversed, format!("you read {name}'s weight in reverse order")));
     for (other, values) in vectors(e, &norm.weight)? {
         let says = format!("you multiply by the weight of {other}; multiply by the weight of {name}");
-        all.push(weight(NormWeight::Is(values), says));
+        let gain: Vec<f64> = values.iter().map(|value| value + offset).collect();
+        all.push(weight(NormWeight::Is(gain.into()), says));
     }
     let integers = [8, 4, 6].map(|bits| Format::Integers { bits, block: Block::Tensor, affine: false });
-    let width = node.shape.width(1);
+    let width = norm.rule.run(node.shape.width(1));
     for format in Format::all(width).into_iter().filter(|format| !matches!(format, Format::Integers { .. })) {
         let says = format!("you round {name}'s weight to {}", format.name());
         all.push(weight(NormWeight::Rounded(format), says).rounding(format.coarse()));
@@ -41,8 +43,9 @@ pub(super) fn proposals(e: &Evidence<'_>, node: &Node, norm: &Norm) -> Result<Ve
     Ok(all)
 }
 
-fn forms(e: &Evidence<'_>, node: &Node) -> Vec<Proposal> {
-    let (name, width) = (called(node), node.shape.width(1));
+fn forms(e: &Evidence<'_>, node: &Node, norm: &Norm) -> Vec<Proposal> {
+    let (name, row) = (called(node), node.shape.width(1));
+    let width = norm.rule.run(row);
     let form = |named: &'static str, form: NormForm, says: String| {
         Proposal::new(named, node, Deviation::NormForm(form), says)
     };
@@ -91,6 +94,14 @@ fn forms(e: &Evidence<'_>, node: &Node) -> Vec<Proposal> {
             all.push(form("norm-statistic", NormForm::Divided { by, eps }, says));
         }
     }
+    if width < row {
+        // What is a position in the statistics of whole rows is a head here.
+        all.retain(|proposal| proposal.tried.deviations.iter().all(Deviation::is_row_wise));
+        let says = format!(
+            "you normalise the whole row of {row} in {name}; normalise each head of {width} on its own"
+        );
+        all.push(form("norm-statistic", NormForm::WholeRow, says));
+    }
     let head_dim = e.config().head_dim;
     let mut runs: Vec<usize> = vec![head_dim, width / 2, width / 4];
     runs.retain(|&run| run > 0 && run < width && width.is_multiple_of(run));
@@ -98,7 +109,7 @@ fn forms(e: &Evidence<'_>, node: &Node) -> Vec<Proposal> {
     for run in runs {
         let head = if run == head_dim { ", one head" } else { "" };
         let says = format!(
-            "you normalise each run of {run} channels{head} on its own in {name}; normalise the whole row of {width}"
+            "you normalise each run of {run} channels{head} on its own in {name}; normalise all {width} together"
         );
         all.push(form("norm-statistic", NormForm::Runs(run), says));
     }

@@ -58,8 +58,9 @@ pub(super) fn layer_norms(e: &Evidence<'_>, node: &Node, width: usize) -> Result
     let mut all = Vec::new();
     for (_, other) in e.graph.iter().filter(|(_, other)| other.layer == layer) {
         let Operation::Norm(norm) = &other.operation else { continue };
-        if other.shape.width(1) == width && e.context.weights.shape(&norm.weight).is_some() {
-            let weighted = Change::Weighted(vector(e.context.weights, &norm.weight)?.into());
+        if norm.rule.run(other.shape.width(1)) == width && e.context.weights.shape(&norm.weight).is_some() {
+            let gain = norm.rule.gain(&vector(e.context.weights, &norm.weight)?);
+            let weighted = Change::Weighted(gain.into());
             all.push(LayerNorm { name: called(other), eps: norm.rule.eps, weighted });
         }
     }

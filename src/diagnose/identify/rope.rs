@@ -1,17 +1,18 @@
 //! Other rotations: direction, pairs, frequencies, positions, and what is rotated.
 
 use super::Proposal;
-use super::proposal::{called_input, is_own};
+use super::proposal::{called, called_input, is_own};
 use crate::diagnose::Evidence;
-use crate::diagnose::deviation::{Deviation, Positions, Turn};
+use crate::diagnose::deviation::{Change, Deviation, Positions, Turn};
 use crate::diagnose::fit::Estimate;
-use crate::graph::{FrequencyLaw, Node, Pairing, Rope};
+use crate::graph::{FrequencyLaw, Node, Norm, Operation, Pairing, Rope};
+use crate::oracle::vector;
 
 pub(super) fn proposals(e: &Evidence<'_>, node: &Node, rope: &Rope) -> Vec<Proposal> {
     let (what, d) = (called_input(e, node, 0), rope.head_dim);
     let kind = match what.as_str() {
-        "q_proj" => "queries",
-        "k_proj" => "keys",
+        "q_proj" | "q_norm" => "queries",
+        "k_proj" | "k_norm" => "keys",
         other => other,
     };
     let heads = node.shape.width(1) / d.max(1);
@@ -49,9 +50,26 @@ pub(super) fn proposals(e: &Evidence<'_>, node: &Node, rope: &Rope) -> Vec<Propo
     ranges.dedup();
     all.extend(ranges.into_iter().map(|heads| turn("rope-heads", Turn::HeadsSkipped(heads))));
     all.extend(llama3(node, rope, kind));
+    all.extend(normed_after(e, node, kind));
     all.extend(magnitude(e, node, kind));
     all.extend(faster(node, rope, kind));
     all
+}
+
+/// The weight of the norm before the rotation, applied after it. The division of that norm is the same before and
+/// after a rotation.
+fn normed_after(e: &Evidence<'_>, node: &Node, kind: &str) -> Option<Proposal> {
+    let norm = e.graph.node(node.inputs.first()?.node)?;
+    let Operation::Norm(Norm { weight, rule, .. }) = &norm.operation else { return None };
+    let gain = rule.gain(&vector(e.context.weights, weight).ok()?); // [head_dim]
+    let heads = node.shape.width(1) / gain.len().max(1);
+    let inverse: Vec<f64> = gain.iter().map(|g| 1.0 / g).collect();
+    let made = vec![
+        Deviation::Input { n: 0, change: Change::Weighted(inverse.repeat(heads).into()) },
+        Deviation::Output(Change::Weighted(gain.repeat(heads).into())),
+    ];
+    let says = format!("you apply {} after the rotation of {kind}; apply it before", called(norm));
+    gain.iter().all(|g| *g != 0.0).then(|| Proposal::of("norm-order", node, made, says))
 }
 
 /// Tabled laws of positions.

@@ -21,10 +21,17 @@ pub(super) fn proposals(
     all.push(term(ScoreTerm::Alibi { negated: false }, "add ALiBi's biases to the scores".into()));
     all.push(term(ScoreTerm::Alibi { negated: true }, "add ALiBi's biases with the wrong sign".into()));
     let d = scores.head_dim;
-    for cap in [50.0, 30.0, 20.0, 10.0, 100.0] {
+    if let Some(cap) = scores.softcap {
+        let says = format!("apply no softcap to the scores; theirs is {cap}");
+        let uncapped = Deviation::ScoreSoftcap { cap: None, after_mask: false };
+        all.push(proposal("score-softcap", uncapped, says));
+    }
+    let others = [50.0, 30.0, 20.0, 10.0, 100.0].into_iter().chain(e.config().final_logit_softcapping);
+    for cap in others.filter(|cap| Some(*cap) != scores.softcap) {
         for (after_mask, when) in [(false, ""), (true, ", after the mask, so masked keys are visible")] {
             let says = format!("apply a softcap of {cap} to the scores{when}");
-            all.push(proposal("score-softcap", Deviation::ScoreSoftcap { cap, after_mask }, says));
+            let capped = Deviation::ScoreSoftcap { cap: Some(cap), after_mask };
+            all.push(proposal("score-softcap", capped, says));
         }
     }
     if is_own(e, node) && e.cut.len() == 1 {
@@ -74,6 +81,7 @@ fn node_width(e: &Evidence<'_>, node: &Node, n: usize) -> usize {
 /// Rules for the visible keys, as far as they differ in a sequence of this length.
 fn masks(e: &Evidence<'_>, node: &Node, mask: Mask) -> Vec<Proposal> {
     let config = match mask {
+        Mask::Causal if e.config().sliding_window.is_some() => "this layer has no window".to_owned(),
         Mask::Causal => "the config has no window".to_owned(),
         Mask::Window { window } => format!("the config's window is {window}"),
     };

@@ -4,6 +4,7 @@
 
 mod activation;
 mod cache;
+mod family;
 mod follows;
 mod mask;
 mod norms;
@@ -29,6 +30,7 @@ impl Recording {
     /// The metadata has an invalid value; two readings are possible, and the tensor that would decide was not
     /// recorded; the recording or a weight cannot be read.
     pub fn understand(&mut self, against: &Against<'_>) -> Result<()> {
+        family::understand(self, against)?;
         let undecided = shape::understand(self, against)?;
         precision::understand(self, against)?;
         cache::understand(self, against)?;

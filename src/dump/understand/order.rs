@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::follows::{consumer, share};
 use super::shape::{Undecided, name_of, recognise};
 use crate::dump::Against;
-use crate::probe::{Kind, Site};
+use crate::probe::{Kind, Kinds, Site};
 use crate::recording::{Form, Part, Reading, Recording, Repetition};
 use crate::{Error, Result};
 
@@ -61,7 +61,7 @@ pub(super) fn understand(
         _ if by_shape == 0 => {
             // As recorded they are wrong. If nothing was computed from them, another order may explain that.
             match tried.iter().find(|tried| tried.follow && tried.consumed.is_none()) {
-                Some(other) => Err(refused(dump, &undecided, &other.chosen)),
+                Some(other) => Err(refused(dump, against, &undecided, &other.chosen)?),
                 None => Ok(()),
             }
         }
@@ -71,7 +71,10 @@ pub(super) fn understand(
                 apply(dump, &undecided, &only.chosen);
                 Ok(())
             }
-            _ => Err(refused(dump, &undecided, &tried.first().map_or(vec![], |first| first.chosen.clone()))),
+            _ => {
+                let chosen = tried.first().map_or(vec![], |first| first.chosen.clone());
+                Err(refused(dump, against, &undecided, &chosen)?)
+            }
         },
     }
 }
@@ -186,8 +189,16 @@ fn apply(dump: &mut Recording, undecided: &[Undecided], chosen: &[usize]) {
 }
 
 /// The error for arrays that several orders of axes explain.
-fn refused(dump: &Recording, undecided: &[Undecided], chosen: &[usize]) -> Error {
-    let Some(of) = undecided.first() else { return dump.fault("its axes are unknown") };
+///
+/// # Errors
+/// The config contradicts itself.
+fn refused(
+    dump: &Recording,
+    against: &Against<'_>,
+    undecided: &[Undecided],
+    chosen: &[usize],
+) -> Result<Error> {
+    let Some(of) = undecided.first() else { return Ok(dump.fault("its axes are unknown")) };
     let site = of.sites[0];
     let words: Vec<String> =
         of.readings.iter().map(|reading| format!("`{}`", reading.words.join(" "))).collect();
@@ -196,30 +207,17 @@ fn refused(dump: &Recording, undecided: &[Undecided], chosen: &[usize]) -> Error
     let reading = &of.readings[chosen.first().copied().unwrap_or(0)];
     let hint = format!(
         "record {} too; or state it in a --map file: {} under [layout]",
-        consumer_of(site),
+        consumer_of(site, dump.kinds(against)?),
         reading.stated(name)
     );
-    Error::file(&dump.name, what, hint)
+    Ok(Error::file(&dump.name, what, hint))
 }
 
 /// The site that is computed from this one.
-pub(super) fn consumer_of(site: Site) -> Site {
-    let kind = match site.kind {
-        Kind::InputNorm => Kind::QProj,
-        Kind::QProj => Kind::QRope,
-        Kind::KProj => Kind::KRope,
-        Kind::QRope | Kind::KRope => Kind::Scores,
-        Kind::Scores => Kind::Probs,
-        Kind::Probs | Kind::VProj => Kind::Context,
-        Kind::Context => Kind::OProj,
-        Kind::OProj => Kind::PostNormInput,
-        Kind::PostNormInput => Kind::PostNorm,
-        Kind::PostNorm => Kind::Gate,
-        Kind::Gate | Kind::Up => Kind::Act,
-        Kind::Act => Kind::Down,
-        Kind::Down => Kind::Block,
-        Kind::Embed => return Site::layer(0, Kind::InputNorm),
-        Kind::Block | Kind::FinalNorm | Kind::Logits => return Site::model(Kind::FinalNorm),
-    };
-    Site { kind, ..site }
+fn consumer_of(site: Site, kinds: Kinds) -> Site {
+    match (site.kind, kinds.consumer(site.kind)) {
+        (Kind::Embed, _) => Site::layer(0, Kind::InputNorm),
+        (_, Some(kind)) if kind.in_layer() => Site { kind, ..site },
+        _ => Site::model(Kind::FinalNorm),
+    }
 }

@@ -13,9 +13,6 @@ use crate::{Error, Result};
 const KEY: &str = "layout";
 const INTERLEAVED: &str = "interleaved";
 
-/// The kinds of site with this order.
-const KINDS: [Kind; 4] = [Kind::QProj, Kind::KProj, Kind::QRope, Kind::KRope];
-
 /// The kinds of site that are computed from both q and k.
 const CONSUMERS: [Kind; 4] = [Kind::Scores, Kind::Probs, Kind::Context, Kind::OProj];
 
@@ -24,7 +21,8 @@ const CONSUMERS: [Kind; 4] = [Kind::Scores, Kind::Probs, Kind::Context, Kind::OP
 /// # Errors
 /// Only a tensor that was not recorded could decide; a tensor cannot be read.
 pub(super) fn understand(dump: &mut Recording, against: &Against<'_>) -> Result<()> {
-    let sites: Vec<Site> = KINDS.iter().filter_map(|&kind| some_of(dump, kind).first().copied()).collect();
+    let kinds = Kind::ALL.iter().filter(|kind| kind.has_rotated_columns());
+    let sites: Vec<Site> = kinds.filter_map(|&kind| some_of(dump, kind).first().copied()).collect();
     let open = |site: &Site| dump.array(*site).is_some_and(|(_, _, form)| form.interleaved.is_none());
     if dump.metadata.contains_key(KEY) || sites.is_empty() || !sites.iter().all(open) {
         return Ok(());
@@ -80,10 +78,12 @@ fn consumer(dump: &Recording, against: &Against<'_>, of: Site) -> Result<Option<
 /// Is the other order better: are more sites right in it, and at least one of queries and one of keys, if both were
 /// recorded?
 fn is_better(sites: &[Site], recorded: &[bool], other: &[bool]) -> bool {
-    let of = |kinds: [Kind; 2]| {
+    let of = |kinds: [Kind; 3]| {
         let mut right = sites.iter().zip(other).filter(|(site, _)| kinds.contains(&site.kind)).peekable();
         right.peek().is_none() || right.any(|(_, right)| *right)
     };
     let count = |right: &[bool]| right.iter().filter(|right| **right).count();
-    count(other) > count(recorded) && of([Kind::QProj, Kind::QRope]) && of([Kind::KProj, Kind::KRope])
+    count(other) > count(recorded)
+        && of([Kind::QProj, Kind::QNorm, Kind::QRope])
+        && of([Kind::KProj, Kind::KNorm, Kind::KRope])
 }

@@ -80,14 +80,15 @@ enum Proof {
 fn apart(dump: &mut Recording, against: &Against<'_>, stated: bool) -> Result<Apart> {
     let layers = dump.layers(against)?;
     let mut apart = Apart::new();
-    for kind in [Kind::PostNormInput, Kind::Block] {
+    let kinds = dump.kinds(against)?;
+    for kind in [Kind::PostNormInput, Kind::FfnNormInput, Kind::Block] {
         let mut alone = None; // is the recorded output the branch alone? The same in every layer.
         let sums: Vec<Site> = dump.sites().filter(|site| site.kind == kind).collect();
         for (n, &sum) in sums.iter().enumerate() {
             if n == 1 && apart.keys().all(|site| site.kind != kind) {
                 break; // the first one was recorded after the addition, and so are the others
             }
-            let inputs = sum.inputs(layers);
+            let inputs = sum.inputs(layers, kinds);
             let mut input = None;
             for &other in inputs.iter().rev() {
                 if input.is_none() && equal(dump, against, sum, other)? {
@@ -174,6 +175,7 @@ fn leave_out(dump: &mut Recording, apart: &Apart) -> Sites {
 fn next(sum: Site, layers: usize) -> Site {
     match sum.layer.map(usize::from) {
         Some(layer) if sum.kind == Kind::PostNormInput => Site::layer(layer, Kind::PostNorm),
+        Some(layer) if sum.kind == Kind::FfnNormInput => Site::layer(layer, Kind::FfnNorm),
         Some(layer) if layer + 1 < layers => Site::layer(layer + 1, Kind::InputNorm),
         _ => Site::model(Kind::FinalNorm),
     }

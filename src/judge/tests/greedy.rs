@@ -7,7 +7,7 @@ use super::*;
 use crate::checkpoints::NearTie;
 use crate::judge::greedy::{Ends, judge_greedy, near_tie};
 use crate::judge::{Finding, Verdict};
-use crate::probe::Arithmetic;
+use crate::probe::{Arithmetic, Kinds};
 use crate::reference::{Greedy, Prompt};
 
 const RULE: NearTie = NearTie { times: 4.0, percentile: 0.95, decisive: 0.5, because: "" };
@@ -33,7 +33,17 @@ impl Port for Scripted {
     fn traits(&self) -> Traits {
         let (path, hides, layouts) = ("plain", &[][..], vec![]);
         let &Self { arithmetic, context, .. } = self;
-        Traits { path, arithmetic, dtype: DType::F32, layers: 1, vocab: 8, context, hides, layouts }
+        Traits {
+            path,
+            arithmetic,
+            dtype: DType::F32,
+            layers: 1,
+            kinds: Kinds::LLAMA,
+            vocab: 8,
+            context,
+            hides,
+            layouts,
+        }
     }
 
     fn begin(&mut self) {

@@ -6,6 +6,7 @@ use crate::judge::laws::{chunks, context_ends, cut_row, same_in_pieces, tokens};
 use crate::judge::pieces::{Criteria, Sequence, record, worse};
 use crate::judge::window::Window;
 use crate::judge::{Verdict, laws_alone};
+use crate::probe::Kinds;
 use crate::reference::ReferenceRows;
 
 #[rstest]
@@ -73,7 +74,17 @@ impl Port for Counter {
     fn traits(&self) -> Traits {
         let (path, hides, layouts, arithmetic) = ("plain", &[][..], vec![], Default::default());
         let context = self.context;
-        Traits { path, arithmetic, dtype: DType::F32, layers: 0, vocab: 8, context, hides, layouts }
+        Traits {
+            path,
+            arithmetic,
+            dtype: DType::F32,
+            layers: 0,
+            kinds: Kinds::LLAMA,
+            vocab: 8,
+            context,
+            hides,
+            layouts,
+        }
     }
 
     fn begin(&mut self) {

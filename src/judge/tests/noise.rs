@@ -1,5 +1,6 @@
 use super::*;
 use crate::judge::noise::{shaken, spread};
+use crate::probe::Kinds;
 
 #[test]
 fn the_spread_of_two_tensors_is_the_largest_over_their_rows() {
@@ -30,7 +31,17 @@ struct Ones(Vec<[usize; 2]>);
 impl Port for Ones {
     fn traits(&self) -> Traits {
         let (path, hides, layouts, arithmetic) = ("plain", &[][..], vec![], Default::default());
-        Traits { path, arithmetic, dtype: DType::F32, layers: 0, vocab: 8, context: 16, hides, layouts }
+        Traits {
+            path,
+            arithmetic,
+            dtype: DType::F32,
+            layers: 0,
+            kinds: Kinds::LLAMA,
+            vocab: 8,
+            context: 16,
+            hides,
+            layouts,
+        }
     }
 
     fn begin(&mut self) {}

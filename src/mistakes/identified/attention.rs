@@ -12,8 +12,8 @@ pub(super) const KINDS: &[Identified] = &[
     Identified {
         name: "score-softcap",
         operation: "scores",
-        title: "the scores have a softcap",
-        fix: "remove the softcap: the config has none",
+        title: "the scores have another softcap than the config says, or one where it has none, or none where it has one",
+        fix: "apply c · tanh(x / c) before the mask, with attn_logit_softcapping as c; only Gemma 2 has it",
     },
     Identified {
         name: "score-inputs",
@@ -49,7 +49,7 @@ pub(super) const KINDS: &[Identified] = &[
         name: "activation-function",
         operation: "activation",
         title: "another function of gate",
-        fix: "use the config's hidden_act: SiLU, x · σ(x)",
+        fix: "use the config's function: SiLU, x · σ(x), or in Gemma GELU's tanh approximation",
     },
     Identified {
         name: "activation-cancels",

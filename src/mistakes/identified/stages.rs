@@ -31,8 +31,8 @@ pub(super) const KINDS: &[Identified] = &[
     Identified {
         name: "norm-order",
         operation: "norm",
-        title: "the weight is applied before the division",
-        fix: "divide by the root mean square first, then multiply by the weight",
+        title: "the weight is applied before the division, or after the rotation that follows the norm",
+        fix: "divide by the root mean square first, then multiply by the weight, then rotate",
     },
     Identified {
         name: "rope-skipped",
@@ -129,6 +129,18 @@ pub(super) const KINDS: &[Identified] = &[
         operation: "embedding",
         title: "other rows of the table are looked up",
         fix: "look up row `id` of the [vocab, hidden] table",
+    },
+    Identified {
+        name: "embedding-scale",
+        operation: "embedding",
+        title: "the embedding is multiplied by another factor than √hidden_size, or by none, in a family that scales it",
+        fix: "multiply the rows by √hidden_size, rounded to the model's dtype, once",
+    },
+    Identified {
+        name: "logit-softcap",
+        operation: "softcap",
+        title: "the logits have another softcap than the config says, or none",
+        fix: "apply c · tanh(x / c) to the logits, with final_logit_softcapping as c",
     },
     Identified {
         name: "logits-form",

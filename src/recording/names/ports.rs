@@ -28,6 +28,8 @@ pub(super) const LLAMA_CPP: Project = Project {
         ("Kcur-{N} (ROPE)", Tensor(Kind::KRope)),
         ("Qcur_rope-{N}", Tensor(Kind::QRope)),
         ("Kcur_rope-{N}", Tensor(Kind::KRope)),
+        ("Qcur_normed-{N}", Tensor(Kind::QNorm)),
+        ("Kcur_normed-{N}", Tensor(Kind::KNorm)),
         ("Vcur-{N}", Tensor(Kind::VProj)),
         ("Vcur-{N} (MUL_MAT)", Tensor(Kind::VProj)),
         ("Vcur-{N} (ADD)", Tensor(Kind::VProj)),

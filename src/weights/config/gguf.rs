@@ -1,6 +1,7 @@
 //! Reads a [`Config`] from GGUF metadata.
 
 mod keys;
+mod layers;
 mod rope;
 mod settings;
 
@@ -9,6 +10,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use self::keys::Keys;
+use self::layers::Layers;
 use super::super::gguf::Gguf;
 use super::family::Family;
 use super::harmless::Sizes;
@@ -56,7 +58,9 @@ pub(in super::super) fn from_gguf(file: &Gguf) -> Result<Parsed> {
     let tokens = file.metadata_len("tokenizer.ggml.tokens").map(|n| n as usize);
     let (layers, context) = (needed("block_count")?, needed("context_length")?);
     let unknown = settings::refuse_others(keys, &Sizes { head_dim, layers, context })?;
+    let Layers { window, types, local_theta } = layers::read(keys, layers)?;
     let config = Config {
+        family: keys.family,
         hidden_size,
         intermediate_size: needed("feed_forward_length")?,
         num_hidden_layers: layers,
@@ -71,8 +75,13 @@ pub(in super::super) fn from_gguf(file: &Gguf) -> Result<Parsed> {
         rms_norm_eps: keys.number(eps)?.ok_or_else(|| keys.missing(eps))?,
         rope_theta: rope::theta(keys)?,
         rope_scaling: rope::scaling(keys, head_dim)?,
-        // Keys that state one are refused.
-        sliding_window: None,
+        local_rope_theta: local_theta,
+        sliding_window: window,
+        layer_types: types,
+        query_pre_attn_scalar: layers::query_scalar(keys, (hidden_size, heads, layers))?
+            .filter(|scalar| *scalar != head_dim as f64),
+        attn_logit_softcapping: layers::softcap(keys, "attn_logit_softcapping", 50.0)?,
+        final_logit_softcapping: layers::softcap(keys, "final_logit_softcapping", 30.0)?,
         tie_word_embeddings: file.shape("lm_head.weight").is_none(),
         biases: biases(file)?,
         bos_token_id: keys.token("tokenizer.ggml.bos_token_id")?,
@@ -118,7 +127,7 @@ fn family(file: &Gguf) -> Result<Family> {
     // Only messages use the family here.
     let keys = Keys { file, family: Family::Llama };
     let name = keys.text(key)?.ok_or_else(|| keys.missing(key))?;
-    let unknown = || keys.wrong(key, "the supported architectures are \"llama\" and \"qwen2\"");
+    let unknown = || keys.wrong(key, &format!("the supported architectures are {}", Family::architectures()));
     Family::of_gguf(&name).ok_or_else(unknown)
 }
 

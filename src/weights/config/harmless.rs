@@ -24,6 +24,8 @@ pub(super) enum Harmless {
     AllLayers(&'static str),
     /// Off, -1, or at least the context length.
     OffOrWholeContext,
+    /// Any: it is read.
+    Any,
     /// Never.
     Never,
 }
@@ -66,6 +68,7 @@ impl Harmless {
                 off(value)
                     || finite(value).is_some_and(|window| window == -1.0 || window >= sizes.context as f64)
             }
+            Self::Any => true,
             Self::Never => false,
         }
     }

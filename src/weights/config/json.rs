@@ -1,6 +1,7 @@
 //! Reads a [`Config`] from `config.json` and `generation_config.json`.
 
 mod keys;
+mod layers;
 mod rope;
 mod settings;
 
@@ -9,6 +10,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use self::keys::Object;
+use self::layers::Layers;
 use self::rope::Rotation;
 use super::family::Family;
 use super::harmless::Sizes;
@@ -51,15 +53,22 @@ pub(in super::super) fn from_json(text: &str, generation: Option<&str>, origin: 
     let even = || hidden.checked_div(heads).filter(|width| width * heads == hidden);
     let uneven =
         || config.wrong("hidden_size", &format!("it is not a multiple of num_attention_heads, {heads}"));
-    let head_dim = match config.size("head_dim")? {
+    let head_dim = match config.size("head_dim")?.or(family.default_head_dim()) {
         Some(width) => width,
         None => even().ok_or_else(uneven)?,
     };
     let context = config.needed_size("max_position_embeddings")?;
-    let Rotation { theta, scaling } = rope::read(&config, context)?;
     let layers = config.needed_size("num_hidden_layers")?;
+    let Layers { rotation: Rotation { theta, scaling }, local_theta, window, types } =
+        layers::read(&config, family, layers, context)?;
     let unknown = settings::refuse_others(&config, family, &Sizes { head_dim, layers, context })?;
     let notes = unknown_keys("config.json", &unknown);
+    // A number that only a Gemma has, with transformers' default for an absent key; null means that there is none.
+    let gemma = |key: &str, default: Option<f64>| match config.entries.contains_key(key) {
+        _ if !family.is_gemma() => Ok(None),
+        true => config.number(key),
+        false => Ok(default),
+    };
     let config = Config {
         hidden_size: hidden,
         intermediate_size: config.needed_size("intermediate_size")?,
@@ -70,25 +79,29 @@ pub(in super::super) fn from_json(text: &str, generation: Option<&str>, origin: 
         vocab_size: config.needed_size("vocab_size")?,
         max_position_embeddings: context,
         rms_norm_eps: config.needed_number("rms_norm_eps")?,
+        family,
         rope_theta: theta,
         rope_scaling: scaling,
-        sliding_window: if family.has_a_window() { window(&config)? } else { None },
-        tie_word_embeddings: config.flag("tie_word_embeddings")?,
+        local_rope_theta: local_theta,
+        sliding_window: window,
+        layer_types: types,
+        query_pre_attn_scalar: gemma("query_pre_attn_scalar", Some(256.0))?.filter(|n| *n != head_dim as f64),
+        attn_logit_softcapping: if family == Family::Gemma2 {
+            gemma("attn_logit_softcapping", Some(50.0))?
+        } else {
+            None
+        },
+        final_logit_softcapping: gemma(
+            "final_logit_softcapping",
+            (family == Family::Gemma2).then_some(30.0),
+        )?,
+        tie_word_embeddings: config.flag("tie_word_embeddings")?.unwrap_or(family.is_tied_by_default()),
         biases: biases(&config, family)?,
         bos_token_id: config.token("bos_token_id", bos)?,
         eos_token_ids: eos,
         rope_layout: RopeLayout::HalfSplit,
     };
     Ok(Parsed { config, notes })
-}
-
-/// transformers' default of Mistral's `sliding_window`.
-const DEFAULT_WINDOW: usize = 4096;
-
-/// The window of a Mistral; null means that there is none.
-fn window(config: &Object<'_>) -> Result<Option<usize>> {
-    let absent = (!config.entries.contains_key("sliding_window")).then_some(DEFAULT_WINDOW);
-    Ok(config.size("sliding_window")?.or(absent))
 }
 
 /// The modules with a bias.
@@ -99,11 +112,16 @@ fn biases(config: &Object<'_>, family: Family) -> Result<BTreeSet<String>> {
     }
     let modules = match family {
         Family::Llama => {
-            let flag = |key, modules| config.flag(key).map(|on| if on { modules } else { &[][..] });
+            let flag = |key, modules| {
+                config.flag(key).map(|on| if on.unwrap_or_default() { modules } else { &[][..] })
+            };
             [flag("attention_bias", &ATTENTION[..])?, flag("mlp_bias", &MLP[..])?].concat()
         }
         // Whatever the config says.
         Family::Qwen2 => ATTENTION[..3].to_vec(),
+        Family::Qwen3 | Family::Gemma2 | Family::Gemma3 => {
+            if config.flag("attention_bias")?.unwrap_or_default() { ATTENTION.to_vec() } else { vec![] }
+        }
         Family::Mistral => vec![],
     };
     Ok(modules.into_iter().map(str::to_owned).collect())

@@ -20,7 +20,7 @@ pub(super) struct Keys<'a> {
 impl Keys<'_> {
     /// The full name of a key that belongs to the architecture: `llama.block_count` for `block_count`.
     pub(super) fn own(self, key: &str) -> String {
-        format!("{}.{key}", self.family.name())
+        format!("{}.{key}", self.family.architecture())
     }
 
     /// A whole number. `None` if the key is absent.

@@ -1,5 +1,6 @@
 //! Reads the rotation from GGUF metadata and from the tensor `rope_freqs.weight`, as llama.cpp does.
 
+use super::super::family::Family;
 use super::super::rope::{RopeScaling, means_theta};
 use super::super::value::{finite, shown};
 use super::keys::Keys;
@@ -18,7 +19,10 @@ const PER_PAIR: &str = "rope_freqs.weight";
 pub(super) fn theta(keys: Keys<'_>) -> Result<f64> {
     let own = &keys.own(THETA);
     let theta = keys.number(own)?;
-    for key in keys.file.metadata_keys().filter(|key| key != own && means_theta(key)) {
+    // Only Gemma 3 rotates layers differently; `layers` reads its other θ.
+    let local = keys.own("rope.freq_base_swa");
+    let others = keys.file.metadata_keys().filter(|key| key != own && means_theta(key));
+    for key in others.filter(|key| keys.family != Family::Gemma3 || *key != local) {
         let Some(value) = keys.value(key)? else { continue };
         let what = match theta {
             Some(theta) if finite(&value) == Some(theta) => continue,

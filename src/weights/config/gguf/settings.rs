@@ -1,6 +1,7 @@
 //! The keys of the architecture (`llama.*`) in GGUF metadata that are not numbers of a `Config`: those that change what is computed, and
 //! those that do not. Same rules as for `config.json`; in addition, llama.cpp takes 0 for an absent number.
 
+use super::super::family::Family;
 use super::super::harmless::Harmless::{self, Off, OffOrWholeContext, On, One, RootOfHeadDim};
 use super::super::harmless::Sizes;
 use super::super::value::{finite, shown};
@@ -34,6 +35,24 @@ const SETTINGS: &[(&str, Harmless)] = &[
     ("use_parallel_residual", Off),
     ("swin_norm", Off),
 ];
+
+/// The settings of a Gemma that its `Config` contains.
+const GEMMA: &[&str] = &[
+    "attention.scale",
+    "attention.sliding_window",
+    "attention.sliding_window_pattern",
+    "attn_logit_softcapping",
+    "final_logit_softcapping",
+    "rope.freq_base_swa",
+];
+
+/// Whether a setting is a number of this family's `Config`.
+fn is_read(family: Family, key: &str) -> bool {
+    let gemma = matches!(family, Family::Gemma2 | Family::Gemma3) && GEMMA.contains(&key);
+    gemma
+        && !(family == Family::Gemma3 && key == "attn_logit_softcapping")
+        && !(family == Family::Gemma2 && key == "rope.freq_base_swa")
+}
 
 /// Keys that a `Config` contains, and keys that change nothing in a forward pass of a Llama.
 const IGNORED: &[&str] = &[
@@ -83,6 +102,7 @@ pub(super) fn refuse_others(keys: Keys<'_>, sizes: &Sizes) -> Result<Vec<String>
     for full in keys.file.metadata_keys() {
         let Some(key) = full.strip_prefix(&architecture) else { continue };
         match SETTINGS.iter().find(|(setting, _)| *setting == key) {
+            _ if is_read(keys.family, key) => {}
             Some((_, harmless)) => {
                 let Some(value) = keys.value(full)? else { continue };
                 if finite(&value) != Some(0.0) && !harmless.allows(&value, sizes) {

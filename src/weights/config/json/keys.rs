@@ -20,6 +20,11 @@ impl<'a> Object<'a> {
         Self { entries, origin, path: String::new() }
     }
 
+    /// The same place with other entries.
+    pub(super) fn with<'b>(&'b self, entries: &'b Map<String, Value>) -> Object<'b> {
+        Object { entries, origin: self.origin, path: self.path.clone() }
+    }
+
     /// The object at `key`, whose entries are `entries`.
     pub(super) fn inner(&self, key: &str, entries: &'a Map<String, Value>) -> Self {
         Self { entries, origin: self.origin, path: format!("{}.", self.full(key)) }
@@ -55,9 +60,9 @@ impl<'a> Object<'a> {
         self.number(key)?.ok_or_else(|| self.absent(key, "a finite number is needed"))
     }
 
-    /// A truth value; false if the key is absent or null.
-    pub(super) fn flag(&self, key: &str) -> Result<bool> {
-        Ok(self.read(key, "true or false is needed", Value::as_bool)?.unwrap_or_default())
+    /// A truth value. `None` if the key is absent or null.
+    pub(super) fn flag(&self, key: &str) -> Result<Option<bool>> {
+        self.read(key, "true or false is needed", Value::as_bool)
     }
 
     /// A token's id, or `default` if the key is absent. Null and -1 mean that there is no such token.

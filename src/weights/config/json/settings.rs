@@ -8,12 +8,16 @@ use serde_json::Value;
 
 use super::super::family::Family;
 use super::super::harmless::Harmless::{
-    self, AllLayers, AllRotated, HeadDim, Never, Off, OffOrWholeContext, On, One, RootOfHeadDim, Texts,
+    self, AllLayers, AllRotated, Any, HeadDim, Never, Off, OffOrWholeContext, On, One, RootOfHeadDim, Texts,
 };
 use super::super::harmless::Sizes;
 use super::super::value::shown;
 use super::keys::Object;
 use crate::Result;
+
+/// The only activation of a Gemma. transformers ignores `hidden_act` there.
+const GELU: Harmless = Texts(&["gelu_pytorch_tanh"]);
+const ANY_GELU: Harmless = Texts(&["gelu_pytorch_tanh", "gelu"]);
 
 const SILU: Harmless = Texts(&["silu", "swish"]);
 const RMS: Harmless = Texts(&["rms", "rmsnorm", "rms_norm", "RMSNorm", "LlamaRMSNorm"]);
@@ -122,6 +126,28 @@ const SETTINGS: &[(&str, Harmless)] = &[
     ("compression_config", Off),
 ];
 
+/// The settings of a Gemma with another meaning than in a Llama.
+const GEMMA: &[(&str, Harmless)] = &[
+    ("hidden_activation", GELU),
+    ("hidden_act", ANY_GELU),
+    // Numbers of its `Config`.
+    ("sliding_window", Any),
+    ("layer_types", Any),
+    ("query_pre_attn_scalar", Any),
+    ("final_logit_softcapping", Any),
+];
+
+/// Settings of one family with another meaning than in a Llama.
+fn of_family(family: Family, key: &str) -> Option<&'static Harmless> {
+    match (family, key) {
+        (Family::Mistral, "sliding_window") | (Family::Gemma2, "attn_logit_softcapping") => Some(&Any),
+        (Family::Gemma2 | Family::Gemma3, _) => {
+            GEMMA.iter().find(|(setting, _)| *setting == key).map(|(_, harmless)| harmless)
+        }
+        _ => None,
+    }
+}
+
 /// Keys that a `Config` contains, and keys that change nothing in a forward pass.
 const IGNORED: &[&str] = &[
     "hidden_size",
@@ -186,6 +212,8 @@ const IGNORED: &[&str] = &[
     "use_sliding_window",
     "max_window_layers",
     "sliding_window_pattern",
+    "_sliding_window_pattern",
+    "rope_local_base_freq",
     // Only beside experts.
     "num_experts_per_tok",
     "router_aux_loss_coef",
@@ -258,8 +286,8 @@ pub(super) fn refuse_others(config: &Object<'_>, family: Family, sizes: &Sizes) 
     for (key, value) in config.entries {
         match SETTINGS.iter().find(|(setting, _)| setting == key) {
             Some((setting, _)) if windows_off && setting.starts_with("sliding_window") => {}
-            Some(("sliding_window", _)) if family.has_a_window() => {}
-            Some((_, harmless)) if value.is_null() || harmless.allows(value, sizes) => {}
+            Some((_, harmless))
+                if value.is_null() || of_family(family, key).unwrap_or(harmless).allows(value, sizes) => {}
             Some(_) => return Err(config.unsupported(key)),
             None if IGNORED.contains(&key.as_str()) || key.starts_with("rbees_check_") => {}
             None => unknown.push(format!("{key:?} {}", shown(value))),
