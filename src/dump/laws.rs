@@ -8,19 +8,12 @@ use super::judged::whole;
 use super::passes::{Pass, Passes};
 use super::replayed::prefill;
 use crate::Result;
-use crate::checkpoints::{self, Checkpoint, How};
 use crate::compare::ulp;
 use crate::judge::rows::{ExpectedRow, compare_rows};
 use crate::judge::{Drive, Finding, Verdict};
 use crate::probe::{Kind, Site};
 use crate::recording::{Recording, SiteTensor};
 use crate::reference::Place;
-
-/// The checkpoint that judges laws of a cache.
-pub(super) fn checkpoint() -> &'static Checkpoint {
-    let laws = |checkpoint: &&&'static Checkpoint| matches!(checkpoint.how, How::Laws(_));
-    checkpoints::ALL.iter().find(laws).copied().unwrap_or(checkpoints::ALL[0])
-}
 
 impl Passes {
     /// Judges the laws of the cache. The rows are compared with one prefill only if `right`: a wrong operation changes

@@ -4,7 +4,7 @@
 use super::Against;
 use super::earlier::Earlier;
 use crate::Result;
-use crate::checkpoints::{Checkpoint, How};
+use crate::checkpoints::{Checkpoint, How, of_laws};
 use crate::judge::{Finding, Outcome};
 use crate::recording::Recording;
 
@@ -70,7 +70,7 @@ pub fn merged(
                 all.skipped.clone_from(&outcome.skipped);
             }
         }
-        if checkpoint.id == super::laws::checkpoint().id {
+        if checkpoint == of_laws() {
             all.findings.extend(laws.take().unwrap_or_default());
         }
         all.skipped = all.skipped.filter(|_| all.findings.is_empty()).map(|why| match checkpoint.how {

@@ -1,8 +1,7 @@
 //! The positions of a recording, checked as facts. Rotations are recomputed from the recorded positions, so a port
 //! that rotates by wrong positions, and records them, would pass.
 
-use super::laws;
-use crate::checkpoints::{Checkpoint, judge_of};
+use crate::checkpoints::{Checkpoint, judge_of, of_laws};
 use crate::diagnose::Named;
 use crate::judge::{Finding, Verdict};
 use crate::probe::Kind;
@@ -28,7 +27,7 @@ pub(super) fn wrong(dump: &Recording, of: Option<&str>) -> Option<(&'static Chec
         let how = format!(
             "the pass begins at position 0, as a new text does, but attends to {before} tokens of earlier passes"
         );
-        return Some((laws::checkpoint(), Finding::explained("new text", Verdict::Broken(how), named)));
+        return Some((of_laws(), Finding::explained("new text", Verdict::Broken(how), named)));
     }
     Some((judge_of(Kind::QRope).0, Finding::explained(about, Verdict::Broken(how), named)))
 }

@@ -9,6 +9,7 @@ mod ambiguous;
 mod assign;
 mod axes;
 mod cache;
+mod cached_rows;
 mod candidates;
 mod convention;
 mod file;

@@ -8,7 +8,7 @@ use crate::dump::earlier::Earlier;
 use crate::dump::engine::Engine;
 use crate::dump::positions::tokens;
 use crate::dump::span::usable;
-use crate::recording::{Recognition, Recording};
+use crate::recording::{Cache, Recognition, Recording};
 use crate::{Error, Result};
 
 /// The key in the metadata.
@@ -80,11 +80,8 @@ pub(super) fn understand(dump: &mut Recording, against: &Against<'_>, earlier: &
     let start = starts.as_ref().is_some_and(|starts| starts.iter().any(|&start| start > 0));
     if !start {
         // It begins like a new text. A port that keeps its cache attends to the earlier one, too.
-        if earlier.slots() > 0
-            && earlier.ids.len() == dump.input.batch()
-            && alone(dump, against)? == Some(false)
-        {
-            dump.set_cache(earlier.cache.clone());
+        if earlier.slots() > 0 && alone(dump, against)? == Some(false) {
+            take_over_if_it_follows(dump, against, earlier)?;
         }
         return Ok(());
     }
@@ -96,6 +93,7 @@ pub(super) fn understand(dump: &mut Recording, against: &Against<'_>, earlier: &
     match alone(dump, against)? {
         // The positions are wrong, and are judged as such.
         Some(true) => {}
+        Some(false) if take_over_if_it_follows(dump, against, earlier)? => {}
         Some(false) => {
             dump.cached = starts;
             dump.recognised.push(Recognition {
@@ -130,12 +128,32 @@ pub(super) fn starts(dump: &Recording) -> Option<Vec<usize>> {
     tokens(dump).iter().map(start).collect()
 }
 
+/// Takes over the cache of the earlier passes if attention follows from it. Returns whether it does.
+fn take_over_if_it_follows(dump: &mut Recording, against: &Against<'_>, earlier: &Earlier) -> Result<bool> {
+    if earlier.slots() == 0 || earlier.ids.len() != dump.input.batch() {
+        return Ok(false);
+    }
+    let cached = dump.cached.clone();
+    dump.set_cache(earlier.cache.clone());
+    if attention_follows(dump, against)? == Some(true) {
+        return Ok(true);
+    }
+    dump.set_cache(Cache::default());
+    dump.cached = cached;
+    Ok(false)
+}
+
 /// Did the pass attend to its own keys alone? `None` if nothing recorded shows it.
 fn alone(dump: &Recording, against: &Against<'_>) -> Result<Option<bool>> {
     if let Some(site) = dump.sites().find(|site| site.kind.over_keys()) {
         // It has one entry per key.
         return Ok(Some(dump.fit(site, against)?.is_some()));
     }
+    attention_follows(dump, against)
+}
+
+/// Does the first tensor that attention is needed for follow from the known keys? `None` if there is none.
+fn attention_follows(dump: &Recording, against: &Against<'_>) -> Result<Option<bool>> {
     let Some(engine) = Engine::new(dump, against, dump.layers(against)?)? else { return Ok(None) };
     for site in dump.sites() {
         let Some(id) = engine.node(site) else { continue };

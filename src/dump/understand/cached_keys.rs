@@ -119,20 +119,25 @@ fn same(cached: &SiteTensor, place: Place, own: &[f64]) -> bool {
     row.len() == own.len() && largest > 0.0 && row.iter().zip(own).all(|(a, b)| (a - b).abs() <= allowed)
 }
 
-/// The number of cached slots, if the rows of this pass are not among them.
+/// The number of cached slots, if the rows of this pass are not found among them.
 fn before(dump: &Recording, arrays: &[(Site, Vec<SiteTensor>)]) -> Result<usize> {
-    if let Some(row) = dump.real_before.first() {
-        return Ok(row.len());
-    }
-    if let Some(most) = stated(dump)?.and_then(|stated| stated.into_iter().max()) {
-        return Ok(most);
-    }
     let Some(cached) = arrays.iter().find_map(|(_, readings)| readings.first()) else { return Ok(0) };
     let all = slots(cached);
     // A cache of a fixed size is zero behind the last token.
     let empty = |slot: &usize| cached.rows(&[(0, *slot)]).is_ok_and(|row| row.iter().all(|&x| x == 0.0));
     let filled = all - (0..all).rev().take_while(empty).count();
-    Ok(starts(dump).map_or(filled, |starts| starts[0].clamp(filled, all)))
+    let masked = dump.real_before.first().map(Vec::len);
+    let said = stated(dump)?.and_then(|stated| stated.into_iter().max());
+    let Some(past) = masked.or(said) else {
+        return Ok(starts(dump).map_or(filled, |starts| starts[0].clamp(filled, all)));
+    };
+    if filled > past && filled != past + dump.length() {
+        let source = if masked.is_some() { "attention_mask says" } else { "the metadata say" };
+        let what =
+            format!("{source} that {past} tokens are cached, but the recorded keys are those of {filled}");
+        return Err(disagree(dump, what));
+    }
+    Ok(past)
 }
 
 fn misshapen(dump: &Recording, site: Site, config: &Config) -> Error {
