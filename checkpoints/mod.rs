@@ -145,6 +145,11 @@ pub fn judge_of(kind: Kind) -> (&'static Checkpoint, f64) {
     found.expect("a test ensures that every kind of site is judged by a checkpoint")
 }
 
+/// The checkpoint that judges the laws of a cache.
+pub fn of_laws() -> &'static Checkpoint {
+    &kv_cache::CHECKPOINT
+}
+
 /// The checkpoint with the id or name `text`: `3`, `03`, `attention`, `1b`, `01B`, `CHECKPOINT_01B_ROPE`.
 pub fn find(text: &str) -> Option<&'static Checkpoint> {
     let text = text.to_ascii_lowercase();

@@ -7,8 +7,11 @@
 file.
 
     python dump_llama_cpp.py MODEL.gguf --prompt TEXT --out dump.safetensors
+    python dump_llama_cpp.py MODEL.gguf --prompt TEXT --out DIR --steps 5      the prompt, then five greedy tokens
 
-Names, shapes and metadata follow docs/dump-format.md. The pass runs on the CPU, with an empty cache and all
+With --steps, each pass is written to DIR/pass-N.safetensors, with the keys and values that it found in its cache.
+
+Names, shapes and metadata follow docs/dump-format.md. The first pass runs on the CPU, with an empty cache and all
 tokens in one batch, with keys and values in float32 and without flash attention, so that scores exist. Notes
 on the values:
 
@@ -104,25 +107,46 @@ def scaled(kq, softmax):
     return kq * np.float32(scale) + mask
 
 
-class Recorder:
-    """The tensors of one pass of `length` tokens, by site."""
+def cached(tensor, past):
+    """The first `past` slots of the keys, or of the values, that this product reads. [1, kv_heads, past, head_dim]"""
+    array = array_of(tensor.src[0].contents)
+    # Values are transposed: the product sums over slots.
+    array = array if tensor.name.startswith(b"kq-") else array.swapaxes(-1, -2)
+    return np.ascontiguousarray(array[..., :past, :])
 
-    def __init__(self, length):
-        self.length, self.tensors, self.weights, self.trouble = length, {}, set(), None
+
+class Recorder:
+    """The tensors of the present pass, by site. `past` tokens are cached before it; `length` counts them too."""
+
+    def __init__(self):
+        self.weights, self.trouble = set(), None
+        self.begin(0, 0)
+
+    def begin(self, past, length):
+        self.past, self.length, self.tensors = past, past + length, {}
 
     def seen(self, pointer, ask, _):
         """llama.cpp calls this to ask whether we want a tensor, and again when the tensor is computed."""
         try:
             tensor = ctypes.cast(pointer, ctypes.POINTER(Tensor)).contents
-            site = site_of(tensor)
+            site, of_cache = site_of(tensor), self.of_cache(tensor)
             if ask:
-                return site is not None
+                return site is not None or of_cache is not None
             if site is not None:
                 self.take(site, tensor)
+            if of_cache is not None:
+                self.tensors[of_cache] = cached(tensor, self.past)
             return True
         except Exception as error:  # no exception may propagate into C
             self.trouble = self.trouble or error
             return False
+
+    def of_cache(self, tensor):
+        """The name of the cached keys or values that this product reads, or None."""
+        stem, _, layer = tensor.name.decode().rpartition("-")
+        what = {"kq": "past_key", "kqv": "past_value"}.get(stem)
+        product = op_name(tensor.op) == b"MUL_MAT" and layer.isdecimal()
+        return f"model.layers.{layer}.self_attn.{what}" if self.past and what and product else None
 
     def take(self, site, tensor):
         kind, array = site.split(".", 3)[-1], array_of(tensor)
@@ -140,8 +164,9 @@ class Recorder:
         self.tensors[site] = np.ascontiguousarray(array)
 
 
-def run(path, ids_of, threads):
-    """Runs one pass; returns the ids and the recorder. `ids_of` makes the ids from the model's vocabulary."""
+def run(path, ids_of, threads, steps, see):
+    """Runs the prompt, then `steps` greedy tokens, and calls `see` with the ids and the recorder after each pass.
+    `ids_of` makes the ids from the model's vocabulary. Returns the recorder."""
     quiet = lib.llama_log_callback(lambda *_: None)
     lib.llama_log_set(quiet, None)
     lib.llama_backend_init()
@@ -151,14 +176,14 @@ def run(path, ids_of, threads):
     if not model:
         raise ValueError("llama.cpp cannot load this file")
     vocab = lib.llama_model_get_vocab(model)
-    ids = ids_of(vocab)
-    if not ids or any(not 0 <= token < lib.llama_vocab_n_tokens(vocab) for token in ids):
-        raise ValueError(f"no tokens, or ids outside the vocabulary of {lib.llama_vocab_n_tokens(vocab)}")
+    width, ids = lib.llama_vocab_n_tokens(vocab), ids_of(vocab)
+    if not ids or any(not 0 <= token < width for token in ids):
+        raise ValueError(f"no tokens, or ids outside the vocabulary of {width}")
 
-    recorder = Recorder(len(ids))
+    recorder = Recorder()
     callback = lib.ggml_backend_sched_eval_callback(recorder.seen)
     params = lib.llama_context_default_params()
-    params.n_ctx = params.n_batch = params.n_ubatch = max(len(ids), 32)
+    params.n_ctx = params.n_batch = params.n_ubatch = max(len(ids) + steps, 32)
     params.n_threads = params.n_threads_batch = threads
     params.type_k = params.type_v = F32
     params.flash_attn_type = FLASH_ATTENTION_OFF
@@ -167,20 +192,33 @@ def run(path, ids_of, threads):
     context = lib.llama_init_from_model(model, params)
     if not context:
         raise ValueError("llama.cpp cannot create a context for this model")
+    past = 0
+    for _ in range(1 + steps):
+        recorder.begin(past, len(ids))
+        decode(context, ids, past)
+        if recorder.trouble:
+            raise recorder.trouble
+        see(ids, recorder)
+        past += len(ids)
+        logits = np.ctypeslib.as_array(lib.llama_get_logits(context), (len(ids), width))
+        ids = [int(logits[-1].argmax())]
+    lib.llama_free(context)
+    lib.llama_model_free(model)
+    return recorder
+
+
+def decode(context, ids, past):
+    """Runs one pass over `ids`, the first at position `past`."""
     batch = lib.llama_batch_init(len(ids), 0, 1)
     batch.n_tokens = len(ids)
     for i, token in enumerate(ids):
-        batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.logits[i] = token, i, 1, 1  # logits of every row
+        # logits of every row
+        batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.logits[i] = token, past + i, 1, 1
         batch.seq_id[i][0] = 0
     status = lib.llama_decode(context, batch)
-    if recorder.trouble:
-        raise recorder.trouble
+    lib.llama_batch_free(batch)
     if status != 0:
         raise ValueError(f"llama_decode returned {status}")
-    lib.llama_batch_free(batch)
-    lib.llama_free(context)
-    lib.llama_model_free(model)
-    return ids, recorder
 
 
 def tokenize(vocab, text):
@@ -198,10 +236,11 @@ def arithmetic_of(weights):
 
 
 def write(file, path, ids, recorder):
-    length = np.arange(len(ids), dtype=np.int64)
-    tensors = recorder.tensors | {"input_ids": np.array([ids], np.int64), "position_ids": length[None]}
+    positions = np.arange(recorder.past, recorder.length, dtype=np.int64)
+    tensors = recorder.tensors | {"input_ids": np.array([ids], np.int64), "position_ids": positions[None]}
     metadata = {"format": "rbees-dump 1", "recorder": "dump_llama_cpp.py", "model": path.name,
                 "attention": "eager", "layout": "interleaved"} | arithmetic_of(recorder.weights)
+    file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}.partial")
     try:
         save_file(tensors, partial, metadata)
@@ -217,7 +256,8 @@ def arguments():
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--prompt", metavar="TEXT")
     what.add_argument("--ids", metavar="1,2,3", type=lambda text: [int(number) for number in text.split(",")])
-    add("--out", type=Path, required=True, metavar="FILE", help="a .safetensors file")
+    add("--out", type=Path, required=True, metavar="FILE", help="a .safetensors file; a directory, with --steps")
+    add("--steps", type=int, metavar="N", help="record every pass: the prompt, then N greedy tokens; --out is a directory")
     add("--threads", type=int, default=1)
     return parser.parse_args()
 
@@ -225,13 +265,20 @@ def arguments():
 def main():
     options = arguments()
     ids_of = lambda vocab: options.ids if options.ids is not None else tokenize(vocab, options.prompt)
+    passes = []
+
+    def see(ids, recorder):
+        several = options.steps is not None
+        write(options.out / f"pass-{len(passes)}.safetensors" if several else options.out, options.model, ids, recorder)
+        passes.append(len(ids))
+
     try:
-        ids, recorder = run(options.model, ids_of, options.threads)
-        write(options.out, options.model, ids, recorder)
+        recorder = run(options.model, ids_of, options.threads, options.steps or 0, see)
     except (OSError, ValueError) as error:
         print(f"error: {options.model}: {error}\nhint: use a .gguf file of the llama architecture", file=sys.stderr)
         sys.exit(2)
-    print(f"{options.out}: {len(recorder.tensors)} sites for {len(ids)} tokens", file=sys.stderr)
+    several = "" if options.steps is None else f" in each of {len(passes)} passes"
+    print(f"{options.out}: {len(recorder.tensors)} tensors{several} for {sum(passes)} tokens", file=sys.stderr)
     wanted = {*OF_LAYER.values(), *OUTSIDE.values()}
     seen = {site if site in OUTSIDE.values() else (site.split(".", 3) + [""])[3] for site in recorder.tensors}
     if unseen := sorted(wanted - seen):

@@ -3,9 +3,11 @@
 # requires-python = ">=3.10"
 # dependencies = ["torch>=2.4", "transformers>=4.56", "safetensors>=0.4"]
 # ///
-"""Records what a Hugging Face Llama computes: one forward pass, with every site, to one .safetensors file.
+"""Records what a Hugging Face Llama computes: one forward pass, with every site, to one .safetensors file; or several
+passes, to a directory.
 
     python dump_torch.py MODEL --prompt TEXT --out dump.safetensors [--dtype bf16] [--attention sdpa]
+    python dump_torch.py MODEL --prompt TEXT --out DIR --steps 5      the prompt, then five greedy tokens
 
 or in your own code, around any call of the model:
 
@@ -15,8 +17,16 @@ or in your own code, around any call of the model:
 
 `record()` without a file uses the one that RBEES_DUMP names, and does nothing if that is not set. Names,
 shapes and metadata follow docs/dump-format.md. Every family whose modules have the same names as Llama's
-works (Mistral, Qwen2, Qwen3, Gemma2, ...), with the modules that it adds to them. With sdpa there are no scores and probabilities. Only the first forward pass is
-recorded. The model continues with its own values; nothing is changed.
+works (Mistral, Qwen2, Qwen3, Gemma2, ...), with the modules that it adds to them. With sdpa there are no scores and
+probabilities. The model continues with its own values; nothing is changed.
+
+Only the first forward pass is recorded, unless RBEES_DUMP_PASSES (or `record(..., passes=...)`) says which: `3`,
+`1-4`, `0,3` or `all`, counted from 0. Then RBEES_DUMP names a directory, and pass N is written to
+DIR/pass-N.safetensors, with the keys and values that it found in its cache.
+
+`record(..., unrecorded=True)`, or `--unrecorded`, runs a recorded pass with an empty cache again without the recorder,
+and stores its logits beside the recorded ones. `unrecorded="sdpa"` runs it with that attention: a recording with
+scores needs eager attention, which may not be what you use otherwise.
 """
 
 import argparse
@@ -33,32 +43,58 @@ DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16, "f
 
 
 @contextmanager
-def record(file=None):
-    """Records the first forward pass of the first Llama that runs inside; writes the file at the end."""
+def record(file=None, passes=None, unrecorded=False):
+    """Records the first forward pass of the first Llama that runs inside, or the `passes` that are named."""
     file = file or os.environ.get("RBEES_DUMP")
     if not file:
         yield None
         return
-    recorder = Recorder()
+    recorder = Recorder(Path(file), passes_of(passes or os.environ.get("RBEES_DUMP_PASSES")), unrecorded)
     with ExitStack() as stack:
         recorder.wait_for_a_model(stack)
         yield recorder
-    recorder.write(Path(file))
+    recorder.end()
+
+
+def passes_of(text):
+    """Which passes `3`, `1-4`, `0,3` or `all` names: a function of the number; None if there is no text."""
+    if not text:
+        return None
+    if text == "all":
+        return lambda number: True
+    try:
+        ends = [[int(end) for end in part.split("-")] for part in text.split(",")]
+        ranges = [range(part[0], part[-1] + 1) for part in ends]
+    except ValueError:
+        raise ValueError(f"RBEES_DUMP_PASSES is `{text}`, not a number, a range such as 1-4, or all") from None
+    return lambda number: any(number in part for part in ranges)
 
 
 class Recorder:
-    """The tensors of one pass, by site."""
+    """The tensors of one pass, by site; with `passes`, each of these is written as it ends."""
 
-    def __init__(self):
-        self.tensors, self.model, self.over = {}, None, False
+    def __init__(self, file, passes, unrecorded):
+        self.file, self.passes, self.unrecorded = file, passes, unrecorded
+        self.tensors, self.model, self.number, self.written, self.paused = {}, None, 0, 0, False
+
+    def wants(self):
+        """Is the present pass to be recorded?"""
+        if self.paused:
+            return False
+        return self.number == 0 if self.passes is None else self.passes(self.number)
 
     def take(self, site, tensor):
-        if not self.over:
+        if self.wants():
             self.tensors.setdefault(site, tensor.detach().to("cpu", copy=True).contiguous())
 
-    def write(self, file):
+    def end(self):
+        """Checks that something was recorded, after the recorded block."""
         if self.model is None:
             raise RuntimeError("no model with `model.layers` and `lm_head` ran inside the recorded block")
+        if not self.written:
+            raise RuntimeError(f"no pass was recorded: {self.number} passes ran with token ids")
+
+    def write(self, file):
         if "input_ids" not in self.tensors:
             raise RuntimeError("the model was called without token ids; a recording needs them")
         config = self.model.config
@@ -67,12 +103,14 @@ class Recorder:
             "format": "rbees-dump 1", "recorder": "dump_torch.py", "model": config._name_or_path or "",
             "dtype": names.get(self.model.dtype, str(self.model.dtype)), "attention": config._attn_implementation,
         }
+        file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_name(f".{file.name}.partial")
         try:
             save_file(self.tensors, partial, metadata)
             os.replace(partial, file)
         finally:
             partial.unlink(missing_ok=True)
+        self.written += len(self.tensors)
 
     def wait_for_a_model(self, stack):
         """Waits for the first model that is called and has the modules of a Llama."""
@@ -121,9 +159,13 @@ class Recorder:
             after(layer, here)
         after(inner.norm, "model.norm")
         after(self.model.lm_head, "lm_head")
+        # The first call of the outer model has begun already.
+        hook(inner.register_forward_pre_hook(self._begin, with_kwargs=True))
         hook(self.model.register_forward_hook(self._end, with_kwargs=True))
         # The module that defines the family: modeling_llama, modeling_mistral, ...
         family = sys.modules[type(inner.layers[0].self_attn).__module__]
+        names = ("apply_rotary_pos_emb", "eager_attention_forward")
+        self.replaced = [(family, name, getattr(family, name)) for name in names if hasattr(family, name)]
         stack.enter_context(self._rope_seen(family, inner.layers, hook))
         if hasattr(family, "eager_attention_forward"):
             stack.enter_context(self._attention_seen(family))
@@ -138,17 +180,51 @@ class Recorder:
 
         hook(norm.register_forward_hook(seen))
 
-    def _end(self, _module, _inputs, named, output):
+    def _begin(self, _module, _inputs, named):
+        """Records the cache before the pass changes it."""
+        cache = named.get("past_key_values")
+        if not self.wants() or cache is None or not cache.get_seq_length():
+            return
+        layers = getattr(cache, "layers", None)  # older versions have two lists of tensors
+        pairs = [(layer.keys, layer.values) for layer in layers] if layers else zip(cache.key_cache, cache.value_cache)
+        for number, (keys, values) in enumerate(pairs):  # [b, kv_heads, t, head_dim]
+            self.take(f"model.layers.{number}.self_attn.past_key", keys)
+            self.take(f"model.layers.{number}.self_attn.past_value", values)
+
+    def _end(self, module, inputs, named, output):
+        if self.paused:
+            return
         if getattr(self.model.config, "final_logit_softcapping", None):
             self.take("lm_head.softcap", output.logits)
         mask = named.get("attention_mask")
         if isinstance(mask, torch.Tensor) and mask.dim() == 2:
             self.take("attention_mask", mask.long())
-        self.over = True
+        if self.wants():
+            if self.unrecorded and "model.layers.0.self_attn.past_key" not in self.tensors:
+                self.tensors["unrecorded.logits"] = self._unrecorded(module, inputs, named)
+            several = self.passes is not None
+            self.write(self.file / f"pass-{self.number}.safetensors" if several else self.file)
+            self.tensors = {}
+        self.number += 1
+
+    def _unrecorded(self, module, inputs, named):
+        """The logits of the same pass, by the functions that run without the recorder."""
+        self.paused = True
+        try:
+            with ExitStack() as stock:
+                for owner, name, function in self.replaced:
+                    stock.enter_context(mock.patch.object(owner, name, function))
+                if isinstance(self.unrecorded, str):
+                    stock.callback(module.set_attn_implementation, module.config._attn_implementation)
+                    module.set_attn_implementation(self.unrecorded)
+                again = module(*inputs, **named | {"use_cache": False, "past_key_values": None})
+            return again.logits.detach().to("cpu", copy=True).contiguous()
+        finally:
+            self.paused = False
 
     def _positions(self, _module, inputs, named):
         positions = named.get("position_ids", inputs[1] if len(inputs) > 1 else None)  # [1 or b, s]
-        if positions is not None and "input_ids" in self.tensors and not self.over:
+        if positions is not None and "input_ids" in self.tensors and self.wants():
             self.take("position_ids", positions.expand(self.tensors["input_ids"].shape).long())
 
     def _rope_seen(self, family, layers, hook):
@@ -202,6 +278,18 @@ def open_model(path, dtype, attention):
     return AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[dtype], attn_implementation=attention).eval()
 
 
+def run(model, ids, steps):
+    """The prompt; then, with a cache, `steps` greedy tokens, each in a pass of its own."""
+    if steps is None:
+        model(ids, use_cache=False)
+        return
+    out = model(ids, use_cache=True)
+    for _ in range(steps):
+        token = out.logits[:, -1:].argmax(-1)  # [1, 1]
+        position = torch.tensor([[out.past_key_values.get_seq_length()]])
+        out = model(token, position_ids=position, past_key_values=out.past_key_values, use_cache=True)
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -209,9 +297,12 @@ def arguments():
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--prompt", metavar="TEXT")
     what.add_argument("--ids", metavar="1,2,3", type=lambda text: [int(number) for number in text.split(",")])
-    add("--out", type=Path, required=True, metavar="FILE", help="a .safetensors file")
+    add("--out", type=Path, required=True, metavar="FILE", help="a .safetensors file; a directory, with --steps")
     add("--dtype", choices=DTYPES, default="f32")
     add("--attention", choices=("eager", "sdpa"), default="eager")
+    add("--steps", type=int, metavar="N", help="record every pass: the prompt, then N greedy tokens; --out is a directory")
+    add("--unrecorded", nargs="?", const=True, metavar="ATTENTION",
+        help="store the logits of the same pass without the recorder, too; with this attention, if it is another")
     return parser.parse_args()
 
 
@@ -224,13 +315,15 @@ def main():
             from transformers import AutoTokenizer
 
             ids = AutoTokenizer.from_pretrained(options.model)(options.prompt).input_ids
-        with torch.inference_mode(), record(options.out) as recorder:
-            model(torch.tensor([ids]), use_cache=False)
+        passes = None if options.steps is None else "all"
+        with torch.inference_mode(), record(options.out, passes, options.unrecorded) as recorder:
+            run(model, torch.tensor([ids]), options.steps)
     except (OSError, ValueError, RuntimeError, IndexError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         print(f"error: {options.model}: {reason}\nhint: use a Llama-family directory, and ids of its vocabulary", file=sys.stderr)
         sys.exit(2)
-    print(f"{options.out}: {len(recorder.tensors)} tensors for {len(ids)} tokens", file=sys.stderr)
+    passes = "" if options.steps is None else f" in {recorder.number} passes"
+    print(f"{options.out}: {recorder.written} tensors{passes} for {len(ids)} tokens", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,18 @@
 // docs/dump-format.md lists the sites with their names and shapes; any subset of them works, even the logits
 // alone. Buffers are in C order: the last axis is contiguous. Pass f16 and bf16 as `rbees::f16(pointer)` and
 // `rbees::bf16(pointer)`. Layers are counted by the taps of block outputs; if you do not tap these, call
-// `rbees::layer(i)`. If you do not tap `lm_head`, call `rbees::finish()` after the forward pass. Only the first
-// pass is recorded. Not thread-safe. Little-endian machines only.
+// `rbees::layer(i)`. If you do not tap `lm_head`, call `rbees::finish()` after the forward pass.
+//
+// Only the first pass is recorded, unless RBEES_DUMP_PASSES says which: `3`, `1-4`, `0,3` or `all`, counted from 0.
+// Then RBEES_DUMP names an existing directory, and pass N is written to DIR/pass-N.safetensors. A pass begins with
+// `rbees::tokens`. If you record a single decode step, tap the cache before the step too: `self_attn.past_key` and
+// `self_attn.past_value`, {b, kv_heads, cached, head_dim}.
+//
+// `rbees::unrecorded([&] { ...; return rbees::Logits{pointer, {1, s, vocab}}; })`, before the recorded pass, stores the
+// logits of a run that the recorder does not see, for example with a fused kernel: `run --dump` compares them with the
+// recorded ones.
+//
+// Not thread-safe. Little-endian machines only.
 #pragma once
 
 #include <cstdint>
@@ -53,13 +63,18 @@ struct Tensor {
 };
 
 struct Recorder {
-    std::string file;  // empty: nothing is recorded
+    std::string file;    // empty: nothing is recorded
+    std::string passes;  // empty: only the first pass, into `file` itself
+    long pass = 0;       // the number of the present pass
+    bool begun = false;  // has it begun?
+    bool paused = false;
     int layer = 0;
     std::map<std::string, std::string> about{{"format", "rbees-dump 1"}, {"recorder", "tap.hpp"}};
     std::map<std::string, Tensor> tensors;
 
     Recorder() {
         if (const char* name = std::getenv("RBEES_DUMP")) file = name;
+        if (const char* which = std::getenv("RBEES_DUMP_PASSES")) passes = which;
     }
 };
 
@@ -68,7 +83,27 @@ inline Recorder& recorder() {
     return one;
 }
 
-inline bool on() { return !recorder().file.empty(); }
+inline bool on() { return !recorder().file.empty() && !recorder().paused; }
+
+// Is the present pass recorded? `passes` is `all`, or parts such as `3` and `1-4` with commas between them.
+inline bool wants_pass() {
+    const std::string& passes = recorder().passes;
+    if (passes.empty()) return recorder().pass == 0;
+    if (passes == "all") return true;
+    for (size_t at = 0; at < passes.size();) {
+        char* rest = nullptr;
+        const char* begin = passes.c_str() + at;
+        const long first = std::strtol(begin, &rest, 10);
+        const bool number = rest != begin;
+        const long last = number && *rest == '-' ? std::strtol(rest + 1, &rest, 10) : first;
+        if (!number || (*rest && *rest != ',')) {
+            throw std::runtime_error("RBEES_DUMP_PASSES is `" + passes + "`, not a number, a range such as 1-4, or all");
+        }
+        if (first <= recorder().pass && recorder().pass <= last) return true;
+        at = static_cast<size_t>(rest - passes.c_str()) + 1;
+    }
+    return false;
+}
 
 inline std::string name(const std::string& site) {
     if (site == "lm_head" || site.rfind("model.", 0) == 0) return site;
@@ -82,9 +117,9 @@ inline size_t elements(const Shape& shape) {
     return count;
 }
 
-// Keeps only the first tensor with a name: later ones belong to later passes.
+// Keeps only the first tensor with a name.
 inline void take(const std::string& name, const Buffer& from, const Shape& shape) {
-    if (recorder().tensors.count(name)) return;
+    if (!wants_pass() || recorder().tensors.count(name)) return;
     const char* begin = static_cast<const char*>(from.data);
     recorder().tensors[name] = {from.dtype, shape, {begin, begin + elements(shape) * from.width}};
 }
@@ -127,10 +162,15 @@ inline void about(const std::string& key, const std::string& value) {
     if (detail::on()) detail::recorder().about[key] = value;
 }
 
-// Writes the recording to a temporary name and renames it, so that nobody reads an incomplete file.
-inline void finish() {
-    if (!detail::on()) return;
-    const std::string file = detail::recorder().file, partial = file + ".partial", header = detail::header();
+namespace detail {
+
+// Writes the present pass to a temporary name and renames it, so that nobody reads an incomplete file.
+inline void write() {
+    const std::string folder = recorder().file, name = "pass-" + std::to_string(recorder().pass) + ".safetensors";
+    const bool several = !recorder().passes.empty();
+    const std::string file = several ? folder + "/" + name : folder;
+    const std::string partial = several ? folder + "/." + name + ".partial" : file + ".partial";
+    const std::string header = detail::header();
     const uint64_t size = header.size();
     std::FILE* out = std::fopen(partial.c_str(), "wb");
     if (!out) throw std::runtime_error(partial + ": cannot be written");
@@ -143,15 +183,45 @@ inline void finish() {
         std::remove(partial.c_str());
         throw std::runtime_error(file + ": cannot be written");
     }
-    detail::recorder().file.clear();
-    detail::recorder().tensors.clear();
+}
+
+}  // namespace detail
+
+// Ends the present pass: writes it, if it is recorded and has not been written.
+inline void finish() {
+    if (!detail::on()) return;
+    detail::Recorder& recorder = detail::recorder();
+    if (detail::wants_pass() && !recorder.tensors.empty()) detail::write();
+    recorder.tensors.clear();
+    recorder.pass++;
+    recorder.begun = false;
+    recorder.layer = 0;
+    if (recorder.passes.empty()) recorder.file.clear();
+}
+
+// Logits and their shape, {b, s, vocab}.
+struct Logits {
+    const float* data;
+    Shape shape;
+};
+
+// Stores the logits that `run` returns. What it taps is not recorded. Without RBEES_DUMP it is not called.
+template <typename Run>
+void unrecorded(Run run) {
+    if (!detail::on()) return;
+    detail::recorder().paused = true;
+    const Logits logits = run();
+    detail::recorder().paused = false;
+    detail::take("unrecorded.logits", buffer(logits.data), logits.shape);
 }
 
 // Records the token ids of this pass, [b, s]. The first id of each row has position `offset`.
 template <typename Id>
 void tokens(const Id* ids, const Shape& shape, int64_t offset = 0) {
     if (!detail::on()) return;
-    if (detail::recorder().tensors.count("input_ids")) return finish();  // the first pass is over
+    if (detail::recorder().begun) finish();  // the pass before is over
+    if (!detail::on()) return;
+    detail::recorder().begun = true;
     std::vector<int64_t> wide(ids, ids + detail::elements(shape)), positions(wide.size());
     for (size_t i = 0; i < positions.size(); i++) positions[i] = offset + static_cast<int64_t>(i) % shape.at(1);
     detail::take("input_ids", {wide.data(), "I64", 8}, shape);

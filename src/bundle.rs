@@ -9,7 +9,7 @@ mod weights;
 
 use std::collections::BTreeSet;
 
-use candle_core::DType;
+use candle_core::{DType, Tensor};
 use serde_json::json;
 
 use self::parts::{BundleFiles, Parts, folder, listed, unwritten};
@@ -55,7 +55,8 @@ pub fn first_failure(subject: &mut Subject<'_>, outcomes: &[Outcome], flags: &st
     let port = &mut ports[failed.port];
     let tensors = judge::single(&mut **port, failed.case, failed.site)?;
     let traits = port.traits();
-    let at_site = |(&site, tensor)| AtSite::new(site, tensor, &traits.layout(site.kind));
+    let at_site =
+        |(site, tensor): (&Site, &Tensor)| AtSite::new(site.to_string(), tensor, &traits.layout(site.kind));
     let values = tensors.iter().map(at_site).collect::<Result<Vec<_>>>()?;
     let stored: BTreeSet<Site> =
         tensors.keys().copied().chain(traits.inputs(failed.site)).chain([failed.site]).collect();
@@ -126,7 +127,8 @@ fn dump(failed: &FailedCheck<'_>, traits: &Traits, mut tensors: Vec<AtSite>) -> 
         "attention": if traits.shows(Kind::Probs) { "eager" } else { "fused" },
         "alone": failed.site.to_string(),
     });
-    pass::file(&judge::case_input(failed.case), &about, &tensors).map_err(unwritten)
+    let input = judge::case_input(failed.case);
+    pass::file(&input, &input.real, &about, &tensors).map_err(unwritten)
 }
 
 fn readme(failed: &FailedCheck<'_>, command: &str, flags: &str, names: &[String]) -> String {

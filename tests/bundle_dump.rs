@@ -116,6 +116,39 @@ fn a_bundle_reproduces_a_planted_mistake(#[case] mistake: &str, #[case] id: &str
     assert_eq!(named(&then), [mistake]);
 }
 
+/// The last rows of a prefill as a pass after `start` cached tokens, with their keys and values.
+fn step(prefill: &Arrays, start: usize) -> Arrays {
+    let mut step = Arrays::new();
+    for (name, tensor) in prefill {
+        let axis = if tensor.rank() == 4 { 2 } else { 1 };
+        let rest = tensor.dims()[axis] - start;
+        step.insert(name.clone(), tensor.narrow(axis, start, rest).unwrap().contiguous().unwrap());
+    }
+    let end = prefill["input_ids"].dims()[1] as i64;
+    let positions = Tensor::arange(start as i64, end, &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+    step.insert("position_ids".into(), positions);
+    for layer in 0..4 {
+        let here = |name: &str| format!("model.layers.{layer}.self_attn.{name}");
+        let keys = prefill[&here("k_rope")].narrow(2, 0, start).unwrap().contiguous().unwrap();
+        let values = prefill[&here("v_proj")].narrow(1, 0, start).unwrap().contiguous().unwrap();
+        step.insert(here("past_key"), keys);
+        step.insert(here("past_value"), values);
+    }
+    step
+}
+
+#[test]
+fn a_bundle_of_a_step_contains_the_cache_of_its_layer() {
+    let (bytes, printed) = bundle(|folder| write(folder, &step(&planted("head-map"), 8)), &[]);
+    assert!(printed.contains("bundle: b.zip of model.layers.0.self_attn.scores"), "{printed}");
+    let cached: Vec<String> =
+        unzipped(&unzipped(&bytes)["dump.npz"]).into_keys().filter(|name| name.contains("past_")).collect();
+    assert_eq!(cached, ["model.layers.0.self_attn.past_key.npy", "model.layers.0.self_attn.past_value.npy"]);
+    let (now, then) = rerun(&bytes);
+    same(&now, &then);
+    assert_eq!(named(&then), ["head-map"]);
+}
+
 /// If few sites were recorded, the bundle contains all weights between them.
 #[test]
 fn a_bundle_of_several_operations_is_recomputed_from_the_same_inputs() {

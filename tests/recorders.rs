@@ -10,12 +10,12 @@ use std::process::{Command, Output};
 use candle_core::{DType, Device, Tensor, safetensors};
 use rbees_check::Result;
 use rbees_check::checkpoints;
-use rbees_check::dump::Against;
+use rbees_check::dump::{Against, Passes};
 use rbees_check::judge::{Status, Verdict};
 use rbees_check::model::{Attention, Input, Llama};
 use rbees_check::models;
 use rbees_check::probe::{Arithmetic, Kind, Probe, Site};
-use rbees_check::recording::{Recording, Vocabulary};
+use rbees_check::recording::{Recording, Vocabulary, passes_in};
 use rbees_check::reference::Reference;
 use rstest::rstest;
 
@@ -160,6 +160,52 @@ fn the_rust_recorder_writes_the_file_named_by_rbees_dump() {
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
 }
 
+/// A prompt, a step that is not named, and another step; and logits of a run before, which the recorder does not see.
+#[rstest]
+#[case::some("0,2", &[0, 2])]
+#[case::all("all", &[0, 1, 2])]
+fn the_rust_recorder_writes_the_passes_named_by_rbees_dump_passes(
+    #[case] passes: &str,
+    #[case] numbers: &[usize],
+) {
+    let model = models::open("tiny-llama").unwrap();
+    let llama = Llama::load(&model.weights, &Device::Cpu, DType::F32, Attention::Plain).unwrap();
+    if std::env::var_os("RBEES_DUMP").is_some() {
+        let ids = ids();
+        let prompt = Input::single(&ids[..8], 0);
+        tap::unrecorded(|| Ok(llama.forward(&prompt, &mut llama.new_cache(), &mut Tapped).unwrap())).unwrap();
+        let mut cache = llama.new_cache();
+        for (part, start) in [(&ids[..8], 0), (&ids[8..9], 8), (&ids[9..10], 9)] {
+            tap::tokens_at(&Tensor::new(part, &Device::Cpu).unwrap(), start).unwrap();
+            llama.forward(&Input::single(part, start), &mut cache, &mut Tapped).unwrap();
+        }
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let dump = folder.path().join("dump");
+    let mut again = Command::new(std::env::current_exe().unwrap());
+    again.args(["the_rust_recorder_writes_the_passes_named_by_rbees_dump_passes", "--test-threads", "1"]);
+    let output = again.env("RBEES_DUMP", &dump).env("RBEES_DUMP_PASSES", passes).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let found = passes_in(&dump).unwrap();
+    assert_eq!(found.iter().map(|(number, _)| *number).collect::<Vec<_>>(), numbers);
+    let config = Some(model.weights.config());
+    let against = Against { weights: Some(&model.weights), config, ..Against::default() };
+    let mut all = Passes::default();
+    for (number, file) in found {
+        all.add(number, Recording::open(&file, &Vocabulary::default()).unwrap(), &against).unwrap();
+    }
+    for (number, dump) in all.iter() {
+        let judged = dump.judge(&against, &checkpoints::ALL, true).unwrap();
+        // Without pass 1, the keys that pass 2 attends to are unknown.
+        let expected = if number == 2 && numbers.len() == 2 { 12 } else { 0 };
+        assert_eq!((judged.first_wrong, judged.unjudged.len()), (None, expected), "pass {number}");
+    }
+    let laws = all.laws(&against, true).unwrap();
+    assert!(laws.iter().all(|law| matches!(law.verdict, Verdict::Pass(_))), "{laws:?}");
+    assert_eq!(laws.len(), if numbers.len() == 3 { 3 } else { 0 });
+}
+
 #[test]
 fn the_cpp_recorder_writes_the_file_named_by_rbees_dump() {
     let folder = tempfile::tempdir().unwrap();
@@ -182,6 +228,13 @@ fn the_cpp_recorder_writes_the_file_named_by_rbees_dump() {
     assert_eq!((recorded.status.success(), &recorded.stdout), (true, &quiet.stdout), "{}", stderr(&recorded));
     equals_reference(&file);
     passes(&file);
+    let several = folder.path().join("passes");
+    std::fs::create_dir(&several).unwrap();
+    let mut named = Command::new(&program);
+    named.arg(&model).args(ids().iter().map(u32::to_string));
+    let output = named.env("RBEES_DUMP", &several).env("RBEES_DUMP_PASSES", "1,0-0").output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    passes(&several.join("pass-0.safetensors"));
     let refused = run(Some(Path::new("/nowhere/dump.safetensors")));
     assert_eq!(refused.status.code(), Some(2));
     assert!(stderr(&refused).contains("/nowhere/dump.safetensors"), "{}", stderr(&refused));

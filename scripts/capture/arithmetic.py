@@ -6,7 +6,8 @@ order. Both are the same few functions of transformers, rewritten here line by l
 * `wide(dtype)`: transformers hard-codes float32 in RMSNorm, softmax and rotary, so `model.double()`
   alone is *not* float64. Here the inner precision is float32 or the tensor's own, whichever is wider:
   the stock arithmetic up to float32, true float64 above it. `prove.py` holds these to the originals.
-* `order`: every sum (Linear, norm, softmax, q.k, probs.v) goes through an `Order`.
+* `order`: every sum (Linear, norm, softmax, q.k, probs.v) goes through an `Order`, which also says whether attention
+  has scores and probabilities, or is computed in one pass over blocks of keys.
 """
 
 from contextlib import contextmanager
@@ -41,6 +42,61 @@ class Stock:
 
     def softmax(self, x):  # over the last axis
         return F.softmax(x, dim=-1)
+
+    def attention(self, query, key, value, mask, scaling, tap):  # [b, heads, s or t, head_dim] -> [b, heads, s, head_dim]
+        weights = self.matmul(query, key.transpose(2, 3)) * scaling
+        if mask is not None:
+            weights = weights + mask
+        weights = tap("scores", weights)  # [b, heads, s, t]
+        weights = tap("probs", self.softmax(weights.to(wide(query.dtype))).to(query.dtype))
+        return self.matmul(weights, value)
+
+
+class Fused(Stock):
+    """Attention in one pass over blocks of keys, as fused kernels compute it: neither scores nor probabilities exist,
+    and what was summed is rescaled whenever a block has a larger score (Dao et al., 2022; Milakov and Gimelshein, 2018).
+
+    `block` keys at a time, `lanes` interleaved running sums that are merged at the end (split keys, as on GPUs); with a
+    `seed`, scores are summed over the head's width in a shuffled order, as by another kernel. Scores and sums are
+    float32 in half types; a block's weights are rounded for the product with the values.
+    """
+
+    def __init__(self, block, lanes=1, seed=None):
+        self.name, self.block, self.lanes, self.seed = f"fused-{block}-{lanes}-{seed}", block, lanes, seed
+
+    def attention(self, query, key, value, mask, scaling, tap):
+        precise = wide(query.dtype)
+        if self.seed is not None:
+            shuffle = torch.randperm(query.shape[-1], generator=torch.Generator().manual_seed(self.seed))
+            query, key = query[..., shuffle], key[..., shuffle]
+        blocks = range(0, key.shape[2], self.block)
+        states = [self._over(blocks[lane :: self.lanes], query, key, value, mask, scaling, precise) for lane in range(self.lanes)]
+        states = [state for state in states if state is not None]
+        largest = torch.stack([most for most, _, _ in states]).amax(0)
+        factors = [torch.exp(most - largest) for most, _, _ in states]
+        total = sum(factor * total for factor, (_, total, _) in zip(factors, states))
+        mixed = sum(factor * mixed for factor, (_, _, mixed) in zip(factors, states))
+        return (mixed / total).to(query.dtype)
+
+    def _over(self, blocks, query, key, value, mask, scaling, precise):
+        """The largest score, the sum of weights, and the weighted sum of values over these blocks of keys."""
+        state = None
+        for start in blocks:
+            some = slice(start, start + self.block)
+            scores = query.to(precise) @ key[:, :, some].to(precise).transpose(2, 3) * scaling  # [b, heads, s, block]
+            if mask is not None:
+                scores = scores + mask[..., some].to(precise)
+            most = scores.amax(-1, keepdim=True)
+            if state is not None:
+                most = torch.maximum(most, state[0])
+            weights = torch.exp(scores - most)
+            mixed = weights.to(value.dtype).to(precise) @ value[:, :, some].to(precise)
+            total = weights.sum(-1, keepdim=True)
+            if state is not None:
+                rescale = torch.exp(state[0] - most)
+                total, mixed = state[1] * rescale + total, state[2] * rescale + mixed
+            state = most, total, mixed
+        return state
 
 
 class Permuted(Stock):
@@ -113,13 +169,22 @@ class Sequential(Stock):
 
 
 def orders(count=8):
-    """The variants that noise is measured over, one at a time: each holds a shuffled copy of the weights."""
+    """The orders of summation that noise is measured over, one at a time: each holds a shuffled copy of the weights."""
     yield Stock()
     if count == 1:
         return
     for seed in range(1, count - 1):
         yield Permuted(seed)
     yield Sequential()
+
+
+def fused_orders():
+    """Fused attention that noise is measured over: key by key, in small and large blocks, and over split keys."""
+    yield Fused(1)
+    yield Fused(4, seed=1)
+    yield Fused(1, lanes=4, seed=2)
+    yield Fused(64)
+    yield Fused(64, lanes=2, seed=3)
 
 
 def no_tap(_site, tensor):
@@ -175,16 +240,9 @@ def _eager_attention(order, tap):
         where = f"model.layers.{module.layer_idx}.self_attn"
         key_states = llama.repeat_kv(key, module.num_key_value_groups)
         value_states = llama.repeat_kv(value, module.num_key_value_groups)
-
-        attn_weights = order.matmul(query, key_states.transpose(2, 3)) * scaling
-        if attention_mask is not None:
-            attn_weights = attn_weights + attention_mask
-        attn_weights = tap(f"{where}.scores", attn_weights)  # [b, heads, s, t]
-
-        attn_weights = order.softmax(attn_weights.to(wide(query.dtype))).to(query.dtype)
-        attn_weights = tap(f"{where}.probs", attn_weights)
-        attn_output = order.matmul(attn_weights, value_states)
-        return attn_output.transpose(1, 2).contiguous(), attn_weights  # [b, s, heads, head_dim]
+        within = lambda site, tensor: tap(f"{where}.{site}", tensor)
+        attn_output = order.attention(query, key_states, value_states, attention_mask, scaling, within)
+        return attn_output.transpose(1, 2).contiguous(), None  # [b, s, heads, head_dim]
 
     return forward
 

@@ -123,7 +123,7 @@ class Rounded(Stock):
 
     def __init__(self, order, model, dtype, arithmetic, recipe=PORTABLE, shake=None):
         self.name, self.order = f"{order.name}, activations in blocks of {arithmetic}", order
-        self.mean, self.softmax, self.matmul = order.mean, order.softmax, order.matmul
+        self.mean, self.softmax, self.matmul, self.attention = order.mean, order.softmax, order.matmul, order.attention
         self.blocks, self.arithmetic, self.recipe, self.shake = model.blocks, arithmetic, recipe, shake
         # Blocks are not rounded to a half dtype when the model is: the kernel reads them as they are.
         stock = dict(model.stock.named_parameters())

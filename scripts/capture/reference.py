@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from .arithmetic import Stock
 from .files import Trouble, described, round_to_40_bits, write_json, write_npz
+from .arithmetic import Stock, orders
 from .noise import DTYPES, FEEDS, feeds, measure_around
 from .quantized import keep, noisy, true_order
 from .taps import run
@@ -48,7 +48,7 @@ def quantized_of(model, cases, truths, dtypes=DTYPES, variants=8):
         order = true_order(model, arithmetic)
         around = [{feed: truth_of(model, case, order, feed, truth) for feed in FEEDS} for case, truth in zip(cases, truths)]
         kernel = lambda order, n, dtype, feed: noisy(order, n, model, dtype, feed, arithmetic)
-        noises = measure_around(model, cases, around, truths, dtypes, variants, kernel)
+        noises = measure_around(model, cases, around, truths, dtypes, list(orders(variants)), kernel)
         for case, here, own, noise in zip(cases, found, around, noises):
             here[arithmetic] = (keep(case, own, only), noise)
     return found

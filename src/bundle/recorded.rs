@@ -162,8 +162,12 @@ fn recording(dump: &Recording, against: &Against<'_>, sites: &BTreeSet<Site>) ->
     let mut tensors = Vec::new();
     for &site in sites {
         if let Some(recorded) = dump.fit(site, against)? {
-            tensors.push(AtSite::new(site, &recorded.barred()?, &recorded.layout)?);
+            tensors.push(AtSite::new(site.to_string(), &recorded.barred()?, &recorded.layout)?);
         }
+    }
+    let layers: BTreeSet<Option<u16>> = sites.iter().map(|site| site.layer).collect();
+    for (name, cached) in dump.cached_rows().filter(|(_, cached)| layers.contains(&cached.site.layer)) {
+        tensors.push(AtSite::new(name, &cached.barred()?, &cached.layout)?);
     }
     let kept = KEPT.iter().filter_map(|&key| Some((key.to_owned(), dump.metadata.get(key)?.as_str().into())));
     let mut about: Map<String, Value> = kept.collect();
@@ -179,7 +183,7 @@ fn recording(dump: &Recording, against: &Against<'_>, sites: &BTreeSet<Site>) ->
         let cached: Vec<String> = dump.cached.iter().map(ToString::to_string).collect();
         about.insert("cached".into(), json!(cached.join(", ")));
     }
-    pass::file(&dump.input, &Value::Object(about), &tensors).map_err(unwritten)
+    pass::file(&dump.input, &dump.real_slots(), &Value::Object(about), &tensors).map_err(unwritten)
 }
 
 /// What `README.txt` describes.

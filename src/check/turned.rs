@@ -11,11 +11,13 @@ use crate::{Error, Result};
 pub(super) fn site_of(vocabulary: &Vocabulary, name: &str) -> Result<Site> {
     match vocabulary.lookup(name) {
         NameLookup::Site(site) => Ok(site),
-        NameLookup::Fused(..) | NameLookup::LeftOut | NameLookup::Unknown => name.parse().map_err(|_| {
-            let hint = "sites are named as Hugging Face modules: `model.layers.0.self_attn.q_proj`; \
+        NameLookup::Fused(..) | NameLookup::Cached(_) | NameLookup::LeftOut | NameLookup::Unknown => {
+            name.parse().map_err(|_| {
+                let hint = "sites are named as Hugging Face modules: `model.layers.0.self_attn.q_proj`; \
                         for your own names, call `Check::rename(\"blk.{}.attn_q\", Kind::QProj)`";
-            Error::input(format!("`{name}` is not a site"), hint)
-        }),
+                Error::input(format!("`{name}` is not a site"), hint)
+            })
+        }
     }
 }
 

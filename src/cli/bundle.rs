@@ -10,6 +10,7 @@ use rbees_check::recording::Recording;
 use rbees_check::{Error, Result};
 
 use super::files;
+use super::inputs::{NamedFile, overwritten};
 use super::stderr::say;
 
 #[derive(Args, Debug)]
@@ -20,15 +21,12 @@ pub struct Bundling {
     bundle: Option<PathBuf>,
 }
 
-/// A file that the run reads or writes, and the flag that names it.
-pub type NamedFile<'a> = (&'static str, &'a Path);
-
 impl Bundling {
     /// Checks that the file can be written and is none of the `others`, before anything is judged.
     pub fn ready(&self, others: &[NamedFile<'_>]) -> Result<()> {
         let Some(path) = &self.bundle else { return Ok(()) };
-        if let Some((flag, _)) = others.iter().find(|(_, other)| files::is_same(path, other)) {
-            let what = format!("--bundle {}: --{flag} names the same file", path.display());
+        if let Some(how) = overwritten(path, others) {
+            let what = format!("--bundle {}: {how}", path.display());
             return Err(Error::input(what, "give the bundle its own file"));
         }
         files::writable(path).map_err(|error| unwritable(path, &error))

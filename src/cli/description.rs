@@ -87,6 +87,11 @@ impl Description {
         })
     }
 
+    /// The same, with this recognised in all recordings.
+    pub fn recognising(self, recognised: Vec<String>) -> Self {
+        Self { recognised, ..self }
+    }
+
     /// The report of the whole run.
     pub fn report(self, outcomes: &[Outcome], stale: &[StaleExpectation], ending: Ending) -> Report {
         let Self { model, run, references, recognised } = self;

@@ -7,13 +7,14 @@ use rbees_check::checkpoints::Checkpoint;
 use rbees_check::dump::Against;
 use rbees_check::judge::Outcome;
 use rbees_check::probe::Arithmetic;
-use rbees_check::recording::{NameMap, Recording, Vocabulary};
+use rbees_check::recording::{NameMap, Recording, Vocabulary, passes_in};
 use rbees_check::{Error, Result};
 
-use super::bundle::{Bundling, NamedFile};
+use super::bundle::Bundling;
 use super::common::Common;
 use super::description::Description;
 use super::ending::Ending;
+use super::inputs::NamedFile;
 use super::known_model::{KnownModel, case};
 use super::progress::Progress;
 use super::recording_text;
@@ -24,7 +25,7 @@ use super::stderr::say;
 #[derive(Args, Debug)]
 pub struct Dumped {
     /// Check a forward pass that your own code recorded: a .safetensors, .npz or .pt file, or a directory of
-    /// .npy files
+    /// .npy files; several passes: a directory with pass-0.safetensors, pass-1.safetensors and so on
     #[arg(long, value_name = "FILE", conflicts_with_all = ["feed", "attention", "device"])]
     dump: Option<PathBuf>,
     /// File that maps your own tensor names to sites
@@ -32,13 +33,13 @@ pub struct Dumped {
     map: Option<PathBuf>,
     /// Fail if the recording lacks a site
     #[arg(long, requires = "dump", conflicts_with = "against")]
-    require_all: bool,
+    pub(super) require_all: bool,
     /// Refuse a recording that does not state everything: nothing in it is recognised by its values or shape
     #[arg(long, requires = "dump")]
     strict: bool,
     /// Compare with another recording of the same prompt, instead of with references
     #[arg(long, value_name = "FILE", requires = "dump")]
-    against: Option<PathBuf>,
+    pub(super) against: Option<PathBuf>,
 }
 
 /// The arguments of `run` that are not specific to recordings.
@@ -74,6 +75,10 @@ impl Dumped {
             options.bundling.refuse_two_recordings()?;
         }
         let vocabulary = self.map.as_deref().map_or(Ok(Vocabulary::default()), names)?;
+        let passes = self.dump.as_deref().map_or(Ok(vec![]), passes_in)?;
+        if !passes.is_empty() {
+            return self.judge_passes(passes, &vocabulary, options, results);
+        }
         let mut dump = Recording::open(self.dump.as_deref().unwrap_or(Path::new("")), &vocabulary)?;
         if let Some(dtype) = options.common.dtype {
             dump.compute_in(dtype.into());
@@ -135,7 +140,7 @@ impl Dumped {
     }
 
     /// Prints what was recognised in a recording, or refuses it if everything must be stated.
-    fn announce(&self, recording: &Recording) -> Result<()> {
+    pub(super) fn announce(&self, recording: &Recording) -> Result<()> {
         if let Some(recognition) = recording.recognised.first().filter(|_| self.strict) {
             let hint = format!("state it: {}; or leave out --strict", recognition.explicit);
             return Err(Error::file(

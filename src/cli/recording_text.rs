@@ -2,7 +2,7 @@
 //! differs.
 
 use rbees_check::Result;
-use rbees_check::dump::{Coverage, FirstWrong, Judged, Pair};
+use rbees_check::dump::{Coverage, FirstWrong, Judged, Pair, Passes};
 use rbees_check::judge::{Outcome, Status};
 use rbees_check::recording::Recording;
 use rbees_check::weights::Config;
@@ -25,10 +25,7 @@ pub fn head(
     if other.is_none() {
         out.line(format!("reference: {about_reference}"))?;
     }
-    out.line(match &model.without {
-        None => "replay: every operation is recomputed from the recording's own inputs".to_owned(),
-        Some(why) => format!("replay: only operations that need no weights: {why}"),
-    })?;
+    out.line(replay(model))?;
     out.line("")
 }
 
@@ -45,13 +42,70 @@ fn about(dump: &Recording) -> String {
     format!("{} · {tokens} token{s}, {}{facts}", dump.name, dump.dtype.as_str())
 }
 
+/// Prints what the passes are, and what each is compared with. `cases` has a sentence for each pass with references.
+pub fn head_of_passes(
+    passes: &Passes,
+    model: &KnownModel,
+    cases: &[Option<&str>],
+    out: &mut Out,
+) -> Result<()> {
+    let shape = model.config.as_ref().map_or("shape unknown".to_owned(), Config::to_string);
+    for ((number, dump), case) in passes.iter().zip(cases) {
+        let position = dump.input.positions.first().and_then(|row| row.first()).copied().unwrap_or(0);
+        let case = case.map_or(String::new(), |case| format!(", reference: {case}"));
+        out.line(format!("pass {number}: {}, from position {position}{case}", about(dump)))?;
+    }
+    out.line(format!("{} · {shape}", model.name))?;
+    out.line(replay(model))?;
+    out.line("")
+}
+
+/// What is replayed.
+fn replay(model: &KnownModel) -> String {
+    match &model.without {
+        None => "replay: every operation is recomputed from the recording's own inputs".to_owned(),
+        Some(why) => format!("replay: only operations that need no weights: {why}"),
+    }
+}
+
+/// For each pass, what was not recorded or checked, and its first wrong operation.
+pub fn of_passes(judged: &[(usize, Judged)]) -> String {
+    let mut text = String::new();
+    let mut same: Vec<(String, Vec<String>)> = Vec::new();
+    for (number, judged) in judged {
+        let line = covered(&judged.coverage) + &unjudged(judged);
+        match same.last_mut() {
+            Some((last, numbers)) if *last == line => numbers.push(number.to_string()),
+            _ => same.push((line, vec![number.to_string()])),
+        }
+    }
+    for (line, numbers) in same {
+        let of = match &numbers[..] {
+            [one] => format!("pass {one}"),
+            [first, .., last] => format!("passes {first} to {last}"),
+            [] => String::new(),
+        };
+        for line in line.lines() {
+            text += &format!("{of}: {line}\n");
+        }
+    }
+    for (number, judged) in judged {
+        let label = format!("first wrong operation of pass {number}, given its recorded inputs");
+        text += &first_wrong(&label, judged.first_wrong.as_ref());
+    }
+    text
+}
+
+/// `recorded but not checked: model.layers.0.self_attn.scores and 3 more`.
+fn unjudged(judged: &Judged) -> String {
+    let [first, rest @ ..] = &judged.unjudged[..] else { return String::new() };
+    let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+    format!("recorded but not checked: {first}{more}\n")
+}
+
 /// Coverage, the first site that differs, and the operation that introduced the error.
 pub fn of_one(judged: &Judged) -> String {
-    let mut text = covered(&judged.coverage);
-    if let [first, rest @ ..] = &judged.unjudged[..] {
-        let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
-        text += &format!("recorded but not checked: {first}{more}\n");
-    }
+    let mut text = covered(&judged.coverage) + &unjudged(judged);
     if let Some(site) = judged.first_difference {
         text += &format!("first site that differs from the reference: {site}\n");
     }

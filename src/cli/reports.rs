@@ -9,8 +9,8 @@ use rbees_check::report::json::Report;
 use rbees_check::report::{baseline, html, junit};
 use rbees_check::{Error, Result};
 
-use super::bundle::NamedFile;
 use super::files;
+use super::inputs::{NamedFile, overwritten};
 use super::paint::Out;
 
 #[derive(Args, Debug)]
@@ -82,14 +82,13 @@ impl Reports {
     pub fn ready(&self, inputs: &[NamedFile<'_>]) -> Result<Option<Report>> {
         for (n, target) in self.targets.iter().enumerate() {
             let file = target.file.display();
-            if self.targets[..n].iter().any(|other| other.file == target.file) {
+            if self.targets[..n].iter().any(|other| files::is_same(&other.file, &target.file)) {
                 let what = format!("--report: two reports go to {file}");
                 return Err(Error::input(what, "give each report its own file"));
             }
             if !target.is_stdout() {
-                if let Some((flag, _)) = inputs.iter().find(|(_, input)| files::is_same(&target.file, input))
-                {
-                    let what = format!("--report {file}: --{flag} names the same file");
+                if let Some(how) = overwritten(&target.file, inputs) {
+                    let what = format!("--report {file}: {how}");
                     return Err(Error::input(what, "give the report its own file"));
                 }
                 files::writable(&target.file).map_err(|error| unwritable(&target.file, &error))?;

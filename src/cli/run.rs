@@ -64,8 +64,10 @@ impl RunArgs {
         threads::start(self.common.threads)?;
         interrupt::heed();
         let flags = self.flags();
-        let expected = self.settle(Settings::find()?);
-        let earlier = self.ready()?;
+        let settings = Settings::find()?;
+        let file = settings.file.clone();
+        let expected = self.settle(settings);
+        let earlier = self.ready(file.as_deref())?;
         let mut aside = Out::aside();
         let out = if self.reports.on_stdout() { &mut aside } else { out };
         let (reports, verbose) = (&self.reports, self.common.verbose);
@@ -115,9 +117,13 @@ impl RunArgs {
 
     /// Before anything is judged: checks that every file can be written and is no other file of this run. Reads
     /// the earlier report, if there is one to compare with.
-    fn ready(&self) -> Result<Option<Report>> {
+    fn ready(&self, settings: Option<&Path>) -> Result<Option<Report>> {
         let model = self.common.model.as_deref().map(|model| ("model", Path::new(model)));
-        let inputs: Vec<_> = self.dumped.files().chain(model).collect();
+        let references = self.common.references.as_deref().map(|folder| ("references", Path::new(folder)));
+        let cases = self.cases.iter().map(|case| ("case", Path::new(case)));
+        let settings = settings.map(|file| ("settings", file));
+        let inputs = self.dumped.files().chain(model).chain(references).chain(cases).chain(settings);
+        let inputs: Vec<_> = inputs.collect();
         let earlier = self.reports.ready(&inputs)?;
         let others: Vec<_> = inputs.into_iter().chain(self.reports.files()).collect();
         self.bundling.ready(&others)?;

@@ -1,6 +1,6 @@
 //! The nodes between the port's known tensors and a site.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::graph::{self, Graph, NodeId};
 use crate::oracle::{Given, Placed};
@@ -13,6 +13,12 @@ pub trait PortTensors {
     /// The known rows that the port continued with at a node. For keys and values, padding rows are the
     /// port's own.
     fn at(&self, id: NodeId) -> Option<Placed>;
+
+    /// The rows of keys or values at the slots of earlier passes, if the pass has such slots. They are among those
+    /// of [`PortTensors::at`].
+    fn cached(&self, _: NodeId) -> Option<Placed> {
+        None
+    }
 }
 
 /// The nodes between the given tensors and a site.
@@ -31,6 +37,7 @@ impl Cut {
     /// The inputs of the cut; `None` if one of its tensors is unknown.
     pub fn given(&self, tensors: &dyn PortTensors) -> Option<Given> {
         let values = self.read.iter().map(|&id| Some((id, tensors.at(id)?))).collect::<Option<_>>()?;
-        Some(Given { values, cached: BTreeMap::new() })
+        let computed = self.nodes.iter().filter_map(|&id| Some((id, tensors.cached(id)?)));
+        Some(Given { values, cached: computed.collect() })
     }
 }

@@ -1,6 +1,6 @@
 //! The same evidence with other given tensors: for one operation alone, or with all tensors near it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::Evidence;
 use super::cut::Cut;
@@ -93,6 +93,8 @@ impl Evidence<'_> {
             Ok(())
         })?;
         values.retain(|id, _| cut.read.contains(id));
-        Ok(Some(Given { values, cached: BTreeMap::new() }))
+        let mut cached = given.cached.clone();
+        cached.retain(|id, _| cut.nodes.contains(id));
+        Ok(Some(Given { values, cached }))
     }
 }

@@ -29,7 +29,9 @@ impl Recording {
         match first {
             Some(place) => Some(at(place)),
             None if own != theirs => Some(format!("its ids have shape {own:?}, but {theirs:?} in the case")),
-            None if self.places()[..] != case.places()[..] => Some("its attention_mask is different".into()),
+            None if self.own_places()[..] != case.places()[..] => {
+                Some("its attention_mask is different".into())
+            }
             None => None,
         }
     }

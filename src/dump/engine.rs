@@ -111,6 +111,12 @@ impl<'a> Engine<'a> {
         self.is(id, |operation| *operation == Operation::Softmax)
     }
 
+    /// The keys or values that the node reads of other tokens, if it does.
+    pub fn keys_of(&self, id: NodeId) -> Option<NodeId> {
+        let keys = self.graph.node(id)?.inputs.get(1)?.node;
+        self.attends(id).then_some(keys)
+    }
+
     /// Does the node read the keys or values of other tokens?
     pub fn attends(&self, id: NodeId) -> bool {
         self.is(id, |operation| matches!(operation, Operation::Scores(_) | Operation::Context(_)))
@@ -156,13 +162,14 @@ impl<'a> Engine<'a> {
     }
 }
 
-/// The slots of a recording. The values of its padding are unknown.
+/// The slots of a recording, those before it first. The values of its padding are unknown.
 fn pass(dump: &Recording) -> Result<Pass> {
-    let input = &dump.input;
-    let slot = |b: usize, s: usize| {
-        let token = Token { id: input.ids[b][s], position: input.positions[b][s] };
-        if input.real[b][s] { Slot::Real(token) } else { Slot::Unknown }
+    let (input, past) = (&dump.input, dump.cache().slots());
+    let slot = |b: usize, slot: usize| match slot.checked_sub(past) {
+        _ if !dump.is_real((b, slot)) => Slot::Unknown,
+        None => Slot::Cached,
+        Some(s) => Slot::Real(Token { id: input.ids[b][s], position: input.positions[b][s] }),
     };
-    let row = |b: usize| (0..input.len()).map(|s| slot(b, s)).collect();
+    let row = |b: usize| (0..dump.slots()).map(|s| slot(b, s)).collect();
     Pass::new((0..input.batch()).map(row).collect())
 }

@@ -8,6 +8,7 @@ use super::Against;
 use super::positions;
 use super::reference::{self, finding, lower, misfit};
 use super::replayed::{self, FirstWrong, Replayed};
+use super::unrecorded;
 use crate::checkpoints::{Checkpoint, How, judge_of};
 use crate::graph;
 use crate::judge::{Drive, Finding, Outcome, Status, Verdict};
@@ -127,6 +128,9 @@ impl Recording {
         let mut found = Found::default();
         let first_difference = self.by_reference(against, &mut found)?;
         let replayed = self.by_replay(against, None, &mut found)?;
+        if let Some(unrecorded) = unrecorded::compare(self, against)? {
+            found.add(whole().0, unrecorded);
+        }
         let seen = |site: &Site| found.0.values().flatten().any(|finding| finding.site == Some(*site));
         let unjudged: Vec<Site> = replayed.unjudged.into_iter().filter(|site| !seen(site)).collect();
         if complete {
@@ -170,8 +174,8 @@ impl Recording {
         of: Option<&str>,
         found: &mut Found,
     ) -> Result<Replayed> {
-        if let Some(wrong) = positions::wrong(self, of) {
-            found.add(judge_of(Kind::QRope).0, wrong);
+        if let Some((checkpoint, wrong)) = positions::wrong(self, of) {
+            found.add(checkpoint, wrong);
         }
         for site in self.sites() {
             let verdict = match self.lookup(site, against.config)? {
@@ -227,9 +231,9 @@ impl Recording {
         let vocabulary = against.config.map(|config| config.vocab_size);
         let seen = self.sites().filter_map(|site| site.layer).max().map_or(0, |layer| usize::from(layer) + 1);
         match against.config.map(|config| config.num_hidden_layers) {
-            _ if against.config.is_some_and(|config| self.length() > config.max_position_embeddings) => {
+            _ if against.config.is_some_and(|config| self.slots() > config.max_position_embeddings) => {
                 let what =
-                    format!("it has {} positions, which is more than this model's context", self.length());
+                    format!("it has {} positions, which is more than this model's context", self.slots());
                 Err(Error::file(
                     &self.name,
                     what,

@@ -6,13 +6,16 @@
 //! error fails, and not the operations after it.
 
 mod against;
+mod earlier;
 mod engine;
 mod entrywise;
 mod failed_site;
 mod judged;
+mod laws;
 mod measured_noise;
 mod naming;
 mod pair;
+mod passes;
 mod positions;
 mod recomputed;
 mod reference;
@@ -24,12 +27,14 @@ mod span;
 #[cfg(test)]
 mod tests;
 mod understand;
+mod unrecorded;
 mod unsaved;
 mod value;
 
 pub use self::against::Sought;
 pub use self::judged::{Coverage, Judged};
 pub use self::pair::Pair;
+pub use self::passes::{Passes, merged};
 pub use self::replayed::FirstWrong;
 pub use self::span::Span;
 use crate::probe::Arithmetic;

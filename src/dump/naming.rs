@@ -43,6 +43,7 @@ fn diagnose(replay: &Replay<'_>, failed: &FailedSite, first_layer_agrees: bool) 
     let places: Vec<Place> = failed.noise.keys().copied().collect();
     let Some(way) = replay.way(failed.id) else { return Ok(None) };
     let Some(exact) = replay.exact(failed.id, &way, &places)? else { return Ok(None) };
+    let before = dump.cached.iter().copied().max().unwrap_or(0).max(dump.cache().slots());
     let known = diagnose::SiteContext {
         site,
         graph: &engine.graph,
@@ -53,8 +54,8 @@ fn diagnose(replay: &Replay<'_>, failed: &FailedSite, first_layer_agrees: bool) 
         layout: recorded.layout.clone(),
         hides: dump.hides(),
         factor: judge_of(site.kind).1,
-        window: 0..dump.length(),
-        whole: true,
+        window: before..before + dump.length(),
+        whole: before == 0,
         first_layer_agrees,
     };
     let rows = failed.noise.iter().filter_map(|(&place, &noise)| Some((place, exact.at(place)?, noise)));
@@ -76,7 +77,22 @@ impl PortTensors for Recorded<'_> {
         !self.replay.was_recorded(id)
     }
 
+    fn cached(&self, id: NodeId) -> Option<Placed> {
+        self.replay.read_cached(id, Reader::Exact).ok()?
+    }
+
     fn at(&self, id: NodeId) -> Option<Placed> {
+        let own = self.own(id)?;
+        match self.cached(id) {
+            Some(cached) => own.and(&cached).ok(),
+            None => Some(own),
+        }
+    }
+}
+
+impl Recorded<'_> {
+    /// The rows of this pass.
+    fn own(&self, id: NodeId) -> Option<Placed> {
         if let Some(value) = self.replay.values.get(&id) {
             return value.rows(Reader::Exact, &self.replay.places).ok();
         }

@@ -87,8 +87,10 @@ impl Recording {
         let differs = |&(b, s): &Place| {
             other.input.ids.get(b).and_then(|row| row.get(s)) != Some(&self.input.ids[b][s])
         };
-        let first = self.places().into_iter().find(differs);
-        let same = self.length() == other.length() && self.places() == other.places();
+        let first = self.own_places().into_iter().find(differs);
+        let same = self.length() == other.length()
+            && self.own_places() == other.own_places()
+            && self.cached == other.cached;
         match first {
             None if same => Ok(()),
             first => {
@@ -100,10 +102,15 @@ impl Recording {
         }
     }
 
+    /// Is it known how far a correct run may be from the exact values?
+    pub(super) fn knows_noise(&self, against: &Against<'_>) -> bool {
+        against.weights.is_some() || against.case.is_some()
+    }
+
     /// The error of a correct run in its dtype: computed from the weights if they are available; otherwise as
     /// the case measured it, but only at the rows it stores, because elsewhere its noise is that of the last
     /// rows only.
-    fn allowed<'n>(
+    pub(super) fn allowed<'n>(
         &'n self,
         against: &'n Against<'n>,
         layers: usize,
@@ -127,7 +134,7 @@ impl Recording {
     }
 
     /// Compares one tensor with the other recording's.
-    fn apart(
+    pub(super) fn apart(
         &self,
         recorded: &SiteTensor,
         (other, want): (&Recording, &SiteTensor),

@@ -1,8 +1,10 @@
 //! The positions of a recording, checked as facts. Rotations are recomputed from the recorded positions, so a port
 //! that rotates by wrong positions, and records them, would pass.
 
+use crate::checkpoints::{Checkpoint, judge_of, of_laws};
 use crate::diagnose::Named;
 use crate::judge::{Finding, Verdict};
+use crate::probe::Kind;
 use crate::recording::Recording;
 
 /// The tokens of one row of the batch: the slot of each and its position.
@@ -10,7 +12,7 @@ type Tokens = Vec<(usize, usize)>;
 
 /// The finding that the recorded positions are wrong; `None` if every token has as many tokens before it as its
 /// position says. `of` is the name of the recording, if there are two.
-pub(super) fn wrong(dump: &Recording, of: Option<&str>) -> Option<Finding> {
+pub(super) fn wrong(dump: &Recording, of: Option<&str>) -> Option<(&'static Checkpoint, Finding)> {
     let rows: Vec<Tokens> = tokens(dump);
     let all =
         || rows.iter().enumerate().flat_map(|(b, row)| row.iter().enumerate().map(move |(n, t)| (b, n, *t)));
@@ -20,8 +22,18 @@ pub(super) fn wrong(dump: &Recording, of: Option<&str>) -> Option<Finding> {
         "token {slot} of row {b} has position {position} instead of {before}, the number of tokens before it"
     );
     let about = of.map_or("position_ids".to_owned(), |of| format!("position_ids of {of}"));
-    Some(Finding::explained(about, Verdict::Broken(how), named(dump, &rows)))
+    let named = named(dump, &rows);
+    if named.as_ref().is_some_and(|named| named.mistake == KEPT) {
+        let how = format!(
+            "the pass begins at position 0, as a new text does, but attends to {before} tokens of earlier passes"
+        );
+        return Some((of_laws(), Finding::explained("new text", Verdict::Broken(how), named)));
+    }
+    Some((judge_of(Kind::QRope).0, Finding::explained(about, Verdict::Broken(how), named)))
 }
+
+/// The mistake of a cache that is kept between two texts.
+const KEPT: &str = "cache-kept";
 
 /// The tokens of each row, without padding.
 pub(super) fn tokens(dump: &Recording) -> Vec<Tokens> {
@@ -54,6 +66,18 @@ fn named(dump: &Recording, rows: &[Tokens]) -> Option<Named> {
             format!("nothing is cached, but you start at position {first}, as if {shift} tokens were"),
         )),
         Some(shift) => Some(Named::new("decode-position", format!("every position is {shift} too high"))),
+        None if dump.reads_a_cache() && fed > 1 && every(&|_, n, (_, position)| position == n) => {
+            Some(Named::new(
+                KEPT,
+                "you keep the cache between two texts; or, if these tokens continue the earlier text, you count their \
+             positions from 0 again (decode-position)",
+            ))
+        }
+        None if dump.reads_a_cache() && fed == 1 && every(&|cached, _, (_, position)| position < cached) => {
+            let how =
+                format!("you rotate a token by position {first}, although {} are cached", dump.cached[0]);
+            Some(Named::new("decode-position", how))
+        }
         None if fed > 1 && every(&|_, _, (_, position)| position == first) => {
             Some(Named::new("decode-position", format!("every token has position {first}")))
         }

@@ -9,7 +9,7 @@ use super::Against;
 use super::engine::Engine;
 use super::measured_noise::{Measured, NoiseByPlace};
 use super::unsaved;
-use super::value::{Reader, Value};
+use super::value::{Reader, Value, recorded_rows};
 use crate::Result;
 use crate::graph::{Edge, NodeId};
 use crate::oracle::{Given, ORDERS, Placed};
@@ -57,11 +57,11 @@ impl<'a> Replay<'a> {
         let cut = engine.graph.cut(&BTreeSet::from([id]), &self.values.keys().copied().collect());
         let on_the_way =
             |&other: &NodeId| other == id || engine.on_the_way(other) && !self.recorded.contains(&other);
-        // Cached keys and values are not recorded.
         let cached = self.dump.reads_a_cache();
-        let computable = |&other: &NodeId| {
-            engine.has_weights_of(other) && !engine.is_source(other) && !(cached && engine.attends(other))
-        };
+        let lacks_cache =
+            |other| cached && engine.keys_of(other).is_some_and(|keys| self.cached(keys).is_none());
+        let computable =
+            |&other: &NodeId| engine.has_weights_of(other) && !engine.is_source(other) && !lacks_cache(other);
         if !cut.compute.iter().all(|other| on_the_way(other) && computable(other)) {
             return None;
         }
@@ -118,7 +118,32 @@ impl<'a> Replay<'a> {
             };
             given.values.extend(self.read(id, reader, places)?.map(|placed| (id, placed)));
         }
+        for keys in way.compute.iter().filter_map(|&id| self.engine.keys_of(id)) {
+            given.cached.extend(self.read_cached(keys, reader)?.map(|placed| (keys, placed)));
+        }
         Ok(given)
+    }
+
+    /// The tensor of the cached rows of a node.
+    fn cached(&self, id: NodeId) -> Option<&SiteTensor> {
+        self.dump.cache().at(self.engine.site(id)?)
+    }
+
+    /// The cached rows of a node, at the slots before the pass.
+    ///
+    /// # Errors
+    /// The rows cannot be read.
+    pub fn read_cached(&self, id: NodeId, reader: Reader) -> Result<Option<Placed>> {
+        let Some(cached) = self.cached(id) else { return Ok(None) };
+        let cache = self.dump.cache();
+        let slots = |b| (0..cache.slots()).map(move |slot| (b, slot));
+        let all = (0..self.dump.input.batch()).flat_map(slots);
+        let places: Vec<Place> = all.filter(|&(b, slot)| cache.is_real(b, slot)).collect();
+        let placed = recorded_rows(cached, &places)?;
+        match (self.dump.saved, reader) {
+            (Some(saved), Reader::Run(run)) => unsaved::before(saved, cached.site, run, &placed).map(Some),
+            _ => Ok(Some(placed)),
+        }
     }
 
     /// The rows of a value at `places` as an operation reads them. Padding has no values here, so any
@@ -129,14 +154,15 @@ impl<'a> Replay<'a> {
         if let (Some(saved), Value::Recorded(recorded), Reader::Run(run)) = (self.dump.saved, value, reader) {
             placed = unsaved::before(saved, recorded.site, run, &placed)?;
         }
-        let real = &self.dump.input.real;
-        if !self.engine.is_softmax(id) || real.iter().flatten().all(|&real| real) {
+        if !self.engine.is_softmax(id) {
             return Ok(Some(placed));
         }
-        let (mut probs, slots) = (placed.rows().clone(), self.dump.length());
+        let (mut probs, slots) = (placed.rows().clone(), self.dump.slots());
         for (row, &(batch, _)) in probs.values.chunks_exact_mut(probs.width).zip(placed.places()) {
             let weights = row.iter_mut().enumerate();
-            weights.filter(|(j, _)| !real[batch][j % slots]).for_each(|(_, weight)| *weight = 0.0);
+            weights
+                .filter(|(j, _)| !self.dump.is_real((batch, j % slots)))
+                .for_each(|(_, weight)| *weight = 0.0);
         }
         Placed::new(probs, placed.places().to_vec()).map(Some)
     }

@@ -14,6 +14,7 @@ use super::{Against, naming};
 use crate::Result;
 use crate::graph::NodeId;
 use crate::judge::{Drive, Finding, Status};
+use crate::oracle::Placed;
 use crate::probe::{Kind, Site};
 use crate::recording::{Recording, SiteTensor};
 
@@ -69,28 +70,49 @@ pub(super) fn own_noise(
     wanted: &BTreeSet<Site>,
 ) -> Result<BTreeMap<Site, NoiseByPlace>> {
     let mut all = BTreeMap::new();
-    let Some(engine) = Engine::new(dump, against, layers)? else { return Ok(all) };
+    let mut add = |site: Site, _: &Placed, noise: NoiseByPlace| {
+        all.entry(site).or_insert_with(NoiseByPlace::new).extend(noise);
+    };
+    prefill(dump, against, layers, wanted, &mut add)?;
+    Ok(all)
+}
+
+/// Computes a whole pass over the recording's prompt without any recorded value, and passes the exact rows of each of
+/// the `wanted` sites to `see`, with the error of correct arithmetic in the recording's dtype. Nothing is computed if
+/// weights are missing.
+pub(super) fn prefill(
+    dump: &Recording,
+    against: &Against<'_>,
+    layers: usize,
+    wanted: &BTreeSet<Site>,
+    see: &mut dyn FnMut(Site, &Placed, NoiseByPlace),
+) -> Result<()> {
+    let Some(engine) = Engine::new(dump, against, layers)? else { return Ok(()) };
     let mut this = Replay::new(dump, against, &engine);
     let last = wanted.iter().filter_map(|&site| engine.node(site)).max();
     for id in engine.graph.ids().take_while(|&id| Some(id) <= last) {
         let site = engine.site(id).filter(|site| wanted.contains(site));
         let Some(way) = this.way(id) else { continue };
-        let noise = if Some(id) == last || engine.on_the_way(id) {
-            if site.is_none() {
-                continue;
-            }
-            this.noise(id, &this.measured(id, &way, &this.places)?, &this.places)
+        if Some(id) == last || engine.on_the_way(id) {
+            let Some(site) = site else { continue };
+            let noise = this.noise(id, &this.measured(id, &way, &this.places)?, &this.places);
+            this.each_block(id, &way, &this.places, |exact| {
+                let noise = noise.iter().filter(|(place, _)| exact.at(**place).is_some());
+                see(site, exact, noise.map(|(&place, &noise)| (place, noise)).collect());
+                Ok(())
+            })?;
         } else {
             let Some((value, noise)) = this.computed(id, &way)? else { continue };
+            if let (Some(site), Value::Computed { exact, .. }) = (site, &value) {
+                see(site, exact, noise);
+            }
             this.keep(id, value);
-            noise
-        };
-        all.extend(site.map(|site| (site, noise)));
+        }
         if ends_a_layer(&engine, id) {
             this.forget(id);
         }
     }
-    Ok(all)
+    Ok(())
 }
 
 /// Is this the last node of its layer, or a node outside the layers?

@@ -57,6 +57,12 @@ pub trait Arithmetic {
     /// The product fails.
     fn context(&self, probs: &Rows, v: &Rows, sight: &Sight, context: &Context) -> Result<Rows>;
 
+    /// Softmax of the scores and the weighted sum of the values in one pass, if this arithmetic computes them so:
+    /// `[queries, heads * slots]` → `[queries, heads * head_dim]`. `None` if probabilities are computed first.
+    fn in_one_pass(&self, _scores: &Rows, _v: &Rows, _sight: &Sight, _context: &Context) -> Option<Rows> {
+        None
+    }
+
     /// Applies the activation function to each entry.
     fn activation(&self, x: &Rows, activation: Activation) -> Rows;
 

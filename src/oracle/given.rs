@@ -10,7 +10,8 @@ use crate::{Error, Result};
 /// Tensors that are used without being computed. If there are none, a pass starts from its token ids.
 #[derive(Clone, Debug, Default)]
 pub struct Given {
-    /// The values of these nodes, for every node that reads them.
+    /// The values of these nodes, for every node that reads them. Keys and values may include the rows of earlier
+    /// passes, unless they are in `cached`.
     pub values: BTreeMap<NodeId, Placed>,
     /// The keys and values of earlier passes, at the places of [`Slot::Cached`]. Attention reads them
     /// together with the rows of this pass.
@@ -28,10 +29,11 @@ impl Given {
     /// # Errors
     /// The first tensor that does not.
     pub(super) fn check(&self, graph: &Graph, pass: &Pass) -> Result<()> {
-        let token = |place: Place| pass.token(place).is_some();
+        let filled =
+            |place: Place| matches!(pass.slot(place), Some(Slot::Cached)) || pass.token(place).is_some();
         let cached = |place: Place| pass.slot(place) == Some(Slot::Cached);
         for (&id, placed) in &self.values {
-            fits(graph, pass, id, placed, &token)?;
+            fits(graph, pass, id, placed, &filled)?;
         }
         for (&id, placed) in &self.cached {
             fits(graph, pass, id, placed, &cached)?;

@@ -27,6 +27,7 @@ mod placed;
 mod plan;
 mod precision;
 mod reordered;
+mod rescaled;
 mod rope;
 mod rounded;
 mod rounded_attention;

@@ -163,6 +163,10 @@ impl<A: Floats> Arithmetic for OnBlocks<'_, A> {
         self.within.context(probs, v, sight, context)
     }
 
+    fn in_one_pass(&self, scores: &Rows, v: &Rows, sight: &Sight, context: &Context) -> Option<Rows> {
+        self.within.in_one_pass(scores, v, sight, context)
+    }
+
     fn activation(&self, x: &Rows, activation: Activation) -> Rows {
         self.within.activation(x, activation)
     }

@@ -64,7 +64,7 @@ impl Placed {
     ///
     /// # Errors
     /// Two rows have the same place, or the widths differ.
-    pub(super) fn and(&self, other: &Self) -> Result<Self> {
+    pub fn and(&self, other: &Self) -> Result<Self> {
         let mut all: Vec<(Place, &[f64])> = Vec::with_capacity(self.places.len() + other.places.len());
         for part in [self, other] {
             all.extend(part.places.iter().copied().zip(part.rows.iter()));

@@ -7,6 +7,7 @@ use super::frequencies::single_frequencies;
 use super::linear::rows_of;
 use super::precision::Precision;
 use super::reordered::{Summation, product};
+use super::rescaled::{self, Recipe};
 use super::rounded_attention::{mixed, query_key};
 use super::rows::Rows;
 use super::sight::{RowPlaces, Sight};
@@ -175,6 +176,11 @@ impl Arithmetic for Rounded {
     fn context(&self, probs: &Rows, v: &Rows, sight: &Sight, context: &Context) -> Result<Rows> {
         let values = mixed(self.precision, self.run, probs, v, sight, context)?; // [queries, heads * head_dim]
         Ok(self.precision.write(context.heads.len() * context.head_dim, values))
+    }
+
+    fn in_one_pass(&self, scores: &Rows, v: &Rows, sight: &Sight, context: &Context) -> Option<Rows> {
+        let recipe = Recipe::of(self.run)?;
+        Some(rescaled::attend(self.precision, recipe, scores, v, sight, context))
     }
 
     fn activation(&self, x: &Rows, activation: Activation) -> Rows {

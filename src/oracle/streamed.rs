@@ -49,9 +49,15 @@ pub(super) fn attend<A: Arithmetic>(
             let q = Rows::from_fn(places.len(), d, |r, j| q.row(first + r)[head * d + j]); // [block, head_dim]
             let sight = |keys| Sight::new(looks.pass, places, keys);
             let block = steps.scores.scores(&q, looks.keys.0, &sight(looks.keys.1), &scores)?; // [block, slots]
-            let at = RowPlaces { pass: looks.pass, places };
-            let block = steps.softmax.softmax(&block, looks.pass.length(), &at); // [block, slots]
-            let block = steps.context.context(&block, looks.values.0, &sight(looks.values.1), &context)?; // [block, head_dim]
+            let (values, seen) = (looks.values.0, sight(looks.values.1));
+            let block = match steps.context.in_one_pass(&block, values, &seen, &context) {
+                Some(block) => block,
+                None => {
+                    let at = RowPlaces { pass: looks.pass, places };
+                    let block = steps.softmax.softmax(&block, looks.pass.length(), &at); // [block, slots]
+                    steps.context.context(&block, values, &seen, &context)?
+                }
+            }; // [block, head_dim]
             for (r, row) in block.iter().enumerate() {
                 let start = (first + r) * width + head * context.head_dim;
                 merged.values[start..start + context.head_dim].copy_from_slice(row);

@@ -22,6 +22,7 @@ pub(super) fn ambiguous(arrays: &Arrays, name: &str, meanings: &[&Meaning]) -> E
             Content::ByHeads(..)
             | Content::LayerInput
             | Content::Activation
+            | Content::Cached(_)
             | Content::Tokens(_)
             | Content::NotASite => &[],
         };

@@ -7,8 +7,8 @@ use super::form::Form;
 use super::names::{self, Content, Meaning, PROJECTS};
 use super::part::{Fused, Part};
 use super::recognition::Recognition;
-use super::stored::{Stored, float};
-use super::vocabulary::{NameLookup, Vocabulary};
+use super::stored::{Stored, UNRECORDED, float};
+use super::vocabulary::{NameLookup, Vocabulary, cached_site};
 use crate::arrays::Arrays;
 use crate::files::short_name;
 use crate::probe::{Kind, Site};
@@ -50,7 +50,7 @@ pub(super) fn assign(
     let mut all = Assignments { stated: stated.is_some(), ..Assignments::default() };
     let mut open: Vec<(String, Vec<Meaning>)> = Vec::new();
     for (name, _) in arrays.entries().filter(|(name, _)| !BESIDE.contains(name)) {
-        let own = || name.parse::<Site>().map_or(NameLookup::Unknown, NameLookup::Site);
+        let own = || own_name(name);
         let found = Some(vocabulary.lookup(name)).filter(|found| *found != NameLookup::Unknown);
         match found.unwrap_or_else(own) {
             NameLookup::Unknown => {
@@ -126,6 +126,7 @@ impl Assignments {
             match *found {
                 NameLookup::Site(site) => add(&mut stored, vocabulary, site, name, Form::default())?,
                 NameLookup::Fused(fused, layer) => fuse(&mut stored, vocabulary, fused, layer, name)?,
+                NameLookup::Cached(site) => cache(&mut stored, site, name, AxisOrder::Canonical)?,
                 NameLookup::LeftOut | NameLookup::Unknown => {}
             }
         }
@@ -160,6 +161,7 @@ impl Assignments {
                     let entry = (name.clone(), form(order));
                     stored.activations.insert(layer.unwrap_or(0), entry);
                 }
+                Content::Cached(kind) => cache(&mut stored, Site { layer, kind }, name, order)?,
                 Content::OneOf(_) | Content::Tokens(_) | Content::NotASite => {}
             }
         }
@@ -263,6 +265,30 @@ fn add(stored: &mut Stored, vocabulary: &Vocabulary, site: Site, name: &str, for
         Some(_) => stored.twice.push((site, array)),
     }
     Ok(())
+}
+
+/// Adds the array `name` of cached keys or values.
+fn cache(stored: &mut Stored, site: Site, name: &str, order: AxisOrder) -> Result<()> {
+    let arrays = &stored.arrays;
+    if let Some(entry) = arrays.entry(name).filter(|entry| float(entry).is_none()) {
+        return Err(arrays.fault(format!("{name} has type {:?}, but must hold floats", entry.dtype)));
+    }
+    let array = (name.to_owned(), Form { order, ..Form::default() });
+    match stored.caches.insert(site, array) {
+        None => Ok(()),
+        Some((other, _)) => {
+            Err(stored.arrays.fault(format!("`{other}` and `{name}` are both the cached rows of {site}")))
+        }
+    }
+}
+
+/// What a name of docs/dump-format.md means.
+fn own_name(name: &str) -> NameLookup {
+    match name.parse::<Site>() {
+        Ok(site) => NameLookup::Site(site),
+        Err(_) if name == UNRECORDED => NameLookup::LeftOut,
+        Err(_) => cached_site(name).map_or(NameLookup::Unknown, NameLookup::Cached),
+    }
 }
 
 /// Adds the array `name` at every site whose tensor is a part of it.

@@ -112,7 +112,7 @@ mod tests {
             Kind::QProj => (None, 6, 192),
             _ => (None, 1, 128),
         };
-        Want { batch, length, heads, merged, width }
+        Want { batch, length, keys: length, heads, merged, width }
     }
 
     #[rstest]

@@ -5,7 +5,6 @@ use candle_core::{DType, Device, Tensor};
 use super::site_tensor::SiteTensor;
 use crate::Result;
 use crate::compare::masked_below;
-use crate::model::Input;
 use crate::probe::Kind;
 use crate::reference::Place;
 
@@ -25,7 +24,7 @@ impl Conventions {
     ///
     /// # Errors
     /// A tensor operation fails.
-    pub(super) fn convert(&self, mut recorded: SiteTensor, input: &Input) -> Result<SiteTensor> {
+    pub(super) fn convert(&self, mut recorded: SiteTensor, sees: Sees<'_>) -> Result<SiteTensor> {
         if recorded.site.kind != Kind::Scores || *self == Self::default() {
             return Ok(recorded);
         }
@@ -34,7 +33,7 @@ impl Conventions {
             scores = hide(&scores, &scores.le(masked.max(masked_below(scores.dtype())))?)?;
         }
         if self.unmasked {
-            let hidden = hidden(input, recorded.first, scores.dims())?;
+            let hidden = hidden(sees, recorded.first, scores.dims())?;
             scores = hide(&scores, &hidden.broadcast_as(scores.shape())?)?;
         }
         if let Some(scale) = self.scale {
@@ -55,21 +54,19 @@ fn hide(scores: &Tensor, hidden: &Tensor) -> Result<Tensor> {
 }
 
 /// 1 at each key that a query may not attend to, `[b, 1, s, t]`. The first query is at slot `first`.
-fn hidden(input: &Input, first: usize, dims: &[usize]) -> Result<Tensor> {
+fn hidden(sees: Sees<'_>, first: usize, dims: &[usize]) -> Result<Tensor> {
     let (batch, queries, keys) = (dims[0], dims[2], dims[3]);
     let mut hidden = Vec::with_capacity(batch * queries * keys);
     for row in 0..batch {
         for query in first..first + queries {
-            hidden.extend((0..keys).map(|key| u8::from(!sees(input, (row, query), key))));
+            hidden.extend((0..keys).map(|key| u8::from(!sees((row, query), key))));
         }
     }
     Ok(Tensor::from_vec(hidden, (batch, 1, queries, keys), &Device::Cpu)?)
 }
 
-/// May the query at this place attend to the key in slot `key`? Causal: to its own and to earlier tokens.
-pub(super) fn sees(input: &Input, (batch, query): Place, key: usize) -> bool {
-    key <= query && input.real[batch][key]
-}
+/// May the query at this place attend to the key in this slot?
+pub(super) type Sees<'a> = &'a dyn Fn(Place, usize) -> bool;
 
 #[cfg(test)]
 mod tests {
@@ -83,16 +80,12 @@ mod tests {
 
     /// One head and three slots, of which the first is padding.
     fn converted(conventions: Conventions, scores: [f32; 9]) -> Vec<f32> {
-        let input = Input {
-            ids: vec![vec![0, 5, 6]],
-            positions: vec![vec![0, 0, 1]],
-            real: vec![vec![false, true, true]],
-        };
+        let sees = |(_, query): Place, key: usize| key > 0 && key <= query;
         let tensor = Tensor::from_slice(&scores, (1, 1, 3, 3), &Device::Cpu).unwrap();
         let shape = Shape { batch: 1, queries: 3, heads: Some(1), merged: 1, width: 3, over_keys: true };
         let site = Site::layer(0, Kind::Scores);
         let recorded = SiteTensor { site, tensor, first: 0, layout: Layout::Reference, shape };
-        let read = conventions.convert(recorded, &input).unwrap();
+        let read = conventions.convert(recorded, &sees).unwrap();
         read.tensor.flatten_all().unwrap().to_vec1().unwrap()
     }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::assign::assign;
+use super::cache::Cache;
 use super::convention::Conventions;
 use super::pass::{Recording, Tensors};
 use super::stored::AGAIN;
@@ -49,7 +50,19 @@ impl Recording {
             }
             whole(&arrays, name, &rows).map(Some)
         };
-        let mask = of_tokens("attention_mask")?.unwrap_or(vec![vec![1; length]; batch]);
+        // In a step with cached tokens, it may have a column for each of them.
+        let wide = matrix("attention_mask")?.filter(|rows| rows.len() == batch && rows[0].len() > length);
+        let (mask, before) = match wide {
+            None => (of_tokens("attention_mask")?.unwrap_or(vec![vec![1; length]; batch]), vec![]),
+            Some(rows) => {
+                let rows = whole(&arrays, "attention_mask", &rows)?;
+                let past = rows[0].len() - length;
+                let part = |rows: &[Vec<u32>], range: std::ops::Range<usize>| {
+                    rows.iter().map(|row| row[range.clone()].to_vec()).collect::<Vec<_>>()
+                };
+                (part(&rows, past..past + length), part(&rows, 0..past))
+            }
+        };
         let offset = metadata.get("position_offset").map_or(Ok(0), |n| n.parse::<u32>());
         let offset =
             offset.map_err(|_| arrays.fault("position_offset in the metadata is not a number"))? as usize;
@@ -72,6 +85,8 @@ impl Recording {
             name: path.display().to_string(),
             input: Input { ids, positions: given.map_or_else(counted, usizes), real: real.clone() },
             cached: vec![0; batch],
+            cache: Cache::default(),
+            real_before: before.iter().map(|row| row.iter().map(|&m| m != 0).collect()).collect(),
             dtype: stored.dtype(&metadata)?,
             saved: None,
             metadata,

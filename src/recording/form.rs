@@ -131,8 +131,8 @@ pub(super) fn canonical(
         let Some(mut turned) = axes.to_reference(site.kind, &tensor.reshape(dims)?, sizes) else {
             continue;
         };
-        if order.is_ggml() && site.kind.over_keys() && turned.dims()[3] > want.length {
-            turned = turned.narrow(3, 0, want.length)?.contiguous()?;
+        if order.is_ggml() && site.kind.over_keys() && turned.dims()[3] > want.keys {
+            turned = turned.narrow(3, 0, want.keys)?.contiguous()?;
         }
         let padded = Want { width: want.width.max(turned.dims()[turned.rank() - 1]), ..*want };
         let want = if form.part == Part::Padded { &padded } else { want };

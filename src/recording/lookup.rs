@@ -7,6 +7,7 @@ use candle_core::Tensor;
 use super::form::{self, Form};
 use super::pass::{Recording, Tensors};
 use super::site_tensor::{Lookup, SiteTensor};
+use super::stored::UNRECORDED;
 use super::want::Want;
 use crate::Result;
 use crate::probe::{Kind, Layout, Site};
@@ -48,12 +49,28 @@ impl Recording {
         };
         let layout = self.layout(site.kind, form, config.map(|config| config.head_dim));
         Ok(match form::canonical(site, tensor, form, layout, &want, config)? {
-            Lookup::Tensor(recorded) => {
-                let recorded = self.conventions.convert(recorded, &self.input)?;
+            Lookup::Tensor(mut recorded) => {
+                recorded.first += self.cache.slots();
+                let recorded = self.conventions.convert(recorded, &|place, key| self.sees(place, key))?;
                 Lookup::Tensor(self.weighted(recorded)?)
             }
             other => other,
         })
+    }
+
+    /// The logits of the same pass without the recorder, read as the recorded ones are.
+    ///
+    /// # Errors
+    /// The tensor cannot be read from its file.
+    pub(crate) fn unrecorded_logits(&self, config: Option<&Config>) -> Result<Lookup> {
+        let (Tensors::File(stored), site) = (&self.tensors, Site::model(Kind::Logits)) else {
+            return Ok(Lookup::Absent);
+        };
+        let form = stored.form(site.kind).cloned().unwrap_or_default();
+        match stored.array(&(UNRECORDED.to_owned(), form.clone()))? {
+            Some((tensor, _)) => self.read_as(site, &tensor, &form, config),
+            None => Ok(Lookup::Absent),
+        }
     }
 
     /// A norm with its weight, if it was recorded without.
@@ -104,7 +121,7 @@ impl Recording {
 
     /// The shape that the tensor of a kind must have.
     pub(super) fn want(&self, kind: Kind, config: &Config) -> Want {
-        Want::of(kind, config, self.input.batch(), self.length())
+        Want::of(kind, config, self.input.batch(), self.length(), self.slots())
     }
 
     /// The tensor recorded at `site`, with its axes in the reference's order if possible.
@@ -118,9 +135,10 @@ impl Recording {
     }
 
     fn as_it_is(&self, kind: Kind, shape: &[usize]) -> Want {
-        let width = if kind.over_keys() { self.length() } else { shape.last().copied().unwrap_or(1) };
+        let width = if kind.over_keys() { self.slots() } else { shape.last().copied().unwrap_or(1) };
         let heads = kind.by_head().then(|| shape.len().checked_sub(3).map_or(1, |axis| shape[axis]));
-        Want { batch: self.input.batch(), length: self.length(), heads, merged: 1, width }
+        let (batch, length, keys) = (self.input.batch(), self.length(), self.slots());
+        Want { batch, length, keys, heads, merged: 1, width }
     }
 
     /// The layout of the last axis of tensors of this kind and form.

@@ -8,7 +8,7 @@ use super::axes::Axes;
 use super::form::{AxisOrder, Form};
 use super::part::{Fused, Part, Repetition};
 use super::positions::Positions;
-use super::vocabulary::{LAYER, Meaning, Vocabulary};
+use super::vocabulary::{LAYER, Meaning, Vocabulary, cached_site};
 use crate::probe::{Kind, Site};
 use crate::{Error, Result};
 
@@ -80,6 +80,9 @@ fn meaning(name: &str, sites: &Words) -> Result<Meaning> {
         [site] if site.is_empty() => Ok(Meaning::LeftOut),
         [site] => {
             layered(site)?;
+            if let Some(Site { layer: Some(layer), kind }) = cached_site(&site.replace(LAYER, "0")) {
+                return Ok(Meaning::Cached(kind, layer));
+            }
             if site.contains(LAYER) {
                 Ok(Meaning::Kind(site.replace(LAYER, "0").parse::<Site>()?.kind))
             } else {

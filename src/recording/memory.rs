@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
 
+use super::cache::Cache;
 use super::convention::Conventions;
 use super::pass::{Recording, TappedTensor, Tensors};
 use crate::model::Input;
@@ -23,8 +24,26 @@ impl Recording {
             metadata,
             recognised,
             conventions,
+            cache: Cache::default(),
+            real_before: vec![],
             tensors,
         }
+    }
+
+    /// One pass over the tokens of all `passes`, with no tensors. Positions are the number of tokens before each.
+    pub(crate) fn joined<'a>(passes: impl Iterator<Item = &'a Self> + Clone) -> Self {
+        let batch = passes.clone().map(|pass| pass.input.batch()).min().unwrap_or(0);
+        let mut input = Input { ids: vec![], positions: vec![], real: vec![] };
+        for b in 0..batch {
+            let inputs = || passes.clone().map(|pass| &pass.input);
+            let real: Vec<bool> = inputs().flat_map(|input| input.real[b].iter().copied()).collect();
+            let before = |slot: usize| real[..slot].iter().filter(|real| **real).count();
+            input.ids.push(inputs().flat_map(|input| input.ids[b].iter().copied()).collect());
+            input.positions.push((0..real.len()).map(before).collect());
+            input.real.push(real);
+        }
+        let dtype = passes.clone().next().map_or(DType::F32, |pass| pass.dtype);
+        Self::in_memory("the whole text", input, dtype)
     }
 
     /// Stores what a port hands over at `site`, with its axes in the reference's order. Returns false if the

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
 
-use super::convention::{self, Conventions};
+use super::cache::Cache;
+use super::convention::Conventions;
 use super::form::Form;
 use super::recognition::Recognition;
 use super::saved::Saved;
@@ -21,9 +22,13 @@ pub struct Recording {
     pub name: String,
     /// The input of the pass.
     pub input: Input,
-    /// The number of tokens in the cache before the pass, for each row of the batch. Their keys and values are not
-    /// recorded.
+    /// The number of tokens in the cache before the pass, for each row of the batch. Their keys and values may be
+    /// unknown.
     pub cached: Vec<usize>,
+    /// The slots before the pass, if they are known.
+    pub(super) cache: Cache,
+    /// Which slots before the pass have a token, if its mask of tokens shows it.
+    pub(crate) real_before: Vec<Vec<bool>>,
     /// The dtype that the port computes in.
     pub dtype: DType,
     /// How its tensors were converted when they were saved, if they were.
@@ -105,16 +110,33 @@ impl Recording {
         self.sites().any(|site| site.kind == kind)
     }
 
-    /// The places of its tokens, without padding: batch row and slot.
+    /// The places of its tokens, without padding: batch row and slot. Slots before the pass count too, if they are
+    /// known.
     pub fn places(&self) -> Vec<Place> {
-        let rows = self.input.real.iter().enumerate();
-        rows.flat_map(|(b, row)| row.iter().enumerate().filter(|(_, real)| **real).map(move |(s, _)| (b, s)))
-            .collect()
+        let (rows, past) = (self.input.real.iter().enumerate(), self.cache.slots());
+        rows.flat_map(|(b, row)| {
+            row.iter().enumerate().filter(|(_, real)| **real).map(move |(s, _)| (b, past + s))
+        })
+        .collect()
     }
 
-    /// May the query at this place attend to the key in slot `key`?
-    pub(crate) fn sees(&self, place: Place, key: usize) -> bool {
-        convention::sees(&self.input, place, key)
+    /// The places of its tokens, with slots counted from the start of the pass.
+    pub(crate) fn own_places(&self) -> Vec<Place> {
+        let past = self.cache.slots();
+        self.places().into_iter().map(|(b, slot)| (b, slot - past)).collect()
+    }
+
+    /// May the query at this place attend to the key in slot `key`? Causal: to its own and to earlier tokens.
+    pub(crate) fn sees(&self, (batch, query): Place, key: usize) -> bool {
+        key <= query && self.is_real((batch, key))
+    }
+
+    /// Does this place have a token, of this pass or an earlier one?
+    pub(crate) fn is_real(&self, (batch, slot): Place) -> bool {
+        match slot.checked_sub(self.cache.slots()) {
+            Some(own) => self.input.real[batch][own],
+            None => self.cache.is_real(batch, slot),
+        }
     }
 
     /// States the dtype that the port computes in, as the metadata's `dtype` does.
@@ -131,6 +153,11 @@ impl Recording {
     /// The number of positions, padding included.
     pub fn length(&self) -> usize {
         self.input.len()
+    }
+
+    /// The number of key positions: those of the pass and, if they are known, those before it.
+    pub(crate) fn slots(&self) -> usize {
+        self.cache.slots() + self.length()
     }
 
     /// The arithmetic of the reference to compare with: from the metadata's `arithmetic`, or dense if it is

@@ -143,7 +143,7 @@ impl Recording {
     }
 
     /// The order of q and k that follows from ggml's order of axes does not change with the order of axes.
-    fn stays_interleaved(&self, form: &Form) -> Option<bool> {
+    pub(super) fn stays_interleaved(&self, form: &Form) -> Option<bool> {
         let implied = form.order.is_ggml() && !self.metadata.contains_key("layout");
         form.interleaved.or(implied.then_some(true))
     }

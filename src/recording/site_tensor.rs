@@ -73,6 +73,40 @@ impl SiteTensor {
         Ok(Tensor::from_vec(values, self.tensor.shape(), self.tensor.device())?.to_dtype(wide)?)
     }
 
+    /// The same rows in the reference's order. Their first slot is 0.
+    pub(crate) fn in_reference_order(&self) -> Result<Self> {
+        let tensor = match self.layout.columns(self.shape.width) {
+            None => self.tensor.clone(),
+            Some(columns) => {
+                let columns: Vec<u32> = columns.into_iter().map(|column| column as u32).collect();
+                let columns = Tensor::new(columns, self.tensor.device())?;
+                self.tensor.contiguous()?.index_select(&columns, self.tensor.rank() - 1)?
+            }
+        };
+        Ok(Self { tensor, first: 0, layout: Layout::Reference, ..self.clone() })
+    }
+
+    /// These rows and those of `other` in the slots after them, in the reference's order.
+    pub(crate) fn followed_by(&self, other: &Self) -> Result<Self> {
+        let wide = |this: &Self| -> Result<Tensor> {
+            let dtype = if this.tensor.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+            Ok(this.in_reference_order()?.tensor.to_dtype(dtype)?)
+        };
+        let (own, others) = (wide(self)?, wide(other)?);
+        let others = others.to_dtype(own.dtype())?;
+        let tensor = Tensor::cat(&[&own, &others], own.rank() - 2)?;
+        let shape = Shape { queries: self.shape.queries + other.shape.queries, ..self.shape.clone() };
+        Ok(Self { site: self.site, tensor, first: 0, layout: Layout::Reference, shape })
+    }
+
+    /// The rows of these slots only.
+    pub(crate) fn slots(&self, slots: std::ops::Range<usize>) -> Result<Self> {
+        let (axis, count) = (self.tensor.rank() - 2, slots.len());
+        let tensor = self.tensor.narrow(axis, slots.start - self.first, count)?.contiguous()?;
+        let shape = Shape { queries: count, ..self.shape.clone() };
+        Ok(Self { tensor, first: slots.start, shape, ..self.clone() })
+    }
+
     /// The width of its rows over all heads.
     pub(crate) fn width(&self) -> usize {
         self.shape.heads.unwrap_or(1) * self.shape.width

@@ -13,6 +13,9 @@ use crate::probe::{Kind, Site};
 /// The hint for a recording that cannot be read.
 pub(super) const AGAIN: &str = "record it again; docs/dump-format.md describes the format of a recording";
 
+/// The array of the logits of a run that was not recorded.
+pub(super) const UNRECORDED: &str = "unrecorded.logits";
+
 /// The arrays of a file and the sites they belong to.
 #[derive(Debug)]
 pub(super) struct Stored {
@@ -23,6 +26,8 @@ pub(super) struct Stored {
     pub twice: Vec<(Site, Array)>,
     /// Arrays of each layer that are silu(gate) or silu(gate) · up.
     pub activations: BTreeMap<u16, Array>,
+    /// Arrays of cached keys, under `k_rope`, and values, under `v_proj`.
+    pub caches: BTreeMap<Site, Array>,
     /// Norms that may have been recorded before their weight was applied.
     pub normalized: Vec<Site>,
     /// Those that were, with the weight.
@@ -40,6 +45,7 @@ impl Stored {
             sites: BTreeMap::new(),
             twice: Vec::new(),
             activations: BTreeMap::new(),
+            caches: BTreeMap::new(),
             normalized: Vec::new(),
             weights: BTreeMap::new(),
         }

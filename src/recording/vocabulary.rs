@@ -31,6 +31,8 @@ pub(super) enum Meaning {
     Kind(Kind),
     /// This site.
     Site(Site),
+    /// Cached keys (`KRope`) or values (`VProj`) of this layer, unless the name gives it.
+    Cached(Kind, u16),
     /// Several sites of a layer side by side; of this layer, unless the name gives it.
     Fused(Fused, u16),
     /// Left out: not judged.
@@ -44,6 +46,8 @@ pub(crate) enum NameLookup {
     Site(Site),
     /// Several sites of this layer side by side.
     Fused(Fused, u16),
+    /// Cached keys (`KRope`) or values (`VProj`) of this layer.
+    Cached(Site),
     /// Left out on purpose.
     LeftOut,
     /// Not in the vocabulary.
@@ -109,6 +113,9 @@ impl Vocabulary {
             Some((layer, Meaning::Fused(fused, own))) => {
                 NameLookup::Fused(fused, layer.map_or(own, |layer| layer as u16))
             }
+            Some((layer, Meaning::Cached(kind, own))) => {
+                NameLookup::Cached(Site { layer: Some(layer.map_or(own, |layer| layer as u16)), kind })
+            }
             Some((None, Meaning::Kind(kind))) => NameLookup::Site(Site::model(kind)),
             Some((Some(layer), Meaning::Kind(kind))) => NameLookup::Site(Site::layer(layer, kind)),
         }
@@ -132,6 +139,24 @@ impl Vocabulary {
             | AxisOrder::Memory(_) => None,
         }
     }
+}
+
+/// The names of cached keys and values below a layer's attention, and the site whose rows they are.
+const CACHED: [(&str, Kind); 2] =
+    [(".self_attn.past_key", Kind::KRope), (".self_attn.past_value", Kind::VProj)];
+
+/// The site whose cached rows the array `name` contains: `model.layers.3.self_attn.past_key`.
+pub(super) fn cached_site(name: &str) -> Option<Site> {
+    CACHED.into_iter().find_map(|(end, kind)| {
+        let block: Site = name.strip_suffix(end)?.parse().ok()?;
+        (block.kind == Kind::Block).then_some(Site { kind, ..block })
+    })
+}
+
+/// The name of the array of cached rows of this site.
+pub(super) fn cached_name(site: Site) -> String {
+    let end = CACHED.iter().find(|(_, kind)| *kind == site.kind).map_or("", |(end, _)| end);
+    format!("{}{end}", Site { kind: Kind::Block, ..site })
 }
 
 #[cfg(test)]

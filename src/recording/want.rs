@@ -11,6 +11,8 @@ pub(super) struct Want {
     pub batch: usize,
     /// Number of positions in the pass.
     pub length: usize,
+    /// Number of key positions: those of the pass and the cached ones.
+    pub keys: usize,
     /// Number of heads, if heads are an axis.
     pub heads: Option<usize>,
     /// Number of heads concatenated in the last axis; 1 if there are none or it is unknown.
@@ -21,12 +23,12 @@ pub(super) struct Want {
 
 impl Want {
     /// The shape for a model with this config.
-    pub(super) fn of(kind: Kind, config: &Config, batch: usize, length: usize) -> Self {
+    pub(super) fn of(kind: Kind, config: &Config, batch: usize, length: usize, keys: usize) -> Self {
         let (heads, kv_heads, d) = (config.num_attention_heads, config.num_key_value_heads, config.head_dim);
         let (heads, merged, width) = match kind {
             Kind::QRope => (Some(heads), 1, d),
             Kind::KRope => (Some(kv_heads), 1, d),
-            Kind::Scores | Kind::Probs => (Some(heads), 1, length),
+            Kind::Scores | Kind::Probs => (Some(heads), 1, keys),
             Kind::QProj | Kind::QNorm | Kind::Context => (None, heads, config.query_width()),
             Kind::KProj | Kind::KNorm | Kind::VProj => (None, kv_heads, config.key_width()),
             Kind::Gate | Kind::Up | Kind::Act => (None, 1, config.intermediate_size),
@@ -43,7 +45,7 @@ impl Want {
             | Kind::Block
             | Kind::FinalNorm => (None, 1, config.hidden_size),
         };
-        Self { batch, length, heads, merged, width }
+        Self { batch, length, keys, heads, merged, width }
     }
 
     /// `[b, heads, s, width]` or `[b, s, width]`.

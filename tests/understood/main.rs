@@ -5,6 +5,7 @@
 mod alter;
 mod layouts;
 mod names;
+mod passes;
 mod pickle;
 mod positions;
 mod precision;

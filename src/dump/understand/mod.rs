@@ -4,6 +4,7 @@
 
 mod activation;
 mod cache;
+mod cached_keys;
 mod family;
 mod follows;
 mod mask;
@@ -18,6 +19,8 @@ mod shape;
 mod stack;
 
 use super::Against;
+use super::earlier::Earlier;
+use super::unrecorded;
 use crate::Result;
 use crate::recording::Recording;
 
@@ -30,20 +33,32 @@ impl Recording {
     /// The metadata has an invalid value; two readings are possible, and the tensor that would decide was not
     /// recorded; the recording or a weight cannot be read.
     pub fn understand(&mut self, against: &Against<'_>) -> Result<()> {
+        self.understand_after(&Earlier::default(), against)
+    }
+
+    /// The same for a pass that ran after others.
+    ///
+    /// # Errors
+    /// Those of [`Recording::understand`].
+    pub(super) fn understand_after(&mut self, earlier: &Earlier, against: &Against<'_>) -> Result<()> {
         family::understand(self, against)?;
+        cached_keys::understand(self, against)?;
+        cache::take_over(self, earlier)?;
         let undecided = shape::understand(self, against)?;
         precision::understand(self, against)?;
-        cache::understand(self, against)?;
+        cache::understand(self, against, earlier)?;
         shape::refuse_misfits(self, against)?;
         norms::understand(self, against)?;
         stack::understand(self, against)?;
         positions::understand(self, against)?;
         order::understand(self, against, undecided)?;
         pairs::understand(self, against)?;
+        self.read_cached_keys_again(against.config);
         order::refuse_tiled(self, against)?;
         activation::understand(self, against)?;
         residual::understand(self, against)?;
         mask::understand(self, against)?;
-        scores::understand(self, against)
+        scores::understand(self, against)?;
+        unrecorded::note(self, against)
     }
 }

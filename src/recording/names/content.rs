@@ -23,6 +23,8 @@ pub(crate) enum Content {
     OneOf(&'static [Kind]),
     /// silu(gate), or silu(gate) · up.
     Activation,
+    /// Cached keys (`KRope`) or values (`VProj`): of the tokens before this pass, or of all tokens up to its end.
+    Cached(Kind),
     /// Token ids, positions or the mask of the tokens.
     Tokens(&'static str),
     /// Nothing that can be checked.

@@ -113,8 +113,17 @@ fn path(name: &str) -> Vec<&str> {
             parts.drain(at..at + wrapper.len());
         }
     }
+    let mut parts: Vec<&str> = parts.into_iter().flat_map(layer_letter).collect();
     let before = parts.iter().take_while(|part| BEFORE.contains(part)).count();
     parts.split_off(before)
+}
+
+/// `l12`, as in llama.cpp's `cache_k_l12`, is the letter and the number.
+fn layer_letter(part: &str) -> Vec<&str> {
+    match part.strip_prefix('l').filter(|number| *number == "{N}" || layer(number).is_some()) {
+        Some(number) => vec!["l", number],
+        None => vec![part],
+    }
 }
 
 /// The parts joined with `_`, and `{N}` in the place of the one `at` this index.
@@ -207,6 +216,12 @@ mod tests {
     #[case::llama_cpp("attn_norm-0", "model.layers.0.input_layernorm")]
     #[case::by_operation("Qcur-0 (MUL_MAT)", "model.layers.0.self_attn.q_proj")]
     #[case::by_operation_too("Qcur-0.ROPE", "model.layers.0.self_attn.q_rope")]
+    #[case::heads_split("Qcur-0 (reshaped)", "model.layers.0.self_attn.q_proj")]
+    #[case::residual(
+        "model.layers.3.post_attention_layernorm.1",
+        "model.layers.3.post_attention_layernorm.input"
+    )]
+    #[case::torchtune_scale("layers.0.mlp_scale", "model.layers.0.mlp.down_proj")]
     #[case::unscaled("kq-0", "model.layers.0.self_attn.scores")]
     #[case::end("result_output", "lm_head")]
     #[case::lens("blocks.1.attn.hook_rot_q", "model.layers.1.self_attn.q_rope")]

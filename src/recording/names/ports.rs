@@ -1,13 +1,14 @@
 //! Names in ports: of llama.cpp and GGUF, of Candle's examples, of llama2.c.
 
-use super::content::Content::{self, ByHeads, HeadsFirst, LayerInput, NotASite, OneOf, Tensor};
+use super::content::Content::{self, ByHeads, Cached, HeadsFirst, LayerInput, NotASite, OneOf, Tensor};
 use super::content::Project;
 use crate::probe::Kind;
 use crate::recording::form::AxisOrder;
 
 /// ggml-org/llama.cpp, src/llama-graph.cpp and src/models/llama.cpp, as its evaluation callback names them. Two
 /// tensors are called `Qcur` and two `Kcur`: the one with an axis of heads is rotated. After the number may follow
-/// ggml's operation: `Qcur-0 (ROPE)`. `kqv` has heads before positions.
+/// ggml's operation: `Qcur-0 (ROPE)`. ggml names the projection `(reshaped)` when it splits the heads, before the
+/// rotation. `kqv` has heads before positions.
 pub(super) const LLAMA_CPP: Project = Project {
     id: "llama.cpp",
     name: "llama.cpp",
@@ -26,6 +27,9 @@ pub(super) const LLAMA_CPP: Project = Project {
         ("Kcur-{N} (ADD)", Tensor(Kind::KProj)),
         ("Qcur-{N} (ROPE)", Tensor(Kind::QRope)),
         ("Kcur-{N} (ROPE)", Tensor(Kind::KRope)),
+        ("Qcur-{N} (reshaped)", Tensor(Kind::QProj)),
+        ("Kcur-{N} (reshaped)", Tensor(Kind::KProj)),
+        ("Vcur-{N} (reshaped)", Tensor(Kind::VProj)),
         ("Qcur_rope-{N}", Tensor(Kind::QRope)),
         ("Kcur_rope-{N}", Tensor(Kind::KRope)),
         ("Qcur_normed-{N}", Tensor(Kind::QNorm)),
@@ -52,6 +56,9 @@ pub(super) const LLAMA_CPP: Project = Project {
         ("ffn_gate_par-{N}", Tensor(Kind::Act)),
         ("ffn_out-{N}", Tensor(Kind::Down)),
         ("ffn_down-{N}", Tensor(Kind::Down)),
+        // The whole cache, in the order of its memory.
+        ("cache_k_l{N}", Cached(Kind::KRope)),
+        ("cache_v_l{N}", Cached(Kind::VProj)),
         ("l_out-{N}", Tensor(Kind::Block)),
         ("result_norm", Tensor(Kind::FinalNorm)),
         ("result_output", Tensor(Kind::Logits)),
@@ -101,6 +108,13 @@ pub(super) const CANDLE: Project = Project {
         ("blocks.{N}.mlp.c_proj", Tensor(Kind::Down)),
         ("blocks.{N}.mlp", Tensor(Kind::Down)),
         ("blocks.{N}", Tensor(Kind::Block)),
+        // `Cache::kvs` of candle-transformers, and the fields of `candle_nn::kv_cache::KvCache`.
+        ("cache.kvs.{N}.0", Cached(Kind::KRope)),
+        ("cache.kvs.{N}.1", Cached(Kind::VProj)),
+        ("kv_cache.{N}.k", Cached(Kind::KRope)),
+        ("kv_cache.{N}.v", Cached(Kind::VProj)),
+        ("layers.{N}.self_attn.kv_cache.k", Cached(Kind::KRope)),
+        ("layers.{N}.self_attn.kv_cache.v", Cached(Kind::VProj)),
         ("ln_f", Tensor(Kind::FinalNorm)),
         ("lm_head", Tensor(Kind::Logits)),
         ("logits", Tensor(Kind::Logits)),

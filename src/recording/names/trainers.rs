@@ -1,6 +1,6 @@
 //! Names of modules in programs that train models: Meta's own code, litgpt, torchtune, Megatron.
 
-use super::content::Content::{self, Fused, Tensor};
+use super::content::Content::{self, Cached, Fused, OneOf, Tensor};
 use super::content::Project;
 use crate::probe::Kind;
 use crate::recording::form::AxisOrder;
@@ -20,6 +20,8 @@ pub(super) const META: Project = Project {
         ("layers.{N}.attention.wk", Tensor(Kind::KProj)),
         ("layers.{N}.attention.wv", Tensor(Kind::VProj)),
         ("layers.{N}.attention.scores", Tensor(Kind::Scores)),
+        ("layers.{N}.attention.cache_k", Cached(Kind::KRope)),
+        ("layers.{N}.attention.cache_v", Cached(Kind::VProj)),
         ("layers.{N}.attention.wo", Tensor(Kind::OProj)),
         ("layers.{N}.attention", Tensor(Kind::OProj)),
         ("layers.{N}.ffn_norm", Tensor(Kind::PostNorm)),
@@ -36,7 +38,7 @@ pub(super) const META: Project = Project {
     ],
 };
 
-/// Lightning-AI/litgpt, litgpt/model.py. `attn.qkv` is split into all queries, keys and values; versions before 0.5.4
+/// Lightning-AI/litgpt, litgpt/model.py. The norms behind the branches are identities in Llama. `attn.qkv` is split into all queries, keys and values; versions before 0.5.4
 /// call it `attn.attn` and interleave the groups.
 pub(super) const LITGPT: Project = Project {
     id: "litgpt",
@@ -49,20 +51,25 @@ pub(super) const LITGPT: Project = Project {
         ("transformer.h.{N}.norm_1", Tensor(Kind::InputNorm)),
         ("transformer.h.{N}.attn.qkv", Fused(Qkv)),
         ("transformer.h.{N}.attn.attn", Fused(QkvByGroup)),
+        ("transformer.h.{N}.attn.kv_cache.k", Cached(Kind::KRope)),
+        ("transformer.h.{N}.attn.kv_cache.v", Cached(Kind::VProj)),
         ("transformer.h.{N}.attn.proj", Tensor(Kind::OProj)),
         ("transformer.h.{N}.attn", Tensor(Kind::OProj)),
+        ("transformer.h.{N}.post_attention_norm", Tensor(Kind::OProj)),
         ("transformer.h.{N}.norm_2", Tensor(Kind::PostNorm)),
         ("transformer.h.{N}.mlp.fc_1", Tensor(Kind::Gate)),
         ("transformer.h.{N}.mlp.fc_2", Tensor(Kind::Up)),
         ("transformer.h.{N}.mlp.proj", Tensor(Kind::Down)),
         ("transformer.h.{N}.mlp", Tensor(Kind::Down)),
+        ("transformer.h.{N}.post_mlp_norm", Tensor(Kind::Down)),
         ("transformer.h.{N}", Tensor(Kind::Block)),
         ("transformer.ln_f", Tensor(Kind::FinalNorm)),
         ("lm_head", Tensor(Kind::Logits)),
     ],
 };
 
-/// pytorch/torchtune, torchtune/modules/transformer.py, attention.py and feed_forward.py.
+/// pytorch/torchtune, torchtune/modules/transformer.py, attention.py and feed_forward.py. `pos_embeddings` runs on
+/// queries and then on keys; the scales are identities in Llama.
 pub(super) const TORCHTUNE: Project = Project {
     id: "torchtune",
     name: "torchtune",
@@ -75,7 +82,12 @@ pub(super) const TORCHTUNE: Project = Project {
         ("layers.{N}.attn.q_proj", Tensor(Kind::QProj)),
         ("layers.{N}.attn.k_proj", Tensor(Kind::KProj)),
         ("layers.{N}.attn.v_proj", Tensor(Kind::VProj)),
+        ("layers.{N}.attn.kv_cache.k_cache", Cached(Kind::KRope)),
+        ("layers.{N}.attn.kv_cache.v_cache", Cached(Kind::VProj)),
+        ("layers.{N}.attn.pos_embeddings", OneOf(&[Kind::QRope, Kind::KRope])),
         ("layers.{N}.attn.output_proj", Tensor(Kind::OProj)),
+        ("layers.{N}.sa_scale", Tensor(Kind::OProj)),
+        ("layers.{N}.mlp_scale", Tensor(Kind::Down)),
         ("layers.{N}.attn", Tensor(Kind::OProj)),
         ("layers.{N}.mlp_norm", Tensor(Kind::PostNorm)),
         ("layers.{N}.mlp.w1", Tensor(Kind::Gate)),
@@ -103,6 +115,8 @@ pub(super) const MEGATRON: Project = Project {
         ("decoder.layers.{N}.self_attention.linear_proj", Tensor(Kind::OProj)),
         ("decoder.layers.{N}.self_attention", Tensor(Kind::OProj)),
         ("decoder.layers.{N}.pre_mlp_layernorm", Tensor(Kind::PostNorm)),
+        // Its name in 2023.
+        ("decoder.layers.{N}.post_self_attn_layernorm", Tensor(Kind::PostNorm)),
         ("decoder.layers.{N}.mlp.linear_fc1", Fused(crate::recording::part::Fused::GateUp)),
         ("decoder.layers.{N}.mlp.linear_fc2", Tensor(Kind::Down)),
         ("decoder.layers.{N}.mlp", Tensor(Kind::Down)),

@@ -1,6 +1,6 @@
 //! Names of modules in transformers, vLLM and SGLang. A module has the name of its output.
 
-use super::content::Content::{self, Activation, Fused, LayerInput, Normalized, NotASite, Tensor};
+use super::content::Content::{self, Activation, Cached, Fused, LayerInput, Normalized, NotASite, Tensor};
 use super::content::Project;
 use crate::probe::Kind;
 use crate::recording::form::AxisOrder;
@@ -58,6 +58,15 @@ pub(super) const TRANSFORMERS: Project = Project {
         ("layers.{N}.mlp", Tensor(Kind::Down)),
         ("layers.{N}.post_feedforward_layernorm", Tensor(Kind::FfnPostNorm)),
         ("layers.{N}", Tensor(Kind::Block)),
+        // DynamicCache and StaticCache, their older form, tuples, and the names of ONNX exports.
+        ("past_key_values.layers.{N}.keys", Cached(Kind::KRope)),
+        ("past_key_values.layers.{N}.values", Cached(Kind::VProj)),
+        ("past_key_values.key_cache.{N}", Cached(Kind::KRope)),
+        ("past_key_values.value_cache.{N}", Cached(Kind::VProj)),
+        ("past_key_values.{N}.0", Cached(Kind::KRope)),
+        ("past_key_values.{N}.1", Cached(Kind::VProj)),
+        ("past_key_values.{N}.key", Cached(Kind::KRope)),
+        ("past_key_values.{N}.value", Cached(Kind::VProj)),
         ("norm", Tensor(Kind::FinalNorm)),
         ("lm_head.input", Tensor(Kind::FinalNorm)),
         ("lm_head", Tensor(Kind::Logits)),
@@ -67,7 +76,8 @@ pub(super) const TRANSFORMERS: Project = Project {
 };
 
 /// vllm-project/vllm, vllm/model_executor/models/llama.py, and sgl-project/sglang,
-/// python/sglang/srt/models/llama.py: the same modules, of which some are fused. `SiluAndMul` is `act_fn`.
+/// python/sglang/srt/models/llama.py: the same modules, of which some are fused. `SiluAndMul` is `act_fn`. A norm that
+/// adds the residual returns its output and the sum; a layer returns the output of its MLP and the residual.
 pub(super) const VLLM: Project = Project {
     id: "vllm",
     name: "vLLM or SGLang",
@@ -79,9 +89,13 @@ pub(super) const VLLM: Project = Project {
         ("layers.{N}.self_attn.rotary_emb.0", Tensor(Kind::QRope)),
         ("layers.{N}.self_attn.rotary_emb.1", Tensor(Kind::KRope)),
         ("layers.{N}.self_attn.attn", Tensor(Kind::Context)),
+        ("layers.{N}.input_layernorm.1", LayerInput),
+        ("layers.{N}.post_attention_layernorm.1", Tensor(Kind::PostNormInput)),
+        ("layers.{N}.1", Tensor(Kind::PostNormInput)),
         ("layers.{N}.mlp.gate_up_proj", Fused(GateUp)),
         ("layers.{N}.mlp.act_fn", Activation),
         ("logits_processor", Tensor(Kind::Logits)),
+        ("logits_processor.next_token_logits", Tensor(Kind::Logits)),
     ],
 };
 
@@ -109,6 +123,8 @@ pub(super) const LENS: Project = Project {
         ("blocks.{N}.attn.hook_pattern", Tensor(Kind::Probs)),
         ("blocks.{N}.attn.hook_z", Tensor(Kind::Context)),
         ("blocks.{N}.attn.hook_result", NotASite),
+        ("past_kv_cache.{N}.past_keys", Cached(Kind::KRope)),
+        ("past_kv_cache.{N}.past_values", Cached(Kind::VProj)),
         ("blocks.{N}.hook_attn_out", Tensor(Kind::OProj)),
         ("blocks.{N}.hook_resid_mid", Tensor(Kind::PostNormInput)),
         ("blocks.{N}.hook_mlp_in", Tensor(Kind::PostNormInput)),
