@@ -4,6 +4,9 @@
 //! PyTorch's reader returns for the same file. The comparison is exact: dequantising a block takes one
 //! multiplication and one addition, and both readers do the same ones.
 //!
+//! The tokenizer's vocabulary, merges, special tokens and chat template are compared by hash, too: the texts of 00B
+//! contain only some of the tokens.
+//!
 //! All later checkpoints depend on this one, because the oracle and the model read weights through the same
 //! reader.
 

@@ -6,7 +6,7 @@ mod python;
 mod stand_in;
 
 pub use json::json;
-pub use printable::{printable, short_name};
+pub use printable::{one_line, printable, short_name};
 pub use python::{NON_FINITE, python_json};
 pub use stand_in::refuse_stand_in;
 

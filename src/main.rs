@@ -1,17 +1,15 @@
 //! `rbees-check`: parses the arguments, runs the command and returns its exit code.
 
+mod allocator;
 mod cli;
 
 use std::process::ExitCode;
 
-/// Tensors of many megabytes come and go with every operation. glibc's allocator returns such memory to the system
-/// and gets it back page by page: on a long recording that takes more time than the computation.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 fn main() -> ExitCode {
-    let arguments = cli::arguments();
-    match cli::perform(arguments) {
+    match cli::arguments().and_then(cli::perform) {
         Ok(ending) => ending.code(),
         Err(error) => cli::give_up(&error),
     }

@@ -3,6 +3,7 @@
 //! Two tiny models are compiled in, so that everything works from any directory. Tiny models of other settings and
 //! families are in the repository. One real model is downloaded once. Any other model is given by its path.
 
+mod contradictions;
 mod embedded;
 mod right;
 
@@ -184,7 +185,7 @@ fn at_path(name: &str, path: &Path, fixture: Option<Fixture>) -> Result<Model> {
         }
         None => Tokenizer::from_dir(path),
     };
-    Ok(Model { name: name.to_owned(), weights, tokenizer, fixture })
+    Ok(Model { name: name.to_owned(), weights, tokenizer, fixture }.with_chat_template())
 }
 
 /// The tokenizer of a GGUF file, whose vocabulary belongs to the embedding.
@@ -206,7 +207,8 @@ fn compiled_in(name: &str) -> Result<Model> {
         embedded::file(name, "model.safetensors"),
     )?;
     let tokenizer = Tokenizer::from_json(embedded::file(name, "tokenizer.json"), name);
-    Ok(Model { name: name.to_owned(), weights, tokenizer, fixture: Some(fixture(name)?) })
+    let fixture = Some(fixture(name)?);
+    Ok(Model { name: name.to_owned(), weights, tokenizer, fixture }.with_chat_template())
 }
 
 impl Model {
@@ -219,8 +221,25 @@ impl Model {
     }
 }
 
+#[cfg(not(feature = "cli"))]
+impl Model {
+    fn with_chat_template(self) -> Self {
+        self
+    }
+}
+
 #[cfg(feature = "cli")]
 impl Model {
+    /// Adds the chat template to the tokenizer, so that it is compared with the references. What is wrong with it is
+    /// said where it is used.
+    fn with_chat_template(mut self) -> Self {
+        let template = self.chat_template().ok().map(|template| template.source().to_owned());
+        if let Ok(tokenizer) = &mut self.tokenizer {
+            tokenizer.set_chat_template(template);
+        }
+        self
+    }
+
     /// The chat template, which turns a user's message into a prompt.
     ///
     /// # Errors

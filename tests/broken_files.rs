@@ -67,7 +67,7 @@ fn a_gguf_file_truncated_at_any_length_is_refused() {
 
 #[rstest]
 #[case::wrong_magic(|f: &mut GgufFile| f.magic = *b"GGML", "is not a GGUF file")]
-#[case::version_1(|f: &mut GgufFile| f.version = 1, "GGUF version 1")]
+#[case::version_0(|f: &mut GgufFile| f.version = 0, "GGUF version 0")]
 #[case::version_9(|f: &mut GgufFile| f.version = 9, "GGUF version 9")]
 #[case::big_endian(|f: &mut GgufFile| f.version = 3 << 24, "big-endian")]
 #[case::maximal_tensor_count(|f: &mut GgufFile| f.tensor_count = Some(u64::MAX), "a tensor count of 18446744073709551615")]

@@ -11,6 +11,7 @@
     names.py       what GGUF calls the tensors
     facts.py       config, tensors and files of a model, by their hashes
     tokens.py      text <-> ids
+    vocabulary.py  tokens, merges, special tokens and chat template, by their hashes
     generation.py  greedy text and sampling distributions
     files.py       bytes on disk: the same every time
 """

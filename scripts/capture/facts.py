@@ -6,6 +6,7 @@ import numpy as np
 from gguf import GGUFReader
 
 from .files import Trouble, described, sha256_file, write_json
+from . import vocabulary
 from .names import gguf_name
 
 FILES = ("tokens.json", "greedy.json", "sampling.json", "sampling.npz")
@@ -32,6 +33,7 @@ def facts(model, directory, provenance):
             "tie_word_embeddings": tied, "bos_token_id": config.bos_token_id,
             "eos_token_ids": model.eos_token_ids,
         },
+        "tokenizer": (vocabulary.of_gguf if model.is_gguf else vocabulary.of_directory)(model.path),
         "tensors": described({name: tensors[name] for name in sorted(tensors)}, "f4"),
         "provenance": provenance,
     }

@@ -7,6 +7,7 @@ use zip::ZipArchive;
 use zip::read::ZipFile;
 
 use super::bytes::Bytes;
+use crate::files::short_name;
 
 /// An archive that several readers share.
 #[derive(Clone, Debug)]
@@ -27,12 +28,15 @@ impl AsRef<[u8]> for Shared {
 /// The largest ratio by which deflate can compress.
 const DEFLATE: u64 = 1032;
 
-/// A member larger than this may inflate at most by [`LIKELY`], which excludes zip bombs.
-const LARGE: u64 = 256 << 20;
+/// All members together may have so many bytes, or [`LIKELY`] times the size of the archive, which excludes zip bombs.
+const LARGE: u64 = 16 << 20;
 
-/// The largest accepted ratio for large members. Arrays of numbers deflate to a half, constant ones to a
+/// The largest accepted ratio for large archives. Arrays of numbers deflate to a half, constant ones to a
 /// thousandth; real recordings contain no large constant arrays.
 const LIKELY: u64 = 100;
+
+/// The most members. A recording of 100 layers has about 2,000.
+const MOST: usize = 1 << 16;
 
 /// One member: its index in the archive, its name, and its uncompressed size according to the archive.
 pub(super) struct Member {
@@ -61,20 +65,28 @@ impl Members {
     /// Says what is wrong: a member cannot be read, or its stated size is not possible.
     pub(super) fn all(&mut self) -> Result<Vec<Member>, String> {
         let whole = self.zip.clone().into_inner().get_ref().as_ref().len() as u64;
+        if self.zip.len() > MOST {
+            return Err(format!("it has {} members; at most {MOST} are allowed", self.zip.len()));
+        }
+        let mut left = LARGE.max(whole.saturating_mul(LIKELY));
         (0..self.zip.len())
             .map(|index| {
                 let member = self.zip.by_index(index).map_err(|e| e.to_string())?;
                 let name = member.name().map_err(|e| e.to_string())?.into_owned();
+                // Nothing is unpacked to a disk, but a name or a link that leads elsewhere has no honest use.
+                let leads_out = name.starts_with('/') || name.split(['/', '\\']).any(|part| part == "..");
+                if leads_out || member.is_symlink() {
+                    return Err(format!("`{}` leads out of the archive", short_name(&name)));
+                }
                 let (packed, size) = (member.compressed_size(), member.size());
                 if packed > whole || size > packed.saturating_mul(DEFLATE) {
-                    return Err(format!("{name:?} states a size that is impossible for a file this small"));
+                    let name = short_name(&name);
+                    return Err(format!("`{name}` states a size that is impossible for a file this small"));
                 }
-                if size > LARGE && size > packed.saturating_mul(LIKELY) {
-                    let times = size / packed.max(1);
-                    return Err(format!(
-                        "{name:?} inflates to {times} times its size: write it uncompressed"
-                    ));
-                }
+                left = left.checked_sub(size).ok_or_else(|| {
+                    let (name, times) = (short_name(&name), size / packed.max(1));
+                    format!("`{name}` inflates to {times} times its size: write it uncompressed")
+                })?;
                 let size = usize::try_from(size).map_err(|e| e.to_string())?;
                 Ok(Member { index, name, size })
             })

@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use candle_core::pickle::{Object, Stack};
 use safetensors::Dtype;
 
+use crate::files::short_name;
+
 /// The longest accepted pickle, in bytes. One tensor takes about 150.
 pub(super) const LONGEST: usize = 16 << 20;
 
@@ -16,7 +18,7 @@ const OPERATIONS: usize = 4 << 20;
 const DEEPEST: usize = 32;
 
 /// The largest number of objects that are copied to and from the memo. One tensor takes about 100.
-const COPIED: usize = 1 << 22;
+const COPIED: usize = 1 << 20;
 
 /// The largest number of objects that are looked at. All of a dict is looked at whenever items are added.
 const SEEN: usize = 1 << 26;
@@ -57,7 +59,7 @@ pub(super) fn tensors(bytes: &[u8]) -> Result<Vec<Pickled>, String> {
         let Object::Unicode(name) = key else { return Err(format!("its dict has {} as a key", kind(&key))) };
         match tensor(&value) {
             Ok(tensor) => Ok(Pickled { name, ..tensor }),
-            Err(why) => Err(format!("`{}` {why}", shown(&name))),
+            Err(why) => Err(format!("`{}` {why}", short_name(&name))),
         }
     };
     entries.map(tensor).collect()
@@ -80,9 +82,8 @@ fn object(bytes: &[u8]) -> Result<Object, String> {
             Next::Nest | Next::Other => {}
         }
         let ends = stack.read(&mut rest).map_err(|error| {
-            let first: String =
-                error.to_string().lines().next().unwrap_or_default().chars().take(100).collect();
-            format!("its pickle cannot be read: {first}")
+            let error = error.to_string();
+            format!("its pickle cannot be read: {}", short_name(error.lines().next().unwrap_or_default()))
         })?;
         if ends {
             return stack.finalize().map_err(|_| "its pickle is empty".into());
@@ -210,7 +211,7 @@ fn rebuilt(
         "IntStorage" => Dtype::I32,
         "ByteStorage" => Dtype::U8,
         "BoolStorage" => Dtype::BOOL,
-        other => return Some(Err(format!("has the unsupported type {}", shown(other)))),
+        other => return Some(Err(format!("has the unsupported type {}", short_name(other)))),
     };
     let (offset, entries) = (number(offset)?, number(entries)?);
     Some(Ok(Pickled { name: String::new(), dtype, shape, strides, offset, storage: key.clone(), entries }))
@@ -235,7 +236,7 @@ fn number(object: &Object) -> Option<usize> {
 fn kind(object: &Object) -> String {
     match object {
         Object::Class { module_name, class_name } => {
-            format!("the class {}", shown(&format!("{module_name}.{class_name}")))
+            format!("the class {}", short_name(&format!("{module_name}.{class_name}")))
         }
         Object::Int(_) | Object::Long(_) | Object::Float(_) => "a number".into(),
         Object::Unicode(_) => "a string".into(),
@@ -246,17 +247,12 @@ fn kind(object: &Object) -> String {
         Object::Dict(_) => "a dict".into(),
         Object::Reduce { callable, .. } | Object::Build { callable, .. } => match &**callable {
             Object::Class { module_name, class_name } => {
-                format!("an object of {}", shown(&format!("{module_name}.{class_name}")))
+                format!("an object of {}", short_name(&format!("{module_name}.{class_name}")))
             }
             inner => kind(inner),
         },
         Object::Mark | Object::PersistentLoad(_) => "an object".into(),
     }
-}
-
-/// The beginning of a text of the file.
-fn shown(text: &str) -> String {
-    text.chars().take(80).collect()
 }
 
 #[cfg(test)]

@@ -1,20 +1,42 @@
 //! Reads the header of a safetensors file, and writes a file of tensors.
 
+use std::fmt;
+
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, SafeTensors, TensorView};
-use serde::de::IgnoredAny;
-use serde_json::{Map, Value};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
 
 use crate::files;
 
+/// The longest accepted header, in bytes. One tensor takes about 120; the largest shards have a few thousand.
+const LONGEST: u64 = 16 << 20;
+
+/// The most tensors in a file.
+const MOST: usize = 1 << 17;
+
 /// Reads the header at the beginning of `bytes`: the offset of the first value, and the metadata of each
-/// tensor. Every tensor is inside `bytes`.
+/// tensor. Every tensor is inside `bytes`. The result takes a few times the memory of the header.
 ///
 /// # Errors
 /// Says what is wrong with the header.
 pub(crate) fn header(bytes: &[u8]) -> Result<(usize, Metadata), String> {
-    if !ends_are_inside(bytes) {
-        return Err("a tensor ends past the end of the file: the file is cut off or damaged".into());
+    let length = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
+    if length > LONGEST && length <= bytes.len() as u64 {
+        return Err(format!("its header has {length} bytes; at most {LONGEST} are allowed"));
+    }
+    let text =
+        usize::try_from(length).ok().and_then(|length| bytes.get(8..)?.get(..length)).unwrap_or_default();
+    // The crate reports all other errors in the header.
+    if let Ok(entries) = serde_json::from_slice::<Entries>(text) {
+        if entries.count > MOST {
+            return Err(format!("its header has {} tensors; at most {MOST} are allowed", entries.count));
+        }
+        // The crate adds the length of the header and the last offset without an overflow check: an offset near 2⁶⁴
+        // panics in debug builds and wraps in others.
+        if entries.end > bytes.len() as u64 {
+            return Err("a tensor ends past the end of the file: the file is cut off or damaged".into());
+        }
     }
     let (length, header) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
     // If two tensors have the same name, the crate keeps an arbitrary one; this refuses them.
@@ -22,20 +44,41 @@ pub(crate) fn header(bytes: &[u8]) -> Result<(usize, Metadata), String> {
     Ok((8 + length, header))
 }
 
-/// Whether all tensors end inside the file. The safetensors crate adds header length and last offset without
-/// an overflow check: an offset near 2⁶⁴ panics in debug builds and wraps in others. This check runs before
-/// it; all other errors in the header are left for the crate to report.
-fn ends_are_inside(bytes: &[u8]) -> bool {
-    let header = || {
-        let length = u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?);
-        let text = bytes.get(8..)?.get(..usize::try_from(length).ok()?)?;
-        serde_json::from_slice::<Map<String, Value>>(text).ok()
-    };
-    let inside = |info: &Value| match info.get("data_offsets").and_then(|ends| ends.get(1)) {
-        Some(end) => end.as_u64().is_none_or(|end| end <= bytes.len() as u64),
-        None => true,
-    };
-    header().is_none_or(|header| header.values().all(inside))
+/// The number of entries in a header, and the largest offset.
+#[derive(Default)]
+struct Entries {
+    count: usize,
+    end: u64,
+}
+
+/// What this module reads of one entry.
+#[derive(serde::Deserialize)]
+struct Offsets {
+    #[serde(default)]
+    data_offsets: Option<(IgnoredAny, Value)>,
+}
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Self::default())
+    }
+}
+
+impl<'de> Visitor<'de> for Entries {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
+        while map.next_key::<IgnoredAny>()?.is_some() {
+            let Offsets { data_offsets } = map.next_value()?;
+            let end = data_offsets.and_then(|(_, end)| end.as_u64()).unwrap_or(0);
+            self = Self { count: self.count + 1, end: self.end.max(end) };
+        }
+        Ok(self)
+    }
 }
 
 /// Writes a file of float32 tensors, each given by name, shape and values.

@@ -8,6 +8,7 @@ use super::bytes::Bytes;
 use super::npz::{Member, Members};
 use super::pickle::{self, Pickled};
 use super::strided::Strided;
+use crate::files::short_name;
 
 /// How many times more entries than its storage a tensor may have. Heads that are repeated without a copy have as many
 /// times more as a key head has query heads.
@@ -59,7 +60,8 @@ pub(super) fn arrays(bytes: Bytes) -> Result<(Members, Vec<Array>), String> {
     let mut left = length.saturating_mul(SHARED);
     let array = |tensor: Pickled| {
         let storage = all.get(&format!("{folder}data/{}", tensor.storage));
-        let storage = storage.ok_or_else(|| format!("the values of `{}` are missing", tensor.name))?;
+        let storage =
+            storage.ok_or_else(|| format!("the values of `{}` are missing", short_name(&tensor.name)))?;
         placed(&tensor, storage)?;
         left =
             left.checked_sub(storage.size).ok_or("its tensors share their values too often: save copies")?;
@@ -73,6 +75,7 @@ pub(super) fn arrays(bytes: Bytes) -> Result<(Members, Vec<Array>), String> {
 /// Checks that every entry of the tensor is inside its storage.
 fn placed(tensor: &Pickled, storage: &Member) -> Result<(), String> {
     let Pickled { name, dtype, shape, strides, offset, entries, .. } = tensor;
+    let name = short_name(name);
     let width = dtype.bitsize() / 8;
     if entries.checked_mul(width) != Some(storage.size) {
         return Err(format!(

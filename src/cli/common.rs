@@ -6,7 +6,7 @@ use rbees_check::models::{self, Model};
 use rbees_check::tokenizer::Tokenizer;
 
 use super::choices::Dtype;
-use super::escape::escaped;
+use super::escape::one_line;
 use super::settings::Settings;
 use super::stderr::say;
 
@@ -41,9 +41,10 @@ pub struct Common {
 pub fn open(name: &str) -> Result<Model> {
     let model = models::open(name)?;
     let unread = model.weights.unread_notes();
+    let contradictions = model.contradictions();
     let of_tokenizer = model.tokenizer.iter().flat_map(Tokenizer::notes);
-    for note in model.weights.notes().iter().chain(&unread).chain(of_tokenizer) {
-        say(&format!("note: {}: {}", escaped(name), escaped(note)));
+    for note in contradictions.iter().chain(model.weights.notes()).chain(&unread).chain(of_tokenizer) {
+        say(&one_line(&format!("note: {name}: {note}")));
     }
     Ok(model)
 }

@@ -14,6 +14,7 @@ use super::bundle::Bundling;
 use super::common::Common;
 use super::description::Description;
 use super::ending::Ending;
+use super::escape::one_line;
 use super::inputs::NamedFile;
 use super::known_model::{KnownModel, case};
 use super::progress::Progress;
@@ -152,7 +153,7 @@ impl Dumped {
         recording
             .recognised
             .iter()
-            .for_each(|recognition| say(&format!("note: {}: {recognition}", recording.name)));
+            .for_each(|recognition| say(&one_line(&format!("note: {}: {recognition}", recording.name))));
         Ok(())
     }
 }

@@ -1,3 +1,3 @@
 //! Escapes text from files before it is printed.
 
-pub use rbees_check::files::printable as escaped;
+pub use rbees_check::files::{one_line, printable as escaped};

@@ -90,6 +90,7 @@ impl Generate {
         let progress = Progress::start("reading the model");
         let model = self.common.open()?;
         let prompt = self.ids(&model)?;
+        refuse_ids_beyond(&prompt, &model)?;
         sampling.fits(model.weights.config().vocab_size)?;
         drop(progress);
 
@@ -193,6 +194,21 @@ impl Generate {
         say(&format!("refused: {what}"));
         say(&format!("hint: run `rbees-check run all --model {model}` for details, or add --unchecked"));
         if status == Status::Failed { Ending::Failed } else { Ending::NotJudged }
+    }
+}
+
+/// Every id must be a row of the embedding.
+fn refuse_ids_beyond(prompt: &[u32], model: &Model) -> Result<()> {
+    let rows = model.weights.config().vocab_size;
+    match prompt.iter().find(|&&id| id as usize >= rows) {
+        None => Ok(()),
+        Some(id) => {
+            let what = format!(
+                "{}: its tokenizer gives the token id {id}, but the embedding has {rows} rows",
+                model.name
+            );
+            Err(Error::input(what, "use the tokenizer that belongs to these weights"))
+        }
     }
 }
 

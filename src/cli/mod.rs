@@ -42,10 +42,11 @@ pub use ending::Ending;
 
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
 use rbees_check::{Error, Result};
 
-use self::escape::escaped;
+use self::escape::one_line;
 use self::paint::Out;
 use self::stderr::say;
 
@@ -87,9 +88,30 @@ enum Verb {
     Completions(completions::Completions),
 }
 
-/// Parses the arguments; handles `--help`, `--version` and wrong usage itself.
-pub fn arguments() -> Arguments {
-    Arguments::parse()
+/// Parses the arguments; handles `--help` and `--version` itself.
+///
+/// # Errors
+/// The arguments cannot be used.
+pub fn arguments() -> Result<Arguments> {
+    Arguments::try_parse().map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
+        _ => usage(&error.render().to_string()),
+    })
+}
+
+/// One line that says what is wrong with the arguments, and a hint. In clap's text, paragraphs say what is wrong, which
+/// value may be meant, how the command is used, and that `--help` explains it.
+fn usage(text: &str) -> Error {
+    let paragraph = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut paragraphs = text.split("\n\n").map(paragraph);
+    let what = paragraphs.next().unwrap_or_default();
+    let rest: Vec<String> = paragraphs.collect();
+    let tip = rest.iter().find_map(|text| text.strip_prefix("tip: "));
+    let help = rest.iter().find_map(|text| text.strip_prefix("For more information, "));
+    let hint = tip.or(help).unwrap_or("try '--help'.").trim_end_matches('.');
+    Error::input(what.strip_prefix("error: ").unwrap_or(&what), hint)
 }
 
 /// Runs the command.
@@ -113,7 +135,7 @@ pub fn give_up(error: &Error) -> ExitCode {
         .hint()
         .unwrap_or("try `--device cpu`; if it still fails, this is a bug of rbees-check: please report it");
     // A message may quote a file.
-    say(&format!("error: {}", escaped(&what)));
-    say(&format!("hint: {}", escaped(hint)));
+    say(&format!("error: {}", one_line(&what)));
+    say(&format!("hint: {}", one_line(hint)));
     Ending::NotJudged.code()
 }

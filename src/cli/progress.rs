@@ -20,7 +20,8 @@ impl Progress {
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
         bar.set_message(what.to_owned());
         let late = bar.downgrade();
-        thread::spawn(move || {
+        // Without room for another thread, the line does not appear.
+        let _ = thread::Builder::new().spawn(move || {
             thread::sleep(PATIENCE);
             if let Some(bar) = late.upgrade() {
                 bar.set_draw_target(ProgressDrawTarget::stderr());

@@ -8,6 +8,7 @@ use rbees_check::{Result, report};
 
 use super::description::Description;
 use super::ending::Ending;
+use super::escape::one_line;
 use super::expect::Expectations;
 use super::paint::{self, Out};
 use super::reports::Reports;
@@ -43,9 +44,9 @@ impl Results<'_> {
             self.out.line(format!("{first}\n"))?;
         }
         for stale in &self.expected.stale {
-            self.out.line(format!("stale: {stale}; remove this expectation\n"))?;
+            self.out.line(one_line(&format!("stale: {stale}; remove this expectation")) + "\n")?;
         }
-        self.expected.notes.iter().for_each(|note| say(&format!("note: {note}")));
+        self.expected.notes.iter().for_each(|note| say(&one_line(&format!("note: {note}"))));
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use rbees_check::model::{self, Attention, Llama};
 use rbees_check::models::Model;
 use rbees_check::reference::Feed;
 use rbees_check::report::json::Report;
+use rbees_check::weights::NotFinite;
 use rbees_check::{Error, Result};
 
 use super::bundle::Bundling;
@@ -87,6 +88,7 @@ impl RunArgs {
         let device = device::open(&self.common.device)?;
         let progress = Progress::start("reading the model and its references");
         let model = self.common.open()?;
+        refuse_weights_that_are_not_finite(&model)?;
         let mut subject = self.subject(&model, &device)?;
 
         let (dtype, on) = (self.common.dtype(), device::name(&device));
@@ -216,6 +218,18 @@ impl RunArgs {
         };
         subject.feed = self.feed.map(Feed::from);
         Ok(subject)
+    }
+}
+
+/// With such a weight, hardly any value of the model is a number, so nothing could be compared.
+fn refuse_weights_that_are_not_finite(model: &Model) -> Result<()> {
+    match model.weights.not_finite()? {
+        None => Ok(()),
+        Some(NotFinite { name, index, value }) => Err(Error::file(
+            model.weights.origin(),
+            format!("tensor `{name}` contains {value} at {index:?}"),
+            "the file is damaged, or the model was saved after training had failed: fetch it again",
+        )),
     }
 }
 

@@ -11,6 +11,20 @@ pub fn printable(text: &str) -> String {
     text.chars().map(one).collect()
 }
 
+/// A text in one printable line. Of a very long text, the middle is left out: the beginning usually names a file, and
+/// the end says what is wrong with it.
+pub fn one_line(text: &str) -> String {
+    /// In characters, of the beginning and of the end.
+    const KEPT: usize = 400;
+    let (begin, end) = (text.char_indices().nth(KEPT), text.char_indices().nth_back(KEPT - 1));
+    match (begin, end) {
+        (Some((begin, _)), Some((end, _))) if begin < end => {
+            format!("{} … {}", printable(&text[..begin]), printable(&text[end..]))
+        }
+        _ => printable(text),
+    }
+}
+
 /// The beginning of a name from a file, printable.
 pub fn short_name(name: &str) -> String {
     /// In characters. Real names have about 60.

@@ -27,6 +27,7 @@ mod tokens;
 mod unjudged;
 mod unrepeatable;
 mod verdict;
+mod vocabulary;
 mod watch;
 mod window;
 
@@ -77,6 +78,10 @@ fn judge_checkpoint(
             if let Some(model) = facts(subject, &mut outcome) {
                 outcome.findings = facts::judge_facts(&subject.config, subject.weights, &model.facts)?;
                 outcome.notes.extend(subject.weights.unread_notes());
+                // If the tokenizer cannot be read, 00B is skipped with the reason.
+                if let (Ok(tokenizer), Some(facts)) = (&subject.tokenizer, &model.facts.tokenizer) {
+                    outcome.findings.extend(vocabulary::judge_vocabulary(tokenizer, facts)?);
+                }
             }
         }
         How::Tokens(..) => {

@@ -16,8 +16,24 @@ pub struct Facts {
     pub files: BTreeMap<String, String>,
     /// The config as transformers reads it.
     pub config: Config,
+    /// Hashes of the tokenizer, if they were captured.
+    #[serde(default)]
+    pub tokenizer: Option<TokenizerFacts>,
     /// Every tensor by its Hugging Face name.
     pub tensors: BTreeMap<String, TensorFact>,
+}
+
+/// SHA-256 of the parts of a tokenizer; `tokenizer::Hashes` says of what exactly.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct TokenizerFacts {
+    /// Of all tokens with their ids.
+    pub vocabulary: String,
+    /// Of all merges.
+    pub merges: String,
+    /// Of the ids of tokens without text.
+    pub special_tokens: String,
+    /// Of the chat template, if there is one.
+    pub chat_template: Option<String>,
 }
 
 /// The config as transformers reads it.

@@ -90,6 +90,9 @@ pub struct ArrayEntry {
 /// The format version that is read and written. Format 1 did not hash the noise.
 pub const FORMAT: u32 = 2;
 
+/// The farthest position of a token.
+const FARTHEST: usize = 1 << 24;
+
 impl Manifest {
     /// The first inconsistency in the manifest, in words, if there is one.
     pub(super) fn fault(&self) -> Option<String> {
@@ -107,6 +110,8 @@ impl Manifest {
             || self.lengths.iter().any(|&n| n == 0 || n > length)
         {
             Some("ids, lengths and position_ids do not fit together".into())
+        } else if let Some(far) = self.position_ids.iter().flatten().find(|&&position| position > FARTHEST) {
+            Some(format!("position_ids contains {far}, but no context is longer than {FARTHEST}"))
         } else if let Some((name, _)) =
             self.rows.iter().find(|(_, r)| r.is_empty() || !r.iter().all(inside) || twice(r))
         {

@@ -20,7 +20,7 @@ use candle_core::DType;
 pub use batch::Batch;
 pub use facts::{
     Chat, Config, Encode, Facts, Greedy, Message, Processors, Prompt, RopeScaling, Sampling, SamplingCase,
-    Tokens,
+    TokenizerFacts, Tokens,
 };
 pub use feed::Feed;
 pub use fixture::Fixture;

@@ -6,6 +6,7 @@ use super::scope::scope;
 use super::text::{percent, place, word};
 use crate::compare::{Difference, Element};
 use crate::diagnose::Alternative;
+use crate::files::one_line;
 use crate::judge::{Finding, Outcome, Status, Verdict};
 
 /// The paragraph about a checkpoint that failed or could not be judged, ending with the command that reruns
@@ -131,7 +132,7 @@ pub(super) fn describe(verdict: &Verdict) -> Vec<(&'static str, String)> {
             vec![("reached", "never: the port did not pass this site to the probe".into())]
         }
         Verdict::Unclaimed => vec![("unknown", "the reference (read by PyTorch) has no such tensor".into())],
-        Verdict::Broken(how) => vec![("wrong", how.clone())],
+        Verdict::Broken(how) => vec![("wrong", one_line(how))],
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use crate::checkpoints::How;
+use crate::files::one_line;
 use crate::judge::{Finding, Outcome, Status, Verdict};
 
 /// `PASS  01B rope          8 sites     11% of budget`.
@@ -20,7 +21,7 @@ pub fn line(outcome: &Outcome) -> String {
             format!("{} wrong, as expected: {}", wrong(outcome, Status::Expected), reasons(outcome))
         }
         Status::NotJudged => "could not judge".to_owned(),
-        Status::Skipped => outcome.skipped.clone().unwrap_or_default(),
+        Status::Skipped => one_line(outcome.skipped.as_deref().unwrap_or_default()),
     };
     format!("{head} {tail}")
 }
@@ -72,7 +73,7 @@ pub(super) fn wrong(outcome: &Outcome, status: Status) -> String {
 /// The reasons why failures were expected, each once.
 pub(super) fn reasons(outcome: &Outcome) -> String {
     let reasons: BTreeSet<&str> = outcome.findings.iter().filter_map(|f| f.expected.as_deref()).collect();
-    reasons.into_iter().collect::<Vec<_>>().join("; ")
+    one_line(&reasons.into_iter().collect::<Vec<_>>().join("; "))
 }
 
 fn plural(n: usize) -> &'static str {
@@ -109,7 +110,7 @@ pub fn verbose(outcome: &Outcome) -> String {
         );
     }
     for note in &outcome.notes {
-        let _ = writeln!(text, "      note   {note}");
+        let _ = writeln!(text, "      note   {}", one_line(note));
     }
     text
 }
@@ -119,8 +120,8 @@ pub(super) fn place(finding: &Finding) -> String {
     let drive = finding.drive.to_string();
     let drive = [finding.case.as_str(), drive.as_str()].into_iter().filter(|s| !s.is_empty());
     match drive.collect::<Vec<_>>().join("; ").as_str() {
-        "" => finding.about.clone(),
-        drive => format!("{} ({drive})", finding.about),
+        "" => one_line(&finding.about),
+        drive => one_line(&format!("{} ({drive})", finding.about)),
     }
 }
 

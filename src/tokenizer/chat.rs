@@ -123,6 +123,11 @@ impl ChatTemplate {
         Ok(Self::new(&source, TOKENS.into_iter().filter_map(named).collect(), origin))
     }
 
+    /// The template's own text.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
     /// Turns messages into text, ready for `Tokenizer::encode` *without* special tokens, because a template
     /// writes BOS itself. With `add_generation_prompt`, the text ends where the assistant's answer begins.
     ///

@@ -8,6 +8,7 @@ mod allowed;
 pub mod chat;
 mod gguf;
 mod guard;
+mod identity;
 mod merges;
 mod split;
 mod stream;
@@ -19,6 +20,7 @@ use serde_json::Value;
 
 pub use self::gguf::Metadata;
 use self::guard::guarded;
+pub use self::identity::Hashes;
 pub use self::stream::Stream;
 use crate::{Error, Result, files};
 
@@ -33,6 +35,8 @@ pub struct Tokenizer {
     /// Ids that [`Tokenizer::decode_skipping_special`] leaves out.
     special: HashSet<u32>,
     notes: Vec<String>,
+    /// The chat template that belongs to it.
+    template: Option<String>,
 }
 
 impl Tokenizer {
@@ -60,7 +64,7 @@ impl Tokenizer {
         let inner = inner.map_err(|e| damaged(origin, e))?.map_err(|e| damaged(origin, e))?;
         let added = inner.get_added_tokens_decoder();
         let special = added.iter().filter(|(_, token)| token.special).map(|(&id, _)| id).collect();
-        Ok(Self { inner, origin: origin.to_owned(), special, notes })
+        Ok(Self { inner, origin: origin.to_owned(), special, notes, template: None })
     }
 
     /// What a user should know about how the file was read, one line each.
@@ -147,6 +151,11 @@ impl Tokenizer {
     /// Whether the token has no text, like BOS or end of turn.
     pub fn is_special(&self, id: u32) -> bool {
         self.special.contains(&id)
+    }
+
+    /// The largest id of a token, including added ones.
+    pub fn largest_id(&self) -> Option<u32> {
+        self.inner.get_vocab(true).into_values().max()
     }
 
     /// The number of tokens, including added ones. A model may have more embedding rows.

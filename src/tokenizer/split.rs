@@ -15,6 +15,30 @@ const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// Qwen 2: like Llama 3, but with every digit separate.
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// Qwen 3.5: like Qwen 2, with combining marks as letters.
+const QWEN35: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// Mistral Nemo: a word begins anew where a capital follows a small letter.
+const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// Falcon: punctuation, then GPT-2, then groups of three digits.
+const FALCON: &[&str] = &[r"[\p{P}\$\+<=>\^~\|`]+", GPT2, r"[0-9][0-9][0-9]"];
+/// DeepSeek Coder: lines, words, punctuation and digits, each with an optional space before it; runs of Chinese,
+/// Japanese and Korean characters.
+const DEEPSEEK_CODER: &[&str] = &[
+    r"[\r\n]",
+    r"\s?\p{L}+",
+    r"\s?\p{P}+",
+    r"[\x{4e00}-\x{9fa5}\x{0800}-\x{4e00}\x{ac00}-\x{d7ff}]+",
+    r"\p{N}",
+];
+/// DeepSeek LLM: as before, but only letters of alphabets with capitals, only some punctuation, and whole numbers.
+const DEEPSEEK_LLM: &[&str] = &[
+    r"[\r\n]",
+    r"\s?[\p{Lu}\p{Ll}\p{Lt}&&[^ªºĸƻǀ-ǃʔ]]+",
+    r"\s?[!-/:-~！-／：-～‘-‟\x{3000}-。]+",
+    r"\s+$",
+    r"[\x{4e00}-\x{9fa5}\x{0800}-\x{4e00}\x{ac00}-\x{d7ff}]+",
+    r"\p{N}+",
+];
 const DIGIT: &str = r"\p{N}";
 const DEFAULT: &[&str] = &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"];
 
@@ -33,12 +57,19 @@ pub(super) fn rules(pre: &str) -> Option<Rules> {
     let plain = |expressions| Some(Rules { expressions, ignore_merges: false, add_bos: false });
     match pre {
         "gpt-2" | "phi-2" | "olmo" | "mpt" => plain(&[GPT2]),
-        "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" => plain(&[DIGIT, GPT2]),
-        "qwen2" | "stablelm2" => plain(&[QWEN2]),
+        "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" | "exaone" | "minerva-7b" => {
+            plain(&[DIGIT, GPT2])
+        }
+        "qwen2" | "stablelm2" | "deepseek-r1-qwen" => plain(&[QWEN2]),
+        "qwen35" => plain(&[QWEN35]),
+        "falcon" => plain(FALCON),
+        "deepseek-coder" => plain(DEEPSEEK_CODER),
+        "deepseek-llm" => plain(DEEPSEEK_LLM),
         "default" => plain(DEFAULT),
-        "llama-bpe" | "llama3" | "llama-v3" => {
+        "llama-bpe" | "llama3" | "llama-v3" | "falcon3" => {
             Some(Rules { expressions: &[LLAMA3], ignore_merges: true, add_bos: true })
         }
+        "tekken" => Some(Rules { expressions: &[TEKKEN], ignore_merges: true, add_bos: true }),
         _ => None,
     }
 }

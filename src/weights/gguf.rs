@@ -7,6 +7,7 @@
 mod cursor;
 mod header;
 mod names;
+mod split;
 mod value;
 
 use std::collections::BTreeMap;
@@ -21,45 +22,66 @@ use self::cursor::Problem;
 use self::header::{Header, TensorInfo};
 use super::errors::no_such_tensor;
 use crate::arrays::Bytes;
+use crate::files::short_name;
 use crate::{Error, Result};
 
-/// An opened GGUF file. Also opens files without tensors (vocabularies).
+/// An opened GGUF file, or all parts of one that was split. Also opens files without tensors (vocabularies).
 #[derive(Debug)]
 pub struct Gguf {
     path: PathBuf,
-    bytes: Bytes,
+    /// The file, or its parts in order.
+    parts: Vec<(PathBuf, Bytes)>,
+    /// The metadata of the first part.
     metadata: BTreeMap<String, value::Value>,
-    tensors: BTreeMap<String, TensorInfo>,
+    tensors: BTreeMap<String, Placed>,
+}
+
+/// A tensor, and the index of the part that contains it.
+#[derive(Debug)]
+struct Placed {
+    part: usize,
+    info: TensorInfo,
 }
 
 impl Gguf {
-    /// Maps the file and reads its header; tensor data stays on disk.
+    /// Maps the file and reads its header; tensor data stays on disk. Of a split file, any part may be given.
     ///
     /// # Errors
-    /// When the file is not GGUF version 2 or 3, its header contradicts itself or the file's size, a tensor
-    /// has a type that Candle cannot read, or the file is one part of several.
+    /// When the file is not GGUF version 1, 2 or 3, its header contradicts itself or the file's size, a tensor
+    /// has a type that Candle cannot read, or a part is missing or belongs to another file.
     pub fn open(path: &Path) -> Result<Self> {
-        let bytes = Bytes::map(path)?;
-        let refuse = |problem: Problem| Error::file(path, problem.what, problem.hint);
-        let Header { metadata, tensors } = Header::read(&bytes).map_err(refuse)?;
-        let architecture = metadata.get("general.architecture").map(|name| name.to_json(&bytes));
-        let architecture = architecture.as_ref().and_then(Json::as_str).unwrap_or_default();
-        let mut named = BTreeMap::new();
-        for (gguf, entry) in tensors {
-            let name = names::hugging_face(&gguf, architecture).unwrap_or(gguf);
-            if named.insert(name.clone(), entry).is_some() {
-                return Err(refuse(Problem::damaged(format!("two tensors are named `{name}`"))));
+        let (bytes, header) = read(path)?;
+        let count = split::count(&header, &bytes).map_err(|why| refused(path, why))?;
+        let mut all = vec![(path.to_owned(), bytes, header)];
+        if count > 1 {
+            all.clear();
+            for (index, part) in
+                split::paths(path, count).map_err(|why| refused(path, why))?.into_iter().enumerate()
+            {
+                let (bytes, header) =
+                    read(&part).map_err(|error| missing_part(error, &part, index, count))?;
+                split::check(&header, &bytes, index, count).map_err(|why| refused(&part, why))?;
+                all.push((part, bytes, header));
             }
         }
-        let file = Self { path: path.to_owned(), bytes, metadata, tensors: named };
-        match file.metadata("split.count").and_then(|n| n.as_u64()) {
-            Some(parts) if parts > 1 => Err(Error::file(
-                path,
-                format!("is one of {parts} parts"),
-                "merge the parts first: `llama-gguf-split --merge FIRST-PART OUT.gguf`",
-            )),
-            _ => Ok(file),
+        let (first, bytes, header) = &all[0];
+        let found = all.iter().map(|(_, _, header)| header.tensors.len()).sum();
+        split::check_tensors(header, bytes, found).map_err(|why| refused(first, why))?;
+        let metadata = header.metadata.clone();
+        let architecture = metadata.get("general.architecture").map(|name| name.to_json(bytes));
+        let architecture = architecture.as_ref().and_then(Json::as_str).unwrap_or_default().to_owned();
+        let (mut parts, mut tensors) = (Vec::new(), BTreeMap::new());
+        for (part, (path, bytes, header)) in all.into_iter().enumerate() {
+            for (gguf, info) in header.tensors {
+                let name = names::hugging_face(&gguf, &architecture).unwrap_or(gguf);
+                if tensors.insert(name.clone(), Placed { part, info }).is_some() {
+                    let what = format!("two tensors are named `{}`", short_name(&name));
+                    return Err(refused(&path, Problem::damaged(what)));
+                }
+            }
+            parts.push((path, bytes));
         }
+        Ok(Self { path: path.to_owned(), parts, metadata, tensors })
     }
 
     /// The path of the file.
@@ -70,7 +92,7 @@ impl Gguf {
     /// A metadata value as JSON, decoded on request. f32 values keep their exact value: 1e-5 in the file is
     /// 9.999999747378752e-6 here.
     pub fn metadata(&self, key: &str) -> Option<Json> {
-        self.metadata.get(key).map(|value| value.to_json(&self.bytes))
+        self.metadata.get(key).map(|value| value.to_json(&self.parts[0].1))
     }
 
     /// The number of elements of an array in the metadata, without decoding it.
@@ -91,22 +113,22 @@ impl Gguf {
 
     /// The shape of a tensor, `[out, in]` for a matrix.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.tensors.get(name).map(|entry| entry.shape.as_slice())
+        self.tensors.get(name).map(|placed| placed.info.shape.as_slice())
     }
 
     /// The type in which a tensor is stored.
     pub fn dtype(&self, name: &str) -> Option<GgmlDType> {
-        self.tensors.get(name).map(|entry| entry.dtype)
+        self.tensors.get(name).map(|placed| placed.info.dtype)
     }
 
     /// How a tensor is stored: its type, and its number of bytes in the file.
     pub(super) fn stored(&self, name: &str) -> Option<(GgmlDType, usize)> {
-        self.tensors.get(name).map(|entry| (entry.dtype, entry.bytes.len()))
+        self.tensors.get(name).map(|placed| (placed.info.dtype, placed.info.bytes.len()))
     }
 
-    /// The content of the whole file.
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
+    /// The file, or its parts in order, with their content.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&Path, &[u8])> {
+        self.parts.iter().map(|(path, bytes)| (path.as_path(), &**bytes))
     }
 
     /// A tensor in its stored blocks, copied to the device.
@@ -136,7 +158,30 @@ impl Gguf {
     }
 
     fn entry(&self, name: &str) -> Result<(&TensorInfo, &[u8])> {
-        let entry = self.tensors.get(name).ok_or_else(|| no_such_tensor(&self.path, name))?;
-        Ok((entry, &self.bytes[entry.bytes.clone()]))
+        let Placed { part, info } = self.tensors.get(name).ok_or_else(|| no_such_tensor(&self.path, name))?;
+        Ok((info, &self.parts[*part].1[info.bytes.clone()]))
+    }
+}
+
+fn refused(path: &Path, problem: Problem) -> Error {
+    Error::file(path, problem.what, problem.hint)
+}
+
+/// Maps a file and reads its header.
+fn read(path: &Path) -> Result<(Bytes, Header)> {
+    let bytes = Bytes::map(path)?;
+    let header = Header::read(&bytes).map_err(|why| refused(path, why))?;
+    Ok((bytes, header))
+}
+
+/// Says that a part is missing, if that is why it cannot be read.
+fn missing_part(error: Error, part: &Path, index: usize, count: u64) -> Error {
+    match error {
+        Error::Missing { .. } => Error::missing(
+            part,
+            format!("part {} of {count} is missing", index + 1),
+            "fetch all parts into one folder",
+        ),
+        other => other,
     }
 }

@@ -17,7 +17,7 @@ impl Weights {
             (name.to_string_lossy().into_owned(), hex(Sha256::digest(bytes)))
         };
         match &*self.source {
-            Source::Gguf(file) => vec![named(file.path(), file.bytes())],
+            Source::Gguf(file) => file.files().map(|(path, bytes)| named(path, bytes)).collect(),
             Source::Shards(shards) => {
                 let texts = self.texts.iter().map(|(name, text)| named(Path::new(name), text.as_bytes()));
                 texts.chain(shards.files().map(|(path, bytes)| named(path, bytes))).collect()
@@ -25,7 +25,7 @@ impl Weights {
         }
     }
 
-    /// A hash that identifies these weights: the file's hash for GGUF; otherwise, or with replaced tensors,
+    /// A hash that identifies these weights: the file's hash for one GGUF file; otherwise, or with replaced tensors,
     /// the hash of the lines `HASH  NAME` (as printed by `sha256sum`) of all files and replaced tensors. A
     /// configuration set with `set_config` is not included.
     ///

@@ -5,6 +5,7 @@
 //! a missing tensor is never a silent default.
 
 mod config;
+mod contradictions;
 mod errors;
 pub mod gguf;
 mod identity;
@@ -48,6 +49,17 @@ pub struct Weights {
     replaced: BTreeMap<String, Tensor>,
 }
 
+/// A number in a tensor that is NaN or infinite.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NotFinite {
+    /// The tensor's name.
+    pub name: String,
+    /// Where the number is, in the tensor as stored.
+    pub index: Vec<usize>,
+    /// The number.
+    pub value: f32,
+}
+
 #[derive(Debug)]
 enum Source {
     Gguf(Gguf),
@@ -75,19 +87,38 @@ impl Weights {
 
     /// Which keys give the dimensions in which `got` and `want` differ: `: vocab_size is 12 in config.json`.
     fn sources(&self, name: &str, got: &[usize], want: &[usize]) -> String {
-        let architecture = self.gguf().and_then(|file| file.metadata("general.architecture"));
-        let architecture = architecture.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default();
-        let place = |key: &&str| match self.gguf().and(config::gguf_key(key)) {
-            Some(own) => format!("`{architecture}.{own}`"),
-            None => (*key).to_owned(),
-        };
-        let value = |key: &&str| Some(format!("{} is {}", place(key), self.config.size(key)?));
+        let value = |key: &&str| Some(format!("{} is {}", self.key(key), self.config.size(key)?));
         let differs = |at: &usize| got.len() != want.len() || got.get(*at) != want.get(*at);
         let dimensions = config::dimension_keys(name).iter().enumerate();
         let keys = dimensions.filter(|(at, _)| differs(at)).flat_map(|(_, keys)| keys.iter());
         let stated: Vec<String> = keys.filter_map(value).collect();
-        let file = if self.gguf().is_some() { "the metadata" } else { "config.json" };
-        if stated.is_empty() { String::new() } else { format!(": {} in {file}", stated.join(" and ")) }
+        if stated.is_empty() {
+            String::new()
+        } else {
+            format!(": {} in {}", stated.join(" and "), self.place())
+        }
+    }
+
+    /// The first of the model's tensors that contains NaN or an infinity, if there is one. Reads all of them.
+    ///
+    /// # Errors
+    /// As [`Weights::tensor`].
+    pub fn not_finite(&self) -> Result<Option<NotFinite>> {
+        for name in self.names() {
+            let tensor = self.tensor(&name, DType::F32, &Device::Cpu)?;
+            let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+            if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+                let index = tensor.dims().iter().rev().scan(at, |rest, &size| {
+                    let index = *rest % size;
+                    *rest /= size;
+                    Some(index)
+                });
+                let mut index: Vec<usize> = index.collect();
+                index.reverse();
+                return Ok(Some(NotFinite { name, index, value: values[at] }));
+            }
+        }
+        Ok(None)
     }
 
     /// The configuration.

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::errors::{WHAT_A_MODEL_IS, no_such_tensor};
 use super::wrapped;
 use crate::arrays::{Bytes, safetensors_header};
+use crate::files::short_name;
 use crate::{Error, Result, files};
 
 /// One safetensors file.
@@ -45,6 +46,8 @@ const INDEX_LIMIT: u64 = 64 << 20;
 #[derive(Deserialize)]
 struct Index {
     weight_map: BTreeMap<String, String>,
+    #[serde(default)]
+    metadata: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Shards {
@@ -59,6 +62,14 @@ impl Shards {
         }
         let path = dir.join("model.safetensors.index.json");
         if !path.is_file() {
+            if let Some(alone) = lone_shard(dir)? {
+                let mut all = Self::read(vec![Shard { bytes: Bytes::map(&alone)?, origin: alone.clone() }])?;
+                all.notes.push(format!(
+                    "there is no model.safetensors.index.json, so `{}` is read as the whole model",
+                    short_name(&alone.file_name().unwrap_or_default().to_string_lossy())
+                ));
+                return all.unwrapped();
+            }
             let hint = "only safetensors and GGUF are supported: convert other formats with transformers' `save_pretrained`";
             return Err(Error::file(
                 dir,
@@ -77,13 +88,17 @@ impl Shards {
             if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
                 return Err(Error::file(
                     &path,
-                    format!("shard name {file:?} is not a plain file name"),
+                    format!("shard name `{}` is not a plain file name", short_name(file)),
                     again,
                 ));
             }
             let origin = dir.join(file);
             if !origin.is_file() {
-                return Err(Error::file(&path, format!("names {file}, which does not exist"), again));
+                return Err(Error::file(
+                    &path,
+                    format!("names `{}`, which does not exist", short_name(file)),
+                    again,
+                ));
             }
             shards.push(Shard { bytes: Bytes::map(&origin)?, origin });
         }
@@ -93,12 +108,22 @@ impl Shards {
             if all.tensors.get(name).is_none_or(|entry| all.shards[entry.shard].origin != origin) {
                 return Err(Error::file(
                     &path,
-                    format!("lists `{name}` in {file}, but it is not there"),
+                    format!("lists `{}` in {file}, but it is not there", short_name(name)),
                     again,
                 ));
             }
         }
-        all.unwrapped()
+        let mut all = all.unwrapped()?;
+        let stated = index.metadata.get("total_size");
+        let bytes: usize = all.tensors.values().map(|tensor| tensor.bytes.len()).sum();
+        if let Some(stated) =
+            stated.and_then(serde_json::Value::as_u64).filter(|stated| *stated != bytes as u64)
+        {
+            all.notes.push(format!(
+                "total_size is {stated} in model.safetensors.index.json, but the tensors in the files have {bytes} bytes"
+            ));
+        }
+        Ok(all)
     }
 
     /// Reads a file that is compiled into the program.
@@ -111,7 +136,7 @@ impl Shards {
         for (number, shard) in shards.iter().enumerate() {
             for (name, entry) in shard.header(number)? {
                 if tensors.insert(name.clone(), entry).is_some() {
-                    let why = format!("`{name}` is also in another shard");
+                    let why = format!("`{}` is also in another shard", short_name(&name));
                     return Err(Error::file(
                         &shard.origin,
                         why,
@@ -128,7 +153,7 @@ impl Shards {
         let refuse =
             |why| Error::file(&self.shards[0].origin, why, "save only the model that is to be checked");
         let names = wrapped::unwrapped(self.tensors.keys().map(String::as_str)).map_err(refuse)?;
-        let notes = wrapped::note(&names).into_iter().collect();
+        let notes = self.notes.iter().cloned().chain(wrapped::note(&names)).collect();
         let named =
             |(stored, entry): (&String, &ShardTensor)| (names[stored.as_str()].clone(), entry.clone());
         let tensors = self.tensors.iter().map(named).collect();
@@ -199,6 +224,20 @@ impl Shards {
         })?;
         Ok(Tensor::from_raw_buffer(&bytes[entry.bytes.clone()], dtype, &entry.shape, &Device::Cpu)?)
     }
+}
+
+/// The only file of safetensors in a directory, if there is exactly one. If a part of the model is missing from it, the
+/// first missing tensor is named later.
+fn lone_shard(dir: &Path) -> Result<Option<PathBuf>> {
+    let unreadable = |error| Error::file(dir, error, WHAT_A_MODEL_IS);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.extension().is_some_and(|end| end == "safetensors") && path.is_file() {
+            found.push(path);
+        }
+    }
+    Ok(found.pop().filter(|_| found.is_empty()))
 }
 
 /// The float type, if tensors of this type can be read.

@@ -49,8 +49,12 @@ pub(in super::super) fn from_gguf(file: &Gguf) -> Result<Parsed> {
     let values = size("attention.value_length")?;
     for (key, width) in [("rope.dimension_count", rotated), ("attention.value_length", values)] {
         if width.is_some_and(|width| width != head_dim) {
-            let why = format!("heads are {head_dim} wide; other widths are not supported yet");
-            return Err(keys.wrong(&keys.own(key), &why));
+            let stated = if size("attention.key_length")?.is_some() {
+                format!("metadata `{}` is {head_dim}", keys.own("attention.key_length"))
+            } else {
+                format!("heads are {head_dim} wide")
+            };
+            return Err(keys.wrong(&keys.own(key), &format!("{stated}; other widths are not supported yet")));
         }
     }
     let eps = &keys.own("attention.layer_norm_rms_epsilon");

@@ -150,7 +150,11 @@ fn family(config: &Map<String, Value>, origin: &str) -> Result<Family> {
         (Some(kind), classes) => match kind.as_str().and_then(Family::named) {
             None => refuse("model_type", kind),
             Some(family) => match classes {
-                Some(classes) if !listed.contains(&family) => refuse("architectures", classes),
+                Some(classes) if !listed.contains(&family) => {
+                    let what =
+                        format!("model_type is {}, but architectures is {}", shown(kind), shown(classes));
+                    Err(Error::file(origin, what, &supported))
+                }
                 _ => Ok(family),
             },
         },

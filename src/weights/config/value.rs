@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::files::NON_FINITE;
+use crate::files::{NON_FINITE, printable};
 
 /// The longest value that a message shows completely, in characters.
 const SHOWN: usize = 120;
@@ -39,8 +39,8 @@ pub(super) fn shown(value: &Value) -> String {
         None => value.to_string(),
     };
     match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+        Some((end, _)) => format!("{}…", printable(&text[..end])),
+        None => printable(&text),
     }
 }
 

@@ -31,15 +31,36 @@ impl Problem {
     }
 }
 
+/// The width of lengths and counts in a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Lengths {
+    /// 32 bits: version 1 of the format.
+    Short,
+    /// 64 bits: since version 2.
+    #[default]
+    Long,
+}
+
 /// Reads little-endian values from `bytes` and keeps its position.
 pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
+    lengths: Lengths,
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(bytes: &'a [u8], at: usize) -> Self {
-        Self { bytes, at: at.min(bytes.len()) }
+    pub(super) fn new(bytes: &'a [u8], at: usize, lengths: Lengths) -> Self {
+        Self { bytes, at: at.min(bytes.len()), lengths }
+    }
+
+    /// How wide lengths and counts are.
+    pub(super) fn lengths(&self) -> Lengths {
+        self.lengths
+    }
+
+    /// Sets how wide lengths and counts are from here on.
+    pub(super) fn set_lengths(&mut self, lengths: Lengths) {
+        self.lengths = lengths;
     }
 
     /// The offset of the next byte, from the start of the file.
@@ -78,9 +99,17 @@ impl<'a> Cursor<'a> {
         self.array(what).map(u64::from_le_bytes)
     }
 
+    /// Reads a length, a count or a dimension.
+    pub(super) fn length(&mut self, what: &str) -> Result<u64, Problem> {
+        match self.lengths {
+            Lengths::Short => self.u32(what).map(u64::from),
+            Lengths::Long => self.u64(what),
+        }
+    }
+
     /// Reads a length, then that many bytes of UTF-8.
     pub(super) fn string(&mut self, what: &str) -> Result<&'a str, Problem> {
-        let len = self.u64(what)?;
+        let len = self.length(what)?;
         let range = self.skip(len, what)?;
         let start = range.start;
         std::str::from_utf8(&self.bytes[range])
@@ -90,7 +119,7 @@ impl<'a> Cursor<'a> {
     /// Reads a count of items that take at least `least` bytes each. It is an error if the rest of the file
     /// cannot contain them, which is checked before anything is allocated for them.
     pub(super) fn count(&mut self, least: u64, what: &str) -> Result<u64, Problem> {
-        let count = self.u64(what)?;
+        let count = self.length(what)?;
         let left = (self.bytes.len() - self.at) as u64;
         if count.checked_mul(least).is_none_or(|need| need > left) {
             return Err(Problem::damaged(format!("{what} of {count} cannot fit into the {left} bytes left")));

@@ -9,11 +9,15 @@ use std::ops::Range;
 
 use candle_core::quantized::GgmlDType;
 
-use super::cursor::{Cursor, Problem};
+use super::cursor::{Cursor, Lengths, Problem};
 use super::value::Value;
+use crate::files::short_name;
 
 const DEFAULT_ALIGNMENT: u64 = 32;
 const MAX_DIMS: u32 = 4;
+
+/// The most tensors, and the most metadata values. The largest models have a few thousand tensors.
+const MOST: u64 = 1 << 17;
 
 /// A tensor as the header describes it.
 #[derive(Clone, Debug)]
@@ -36,19 +40,20 @@ impl Header {
     /// Reads and checks a whole header. The result can be trusted: names are unique, and every tensor is
     /// inside the file, aligned, does not overlap another, and has the right size for its type and shape.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Problem> {
-        let mut cursor = Cursor::new(bytes, 0);
-        check_version(&mut cursor, bytes)?;
+        let mut cursor = Cursor::new(bytes, 0, Lengths::Long);
+        let lengths = version(&mut cursor, bytes)?;
+        cursor.set_lengths(lengths);
         // Name length, rank, one dimension, type, offset; key length, type, one byte.
-        let tensor_count = cursor.count(8 + 4 + 8 + 4 + 8, "a tensor count")?;
-        let value_count = cursor.count(8 + 4 + 1, "a metadata count")?;
+        let tensor_count = items(&mut cursor, 4 + 4 + 4 + 4 + 8, "a tensor count")?;
+        let value_count = items(&mut cursor, 4 + 4 + 1, "a metadata count")?;
 
         let mut metadata = BTreeMap::new();
         for _ in 0..value_count {
             let key = cursor.string("a metadata key")?;
             let value = Value::scan(&mut cursor, bytes)
-                .map_err(|why| why.within(format_args!("metadata `{key}`")))?;
+                .map_err(|why| why.within(format_args!("metadata `{}`", short_name(key))))?;
             if metadata.insert(key.to_owned(), value).is_some() {
-                return Err(Problem::damaged(format!("metadata `{key}` appears twice")));
+                return Err(Problem::damaged(format!("metadata `{}` appears twice", short_name(key))));
             }
         }
         let mut found = Vec::new();
@@ -56,7 +61,7 @@ impl Header {
             let name = cursor.string("a tensor name")?;
             found.push(
                 TensorEntry::read(&mut cursor, name)
-                    .map_err(|why| why.within(format_args!("tensor `{name}`")))?,
+                    .map_err(|why| why.within(format_args!("tensor `{}`", short_name(name))))?,
             );
         }
         let alignment = alignment(&metadata, bytes)?;
@@ -66,7 +71,18 @@ impl Header {
     }
 }
 
-fn check_version(cursor: &mut Cursor, bytes: &[u8]) -> Result<(), Problem> {
+/// A number of items that take at least `least` bytes each.
+fn items(cursor: &mut Cursor, least: u64, what: &str) -> Result<u64, Problem> {
+    match cursor.count(least, what)? {
+        count if count > MOST => {
+            Err(Problem::unsupported(format!("{what} of {count}: at most {MOST} are allowed")))
+        }
+        count => Ok(count),
+    }
+}
+
+/// Reads the version, which decides how wide lengths are.
+fn version(cursor: &mut Cursor, bytes: &[u8]) -> Result<Lengths, Problem> {
     if !bytes.starts_with(b"GGUF") {
         return Err(Problem {
             what: "is not a GGUF file: it does not start with `GGUF`".into(),
@@ -75,19 +91,22 @@ fn check_version(cursor: &mut Cursor, bytes: &[u8]) -> Result<(), Problem> {
     }
     cursor.skip(4, "the magic number")?;
     match cursor.u32("the version")? {
-        2 | 3 => Ok(()),
-        1 => {
-            Err(Problem::unsupported("GGUF version 1 (of summer 2023) is not supported; use version 2 or 3"))
+        1 => Ok(Lengths::Short),
+        2 | 3 => Ok(Lengths::Long),
+        version if (1..=3).contains(&version.swap_bytes()) => {
+            Err(Problem::unsupported("big-endian GGUF is not supported"))
         }
-        version if version.swap_bytes() <= 3 => Err(Problem::unsupported("big-endian GGUF is not supported")),
         version => {
-            Err(Problem::unsupported(format!("GGUF version {version} is not supported; use version 2 or 3")))
+            Err(Problem::unsupported(format!("GGUF version {version} is not supported; use version 1 to 3")))
         }
     }
 }
 
 fn alignment(metadata: &BTreeMap<String, Value>, bytes: &[u8]) -> Result<u64, Problem> {
     let Some(value) = metadata.get("general.alignment") else { return Ok(DEFAULT_ALIGNMENT) };
+    if let Some(count) = value.count() {
+        return Err(Problem::damaged(format!("`general.alignment` is an array of {count} values")));
+    }
     let value = value.to_json(bytes);
     match value.as_u64() {
         // The specification requires a multiple of 8; Candle's block types need at least 4.
@@ -113,7 +132,7 @@ impl<'a> TensorEntry<'a> {
         if !(1..=MAX_DIMS).contains(&rank) {
             return Err(Problem::damaged(format!("has {rank} dimensions, but must have 1 to {MAX_DIMS}")));
         }
-        let dims = (0..rank).map(|_| cursor.u64("a dimension")).collect::<Result<Vec<_>, _>>()?;
+        let dims = (0..rank).map(|_| cursor.length("a dimension")).collect::<Result<Vec<_>, _>>()?;
         let dtype = block_type(cursor.u32("a tensor type")?)?;
         let offset = cursor.u64("a tensor offset")?;
 
@@ -152,7 +171,8 @@ fn place(
     for TensorEntry { name, dtype, shape, offset, size } in found {
         if !offset.is_multiple_of(alignment) {
             return Err(Problem::damaged(format!(
-                "tensor `{name}`: offset {offset} is not a multiple of the alignment {alignment}"
+                "tensor `{}`: offset {offset} is not a multiple of the alignment {alignment}",
+                short_name(name)
             )));
         }
         let start = data.checked_add(offset);
@@ -160,18 +180,22 @@ fn place(
             (Some(start), Some(stop)) if stop <= end as u64 => start as usize..stop as usize,
             _ => {
                 return Err(Problem::damaged(format!(
-                    "tensor `{name}`: {size} bytes at offset {data} + {offset} do not fit; the file ends at {end}"
+                    "tensor `{}`: {size} bytes at offset {data} + {offset} do not fit; the file ends at {end}",
+                    short_name(name)
                 )));
             }
         };
         places.push((bytes.start, bytes.end, name));
         if tensors.insert(name.to_owned(), TensorInfo { dtype, shape, bytes }).is_some() {
-            return Err(Problem::damaged(format!("tensor `{name}` appears twice")));
+            return Err(Problem::damaged(format!("tensor `{}` appears twice", short_name(name))));
         }
     }
     places.sort_unstable();
     match places.windows(2).find(|pair| pair[1].0 < pair[0].1) {
-        Some(pair) => Err(Problem::damaged(format!("tensors `{}` and `{}` overlap", pair[0].2, pair[1].2))),
+        Some(pair) => {
+            let [one, other] = [pair[0].2, pair[1].2].map(short_name);
+            Err(Problem::damaged(format!("tensors `{one}` and `{other}` overlap")))
+        }
         None => Ok(tensors),
     }
 }
@@ -201,6 +225,8 @@ fn block_type(code: u32) -> Result<GgmlDType, Problem> {
 /// Names of the types that cannot be read, so that users can search for the message.
 fn type_name(code: u32) -> String {
     const NAMES: &[(u32, &str)] = &[
+        (4, "Q4_2"),
+        (5, "Q4_3"),
         (9, "Q8_1"),
         (15, "Q8_K"),
         (16, "IQ2_XXS"),
@@ -217,9 +243,16 @@ fn type_name(code: u32) -> String {
         (27, "I64"),
         (28, "F64"),
         (29, "IQ1_M"),
+        (31, "Q4_0_4_4"),
+        (32, "Q4_0_4_8"),
+        (33, "Q4_0_8_8"),
         (34, "TQ1_0"),
         (35, "TQ2_0"),
+        (36, "IQ4_NL_4_4"),
+        (37, "IQ4_NL_4_8"),
+        (38, "IQ4_NL_8_8"),
         (39, "MXFP4"),
+        (40, "NVFP4"),
     ];
     match NAMES.iter().find(|(known, _)| *known == code) {
         Some((_, name)) => (*name).to_owned(),

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde_json::{Value as Json, json};
 
-use super::cursor::{Cursor, Problem};
+use super::cursor::{Cursor, Lengths, Problem};
 use crate::files::NON_FINITE;
 
 /// The type codes of the format (`gguf_metadata_value_type` in its specification).
@@ -35,11 +35,12 @@ impl Kind {
     }
 
     /// The smallest number of bytes that one value takes.
-    fn least(self) -> u64 {
+    fn least(self, lengths: Lengths) -> u64 {
         match self {
             Self::U8 | Self::I8 | Self::Bool => 1,
             Self::U16 | Self::I16 => 2,
             Self::U32 | Self::I32 | Self::F32 => 4,
+            Self::Str if lengths == Lengths::Short => 4,
             Self::U64 | Self::I64 | Self::F64 | Self::Str => 8,
             Self::Array => 12,
         }
@@ -54,7 +55,11 @@ pub(super) struct Value {
     /// Number of elements, for an array of `kind`.
     count: Option<u64>,
     at: Range<usize>,
+    lengths: Lengths,
 }
+
+/// The most texts in one array. The largest vocabularies have 262,144 tokens, and twice as many merges.
+const MOST_TEXTS: u64 = 1 << 22;
 
 impl Value {
     /// Reads a type code and skips the value after it.
@@ -63,26 +68,35 @@ impl Value {
     /// Unknown types, values that run past the end, strings that are not UTF-8, booleans other
     /// than 0 and 1, and arrays of arrays (no known file has one).
     pub(super) fn scan(cursor: &mut Cursor, bytes: &[u8]) -> Result<Self, Problem> {
-        let kind = Kind::from_code(cursor.u32("a value type")?)?;
+        let (kind, lengths) = (Kind::from_code(cursor.u32("a value type")?)?, cursor.lengths());
         if kind != Kind::Array {
             let start = cursor.position();
             element(cursor, kind, bytes)?;
-            return Ok(Self { kind, count: None, at: start..cursor.position() });
+            return Ok(Self { kind, count: None, at: start..cursor.position(), lengths });
         }
         let kind = Kind::from_code(cursor.u32("an array type")?)?;
         if kind == Kind::Array {
             return Err(Problem::unsupported("arrays of arrays are not supported"));
         }
-        let count = cursor.count(kind.least(), "an array")?;
+        let count = cursor.count(kind.least(lengths), "an array")?;
         let start = cursor.position();
-        if matches!(kind, Kind::Str | Kind::Bool) {
+        if kind == Kind::Str {
+            if count > MOST_TEXTS {
+                let what = format!("an array of {count} texts: at most {MOST_TEXTS} are allowed");
+                return Err(Problem::unsupported(what));
+            }
             for _ in 0..count {
-                element(cursor, kind, bytes)?;
+                cursor.string("a string")?;
             }
         } else {
-            cursor.skip(count * kind.least(), "an array")?;
+            let at = cursor.skip(count * kind.least(lengths), "an array")?;
+            if kind == Kind::Bool
+                && let Some(&other) = bytes[at].iter().find(|&&byte| byte > 1)
+            {
+                return Err(Problem::damaged(format!("a boolean is {other}, neither 0 nor 1")));
+            }
         }
-        Ok(Self { kind, count: Some(count), at: start..cursor.position() })
+        Ok(Self { kind, count: Some(count), at: start..cursor.position(), lengths })
     }
 
     /// Number of elements of an array; `None` for a single value.
@@ -92,7 +106,7 @@ impl Value {
 
     /// The value as JSON. NaN and infinities become objects with the key [`NON_FINITE`].
     pub(super) fn to_json(&self, bytes: &[u8]) -> Json {
-        let mut cursor = Cursor::new(&bytes[..self.at.end], self.at.start);
+        let mut cursor = Cursor::new(&bytes[..self.at.end], self.at.start, self.lengths);
         // `scan` decoded the same bytes in the same way, so no element can be missing here.
         let mut next = || element(&mut cursor, self.kind, bytes).unwrap_or(Json::Null);
         match self.count {
@@ -107,10 +121,10 @@ fn element(cursor: &mut Cursor, kind: Kind, bytes: &[u8]) -> Result<Json, Proble
     if kind == Kind::Str {
         return cursor.string("a string").map(Json::from);
     }
-    let at = cursor.skip(kind.least(), "a value")?;
-    let mut raw = [0; 8];
+    let at = cursor.skip(kind.least(cursor.lengths()), "a value")?;
+    let (mut raw, bits) = ([0; 8], 8 * at.len() as u32);
     raw[..at.len()].copy_from_slice(&bytes[at]);
-    let (word, bits) = (u64::from_le_bytes(raw), 8 * kind.least() as u32);
+    let word = u64::from_le_bytes(raw);
     // Moves the sign bit to the top and back, which copies it down over the unused bytes.
     let signed = ((word << (64 - bits)) as i64) >> (64 - bits);
     Ok(match kind {
