@@ -6,7 +6,7 @@ use rbees_check::judge::{Outcome, Subject};
 use rbees_check::models::Model;
 use rbees_check::recording::Recording;
 use rbees_check::reference::{Reference, SecondOracle};
-use rbees_check::report::json::{self, Report, StaleExpectation};
+use rbees_check::report::json::{self, Part, Report, StaleExpectation};
 use rbees_check::weights::Weights;
 use sha2::{Digest, Sha256};
 
@@ -87,6 +87,17 @@ impl Description {
         })
     }
 
+    /// Describes what the parts of a run have in common, taken from one of their reports.
+    pub fn of_report(report: Report) -> Self {
+        let Report { model, run, references, recognised, .. } = report;
+        Self { model, run, references, recognised }
+    }
+
+    /// The report of one part of a run.
+    pub fn part(self, outcomes: &[Outcome], part: Part, ending: Ending) -> Report {
+        Report { part: Some(part), ..self.report(outcomes, &[], ending) }
+    }
+
     /// The report of the whole run.
     pub fn report(self, outcomes: &[Outcome], stale: &[StaleExpectation], ending: Ending) -> Report {
         let Self { model, run, references, recognised } = self;
@@ -97,6 +108,7 @@ impl Description {
             model,
             run,
             references,
+            part: None,
             recognised,
             summary: json::Summary::of(&checkpoints),
             checkpoints,

@@ -19,7 +19,9 @@ mod inspect;
 mod interrupt;
 mod known_model;
 mod list;
+mod merge;
 mod paint;
+mod part;
 mod progress;
 mod recording_text;
 mod reports;
@@ -71,6 +73,8 @@ pub struct Arguments {
 enum Verb {
     /// Check a model against its references, checkpoint by checkpoint
     Run(run::RunArgs),
+    /// Put the parts of a run together, which several machines judged with `run --shard`
+    Merge(merge::Merge),
     /// List checkpoints, known mistakes, models, cases and devices
     List(list::List),
     /// Explain what a checkpoint checks and how, or what a mistake is and how to fix it
@@ -95,6 +99,7 @@ pub fn perform(arguments: Arguments) -> Result<Ending> {
     let mut out = Out::new(arguments.color);
     match arguments.verb {
         Verb::Run(run) => run.perform(&mut out),
+        Verb::Merge(merge) => merge.perform(&mut out),
         Verb::List(list) => list.perform(&mut out),
         Verb::Explain(explain) => explain.perform(&mut out),
         Verb::Generate(generate) => generate.perform(&mut out),

@@ -20,6 +20,7 @@ use super::dumped::{Dumped, RunOptions};
 use super::ending::Ending;
 use super::expect::Expectations;
 use super::paint::Out;
+use super::part::{self, Sharding, WholeRun};
 use super::progress::Progress;
 use super::reports::Reports;
 use super::rerun::Flags;
@@ -56,6 +57,8 @@ pub struct RunArgs {
     reports: Reports,
     #[command(flatten)]
     bundling: Bundling,
+    #[command(flatten)]
+    sharding: Sharding,
 }
 
 impl RunArgs {
@@ -82,6 +85,7 @@ impl RunArgs {
 
     /// Reads the model, judges it and prints the result.
     fn judge_model(&self, checkpoints: &[&'static Checkpoint], mut results: Results<'_>) -> Result<Ending> {
+        let shard = self.sharding.part(&results)?;
         let device = device::open(&self.common.device)?;
         let progress = Progress::start("reading the model and its references");
         let model = self.common.open()?;
@@ -91,6 +95,12 @@ impl RunArgs {
         let matmul = matmuls_named(&self.matmuls(&model));
         let head = format!("{} · {} · {on}, {}, {matmul}\n", model.name, subject.config, dtype.as_str());
         progress.aside(|| results.out.line(head))?;
+        if let Some(shard) = shard {
+            let whole = WholeRun { checkpoints, command: &self.ids.join(" ") };
+            let description =
+                |subject: &Subject<'_>| Description::of_model(&model, subject, &on, dtype, &matmul);
+            return part::judge(&mut subject, shard, &whole, results, description, progress);
+        }
         let outcomes = judge_checkpoints(&mut subject, checkpoints, &progress, &mut results)?;
         drop(progress);
         results.failures(&outcomes)?;

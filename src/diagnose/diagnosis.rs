@@ -1,10 +1,13 @@
 //! The result of a diagnosis: the mistakes that explain a failed site.
 
+use serde::{Deserialize, Serialize};
+
 use super::fit::Fit;
+use crate::files::{Name, float, name};
 use crate::mistakes;
 
 /// The result of diagnosing a failed site.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Diagnosis {
     /// The mistakes that explain the site: one, two made together, or several that explain it equally well.
     /// Empty if the site is unexplained.
@@ -21,16 +24,18 @@ impl Diagnosis {
 }
 
 /// A mistake that explains a site.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Named {
     /// Its name in the catalogue: `rope-pairing`.
-    pub mistake: &'static str,
+    #[serde(deserialize_with = "name")]
+    pub mistake: Name,
     /// What the port does and what it should do, in the second person.
     pub says: String,
     /// How to fix it.
     pub fix: String,
     /// The distance of the predicted tensor from the port's, in budgets; 0 if an exact fingerprint identified
     /// the mistake.
+    #[serde(with = "float")]
     pub residual: f64,
     /// The number of entries that differ by one rounding; they are left out of the residual.
     pub flips: usize,
@@ -39,10 +44,11 @@ pub struct Named {
 }
 
 /// A deviation that cannot be distinguished from the one that is named.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Alternative {
     /// Its name.
-    pub mistake: &'static str,
+    #[serde(deserialize_with = "name")]
+    pub mistake: Name,
     /// What the port would do, in the second person.
     pub says: String,
 }
@@ -71,10 +77,12 @@ impl From<Named> for Diagnosis {
 }
 
 /// A mistake that comes close to a site's tensor without explaining it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct RunnerUp {
     /// Its name in the catalogue.
-    pub mistake: &'static str,
+    #[serde(deserialize_with = "name")]
+    pub mistake: Name,
     /// Its distance, in budgets.
+    #[serde(with = "float")]
     pub residual: f64,
 }

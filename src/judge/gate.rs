@@ -70,7 +70,7 @@ impl GeneratingPath<'_> {
 /// judged, and an expected failure is a failure, so both block generation too.
 pub(super) fn shut_by(outcomes: &[Outcome]) -> Option<(Status, String)> {
     let of = |status| outcomes.iter().find(move |outcome| outcome.status() == status);
-    let order = [Status::Failed, Status::Expected, Status::NotJudged, Status::Skipped];
+    let order = [Status::Failed, Status::Expected, Status::NotJudged, Status::Skipped, Status::Own];
     let worst = order.into_iter().find_map(of)?;
     Some((worst.status(), format!("{} {}", worst.checkpoint.id, worst.checkpoint.name)))
 }

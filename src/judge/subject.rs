@@ -106,6 +106,15 @@ impl<'a> Subject<'a> {
         })
     }
 
+    /// Why something that belongs to no case cannot be judged: these references lack `what`.
+    pub(super) fn lacks(&self, what: &str) -> String {
+        if self.cases.iter().any(Reference::is_own) {
+            format!("needs {what}, which the project's own oracle cannot compute")
+        } else {
+            "these references contain only cases, no facts about the model as a whole".into()
+        }
+    }
+
     /// The weights with the config as transformers reads it, if that is stored: the parsed config may itself
     /// contain the mistake.
     pub(crate) fn right_weights(&self) -> Weights {
