@@ -10,9 +10,11 @@
 
 mod arithmetic;
 mod site;
+mod stage;
 
 pub use arithmetic::Arithmetic;
 pub use site::{Kind, Site};
+pub use stage::StageName;
 
 use std::fmt;
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use rbees_check::dump::Against;
 use rbees_check::judge::{Outcome, Subject};
 use rbees_check::models::Model;
 use rbees_check::recording::Recording;
-use rbees_check::reference::{Reference, SecondOracle};
+use rbees_check::reference::{Feed, Reference, SecondOracle};
 use rbees_check::report::json::{self, Part, Report, StaleExpectation};
 use rbees_check::weights::Weights;
 use sha2::{Digest, Sha256};
@@ -55,6 +55,34 @@ impl Description {
                 files_sha256: whole.map(verdicts::references).transpose()?,
                 cases: subject.cases.iter().map(case).collect(),
             },
+            recognised: vec![],
+        })
+    }
+
+    /// Describes a model that was judged stage by stage on `device`, in `dtype`, on these paths, under one feed or all.
+    ///
+    /// # Errors
+    /// The weights cannot be reread to hash them.
+    pub fn of_stream(
+        model: &Model,
+        (device, dtype, paths, feed): (&str, candle_core::DType, Vec<&str>, Option<Feed>),
+        streamed: &Reference,
+    ) -> Result<Self> {
+        Ok(Self {
+            model: json::Model {
+                name: model.name.clone(),
+                shape: model.weights.config().to_string(),
+                weights_sha256: Some(model.weights.sha256()?),
+            },
+            run: json::Run {
+                device: device.to_owned(),
+                dtype: dtype.as_str().to_owned(),
+                matmul: "dense".to_owned(),
+                paths: paths.into_iter().map(str::to_owned).collect(),
+                feed: feed.map(|feed| feed.name().to_owned()),
+                threads: candle_core::utils::get_num_threads(),
+            },
+            references: json::References { files_sha256: None, cases: vec![case(streamed)] },
             recognised: vec![],
         })
     }

@@ -15,14 +15,19 @@ mod explain;
 mod files;
 mod gate;
 mod generate;
+#[cfg(feature = "hub")]
+mod hub;
 mod inspect;
 mod interrupt;
 mod known_model;
 mod list;
 mod merge;
+mod own;
 mod paint;
 mod part;
+mod paths;
 mod progress;
+mod record;
 mod recording_text;
 mod reports;
 mod rerun;
@@ -31,6 +36,7 @@ mod run;
 mod selftest;
 mod settings;
 mod stderr;
+mod stream;
 mod suggest;
 mod tensor_rows;
 mod threads;
@@ -75,6 +81,8 @@ enum Verb {
     Run(run::RunArgs),
     /// Put the parts of a run together, which several machines judged with `run --shard`
     Merge(merge::Merge),
+    /// Compute references with this program's own float64 oracle, for a model without references
+    Record(record::Record),
     /// List checkpoints, known mistakes, models, cases and devices
     List(list::List),
     /// Explain what a checkpoint checks and how, or what a mistake is and how to fix it
@@ -99,6 +107,7 @@ pub fn perform(arguments: Arguments) -> Result<Ending> {
     let mut out = Out::new(arguments.color);
     match arguments.verb {
         Verb::Run(run) => run.perform(&mut out),
+        Verb::Record(record) => record.perform(&mut out),
         Verb::Merge(merge) => merge.perform(&mut out),
         Verb::List(list) => list.perform(&mut out),
         Verb::Explain(explain) => explain.perform(&mut out),

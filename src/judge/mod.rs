@@ -10,9 +10,11 @@ mod facts;
 mod gate;
 mod greedy;
 mod judged_rows;
+mod lacks;
 mod laws;
 mod left_over;
 mod noise;
+mod own;
 mod pieces;
 mod prefills;
 mod recorded;
@@ -21,6 +23,7 @@ mod sampling;
 mod set_aside;
 mod single;
 mod sites;
+mod stream;
 mod subject;
 mod substitute;
 mod tokens;
@@ -37,12 +40,14 @@ pub use gate::{Gate, GeneratingPath};
 pub(crate) use judged_rows::input as case_input;
 pub(crate) use single::single;
 pub(crate) use sites::judge_sites;
+pub use stream::{Stream, Streamed};
 pub use subject::{ModelFacts, Subject};
 pub(crate) use substitute::substitute_reference;
 pub use units::{Shard, UnitFindings, merged};
 pub use unjudged::laws_alone;
 pub use verdict::{Finding, Outcome, Status, Verdict};
 
+use self::lacks::{OF_GREEDY, OF_SAMPLING, OF_TEXTS, OF_WEIGHTS};
 use self::prefills::Prefills;
 use self::subject::side_by_side;
 use self::units::{Unit, in_order};
@@ -199,12 +204,6 @@ fn judge_laws(
         .map(|(port, (n, findings))| UnitFindings::new(checkpoint, place(port, n)).with(findings))
         .collect())
 }
-
-/// What the checkpoints need that belongs to no case.
-const OF_WEIGHTS: &str = "the config and the hashes of the tensors as PyTorch reads them";
-const OF_TEXTS: &str = "token ids from the model's own tokenizer in transformers";
-const OF_SAMPLING: &str = "distributions from transformers' logits processors";
-const OF_GREEDY: &str = "PyTorch's greedy tokens";
 
 #[cfg(test)]
 mod tests;

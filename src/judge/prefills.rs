@@ -22,13 +22,13 @@ pub(super) struct Prefills(BTreeMap<&'static str, Vec<UnitFindings>>);
 
 /// What prefills showed for one checkpoint.
 #[derive(Default)]
-struct Shown {
-    findings: Vec<Finding>,
-    notes: Vec<String>,
+pub(super) struct Shown {
+    pub findings: Vec<Finding>,
+    pub notes: Vec<String>,
 }
 
 /// One forward pass over a case, and everything that is judged in it. Each kind of site is judged once.
-struct Prefill {
+pub(super) struct Prefill {
     feed: Feed,
     judged: Vec<JudgedView>,
 }
@@ -91,7 +91,7 @@ impl Prefills {
 }
 
 /// The prefills that these checkpoints need, under `feed` only if it is given.
-fn plan(checkpoints: &[&'static Checkpoint], feed: Option<Feed>) -> Vec<Prefill> {
+pub(super) fn plan(checkpoints: &[&'static Checkpoint], feed: Option<Feed>) -> Vec<Prefill> {
     let mut plan: Vec<Prefill> = Vec::new();
     for &checkpoint in checkpoints {
         let Some(factor) = checkpoint.factor() else { continue };
@@ -117,7 +117,7 @@ impl Prefill {
 }
 
 /// What one case shows on one port, by checkpoint.
-fn judge_case(
+pub(super) fn judge_case(
     plan: &[Prefill],
     port: &mut dyn Port,
     (cases, case): (&[Reference], &Reference),

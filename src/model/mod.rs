@@ -25,6 +25,7 @@ mod pass;
 mod path;
 mod projection;
 mod rope;
+mod stage;
 
 pub use attention::SelfAttention;
 pub use block::Block;
@@ -36,3 +37,4 @@ pub use norm::Norm;
 pub use path::{Attention, Path};
 pub use projection::{Matmul, Projection};
 pub use rope::Rope;
+pub use stage::Stage;

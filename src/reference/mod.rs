@@ -5,11 +5,12 @@
 mod batch;
 mod facts;
 mod feed;
+mod files;
 mod fixture;
+mod made;
 mod manifest;
 mod noise;
 mod read;
-mod reduced;
 mod source;
 
 use std::collections::BTreeMap;
@@ -23,7 +24,9 @@ pub use facts::{
     Tokens,
 };
 pub use feed::Feed;
+pub use files::File;
 pub use fixture::Fixture;
+pub use made::{Made, MadeQuantized};
 pub use manifest::{ArrayEntry, Manifest, Pending, Place, SecondOracle, SiteEntry};
 use noise::SiteNoise;
 pub use source::Source;
