@@ -1,11 +1,15 @@
 //! Reads untrusted files: only regular files, only up to a size limit, and JSON without duplicate keys.
 
 mod json;
+mod name;
+mod number;
 mod printable;
 mod python;
 mod stand_in;
 
 pub use json::json;
+pub use name::{Name, name};
+pub use number::{Number, float, floats32};
 pub use printable::{one_line, printable, short_name};
 pub use python::{NON_FINITE, python_json};
 pub use stand_in::refuse_stand_in;

@@ -65,6 +65,7 @@
 //! weights, tokenizer ─► models ─┐            a model's name → weights, tokenizer, references
 //! model ─► generate             ├─► judge ─► report
 //! reference ─► checkpoints ─────┘            runs a port through a checkpoint → verdicts → text
+//! record ─► judge                            references from the project's own oracle
 //! recording ─► judge, check, dump            the tensors of one pass by site, from a file or from memory
 //! dump ─► report                             any port's recorded pass: compared with references, replayed
 //! probe, compare                             the interface to models; compares two tensors under a budget
@@ -114,6 +115,7 @@ pub mod oracle;
 pub mod plants;
 pub mod port;
 pub mod probe;
+pub mod record;
 pub mod recording;
 pub mod reference;
 pub mod report;

@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 use crate::Result;
 use crate::model::{Attention, Cache, Input, Llama, Path};
 use crate::probe::{Arithmetic, Kind, Kinds, Layout, Probe, Site};
-use crate::weights::RopeLayout;
+use crate::weights::{Config, RopeLayout};
 
 /// A model that can be judged: it hands its sites to a probe, keeps a cache, and can empty it.
 pub trait Port: Send {
@@ -78,8 +78,35 @@ impl LlamaPort {
 
 impl Port for LlamaPort {
     fn traits(&self) -> Traits {
-        let config = &self.model.config;
-        let Path { attention, .. } = self.model.path;
+        let kinds = self.model.kinds();
+        Traits::of_llama(
+            &self.model.config,
+            kinds,
+            self.model.path,
+            self.model.arithmetic,
+            self.model.dtype(),
+        )
+    }
+
+    fn begin(&mut self) {
+        self.cache.reset();
+    }
+
+    fn forward(&mut self, input: &Input, mut probe: &mut dyn Probe) -> Result<Tensor> {
+        self.model.forward(input, &mut self.cache, &mut probe)
+    }
+}
+
+impl Traits {
+    /// Those of the project's own Llama.
+    pub(crate) fn of_llama(
+        config: &Config,
+        kinds: Kinds,
+        path: Path,
+        arithmetic: Arithmetic,
+        dtype: DType,
+    ) -> Self {
+        let Path { attention, .. } = path;
         let hides: &[Kind] = match attention {
             Attention::Plain => &[],
             Attention::Fused => &[Kind::Scores, Kind::Probs],
@@ -93,23 +120,15 @@ impl Port for LlamaPort {
             }
         };
         Traits {
-            path: self.model.path.name(),
-            arithmetic: self.model.arithmetic,
-            dtype: self.model.dtype(),
+            path: path.name(),
+            arithmetic,
+            dtype,
             layers: config.num_hidden_layers,
-            kinds: self.model.kinds(),
+            kinds,
             vocab: config.vocab_size,
             context: config.max_position_embeddings,
             hides,
             layouts,
         }
-    }
-
-    fn begin(&mut self) {
-        self.cache.reset();
-    }
-
-    fn forward(&mut self, input: &Input, mut probe: &mut dyn Probe) -> Result<Tensor> {
-        self.model.forward(input, &mut self.cache, &mut probe)
     }
 }

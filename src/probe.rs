@@ -11,10 +11,12 @@
 mod arithmetic;
 mod kinds;
 mod site;
+mod stage;
 
 pub use arithmetic::Arithmetic;
 pub use kinds::Kinds;
 pub use site::{Kind, Site};
+pub use stage::StageName;
 
 use std::fmt;
 use std::sync::Arc;

@@ -183,12 +183,12 @@ fn generate_judges_each_path_once_and_reuses_the_stored_verdict() {
 }
 
 #[test]
-fn a_model_without_references_generates_with_a_warning_unless_checks_are_required() {
+fn a_model_without_references_generates_after_the_own_oracle_unless_stored_references_are_required() {
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tiny-llama/gguf/tiny-llama-q4_0.gguf");
     let args = ["generate", "And God said", "--max-tokens", "4", "--model", model];
     let output = ran(&args);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(stderr(&output).lines().filter(|line| line.starts_with("unjudged: ")).count(), 1);
+    assert_eq!(stderr(&output).lines().filter(|line| line.starts_with("own: ")).count(), 1);
     let strict = ran(&[&args[..], &["--require-checks"]].concat());
     assert_eq!((strict.status.code(), stdout(&strict).as_str()), (Some(2), ""));
 }

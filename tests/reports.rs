@@ -90,6 +90,22 @@ fn a_failing_report_follows_the_schema_and_describes_the_failures() {
 }
 
 #[rstest]
+#[case::a_part(&["run", "1", "--case", "single", "--shard", "1/2", "--report", "json=r.json"], "/part/of", json!(2))]
+#[case::own_references(
+    &["run", "1", "--reference", "oracle", "--prompt", "Hello", "--report", "json=r.json"],
+    "/summary/own",
+    json!(1)
+)]
+fn reports_of_other_runs_follow_the_schema(#[case] args: &[&str], #[case] at: &str, #[case] value: Value) {
+    let folder = home();
+    let output = rbees_in(folder.path(), &home(), args).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let report: Value = serde_json::from_slice(&fs::read(folder.path().join("r.json")).unwrap()).unwrap();
+    assert_eq!(complaints(&report), [""; 0]);
+    assert_eq!(report.pointer(at), Some(&value));
+}
+
+#[rstest]
 #[case::nan(0x7e00, "NaN")]
 #[case::infinity(0x7c00, "Infinity")]
 #[case::minus_infinity(0xfc00, "-Infinity")]

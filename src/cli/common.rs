@@ -1,9 +1,9 @@
 //! Arguments that `run` and `generate` share.
 
 use clap::{ArgAction, Args};
-use rbees_check::Result;
 use rbees_check::models::{self, Model};
 use rbees_check::tokenizer::Tokenizer;
+use rbees_check::{Error, Result};
 
 use super::choices::Dtype;
 use super::escape::one_line;
@@ -16,7 +16,8 @@ pub const DEFAULT_MODEL: &str = "tiny-llama";
 /// Arguments that `run` and `generate` share.
 #[derive(Args, Debug)]
 pub struct Common {
-    /// Model to use: tiny-llama, tiny-llama2, smollm2-135m, a .gguf file, or a Hugging Face directory
+    /// Model to use: tiny-llama, tiny-llama2, smollm2-135m, a .gguf file, a Hugging Face directory, or (with the
+    /// feature `hub`) hf:owner/name[@revision][:file.gguf]
     /// [default: tiny-llama]
     #[arg(long, value_name = "NAME|PATH")]
     pub model: Option<String>,
@@ -39,7 +40,10 @@ pub struct Common {
 
 /// Opens a model, and prints what is remarkable about its files.
 pub fn open(name: &str) -> Result<Model> {
-    let model = models::open(name)?;
+    let model = match name.strip_prefix("hf:") {
+        None => models::open(name)?,
+        Some(_) => Model { name: name.to_owned(), ..models::open(&downloaded(name)?)? },
+    };
     let unread = model.weights.unread_notes();
     let contradictions = model.contradictions();
     let of_tokenizer = model.tokenizer.iter().flat_map(Tokenizer::notes);
@@ -47,6 +51,20 @@ pub fn open(name: &str) -> Result<Model> {
         say(&one_line(&format!("note: {name}: {note}")));
     }
     Ok(model)
+}
+
+/// The path of a model on the hub, in the cache of this machine.
+#[cfg(feature = "hub")]
+fn downloaded(name: &str) -> Result<String> {
+    let path = super::hub::fetch(name)?;
+    let unreadable = |_| Error::input("the path of the cache is not UTF-8", "set HF_HOME to another folder");
+    path.into_os_string().into_string().map_err(unreadable)
+}
+
+#[cfg(not(feature = "hub"))]
+fn downloaded(name: &str) -> Result<String> {
+    let what = format!("{}: this build cannot download models", one_line(name));
+    Err(Error::input(what, "install it with --features hub, or download the model and give its path"))
 }
 
 impl Common {

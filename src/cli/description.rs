@@ -5,8 +5,8 @@ use rbees_check::dump::Against;
 use rbees_check::judge::{Outcome, Subject};
 use rbees_check::models::Model;
 use rbees_check::recording::Recording;
-use rbees_check::reference::{Reference, SecondOracle};
-use rbees_check::report::json::{self, Report, StaleExpectation};
+use rbees_check::reference::{Feed, Reference, SecondOracle};
+use rbees_check::report::json::{self, Part, Report, StaleExpectation};
 use rbees_check::weights::Weights;
 use sha2::{Digest, Sha256};
 
@@ -59,6 +59,34 @@ impl Description {
         })
     }
 
+    /// Describes a model that was judged stage by stage on `device`, in `dtype`, on these paths, under one feed or all.
+    ///
+    /// # Errors
+    /// The weights cannot be reread to hash them.
+    pub fn of_stream(
+        model: &Model,
+        (device, dtype, paths, feed): (&str, candle_core::DType, Vec<&str>, Option<Feed>),
+        streamed: &Reference,
+    ) -> Result<Self> {
+        Ok(Self {
+            model: json::Model {
+                name: model.name.clone(),
+                shape: model.weights.config().to_string(),
+                weights_sha256: Some(model.weights.sha256()?),
+            },
+            run: json::Run {
+                device: device.to_owned(),
+                dtype: dtype.as_str().to_owned(),
+                matmul: "dense".to_owned(),
+                paths: paths.into_iter().map(str::to_owned).collect(),
+                feed: feed.map(|feed| feed.name().to_owned()),
+                threads: candle_core::utils::get_num_threads(),
+            },
+            references: json::References { files_sha256: None, cases: vec![case(streamed)] },
+            recognised: vec![],
+        })
+    }
+
     /// Describes a recording of the model `name`.
     ///
     /// # Errors
@@ -92,6 +120,17 @@ impl Description {
         Self { recognised, ..self }
     }
 
+    /// Describes what the parts of a run have in common, taken from one of their reports.
+    pub fn of_report(report: Report) -> Self {
+        let Report { model, run, references, recognised, .. } = report;
+        Self { model, run, references, recognised }
+    }
+
+    /// The report of one part of a run.
+    pub fn part(self, outcomes: &[Outcome], part: Part, ending: Ending) -> Report {
+        Report { part: Some(part), ..self.report(outcomes, &[], ending) }
+    }
+
     /// The report of the whole run.
     pub fn report(self, outcomes: &[Outcome], stale: &[StaleExpectation], ending: Ending) -> Report {
         let Self { model, run, references, recognised } = self;
@@ -102,6 +141,7 @@ impl Description {
             model,
             run,
             references,
+            part: None,
             recognised,
             summary: json::Summary::of(&checkpoints),
             checkpoints,

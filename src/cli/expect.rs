@@ -1,8 +1,11 @@
 //! Expected failures: marks the known failures of a run, and finds expectations that are stale.
 
+use rbees_check::Result;
 use rbees_check::checkpoints::Checkpoint;
 use rbees_check::judge::{Finding, Outcome, Status};
 use rbees_check::report::json::StaleExpectation;
+
+use super::suggest;
 
 /// A known failure.
 #[derive(Clone, Debug)]
@@ -23,7 +26,8 @@ impl Expectation {
         same(&self.site, &finding.about) && same(&self.case, &finding.case)
     }
 
-    fn stale(&self) -> StaleExpectation {
+    /// As a report lists it.
+    fn listed(&self) -> StaleExpectation {
         StaleExpectation {
             origin: self.origin.clone(),
             checkpoint: self.checkpoint.id.to_owned(),
@@ -41,6 +45,8 @@ pub struct Expectations {
     /// Flags selected only a part of what the settings file judges, so a pass here does not mean that all of
     /// it passes.
     partial: bool,
+    /// Only mark failures.
+    only_marks: bool,
     /// Expectations that passed in a complete run.
     pub stale: Vec<StaleExpectation>,
     /// Remarks about the other expectations, one line each.
@@ -53,6 +59,28 @@ impl Expectations {
         Self { all, partial, ..Self::default() }
     }
 
+    /// The expectations that the report of a part lists, and whether the run is a partial one.
+    ///
+    /// # Errors
+    /// A checkpoint is unknown.
+    pub fn from_list(listed: Vec<StaleExpectation>, partial: bool) -> Result<Self> {
+        let expectation = |listed: StaleExpectation| {
+            let StaleExpectation { origin, checkpoint, site, case, reason } = listed;
+            Ok(Expectation { checkpoint: suggest::checkpoint(&checkpoint)?, site, case, reason, origin })
+        };
+        Ok(Self::new(listed.into_iter().map(expectation).collect::<Result<_>>()?, partial))
+    }
+
+    /// All expectations, as a report lists them, and whether the run is a partial one.
+    pub fn listed(&self) -> (Vec<StaleExpectation>, bool) {
+        (self.all.iter().map(Expectation::listed).collect(), self.partial)
+    }
+
+    /// Only a part of the run is judged here: failures are marked, but nothing is stale or unmatched.
+    pub fn is_part(&mut self) {
+        self.only_marks = true;
+    }
+
     /// Marks the failures of `outcome` that are expected.
     pub fn mark(&mut self, outcome: &mut Outcome) {
         if outcome.skipped.is_some() {
@@ -61,10 +89,12 @@ impl Expectations {
         for expectation in self.all.iter().filter(|e| e.checkpoint == outcome.checkpoint) {
             let about: Vec<&mut Finding> =
                 outcome.findings.iter_mut().filter(|finding| expectation.is_about(finding)).collect();
-            if about.is_empty() {
+            if self.only_marks {
+                // The other parts may show what this one does not.
+            } else if about.is_empty() {
                 self.notes.push(format!("{}: matches nothing that was judged", expectation.origin));
-            } else if about.iter().all(|finding| finding.status() == Status::Passed) {
-                let stale = expectation.stale();
+            } else if about.iter().all(|finding| matches!(finding.status(), Status::Passed | Status::Own)) {
+                let stale = expectation.listed();
                 if self.partial {
                     self.notes.push(format!("{stale} in the part that was judged"))
                 } else {

@@ -22,7 +22,7 @@ pub fn judge_path(path: &GeneratingPath<'_>, prompt: &[u32], verbose: u8) -> Res
     }
     let progress = Progress::start(match key {
         Some(_) => "reading references: the path is judged once, before it first generates",
-        None => "checking that the cache is consistent on the prompt",
+        None => "checking the cache and three layers on the prompt",
     });
     let gate = path.gate(prompt, |outcome| {
         progress.now(&format!("judging before the first generation: {} done", outcome.checkpoint.id));

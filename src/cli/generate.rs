@@ -73,7 +73,7 @@ pub struct Generate {
     /// Generate without checking the path first
     #[arg(long, conflicts_with = "require_checks")]
     unchecked: bool,
-    /// Refuse to generate if the model has no references
+    /// Refuse to generate if the model has no stored references
     #[arg(long)]
     require_checks: bool,
 }
@@ -116,13 +116,14 @@ impl Generate {
         match judge_path(path, prompt, self.common.verbose)? {
             Gate::Open => Ok(None),
             Gate::Shut(status, what) => Ok(Some(self.refuse(status, &what))),
-            Gate::Unjudged if self.require_checks => {
-                let what = format!("{name}: no references, and --require-checks needs some");
+            Gate::Own if self.require_checks => {
+                let what = format!("{name}: no stored references, and --require-checks needs some");
                 Err(Error::input(what, "capture references with scripts/capture_reference.py"))
             }
-            Gate::Unjudged => {
+            Gate::Own => {
                 say(&format!(
-                    "unjudged: {name} has no references; only the consistency of its cache was checked"
+                    "own: {name} has no references; its cache is consistent, and three layers agree with this program's \
+                     own oracle"
                 ));
                 Ok(None)
             }

@@ -15,14 +15,21 @@ mod explain;
 mod files;
 mod gate;
 mod generate;
+#[cfg(feature = "hub")]
+mod hub;
 mod inputs;
 mod inspect;
 mod interrupt;
 mod known_model;
 mod list;
+mod merge;
+mod own;
 mod paint;
+mod part;
 mod passes;
+mod paths;
 mod progress;
+mod record;
 mod recording_text;
 mod reports;
 mod rerun;
@@ -31,6 +38,7 @@ mod run;
 mod selftest;
 mod settings;
 mod stderr;
+mod stream;
 mod suggest;
 mod tensor_rows;
 mod threads;
@@ -74,6 +82,10 @@ pub struct Arguments {
 enum Verb {
     /// Check a model against its references, checkpoint by checkpoint
     Run(run::RunArgs),
+    /// Put the parts of a run together, which several machines judged with `run --shard`
+    Merge(merge::Merge),
+    /// Compute references with this program's own float64 oracle, for a model without references
+    Record(record::Record),
     /// List checkpoints, known mistakes, models, cases and devices
     List(list::List),
     /// Explain what a checkpoint checks and how, or what a mistake is and how to fix it
@@ -119,6 +131,8 @@ pub fn perform(arguments: Arguments) -> Result<Ending> {
     let mut out = Out::new(arguments.color);
     match arguments.verb {
         Verb::Run(run) => run.perform(&mut out),
+        Verb::Record(record) => record.perform(&mut out),
+        Verb::Merge(merge) => merge.perform(&mut out),
         Verb::List(list) => list.perform(&mut out),
         Verb::Explain(explain) => explain.perform(&mut out),
         Verb::Generate(generate) => generate.perform(&mut out),

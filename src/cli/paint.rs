@@ -65,6 +65,7 @@ impl Out {
 pub fn status(text: &str, status: Status) -> String {
     let color = match status {
         Status::Passed => AnsiColor::Green,
+        Status::Own => AnsiColor::Cyan,
         Status::Failed => AnsiColor::Red,
         Status::Skipped | Status::Expected => AnsiColor::Yellow,
         Status::NotJudged => AnsiColor::Magenta,

@@ -57,6 +57,13 @@ impl FromStr for Target {
 }
 
 impl Target {
+    fn write(&self, text: &str) -> Result<()> {
+        if self.is_stdout() {
+            return Out::plain().line(text.trim_end());
+        }
+        files::write(&self.file, text.as_bytes()).map_err(|error| unwritable(&self.file, &error))
+    }
+
     fn is_stdout(&self) -> bool {
         self.file.as_os_str() == OsStr::new("-")
     }
@@ -66,6 +73,11 @@ impl Reports {
     /// Whether a report must be written or a baseline compared.
     pub fn wanted(&self) -> bool {
         !self.targets.is_empty() || self.baseline.is_some()
+    }
+
+    /// Whether exactly one report must be written, and it is JSON.
+    pub fn only_json(&self) -> bool {
+        matches!(self.targets.as_slice(), [Target { form: ReportFormat::Json, .. }])
     }
 
     /// Whether a report goes to standard output, where the text normally goes.
@@ -109,21 +121,22 @@ impl Reports {
     /// # Errors
     /// The first report that cannot be written.
     pub fn write(&self, run: &html::PageInput<'_>) -> Result<()> {
-        let report = run.report;
-        for Target { form, file } in &self.targets {
-            let text = match form {
-                ReportFormat::Json => serde_json::to_string_pretty(report)
-                    .map_err(|error| Error::internal(format!("JSON: {error}")))?,
+        self.targets.iter().try_for_each(|target| {
+            target.write(&match target.form {
+                ReportFormat::Json => json(run.report)?,
                 ReportFormat::Html => html::page(run)?,
-                ReportFormat::Junit => junit::document(report)?,
-            };
-            if file.as_os_str() == OsStr::new("-") {
-                Out::plain().line(text.trim_end())?
-            } else {
-                files::write(file, text.as_bytes()).map_err(|error| unwritable(file, &error))?
-            }
-        }
-        Ok(())
+                ReportFormat::Junit => junit::document(run.report)?,
+            })
+        })
+    }
+
+    /// Writes the report of a part of a run.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write_part(&self, report: &Report) -> Result<()> {
+        let text = json(report)?;
+        self.targets.iter().try_for_each(|target| target.write(&text))
     }
 
     /// `since old.json: 1 now failing, 811 as before`, and the changes. Empty without a baseline.
@@ -135,6 +148,10 @@ impl Reports {
             _ => String::new(),
         }
     }
+}
+
+fn json(report: &Report) -> Result<String> {
+    serde_json::to_string_pretty(report).map_err(|error| Error::internal(format!("JSON: {error}")))
 }
 
 fn unwritable(file: &Path, error: &std::io::Error) -> Error {

@@ -33,6 +33,13 @@ impl Flags {
         }
     }
 
+    /// Adds a flag without a value, if it was given.
+    pub fn switch(&mut self, flag: &str, given: bool) {
+        if given {
+            self.0 += &format!(" --{flag}");
+        }
+    }
+
     /// All flags, each preceded by a space.
     pub fn line(self) -> String {
         self.0

@@ -81,7 +81,9 @@ impl Results<'_> {
         let any = |status| outcomes.iter().any(|outcome| outcome.status() == status);
         if any(Status::Failed) || !self.expected.stale.is_empty() {
             Ending::Failed
-        } else if any(Status::NotJudged) || !(any(Status::Passed) || any(Status::Expected)) {
+        } else if any(Status::NotJudged)
+            || !(any(Status::Passed) || any(Status::Own) || any(Status::Expected))
+        {
             Ending::NotJudged
         } else {
             Ending::Passed

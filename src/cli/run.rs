@@ -20,14 +20,17 @@ use super::description::Description;
 use super::dumped::{Dumped, RunOptions};
 use super::ending::Ending;
 use super::expect::Expectations;
+use super::own::{self, OwnOracle};
 use super::paint::Out;
+use super::part::{self, Sharding, WholeRun};
 use super::progress::Progress;
 use super::reports::Reports;
 use super::rerun::Flags;
 use super::results::Results;
 use super::settings::Settings;
 use super::stderr::say;
-use super::{cases, device, interrupt, suggest, threads, timed_text};
+use super::stream::StreamedRun;
+use super::{cases, device, interrupt, paths, suggest, threads, timed_text};
 
 #[derive(Args, Debug)]
 pub struct RunArgs {
@@ -52,11 +55,15 @@ pub struct RunArgs {
     #[arg(long, value_name = "PATH", value_enum)]
     matmul: Option<MatmulChoice>,
     #[command(flatten)]
+    own: OwnOracle,
+    #[command(flatten)]
     dumped: Dumped,
     #[command(flatten)]
     reports: Reports,
     #[command(flatten)]
     bundling: Bundling,
+    #[command(flatten)]
+    sharding: Sharding,
 }
 
 impl RunArgs {
@@ -85,16 +92,26 @@ impl RunArgs {
 
     /// Reads the model, judges it and prints the result.
     fn judge_model(&self, checkpoints: &[&'static Checkpoint], mut results: Results<'_>) -> Result<Ending> {
+        let shard = self.sharding.part(&results)?;
         let device = device::open(&self.common.device)?;
         let progress = Progress::start("reading the model and its references");
         let model = self.common.open()?;
         refuse_weights_that_are_not_finite(&model)?;
+        if let Some(prompt) = self.own.streamed() {
+            return self.stream((&model, prompt, &device), checkpoints, results, progress);
+        }
         let mut subject = self.subject(&model, &device)?;
 
         let (dtype, on) = (self.common.dtype(), device::name(&device));
-        let matmul = matmuls_named(&self.matmuls(&model));
+        let matmul = paths::named(&paths::matmuls(self.matmul, &model));
         let head = format!("{} · {} · {on}, {}, {matmul}\n", model.name, subject.config, dtype.as_str());
         progress.aside(|| results.out.line(head))?;
+        if let Some(shard) = shard {
+            let whole = WholeRun { checkpoints, command: &self.ids.join(" ") };
+            let description =
+                |subject: &Subject<'_>| Description::of_model(&model, subject, &on, dtype, &matmul);
+            return part::judge(&mut subject, shard, &whole, results, description, progress);
+        }
         let outcomes = judge_checkpoints(&mut subject, checkpoints, &progress, &mut results)?;
         drop(progress);
         results.failures(&outcomes)?;
@@ -111,7 +128,7 @@ impl RunArgs {
 
     /// Prints a text on the path that `generate` uses by default: on quantised blocks, if the file has them.
     fn print_sample(&self, model: &Model, device: &Device, out: &mut Out) -> Result<()> {
-        let matmul = self.matmuls(model).pop().unwrap_or(model::Matmul::Dense);
+        let matmul = paths::matmuls(self.matmul, model).pop().unwrap_or(model::Matmul::Dense);
         let path = model::Path { attention: Attention::Plain, matmul };
         let llama = Llama::load(&model.weights, device, self.common.dtype(), path)?;
         timed_text::sample(model, &llama, out)
@@ -139,6 +156,7 @@ impl RunArgs {
         let other = differs(&self.common.model, settings.model.as_deref().unwrap_or(DEFAULT_MODEL))
             || differs(&self.common.references, settings.references.as_deref().unwrap_or_default());
         let partial = !self.cases.is_empty()
+            || self.own.prompt().is_some()
             || self.feed.is_some()
             || self.attention.is_some()
             || self.matmul.is_some()
@@ -146,7 +164,7 @@ impl RunArgs {
             || self.common.device != "cpu";
         self.common.settle(&settings);
         self.attention = self.attention.or(settings.attention);
-        if self.cases.is_empty() {
+        if self.cases.is_empty() && self.own.prompt().is_none() {
             self.cases = settings.cases;
         }
         match (&settings.file, other && !settings.expected.is_empty()) {
@@ -166,6 +184,7 @@ impl RunArgs {
         let mut flags = Flags::of(&self.common);
         self.dumped.flags(&mut flags);
         self.cases.iter().for_each(|case| flags.text("case", case));
+        self.own.flags(&mut flags);
         flags.choice("feed", self.feed);
         flags.choice("attention", self.attention);
         flags.choice("matmul", self.matmul);
@@ -181,40 +200,50 @@ impl RunArgs {
         Ok(checkpoints::ALL.into_iter().filter(|checkpoint| asked.contains(checkpoint)).collect())
     }
 
-    /// The matmul paths to run.
-    fn matmuls(&self, model: &Model) -> Vec<model::Matmul> {
-        match self.matmul {
-            Some(matmul) => vec![matmul.into()],
-            None if model.weights.is_quantized() => vec![model::Matmul::Dense, model::Matmul::Quantized],
-            None => vec![model::Matmul::Dense],
+    /// Judges the model stage by stage and prints the result.
+    fn stream(
+        &self,
+        (model, prompt, device): (&Model, &str, &Device),
+        checkpoints: &[&'static Checkpoint],
+        results: Results<'_>,
+        progress: Progress,
+    ) -> Result<Ending> {
+        if self.matmul == Some(MatmulChoice::Quantized) {
+            let hint = "leave out --matmul quantized, or check the blocks without --stream";
+            return Err(Error::input("--stream checks dense products only", hint));
         }
+        let run = StreamedRun {
+            model,
+            prompt,
+            device,
+            dtype: self.common.dtype(),
+            attentions: &paths::attentions(self.attention, device),
+            feed: self.feed.map(Feed::from),
+            checkpoints,
+            ids: &self.ids.join(" "),
+        };
+        run.judge(results, progress)
     }
 
     fn subject<'a>(&self, model: &'a Model, device: &Device) -> Result<Subject<'a>> {
-        let attentions = match self.attention {
-            Some(path) => vec![path.into()],
-            None if device.is_cpu() => vec![Attention::Plain, Attention::Fused],
-            None => {
-                say(
-                    "note: fused attention runs on the CPU only; on this device only the plain path is checked",
-                );
-                vec![Attention::Plain]
-            }
-        };
+        let attentions = paths::attentions(self.attention, device);
         let of = |matmul| attentions.iter().map(move |&attention| model::Path { attention, matmul });
-        let paths: Vec<model::Path> = self.matmuls(model).into_iter().flat_map(of).collect();
+        let chosen: Vec<model::Path> = paths::matmuls(self.matmul, model).into_iter().flat_map(of).collect();
         let dtype = self.common.dtype();
         let names = model.fixture.as_ref().map_or(&[][..], |fixture| &fixture.cases);
-        let mut subject = if self.cases.is_empty() && names.is_empty() {
-            let hint =
-                "use those of another model with --references NAME, or a captured case with --case DIR";
+        let mut subject = if let Some(prompt) = self.own.prompt() {
+            let case = own::case(model, prompt, vec![dtype], &paths::matmuls(self.matmul, model))?;
+            Subject::of_cases(model, vec![case], device, dtype, &chosen)?
+        } else if self.cases.is_empty() && names.is_empty() {
+            let hint = "use those of another model with --references NAME, a captured case with --case DIR, or the \
+                        project's own oracle with --reference oracle --prompt TEXT";
             return Err(Error::input(format!("{}: no references to check it against", model.name), hint));
         } else if self.cases.iter().all(|case| names.contains(case)) {
             let cases = if self.cases.is_empty() { names } else { &self.cases };
-            Subject::new(model, cases, device, dtype, &paths)?
+            Subject::new(model, cases, device, dtype, &chosen)?
         } else {
             let cases = self.cases.iter().map(|case| cases::read(model, case)).collect::<Result<Vec<_>>>()?;
-            Subject::of_cases(model, cases, device, dtype, &paths)?
+            Subject::of_cases(model, cases, device, dtype, &chosen)?
         };
         subject.feed = self.feed.map(Feed::from);
         Ok(subject)
@@ -250,9 +279,4 @@ fn judge_checkpoints(
         printed = all_well.and_then(|()| progress.aside(|| results.outcome(outcome)));
     })?;
     printed.map(|()| outcomes)
-}
-
-/// `dense`, `dense and quantized`.
-fn matmuls_named(matmuls: &[model::Matmul]) -> String {
-    matmuls.iter().map(|matmul| matmul.name()).collect::<Vec<_>>().join(" and ")
 }

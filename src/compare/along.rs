@@ -3,8 +3,10 @@
 use std::fmt;
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 /// One axis of a compared tensor: which indices were compared, and which of them differ.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Axis {
     compared: Vec<bool>,
     differs: Vec<bool>,
@@ -66,7 +68,7 @@ fn list(name: &str, indices: &[usize]) -> String {
 }
 
 /// All axes of one comparison.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Along {
     /// Rows of the batch.
     pub batch: Axis,

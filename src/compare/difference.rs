@@ -1,24 +1,30 @@
 //! The result of a comparison.
 
+use serde::{Deserialize, Serialize};
+
 use super::along::Along;
 use super::shares::Shares;
+use crate::files::float;
 
 /// One element, with its indices in the tensor.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Element {
     /// Its index: `[batch, head, position, column]` or `[batch, position, column]`, with the position in the
     /// whole sequence.
     pub index: Vec<usize>,
     /// What the model computed.
+    #[serde(with = "float")]
     pub got: f64,
     /// The reference value.
+    #[serde(with = "float")]
     pub want: f64,
     /// Allowed error.
+    #[serde(with = "float")]
     pub budget: f64,
 }
 
 /// How two tensors differ.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Difference {
     /// Elements compared.
     pub elements: usize,
@@ -26,6 +32,7 @@ pub struct Difference {
     pub differing: usize,
     /// Largest error / budget over all rows, of maximum and root mean square. It is infinite if there are
     /// unexpected NaN or infinite values.
+    #[serde(with = "float")]
     pub ratio: f64,
     /// Entries that are NaN or infinite on only one side, or masked on only one side.
     pub unlike: usize,

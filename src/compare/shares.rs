@@ -1,15 +1,21 @@
 //! The share of its budget that each row and head of a comparison used.
 
+use serde::{Deserialize, Serialize};
+
+use crate::files::floats32;
+
 /// Error / budget by row and by head.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Shares {
     /// Number of heads, as a separate axis or merged into the last one; 1 if there are none.
     pub heads: usize,
     /// Batch row and position of each compared row, in the order in which they were compared.
     pub places: Vec<(usize, usize)>,
     /// The largest error / budget of each row, over maximum and root mean square, `[rows]`.
+    #[serde(with = "floats32")]
     pub of_row: Vec<f32>,
     /// The largest error / budget of an element, `[rows, heads]`.
+    #[serde(with = "floats32")]
     pub of_head: Vec<f32>,
 }
 

@@ -1,10 +1,13 @@
 //! The result of a diagnosis: the mistakes that explain a failed site.
 
+use serde::{Deserialize, Serialize};
+
 use super::fit::Fit;
+use crate::files::{Name, float, name};
 use crate::mistakes;
 
 /// The result of diagnosing a failed site.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Diagnosis {
     /// The mistakes that explain the site: one, two made together, or several that explain it equally well.
     /// Empty if the site is unexplained.
@@ -21,16 +24,18 @@ impl Diagnosis {
 }
 
 /// A mistake that explains a site.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Named {
     /// Its name in the catalogue: `rope-pairing`.
-    pub mistake: &'static str,
+    #[serde(deserialize_with = "name")]
+    pub mistake: Name,
     /// What the port does and what it should do, in the second person.
     pub says: String,
     /// How to fix it.
     pub fix: String,
     /// The distance of the predicted tensor from the port's, in budgets; 0 if an exact fingerprint identified
     /// the mistake.
+    #[serde(with = "float")]
     pub residual: f64,
     /// The number of entries that differ by one rounding; they are left out of the residual.
     pub flips: usize,
@@ -41,25 +46,28 @@ pub struct Named {
 }
 
 /// What deviates where, and how strong the evidence is.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Details {
     /// What deviates.
     pub part: Part,
     /// The number of deviations that were tried.
     pub tried: usize,
     /// The distance of the correct operation's tensor from the port's, in budgets.
+    #[serde(with = "float")]
     pub correct_residual: f64,
     /// How strongly the port's rows contradict the correct operation, in bits.
+    #[serde(with = "float")]
     pub evidence_bits: f64,
     /// The bits that the best of all tried deviations may reach by chance, and 20 more.
+    #[serde(with = "float")]
     pub required_bits: f64,
 }
 
 /// The operations that deviate, and how.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Part {
     /// The first of them: `norm`.
-    pub operation: &'static str,
+    pub operation: String,
     /// Their sites, in the order of the pass.
     pub sites: Vec<String>,
     /// What is changed at each of them.
@@ -67,19 +75,30 @@ pub struct Part {
 }
 
 /// One change of an operation.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Changed {
     /// Its kind: `eps`.
     pub kind: String,
-    /// Its numbers by name, as the port uses them.
-    pub numbers: Vec<(&'static str, f64)>,
+    /// Its numbers, as the port uses them.
+    pub numbers: Vec<NamedNumber>,
+}
+
+/// A number of a change.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct NamedNumber {
+    /// Its name: `eps`.
+    pub name: String,
+    /// Its value.
+    #[serde(with = "float")]
+    pub value: f64,
 }
 
 /// A deviation that cannot be distinguished from the one that is named.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Alternative {
     /// Its name.
-    pub mistake: &'static str,
+    #[serde(deserialize_with = "name")]
+    pub mistake: Name,
     /// What the port would do, in the second person.
     pub says: String,
 }
@@ -108,10 +127,12 @@ impl From<Named> for Diagnosis {
 }
 
 /// A mistake that comes close to a site's tensor without explaining it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct RunnerUp {
     /// Its name in the catalogue.
-    pub mistake: &'static str,
+    #[serde(deserialize_with = "name")]
+    pub mistake: Name,
     /// Its distance, in budgets.
+    #[serde(with = "float")]
     pub residual: f64,
 }

@@ -39,7 +39,7 @@ mod unwritten;
 mod usual;
 
 pub use cut::PortTensors;
-pub use diagnosis::{Alternative, Changed, Details, Diagnosis, Named, Part, RunnerUp};
+pub use diagnosis::{Alternative, Changed, Details, Diagnosis, Named, NamedNumber, Part, RunnerUp};
 pub use evidence::{Evidence, ReferenceRow, SiteContext};
 pub use key::key_in;
 pub use rounding::round;

@@ -2,23 +2,26 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
+use crate::files::{Name, name};
 use crate::reference::Feed;
 
 /// How a port was run, or where a recorded tensor comes from. Findings of the same drive are compared with
 /// each other.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub enum Drive {
     /// Nothing was run: the finding is about a fact of the model.
     #[default]
     Nothing,
     /// A run on this path for a law or a text.
-    Path(&'static str),
+    Path(#[serde(deserialize_with = "name")] Name),
     /// One prefill on this path.
-    Prefill(&'static str, Feed),
+    Prefill(#[serde(deserialize_with = "name")] Name, Feed),
     /// The same sequence in pieces on one cache.
-    InPieces(Pieces, &'static str, Feed),
+    InPieces(Pieces, #[serde(deserialize_with = "name")] Name, Feed),
     /// One row of a batch without the others.
-    RowAlone(usize, &'static str),
+    RowAlone(usize, #[serde(deserialize_with = "name")] Name),
     /// A recorded tensor; its values have not been compared yet.
     Recorded,
     /// A recorded tensor compared with the reference: from a whole pass, or from one operation that was fed
@@ -36,7 +39,7 @@ pub enum Drive {
 }
 
 /// How a sequence is split.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub enum Pieces {
     /// Several tokens at a time.
     Chunks,

@@ -1,8 +1,10 @@
 //! What unlocks text generation: the path that generates must have passed every checkpoint. Without
-//! references it must at least agree with itself, whether it reads a text at once or in pieces.
+//! references it must agree with itself, whether it reads a text at once or in pieces, and with the project's own
+//! oracle in a few layers.
 
 use candle_core::{DType, Device};
 
+use super::own::judge_layers;
 use super::run_all;
 use super::subject::Subject;
 use super::unjudged::laws_alone;
@@ -33,23 +35,39 @@ pub enum Gate {
     Open,
     /// Something differs or could not be judged; the text says what, in one line.
     Shut(Status, String),
-    /// There are no references. Only the consistency of the cache could be judged, and it passed.
-    Unjudged,
+    /// There are no references. The cache is consistent, and a few layers agree with the project's own oracle.
+    Own,
 }
 
 impl GeneratingPath<'_> {
-    /// Judges the path against the model's references, or only the consistency of its cache on `prompt` if
-    /// the model has none. `done` sees each checkpoint as it ends.
+    /// Judges the path against the model's references. If the model has none: the consistency of its cache on `prompt`,
+    /// and three layers against the project's own oracle. `done` sees each checkpoint as it ends.
     ///
     /// # Errors
     /// The references cannot be read, or the device or dtype cannot run the path. An error of the path itself
     /// shuts the gate.
     pub fn gate(&self, prompt: &[u32], done: impl FnMut(&Outcome)) -> Result<Gate> {
-        let Self { model, device, dtype, path } = *self;
-        match &model.fixture {
+        match &self.model.fixture {
             Some(fixture) => self.by_references(fixture, done),
-            None => by_laws(&mut LlamaPort::new(Llama::load(&model.weights, device, dtype, path)?), prompt),
+            None => self.by_own_oracle(prompt, done),
         }
+    }
+
+    fn by_own_oracle(&self, prompt: &[u32], mut done: impl FnMut(&Outcome)) -> Result<Gate> {
+        let Self { model, device, dtype, path } = *self;
+        let mut port = LlamaPort::new(Llama::load(&model.weights, device, dtype, path)?);
+        if let Some(shut) = by_laws(&mut port, prompt)? {
+            return Ok(shut);
+        }
+        let outcomes = judge_layers((model, device, dtype, path), &mut port, prompt)?;
+        outcomes.iter().for_each(&mut done);
+        // The gate is for the path, not for the tokenizer, without which there is no prompt.
+        Ok(match shut_by(&outcomes).filter(|(status, _)| *status != Status::Own) {
+            None => Gate::Own,
+            Some((status, checkpoint)) => {
+                Gate::Shut(status, format!("checkpoint {checkpoint} differs from the project's own oracle"))
+            }
+        })
     }
 
     fn by_references(&self, fixture: &Fixture, mut done: impl FnMut(&Outcome)) -> Result<Gate> {
@@ -70,27 +88,24 @@ impl GeneratingPath<'_> {
 /// judged, and an expected failure is a failure, so both block generation too.
 pub(super) fn shut_by(outcomes: &[Outcome]) -> Option<(Status, String)> {
     let of = |status| outcomes.iter().find(move |outcome| outcome.status() == status);
-    let order = [Status::Failed, Status::Expected, Status::NotJudged, Status::Skipped];
+    let order = [Status::Failed, Status::Expected, Status::NotJudged, Status::Skipped, Status::Own];
     let worst = order.into_iter().find_map(of)?;
     Some((worst.status(), format!("{} {}", worst.checkpoint.id, worst.checkpoint.name)))
 }
 
-/// Judges only what needs no references.
-pub(super) fn by_laws(port: &mut dyn Port, prompt: &[u32]) -> Result<Gate> {
+/// Judges only what needs no references. Returns why the path may not generate, if a law does not hold.
+pub(super) fn by_laws(port: &mut dyn Port, prompt: &[u32]) -> Result<Option<Gate>> {
     let laws = checkpoints::ALL.into_iter().find_map(|checkpoint| match &checkpoint.how {
         How::Laws(factor) => Some((checkpoint, factor.times)),
         _ => None,
     });
     let (checkpoint, factor) = laws.ok_or_else(|| Error::internal("no checkpoint judges the cache"))?;
     let findings = laws_alone(port, prompt, factor)?;
-    Ok(match findings.iter().find(|finding| finding.status() != Status::Passed) {
-        None => Gate::Unjudged,
-        Some(finding) => {
-            let what = format!(
-                "checkpoint {} {}: {} ({})",
-                checkpoint.id, checkpoint.name, finding.about, finding.drive
-            );
-            Gate::Shut(finding.status(), what)
-        }
-    })
+    Ok(findings.iter().find(|finding| finding.status() != Status::Passed).map(|finding| {
+        let what = format!(
+            "checkpoint {} {}: {} ({})",
+            checkpoint.id, checkpoint.name, finding.about, finding.drive
+        );
+        Gate::Shut(finding.status(), what)
+    }))
 }

@@ -10,9 +10,11 @@ mod facts;
 mod gate;
 mod greedy;
 mod judged_rows;
+mod lacks;
 mod laws;
 mod left_over;
 mod noise;
+mod own;
 mod pieces;
 mod prefills;
 mod recorded;
@@ -21,9 +23,11 @@ mod sampling;
 mod set_aside;
 mod single;
 mod sites;
+mod stream;
 mod subject;
 mod substitute;
 mod tokens;
+mod units;
 mod unjudged;
 mod unrepeatable;
 mod verdict;
@@ -38,14 +42,17 @@ pub use gate::{Gate, GeneratingPath};
 pub(crate) use judged_rows::input as case_input;
 pub(crate) use single::single;
 pub(crate) use sites::judge_sites;
+pub use stream::{Stream, Streamed};
 pub use subject::{ModelFacts, Subject};
 pub(crate) use substitute::substitute_reference;
+pub use units::{Shard, UnitFindings, merged};
 pub use unjudged::laws_alone;
 pub use verdict::{Finding, Outcome, Status, Verdict};
 
+use self::lacks::{OF_GREEDY, OF_SAMPLING, OF_TEXTS, OF_WEIGHTS};
 use self::prefills::Prefills;
-use self::set_aside::{of_one_layer, set_aside};
 use self::subject::side_by_side;
+use self::units::{Unit, in_order};
 use crate::Result;
 use crate::checkpoints::{Checkpoint, How};
 
@@ -54,7 +61,7 @@ use crate::checkpoints::{Checkpoint, How};
 /// # Errors
 /// Only if the harness itself cannot continue; an error of the port becomes a verdict.
 pub fn run(subject: &mut Subject<'_>, checkpoint: &'static Checkpoint) -> Result<Outcome> {
-    let mut prefills = Prefills::run(subject, &[checkpoint])?;
+    let mut prefills = Prefills::run(subject, &[checkpoint], None)?;
     judge_checkpoint(subject, checkpoint, &mut prefills)
 }
 
@@ -63,8 +70,41 @@ pub fn run(subject: &mut Subject<'_>, checkpoint: &'static Checkpoint) -> Result
 /// # Errors
 /// Those of [`run`].
 pub fn run_each(subject: &mut Subject<'_>, checkpoints: &[&'static Checkpoint]) -> Result<Vec<Outcome>> {
-    let mut prefills = Prefills::run(subject, checkpoints)?;
+    let mut prefills = Prefills::run(subject, checkpoints, None)?;
     checkpoints.iter().map(|checkpoint| judge_checkpoint(subject, checkpoint, &mut prefills)).collect()
+}
+
+/// Runs several checkpoints in order. `done` sees each outcome as it ends, and may mark failures as expected.
+/// The generation checkpoint runs only if all others passed: the text of a port that fails unexpectedly
+/// proves nothing.
+///
+/// # Errors
+/// Those of [`run`].
+pub fn run_all(
+    subject: &mut Subject<'_>,
+    checkpoints: &[&'static Checkpoint],
+    done: impl FnMut(&mut Outcome),
+) -> Result<Vec<Outcome>> {
+    let mut prefills = Prefills::run(subject, checkpoints, None)?;
+    in_order(checkpoints, |checkpoint| judge_checkpoint(subject, checkpoint, &mut prefills), done)
+}
+
+/// Judges one part of what [`run_all`] judges. [`merged`] makes the outcomes from the units of all parts.
+///
+/// # Errors
+/// Those of [`run`], and if there are more parts than units.
+pub fn run_part(
+    subject: &mut Subject<'_>,
+    checkpoints: &[&'static Checkpoint],
+    shard: Shard,
+) -> Result<Vec<UnitFindings>> {
+    shard.check(subject.cases.len())?;
+    let mut prefills = Prefills::run(subject, checkpoints, Some(shard))?;
+    let mut units = Vec::new();
+    for &checkpoint in checkpoints {
+        units.extend(judge_units(subject, checkpoint, &mut prefills, Some(shard))?);
+    }
+    Ok(units)
 }
 
 fn judge_checkpoint(
@@ -72,112 +112,103 @@ fn judge_checkpoint(
     checkpoint: &'static Checkpoint,
     prefills: &mut Prefills,
 ) -> Result<Outcome> {
-    let mut outcome = Outcome { checkpoint, findings: vec![], skipped: None, notes: vec![] };
+    let units = judge_units(subject, checkpoint, prefills, None)?;
+    Ok(units::outcome(checkpoint, units, subject.feed))
+}
+
+/// The units of `checkpoint`, or those of its units that belong to `shard`.
+fn judge_units(
+    subject: &mut Subject<'_>,
+    checkpoint: &'static Checkpoint,
+    prefills: &mut Prefills,
+    shard: Option<Shard>,
+) -> Result<Vec<UnitFindings>> {
+    let cases = subject.cases.len();
+    let takes = |unit: Unit| shard.is_none_or(|shard| shard.takes(unit, cases));
+    let unit = UnitFindings::new(checkpoint, 0);
+    let mut units = prefills.take(checkpoint);
     match &checkpoint.how {
-        How::Weights => {
-            if let Some(model) = facts(subject, &mut outcome) {
-                outcome.findings = facts::judge_facts(&subject.config, subject.weights, &model.facts)?;
-                outcome.notes.extend(subject.weights.unread_notes());
+        How::Weights if takes(Unit::Weights) => units.push(match &subject.model {
+            None => UnitFindings { skipped: Some(subject.lacks(OF_WEIGHTS)), ..unit },
+            Some(model) => {
+                let mut findings = facts::judge_facts(&subject.config, subject.weights, &model.facts)?;
                 // If the tokenizer cannot be read, 00B is skipped with the reason.
                 if let (Ok(tokenizer), Some(facts)) = (&subject.tokenizer, &model.facts.tokenizer) {
-                    outcome.findings.extend(vocabulary::judge_vocabulary(tokenizer, facts)?);
+                    findings.extend(vocabulary::judge_vocabulary(tokenizer, facts)?);
                 }
+                UnitFindings { notes: subject.weights.unread_notes(), ..unit.with(findings) }
             }
-        }
-        How::Tokens(..) => {
-            let tokenizer = subject.tokenizer.as_ref();
-            match (&subject.model, tokenizer) {
-                (Some(model), Ok(tokenizer)) => {
-                    let bos = model.facts.config.bos_token_id;
-                    outcome.findings = tokens::judge_tokens(tokenizer, &model.tokens, bos);
-                }
-                (None, _) => outcome.notes.push(format!("texts are not judged: {NO_FACTS}")),
-                (Some(_), Err(why)) => outcome.notes.push(format!("texts are not judged: {why}")),
-            }
-            prefills.fill(&mut outcome, subject.feed);
-            // Wrong embedding rows are a failure, whatever the tokenizer.
-            if let (Err(why), Status::Passed | Status::NotJudged) = (tokenizer, outcome.status()) {
-                outcome.skipped = Some(why.clone());
-            }
-        }
-        How::Sites(..) => prefills.fill(&mut outcome, subject.feed),
-        How::Laws(factor) => {
-            let weights = subject.right_weights();
-            let cases = &subject.cases;
-            let of_port = |port: &mut Box<dyn Port>| -> Result<Vec<Finding>> {
-                let mut findings = Vec::new();
-                for case in cases {
-                    findings.extend(laws::judge_laws(&mut **port, case, factor.times, &weights)?);
-                }
-                findings.push(laws::context_ends(&mut **port));
-                Ok(findings)
-            };
-            let findings = side_by_side(&mut subject.ports, of_port)?;
-            outcome.findings = findings.into_iter().flatten().collect();
-            set_aside(&mut outcome, "the rest of its layer was judged", of_one_layer);
-        }
-        How::Sampling => {
-            if let Some(model) = facts(subject, &mut outcome) {
-                outcome.findings = sampling::judge_sampling(&model.sampling)?;
-            }
-        }
-        How::Greedy(rule) => {
+        }),
+        How::Tokens(..) if takes(Unit::Texts) => units.push(texts(subject, unit)),
+        How::Laws(factor) => units.extend(judge_laws(subject, checkpoint, factor.times, &takes)?),
+        How::Sampling if takes(Unit::Sampling) => units.push(match &subject.model {
+            None => UnitFindings { skipped: Some(subject.lacks(OF_SAMPLING)), ..unit },
+            Some(model) => unit.with(sampling::judge_sampling(&model.sampling)?),
+        }),
+        How::Greedy(rule) if takes(Unit::Greedy) => {
             let eos = subject.config.eos_token_ids.clone();
             match &subject.model {
-                None => outcome.skipped = Some(NO_FACTS.into()),
+                None => units.push(UnitFindings { skipped: Some(subject.lacks(OF_GREEDY)), ..unit }),
                 Some(model) => {
                     let ends = greedy::Ends { ours: &eos, theirs: &model.facts.config.eos_token_ids };
                     let of_port = |port: &mut Box<dyn Port>| {
                         greedy::judge_greedy(&mut **port, &model.greedy, &ends, rule)
                     };
-                    for (findings, notes) in side_by_side(&mut subject.ports, of_port)? {
-                        outcome.findings.extend(findings);
-                        outcome.notes.extend(notes);
-                    }
+                    let judged = side_by_side(&mut subject.ports, of_port)?.into_iter().enumerate();
+                    units.extend(judged.map(|(place, (findings, notes))| UnitFindings {
+                        notes,
+                        ..UnitFindings::new(checkpoint, place).with(findings)
+                    }));
                 }
             }
         }
+        How::Weights | How::Tokens(..) | How::Sites(..) | How::Sampling | How::Greedy(_) => {}
     }
-    outcome.note_unexplained();
-    Ok(outcome)
+    Ok(units)
 }
 
-const NO_FACTS: &str = "these references contain only cases, no facts about the model as a whole";
-
-/// The model's facts. Without them the checkpoint is marked as skipped.
-fn facts<'a>(subject: &'a Subject<'_>, outcome: &mut Outcome) -> Option<&'a ModelFacts> {
-    if subject.model.is_none() {
-        outcome.skipped = Some(NO_FACTS.into());
-    }
-    subject.model.as_ref()
+/// Judges the texts of checkpoint 00B.
+fn texts(subject: &Subject<'_>, unit: UnitFindings) -> UnitFindings {
+    let tokenizer = subject.tokenizer.as_ref();
+    let skipped = tokenizer.err().cloned();
+    let why_not = match (&subject.model, tokenizer) {
+        (Some(model), Ok(tokenizer)) => {
+            let bos = model.facts.config.bos_token_id;
+            return unit.with(tokens::judge_tokens(tokenizer, &model.tokens, bos));
+        }
+        (None, _) => subject.lacks(OF_TEXTS),
+        (Some(_), Err(why)) => why.clone(),
+    };
+    UnitFindings { notes: vec![format!("texts are not judged: {why_not}")], skipped, ..unit }
 }
 
-/// Runs several checkpoints in order. `done` sees each outcome as it ends, and may mark failures as expected.
-/// The generation checkpoint runs only if all others passed: the text of a port that fails unexpectedly
-/// proves nothing.
-pub fn run_all(
+/// Judges the cache laws of checkpoint 04: one unit for each path and case, and one for each path's context.
+fn judge_laws(
     subject: &mut Subject<'_>,
-    checkpoints: &[&'static Checkpoint],
-    mut done: impl FnMut(&mut Outcome),
-) -> Result<Vec<Outcome>> {
-    let mut outcomes: Vec<Outcome> = Vec::new();
-    let mut prefills = Prefills::run(subject, checkpoints)?;
-    for &checkpoint in checkpoints {
-        let failed = outcomes.iter().filter(|o| matches!(o.status(), Status::Failed | Status::NotJudged));
-        let waits: Vec<&str> = failed.map(|o| o.checkpoint.id).collect();
-        let mut outcome = match checkpoint.how {
-            How::Greedy(_) if !waits.is_empty() => Outcome {
-                checkpoint,
-                findings: vec![],
-                skipped: Some(format!("not run because {} did not pass", waits.join(", "))),
-                notes: vec![],
-            },
-            _ => judge_checkpoint(subject, checkpoint, &mut prefills)?,
-        };
-        done(&mut outcome);
-        outcomes.push(outcome);
-    }
-    Ok(outcomes)
+    checkpoint: &'static Checkpoint,
+    factor: f64,
+    takes: &(dyn Fn(Unit) -> bool + Sync),
+) -> Result<Vec<UnitFindings>> {
+    let weights = subject.right_weights();
+    let cases = &subject.cases;
+    let of_port = |port: &mut Box<dyn Port>| -> Result<Vec<(usize, Vec<Finding>)>> {
+        let mut units = Vec::new();
+        for (n, case) in cases.iter().enumerate().filter(|(n, _)| takes(Unit::Laws(*n))) {
+            let mut findings = laws::judge_laws(&mut **port, case, factor, &weights)?;
+            findings.iter_mut().for_each(|finding| finding.own = case.is_own());
+            units.push((n, findings));
+        }
+        if takes(Unit::ContextEnds) {
+            units.push((cases.len(), vec![laws::context_ends(&mut **port)]));
+        }
+        Ok(units)
+    };
+    let by_port = side_by_side(&mut subject.ports, of_port)?.into_iter().enumerate();
+    let all = by_port.flat_map(|(port, units)| units.into_iter().map(move |unit| (port, unit)));
+    let place = |port: usize, n: usize| port * (cases.len() + 1) + n;
+    Ok(all
+        .map(|(port, (n, findings))| UnitFindings::new(checkpoint, place(port, n)).with(findings))
+        .collect())
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::convention::{self, ColumnOrder};
 use super::judged_rows::{self, input};
 use super::laws::BETWEEN;
-use super::set_aside::{of_one_site, set_aside};
 use super::sites::judge_sites;
 use super::subject::{Subject, side_by_side};
-use super::verdict::{Finding, Outcome};
+use super::units::{Shard, Unit, UnitFindings};
+use super::verdict::Finding;
 use crate::Result;
 use crate::checkpoints::{Checkpoint, View};
 use crate::port::Port;
@@ -16,19 +16,19 @@ use crate::probe::Kind;
 use crate::reference::{Feed, Reference};
 use crate::weights::Weights;
 
-/// What all prefills showed, by the checkpoint that judges it.
+/// What all prefills showed, by the checkpoint that judges it: one unit for each case.
 #[derive(Default)]
-pub(super) struct Prefills(BTreeMap<&'static str, Shown>);
+pub(super) struct Prefills(BTreeMap<&'static str, Vec<UnitFindings>>);
 
 /// What prefills showed for one checkpoint.
 #[derive(Default)]
-struct Shown {
-    findings: Vec<Finding>,
-    notes: Vec<String>,
+pub(super) struct Shown {
+    pub findings: Vec<Finding>,
+    pub notes: Vec<String>,
 }
 
 /// One forward pass over a case, and everything that is judged in it. Each kind of site is judged once.
-struct Prefill {
+pub(super) struct Prefill {
     feed: Feed,
     judged: Vec<JudgedView>,
 }
@@ -42,57 +42,56 @@ struct JudgedView {
 }
 
 impl Prefills {
-    /// Runs all cases on all ports, once per feed that `checkpoints` need.
+    /// Runs all cases on all ports, once per feed that `checkpoints` need; only the cases of `shard`, if it is given.
     ///
     /// # Errors
     /// Only if the harness itself cannot continue; an error of the port becomes a finding.
-    pub fn run(subject: &mut Subject<'_>, checkpoints: &[&'static Checkpoint]) -> Result<Self> {
+    pub fn run(
+        subject: &mut Subject<'_>,
+        checkpoints: &[&'static Checkpoint],
+        shard: Option<Shard>,
+    ) -> Result<Self> {
         let weights = subject.right_weights();
         let Subject { ports, cases, feed, .. } = subject;
         let plan = plan(checkpoints, *feed);
         if plan.is_empty() {
             return Ok(Self::default());
         }
+        let all = cases.len();
+        let takes = |n: &usize| shard.is_none_or(|shard| shard.takes(Unit::Prefills(*n), all));
+        let numbers: Vec<usize> = (0..all).filter(takes).collect();
         let by_port = side_by_side(ports, |port| {
             let mut order = ColumnOrder::default();
-            let mut of_case = |case| judge_case(&plan, &mut **port, (cases, case), &weights, &mut order);
-            cases.iter().map(&mut of_case).collect::<Result<Vec<_>>>()
+            let mut of_case =
+                |&n: &usize| judge_case(&plan, &mut **port, (cases, &cases[n]), &weights, &mut order);
+            numbers.iter().map(&mut of_case).collect::<Result<Vec<_>>>()
         })?;
-        let mut all = Self::default();
+        let mut units: BTreeMap<&'static str, Vec<UnitFindings>> = BTreeMap::new();
         let mut by_port: Vec<_> = by_port.into_iter().map(Vec::into_iter).collect();
-        for _ in 0..cases.len() {
-            for (id, shown) in by_port.iter_mut().filter_map(Iterator::next).flatten() {
-                let Shown { findings, notes } = all.0.entry(id).or_default();
-                findings.extend(shown.findings);
-                for note in shown.notes {
-                    if !notes.contains(&note) {
-                        notes.push(note);
-                    }
-                }
+        for n in numbers {
+            let mut of_case: BTreeMap<&'static str, UnitFindings> = BTreeMap::new();
+            for (checkpoint, shown) in by_port.iter_mut().filter_map(Iterator::next).flatten() {
+                let unit =
+                    of_case.entry(checkpoint.id).or_insert_with(|| UnitFindings::new(checkpoint, n + 1));
+                unit.findings.extend(shown.findings);
+                unit.notes.extend(shown.notes);
+            }
+            for (id, mut unit) in of_case {
+                unit.findings.iter_mut().for_each(|finding| finding.own = cases[n].is_own());
+                units.entry(id).or_default().push(unit);
             }
         }
-        Ok(all)
+        Ok(Self(units))
     }
 
-    /// Moves what was shown for the checkpoint of `outcome` into it, or marks it as skipped if its views need
-    /// other feeds than `feed`.
-    pub fn fill(&mut self, outcome: &mut Outcome, feed: Option<Feed>) {
-        if let Some(feed) = feed
-            && outcome.checkpoint.views().iter().all(|view| view.feed != feed)
-            && outcome.findings.is_empty()
-        {
-            outcome.skipped = Some(format!("judges nothing under feed {}", feed.name()));
-            return;
-        }
-        let Shown { findings, notes } = self.0.remove(outcome.checkpoint.id).unwrap_or_default();
-        outcome.findings.extend(findings);
-        outcome.notes.extend(notes);
-        set_aside(outcome, "it was judged in another case", of_one_site);
+    /// Takes what was shown for `checkpoint`.
+    pub fn take(&mut self, checkpoint: &Checkpoint) -> Vec<UnitFindings> {
+        self.0.remove(checkpoint.id).unwrap_or_default()
     }
 }
 
 /// The prefills that these checkpoints need, under `feed` only if it is given.
-fn plan(checkpoints: &[&'static Checkpoint], feed: Option<Feed>) -> Vec<Prefill> {
+pub(super) fn plan(checkpoints: &[&'static Checkpoint], feed: Option<Feed>) -> Vec<Prefill> {
     let mut plan: Vec<Prefill> = Vec::new();
     for &checkpoint in checkpoints {
         let Some(factor) = checkpoint.factor() else { continue };
@@ -118,14 +117,14 @@ impl Prefill {
 }
 
 /// What one case shows on one port, by checkpoint.
-fn judge_case(
+pub(super) fn judge_case(
     plan: &[Prefill],
     port: &mut dyn Port,
     (cases, case): (&[Reference], &Reference),
     weights: &Weights,
     order: &mut ColumnOrder,
-) -> Result<BTreeMap<&'static str, Shown>> {
-    let mut all: BTreeMap<&'static str, Shown> = BTreeMap::new();
+) -> Result<Vec<(&'static Checkpoint, Shown)>> {
+    let mut all: BTreeMap<&'static str, (&'static Checkpoint, Shown)> = BTreeMap::new();
     for prefill in plan {
         fill_cache(port, case);
         // Under another feed a site's inputs are the port's own values, so a failure cannot be diagnosed.
@@ -135,7 +134,7 @@ fn judge_case(
         for &JudgedView { checkpoint, view, factor } in &prefill.judged {
             let of_view = |f: &&Finding| f.site.is_none_or(|site| view.kinds.contains(&site.kind));
             let mut findings: Vec<Finding> = found.iter().filter(of_view).cloned().collect();
-            let shown = all.entry(checkpoint.id).or_default();
+            let (_, shown) = all.entry(checkpoint.id).or_insert_with(|| (checkpoint, Shown::default()));
             if view.feed == Feed::Site
                 && findings.iter().any(convention::may_be)
                 && let Some((again, note)) = order.settle(port, cases, (case, view), factor, weights)?
@@ -147,14 +146,14 @@ fn judge_case(
         }
     }
     for checkpoint in plan.iter().flat_map(|prefill| &prefill.judged).map(|judged| judged.checkpoint) {
-        let shown = all.entry(checkpoint.id).or_default();
+        let (_, shown) = all.entry(checkpoint.id).or_insert_with(|| (checkpoint, Shown::default()));
         for note in notes(port, case, checkpoint.views()) {
             if !shown.notes.contains(&note) {
                 shown.notes.push(note);
             }
         }
     }
-    Ok(all)
+    Ok(all.into_values().collect())
 }
 
 /// Runs the first tokens of a case, so that a cache which is not emptied afterwards shows in the next prefill.

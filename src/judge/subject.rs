@@ -4,6 +4,7 @@ use candle_core::{DType, Device};
 use rayon::prelude::*;
 
 use super::all_judged::all_judged;
+use super::lacks::needs;
 use crate::files::printable;
 use crate::model::{Llama, Path};
 use crate::models::{self, Model};
@@ -104,6 +105,15 @@ impl<'a> Subject<'a> {
             model: None,
             feed: None,
         })
+    }
+
+    /// Why something that belongs to no case cannot be judged: these references lack `what`.
+    pub(super) fn lacks(&self, what: &str) -> String {
+        if self.cases.iter().any(Reference::is_own) {
+            needs(what)
+        } else {
+            "these references contain only cases, no facts about the model as a whole".into()
+        }
     }
 
     /// The weights with the config as transformers reads it, if that is stored: the parsed config may itself

@@ -2,18 +2,21 @@
 
 use std::fmt::Display;
 
+use serde::{Deserialize, Serialize};
+
 use super::drive::Drive;
 use crate::Result;
 use crate::checkpoints::Checkpoint;
 use crate::compare::{Difference, Shares};
 use crate::diagnose::{Diagnosis, Named};
+use crate::files::{Name, float, name};
 use crate::probe::Site;
 
 /// The verdict on one site or one fact.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub enum Verdict {
     /// Within budget, with the share that was used; 0 if equality was required and found.
-    Pass(f64),
+    Pass(#[serde(with = "float")] f64),
     /// Over its budget.
     Differs(Box<Difference>),
     /// The tensor does not have the expected shape.
@@ -26,9 +29,11 @@ pub enum Verdict {
     /// The tensor has less precision than the run.
     LowerPrecision {
         /// The tensor's dtype.
-        got: &'static str,
+        #[serde(deserialize_with = "name")]
+        got: Name,
         /// The run's dtype.
-        want: &'static str,
+        #[serde(deserialize_with = "name")]
+        want: Name,
     },
     /// The budget is larger than the tensor's own values, so any value would pass.
     TooWide {
@@ -50,6 +55,9 @@ pub enum Verdict {
 pub enum Status {
     /// Everything matches.
     Passed,
+    /// Everything matches, but references of the project's own oracle, which is weaker: one author made both
+    /// sides.
+    Own,
     /// Not run; the reason is printed.
     Skipped,
     /// Something differs, as expected.
@@ -78,7 +86,7 @@ impl Verdict {
 }
 
 /// One verdict with its subject.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Finding {
     /// The name of the site, tensor, text, law, distribution or prompt.
     pub about: String,
@@ -98,6 +106,8 @@ pub struct Finding {
     pub explained: Option<Diagnosis>,
     /// Why the diagnosis failed, if it did.
     pub unexplained: Option<String>,
+    /// Whether the reference comes from the project's own oracle.
+    pub own: bool,
     /// How much of its budget each row used, if a tensor was compared in one piece.
     pub shares: Option<Shares>,
 }
@@ -115,13 +125,16 @@ impl Finding {
             expected: None,
             explained: None,
             unexplained: None,
+            own: false,
             shares: None,
         }
     }
 
-    /// The status of its verdict; a known failure counts as expected.
+    /// The status of its verdict; a known failure counts as expected, and a pass against the project's own oracle
+    /// as `Own`.
     pub fn status(&self) -> Status {
         match self.verdict.status() {
+            Status::Passed if self.own => Status::Own,
             Status::Failed if self.expected.is_some() => Status::Expected,
             status => status,
         }

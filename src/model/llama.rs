@@ -125,16 +125,7 @@ impl Llama {
 
     /// The kinds of site that the model has.
     pub fn kinds(&self) -> Kinds {
-        let Self { config, softcap, .. } = self;
-        let (heads, branches) = (config.family.norms_heads(), config.family.norms_branches());
-        let more = [
-            (heads, &[Kind::QNorm, Kind::KNorm][..]),
-            (branches, &[Kind::FfnNormInput, Kind::FfnNorm, Kind::FfnPostNorm]),
-            (softcap.is_some(), &[Kind::CappedLogits]),
-        ];
-        let llama = if branches { Kinds::LLAMA.without(Kind::PostNormInput) } else { Kinds::LLAMA };
-        let more = more.into_iter().filter(|(has, _)| *has).flat_map(|(_, kinds)| kinds);
-        more.fold(llama, |kinds, &kind| kinds.with(kind))
+        kinds_of(&self.config, self.softcap.is_some())
     }
 
     /// An empty cache for this model.
@@ -160,12 +151,7 @@ impl Llama {
         let pass = self.pass(input, cache)?;
 
         let ids = Tensor::from_vec(input.ids.concat(), (input.batch(), input.len()), self.device())?;
-        let x = self.embed_tokens.forward(&ids)?; // [b, s, hidden]
-        let x = match self.embedding_scale {
-            None => x,
-            // The factor is rounded to the model's dtype before the product, as in PyTorch.
-            Some(scale) => x.broadcast_mul(&Tensor::new(scale as f32, x.device())?.to_dtype(x.dtype())?)?,
-        }; // [b, s, hidden]
+        let x = scaled(self.embed_tokens.forward(&ids)?, self.embedding_scale)?; // [b, s, hidden]
         let mut x = probe.tap(Site::model(Kind::Embed), x)?;
         for (layer, (block, cache)) in self.layers.iter().zip(&mut cache.layers).enumerate() {
             x = block.forward(x, &pass, cache, &mut Taps { probe, layer })?; // [b, s, hidden]
@@ -201,13 +187,35 @@ impl Llama {
                 LayerType::Full => None,
                 LayerType::Sliding => self.window,
             };
-            let rotation = self.rope_of(layer_type).at(&input.positions, self.device())?;
             let (path, dtype) = (self.path.attention, self.dtype());
+            let rotation = self.rope_of(layer_type).at(&input.positions, self.device())?;
             let mask = Mask::new(&cache.real, input.len(), window, path, dtype, self.device())?;
             Ok((layer_type, View { rotation, mask }))
         };
         let types: BTreeSet<LayerType> = self.layers.iter().map(|block| block.layer_type).collect();
         Ok(Pass::new(types.into_iter().map(of).collect::<Result<_>>()?))
+    }
+}
+
+/// The kinds of site that a model of this config has, with or without capped logits.
+pub(super) fn kinds_of(config: &Config, capped: bool) -> Kinds {
+    let (heads, branches) = (config.family.norms_heads(), config.family.norms_branches());
+    let more = [
+        (heads, &[Kind::QNorm, Kind::KNorm][..]),
+        (branches, &[Kind::FfnNormInput, Kind::FfnNorm, Kind::FfnPostNorm]),
+        (capped, &[Kind::CappedLogits]),
+    ];
+    let llama = if branches { Kinds::LLAMA.without(Kind::PostNormInput) } else { Kinds::LLAMA };
+    let more = more.into_iter().filter(|(has, _)| *has).flat_map(|(_, kinds)| kinds);
+    more.fold(llama, |kinds, &kind| kinds.with(kind))
+}
+
+/// Rows of the embedding times the family's factor, which is rounded to the model's dtype before the product, as in
+/// PyTorch: `[b, s, hidden]` → the same shape.
+pub(super) fn scaled(x: Tensor, scale: Option<f64>) -> Result<Tensor> {
+    match scale {
+        None => Ok(x),
+        Some(scale) => Ok(x.broadcast_mul(&Tensor::new(scale as f32, x.device())?.to_dtype(x.dtype())?)?),
     }
 }
 

@@ -29,6 +29,7 @@ mod path;
 mod projection;
 mod rope;
 mod softcap;
+mod stage;
 
 pub use attention::SelfAttention;
 pub use block::Block;
@@ -40,3 +41,4 @@ pub use norm::Norm;
 pub use path::{Attention, Path};
 pub use projection::{Matmul, Projection};
 pub use rope::Rope;
+pub use stage::Stage;

@@ -43,9 +43,7 @@ impl Matrix {
     /// # Errors
     /// The tensor does not exist or is not a matrix, or an id is past its last row.
     pub fn read_rows(weights: &Weights, name: &str, ids: &[u32]) -> Result<Self> {
-        let tensor = weights.canonical(name)?;
-        tensor.dims2()?;
-        Ok(Self(tensor.index_select(&Tensor::new(ids, &Device::Cpu)?, 0)?.to_dtype(DType::F64)?))
+        Ok(Self(weights.canonical_rows(name, ids)?.to_dtype(DType::F64)?))
     }
 
     /// Concatenates the rows of all `parts`, which must have the same width.

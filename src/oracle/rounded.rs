@@ -60,8 +60,7 @@ impl Arithmetic for Rounded {
     }
 
     fn embedding(&self, weights: &Weights, embedding: &Embedding, ids: &[u32]) -> Result<Rows> {
-        let table = weights.canonical(&embedding.weight)?; // [vocab, hidden]
-        let rows = table.index_select(&Tensor::new(ids, &Device::Cpu)?, 0)?; // [ids, hidden]
+        let rows = weights.canonical_rows(&embedding.weight, ids)?; // [ids, hidden]
         let (_, width) = rows.dims2()?;
         let (values, scale) = (rows.flatten_all()?.to_vec1::<f32>()?, self.low(embedding.scale as f32));
         Ok(self.precision.write(width, values.into_iter().map(|value| self.low(value) * scale)))

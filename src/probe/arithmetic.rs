@@ -19,6 +19,15 @@ pub enum Arithmetic {
 }
 
 impl Arithmetic {
+    /// Its name in a manifest.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Arithmetic::Dense => "dense",
+            Arithmetic::Blocks32 => "32",
+            Arithmetic::Blocks256 => "256",
+        }
+    }
+
     /// Its name in file names and output.
     pub const fn name(self) -> &'static str {
         match self {

@@ -1,9 +1,12 @@
 //! Feeds: where a forward pass gets reference inputs.
 
+use serde::{Deserialize, Serialize};
+
 use crate::probe::Kind;
 
 /// Where reference tensors replace the model's own in a forward pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Feed {
     /// After every stored site, so each operation gets reference inputs.
     Site,
@@ -21,6 +24,11 @@ impl Feed {
             Feed::Block => "block",
             Feed::Own => "own",
         }
+    }
+
+    /// The feed with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Feed::Site, Feed::Block, Feed::Own].into_iter().find(|feed| feed.name() == name)
     }
 
     /// Does this feed replace sites of this kind with reference tensors?

@@ -5,11 +5,12 @@
 mod batch;
 mod facts;
 mod feed;
+mod files;
 mod fixture;
+mod made;
 mod manifest;
 mod noise;
 mod read;
-mod reduced;
 mod source;
 
 use std::collections::BTreeMap;
@@ -23,13 +24,20 @@ pub use facts::{
     TokenizerFacts, Tokens,
 };
 pub use feed::Feed;
+pub use files::File;
 pub use fixture::Fixture;
+pub use made::{Made, MadeQuantized};
 pub use manifest::{ArrayEntry, Manifest, Pending, Place, SecondOracle, SiteEntry};
 use noise::SiteNoise;
 pub use source::Source;
 
 use crate::compare::{Noise, Scale};
 use crate::probe::{Arithmetic, Kind, Site};
+
+/// The key in the provenance of a case that says which program computed it, if it was not PyTorch.
+pub(crate) const TRUTH: &str = "truth";
+/// Its value for a case that the project's own oracle computed.
+pub(crate) const OWN_ORACLE: &str = "own oracle";
 
 /// The reference at one site: some of its rows, each complete.
 #[derive(Clone, Debug)]
@@ -143,6 +151,11 @@ impl Reference {
             quantized => self.quantized.get(&quantized)?.noise.get(&site)?,
         };
         noise.at(&self.manifest, dtype, feed, self.places.binary_search(&place).ok())
+    }
+
+    /// Whether the project's own oracle computed it, and not PyTorch.
+    pub fn is_own(&self) -> bool {
+        self.manifest.provenance.get(TRUTH).is_some_and(|truth| truth == OWN_ORACLE)
     }
 
     /// The number of keys: the padded length of the sequence.

@@ -17,6 +17,11 @@ pub(super) struct SiteNoise {
 /// The dtypes in which noise is measured, with their names in a manifest.
 const DTYPES: [(&str, DType); 3] = [("f32", DType::F32), ("bf16", DType::BF16), ("f16", DType::F16)];
 
+/// The name of `dtype` in a manifest, if noise is measured in it.
+pub(super) fn name_of(dtype: DType) -> Option<&'static str> {
+    DTYPES.iter().find(|(_, known)| *known == dtype).map(|(name, _)| *name)
+}
+
 /// In f32, no operation on reference inputs has an error of more ulps, whatever its order of summation: the
 /// largest measured error is 123 (a product over 1,536 columns). The error of a rotation grows by one ulp of
 /// its angle per position.

@@ -120,9 +120,8 @@ pub(super) fn no_other(arrays: &Arrays, listed: impl Fn(&str) -> bool) -> Result
 /// Parses `feed/site`, the names of arrays of the quantised reference.
 fn under(name: &str) -> Result<(Feed, Site)> {
     let (feed, site) = name.split_once('/').unwrap_or(("", name));
-    let feed = [Feed::Site, Feed::Block, Feed::Own].into_iter().find(|known| known.name() == feed);
-    let feed =
-        feed.ok_or_else(|| Error::input(format!("`{name}` does not start with a feed"), REGENERATE))?;
+    let feed = Feed::named(feed)
+        .ok_or_else(|| Error::input(format!("`{name}` does not start with a feed"), REGENERATE))?;
     Ok((feed, site.parse()?))
 }
 

@@ -58,7 +58,7 @@ fn ran(checkpoint: &Checkpoint) -> bool {
 
 impl Changes {
     fn compare(&mut self, key: &FindingKey<'_>, was: &State, is: &State) {
-        let passing = |state: &State| state.standing == Standing::Passed;
+        let passing = |state: &State| matches!(state.standing, Standing::Passed | Standing::Own);
         match (was.failing(), is.failing()) {
             (false, true) => self.newly_failing.push(key.to_string()),
             _ if passing(is) && !passing(was) => self.newly_passing.push(key.to_string()),

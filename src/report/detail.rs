@@ -23,7 +23,7 @@ pub fn detail(outcome: &Outcome, flags: &str) -> Option<String> {
 pub fn trouble(outcome: &Outcome) -> Option<String> {
     let status = outcome.status();
     let of_status = || outcome.findings.iter().filter(|f| f.status() == status);
-    if matches!(status, Status::Passed | Status::Skipped | Status::Expected) {
+    if matches!(status, Status::Passed | Status::Own | Status::Skipped | Status::Expected) {
         return None;
     }
     // The first failure in forward order causes those after it. Facts come before all sites.

@@ -4,12 +4,13 @@
 //! field or changing its meaning needs a new version.
 
 mod checkpoints;
-mod number;
+mod part;
 mod suspects;
 mod verdicts;
 
+pub use crate::files::Number;
 pub use checkpoints::{Checkpoint, Finding, StaleExpectation, Standing, Summary};
-pub use number::Number;
+pub use part::Part;
 pub use suspects::{Named, RunnerUp, Suspects};
 pub use verdicts::{Difference, Element, Verdict};
 
@@ -39,6 +40,9 @@ pub struct Report {
     pub run: Run,
     /// The references that the model was compared with.
     pub references: References,
+    /// Which part of a run this is, if it is not the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
     /// What was recognised in a recording although nothing in it states it, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recognised: Vec<String>,

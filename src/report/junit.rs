@@ -73,13 +73,14 @@ fn test(class: &str, finding: &Finding) -> TestCase {
         None => finding.about.clone(),
     };
     let mut status = match finding.status {
-        Standing::Passed => TestCaseStatus::success(),
+        Standing::Passed | Standing::Own => TestCaseStatus::success(),
         Standing::Skipped | Standing::Expected => TestCaseStatus::skipped(),
         Standing::NotJudged => TestCaseStatus::non_success(NonSuccessKind::Error),
         Standing::Failed => TestCaseStatus::non_success(NonSuccessKind::Failure),
     };
     match &finding.expected {
         Some(reason) => status.set_message(format!("expected to fail: {reason}")),
+        None if finding.status == Standing::Own => status.set_message("agrees with the project's own oracle"),
         None => status.set_message(finding.text.first().map_or("", String::as_str)),
     };
     if finding.status > Standing::Skipped {

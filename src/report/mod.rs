@@ -7,6 +7,7 @@ pub mod html;
 pub mod json;
 #[cfg(feature = "cli")]
 pub mod junit;
+pub mod merge;
 mod scope;
 mod text;
 

@@ -12,7 +12,7 @@ pub fn line(outcome: &Outcome) -> String {
     let checkpoint = outcome.checkpoint;
     let head = format!("{:<5} {:<3} {:<12}", word(outcome.status()), checkpoint.id, checkpoint.name);
     let tail = match outcome.status() {
-        Status::Passed => format!("{:<24} {}", all(outcome), margin(outcome)),
+        Status::Passed | Status::Own => format!("{:<24} {}", all(outcome), margin(outcome)),
         Status::Failed => match wrong(outcome, Status::Expected).as_str() {
             "" => format!("{} wrong", wrong(outcome, Status::Failed)),
             known => format!("{} wrong; {known} as expected", wrong(outcome, Status::Failed)),
@@ -29,6 +29,7 @@ pub fn line(outcome: &Outcome) -> String {
 pub(super) fn word(status: Status) -> &'static str {
     match status {
         Status::Passed => "PASS",
+        Status::Own => "OWN",
         Status::Failed => "FAIL",
         Status::Skipped => "SKIP",
         Status::Expected => "XFAIL",
@@ -143,14 +144,17 @@ pub fn first_wrong(outcomes: &[Outcome]) -> Option<String> {
     Some(format!("first wrong in the forward pass: {site} ({} {})", checkpoint.id, checkpoint.name))
 }
 
-/// The last line: `checkpoints: 12 passed, 0 failed, 0 skipped`, followed by the number of checkpoints not
-/// judged, those expected to fail, and stale expectations, if there are any.
+/// The last line: `checkpoints: 12 passed, 0 failed, 0 skipped`, followed by the number of checkpoints that agree
+/// only with the project's own oracle, those not judged, those expected to fail, and stale expectations, if there are any.
 pub fn summary(outcomes: &[Outcome], stale: usize) -> String {
     let count = |status| outcomes.iter().filter(|o| o.status() == status).count();
     let (passed, failed, skipped) = (count(Status::Passed), count(Status::Failed), count(Status::Skipped));
     let any = |n: usize, what: &str| if n == 0 { String::new() } else { format!(", {n} {what}") };
+    let own = any(count(Status::Own), "own");
     let not_judged = any(count(Status::NotJudged), "not judged");
     let expected = any(count(Status::Expected), "expected to fail");
     let stale = any(stale, if stale == 1 { "stale expectation" } else { "stale expectations" });
-    format!("checkpoints: {passed} passed, {failed} failed, {skipped} skipped{not_judged}{expected}{stale}")
+    format!(
+        "checkpoints: {passed} passed, {failed} failed, {skipped} skipped{own}{not_judged}{expected}{stale}"
+    )
 }

@@ -157,6 +157,36 @@ impl Gguf {
         Ok(Tensor::from_raw_buffer(raw, plain, &entry.shape, &Device::Cpu)?)
     }
 
+    /// Rows `ids` of a matrix on the CPU, as stored, `[ids, in]`. Each row is a whole number of blocks.
+    ///
+    /// # Errors
+    /// When there is no such tensor.
+    pub fn rows(&self, name: &str, ids: &[u32]) -> Result<Tensor> {
+        let (entry, raw) = self.entry(name)?;
+        let rows = entry.shape.first().copied().unwrap_or(1).max(1);
+        let (width, stride) = (entry.shape.iter().skip(1).product::<usize>(), raw.len() / rows);
+        let plain = match entry.dtype {
+            GgmlDType::F32 => Some(DType::F32),
+            GgmlDType::F16 => Some(DType::F16),
+            GgmlDType::BF16 => Some(DType::BF16),
+            _ => None,
+        };
+        // Consecutive rows at once. A row starts where a block starts, so it is aligned like a block.
+        let runs = ids.chunk_by(|&a, &b| a.checked_add(1) == Some(b)).map(|run| {
+            let (first, shape) = (run[0] as usize * stride, vec![run.len(), width]);
+            let bytes = raw.get(first..first + run.len() * stride);
+            let bytes = bytes.ok_or_else(|| no_such_tensor(&self.path, name))?;
+            Ok(match plain {
+                Some(dtype) => Tensor::from_raw_buffer(bytes, dtype, &shape, &Device::Cpu)?,
+                None => {
+                    let blocks = ggml_file::qtensor_from_ggml(entry.dtype, bytes, shape, &Device::Cpu)?;
+                    blocks.dequantize(&Device::Cpu)?
+                }
+            })
+        });
+        Ok(Tensor::cat(&runs.collect::<Result<Vec<_>>>()?, 0)?)
+    }
+
     fn entry(&self, name: &str) -> Result<(&TensorInfo, &[u8])> {
         let Placed { part, info } = self.tensors.get(name).ok_or_else(|| no_such_tensor(&self.path, name))?;
         Ok((info, &self.parts[*part].1[info.bytes.clone()]))

@@ -8,6 +8,7 @@ mod config;
 mod contradictions;
 mod errors;
 pub mod gguf;
+mod held;
 mod identity;
 mod open;
 mod safetensors;
@@ -182,11 +183,8 @@ impl Weights {
     /// As [`Weights::tensor`].
     pub fn canonical(&self, name: &str) -> Result<Tensor> {
         let tensor = self.tensor(name, DType::F32, &Device::Cpu)?;
-        let Config { head_dim, rope_layout, .. } = self.config;
-        let module = name.strip_suffix(".weight").or(name.strip_suffix(".bias"));
-        let rotated =
-            module.is_some_and(|m| m.ends_with(".self_attn.q_proj") || m.ends_with(".self_attn.k_proj"));
-        if rope_layout == RopeLayout::HalfSplit || !rotated {
+        let Config { head_dim, .. } = self.config;
+        if !self.is_permuted(name) {
             return Ok(tensor.contiguous()?);
         }
         // A bias has one entry for each row of its matrix.
@@ -195,6 +193,54 @@ impl Weights {
         // [rows, in] → [heads, pair, member, in] → [heads, member, pair, in]
         let pairs = tensor.reshape((rows.checked_div(head_dim).unwrap_or(0), head_dim / 2, 2, width))?;
         Ok(pairs.transpose(1, 2)?.contiguous()?.reshape(shape)?)
+    }
+
+    /// Rows `ids` of a matrix in f32 on the CPU, in Hugging Face's order: only these rows are read from the file, unless
+    /// the file permutes them.
+    ///
+    /// # Errors
+    /// As [`Weights::rows`].
+    pub fn canonical_rows(&self, name: &str, ids: &[u32]) -> Result<Tensor> {
+        if self.is_permuted(name) {
+            return Ok(self.canonical(name)?.index_select(&Tensor::new(ids, &Device::Cpu)?, 0)?);
+        }
+        Ok(self.rows(name, ids, DType::F32, &Device::Cpu)?.contiguous()?)
+    }
+
+    /// Does the file store this tensor with permuted rows?
+    fn is_permuted(&self, name: &str) -> bool {
+        let module = name.strip_suffix(".weight").or(name.strip_suffix(".bias"));
+        let rotated =
+            module.is_some_and(|m| m.ends_with(".self_attn.q_proj") || m.ends_with(".self_attn.k_proj"));
+        rotated && self.config.rope_layout == RopeLayout::Interleaved
+    }
+
+    /// Rows `ids` of a matrix, dequantised, as stored, `[ids, in]`: only these rows are read from the file.
+    ///
+    /// # Errors
+    /// When there is no such matrix, or it has no such row.
+    pub fn rows(&self, name: &str, ids: &[u32], dtype: DType, device: &Device) -> Result<Tensor> {
+        let Some(&[rows, _]) = self.shape(name) else {
+            return Err(Error::file(
+                &self.origin,
+                format!("`{name}` is not a matrix of this model"),
+                "check its name",
+            ));
+        };
+        if let Some(id) = ids.iter().find(|&&id| id as usize >= rows) {
+            let hint = "use the tokenizer that belongs to these weights";
+            return Err(Error::file(
+                &self.origin,
+                format!("`{name}` has {rows} rows, but no row {id}"),
+                hint,
+            ));
+        }
+        let tensor = match (self.replaced.get(name), &*self.source) {
+            (Some(tensor), _) => tensor.index_select(&Tensor::new(ids, tensor.device())?, 0)?,
+            (None, Source::Gguf(file)) => file.rows(name, ids)?,
+            (None, Source::Shards(shards)) => shards.rows(name, ids)?,
+        };
+        Ok(tensor.to_dtype(dtype)?.to_device(device)?)
     }
 
     /// A tensor in the blocks of its GGUF file. A replacement tensor is rounded to the blocks of the

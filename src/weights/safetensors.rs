@@ -226,6 +226,27 @@ impl Shards {
     }
 }
 
+impl Shards {
+    /// Rows `ids` of a matrix on the CPU in the dtype of the file, `[ids, in]`.
+    ///
+    /// # Errors
+    /// As [`Shards::tensor`].
+    pub(super) fn rows(&self, name: &str, ids: &[u32]) -> Result<Tensor> {
+        let missing = || no_such_tensor(&self.shards[0].origin, name);
+        let entry = self.tensors.get(name).ok_or_else(missing)?;
+        let raw = &self.shards[entry.shard].bytes[entry.bytes.clone()];
+        let stride = raw.len() / entry.shape.first().copied().unwrap_or(1).max(1);
+        let (dtype, width) = (float(entry.dtype), entry.shape.iter().skip(1).product::<usize>());
+        let Some(dtype) = dtype else { return self.tensor(name) }; // the error for its type
+        let mut bytes = Vec::with_capacity(ids.len() * stride);
+        for &id in ids {
+            let from = raw.get(id as usize * stride..).and_then(|rest| rest.get(..stride));
+            bytes.extend_from_slice(from.ok_or_else(missing)?);
+        }
+        Ok(Tensor::from_raw_buffer(&bytes, dtype, &[ids.len(), width], &Device::Cpu)?)
+    }
+}
+
 /// The only file of safetensors in a directory, if there is exactly one. If a part of the model is missing from it, the
 /// first missing tensor is named later.
 fn lone_shard(dir: &Path) -> Result<Option<PathBuf>> {

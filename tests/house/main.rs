@@ -29,6 +29,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("oracle", &["graph", "probe", "weights"]),
     ("diagnose", &["compare", "graph", "mistakes", "oracle", "probe", "weights"]),
     ("reference", &["arrays", "compare", "probe"]),
+    ("record", &["compare", "graph", "oracle", "probe", "reference", "weights"]),
     ("recording", &["arrays", "compare", "graph", "model", "port", "probe", "reference", "weights"]),
     ("models", &["weights", "tokenizer", "reference"]),
     ("checkpoints", &["probe", "reference"]),
@@ -45,6 +46,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "oracle",
             "port",
             "probe",
+            "record",
             "recording",
             "reference",
             "tokenizer",
@@ -110,7 +112,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 #[rstest]
 fn a_room_imports_only_rooms_that_the_table_allows(
-    #[values(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23)]
+    #[values(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24)]
     number: usize,
 ) {
     let (name, allowed) = MAY_IMPORT[number];

@@ -1,7 +1,7 @@
 //! Describes deviations as data, for reports.
 
 use super::{Change, Deviation, MaskValue, NormWeight, ScoreTerm, Sees, SoftmaxForm, Turn};
-use crate::diagnose::diagnosis::{Changed, Part};
+use crate::diagnose::diagnosis::{Changed, NamedNumber, Part};
 use crate::graph::{FrequencyLaw, Node, Operation};
 
 /// These deviations at these nodes.
@@ -11,10 +11,15 @@ pub(in crate::diagnose) fn described<'a>(
 ) -> Part {
     let nodes: Vec<&Node> = nodes.into_iter().collect();
     Part {
-        operation: nodes.first().map_or("none", |node| operation(&node.operation)),
+        operation: nodes.first().map_or("none", |node| operation(&node.operation)).to_owned(),
         sites: nodes.iter().map(|node| node.site.to_string()).collect(),
-        changes: deviations.iter().map(|d| Changed { kind: kind(d), numbers: numbers(d) }).collect(),
+        changes: deviations.iter().map(changed).collect(),
     }
+}
+
+fn changed(deviation: &Deviation) -> Changed {
+    let named = |(name, value): (&str, f64)| NamedNumber { name: name.to_owned(), value };
+    Changed { kind: kind(deviation), numbers: numbers(deviation).into_iter().map(named).collect() }
 }
 
 fn operation(operation: &Operation) -> &'static str {
@@ -66,6 +71,7 @@ fn kind(deviation: &Deviation) -> String {
         Deviation::Turn(_) => "turn",
         Deviation::ScorePlus(_) => "score-term",
         Deviation::ScoreSoftcap { .. } => "score-softcap",
+        Deviation::LogitSoftcap(_) => "logit-softcap",
         Deviation::SoftmaxForm(_) => "softmax-form",
         Deviation::Gate(_) => "activation",
         Deviation::Cancelling(_) => "cancellation",
@@ -116,7 +122,9 @@ fn numbers(deviation: &Deviation) -> Vec<(&'static str, f64)> {
         Deviation::Sees(Sees::Ahead(keys)) => vec![("ahead", *keys as f64)],
         Deviation::MaskValue(MaskValue::Is(value) | MaskValue::Adds(value)) => vec![("value", *value)],
         Deviation::ScoreScale(scale) => vec![("scale", *scale)],
-        Deviation::ScoreSoftcap { cap, .. } => vec![("cap", *cap)],
+        Deviation::ScoreSoftcap { cap: Some(cap), .. } | Deviation::LogitSoftcap(Some(cap)) => {
+            vec![("cap", *cap)]
+        }
         Deviation::ScorePlus(ScoreTerm::Distance(by) | ScoreTerm::Constant(by) | ScoreTerm::FirstKey(by)) => {
             vec![("plus", *by)]
         }

@@ -59,6 +59,8 @@ pub struct Finding {
 pub enum Standing {
     /// It agrees.
     Passed,
+    /// It agrees with the project's own oracle, not with PyTorch.
+    Own,
     /// It was not run.
     Skipped,
     /// It differs, as expected.
@@ -73,6 +75,7 @@ impl From<Status> for Standing {
     fn from(status: Status) -> Self {
         match status {
             Status::Passed => Self::Passed,
+            Status::Own => Self::Own,
             Status::Skipped => Self::Skipped,
             Status::Expected => Self::Expected,
             Status::NotJudged => Self::NotJudged,
@@ -116,6 +119,12 @@ pub struct Summary {
     pub skipped: usize,
     pub not_judged: usize,
     pub expected: usize,
+    #[serde(default, skip_serializing_if = "none")]
+    pub own: usize,
+}
+
+fn none(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Summary {
@@ -128,6 +137,7 @@ impl Summary {
             skipped: count(Standing::Skipped),
             not_judged: count(Standing::NotJudged),
             expected: count(Standing::Expected),
+            own: count(Standing::Own),
         }
     }
 }

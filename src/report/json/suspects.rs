@@ -116,10 +116,14 @@ impl Details {
     fn of(details: &diagnose::Details) -> Self {
         let changed = |change: &diagnose::Changed| Changed {
             kind: change.kind.clone(),
-            numbers: change.numbers.iter().map(|&(name, value)| (name.to_owned(), Number(value))).collect(),
+            numbers: change
+                .numbers
+                .iter()
+                .map(|number| (number.name.clone(), Number(number.value)))
+                .collect(),
         };
         Self {
-            operation: details.part.operation.into(),
+            operation: details.part.operation.clone(),
             sites: details.part.sites.clone(),
             changes: details.part.changes.iter().map(changed).collect(),
             tried: details.tried,

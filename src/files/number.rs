@@ -61,6 +61,37 @@ impl Visitor<'_> for AsNumber {
     }
 }
 
+/// Writes and reads a float64 as a [`Number`]: `#[serde(with = "float")]`.
+pub mod float {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Number;
+
+    pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        Number(*value).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        Number::deserialize(deserializer).map(|Number(value)| value)
+    }
+}
+
+/// Writes and reads a list of float32 as [`Number`]s.
+pub mod floats32 {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Number;
+
+    pub fn serialize<S: Serializer>(values: &[f32], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(values.iter().map(|&value| Number(value.into())))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
+        let values = Vec::<Number>::deserialize(deserializer)?;
+        Ok(values.into_iter().map(|Number(value)| value as f32).collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
