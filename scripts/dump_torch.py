@@ -15,8 +15,9 @@ or in your own code, around any call of the model:
 
 `record()` without a file uses the one that RBEES_DUMP names, and does nothing if that is not set. Names,
 shapes and metadata follow docs/dump-format.md. Every family whose modules have the same names as Llama's
-works (Mistral, Qwen2, Qwen3, Gemma2, ...), with the modules that it adds to them. With sdpa there are no scores and probabilities. Only the first forward pass is
-recorded. The model continues with its own values; nothing is changed.
+works (Mistral, Qwen2, Qwen3, Gemma2, ...), with the modules that it adds to them. With sdpa there are no scores
+and probabilities. Only the first forward pass is recorded. The model continues with its own values; nothing is
+changed.
 """
 
 import argparse
@@ -194,10 +195,12 @@ class Recorder:
 
 
 def open_model(path, dtype, attention):
-    from transformers import AutoModelForCausalLM, LlamaConfig
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PretrainedConfig
 
     # Some versions reject heads that do not divide the width, although the model runs if head_dim is given.
-    if checks := getattr(LlamaConfig, "__class_validators__", None):
+    model_type = PretrainedConfig.get_config_dict(path)[0].get("model_type")
+    family = CONFIG_MAPPING[model_type] if model_type in CONFIG_MAPPING else None
+    if checks := getattr(family, "__class_validators__", None):
         checks[:] = [check for check in checks if check.__name__ != "validate_architecture"]
     return AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[dtype], attn_implementation=attention).eval()
 
