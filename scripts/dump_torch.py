@@ -270,10 +270,12 @@ class Recorder:
 
 
 def open_model(path, dtype, attention):
-    from transformers import AutoModelForCausalLM, LlamaConfig
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PretrainedConfig
 
     # Some versions reject heads that do not divide the width, although the model runs if head_dim is given.
-    if checks := getattr(LlamaConfig, "__class_validators__", None):
+    model_type = PretrainedConfig.get_config_dict(path)[0].get("model_type")
+    family = CONFIG_MAPPING[model_type] if model_type in CONFIG_MAPPING else None
+    if checks := getattr(family, "__class_validators__", None):
         checks[:] = [check for check in checks if check.__name__ != "validate_architecture"]
     return AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[dtype], attn_implementation=attention).eval()
 

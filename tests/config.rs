@@ -9,7 +9,7 @@ use made::{
     CONFIG, GgufFile, config_with, safetensors, tensors, value_array, value_f32, value_text, value_u32,
     write_directory,
 };
-use rbees_check::weights::{Config, RopeLayout, RopeScaling, Weights};
+use rbees_check::weights::{Config, Family, LayerType, RopeLayout, RopeScaling, Weights};
 use rstest::rstest;
 
 const LLAMA_3_1: RopeScaling = RopeScaling::Llama3 {
@@ -41,6 +41,7 @@ fn refusal<T: std::fmt::Debug>(result: rbees_check::Result<T>) -> String {
 fn config_json_and_gguf_give_the_same_configuration_except_the_rope_layout() {
     let (directory, gguf) = (directory(CONFIG).unwrap(), gguf(&GgufFile::tiny()).unwrap());
     let want = Config {
+        family: Family::Llama,
         hidden_size: 32,
         intermediate_size: 64,
         num_hidden_layers: 2,
@@ -52,7 +53,12 @@ fn config_json_and_gguf_give_the_same_configuration_except_the_rope_layout() {
         rms_norm_eps: 3e-5,
         rope_theta: 30000.0,
         rope_scaling: RopeScaling::None,
+        local_rope_theta: None,
         sliding_window: None,
+        layer_types: vec![LayerType::Full; 2],
+        query_pre_attn_scalar: None,
+        attn_logit_softcapping: None,
+        final_logit_softcapping: None,
         tie_word_embeddings: false,
         biases: BTreeSet::new(),
         bos_token_id: None,
@@ -564,4 +570,121 @@ fn a_gguf_file_of_a_mistral_is_noted_because_it_states_no_window() {
         note.starts_with("general.name is \"Mistral 7B v0.1\": if this model has a sliding window"),
         "{note}"
     );
+}
+
+/// The config of a part of a model: only numbers are read, and no tensor is needed.
+fn part(config: &str) -> rbees_check::Result<Config> {
+    let mut config: serde_json::Map<String, serde_json::Value> = serde_json::from_str(config).unwrap();
+    config.insert("rbees_check_part".into(), "lm_head".into());
+    let dir = tempfile::tempdir().unwrap();
+    write_directory(dir.path(), &serde_json::to_string(&config).unwrap(), &tensors());
+    Ok(Weights::open_part(dir.path())?.config().clone())
+}
+
+/// A config.json without what transformers has defaults for.
+fn bare(model_type: &str, more: &str) -> String {
+    format!(
+        r#"{{"model_type": "{model_type}", "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 6,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 11, "max_position_embeddings": 8192,
+        "rms_norm_eps": 1e-6 {more}}}"#
+    )
+}
+
+const FULL: LayerType = LayerType::Full;
+const SLIDING: LayerType = LayerType::Sliding;
+
+#[test]
+fn a_gemma_2_has_the_defaults_of_transformers() {
+    let config = part(&bare("gemma2", "")).unwrap();
+    assert_eq!(config.family, Family::Gemma2);
+    assert_eq!((config.head_dim, config.rope_theta, config.tie_word_embeddings), (256, 1e4, true));
+    assert_eq!((config.bos_token_id, &config.eos_token_ids[..]), (Some(2), &[1][..]));
+    assert_eq!(config.sliding_window, Some(4096));
+    assert_eq!(config.layer_types, [SLIDING, FULL, SLIDING, FULL, SLIDING, FULL]);
+    let caps = (config.attn_logit_softcapping, config.final_logit_softcapping);
+    assert_eq!((caps, config.query_pre_attn_scalar), ((Some(50.0), Some(30.0)), None));
+    assert_eq!(config.attention_scale(), 1.0 / 16.0);
+}
+
+#[test]
+fn a_gemma_3_has_the_defaults_of_transformers() {
+    let config = part(&bare("gemma3_text", "")).unwrap();
+    assert_eq!((config.rope_theta, config.local_rope_theta), (1e6, Some(1e4)));
+    assert_eq!(config.layer_types, [SLIDING, SLIDING, SLIDING, SLIDING, SLIDING, FULL]);
+    assert_eq!((config.attn_logit_softcapping, config.final_logit_softcapping), (None, None));
+}
+
+/// transformers 4 wrote θ of both types of layer to the top, and the pattern of layers in place of a list.
+#[test]
+fn both_spellings_of_a_gemma_3_give_the_same_configuration() {
+    let old = r#", "head_dim": 12, "query_pre_attn_scalar": 16, "sliding_window": 512, "sliding_window_pattern": 3,
+        "rope_theta": 4e5, "rope_local_base_freq": 2e4, "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+        "hidden_activation": "gelu_pytorch_tanh", "attn_logit_softcapping": null"#;
+    let new = r#", "head_dim": 12, "query_pre_attn_scalar": 16, "sliding_window": 512,
+        "layer_types": ["sliding_attention", "sliding_attention", "full_attention", "sliding_attention",
+            "sliding_attention", "full_attention"],
+        "rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 4e5},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 2e4}}"#;
+    let (old, new) = (part(&bare("gemma3_text", old)).unwrap(), part(&bare("gemma3_text", new)).unwrap());
+    assert_eq!(old, new);
+    assert_eq!(new.layer_types, [SLIDING, SLIDING, FULL, SLIDING, SLIDING, FULL]);
+    assert_eq!((new.rope_theta, new.local_rope_theta), (4e5, Some(2e4)));
+    assert_eq!(
+        (new.rope_scaling, new.query_pre_attn_scalar),
+        (RopeScaling::Linear { factor: 8.0 }, Some(16.0))
+    );
+}
+
+#[rstest]
+#[case::none("", &[])]
+#[case::attention_bias(
+    r#", "attention_bias": true"#,
+    &["self_attn.k_proj", "self_attn.o_proj", "self_attn.q_proj", "self_attn.v_proj"]
+)]
+fn a_qwen_3_has_biases_only_if_its_config_says_so(#[case] more: &str, #[case] biases: &[&str]) {
+    let config = part(&bare("qwen3", more)).unwrap();
+    assert_eq!(config.biases.iter().map(String::as_str).collect::<Vec<_>>(), biases);
+    assert_eq!((config.head_dim, config.sliding_window, config.tie_word_embeddings), (128, None, false));
+}
+
+#[rstest]
+#[case::window_of_qwen_3(
+    "qwen3",
+    r#", "use_sliding_window": true"#,
+    "use_sliding_window true is not supported"
+)]
+#[case::both_directions(
+    "gemma3_text",
+    r#", "use_bidirectional_attention": true"#,
+    "use_bidirectional_attention true"
+)]
+#[case::score_cap_of_gemma_3(
+    "gemma3_text",
+    r#", "attn_logit_softcapping": 50.0"#,
+    "attn_logit_softcapping 50.0"
+)]
+#[case::other_activation(
+    "gemma2",
+    r#", "hidden_activation": "gelu""#,
+    "hidden_activation \"gelu\" is not supported"
+)]
+#[case::other_layers(
+    "gemma2",
+    r#", "layer_types": ["full_attention"]"#,
+    "layer_types is [\"full_attention\"]"
+)]
+#[case::chunked_layers("gemma2", r#", "layer_types": ["chunked_attention", "full_attention", "full_attention", "full_attention", "full_attention", "full_attention"]"#, "layer_types is [\"chunked_attention\"")]
+#[case::local_scaling("gemma3_text", r#", "rope_parameters": {"sliding_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}, "full_attention": {"rope_type": "default"}}"#, "rope_parameters")]
+#[case::yarn("qwen3", r#", "rope_scaling": {"rope_type": "yarn", "factor": 4.0}"#, "rope_scaling")]
+#[case::longrope("qwen3", r#", "rope_scaling": {"rope_type": "longrope"}"#, "rope_scaling")]
+#[case::experts("qwen3_moe", "", "model_type \"qwen3_moe\" is not supported")]
+#[case::images("gemma3", "", "model_type \"gemma3\" is not supported")]
+#[case::gemma_3n("gemma3n_text", "", "model_type \"gemma3n_text\" is not supported")]
+fn what_a_family_may_have_and_is_not_supported_is_refused(
+    #[case] model_type: &str,
+    #[case] more: &str,
+    #[case] says: &str,
+) {
+    let line = refusal(part(&bare(model_type, more)));
+    assert!(line.contains(says), "{line}");
 }
