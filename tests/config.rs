@@ -222,8 +222,12 @@ fn end_tokens_of_the_generation_configuration_are_added() {
 #[rstest]
 #[case("model_type", "\"phi3\"", "model_type \"phi3\" is not supported")]
 #[case("architectures", "[\"Phi3ForCausalLM\"]", "[\"Phi3ForCausalLM\"]")]
-#[case("architectures", "[\"Qwen2ForCausalLM\"]", "architectures [\"Qwen2ForCausalLM\"] is not supported")]
-#[case("model_type", "\"qwen2\"", "architectures [\"LlamaForCausalLM\"] is not supported")]
+#[case(
+    "architectures",
+    "[\"Qwen2ForCausalLM\"]",
+    "model_type is \"llama\", but architectures is [\"Qwen2ForCausalLM\"]"
+)]
+#[case("model_type", "\"qwen2\"", "model_type is \"qwen2\", but architectures is [\"LlamaForCausalLM\"]")]
 #[case("rope_scaling", r#"{"factor": 2.0}"#, "rope_scaling")]
 #[case(
     "rope_parameters",

@@ -296,7 +296,7 @@ fn shards_are_read_through_their_index_and_must_be_inside_the_directory() {
     for (a, b, why) in [
         ("../a.safetensors", "b.safetensors", "not a plain file name"),
         ("/etc/passwd", "b.safetensors", "not a plain file name"),
-        ("c.safetensors", "b.safetensors", "names c.safetensors, which does not exist"),
+        ("c.safetensors", "b.safetensors", "names `c.safetensors`, which does not exist"),
         ("b.safetensors", "a.safetensors", "but it is not there"),
     ] {
         let line = refusal(index(a, b));
@@ -323,6 +323,25 @@ fn paths_that_are_not_a_model_are_refused_with_a_reason() {
         assert!(line.contains(why), "{line}");
     }
     std::fs::write(dir.path().join("config.json"), CONFIG).unwrap();
+    std::fs::remove_file(dir.path().join("part.safetensors")).unwrap();
+    assert!(refusal(Weights::open(dir.path())).contains("has no model.safetensors"));
+}
+
+#[test]
+fn the_only_shard_of_a_directory_is_read_without_an_index_if_it_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut all = tensors();
+    std::fs::write(dir.path().join("config.json"), CONFIG).unwrap();
+    let shard = dir.path().join("model-00001-of-00001.safetensors");
+    std::fs::write(&shard, made::safetensors(&all)).unwrap();
+    let weights = Weights::open(dir.path()).unwrap();
+    assert_eq!(values(&weights.canonical(Q).unwrap()), all[Q].1);
+    assert!(weights.notes()[0].contains("`model-00001-of-00001.safetensors` is read as the whole model"));
+    all.remove(Q);
+    std::fs::write(&shard, made::safetensors(&all)).unwrap();
+    assert!(refusal(Weights::open(dir.path())).contains(&format!("tensor `{Q}` is missing")));
+    // Of two shards, neither is the whole model.
+    std::fs::copy(&shard, dir.path().join("b.safetensors")).unwrap();
     assert!(refusal(Weights::open(dir.path())).contains("has no model.safetensors"));
 }
 

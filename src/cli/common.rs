@@ -3,6 +3,7 @@
 use clap::{ArgAction, Args};
 use rbees_check::models::{self, Model};
 use rbees_check::tokenizer::Tokenizer;
+use rbees_check::weights::{NotFinite, Weights};
 use rbees_check::{Error, Result};
 
 use super::choices::Dtype;
@@ -65,6 +66,21 @@ fn downloaded(name: &str) -> Result<String> {
 fn downloaded(name: &str) -> Result<String> {
     let what = format!("{}: this build cannot download models", one_line(name));
     Err(Error::input(what, "install it with --features hub, or download the model and give its path"))
+}
+
+/// With such a weight, hardly any value of the model is a number, so nothing could be compared.
+///
+/// # Errors
+/// There is such a weight: the error names its tensor and its index.
+pub fn refuse_weights_that_are_not_finite(weights: &Weights) -> Result<()> {
+    match weights.not_finite()? {
+        None => Ok(()),
+        Some(NotFinite { name, index, value }) => Err(Error::file(
+            weights.origin(),
+            format!("tensor `{name}` contains {value} at {index:?}"),
+            "the file is damaged, or the model was saved after training had failed: fetch it again",
+        )),
+    }
 }
 
 impl Common {

@@ -13,6 +13,7 @@ use rbees_check::{Error, Result};
 use super::choices::{AttentionChoice, MatmulChoice};
 use super::common::Common;
 use super::ending::Ending;
+use super::escape::one_line;
 use super::gate::judge_path;
 use super::paint::Out;
 use super::progress::Progress;
@@ -192,7 +193,7 @@ impl Generate {
 
     fn refuse(&self, status: Status, what: &str) -> Ending {
         let model = self.common.model();
-        say(&format!("refused: {what}"));
+        say(&format!("refused: {}", one_line(what)));
         say(&format!("hint: run `rbees-check run all --model {model}` for details, or add --unchecked"));
         if status == Status::Failed { Ending::Failed } else { Ending::NotJudged }
     }

@@ -9,7 +9,7 @@ use rbees_check::reference::{Fixture, Reference, Source};
 use rbees_check::weights::{Config, Weights};
 use rbees_check::{Error, Result};
 
-use super::common::Common;
+use super::common::{Common, refuse_weights_that_are_not_finite};
 
 /// What is known about the model that was recorded.
 pub struct KnownModel {
@@ -29,7 +29,10 @@ impl KnownModel {
     pub fn of(common: &Common, cases: &[String]) -> Result<Self> {
         let (name, references) = (common.model(), common.references.as_deref());
         let error = match common.open() {
-            Ok(model) => return Self::with_weights(&model),
+            Ok(model) => {
+                refuse_weights_that_are_not_finite(&model.weights)?;
+                return Self::with_weights(&model);
+            }
             Err(error) => error,
         };
         // Values can be compared with stored references even if this program cannot compute them.

@@ -10,12 +10,11 @@ use rbees_check::model::{self, Attention, Llama};
 use rbees_check::models::Model;
 use rbees_check::reference::Feed;
 use rbees_check::report::json::Report;
-use rbees_check::weights::NotFinite;
 use rbees_check::{Error, Result};
 
 use super::bundle::Bundling;
 use super::choices::{AttentionChoice, FeedChoice, MatmulChoice};
-use super::common::{Common, DEFAULT_MODEL};
+use super::common::{self, Common, DEFAULT_MODEL};
 use super::description::Description;
 use super::dumped::{Dumped, RunOptions};
 use super::ending::Ending;
@@ -96,7 +95,7 @@ impl RunArgs {
         let device = device::open(&self.common.device)?;
         let progress = Progress::start("reading the model and its references");
         let model = self.common.open()?;
-        refuse_weights_that_are_not_finite(&model)?;
+        common::refuse_weights_that_are_not_finite(&model.weights)?;
         if let Some(prompt) = self.own.streamed() {
             return self.stream((&model, prompt, &device), checkpoints, results, progress);
         }
@@ -247,18 +246,6 @@ impl RunArgs {
         };
         subject.feed = self.feed.map(Feed::from);
         Ok(subject)
-    }
-}
-
-/// With such a weight, hardly any value of the model is a number, so nothing could be compared.
-fn refuse_weights_that_are_not_finite(model: &Model) -> Result<()> {
-    match model.weights.not_finite()? {
-        None => Ok(()),
-        Some(NotFinite { name, index, value }) => Err(Error::file(
-            model.weights.origin(),
-            format!("tensor `{name}` contains {value} at {index:?}"),
-            "the file is damaged, or the model was saved after training had failed: fetch it again",
-        )),
     }
 }
 

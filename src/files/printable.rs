@@ -57,4 +57,14 @@ mod tests {
     fn a_long_name_is_cut() {
         assert_eq!(short_name(&"é".repeat(200_000)), "é".repeat(160) + "…");
     }
+
+    #[test]
+    fn the_middle_of_a_very_long_line_is_left_out() {
+        assert_eq!(one_line("a\nb: is empty"), "a\\nb: is empty");
+        let long = format!("a.json: {}\u{1b} is missing", "é".repeat(200_000));
+        let line = one_line(&long);
+        assert!(line.starts_with("a.json: éé") && line.ends_with("éé\\u{1b} is missing"), "{line}");
+        assert!(line.contains("é … é") && line.chars().count() < 820, "{line}");
+        assert_eq!(one_line(&"x".repeat(800)), "x".repeat(800));
+    }
 }

@@ -23,7 +23,7 @@ pub struct Facts {
     pub tensors: BTreeMap<String, TensorFact>,
 }
 
-/// SHA-256 of the parts of a tokenizer; `tokenizer::Hashes` says of what exactly.
+/// SHA-256 of the parts of a tokenizer; `tokenizer::Hashes` defines what is hashed.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 pub struct TokenizerFacts {
     /// Of all tokens with their ids.

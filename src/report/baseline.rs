@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::json::{Checkpoint, Finding, Number, Report, Standing, Verdict};
+use crate::files::one_line;
 
 /// Growth below this share of the budget is not reported.
 const SMALL: f64 = 0.01;
@@ -199,10 +200,10 @@ impl fmt::Display for Changes {
         let news = if counts.is_empty() { "nothing new".to_owned() } else { counts.join(", ") };
         writeln!(f, "{news}, {} as before", self.unchanged)?;
         for (what, was, is) in &self.settings {
-            writeln!(f, "   {what:<12} was {was}, is {is}")?;
+            writeln!(f, "   {what:<12} was {}, is {}", one_line(was), one_line(is))?;
         }
         for (kind, all) in kinds {
-            all.iter().take(SHOWN).try_for_each(|line| writeln!(f, "   {kind:<12} {line}"))?;
+            all.iter().take(SHOWN).try_for_each(|line| writeln!(f, "   {kind:<12} {}", one_line(line)))?;
             if all.len() > SHOWN {
                 writeln!(f, "   {:<12} and {} more", "", all.len() - SHOWN)?;
             }

@@ -65,9 +65,9 @@ fn suspects(outcome: &Outcome, first: &Finding) -> Vec<(&'static str, String)> {
             0.0 => String::new(),
             residual => format!("; reproduces your tensor to {}{flips}", percent(residual)),
         };
-        lines.push(("suspect", format!("{}: {}{residual}", named.mistake, named.says)));
+        lines.push(("suspect", format!("{}: {}{residual}", named.mistake, one_line(&named.says))));
         lines.extend(same_as(&named.same_as));
-        lines.push(("help", named.fix.clone()));
+        lines.push(("help", one_line(&named.fix)));
     }
     if let Some(next) = looked.and_then(|d| d.runner_up.as_ref()).filter(|next| next.residual.is_finite()) {
         let (name, away) = (next.mistake, budgets(next.residual));
@@ -91,7 +91,7 @@ fn same_as(others: &[Alternative]) -> Vec<(&'static str, String)> {
     let mut lines: Vec<(&'static str, String)> = others
         .iter()
         .take(SHOWN)
-        .map(|other| ("same as", format!("{}: {}", other.mistake, other.says)))
+        .map(|other| ("same as", format!("{}: {}", other.mistake, one_line(&other.says))))
         .collect();
     if let (Some((_, last)), more @ 1..) = (lines.last_mut(), others.len().saturating_sub(SHOWN)) {
         *last += &format!(" (and {more} more)");

@@ -20,6 +20,15 @@ pub fn stored(members: &[(&str, &[u8])]) -> Vec<u8> {
     archive(members, CompressionMethod::Stored)
 }
 
+/// An archive of ids and a symbolic link.
+pub fn link() -> Vec<u8> {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    zip.start_file("input_ids.npy", SimpleFileOptions::default()).unwrap();
+    zip.write_all(&ids()).unwrap();
+    zip.add_symlink("model.norm.npy", "/etc/passwd", SimpleFileOptions::default()).unwrap();
+    zip.finish().unwrap().into_inner()
+}
+
 /// An `.npy` file with this header and this number of zero bytes.
 pub fn npy(dict: &str, zeros: usize) -> Vec<u8> {
     let length = (dict.len() as u32).to_le_bytes();

@@ -66,6 +66,7 @@ fn claims(size: u32) -> Vec<u8> {
 #[case::without_npy(with("model.norm", &zeros("<f4", &[1, 2, 128])), "its name does not end in .npy")]
 #[case::above(with("../../model.norm.npy", &zeros("<f4", &[1, 2, 128])), "leads out of the archive")]
 #[case::absolute(with("/etc/passwd", b"x"), "`/etc/passwd` leads out of the archive")]
+#[case::link(archives::link(), "leads out of the archive")]
 #[case::escapes(with("\u{1b}[2J\nPASS", b"x"), "\\u{1b}[2J\\nPASS")]
 #[case::long_name(with(&"n".repeat(60_000), b"x"), "its name does not end in .npy")]
 #[case::metadata(with("metadata.json", b"[]"), "metadata.json: ")]

@@ -81,3 +81,29 @@ fn references_that_do_not_exist_are_refused(#[case] name: &str, #[case] why: &st
 fn references_without_a_case_are_refused() {
     refused(tempfile::tempdir().unwrap().path(), &["run", "03", "--references", "."], "no cases");
 }
+
+/// A name in the facts that looks like a line of the program, and moves the cursor.
+#[test]
+fn names_in_findings_are_escaped() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("short")).unwrap();
+    for file in ["facts.json", "tokens.json", "greedy.json", "sampling.json", "sampling.npz"]
+        .into_iter()
+        .chain(["short/manifest.json", "short/reference.npz", "short/noise.npz"])
+    {
+        fs::copy(fixtures("tiny-llama2").join(file), folder.path().join(file)).unwrap();
+    }
+    let path = folder.path().join("facts.json");
+    let mut facts: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    facts["tensors"]["\u{1b}[2J\n  PASS  00  weights"] = json!({"shape": [1], "sha256": "00"});
+    facts["tensors"]["n".repeat(200_000)] = json!({"shape": [1], "sha256": "00"});
+    fs::write(path, facts.to_string()).unwrap();
+    let run = run(folder.path(), &["run", "00", "-vv", "--model", "tiny-llama2", "--references", "."]);
+    assert_eq!(run.code, 1, "{:.3000}{:.3000}", run.stdout, run.stderr);
+    let text = run.stdout + &run.stderr;
+    assert!(text.contains("\\u{1b}[2J\\n  PASS"), "{text:.3000}");
+    assert!(
+        text.lines()
+            .all(|line| !line.contains('\u{1b}') && !line.starts_with("  PASS  00") && line.len() < 2_000)
+    );
+}
