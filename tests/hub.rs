@@ -64,8 +64,15 @@ impl Hub {
 /// The files of the repository, by name.
 fn files() -> BTreeMap<&'static str, Vec<u8>> {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny-llama");
-    let of_folder = ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
-    let mut files: BTreeMap<_, _> = of_folder.map(|name| (name, fs::read(fixture.join(name)).unwrap())).into();
+    let of_folder = [
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ];
+    let mut files: BTreeMap<_, _> =
+        of_folder.map(|name| (name, fs::read(fixture.join(name)).unwrap())).into();
     files.insert("tiny.Q4_0.gguf", fs::read(fixture.join("gguf/tiny-llama-q4_0.gguf")).unwrap());
     files.insert("../evil.safetensors", b"outside".to_vec());
     files
@@ -77,7 +84,9 @@ fn answer(mut stream: TcpStream, log: &Mutex<Vec<String>>, fault: Fault) -> std:
     let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
     let headers: Vec<String> = lines.map_while(|line| line.ok().filter(|line| !line.is_empty())).collect();
     let header = |name: &str| {
-        let named = headers.iter().find_map(|line| line.split_once(':').filter(|(key, _)| key.eq_ignore_ascii_case(name)));
+        let named = headers
+            .iter()
+            .find_map(|line| line.split_once(':').filter(|(key, _)| key.eq_ignore_ascii_case(name)));
         named.map(|(_, value)| value.trim().to_owned())
     };
     log.lock().unwrap().push(path.clone());
@@ -162,9 +171,15 @@ fn a_revision_is_used_for_every_file() {
 }
 
 #[rstest]
-#[case::no_repository("hf:owner/nothing", "hf:owner/nothing: the hub has no such repository, revision or file")]
+#[case::no_repository(
+    "hf:owner/nothing",
+    "hf:owner/nothing: the hub has no such repository, revision or file"
+)]
 #[case::no_revision("hf:owner/tiny@v9", "hf:owner/tiny@v9: the hub has no such repository, revision or file")]
-#[case::no_file("hf:owner/tiny:x.gguf", "hf:owner/tiny:x.gguf: the hub has no such repository, revision or file")]
+#[case::no_file(
+    "hf:owner/tiny:x.gguf",
+    "hf:owner/tiny:x.gguf: the hub has no such repository, revision or file"
+)]
 #[case::gated("hf:owner/gated", "hf:owner/gated: the hub does not allow access (401)")]
 #[case::no_name("hf:tiny", "`hf:tiny` does not name a model on the hub")]
 fn a_model_that_cannot_be_had_is_one_line_and_a_hint(#[case] name: &str, #[case] what: &str) {
@@ -196,7 +211,10 @@ fn a_damaged_download_is_refused_and_the_next_one_succeeds(
     let args = [&OWN[..], &["--model", name]].concat();
     let (code, text, problem) = hub.run(&cache, &args, &[]);
     assert_eq!((code, text.as_str()), (2, ""), "{problem}");
-    assert!(problem.contains("the download stopped: ") || problem.contains(" bytes, but the hub says "), "{problem}");
+    assert!(
+        problem.contains("the download stopped: ") || problem.contains(" bytes, but the hub says "),
+        "{problem}"
+    );
     *hub.fault.lock().unwrap() = Fault::None;
     let (code, _, problem) = hub.run(&cache, &args, &[]);
     assert_eq!(code, 0, "{problem}");
@@ -208,6 +226,7 @@ fn a_hub_that_cannot_be_reached_is_named_by_what_to_check() {
     let nowhere = [("HF_ENDPOINT", "http://127.0.0.1:9")];
     let (code, _, problem) = hub.run(&cache, &["run", "1", "--model", "hf:owner/tiny"], &nowhere);
     assert!(code == 2 && problem.contains("the hub cannot be reached"), "{problem}");
-    let (code, _, problem) = hub.run(&cache, &["run", "1", "--model", "hf:owner/tiny"], &[("HF_HUB_OFFLINE", "1")]);
+    let (code, _, problem) =
+        hub.run(&cache, &["run", "1", "--model", "hf:owner/tiny"], &[("HF_HUB_OFFLINE", "1")]);
     assert!(code == 2 && problem.contains("it is not in the cache, and HF_HUB_OFFLINE is set"), "{problem}");
 }

@@ -86,7 +86,8 @@ fn a_prompt_longer_than_what_is_shown_is_judged_at_some_places() {
 #[test]
 fn a_streamed_run_prints_what_an_ordinary_run_prints() {
     let run = |extra: &[&str]| {
-        let args = ["run", "all", "--model", "tiny-llama2", "--reference", "oracle", "--prompt", "Once upon a time"];
+        let args =
+            ["run", "all", "--model", "tiny-llama2", "--reference", "oracle", "--prompt", "Once upon a time"];
         let output = rbees_in(home().path(), &home(), &[&args[..], extra].concat()).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         (masked(&stdout(&output), "% of budget"), stderr(&output))
@@ -105,7 +106,19 @@ fn a_streamed_run_prints_what_an_ordinary_run_prints() {
 fn the_report_of_a_streamed_run_says_where_its_references_come_from() {
     let folder = home();
     wrong_theta(&folder.path().join("wrong"));
-    let args = ["run", "1B", "--model", "wrong", "--reference", "oracle", "--prompt", "Once", "--stream", "--report", "json=r.json"];
+    let args = [
+        "run",
+        "1B",
+        "--model",
+        "wrong",
+        "--reference",
+        "oracle",
+        "--prompt",
+        "Once",
+        "--stream",
+        "--report",
+        "json=r.json",
+    ];
     let output = rbees_in(folder.path(), &home(), &args).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let report = fs::read_to_string(folder.path().join("r.json")).unwrap();

@@ -1,9 +1,9 @@
 //! Arguments that `run` and `generate` share.
 
 use clap::{ArgAction, Args};
-use rbees_check::{Error, Result};
 use rbees_check::models::{self, Model};
 use rbees_check::tokenizer::Tokenizer;
+use rbees_check::{Error, Result};
 
 use super::choices::Dtype;
 use super::escape::escaped;

@@ -42,7 +42,8 @@ pub fn fetch(name: &str) -> Result<PathBuf> {
     if set("HF_HUB_OFFLINE").is_some_and(|value| value != "0") {
         let first = named.file.unwrap_or(TEXTS[0]);
         let path = cache.repo(repository(named.revision)).get(first);
-        let path = path.ok_or_else(|| named.refused("it is not in the cache, and HF_HUB_OFFLINE is set", OFFLINE))?;
+        let path =
+            path.ok_or_else(|| named.refused("it is not in the cache, and HF_HUB_OFFLINE is set", OFFLINE))?;
         return Ok(if named.file.is_some() { path } else { folder(&path) });
     }
     let builder = ApiBuilder::from_env();
@@ -60,7 +61,8 @@ pub fn fetch(name: &str) -> Result<PathBuf> {
     }
     // All files come from one commit, also if the branch moves in between.
     let info = at_revision.info().map_err(|error| named.failed(&error))?;
-    let files: Vec<&str> = info.siblings.iter().map(|file| file.rfilename.as_str()).filter(|f| is_read(f)).collect();
+    let files: Vec<&str> =
+        info.siblings.iter().map(|file| file.rfilename.as_str()).filter(|f| is_read(f)).collect();
     if !files.contains(&TEXTS[0]) {
         let of_gguf = info.siblings.iter().map(|file| file.rfilename.as_str()).find(|f| f.ends_with(".gguf"));
         let hint = match of_gguf {
@@ -83,7 +85,8 @@ pub fn fetch(name: &str) -> Result<PathBuf> {
     }
     // So that the cache finds the files under the name of the branch, too.
     let cached = cache.repo(repository(named.revision)).create_ref(&info.sha);
-    cached.map_err(|error| named.refused(&format!("the cache cannot be written: {error}"), "check HF_HOME"))?;
+    cached
+        .map_err(|error| named.refused(&format!("the cache cannot be written: {error}"), "check HF_HOME"))?;
     Ok(folder(&config.ok_or_else(|| Error::internal("config.json was not downloaded"))?))
 }
 
@@ -125,7 +128,10 @@ impl<'a> Named<'a> {
             && file.is_none_or(|file| file.ends_with(".gguf") && file.split('/').all(plain));
         if !fine {
             let what = format!("`{whole}` does not name a model on the hub");
-            return Err(Error::input(what, "write hf:owner/name, hf:owner/name@revision or hf:owner/name:file.gguf"));
+            return Err(Error::input(
+                what,
+                "write hf:owner/name, hf:owner/name@revision or hf:owner/name:file.gguf",
+            ));
         }
         Ok(Self { whole, repository, revision, file })
     }
@@ -171,17 +177,19 @@ impl<'a> Named<'a> {
                 &format!("the hub does not allow access ({code})"),
                 "accept the model's licence on the hub, and set HF_TOKEN to your token",
             ),
-            (Some(code), _) => self.refused(&format!("the hub answers with status {code}"), "try again later"),
-            (None, ApiError::IoError(error)) => {
-                self.refused(&format!("the download stopped: {error}"), "run again: it continues where it stopped")
+            (Some(code), _) => {
+                self.refused(&format!("the hub answers with status {code}"), "try again later")
             }
-            (None, ApiError::RequestError(_)) => {
-                self.refused("the hub cannot be reached", "check the connection and HF_ENDPOINT, or set HF_HUB_OFFLINE=1")
-            }
-            (None, error) => self.refused(
-                &error.to_string(),
-                "check HF_ENDPOINT: this server does not answer like the hub",
+            (None, ApiError::IoError(error)) => self.refused(
+                &format!("the download stopped: {error}"),
+                "run again: it continues where it stopped",
             ),
+            (None, ApiError::RequestError(_)) => self.refused(
+                "the hub cannot be reached",
+                "check the connection and HF_ENDPOINT, or set HF_HUB_OFFLINE=1",
+            ),
+            (None, error) => self
+                .refused(&error.to_string(), "check HF_ENDPOINT: this server does not answer like the hub"),
         }
     }
 }
