@@ -86,19 +86,34 @@ impl Lane<'_> {
             if node.site.probed().is_some() {
                 seen.correct(id, self.truths)?;
             }
+            let later = self.read_after(id);
+            seen.stacked.retain(|id, _| later.contains(id));
         }
         Ok(seen)
+    }
+
+    /// The nodes that are read after `done`, and the last one, which the next stage reads.
+    fn read_after(&self, done: NodeId) -> BTreeSet<NodeId> {
+        let mut read: BTreeSet<NodeId> = self.nodes.last().map(|(id, _)| *id).into_iter().collect();
+        for (_, node) in self.nodes.iter().filter(|(id, _)| *id > done) {
+            read.extend(node.inputs.iter().map(|input| input.node));
+            if let (Operation::Context(_), Some(scores)) = (&node.operation, self.scores_of(node)) {
+                read.extend(scores.inputs.iter().map(|input| input.node));
+            }
+        }
+        read
+    }
+
+    /// The scores that a context is computed from.
+    fn scores_of(&self, context: &Node) -> Option<&Node> {
+        let probs = self.graph.node(context.inputs.first()?.node)?;
+        self.graph.node(probs.inputs.first()?.node)
     }
 
     /// Queries, keys and values, from which a context is computed without storing all scores.
     fn attention(&self, context: &Node, seen: &Seen) -> Result<Given> {
         let incomplete = || Error::internal("a context without scores");
-        let scores = |probs: &Node| {
-            let scores = probs.inputs.first()?.node;
-            self.graph.node(scores)
-        };
-        let probs = context.inputs.first().and_then(|input| self.graph.node(input.node));
-        let scores = probs.and_then(scores).ok_or_else(incomplete)?;
+        let scores = self.scores_of(context).ok_or_else(incomplete)?;
         let mut given = Self::given(scores, &seen.stacked);
         let value = context.inputs.get(1).ok_or_else(incomplete)?.node;
         given.values.extend(seen.stacked.get(&value).map(|values| (value, values.clone())));

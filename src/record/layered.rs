@@ -36,7 +36,7 @@ pub struct Layered {
     dtype: DType,
     /// The places at which tensors over keys or over the vocabulary are stored.
     shown: Vec<Place>,
-    /// The true input of the next stage; `None` before the embedding.
+    /// The reference input of the next stage; `None` before the embedding.
     input: Option<Placed>,
     /// The input of the next stage in each order of summation, computed from rounded values only.
     own: Vec<Placed>,

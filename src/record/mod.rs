@@ -10,6 +10,7 @@ mod layered;
 mod noise;
 mod quantized;
 mod request;
+mod setup;
 mod stacked;
 mod tokens;
 mod values;

@@ -5,13 +5,43 @@ use std::collections::{BTreeMap, BTreeSet};
 use candle_core::DType;
 use rayon::prelude::*;
 
-use super::request::Setup;
+use super::setup::Setup;
 use super::values::Truth;
 use crate::Result;
 use crate::compare::Scale;
 use crate::graph::NodeId;
 use crate::oracle::{Executor, Given, LastRead, ORDERS, OnBlocks, Placed, Precision, Rounded};
 use crate::probe::{Arithmetic, Site};
+use crate::reference::Feed;
+
+impl Setup<'_> {
+    /// The noise at every wanted site: `[dtypes, feeds, max and rms]`, flattened. `truth` gives the right values under a
+    /// feed; `fed` has the values that a feed substitutes.
+    pub fn noise(
+        &self,
+        arithmetic: Arithmetic,
+        truth: &dyn Fn(Feed) -> Result<Truth>,
+        fed: &Truth,
+    ) -> Result<BTreeMap<Site, Vec<f64>>> {
+        let width = self.dtypes.len() * self.feeds.len() * 2;
+        let mut all: BTreeMap<Site, Vec<f64>> =
+            self.wanted.values().map(|&site| (site, vec![f64::NAN; width])).collect();
+        for (f, &feed) in self.feeds.iter().enumerate() {
+            let truth = truth(feed)?;
+            for (d, &dtype) in self.dtypes.iter().enumerate() {
+                let given = fed.rounded(dtype)?.given(|site| feed.replaces(site.kind));
+                let lane = Lane { setup: self, arithmetic, dtype, given: &given, truth: &truth };
+                for (site, noise) in lane.measure()? {
+                    if let Some(values) = all.get_mut(&site) {
+                        let at = (d * self.feeds.len() + f) * 2;
+                        values[at..at + 2].copy_from_slice(&noise);
+                    }
+                }
+            }
+        }
+        Ok(all)
+    }
+}
 
 /// Computations in one dtype under one feed.
 pub(super) struct Lane<'a> {

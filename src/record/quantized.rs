@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::request::Setup;
+use super::setup::Setup;
 use super::values::{Truth, exact};
 use crate::oracle::{LastRead, OnBlocks};
 use crate::probe::{Arithmetic, Kind, Site};

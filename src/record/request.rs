@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use candle_core::DType;
 use serde_json::Value;
 
-use super::noise::Lane;
 use super::quantized;
+use super::setup::Setup;
 use super::tokens::Tokens;
 use super::values::{Truth, exact};
 use crate::Result;
 use crate::graph::{self, Graph, NodeId};
-use crate::oracle::{LastRead, ORDERS, OnBlocks, Pass};
+use crate::oracle::{LastRead, ORDERS, OnBlocks};
 use crate::probe::{Arithmetic, Site};
 use crate::reference::{Feed, Made, OWN_ORACLE, Reference, ReferenceRows, TRUTH};
 use crate::weights::Weights;
@@ -37,17 +37,6 @@ pub struct OwnCase<'a> {
     pub layers: Option<BTreeSet<u16>>,
     /// Values that are not computed but taken as true.
     pub given: BTreeMap<Site, ReferenceRows>,
-}
-
-/// What all computations of a case share.
-pub(super) struct Setup<'a> {
-    pub weights: &'a Weights,
-    pub graph: &'a Graph,
-    pub pass: &'a Pass,
-    /// The nodes that are computed, and their sites.
-    pub wanted: &'a BTreeMap<NodeId, Site>,
-    pub dtypes: &'a [DType],
-    pub feeds: &'a [Feed],
 }
 
 impl<'a> OwnCase<'a> {
@@ -136,33 +125,5 @@ impl<'a> OwnCase<'a> {
             ("tool", tool),
         ];
         Ok(facts.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect())
-    }
-}
-
-impl Setup<'_> {
-    /// The noise at every wanted site: `[dtypes, feeds, max and rms]`, flattened. `truth` gives the right values under a
-    /// feed; `fed` has the values that a feed substitutes.
-    pub fn noise(
-        &self,
-        arithmetic: Arithmetic,
-        truth: &dyn Fn(Feed) -> Result<Truth>,
-        fed: &Truth,
-    ) -> Result<BTreeMap<Site, Vec<f64>>> {
-        let width = self.dtypes.len() * self.feeds.len() * 2;
-        let mut all: BTreeMap<Site, Vec<f64>> =
-            self.wanted.values().map(|&site| (site, vec![f64::NAN; width])).collect();
-        for (f, &feed) in self.feeds.iter().enumerate() {
-            let (truth, given) = (truth(feed)?, fed.given(|site| feed.replaces(site.kind)));
-            for (d, &dtype) in self.dtypes.iter().enumerate() {
-                let lane = Lane { setup: self, arithmetic, dtype, given: &given, truth: &truth };
-                for (site, noise) in lane.measure()? {
-                    if let Some(values) = all.get_mut(&site) {
-                        let at = (d * self.feeds.len() + f) * 2;
-                        values[at..at + 2].copy_from_slice(&noise);
-                    }
-                }
-            }
-        }
-        Ok(all)
     }
 }

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::request::Setup;
+use candle_core::DType;
+
+use super::setup::Setup;
 use crate::graph::{Graph, Node, NodeId, RowShape, SiteName};
-use crate::oracle::{Arithmetic, Executor, Given, Placed, Rows};
+use crate::oracle::{Arithmetic, Executor, Given, Placed, Precision, Rows};
 use crate::probe::Site;
 use crate::reference::ReferenceRows;
 use crate::{Error, Result};
@@ -28,6 +30,18 @@ impl Truth {
     /// The values at a node.
     pub fn at(&self, id: NodeId) -> Option<&Placed> {
         self.0.get(&id).map(|(_, placed)| placed)
+    }
+
+    /// The values as tensors of `dtype` hold them.
+    pub fn rounded(&self, dtype: DType) -> Result<Self> {
+        let precision = Precision::of(dtype);
+        let round = |(&id, (site, placed)): (&NodeId, &(Site, Placed))| {
+            let rows = placed.rows();
+            let values = rows.values.iter().map(|&value| f64::from(precision.round(value as f32)));
+            let values = Rows { width: rows.width, values: values.collect() };
+            Ok((id, (*site, Placed::new(values, placed.places().to_vec())?)))
+        };
+        self.0.iter().map(round).collect::<Result<_>>().map(Self)
     }
 
     /// Only the values at these sites.
