@@ -8,7 +8,7 @@ use super::reference::judged_as;
 use super::replay::{Replay, Way};
 use crate::Result;
 use crate::compare::{spacing, ulp};
-use crate::graph::{Node, NodeId, Operation};
+use crate::graph::{Activation, Node, NodeId, Operation};
 use crate::oracle::{Placed, Rows};
 
 /// The largest error allowed at each entry of `exact`, the rows of `id`. The budget of an entry is
@@ -49,18 +49,23 @@ pub(super) fn budgets(
             Some(Rows { width, values: budgets })
         }
         Operation::Product => {
-            let (Some(x), Some(up)) = (activated(replay, node, exact)?, input(1)?) else { return Ok(None) };
+            let (Some((x, function)), Some(up)) = (activated(replay, node, exact)?, input(1)?) else {
+                return Ok(None);
+            };
             let entry = |r: usize, j: usize| {
                 let (x, y, up) = (x.row(r)[j], y.row(r)[j], up.row(r)[j]);
-                y.abs() * (allowed + of_exponential(x, dtype)) + (factor + 4.0) * smallest * (1.0 + up.abs())
+                let rest =
+                    (factor + 4.0) * smallest * (1.0 + up.abs()) + of_difference(function, x) * up.abs();
+                y.abs() * (allowed + of_exponential(x, dtype)) + rest
             };
             Some(Rows::from_fn(y.len(), width, entry))
         }
-        Operation::Activation(_) => {
+        &Operation::Activation(function) => {
             let Some(x) = input(0)? else { return Ok(None) };
             let entry = |r: usize, j: usize| {
                 let (x, y) = (x.row(r)[j], y.row(r)[j]);
-                y.abs() * (allowed + of_exponential(x, dtype)) + (factor + 4.0) * smallest
+                let rest = (factor + 4.0) * smallest + of_difference(function, x);
+                y.abs() * (allowed + of_exponential(x, dtype)) + rest
             };
             Some(Rows::from_fn(y.len(), width, entry))
         }
@@ -76,6 +81,15 @@ fn of_exponential(x: f64, dtype: DType) -> f64 {
     4.0 * x.abs() * ulp(DType::F32) + if overflows { 1.0 } else { 0.0 }
 }
 
+/// The absolute error of 1 + tanh in x/2 · (1 + tanh …): for a large negative x, tanh is near −1, and its last bits in
+/// float32 are all that is left.
+fn of_difference(function: Activation, x: f64) -> f64 {
+    match function {
+        Activation::Silu => 0.0,
+        Activation::GeluTanh => 2.0 * x.abs() * ulp(DType::F32),
+    }
+}
+
 /// The rows of input `n` of a node at the places of `exact`; `None` if it was not recorded.
 fn input(replay: &Replay<'_>, node: &Node, n: usize, exact: &Placed) -> Result<Option<Rows>> {
     let Some(input) = node.inputs.get(n).filter(|input| replay.was_recorded(input.node)) else {
@@ -85,11 +99,13 @@ fn input(replay: &Replay<'_>, node: &Node, n: usize, exact: &Placed) -> Result<O
     Ok(rows.map(|rows| rows.rows().clone()))
 }
 
-/// The recorded input of the activation that is the first factor of a product.
-fn activated(replay: &Replay<'_>, product: &Node, exact: &Placed) -> Result<Option<Rows>> {
+/// The recorded input of the activation that is the first factor of a product, and its function.
+fn activated(replay: &Replay<'_>, product: &Node, exact: &Placed) -> Result<Option<(Rows, Activation)>> {
     let first = product.inputs.first().and_then(|input| replay.engine.graph.node(input.node));
-    match first.filter(|node| matches!(node.operation, Operation::Activation(_))) {
-        Some(activation) => input(replay, activation, 0, exact),
-        None => Ok(None),
+    match first.map(|node| (node, &node.operation)) {
+        Some((node, &Operation::Activation(function))) => {
+            Ok(input(replay, node, 0, exact)?.map(|rows| (rows, function)))
+        }
+        _ => Ok(None),
     }
 }
