@@ -197,7 +197,7 @@ fn an_unused_tensor_of_a_gguf_file_is_listed() {
     extra.name = "blk.0.attn_q_norm.weight".into();
     file.tensors.push(extra);
     let unread = gguf(&file).unwrap().unread();
-    assert_eq!((unread.len(), unread[0].name.as_str()), (1, "blk.0.attn_q_norm.weight"));
+    assert_eq!((unread.len(), unread[0].name.as_str()), (1, "model.layers.0.self_attn.q_norm.weight"));
     assert_eq!(unread[0].meaning, Meaning::Changes("a norm of queries or keys".into()));
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::arrays;
 use crate::probe::{Kind, Site};
-use crate::weights::{BIASES, Config, PART, PER_PAIR, RopeScaling, Weights};
+use crate::weights::{BIASES, Config, Family, PART, PER_PAIR, RopeScaling, Weights};
 use crate::{Error, Result};
 
 /// The weights that `site` is computed with, and those in its layer that ports might use by mistake.
@@ -43,11 +43,12 @@ pub(super) fn of(site: Site, config: &Config) -> Vec<String> {
 /// cannot say has keys of our own.
 pub(super) fn config(config: &Config, site: Site) -> Vec<u8> {
     let ends = (!config.eos_token_ids.is_empty()).then_some(&config.eos_token_ids);
+    let layers_differ = matches!(config.family, Family::Gemma2 | Family::Gemma3);
     let layer_types: Vec<&str> = config.layer_types.iter().map(|of| of.name()).collect();
     let text = json!({
         "architectures": [config.family.class()],
         "model_type": config.family.name(),
-        "layer_types": if config.sliding_window.is_some() { json!(layer_types) } else { Value::Null },
+        "layer_types": layers_differ.then_some(layer_types),
         "query_pre_attn_scalar": config.query_pre_attn_scalar,
         "attn_logit_softcapping": config.attn_logit_softcapping,
         "final_logit_softcapping": config.final_logit_softcapping,

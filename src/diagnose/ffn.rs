@@ -22,7 +22,7 @@ fn exchanged(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
     Ok(vec![Candidate::new(Deviation::GateExchanged, says_exchanged(e))])
 }
 
-/// What is said about a port that exchanges gate and up.
+/// The sentence about a port that exchanges gate and up.
 pub(super) fn says_exchanged(e: &Evidence<'_>) -> String {
     let function = function(e);
     format!("you compute {function}(up) · gate; it should be {function}(gate) · up")

@@ -1,6 +1,6 @@
 //! Which kinds of site a model has, and which of them each kind is computed from.
 
-use super::Kind;
+use super::{Kind, Site};
 
 /// The kinds of site that a model has. Families differ in the norms of a layer, and in what follows the head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,8 +125,42 @@ impl Kinds {
     }
 }
 
+impl Site {
+    /// The sites that this one is computed from, in a model of `layers` layers that has these kinds of site.
+    /// They must have reference values before this one can be judged by itself.
+    pub fn inputs(self, layers: usize, kinds: Kinds) -> Vec<Site> {
+        let last = Site::layer(layers.saturating_sub(1), Kind::Block);
+        let before = self.block_input().unwrap_or(last);
+        let of = |&kind: &Kind| match kind {
+            Kind::Block => before,
+            kind if kind.in_layer() => Site { layer: self.layer, kind },
+            kind => Site::model(kind),
+        };
+        kinds.inputs(self.kind).iter().map(of).collect()
+    }
+}
+
 impl FromIterator<Kind> for Kinds {
     fn from_iter<I: IntoIterator<Item = Kind>>(kinds: I) -> Self {
         kinds.into_iter().fold(Self::default(), Self::with)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_site_comes_after_its_inputs() {
+        let inside = |layer| Kind::ALL.iter().filter(|k| k.in_layer()).map(move |&k| Site::layer(layer, k));
+        let outside = Kind::ALL.iter().filter(|k| !k.in_layer()).map(|&k| Site::model(k));
+        let sites: Vec<Site> = outside.chain((0..3).flat_map(inside)).collect();
+        for kinds in [Kinds::LLAMA, Kind::ALL.iter().copied().collect()] {
+            for site in &sites {
+                for input in site.inputs(3, kinds) {
+                    assert!(input < *site, "{input} feeds {site}");
+                }
+            }
+        }
     }
 }

@@ -5,7 +5,6 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::Kinds;
 use crate::{Error, Result};
 
 /// Defines each kind once, so that the enum, the order of the forward pass and the names cannot disagree.
@@ -138,19 +137,6 @@ impl Site {
             layer => Some(Site::layer(layer as usize - 1, Kind::Block)),
         }
     }
-
-    /// The sites that this one is computed from, in a model of `layers` layers that has these kinds of site.
-    /// They must have reference values before this one can be judged by itself.
-    pub fn inputs(self, layers: usize, kinds: Kinds) -> Vec<Site> {
-        let last = Site::layer(layers.saturating_sub(1), Kind::Block);
-        let before = self.block_input().unwrap_or(last);
-        let of = |&kind: &Kind| match kind {
-            Kind::Block => before,
-            kind if kind.in_layer() => Site { layer: self.layer, kind },
-            kind => Site::model(kind),
-        };
-        kinds.inputs(self.kind).iter().map(of).collect()
-    }
 }
 
 impl Ord for Site {
@@ -232,17 +218,6 @@ mod tests {
     fn every_site_parses_from_its_own_name() {
         for site in every_site() {
             assert_eq!(site.to_string().parse::<Site>().unwrap(), site);
-        }
-    }
-
-    #[test]
-    fn every_site_comes_after_its_inputs() {
-        for kinds in [Kinds::LLAMA, Kind::ALL.iter().copied().collect()] {
-            for site in every_site() {
-                for input in site.inputs(3, kinds) {
-                    assert!(input < site, "{input} feeds {site}");
-                }
-            }
         }
     }
 

@@ -24,13 +24,12 @@ fn the(outcome: &Outcome) -> &Finding {
 #[test]
 fn every_key_and_every_tensor_is_judged() {
     let outcome = weights(|_| ());
-    assert_eq!((outcome.status(), outcome.findings.len()), (Status::Passed, 16 + 2 + 4 * 9));
+    assert_eq!((outcome.status(), outcome.findings.len()), (Status::Passed, 21 + 2 + 4 * 9));
 }
 
 #[rstest]
 #[case("hidden_size", |c: &mut Config| c.hidden_size += 1)]
 #[case("intermediate_size", |c: &mut Config| c.intermediate_size += 1)]
-#[case("num_hidden_layers", |c: &mut Config| c.num_hidden_layers += 1)]
 #[case("num_attention_heads", |c: &mut Config| c.num_attention_heads += 1)]
 #[case("num_key_value_heads", |c: &mut Config| c.num_key_value_heads += 1)]
 #[case("head_dim", |c: &mut Config| c.head_dim += 1)]
@@ -44,6 +43,12 @@ fn every_key_and_every_tensor_is_judged() {
 fn each_config_key_is_compared_with_transformers(#[case] key: &str, #[case] change: fn(&mut Config)) {
     let outcome = weights(|model| change(&mut model.facts.config));
     assert_eq!(the(&outcome).about, key);
+}
+
+#[test]
+fn another_number_of_layers_also_changes_the_list_of_their_types() {
+    let outcome = weights(|model| model.facts.config.num_hidden_layers += 1);
+    assert_eq!(wrong(&outcome), ["num_hidden_layers", "layer_types"]);
 }
 
 #[test]
