@@ -46,12 +46,19 @@ impl Layered {
     /// Prepares the case of one prompt, with noise in `dtype`.
     ///
     /// # Errors
-    /// The prompt has no tokens, or the config contradicts itself.
+    /// The prompt has no tokens, the config contradicts itself, or the family caps its logits.
     pub fn new(weights: &Weights, model: &str, ids: &[u32], dtype: DType) -> Result<Self> {
-        let tokens = Tokens::prompt(ids)?;
+        let (tokens, graph) = (Tokens::prompt(ids)?, graph::of(weights.config())?);
+        // The product with the output matrix is computed in slices, after all other nodes.
+        if graph.iter().next_back().is_none_or(|(_, last)| sliced(last).is_none()) {
+            let what = format!(
+                "{model}: a model whose logits are changed after the last product cannot be streamed"
+            );
+            return Err(Error::input(what, "check it without --stream"));
+        }
         Ok(Self {
             model: model.to_owned(),
-            graph: graph::llama(weights.config())?,
+            graph,
             single: tokens.pass()?,
             threefold: stacked::pass(&tokens)?,
             dtype,

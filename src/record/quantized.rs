@@ -33,6 +33,6 @@ fn differs(feed: Feed, kind: Kind) -> bool {
     match feed {
         Feed::Site => kind.is_product(),
         Feed::Block => kind == Kind::Block,
-        Feed::Own => matches!(kind, Kind::FinalNorm | Kind::Logits),
+        Feed::Own => matches!(kind, Kind::FinalNorm | Kind::Logits | Kind::CappedLogits),
     }
 }

@@ -68,7 +68,7 @@ impl<'a> OwnCase<'a> {
     /// # Errors
     /// The weights cannot be read, or a token is outside the vocabulary.
     pub fn compute(&self) -> Result<Reference> {
-        let graph = graph::llama(self.weights.config())?;
+        let graph = graph::of(self.weights.config())?;
         let (pass, wanted) = (self.tokens.pass()?, self.wanted(&graph));
         let setup = Setup {
             weights: self.weights,
