@@ -284,9 +284,7 @@ fn attention_that_does_not_follow_from_the_recorded_cache_fails() {
 /// Runs `second` on the cache that is left after `first`.
 fn on_the_same_cache(first: &[u32], second: &Input) -> Vec<Arrays> {
     let mut input = Input::single(first, 0);
-    for (row, other) in [(&mut input.ids, &second.ids)] {
-        row[0].extend(&other[0]);
-    }
+    input.ids[0].extend(&second.ids[0]);
     input.positions[0].extend(&second.positions[0]);
     input.real[0].extend(&second.real[0]);
     recorded(&input, &[first.len(), input.len()])
