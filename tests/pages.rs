@@ -148,6 +148,7 @@ fn a_page_shows_the_checkpoint_statuses_and_hashes_of_the_json_report(
     let word = |standing| match standing {
         json::Standing::Passed => "PASS",
         json::Standing::Failed => "FAIL",
+        json::Standing::Own => "OWN",
         json::Standing::Skipped => "SKIP",
         json::Standing::Expected => "XFAIL",
         json::Standing::NotJudged => "INCONCLUSIVE",
