@@ -7,7 +7,7 @@ mod llama;
 use candle_core::{DType, Device, Tensor};
 use rbees_check::judge::{self, Port, Status, Subject, Traits};
 use rbees_check::model::{Attention, Input};
-use rbees_check::probe::{Arithmetic, Probe};
+use rbees_check::probe::{Arithmetic, Kinds, Probe};
 use rbees_check::{Error, Result, checkpoints, models, report};
 
 /// No paths of this project's own Llama: only the port below is checked.
@@ -27,6 +27,7 @@ impl Port for Cached {
             dtype: DType::F32,
             arithmetic: Arithmetic::Dense,
             layers: self.llama.size("num_hidden_layers"),
+            kinds: Kinds::LLAMA,
             vocab: self.llama.size("vocab_size"),
             context: self.llama.size("max_position_embeddings"),
             hides: &[],

@@ -89,8 +89,6 @@ pub fn judge(
 
 /// What cannot be concluded from this part may be concluded from all parts.
 fn ending(outcomes: &[Outcome]) -> Ending {
-    match outcomes.iter().any(|outcome| outcome.status() == Status::Failed) {
-        true => Ending::Failed,
-        false => Ending::Passed,
-    }
+    let failed = outcomes.iter().any(|outcome| outcome.status() == Status::Failed);
+    if failed { Ending::Failed } else { Ending::Passed }
 }
