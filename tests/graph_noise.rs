@@ -33,13 +33,18 @@ fn simulated_noise_matches_the_captured_noise(
     let mut ratios: BTreeMap<Kind, Vec<f64>> = BTreeMap::new();
     for (site, noise) in measured {
         let captured = captured(&reference, site, dtype, feed);
-        if captured == 0.0 {
+        if site.kind == Kind::Context && feed == Feed::Site {
+            // The captured noise also contains fused kernels, which compute the context from queries, keys and values
+            // and not from the true probabilities.
+            let most = if precision == Precision::F32 { 3.0 } else { 1.01 };
+            assert!(noise > 0.0 && noise <= most * captured, "{site}: {noise:e} and {captured:e}");
+        } else if captured == 0.0 {
             assert!(noise == 0.0 && site.kind == Kind::Embed, "{site}: simulated noise {noise:e}");
         } else {
             ratios.entry(site.kind).or_default().push(noise / captured);
         }
     }
-    assert!(ratios.len() >= graph.kinds().iter().count() - 1);
+    assert!(ratios.len() >= graph.kinds().iter().count() - 2);
     let mut all: Vec<f64> = ratios.values().flatten().copied().collect();
     all.sort_by(f64::total_cmp);
     let (least, median, most) = (all[0], all[all.len() / 2], all[all.len() - 1]);
@@ -86,6 +91,8 @@ fn casts_that_differ_from_pytorchs_change_the_noise() {
             Kind::InputNorm | Kind::PostNorm | Kind::FinalNorm | Kind::QRope | Kind::KRope => {
                 changed.push(ratio);
             }
+            // The captured noise also contains fused kernels.
+            Kind::Context => assert!(ratio <= 1.01, "{site}: {ratio}"),
             _ => assert!((0.99..1.01).contains(&ratio), "{site}: {ratio}"),
         }
     }

@@ -181,8 +181,7 @@ impl Config {
         let sizes = [
             ("hidden_size", self.hidden_size, MAX_SIZE),
             ("intermediate_size", self.intermediate_size, MAX_SIZE),
-            // A site's layer number has 16 bits.
-            ("num_hidden_layers", self.num_hidden_layers, u16::MAX as usize),
+            ("num_hidden_layers", self.num_hidden_layers, layers::MOST_LAYERS),
             ("num_attention_heads", self.num_attention_heads, MAX_SIZE),
             ("num_key_value_heads", self.num_key_value_heads, MAX_SIZE),
             ("head_dim", self.head_dim, MAX_SIZE),
@@ -213,7 +212,7 @@ impl Config {
         if self.sliding_window == Some(0) {
             wrong.push("sliding_window: 0 hides every token from itself".into());
         }
-        if self.layer_types.len() != self.num_hidden_layers {
+        if self.layer_types.len() != self.num_hidden_layers.min(layers::MOST_LAYERS) {
             let types = self.layer_types.len();
             wrong.push(format!("layer_types: it has {types} entries for {} layers", self.num_hidden_layers));
         }

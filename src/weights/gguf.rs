@@ -68,7 +68,9 @@ impl Gguf {
         let found = all.iter().map(|(_, _, header)| header.tensors.len()).sum();
         split::check_tensors(header, bytes, found).map_err(|why| refused(first, why))?;
         let metadata = header.metadata.clone();
-        let architecture = metadata.get("general.architecture").map(|name| name.to_json(bytes));
+        // An array in its place is refused when the config is read.
+        let architecture = metadata.get("general.architecture").filter(|name| name.count().is_none());
+        let architecture = architecture.map(|name| name.to_json(bytes));
         let architecture = architecture.as_ref().and_then(Json::as_str).unwrap_or_default().to_owned();
         let (mut parts, mut tensors) = (Vec::new(), BTreeMap::new());
         for (part, (path, bytes, header)) in all.into_iter().enumerate() {

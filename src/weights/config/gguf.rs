@@ -14,6 +14,7 @@ use self::layers::Layers;
 use super::super::gguf::Gguf;
 use super::family::Family;
 use super::harmless::Sizes;
+use super::layers::MOST_LAYERS;
 use super::{ATTENTION, Config, MLP, Parsed, unknown_keys};
 use crate::{Error, Result};
 
@@ -62,7 +63,7 @@ pub(in super::super) fn from_gguf(file: &Gguf) -> Result<Parsed> {
     let tokens = file.metadata_len("tokenizer.ggml.tokens").map(|n| n as usize);
     let (layers, context) = (needed("block_count")?, needed("context_length")?);
     let unknown = settings::refuse_others(keys, &Sizes { head_dim, layers, context })?;
-    let Layers { window, types, local_theta } = layers::read(keys, layers)?;
+    let Layers { window, types, local_theta } = layers::read(keys, layers.min(MOST_LAYERS))?;
     let config = Config {
         family: keys.family,
         hidden_size,

@@ -14,6 +14,7 @@ use self::layers::Layers;
 use self::rope::Rotation;
 use super::family::Family;
 use super::harmless::Sizes;
+use super::layers::MOST_LAYERS;
 use super::quantization::refuse_other_methods;
 use super::value::shown;
 use super::{ATTENTION, Config, MLP, Parsed, RopeLayout, unknown_keys};
@@ -60,7 +61,7 @@ pub(in super::super) fn from_json(text: &str, generation: Option<&str>, origin: 
     let context = config.needed_size("max_position_embeddings")?;
     let layers = config.needed_size("num_hidden_layers")?;
     let Layers { rotation: Rotation { theta, scaling }, local_theta, window, types } =
-        layers::read(&config, family, layers, context)?;
+        layers::read(&config, family, layers.min(MOST_LAYERS), context)?;
     let unknown = settings::refuse_others(&config, family, &Sizes { head_dim, layers, context })?;
     let notes = unknown_keys("config.json", &unknown);
     // A number that only a Gemma has, with transformers' default for an absent key; null means that there is none.

@@ -1,5 +1,8 @@
 //! The types of layer.
 
+/// The largest number of layers: a site's layer number has 16 bits. No list is made for more.
+pub(super) const MOST_LAYERS: usize = u16::MAX as usize;
+
 /// Which keys the queries of a layer see, with transformers' names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LayerType {

@@ -4,11 +4,12 @@ use serde_json::Value;
 
 use super::super::super::gguf::Gguf;
 use super::super::family::Family;
+use super::super::layers::MOST_LAYERS;
 use super::super::value::{finite, shown, token, whole};
 use crate::{Error, Result};
 
 /// The longest array that is read where one number belongs: one value for each layer.
-const MAX_LAYERS: u64 = u16::MAX as u64;
+const MAX_LAYERS: u64 = MOST_LAYERS as u64;
 
 /// The metadata of a GGUF file.
 #[derive(Clone, Copy)]
