@@ -116,8 +116,15 @@ impl Probe for Again<'_> {
             _ => tensor,
         };
         let tensor = self.probe.tap(site, tensor)?;
-        if matches!(site.kind, Kind::InputNorm | Kind::Context | Kind::PostNorm | Kind::Act | Kind::FinalNorm)
-        {
+        let read_by_a_product = [
+            Kind::InputNorm,
+            Kind::Context,
+            Kind::PostNorm,
+            Kind::FfnNorm, // in families that norm the attention's output by the norm before it
+            Kind::Act,
+            Kind::FinalNorm,
+        ];
+        if read_by_a_product.contains(&site.kind) {
             self.input = Some(tensor.clone());
         }
         Ok(tensor)
