@@ -31,6 +31,7 @@ pub const CHECKPOINT: Checkpoint = Checkpoint {
         "bias-dropped",
         "head-dim",
         "absent-tensors",
+        "special-tokens",
         "one-eos",
     ],
 };

@@ -58,7 +58,7 @@ pub const PLANTS: &[Plant] = &[
                 Ok(())
             })
         },
-        fails: &["00B"],
+        fails: &["00", "00B"],
         ..PLANT
     },
     Plant {
