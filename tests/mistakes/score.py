@@ -49,12 +49,9 @@ except ImportError as missing:
 COMMAND = "uv run tests/mistakes/score.py --program target/release/rbees-check --document docs/identification.md"
 STANDARD = [
     Setting(),
-    Setting(prompt="40"),
     Setting(layer=2),
     Setting(dtype="bf16"),
-    Setting(dtype="bf16", layer=2),
     Setting(taps="sparse"),
-    Setting(taps="sparse", layer=2),
     Setting(taps="sparse", dtype="bf16"),
 ]
 
