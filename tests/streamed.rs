@@ -14,12 +14,18 @@ use rbees_check::reference::{Feed, Reference};
 use rbees_check::{checkpoints, models};
 use rstest::rstest;
 
-const IDS: [u32; 6] = [1, 70, 3, 200, 5, 41];
+/// Enough rows for Candle to sum a product over the rows of one feed as it sums one over the rows of three: few rows are
+/// summed in another order.
+const TOKENS: u32 = 64;
+
+fn ids() -> Vec<u32> {
+    (0..TOKENS).map(|n| 1 + n * 37 % 250).collect()
+}
 
 /// The case that a model's stages give, one after the other.
-fn stages(model: &models::Model) -> Vec<Reference> {
+fn stages(model: &models::Model, dtype: DType) -> Vec<Reference> {
     let weights = &model.weights;
-    let mut oracle = Layered::new(weights, "model", &IDS, DType::F32).unwrap();
+    let mut oracle = Layered::new(weights, "model", &ids(), dtype).unwrap();
     let of_stage = |name| {
         let held = match name {
             StageName::Layer(layer) => weights.held(&format!("model.layers.{layer}.")).unwrap(),
@@ -35,11 +41,14 @@ fn stages(model: &models::Model) -> Vec<Reference> {
 #[case("tiny-llama")]
 #[case("tiny-llama:q8_0")]
 #[case("tiny-qwen2")]
-fn the_stages_have_the_values_of_the_whole_case_and_noise_of_the_same_size(#[case] name: &str) {
+fn the_stages_have_the_values_and_the_noise_of_the_whole_case(
+    #[case] name: &str,
+    #[values(DType::F32, DType::BF16)] dtype: DType,
+) {
     let model = models::open(name).unwrap();
-    let tokens = Tokens::prompt(&IDS).unwrap();
-    let whole = OwnCase::of_prompt(&model.weights, "model", tokens, vec![DType::F32]).compute().unwrap();
-    let stages = stages(&model);
+    let tokens = Tokens::prompt(&ids()).unwrap();
+    let whole = OwnCase::of_prompt(&model.weights, "model", tokens, vec![dtype]).compute().unwrap();
+    let stages = stages(&model, dtype);
     let mut seen = 0;
     for site in whole.sites() {
         // A stage also stores its input.
@@ -52,13 +61,13 @@ fn the_stages_have_the_values_of_the_whole_case_and_noise_of_the_same_size(#[cas
             assert!(got.row(r).iter().zip(want.row(r)).all(same), "{site}");
         }
         for feed in [Feed::Site, Feed::Block, Feed::Own] {
-            let noise = |case: &Reference| {
-                case.noise_on(Arithmetic::Dense, feed, site, (0, 3), DType::F32).unwrap().max
-            };
+            let noise =
+                |case: &Reference| case.noise_on(Arithmetic::Dense, feed, site, (0, 3), dtype).unwrap().max;
             let (got, want) = (noise(stage), noise(&whole));
-            // The orders of summation differ, so that the noise is only of the same size.
             let ratio = if got == want { 1.0 } else { got / want };
-            assert!((0.2..5.0).contains(&ratio), "{site} {feed:?}: {got:e} and {want:e}");
+            // After several operations, a last bit more or less may move many values to the next number of the dtype.
+            let bounds = if feed == Feed::Site { 0.999..1.001 } else { 0.5..2.0 };
+            assert!(bounds.contains(&ratio), "{site} {feed:?}: {got:e} and {want:e}");
             seen += 1;
         }
     }
