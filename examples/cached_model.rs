@@ -67,8 +67,10 @@ fn main() -> Result<()> {
     let cases = ["single", "short", "batch-left", "long"].map(String::from);
     let mut subject = Subject::new(&model, &cases, &Device::Cpu, DType::F32, &NO_PATH)?;
     subject.ports = vec![Box::new(Cached { llama, cache: vec![], mask: None })];
-    let outcomes =
-        judge::run_all(&mut subject, &checkpoints::ALL, |outcome| println!("{}", report::line(outcome)))?;
+    let outcomes = judge::run_all(&mut subject, &checkpoints::ALL, |outcome| {
+        println!("{}", report::line(outcome));
+        Ok(())
+    })?;
     assert!(outcomes.iter().all(|outcome| outcome.status() == Status::Passed));
     Ok(())
 }

@@ -83,7 +83,7 @@ fn a_prompt_longer_than_what_is_shown_is_judged_at_some_places() {
     let stream = Stream { model: &model, ids: &ids, device, dtype, attentions: &attentions, feed: None };
     let streamed = stream.judge(&checkpoints::ALL, |_, _| ()).unwrap();
     assert_eq!((streamed.times.len(), streamed.paths.as_slice()), (4, &["plain", "fused"][..]));
-    let outcomes = judge::merged(&checkpoints::ALL, streamed.units, None, |_| ()).unwrap();
+    let outcomes = judge::merged(&checkpoints::ALL, streamed.units, None, |_| Ok(())).unwrap();
     let mut judged = 0;
     for finding in outcomes.iter().flat_map(|outcome| &outcome.findings) {
         assert!(matches!(finding.verdict, Verdict::Pass(share) if share < 0.5), "{finding:?}");

@@ -49,12 +49,7 @@ impl Merge {
         let head =
             format!("{} · {} · {}, {}, {}\n", model.name, model.shape, run.device, run.dtype, run.matmul);
         results.out.line(head)?;
-        let mut printed = Ok(());
-        let outcomes = judge::merged(&checkpoints, units, feed, |outcome| {
-            let before = std::mem::replace(&mut printed, Ok(()));
-            printed = before.and_then(|()| results.outcome(outcome));
-        })?;
-        printed?;
+        let outcomes = judge::merged(&checkpoints, units, feed, |outcome| results.outcome(outcome))?;
         results.failures(&outcomes)?;
         results.report(&outcomes, &part.command, || Ok(Description::of_report(first)))?;
         results.end(&outcomes)

@@ -69,12 +69,7 @@ pub fn judge(
         checkpoints.iter().copied().filter(|c| units.iter().any(|unit| unit.checkpoint == *c)).collect();
     drop(progress);
     results.expected.is_part();
-    let mut printed = Ok(());
-    let outcomes = judge::merged(&judged, units, subject.feed, |outcome| {
-        let before = std::mem::replace(&mut printed, Ok(()));
-        printed = before.and_then(|()| results.outcome(outcome));
-    })?;
-    printed?;
+    let outcomes = judge::merged(&judged, units, subject.feed, |outcome| results.outcome(outcome))?;
     results.failures(&outcomes)?;
     let ending = ending(&outcomes);
     results.reports.write_part(&description(subject)?.part(&outcomes, part, ending))?;

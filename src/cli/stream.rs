@@ -49,12 +49,7 @@ impl StreamedRun<'_> {
             });
         })?;
         drop(progress);
-        let mut printed = Ok(());
-        let outcomes = judge::merged(checkpoints, units, feed, |outcome| {
-            let before = std::mem::replace(&mut printed, Ok(()));
-            printed = before.and_then(|()| results.outcome(outcome));
-        })?;
-        printed?;
+        let outcomes = judge::merged(checkpoints, units, feed, |outcome| results.outcome(outcome))?;
         results.failures(&outcomes)?;
         let run = (on.as_str(), dtype, paths, feed);
         results.report(&outcomes, ids, || Description::of_stream(model, run, &case))?;

@@ -12,8 +12,7 @@ use crate::graph::Operation;
 use crate::oracle::vector;
 use crate::probe::Kind;
 
-const SOLVERS: [Solver; 5] = [
-    Solver { mistake: "absent-tensors", fingerprint: |_| false, solve: zeros, pairs: false },
+const SOLVERS: [Solver; 4] = [
     Solver { mistake: "weight-transposed", fingerprint: |_| false, solve: transposed, pairs: true },
     Solver { mistake: "qkv-split", fingerprint: |_| false, solve: rows_elsewhere::found, pairs: false },
     Solver { mistake: "bias-dropped", fingerprint: |_| false, solve: bias, pairs: false },
@@ -23,14 +22,6 @@ const SOLVERS: [Solver; 5] = [
 /// Finds the mistake in a linear layer.
 pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
     search(e, &SOLVERS)
-}
-
-fn zeros(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
-    if e.got.values.iter().any(|&v| v != 0.0) {
-        return Ok(vec![]);
-    }
-    let says = "your weight is all zeros: you never load it";
-    Ok(vec![Candidate::new(Deviation::Matrix(MatrixReading::Zeros), says)])
 }
 
 fn transposed(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {

@@ -73,7 +73,10 @@ impl GeneratingPath<'_> {
     fn by_references(&self, fixture: &Fixture, mut done: impl FnMut(&Outcome)) -> Result<Gate> {
         let Self { model, device, dtype, path } = *self;
         let mut subject = Subject::new(model, &fixture.cases, device, dtype, &[path])?;
-        let outcomes = run_all(&mut subject, &checkpoints::ALL, |outcome| done(outcome))?;
+        let outcomes = run_all(&mut subject, &checkpoints::ALL, |outcome| {
+            done(outcome);
+            Ok(())
+        })?;
         Ok(match shut_by(&outcomes) {
             None => Gate::Open,
             Some((status, checkpoint)) => {

@@ -79,11 +79,11 @@ pub fn run_each(subject: &mut Subject<'_>, checkpoints: &[&'static Checkpoint]) 
 /// proves nothing.
 ///
 /// # Errors
-/// Those of [`run`].
+/// Those of [`run`], and the first that `done` returns.
 pub fn run_all(
     subject: &mut Subject<'_>,
     checkpoints: &[&'static Checkpoint],
-    done: impl FnMut(&mut Outcome),
+    done: impl FnMut(&mut Outcome) -> Result<()>,
 ) -> Result<Vec<Outcome>> {
     let mut prefills = Prefills::run(subject, checkpoints, None)?;
     in_order(checkpoints, |checkpoint| judge_checkpoint(subject, checkpoint, &mut prefills), done)

@@ -174,11 +174,11 @@ pub(super) fn outcome(
 /// expected. The generation checkpoint is judged only if all others passed.
 ///
 /// # Errors
-/// The first that `judge` returns.
+/// The first that `judge` or `done` returns.
 pub(super) fn in_order(
     checkpoints: &[&'static Checkpoint],
     mut judge: impl FnMut(&'static Checkpoint) -> Result<Outcome>,
-    mut done: impl FnMut(&mut Outcome),
+    mut done: impl FnMut(&mut Outcome) -> Result<()>,
 ) -> Result<Vec<Outcome>> {
     let mut outcomes: Vec<Outcome> = Vec::new();
     for &checkpoint in checkpoints {
@@ -193,7 +193,7 @@ pub(super) fn in_order(
             },
             _ => judge(checkpoint)?,
         };
-        done(&mut outcome);
+        done(&mut outcome)?;
         outcomes.push(outcome);
     }
     Ok(outcomes)
@@ -203,12 +203,12 @@ pub(super) fn in_order(
 /// expected.
 ///
 /// # Errors
-/// None known.
+/// The first that `done` returns.
 pub fn merged(
     checkpoints: &[&'static Checkpoint],
     units: impl IntoIterator<Item = UnitFindings>,
     feed: Option<Feed>,
-    done: impl FnMut(&mut Outcome),
+    done: impl FnMut(&mut Outcome) -> Result<()>,
 ) -> Result<Vec<Outcome>> {
     let mut by_checkpoint: BTreeMap<&str, Vec<UnitFindings>> = BTreeMap::new();
     for unit in units {

@@ -28,14 +28,19 @@ pub(super) fn diagnose(port: &mut dyn Port, input: &Input) -> Diagnosis {
     Diagnosis::default()
 }
 
+/// The logits of a run on an empty cache, flattened.
+///
+/// # Errors
+/// The port cannot run the text.
+pub(super) fn logits(port: &mut dyn Port, input: &Input) -> Result<Vec<f32>> {
+    port.begin();
+    Ok(port.forward(input, &mut ())?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+}
+
 /// The largest difference between the logits of two runs on an empty cache, as a share of the largest logit;
 /// `None` if they agree in every bit.
 fn differ(port: &mut dyn Port, input: &Input) -> Result<Option<f32>> {
-    let mut run = || -> Result<Vec<f32>> {
-        port.begin();
-        Ok(port.forward(input, &mut ())?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
-    };
-    let (first, again) = (run()?, run()?);
+    let (first, again) = (logits(port, input)?, logits(port, input)?);
     let largest = first.iter().filter(|v| v.is_finite()).fold(0f32, |largest, v| largest.max(v.abs()));
     let same =
         first.len() == again.len() && first.iter().zip(&again).all(|(a, b)| a.to_bits() == b.to_bits());

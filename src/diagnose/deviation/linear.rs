@@ -10,8 +10,6 @@ use crate::oracle::Matrix;
 /// The matrix that the port multiplies by.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::diagnose) enum MatrixReading {
-    /// Zeros: the weight was never loaded.
-    Zeros,
     /// The transpose of a square matrix; of another matrix, its values read in the transpose's shape. `order`
     /// is the port's own order of rows, if it has one.
     Transposed { order: Option<Vec<usize>> },
@@ -30,7 +28,6 @@ impl MatrixReading {
     /// another matrix.
     pub fn of(&self, right: Matrix, read: &dyn Fn(&str, &[u32]) -> Result<Matrix>) -> Result<Matrix> {
         match self {
-            Self::Zeros => right.map(|_| 0.0),
             Self::Transposed { order } => {
                 let own = right.in_order(order.as_deref().map(inverse).as_deref())?;
                 let (out, width) = own.shape();

@@ -133,6 +133,7 @@ fn with_generation(bend: Bend, expected: bool) -> Vec<(Status, Option<String>)> 
         if expected {
             outcome.findings.iter_mut().for_each(|f| f.expected = Some("known".into()));
         }
+        Ok(())
     });
     assert_eq!(seen, ["02", "09"]);
     outcomes.unwrap().into_iter().map(|o| (o.status(), o.skipped)).collect()
