@@ -117,6 +117,24 @@ fn parts_of_different_runs_are_refused(#[case] at: &str, #[case] value: Value, #
     );
 }
 
+#[rstest]
+#[case::too_many("/part/of", 1_000_000_000_000_000)]
+#[case::no_number("/part/number", 0)]
+#[case::no_such_part("/part/number", 5)]
+fn a_part_with_a_number_that_no_run_has_is_refused(#[case] at: &str, #[case] number: u64) {
+    let folder = quick(&["--case", "single"]);
+    let files = ["part-1.json", "part-2.json", "part-3.json", "part-4.json"];
+    for name in files {
+        let file = folder.path().join(name);
+        let mut report: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        *report.pointer_mut(at).unwrap() = number.into();
+        fs::write(&file, report.to_string()).unwrap();
+    }
+    let (code, _, problem) = merge(folder.path(), &files, &[]);
+    assert_eq!(code, 2, "{problem}");
+    assert!(problem.contains(": no run of its cases has a part "), "{problem}");
+}
+
 #[test]
 fn a_report_of_a_whole_run_is_not_merged() {
     let folder = home();

@@ -11,6 +11,7 @@ use rbees_check::{Error, Result};
 
 use super::description::Description;
 use super::ending::Ending;
+use super::escape::one_line;
 use super::expect::Expectations;
 use super::paint::Out;
 use super::reports::Reports;
@@ -47,8 +48,9 @@ impl Merge {
         let mut results = Results { out, reports, earlier, expected, verbose, flags: &part.flags };
         let (model, run) = (&first.model, &first.run);
         let head =
-            format!("{} · {} · {}, {}, {}\n", model.name, model.shape, run.device, run.dtype, run.matmul);
-        results.out.line(head)?;
+            format!("{} · {} · {}, {}, {}", model.name, model.shape, run.device, run.dtype, run.matmul);
+        // The texts come from a file.
+        results.out.line(format!("{}\n", one_line(&head)))?;
         let outcomes = judge::merged(&checkpoints, units, feed, |outcome| results.outcome(outcome))?;
         results.failures(&outcomes)?;
         results.report(&outcomes, &part.command, || Ok(Description::of_report(first)))?;

@@ -1,7 +1,7 @@
 //! Merges the reports of all parts of a run.
 
 use super::json::{Part, Report};
-use crate::judge::UnitFindings;
+use crate::judge::{Shard, UnitFindings};
 use crate::{Error, Result};
 
 /// All parts of a run together.
@@ -45,9 +45,16 @@ pub fn merge(reports: Vec<(String, Report)>) -> Result<Merged> {
     Ok(Merged { first: report, part: whole, units })
 }
 
-/// Is each part there once?
+/// Is each part there once? The numbers come from files, so that they are checked before anything is counted with them.
 fn complete(parts: &[(String, Report, Part)]) -> Result<()> {
     let of = parts.first().map_or(0, |(_, _, part)| part.of);
+    for (name, report, part) in parts {
+        let Shard { number, of } = part.shard();
+        if !(1..=of).contains(&number) || part.shard().check(report.references.cases.len()).is_err() {
+            let what = format!("{name}: no run of its cases has a part {number} of {of}");
+            return Err(Error::input(what, "judge the part again"));
+        }
+    }
     for pair in parts.windows(2) {
         let [(one, _, a), (two, _, b)] = pair else { continue };
         if a.number == b.number {
