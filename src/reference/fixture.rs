@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use safetensors::Dtype;
 use serde::de::DeserializeOwned;
 
-use super::facts::SamplingFile;
 use super::read::{hex, no_other, typed};
+use super::sampling::SamplingFile;
 use super::source::{REGENERATE, Source};
 use super::{Facts, Greedy, Reference, Sampling, Tokens};
 use crate::{Error, Result};

@@ -11,6 +11,7 @@ mod made;
 mod manifest;
 mod noise;
 mod read;
+mod sampling;
 mod source;
 
 use std::collections::BTreeMap;
@@ -19,16 +20,14 @@ use std::sync::Arc;
 use candle_core::DType;
 
 pub use batch::Batch;
-pub use facts::{
-    Chat, Config, Encode, Facts, Greedy, Message, Processors, Prompt, RopeScaling, Sampling, SamplingCase,
-    TokenizerFacts, Tokens,
-};
+pub use facts::{Chat, Config, Encode, Facts, Greedy, Message, Prompt, RopeScaling, TokenizerFacts, Tokens};
 pub use feed::Feed;
 pub use files::File;
 pub use fixture::Fixture;
 pub use made::{Made, MadeQuantized};
 pub use manifest::{ArrayEntry, Manifest, Pending, Place, SecondOracle, SiteEntry};
 use noise::SiteNoise;
+pub use sampling::{Processors, Sampling, SamplingCase};
 pub use source::Source;
 
 use crate::compare::{Noise, Scale};

@@ -5,8 +5,10 @@ mod gguf;
 mod harmless;
 mod json;
 mod layers;
+mod lint;
 mod quantization;
 mod rope;
+mod tensors;
 mod value;
 
 use std::collections::BTreeSet;
@@ -18,6 +20,7 @@ pub(super) use json::from_json;
 pub use layers::LayerType;
 pub(super) use quantization::refuse_packed;
 pub use rope::RopeScaling;
+pub(super) use tensors::dimension_keys;
 
 /// The order of the rows of q and k, which determines the elements that a rotation pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,9 +112,6 @@ const ATTENTION: [&str; 4] = ["self_attn.q_proj", "self_attn.k_proj", "self_attn
 /// The modules of a layer that Llama's `mlp_bias` concerns.
 const MLP: [&str; 3] = ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"];
 
-/// Larger than any size in a real model, and products of two such sizes cannot overflow.
-const MAX_SIZE: usize = 1 << 24;
-
 impl Config {
     /// Width of all query heads together, `heads · head_dim`.
     pub fn query_width(&self) -> usize {
@@ -174,137 +174,6 @@ impl Config {
             LayerType::Sliding => self.sliding_window,
         }
     }
-
-    /// Every invalid number, one clause each: `key: value and reason`.
-    pub fn lint(&self) -> Vec<String> {
-        let mut wrong = Vec::new();
-        let sizes = [
-            ("hidden_size", self.hidden_size, MAX_SIZE),
-            ("intermediate_size", self.intermediate_size, MAX_SIZE),
-            ("num_hidden_layers", self.num_hidden_layers, layers::MOST_LAYERS),
-            ("num_attention_heads", self.num_attention_heads, MAX_SIZE),
-            ("num_key_value_heads", self.num_key_value_heads, MAX_SIZE),
-            ("head_dim", self.head_dim, MAX_SIZE),
-            ("vocab_size", self.vocab_size, MAX_SIZE),
-            ("max_position_embeddings", self.max_position_embeddings, MAX_SIZE),
-        ];
-        for (key, size, most) in sizes {
-            if !(1..=most).contains(&size) {
-                wrong.push(format!("{key}: {size} is not between 1 and {most}"));
-            }
-        }
-        if !wrong.is_empty() {
-            return wrong;
-        }
-        let (heads, kv_heads) = (self.num_attention_heads, self.num_key_value_heads);
-        if !heads.is_multiple_of(kv_heads) {
-            wrong.push(format!("num_key_value_heads: {heads} query heads cannot share {kv_heads} evenly"));
-        }
-        if !self.head_dim.is_multiple_of(2) {
-            wrong.push(format!("head_dim: {} is odd, but a rotation needs pairs", self.head_dim));
-        }
-        if !(self.rms_norm_eps > 0.0 && self.rms_norm_eps <= 1e-2) {
-            wrong.push(format!("rms_norm_eps: {:e} is not in (0, 1e-2]", self.rms_norm_eps));
-        }
-        if !(self.rope_theta > 1.0 && self.rope_theta.is_finite()) {
-            wrong.push(format!("rope_theta: {:e} is not a number above 1", self.rope_theta));
-        }
-        if self.sliding_window == Some(0) {
-            wrong.push("sliding_window: 0 hides every token from itself".into());
-        }
-        if self.layer_types.len() != self.num_hidden_layers.min(layers::MOST_LAYERS) {
-            let types = self.layer_types.len();
-            wrong.push(format!("layer_types: it has {types} entries for {} layers", self.num_hidden_layers));
-        }
-        for (key, number) in [
-            ("query_pre_attn_scalar", self.query_pre_attn_scalar),
-            ("attn_logit_softcapping", self.attn_logit_softcapping),
-            ("final_logit_softcapping", self.final_logit_softcapping),
-        ] {
-            if let Some(number) = number.filter(|number| !(*number > 0.0 && number.is_finite())) {
-                wrong.push(format!("{key}: {number:e} is not a number above 0"));
-            }
-        }
-        if let Some(theta) = self.local_rope_theta.filter(|theta| !(*theta > 1.0 && theta.is_finite())) {
-            wrong.push(format!("rope_local_base_freq: {theta:e} is not a number above 1"));
-        }
-        wrong.extend(self.rope_scaling.fault().map(|fault| format!("rope_scaling: {fault}")));
-        let bos = self.bos_token_id.map(|id| ("bos_token_id", id));
-        for (key, id) in self.eos_token_ids.iter().map(|&id| ("eos_token_id", id)).chain(bos) {
-            if id as usize >= self.vocab_size {
-                wrong.push(format!("{key}: {id} is outside the vocabulary of {}", self.vocab_size));
-            }
-        }
-        wrong
-    }
-
-    /// Every tensor of this model with its shape (`[out, in]` for a matrix). A tied model has no
-    /// `lm_head.weight`. Call it only on a config that passes [`Config::lint`].
-    pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
-        let (hidden, ffn) = (self.hidden_size, self.intermediate_size);
-        let (q, kv) = (self.query_width(), self.key_width());
-        let mut layer = vec![
-            ("input_layernorm", vec![hidden]),
-            ("self_attn.q_proj", vec![q, hidden]),
-            ("self_attn.k_proj", vec![kv, hidden]),
-            ("self_attn.v_proj", vec![kv, hidden]),
-            ("self_attn.o_proj", vec![hidden, q]),
-            ("post_attention_layernorm", vec![hidden]),
-            ("mlp.gate_proj", vec![ffn, hidden]),
-            ("mlp.up_proj", vec![ffn, hidden]),
-            ("mlp.down_proj", vec![hidden, ffn]),
-        ];
-        if self.family.norms_heads() {
-            let norms = ["self_attn.q_norm", "self_attn.k_norm"];
-            layer.extend(norms.map(|norm| (norm, vec![self.head_dim])));
-        }
-        if self.family.norms_branches() {
-            let norms = ["pre_feedforward_layernorm", "post_feedforward_layernorm"];
-            layer.extend(norms.map(|norm| (norm, vec![hidden])));
-        }
-        let mut all = vec![("model.embed_tokens.weight".to_owned(), vec![self.vocab_size, hidden])];
-        for n in 0..self.num_hidden_layers {
-            for (part, shape) in &layer {
-                let module = format!("model.layers.{n}.{part}");
-                if self.biases.contains(*part) {
-                    all.push((format!("{module}.bias"), shape[..1].to_vec()));
-                }
-                all.push((format!("{module}.weight"), shape.clone()));
-            }
-        }
-        all.push(("model.norm.weight".to_owned(), vec![hidden]));
-        if !self.tie_word_embeddings {
-            all.push(("lm_head.weight".to_owned(), vec![self.vocab_size, hidden]));
-        }
-        all
-    }
-}
-
-/// The keys of the config that give each dimension of a tensor, with the dimensions that are products of two.
-pub(super) fn dimension_keys(name: &str) -> &'static [&'static [&'static str]] {
-    const HIDDEN: &[&str] = &["hidden_size"];
-    const FFN: &[&str] = &["intermediate_size"];
-    const VOCAB: &[&str] = &["vocab_size"];
-    const Q: &[&str] = &["num_attention_heads", "head_dim"];
-    const KV: &[&str] = &["num_key_value_heads", "head_dim"];
-    let (module, bias) = match name.strip_suffix(".bias") {
-        Some(module) => (module, true),
-        None => (name.trim_end_matches(".weight"), false),
-    };
-    let keys: &[&[&str]] = match module.rsplit('.').next().unwrap_or_default() {
-        "embed_tokens" | "lm_head" => &[VOCAB, HIDDEN],
-        "q_proj" => &[Q, HIDDEN],
-        "k_proj" | "v_proj" => &[KV, HIDDEN],
-        "o_proj" => &[HIDDEN, Q],
-        "gate_proj" | "up_proj" => &[FFN, HIDDEN],
-        "down_proj" => &[HIDDEN, FFN],
-        "input_layernorm" | "post_attention_layernorm" | "norm" => &[HIDDEN],
-        "pre_feedforward_layernorm" | "post_feedforward_layernorm" => &[HIDDEN],
-        "q_norm" | "k_norm" => &[&["head_dim"]],
-        _ => &[],
-    };
-    // A bias has one entry for each row of its matrix.
-    if bias { keys.get(..1).unwrap_or_default() } else { keys }
 }
 
 /// The GGUF key of a config key, without the architecture in front.
