@@ -3,10 +3,11 @@
 use candle_core::DType;
 
 use super::attention_solve as solve;
+use super::decide::Hypotheses;
 use super::deviation::{Deviation, LowSoftmax, Misread};
 use super::run::run;
 use super::search::{Candidate, Solver, search};
-use super::{Diagnosis, Evidence, masks};
+use super::{Evidence, masks};
 use crate::Result;
 use crate::graph::HeadMap;
 use crate::probe::Kind;
@@ -22,7 +23,7 @@ const SOLVERS: [Solver; 7] = [
 ];
 
 /// Finds the mistake in the attention.
-pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
+pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Hypotheses> {
     search(e, &SOLVERS)
 }
 
@@ -145,6 +146,10 @@ pub(super) fn usual_scales(config: &crate::weights::Config) -> Vec<(f64, String)
         (d.sqrt(), "√head_dim: you multiply where you should divide".to_owned()),
         (1.0 / (own as f64).sqrt(), format!("1/√{own}, hidden_size / heads")),
     ];
+    let heads = config.num_attention_heads as f64;
+    if own as f64 * heads != hidden {
+        all.push(((heads / hidden).sqrt(), format!("1/√{:.2}, hidden_size / heads", hidden / heads)));
+    }
     all.splice(0..0, of_heads);
     all
 }

@@ -17,6 +17,11 @@ pub struct Diagnosis {
 }
 
 impl Diagnosis {
+    /// Whether this mistake explains the site, alone or with others.
+    pub(super) fn names(&self, mistake: &str) -> bool {
+        self.named.iter().any(|named| named.mistake == mistake)
+    }
+
     /// Whether a mistake of the catalogue explains the site.
     pub fn is_catalogued(&self) -> bool {
         self.named.iter().any(|named| mistakes::find(named.mistake).is_some())

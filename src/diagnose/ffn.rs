@@ -2,9 +2,10 @@
 
 use candle_core::DType;
 
+use super::Evidence;
+use super::decide::Hypotheses;
 use super::deviation::{Deviation, LowGate};
 use super::search::{Candidate, Solver, search};
-use super::{Diagnosis, Evidence};
 use crate::Result;
 use crate::weights::Activation;
 
@@ -14,7 +15,7 @@ const SOLVERS: [Solver; 2] = [
 ];
 
 /// Finds the mistake in the gated product.
-pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
+pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Hypotheses> {
     search(e, &SOLVERS)
 }
 

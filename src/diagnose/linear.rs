@@ -2,11 +2,12 @@
 
 use candle_core::DType;
 
+use super::decide::Hypotheses;
 use super::deviation::{Deviation, LowFactors, MatrixReading};
 use super::fit::fit;
 use super::run::run;
 use super::search::{Candidate, Solver, search};
-use super::{Diagnosis, Evidence, rows_elsewhere};
+use super::{Evidence, rows_elsewhere};
 use crate::Result;
 use crate::graph::Operation;
 use crate::oracle::vector;
@@ -20,7 +21,7 @@ const SOLVERS: [Solver; 4] = [
 ];
 
 /// Finds the mistake in a linear layer.
-pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
+pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Hypotheses> {
     search(e, &SOLVERS)
 }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::fit::Fit;
-use super::{Diagnosis, Evidence, Named, linear};
+use super::{Evidence, Named};
 use crate::Result;
 use crate::graph::{MatrixRows, Node, Operation, RowShape};
 use crate::oracle::Rows;
@@ -15,22 +15,14 @@ use crate::probe::Kind;
 /// float64, and a mistake in the product shows in every token.
 const TOKENS: usize = 4096;
 
-/// Finds the mistake in the head.
-pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
-    debug_assert_eq!(e.context.site.kind, Kind::Logits);
-    if let Some(named) = other_row(e) {
-        return Ok(Diagnosis { named: vec![named], runner_up: None });
-    }
-    linear::diagnose(&part(e)?)
-}
-
-/// The same evidence for a part of the vocabulary. A small vocabulary is recomputed as a whole, so that the
-/// matrix can be read in another way.
+/// The same evidence, for logits only for a part of the vocabulary. A small vocabulary is recomputed as a whole, so
+/// that the matrix can be read in another way.
 ///
 /// # Errors
 /// The graph cannot be changed.
 pub(super) fn part<'a>(e: &Evidence<'a>) -> Result<Evidence<'a>> {
-    if e.want.width > TOKENS { of_tokens(e, tokens(e)) } else { Ok(e.copy()) }
+    let large = e.context.site.kind == Kind::Logits && e.want.width > TOKENS;
+    if large { of_tokens(e, tokens(e)) } else { Ok(e.copy()) }
 }
 
 /// The tokens that are recomputed. They include the largest logit of each row, because it sets the budget.
@@ -61,7 +53,7 @@ fn only(mut node: Node, columns: &[u32]) -> Node {
 }
 
 /// Finds logits that belong to the row before or the row after.
-fn other_row(e: &Evidence<'_>) -> Option<Named> {
+pub(super) fn other_row(e: &Evidence<'_>) -> Option<Named> {
     let places = &e.places;
     let at = |r: usize, by: isize| {
         let (batch, slot) = places[r];

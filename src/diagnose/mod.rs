@@ -8,6 +8,7 @@ mod attention;
 mod attention_solve;
 pub mod config;
 mod cut;
+mod decide;
 pub mod decoding;
 mod deviated;
 mod deviation;
@@ -46,69 +47,77 @@ pub use rounding::round;
 
 use candle_core::DType;
 
+use decide::Hypotheses;
+
 use crate::Result;
 use crate::probe::Kind;
 
 /// Tries every deviation of the operation that produces a failed site. If several operations are between the
-/// known tensors and the site, it then tries the usual deviations of all of them.
+/// known tensors and the site, it then tries the usual deviations of all of them; and last, what the catalogue
+/// does not contain.
+///
+/// In f32 the first search that explains the site decides. In half precision the budgets are so wide that several
+/// deviations may explain it, so all searches are made before one is named.
 ///
 /// # Errors
 /// A weight cannot be read.
 pub fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
-    if let Some(named) = overflow::named(e).or_else(|| unwritten::named(e)) {
+    let logits = e.context.site.kind == Kind::Logits;
+    let shifted = || logits.then(|| logits::other_row(e)).flatten();
+    if let Some(named) = overflow::named(e).or_else(|| unwritten::named(e)).or_else(shifted) {
         return Ok(named.into());
     }
-    let Some(alone) = e.alone()? else { return identified(e, own_operation(e)?) };
-    let own = but_for_rivals(e, own_operation(&alone)?)?;
-    if !own.named.is_empty() {
-        return Ok(own);
-    }
-    let spanned = but_for_rivals(e, span::diagnose(e)?)?;
-    if spanned.named.is_empty() {
-        // All unrecorded operations together, then the last of them alone, of which more can be solved for.
-        let found = if e.context.site.kind == Kind::Logits {
-            identify::identify(&logits::part(e)?)?
-        } else {
-            identify::identify(e)?
-        };
-        let found = if found.named.is_empty() { identified(&alone, found)? } else { found };
-        if !found.named.is_empty() {
-            return Ok(found);
+    let alone = e.alone()?.map(|alone| logits::part(&alone)).transpose()?;
+    let whole = logits::part(e)?;
+    let mut tried = Hypotheses::default();
+    for search in searches(alone.is_some()) {
+        let found = search(&whole, alone.as_ref().unwrap_or(&whole))?;
+        tried.extend(found);
+        if e.context.dtype == DType::F32 {
+            let found = tried.decide(&whole);
+            if !found.named.is_empty() {
+                return Ok(found);
+            }
         }
     }
-    let nearest = |a: &RunnerUp, b: &RunnerUp| a.residual.total_cmp(&b.residual);
-    let others = own.runner_up.into_iter().chain(spanned.runner_up);
-    let unnamed = |next: &RunnerUp| spanned.named.iter().all(|named| named.mistake != next.mistake);
-    let runner_up = others.filter(unnamed).min_by(nearest);
-    Ok(Diagnosis { runner_up, ..spanned })
+    let found = tried.decide(&whole);
+    if found.named.is_empty()
+        && logits
+        && let Some(named) = logits::unrelated(e)
+    {
+        return Ok(named.into());
+    }
+    Ok(found)
 }
 
-/// Where the catalogue contains no explanation, what the operation's inputs and its result show.
-fn identified(e: &Evidence<'_>, catalogued: Diagnosis) -> Result<Diagnosis> {
-    // In half precision, a large ε and a weight of ones imitate a norm that is left out.
-    let imitation = e.context.dtype != DType::F32 && catalogued.named.iter().any(|n| n.mistake == "norm-eps");
-    if !(catalogued.named.is_empty() || imitation) {
-        return Ok(catalogued);
+/// Hypotheses about a site, from the evidence about all unrecorded operations before it, and about its own
+/// operation alone.
+type Search = fn(&Evidence<'_>, &Evidence<'_>) -> Result<Hypotheses>;
+
+/// The searches, in their order. If the site's own operation is the only unknown one, some would repeat others.
+fn searches(several: bool) -> Vec<Search> {
+    if several {
+        vec![
+            |whole, alone| but_for_rivals(whole, own_operation(alone)?),
+            |whole, _| but_for_rivals(whole, span::diagnose(whole)?),
+            |whole, _| identify::identify(whole),
+            |_, alone| identify::identify(alone),
+        ]
+    } else {
+        vec![|whole, _| own_operation(whole), |whole, _| identify::identify(whole)]
     }
-    let logits = e.context.site.kind == Kind::Logits;
-    let found = if logits { identify::identify(&logits::part(e)?)? } else { identify::identify(e)? };
-    if !found.named.is_empty() {
-        return Ok(found);
-    }
-    let unrelated = if logits { logits::unrelated(e) } else { None };
-    Ok(unrelated.map_or(catalogued, Diagnosis::from))
 }
 
-/// Removes a name where a mistake outside the catalogue explains the site as well.
-fn but_for_rivals(e: &Evidence<'_>, mut found: Diagnosis) -> Result<Diagnosis> {
-    if found.named.iter().any(|named| named.mistake == "norm-eps") && span::scaled_embedding_fits(e)? {
-        found.named.clear();
+/// Removes a hypothesis where a mistake outside the catalogue explains the site as well.
+fn but_for_rivals(e: &Evidence<'_>, found: Hypotheses) -> Result<Hypotheses> {
+    if found.explains("norm-eps") && span::scaled_embedding_fits(e)? {
+        return Ok(found.without("norm-eps"));
     }
     Ok(found)
 }
 
 /// Tries every deviation of one operation.
-fn own_operation(e: &Evidence<'_>) -> Result<Diagnosis> {
+fn own_operation(e: &Evidence<'_>) -> Result<Hypotheses> {
     match e.context.site.kind {
         Kind::InputNorm | Kind::PostNorm | Kind::FfnNorm | Kind::FfnPostNorm | Kind::FinalNorm => {
             norm::diagnose(e)
@@ -117,12 +126,11 @@ fn own_operation(e: &Evidence<'_>) -> Result<Diagnosis> {
         Kind::QRope | Kind::KRope => rope::diagnose(e),
         Kind::Scores | Kind::Probs | Kind::Context => attention::diagnose(e),
         Kind::QProj | Kind::KProj | Kind::VProj | Kind::OProj => linear::diagnose(e),
-        Kind::Gate | Kind::Up | Kind::Down => linear::diagnose(e),
-        Kind::Logits => logits::diagnose(e),
+        Kind::Gate | Kind::Up | Kind::Down | Kind::Logits => linear::diagnose(e),
         Kind::Act => ffn::diagnose(e),
         // A lookup, two sums and a softcap: the catalogue contains no mistake for these operations.
         Kind::Embed | Kind::PostNormInput | Kind::FfnNormInput | Kind::Block | Kind::CappedLogits => {
-            Ok(Diagnosis::default())
+            Ok(Hypotheses::default())
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use candle_core::DType;
 
+use super::Evidence;
+use super::decide::Hypotheses;
 use super::deviation::{Deviation, LowNorm, NormWeight};
 use super::fit::Estimate;
 use super::search::{Candidate, Solver, search};
-use super::{Diagnosis, Evidence};
 use crate::Result;
 use crate::graph::{EpsPlace, Operation};
 use crate::oracle::{mean_square, vector};
@@ -18,7 +19,7 @@ const SOLVERS: [Solver; 4] = [
 ];
 
 /// Finds the mistake in a norm.
-pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
+pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Hypotheses> {
     search(e, &SOLVERS)
 }
 

@@ -2,11 +2,12 @@
 
 use candle_core::DType;
 
+use super::Evidence;
+use super::decide::Hypotheses;
 use super::deviation::{Deviation, LowTables, Positions};
 use super::rope_scaling;
 use super::rope_solve::{self as solve, MeasuredAngle};
 use super::search::{Candidate, Solver, search};
-use super::{Diagnosis, Evidence};
 use crate::Result;
 use crate::graph::{FrequencyLaw, Operation, Pairing, Rope};
 use crate::oracle::{RowPlaces, frequencies};
@@ -22,9 +23,9 @@ const SOLVERS: [Solver; 6] = [
 ];
 
 /// Finds the mistake in the rotation.
-pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
+pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Hypotheses> {
     if e.config().head_dim < 4 {
-        return Ok(Diagnosis::default()); // one pair alone does not determine a frequency law
+        return Ok(Hypotheses::default()); // one pair alone does not determine a frequency law
     }
     search(e, &SOLVERS)
 }

@@ -2,12 +2,12 @@
 
 use candle_core::DType;
 
+use super::Evidence;
+use super::decide::{Hypotheses, Hypothesis, Suspected};
 use super::deviation::{Deviation, described};
-use super::diagnosis::Part;
-use super::fit::{Expected, Fit, distance, fit, weigh};
+use super::fit::{Expected, distance, fit, weigh};
 use super::run::run;
-use super::support::{Contradiction, Number};
-use super::{Alternative, Diagnosis, Evidence, Named, RunnerUp};
+use super::support::Number;
 use crate::Result;
 
 /// Proposes the deviations of one mistake.
@@ -66,43 +66,19 @@ impl Candidate {
     }
 }
 
-/// One hypothesis and how well it fits.
-pub(super) struct Hypothesis {
-    /// The mistakes that it consists of.
-    pub parts: Vec<Suspected>,
-    pub fit: Fit,
-    /// The free number that was chosen to fit.
-    pub number: Number,
-    /// Deviations that give the same tensor.
-    pub same_as: Vec<Alternative>,
-}
-
-/// A mistake of a hypothesis.
-pub(super) struct Suspected {
-    /// Its name.
-    pub mistake: &'static str,
-    /// What the port does and what it should do, in the second person.
-    pub says: String,
-    /// The same as data.
-    pub part: Part,
-}
-
-/// The residual that correct arithmetic can reach: half the budget.
-const CORRECT_RESIDUAL: f64 = 0.5;
-
 /// Finds the mistakes that reproduce the port's rows.
 ///
 /// If the operation without deviations does not give the wanted rows, a hypothesis cannot be tested, so
-/// nothing is named.
+/// none is returned.
 ///
 /// # Errors
 /// A tensor cannot be read.
-pub(super) fn search(e: &Evidence<'_>, solvers: &[Solver]) -> Result<Diagnosis> {
-    let Some(right) = run(e, &[])? else { return Ok(Diagnosis::default()) };
+pub(super) fn search(e: &Evidence<'_>, solvers: &[Solver]) -> Result<Hypotheses> {
+    let Some(right) = run(e, &[])? else { return Ok(Hypotheses::default()) };
     // If the oracle does not give the wanted rows, the weights or the prefill are already wrong; if it gives
     // the port's rows, the operation is right.
     if distance(e, &right, &e.want, None).residual > 1.0 || fit(e, Some(&right), None).residual <= 1.0 {
-        return Ok(Diagnosis::default());
+        return Ok(Hypotheses::default());
     }
     let mut order: Vec<&Solver> = solvers.iter().collect();
     order.sort_by_key(|solver| !(solver.fingerprint)(e));
@@ -110,15 +86,16 @@ pub(super) fn search(e: &Evidence<'_>, solvers: &[Solver]) -> Result<Diagnosis> 
     for solver in &order {
         for found in (solver.solve)(e, &[])? {
             let made = [found.deviation.clone()];
-            let fit = weigh(e, &right, run(e, &made)?.as_ref(), found.coarse);
+            let predicted = run(e, &made)?;
+            let fit = weigh(e, &right, predicted.as_ref(), found.coarse);
             let number = found.number;
-            hypotheses.push(Hypothesis { parts: vec![part(e, solver, found)], fit, number, same_as: vec![] });
+            hypotheses.push(Hypothesis::new(vec![part(e, solver, found)], fit, number, predicted));
         }
     }
-    if hypotheses.iter().all(|hypothesis| hypothesis.fit.residual > 1.0) {
+    if hypotheses.iter().all(|hypothesis| !hypothesis.is_near()) {
         hypotheses.extend(pairs(e, &right, solvers)?);
     }
-    Ok(decide(e, hypotheses))
+    Ok(Hypotheses::all(hypotheses))
 }
 
 /// Tries two mistakes of one operation together, in the order of the list. The second is solved for with the
@@ -130,10 +107,11 @@ fn pairs(e: &Evidence<'_>, right: &Expected, solvers: &[Solver]) -> Result<Vec<H
             for second in solvers[n + 1..].iter().filter(|solver| solver.pairs) {
                 for two in (second.solve)(e, std::slice::from_ref(&one.deviation))? {
                     let made = [one.deviation.clone(), two.deviation.clone()];
-                    let fit = weigh(e, right, run(e, &made)?.as_ref(), two.coarse.or(one.coarse));
+                    let predicted = run(e, &made)?;
+                    let fit = weigh(e, right, predicted.as_ref(), two.coarse.or(one.coarse));
                     let number = one.number.and(two.number);
                     let parts = vec![part(e, first, one.clone()), part(e, second, two)];
-                    hypotheses.push(Hypothesis { parts, fit, number, same_as: vec![] });
+                    hypotheses.push(Hypothesis::new(parts, fit, number, predicted));
                 }
             }
         }
@@ -144,35 +122,4 @@ fn pairs(e: &Evidence<'_>, right: &Expected, solvers: &[Solver]) -> Result<Vec<H
 fn part(e: &Evidence<'_>, solver: &Solver, found: Candidate) -> Suspected {
     let part = described(e.node(), &[found.deviation]);
     Suspected { mistake: found.mistake.unwrap_or(solver.mistake), says: found.says, part }
-}
-
-/// Names the hypotheses within budget, if the port's rows contradict the correct operation strongly enough.
-/// If some hypotheses fit as well as correct arithmetic does, worse ones are not named; if several fit
-/// equally well, all are.
-pub(super) fn decide(e: &Evidence<'_>, hypotheses: Vec<Hypothesis>) -> Diagnosis {
-    let tried = hypotheses.len();
-    decide_of(e, hypotheses, tried)
-}
-
-/// Like [`decide`], for the hypotheses that are left of `tried`.
-pub(super) fn decide_of(e: &Evidence<'_>, mut hypotheses: Vec<Hypothesis>, tried: usize) -> Diagnosis {
-    let contradiction = Contradiction::of(e);
-    hypotheses.sort_by(|a, b| a.fit.residual.total_cmp(&b.fit.residual));
-    let best = hypotheses.first().map_or(f64::INFINITY, |hypothesis| hypothesis.fit.residual);
-    let limit = if best <= CORRECT_RESIDUAL { CORRECT_RESIDUAL } else { 1.0 };
-    let mut diagnosis = Diagnosis::default();
-    for Hypothesis { parts, fit, number, same_as } in hypotheses {
-        let supported = contradiction.supports(fit, tried, number);
-        for Suspected { mistake, says, part } in parts {
-            let known = diagnosis.named.iter().any(|named| named.mistake == mistake);
-            if fit.residual <= limit && supported && !known {
-                let details = Some(contradiction.details(part, fit, tried, number));
-                let named = Named::new(mistake, says).at(fit);
-                diagnosis.named.push(Named { same_as: same_as.clone(), details, ..named });
-            } else if fit.residual > limit && !known && diagnosis.runner_up.is_none() {
-                diagnosis.runner_up = Some(RunnerUp { mistake, residual: fit.residual });
-            }
-        }
-    }
-    diagnosis
 }

@@ -1,13 +1,13 @@
 //! Diagnoses a failed site when several unrecorded operations precede it: recomputes all of them with one
 //! deviation, applied at every operation that it can change.
 
+use super::Evidence;
+use super::decide::{Hypotheses, Hypothesis};
 use super::deviation::Deviation;
 use super::fit::{Expected, fit, weigh};
 use super::run::{run, run_at};
-use super::search::{Hypothesis, decide};
 use super::support::Number;
 use super::usual::{self, Usual};
-use super::{Diagnosis, Evidence};
 use crate::Result;
 use crate::graph::EpsPlace;
 
@@ -15,20 +15,18 @@ use crate::graph::EpsPlace;
 ///
 /// # Errors
 /// A weight cannot be read.
-pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
-    let Some(right) = run(e, &[])? else { return Ok(Diagnosis::default()) };
+pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Hypotheses> {
+    let Some(right) = run(e, &[])? else { return Ok(Hypotheses::default()) };
     let mut hypotheses = Vec::new();
     for tried in usual::all(e) {
         hypotheses.extend(hypothesis(e, &right, tried, Number::Listed)?);
     }
-    let mut found = decide(e, hypotheses);
-    if found.named.is_empty()
+    if !hypotheses.iter().any(Hypothesis::is_close)
         && let Some(eps) = solved_eps(e)?
     {
-        found.named =
-            decide(e, hypothesis(e, &right, usual::eps(e, eps), Number::Real)?.into_iter().collect()).named;
+        hypotheses.extend(hypothesis(e, &right, usual::eps(e, eps), Number::Real)?);
     }
-    Ok(found)
+    Ok(Hypotheses::all(hypotheses))
 }
 
 /// A deviation and how well it fits; `None` if it changes nothing in this cut.
@@ -43,7 +41,7 @@ fn hypothesis(
     }
     let expected = run_at(e, &tried.deviations, &|node| tried.changes(node))?;
     let fit = weigh(e, right, expected.as_ref(), None);
-    Ok(Some(Hypothesis { parts: vec![tried.suspected(e)], fit, number, same_as: vec![] }))
+    Ok(Some(Hypothesis::new(vec![tried.suspected(e)], fit, number, expected)))
 }
 
 /// Whether a wrongly scaled embedding, which was not recorded, explains the site. A norm of an embedding that

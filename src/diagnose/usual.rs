@@ -6,10 +6,10 @@ use candle_core::DType;
 
 use super::Evidence;
 use super::attention::{usual_scales, wrong_maps};
+use super::decide::Suspected;
 use super::deviation::{Deviation, LowSoftmax, MatrixReading, NormWeight, Positions, Sees, described};
 use super::ffn::says_exchanged;
 use super::rope::other_pairing;
-use super::search::Suspected;
 use crate::graph::{EpsPlace, FrequencyLaw, Node, Operation, Role};
 use crate::probe::Layout;
 
@@ -107,8 +107,14 @@ fn rotations(e: &Evidence<'_>) -> Vec<Usual> {
             all.push(Usual::new("rope-pairing", Deviation::Pairs(pairs), says));
         }
     }
+    let turns = |role: Role| e.nodes().any(|node| node.role == role);
+    let turned = match (turns(Role::QRope), turns(Role::KRope)) {
+        (true, false) => "queries ",
+        (false, true) => "keys ",
+        _ => "",
+    };
     for (shift, how) in [(1, "high"), (-1, "low")] {
-        let says = format!("you rotate by positions that are 1 too {how}");
+        let says = format!("you rotate {turned}by positions that are 1 too {how}");
         all.push(Usual::new("decode-position", Deviation::Positions(Positions::Shifted(shift)), says));
     }
     all

@@ -1,8 +1,6 @@
 //! Diagnoses wrong operations of a recording: searches for the mistake that reproduces the wrong values from
 //! the port's own inputs.
 
-use std::collections::BTreeMap;
-
 use super::failed_site::FailedSite;
 use super::reference::judged_as;
 use super::replay::Replay;
@@ -13,21 +11,21 @@ use crate::diagnose::{self, Diagnosis, Evidence, PortTensors, ReferenceRow};
 use crate::graph::NodeId;
 use crate::judge::{Finding, Verdict};
 use crate::oracle::Placed;
-use crate::probe::{Kind, Site};
+use crate::probe::Site;
 use crate::reference::Place;
 
+/// How many sites of one kind are diagnosed at most. Some mistakes are seen in the second layer only: the first one
+/// starts at the embedding, and its scale cannot be determined unless it was recorded.
+const ATTEMPTS: usize = 2;
+
 /// Diagnoses the failing sites of a layer after the whole layer has been replayed: the first site of each
-/// kind.
+/// kind, and a second one if the first is unexplained.
 pub(super) fn explain(replay: &Replay<'_>, failed_sites: Vec<FailedSite>, findings: &mut [Finding]) {
-    let mut looked: BTreeMap<Kind, Site> = BTreeMap::new();
-    for finding in findings.iter() {
-        if let (Some(site), Some(_)) = (finding.site, &finding.explained) {
-            looked.entry(site.kind).or_insert(site);
-        }
-    }
     for failed in failed_sites {
         let site = failed.recorded.site;
-        if looked.contains_key(&site.kind) {
+        let of_kind = findings.iter().filter(|f| f.site.is_some_and(|other| other.kind == site.kind));
+        let diagnosed: Vec<&Diagnosis> = of_kind.filter_map(|f| f.explained.as_ref()).collect();
+        if diagnosed.len() >= ATTEMPTS || diagnosed.iter().any(|d| !d.named.is_empty()) {
             continue;
         }
         let agrees = |f: &Finding| f.site == Some(Site { layer: site.layer.map(|_| 0), ..site });

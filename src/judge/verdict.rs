@@ -235,11 +235,11 @@ impl Outcome {
                 continue;
             }
             let alike = if common { &of_kind } else { &of_site };
-            for named in diagnosis.named.iter().filter(|named| in_all(alike, named)) {
-                if !all.iter().any(|other| other.mistake == named.mistake) {
-                    all.push(named);
-                }
-            }
+            // One site may have several explanations with the same name, for example two values of θ.
+            let new = diagnosis.named.iter().filter(|named| in_all(alike, named));
+            let new: Vec<&Named> =
+                new.filter(|named| !all.iter().any(|other| other.mistake == named.mistake)).collect();
+            all.extend(new);
         }
         all
     }

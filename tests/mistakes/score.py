@@ -35,7 +35,6 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 try:
     from deviations import PAIRS, SINGLE
     from scoring import check, document, table
-    from scoring.grade import HIDDEN
     from scoring.judged import Judge
     from scoring.planted import Setting, model
     from scoring.program import version
@@ -96,7 +95,7 @@ def main():
     settings = STANDARD if args.document else [Setting(args.dtype, args.taps, args.layer, args.prompt)]
     results = [judge_all(chosen, setting, args) for setting in settings]
     if args.document:
-        args.document.write_text(document.text(results, version(args.program), COMMAND, HIDDEN), encoding="utf-8")
+        args.document.write_text(document.text(results, version(args.program), COMMAND), encoding="utf-8")
     if args.json:
         content = [result.as_json() for result in results]
         args.json.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

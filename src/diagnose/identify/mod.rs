@@ -25,26 +25,23 @@ mod wiring;
 
 use proposal::{Proposal, is_own};
 
+use candle_core::DType;
+
+use super::Evidence;
+use super::decide::{CLOSE, Hypotheses, Hypothesis};
 use super::fit::{Expected, distance, fit};
 use super::run::{run, run_rows};
-use super::search::{Hypothesis, decide_of};
-use super::support::Number;
-use super::usual::Usual;
-use super::{Alternative, Diagnosis, Evidence};
 use crate::Result;
 use crate::graph::{Node, Operation};
-
-/// The residual that the right deviation can reach: half the budget.
-const CLOSE: f64 = 0.5;
 
 /// How many times further than a prediction the correct operation must be from the port's rows.
 const NEARER: f64 = 10.0;
 
-/// Predictions that differ by at most so many budgets cannot be distinguished.
-const INSEPARABLE: f64 = 0.25;
-
-/// The correct operation must be at least so many budgets away: some deviation explains any smaller error.
-const LEAST: f64 = 10.0;
+/// How many budgets the correct operation must be away at least: some deviation explains any smaller error. In half
+/// precision the budgets are wide, and many mistakes change less than ten of them.
+fn least(dtype: DType) -> f64 {
+    if dtype == DType::F32 { 10.0 } else { 2.0 }
+}
 
 /// The most operations that are recomputed in all: a long span of unrecorded operations has thousands of possible
 /// deviations, each of which costs as many operations.
@@ -54,18 +51,16 @@ const MOST: usize = 24_000;
 ///
 /// # Errors
 /// A weight cannot be read.
-pub(super) fn identify(e: &Evidence<'_>) -> Result<Diagnosis> {
-    let (Some(e), none) = (&e.with_neighbours(), Diagnosis::default()) else {
-        return Ok(Diagnosis::default());
-    };
-    let Some(right) = run(e, &[])? else { return Ok(none) };
+pub(super) fn identify(e: &Evidence<'_>) -> Result<Hypotheses> {
+    let Some(e) = &e.with_neighbours() else { return Ok(Hypotheses::default()) };
+    let Some(right) = run(e, &[])? else { return Ok(Hypotheses::default()) };
     let wrong = fit(e, Some(&right), None).residual;
-    if distance(e, &right, &e.want, None).residual > 1.0 || wrong < LEAST {
-        return Ok(none);
+    if distance(e, &right, &e.want, None).residual > 1.0 || wrong < least(e.context.dtype) {
+        return Ok(Hypotheses::default());
     }
     let proposals = proposals(e, &right)?;
     let tried = proposals.len();
-    let mut found: Vec<(Hypothesis, Expected)> = Vec::new();
+    let mut found = Vec::new();
     for proposal in proposals {
         let Some(predicted) = predicted(e, &proposal)? else { continue };
         let exact = super::fit::weigh(e, &right, Some(&predicted), None);
@@ -75,42 +70,12 @@ pub(super) fn identify(e: &Evidence<'_>) -> Result<Diagnosis> {
             }
             _ => exact,
         };
-        if fit.residual > CLOSE || fit.residual * NEARER > wrong {
-            continue;
-        }
-        // A simpler deviation that gives the same tensor comes first.
-        let same = |(_, other): &&mut (Hypothesis, Expected)| {
-            distance(e, &predicted, &other.rows, None).residual <= INSEPARABLE
-        };
-        if let Some((simpler, _)) = found.iter_mut().find(same) {
-            let Usual { mistake, says, .. } = proposal.tried;
-            simpler.same_as.push(Alternative { mistake, says });
-            continue;
-        }
-        let hypothesis = Hypothesis {
-            parts: vec![proposal.tried.suspected(e)],
-            fit,
-            number: proposal.number,
-            same_as: vec![],
-        };
-        found.push((hypothesis, predicted));
-    }
-    Ok(decide_of(e, simplest(found.into_iter().map(|(hypothesis, _)| hypothesis).collect()), tried))
-}
-
-/// Without those hypotheses that a simpler one makes unnecessary: a number that was solved for, where a listed
-/// deviation fits, and a later deviation of the same name.
-fn simplest(all: Vec<Hypothesis>) -> Vec<Hypothesis> {
-    let listed = all.iter().any(|h| h.number != Number::Real);
-    let mut kept: Vec<Hypothesis> = Vec::new();
-    for hypothesis in all {
-        let name = hypothesis.parts[0].mistake;
-        let known = kept.iter().any(|h| h.parts[0].mistake == name);
-        if !known && (!listed || hypothesis.number != Number::Real) {
-            kept.push(hypothesis);
+        if fit.residual <= CLOSE && fit.residual * NEARER <= wrong {
+            let parts = vec![proposal.tried.suspected(e)];
+            found.push(Hypothesis::new(parts, fit, proposal.number, Some(predicted)));
         }
     }
-    kept
+    Ok(Hypotheses::of(found, tried))
 }
 
 /// What the port would compute; `None` if that is not what it did in its worst row, where most deviations fail.

@@ -7,7 +7,7 @@ use super::wiring::everything;
 use crate::Result;
 use crate::diagnose::Evidence;
 use crate::diagnose::deviation::{Change, Deviation};
-use crate::graph::{Node, NodeId};
+use crate::graph::{Node, NodeId, Operation};
 use crate::oracle::Rows;
 
 /// Factors that ports use, with their meaning.
@@ -120,13 +120,40 @@ fn solved(e: &Evidence<'_>, node: &Node, terms: &[&Term], tabled: &[(f64, String
 
 /// What the sum is, and what it should be. Each term has its factor, the factor's name, and its node.
 fn sentence(e: &Evidence<'_>, node: &Node, terms: &[(f64, &str, NodeId)]) -> String {
+    let terms = without_differences(e, terms);
     let called_source = |id: NodeId| e.graph.node(id).map_or_else(String::new, source);
-    let term = |&(by, name, id): &(f64, &str, NodeId)| {
-        if by == 1.0 { called_source(id) } else { format!("{name} · {}", called_source(id)) }
+    let term = |(by, name, id): &(f64, String, NodeId)| {
+        if *by == 1.0 { called_source(*id) } else { format!("{name} · {}", called_source(*id)) }
     };
     let made: Vec<String> = terms.iter().map(term).collect();
     let right: Vec<String> = node.inputs.iter().map(|input| called_source(input.node)).collect();
     format!("{} is {}; it should be {}", called(node), made.join(" + "), right.join(" + "))
+}
+
+/// The same sum without differences: a recorded sum minus one of its two inputs is the other input.
+fn without_differences(e: &Evidence<'_>, terms: &[(f64, &str, NodeId)]) -> Vec<(f64, String, NodeId)> {
+    let inputs = |id: NodeId| match e.graph.node(id) {
+        Some(node) if matches!(node.operation, Operation::WeightedSum { .. }) => {
+            node.inputs.iter().map(|input| input.node).collect()
+        }
+        _ => vec![],
+    };
+    let mut all: Vec<(f64, String, NodeId)> =
+        terms.iter().map(|&(by, name, id)| (by, name.to_owned(), id)).collect();
+    for &(by, _, sum) in terms {
+        let [first, second] = inputs(sum)[..] else { continue };
+        for (subtracted, other) in [(first, second), (second, first)] {
+            let Some(&(minus, ..)) = terms.iter().find(|(_, _, id)| *id == subtracted) else { continue };
+            let left = by + minus;
+            if minus < 0.0 && left >= 0.0 {
+                all.retain(|(_, _, id)| ![sum, subtracted].contains(id));
+                all.extend((left > 0.0).then(|| (left, left.to_string(), sum)));
+                all.push((-minus, (-minus).to_string(), other));
+                return all;
+            }
+        }
+    }
+    all
 }
 
 /// The factors of the terms whose sum is closest to `rows`, by the normal equations; `None` if the terms depend

@@ -1,5 +1,6 @@
 """The results of several settings as a Markdown document."""
 
+from .grade import HIDDEN, TIMES, ULPS
 from .table import inseparable
 
 INTRO = """\
@@ -16,7 +17,8 @@ matrices). The program was {program}.
 writes it again. `tests/mistakes/score.py --only NAME --show` with the flags of a setting repeats one row.
 
 **First site**: whether the first wrong operation that is printed is the one with the mistake. `later`: the error there
-may be hidden by rounding errors ({hidden} ulps or less), and a later operation is printed. `none`: nothing fails.
+may be hidden by rounding errors, and a later operation is printed: it is at most {hidden} ulps, or at most {ulps} ulps and
+{times} times the rounding error of the correct port at this site. `none`: nothing fails.
 
 **Names**: `exact`: the sentence describes the mistake. `class`: it describes an algebraically equal mistake, or leaves
 open which of several it is. `narrowed`: a true name and others are given as alternatives. `one of two`: only one
@@ -30,13 +32,13 @@ the logits.
 """
 
 
-def text(results, program, command, hidden):
+def text(results, program, command):
     """The document about these results."""
     deviations = {row.deviation.name: row.deviation for result in results for row in result.rows}
     pairs = sum(deviation.operation == "pair" for deviation in deviations.values())
     single = len(deviations) - pairs
     parts = [
-        INTRO.format(single=single, pairs=pairs, program=program, command=command, hidden=hidden),
+        INTRO.format(single=single, pairs=pairs, program=program, command=command, hidden=HIDDEN, ulps=ULPS, times=TIMES),
         overview(results),
         section("Wrong names", wrong_names(results)),
         section("Wrong first sites", wrong_sites(results)),

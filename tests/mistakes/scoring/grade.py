@@ -6,7 +6,10 @@ GRADES = ["exact", "class", "narrowed", "one of two", "unexplained", "wrong", "p
 BEST_FIRST = ["exact", "class", "narrowed", "unexplained"]
 HIDDEN = 8
 """An error of so many ulps may be hidden by the rounding errors of a correct port: budgets are 4 ulps and a multiple of
-the measured error of correct ports."""
+the measured error of correct ports, which is half an ulp where one operation is recomputed."""
+ULPS, TIMES = 4, 8
+"""Where several operations are recomputed, their rounding errors add up: an error of 4 ulps and 8 times that of the
+correct port may be hidden."""
 
 
 def first_site(planted, answer):
@@ -14,7 +17,12 @@ def first_site(planted, answer):
     may be hidden by rounding errors and it finds a later site; otherwise `wrong`."""
     if answer.first_wrong in (planted.first, None):
         return "right" if answer.first_wrong else "none"
-    return "later" if planted.effect <= HIDDEN else "wrong"
+    return "later" if planted.effect <= hidden(planted) else "wrong"
+
+
+def hidden(planted):
+    """How many ulps may be hidden where the deviation shows first."""
+    return max(HIDDEN, ULPS + TIMES * planted.noise)
 
 
 def named(deviation, answer, accepted):

@@ -36,6 +36,7 @@ class Planted:
     sites: dict  # the recorded sites
     first: str | None  # the first recorded site that is not equal to the correct port's, bit by bit
     effect: float  # the largest error there, in ulps of the largest value of its row
+    noise: float  # the largest rounding error of the correct port there, in the same unit; 0 in float32
 
 
 @cache
@@ -78,8 +79,11 @@ def plant(deviation, setting):
     sites = kept(sites, setting.taps)
     different = (name for name, x in sites.items() if not np.array_equal(x, right[name], equal_nan=True))
     first = next(different, None)
-    effect = error(sites[first], right[first]) / ULP[setting.dtype] if first else 0.0
-    return Planted(sites, first, effect)
+    if first is None:
+        return Planted(sites, None, 0.0, 0.0)
+    exact = correct(deviation.model, "f32", setting.prompt)
+    effect, noise = (error(of[first], than[first]) for of, than in [(sites, right), (right, exact)])
+    return Planted(sites, first, effect / ULP[setting.dtype], noise / ULP[setting.dtype])
 
 
 def error(got, right):
