@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{merges, split};
+use super::{Content, Hashes, merges, split};
 use crate::{Error, Result};
 
 /// Maximum number of bytes in a token. Real tokens have a few hundred: runs of spaces.
@@ -66,6 +66,44 @@ pub(super) fn to_json(metadata: Metadata<'_>, origin: &str) -> Result<Value> {
     }
 }
 
+/// What is in a vocabulary that cannot be used: tokens that occur twice and unknown splitting rules do not matter.
+pub(super) fn content(metadata: Metadata<'_>) -> Content {
+    let model = metadata("tokenizer.ggml.model");
+    let (Some(kind @ ("gpt2" | "llama")), Some(tokens)) =
+        (model.as_ref().and_then(Value::as_str), metadata("tokenizer.ggml.tokens"))
+    else {
+        return Content::Other;
+    };
+    let Some(tokens) = texts_of(tokens) else { return Content::Damaged };
+    let Some(roles) = roles(metadata, tokens.len()) else { return Content::Damaged };
+    let vocabulary = Vocabulary { metadata, origin: "", tokens, roles };
+    let merges: Vec<(String, String)> = if kind == "gpt2" {
+        let Some(merges) = metadata("tokenizer.ggml.merges") else { return Content::Other };
+        let pair = |merge: &String| merge.split_once(' ').map(|(left, right)| (left.into(), right.into()));
+        match texts_of(merges).and_then(|merges| merges.iter().map(pair).collect()) {
+            Some(merges) => merges,
+            None => return Content::Damaged,
+        }
+    } else if vocabulary.longest() > MAX_TOKEN {
+        return Content::Other;
+    } else {
+        let Ok(scores) = vocabulary.scores() else { return Content::Damaged };
+        let merges = merges::by_score(&vocabulary.texts(), &scores);
+        merges.into_iter().map(|[left, right]| (left.to_owned(), right.to_owned())).collect()
+    };
+    let Vocabulary { tokens, roles, .. } = vocabulary;
+    let special = (0..).zip(&roles).filter(|(_, role)| **role == Role::Control).map(|(id, _)| id).collect();
+    Content::Parts(Hashes::of((0..).zip(tokens).collect(), &merges, special))
+}
+
+/// The role of each of `count` tokens; `None` if the list has another length.
+fn roles(metadata: Metadata<'_>, count: usize) -> Option<Vec<Role>> {
+    let types = metadata("tokenizer.ggml.token_type");
+    let types = types.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let fits = types.is_empty() || types.len() == count;
+    fits.then(|| (0..count).map(|id| Role::of(types.get(id).and_then(Value::as_i64))).collect())
+}
+
 impl<'a> Vocabulary<'a> {
     fn read(metadata: Metadata<'a>, origin: &'a str) -> Result<Self> {
         let bad = |what: String| Error::file(origin, what, "convert the model again with llama.cpp");
@@ -86,12 +124,11 @@ impl<'a> Vocabulary<'a> {
                 return Err(bad(format!("tokens {first} and {id} are both {token:?}")));
             }
         }
-        let types = metadata("tokenizer.ggml.token_type");
-        let types = types.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        if !types.is_empty() && types.len() != tokens.len() {
-            return Err(bad(format!("{} tokens have {} token types", tokens.len(), types.len())));
-        }
-        let roles = (0..tokens.len()).map(|id| Role::of(types.get(id).and_then(Value::as_i64))).collect();
+        let roles = roles(metadata, tokens.len()).ok_or_else(|| {
+            let types = metadata("tokenizer.ggml.token_type");
+            let types = types.as_ref().and_then(Value::as_array).map_or(0, Vec::len);
+            bad(format!("{} tokens have {types} token types", tokens.len()))
+        })?;
         Ok(Self { metadata, origin, tokens, roles })
     }
 
@@ -124,14 +161,7 @@ impl<'a> Vocabulary<'a> {
     /// neighbours that form the token with the best score are merged first.
     fn sentence_piece(&self) -> Result<Value> {
         let prefix = self.flag("tokenizer.ggml.add_space_prefix").unwrap_or(true);
-        let scores = (self.metadata)("tokenizer.ggml.scores");
-        let scores = scores.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        if scores.len() != self.tokens.len() {
-            let what = format!("{} tokens have {} scores", self.tokens.len(), scores.len());
-            return Err(Error::file(self.origin, what, "convert the model again with llama.cpp"));
-        }
-        let scores: Vec<f64> =
-            scores.iter().map(|score| score.as_f64().unwrap_or(f64::NEG_INFINITY)).collect();
+        let scores = self.scores()?;
         let unknown = self.token("unknown", Some(0))?;
         let model = json!({
             "type": "BPE",
@@ -234,6 +264,22 @@ impl<'a> Vocabulary<'a> {
         }
     }
 
+    /// SentencePiece's score of each token.
+    fn scores(&self) -> Result<Vec<f64>> {
+        let scores = (self.metadata)("tokenizer.ggml.scores");
+        let scores = scores.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        if scores.len() != self.tokens.len() {
+            let what = format!("{} tokens have {} scores", self.tokens.len(), scores.len());
+            return Err(Error::file(self.origin, what, "convert the model again with llama.cpp"));
+        }
+        Ok(scores.iter().map(|score| score.as_f64().unwrap_or(f64::NEG_INFINITY)).collect())
+    }
+
+    /// The length of the longest token, in bytes.
+    fn longest(&self) -> usize {
+        self.tokens.iter().map(String::len).max().unwrap_or(0)
+    }
+
     fn flag(&self, key: &str) -> Option<bool> {
         (self.metadata)(key).and_then(|flag| flag.as_bool())
     }
@@ -254,7 +300,12 @@ impl<'a> Vocabulary<'a> {
 }
 
 fn strings(metadata: Metadata<'_>, key: &str) -> Option<Vec<String>> {
-    let Value::Array(list) = metadata(key)? else { return None };
+    texts_of(metadata(key)?)
+}
+
+/// A list of strings; `None` if it is something else.
+fn texts_of(value: Value) -> Option<Vec<String>> {
+    let Value::Array(list) = value else { return None };
     let text = |value| match value {
         Value::String(text) => Some(text),
         _ => None,
