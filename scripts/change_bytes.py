@@ -198,7 +198,7 @@ def main() -> int:
             around = before[max(0, at - 30) : at + 30]
             if code == 0:
                 unseen.append((kind, at, without_meaning(path, before, bytes(after), at), around))
-            elif code == said:
+            elif isinstance(code, str):
                 mentioned.append((kind, code, at, around))
             elif done.returncode not in (0, 1, 2):
                 print(f"exit {done.returncode}: {kind} at {at}: {done.stderr.decode()[:500]}")
