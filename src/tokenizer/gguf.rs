@@ -7,18 +7,18 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{Content, Hashes, merges, split};
+use super::{merges, split};
 use crate::{Error, Result};
 
 /// Maximum number of bytes in a token. Real tokens have a few hundred: runs of spaces.
-const MAX_TOKEN: usize = 4096;
+pub(super) const MAX_TOKEN: usize = 4096;
 
 /// Looks up a metadata key, for example with `weights::gguf::Gguf::metadata`.
 pub type Metadata<'a> = &'a dyn Fn(&str) -> Option<Value>;
 
 /// The purpose of a token (`llama_token_type` in llama.h).
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
+pub(super) enum Role {
     /// Produced by merging.
     Normal,
     /// Never produced from text: BOS and similar tokens, the unknown token, bytes.
@@ -41,11 +41,11 @@ impl Role {
 }
 
 /// The vocabulary of a GGUF file.
-struct Vocabulary<'a> {
-    metadata: Metadata<'a>,
-    origin: &'a str,
-    tokens: Vec<String>,
-    roles: Vec<Role>,
+pub(super) struct Vocabulary<'a> {
+    pub(super) metadata: Metadata<'a>,
+    pub(super) origin: &'a str,
+    pub(super) tokens: Vec<String>,
+    pub(super) roles: Vec<Role>,
 }
 
 /// Builds the tokenizer.json for the vocabulary in `metadata`: byte-level BPE (`gpt2`) or
@@ -66,38 +66,8 @@ pub(super) fn to_json(metadata: Metadata<'_>, origin: &str) -> Result<Value> {
     }
 }
 
-/// What is in a vocabulary that cannot be used: tokens that occur twice and unknown splitting rules do not matter.
-pub(super) fn content(metadata: Metadata<'_>) -> Content {
-    let model = metadata("tokenizer.ggml.model");
-    let (Some(kind @ ("gpt2" | "llama")), Some(tokens)) =
-        (model.as_ref().and_then(Value::as_str), metadata("tokenizer.ggml.tokens"))
-    else {
-        return Content::Other;
-    };
-    let Some(tokens) = texts_of(tokens) else { return Content::Damaged };
-    let Some(roles) = roles(metadata, tokens.len()) else { return Content::Damaged };
-    let vocabulary = Vocabulary { metadata, origin: "", tokens, roles };
-    let merges: Vec<(String, String)> = if kind == "gpt2" {
-        let Some(merges) = metadata("tokenizer.ggml.merges") else { return Content::Other };
-        let pair = |merge: &String| merge.split_once(' ').map(|(left, right)| (left.into(), right.into()));
-        match texts_of(merges).and_then(|merges| merges.iter().map(pair).collect()) {
-            Some(merges) => merges,
-            None => return Content::Damaged,
-        }
-    } else if vocabulary.longest() > MAX_TOKEN {
-        return Content::Other;
-    } else {
-        let Ok(scores) = vocabulary.scores() else { return Content::Damaged };
-        let merges = merges::by_score(&vocabulary.texts(), &scores);
-        merges.into_iter().map(|[left, right]| (left.to_owned(), right.to_owned())).collect()
-    };
-    let Vocabulary { tokens, roles, .. } = vocabulary;
-    let special = (0..).zip(&roles).filter(|(_, role)| **role == Role::Control).map(|(id, _)| id).collect();
-    Content::Parts(Hashes::of((0..).zip(tokens).collect(), &merges, special))
-}
-
 /// The role of each of `count` tokens; `None` if the list has another length.
-fn roles(metadata: Metadata<'_>, count: usize) -> Option<Vec<Role>> {
+pub(super) fn roles(metadata: Metadata<'_>, count: usize) -> Option<Vec<Role>> {
     let types = metadata("tokenizer.ggml.token_type");
     let types = types.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let fits = types.is_empty() || types.len() == count;
@@ -265,7 +235,7 @@ impl<'a> Vocabulary<'a> {
     }
 
     /// SentencePiece's score of each token.
-    fn scores(&self) -> Result<Vec<f64>> {
+    pub(super) fn scores(&self) -> Result<Vec<f64>> {
         let scores = (self.metadata)("tokenizer.ggml.scores");
         let scores = scores.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         if scores.len() != self.tokens.len() {
@@ -275,17 +245,12 @@ impl<'a> Vocabulary<'a> {
         Ok(scores.iter().map(|score| score.as_f64().unwrap_or(f64::NEG_INFINITY)).collect())
     }
 
-    /// The length of the longest token, in bytes.
-    fn longest(&self) -> usize {
-        self.tokens.iter().map(String::len).max().unwrap_or(0)
-    }
-
     fn flag(&self, key: &str) -> Option<bool> {
         (self.metadata)(key).and_then(|flag| flag.as_bool())
     }
 
     /// The tokens that are made from text; `None` for the others.
-    fn texts(&self) -> Vec<Option<&str>> {
+    pub(super) fn texts(&self) -> Vec<Option<&str>> {
         let made = |role: &Role| matches!(role, Role::Normal | Role::UserDefined);
         self.tokens
             .iter()
@@ -304,7 +269,7 @@ fn strings(metadata: Metadata<'_>, key: &str) -> Option<Vec<String>> {
 }
 
 /// A list of strings; `None` if it is something else.
-fn texts_of(value: Value) -> Option<Vec<String>> {
+pub(super) fn texts_of(value: Value) -> Option<Vec<String>> {
     let Value::Array(list) = value else { return None };
     let text = |value| match value {
         Value::String(text) => Some(text),

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{FILE, LIMIT, Metadata, Tokenizer, gguf};
+use super::{FILE, LIMIT, Tokenizer};
 use crate::{Result, files};
 
 /// SHA-256, in lower-case hex digits, of the parts of a tokenizer. `scripts/capture/vocabulary.py` computes the same.
@@ -83,11 +83,6 @@ impl Content {
             Err(_) => Self::Other,
             Ok(bytes) => files::python_json(&bytes).map_or(Self::Damaged, |json| Self::of_json(&json)),
         }
-    }
-
-    /// That of GGUF metadata.
-    pub(crate) fn of_gguf(metadata: Metadata<'_>) -> Self {
-        gguf::content(metadata)
     }
 
     /// Adds the chat template.

@@ -7,6 +7,7 @@ mod allowed;
 #[cfg(feature = "cli")]
 pub mod chat;
 mod gguf;
+mod gguf_content;
 mod guard;
 mod identity;
 mod merges;
