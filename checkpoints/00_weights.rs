@@ -5,7 +5,8 @@
 //! multiplication and one addition, and both readers do the same ones.
 //!
 //! The tokenizer's vocabulary, merges, special tokens and chat template are compared by hash, too: the texts of 00B
-//! contain only some of the tokens.
+//! contain only some of the tokens. They are compared even if this program cannot use the tokenizer, so a damaged one
+//! fails. One that is missing, of another kind than BPE, or only not supported does not.
 //!
 //! All later checkpoints depend on this one, because the oracle and the model read weights through the same
 //! reader.

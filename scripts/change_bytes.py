@@ -170,7 +170,7 @@ def main() -> int:
     count, seed = int(sys.argv[1]) if len(sys.argv) > 1 else 1000, int(sys.argv[2]) if len(sys.argv) > 2 else 1
     program = sys.argv[3] if len(sys.argv) > 3 else str(PROGRAM)
     chance = random.Random(seed)
-    seen, unseen = collections.Counter(), []
+    seen, unseen, mentioned = collections.Counter(), [], []
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         all_kinds = list(kinds(folder))
@@ -190,20 +190,30 @@ def main() -> int:
             done = subprocess.run([program, *arguments], capture_output=True, cwd=folder)
             path.write_bytes(before)
             text = done.stdout.decode() + done.stderr.decode()
-            # A tokenizer that cannot be read skips the texts, which is printed and counted, and fails .ci/run. An unknown
-            # or unusual key is noted.
+            # A tokenizer that only this program does not support skips the texts, which is printed and counted, and fails
+            # .ci/run. An unknown or unusual key is noted.
             said = "skipped" if re.findall(r"\d+ skipped", text) != skipped[kind] else "noted" if "note: " in text else done.returncode
             code = done.returncode if done.returncode else said
             seen[kind, code] += 1
+            around = before[max(0, at - 30) : at + 30]
             if code == 0:
-                unseen.append((kind, at, without_meaning(path, before, bytes(after), at), before[max(0, at - 30) : at + 30]))
+                unseen.append((kind, at, without_meaning(path, before, bytes(after), at), around))
+            elif isinstance(code, str):
+                mentioned.append((kind, code, at, around))
             elif done.returncode not in (0, 1, 2):
                 print(f"exit {done.returncode}: {kind} at {at}: {done.stderr.decode()[:500]}")
     for (kind, code), n in sorted(seen.items(), key=str):
         print(f"{kind:16} {f'exit {code}' if isinstance(code, int) else code}: {n}")
-    reasons = collections.Counter(f"{kind}: {why}" for kind, _, why, _ in unseen if why)
-    for why, n in sorted(reasons.items()):
-        print(f"without meaning: {n:4} {why}")
+    for kind, code, at, around in mentioned:
+        print(f"{code}: {kind} at {at}: {around!r}")
+    reasons = collections.defaultdict(list)
+    for kind, at, why, around in unseen:
+        if why:
+            reasons[f"{kind}: {why}"].append((at, around))
+    for why, places in sorted(reasons.items()):
+        print(f"without meaning: {len(places):4} {why}")
+        for at, around in places:
+            print(f"                      at {at}: {around!r}")
     passed = [(kind, at, around) for kind, at, why, around in unseen if not why]
     for kind, at, around in passed:
         print(f"UNSEEN: {kind} at {at}: {around!r}")

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 pub use self::right::{config_without_weights, corrected, right_weights, scaling};
 use crate::reference::{Fixture, Source};
-use crate::tokenizer::Tokenizer;
 #[cfg(feature = "cli")]
 use crate::tokenizer::chat::ChatTemplate;
+use crate::tokenizer::{Content, Tokenizer};
 use crate::weights::Weights;
 use crate::{Error, Result};
 
@@ -219,12 +219,25 @@ impl Model {
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
         self.tokenizer.as_ref().map_err(Error::copy)
     }
+
+    /// What is in the files of the tokenizer, which need not be one that can be used.
+    pub(crate) fn tokenizer_content(&self) -> Content {
+        let content = match self.weights.gguf() {
+            Some(file) => Content::of_gguf(&|key| file.metadata(key)),
+            None => Content::of_dir(self.weights.origin()),
+        };
+        content.with_chat_template(self.template().as_deref())
+    }
 }
 
 #[cfg(not(feature = "cli"))]
 impl Model {
     fn with_chat_template(self) -> Self {
         self
+    }
+
+    fn template(&self) -> Option<String> {
+        None
     }
 }
 
@@ -233,11 +246,15 @@ impl Model {
     /// Adds the chat template to the tokenizer, so that it is compared with the references. What is wrong with it is
     /// said where it is used.
     fn with_chat_template(mut self) -> Self {
-        let template = self.chat_template().ok().map(|template| template.source().to_owned());
+        let template = self.template();
         if let Ok(tokenizer) = &mut self.tokenizer {
             tokenizer.set_chat_template(template);
         }
         self
+    }
+
+    fn template(&self) -> Option<String> {
+        self.chat_template().ok().map(|template| template.source().to_owned())
     }
 
     /// The chat template, which turns a user's message into a prompt.

@@ -6,6 +6,7 @@
 //! seconds, and a file that a reader does not survive is kept in the target folder.
 
 mod made;
+mod readers;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -14,14 +15,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use made::{CONFIG, GgufFile};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use rbees_check::Result;
-use rbees_check::recording::{NameMap, Recording, Vocabulary};
-use rbees_check::reference::{Fixture, Reference, Source};
-use rbees_check::tokenizer::Tokenizer;
-use rbees_check::weights::Weights;
+use readers::Reader;
 use rstest::rstest;
 
 /// Files that each reader gets in a normal run.
@@ -55,132 +51,12 @@ unsafe impl GlobalAlloc for Watched {
 #[global_allocator]
 static ALLOCATOR: Watched = Watched;
 
-/// A kind of file: its name in a folder, its content, what is beside it, and what reads it.
-struct Kind {
-    name: &'static str,
-    content: Vec<u8>,
-    beside: Vec<(String, Vec<u8>)>,
-    read: fn(&Path) -> Result<()>,
+fn file(path: &str) -> Vec<u8> {
+    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
 fn fixture(path: &str) -> Vec<u8> {
-    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(path)).unwrap()
-}
-
-fn model(folder: &Path) -> Result<()> {
-    let weights = Weights::open(folder)?;
-    weights.not_finite()?;
-    weights.unread_notes();
-    weights.contradictions();
-    weights.describe();
-    weights.sha256().map(drop)
-}
-
-fn directory(name: &'static str, content: Vec<u8>) -> Kind {
-    let all = [
-        ("config.json", CONFIG.as_bytes().to_vec()),
-        ("model.safetensors", made::safetensors(&made::tensors())),
-    ];
-    let beside = all.into_iter().filter(|(other, _)| *other != name);
-    Kind {
-        name,
-        content,
-        beside: beside.map(|(name, bytes)| (name.to_owned(), bytes)).collect(),
-        read: model,
-    }
-}
-
-fn gguf() -> Kind {
-    let read = |folder: &Path| {
-        let path = folder.join("model.gguf");
-        model(&path)?;
-        let weights = Weights::open(&path)?;
-        let Some(file) = weights.gguf() else { return Ok(()) };
-        let tokenizer = Tokenizer::from_gguf(&|key| file.metadata(key), "test")?;
-        tokenizer.decode(&tokenizer.encode("ab aé 11 <|im_end|>", true)?).map(drop)
-    };
-    Kind { name: "model.gguf", content: GgufFile::tiny().bytes(), beside: vec![], read }
-}
-
-fn index() -> Kind {
-    let mut index =
-        r#"{"metadata": {"total_size": 1}, "weight_map": {"lm_head.weight": "a.safetensors"}}"#.to_owned();
-    index.insert(1, ' ');
-    let beside = vec![
-        ("config.json".into(), CONFIG.as_bytes().to_vec()),
-        ("a.safetensors".into(), made::safetensors(&made::tensors())),
-    ];
-    Kind { name: "model.safetensors.index.json", content: index.into_bytes(), beside, read: model }
-}
-
-fn tokenizer() -> Kind {
-    let read = |folder: &Path| {
-        let tokenizer = Tokenizer::from_dir(folder)?;
-        tokenizer.decode(&tokenizer.encode("the king <|im_end|> é½ 11", true)?).map(drop)
-    };
-    Kind { name: "tokenizer.json", content: fixture("tiny-llama/tokenizer.json"), beside: vec![], read }
-}
-
-fn recording(name: &'static str, content: Vec<u8>, read: fn(&Path) -> Result<()>) -> Kind {
-    Kind { name, content, beside: vec![], read }
-}
-
-fn opened(path: &Path) -> Result<()> {
-    Recording::open(path, &Vocabulary::default()).map(drop)
-}
-
-fn npz() -> Kind {
-    recording("reference.npz", fixture("tiny-llama/single/reference.npz"), |folder| {
-        opened(&folder.join("reference.npz"))
-    })
-}
-
-fn safetensors() -> Kind {
-    let content = fixture("dumps/tiny-llama-rope-pairing.safetensors");
-    recording("a.safetensors", content, |folder| opened(&folder.join("a.safetensors")))
-}
-
-fn torch() -> Kind {
-    let content = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/understood/torch/plain.pt"));
-    recording("a.pt", content.unwrap_or_default(), |folder| opened(&folder.join("a.pt")))
-}
-
-/// A file of a case, with the others beside it.
-fn case(name: &'static str) -> Kind {
-    let of = |file: &str| fixture(&format!("tiny-llama/single/{file}"));
-    let files = ["manifest.json", "reference.npz", "noise.npz"];
-    let beside =
-        files.into_iter().filter(|file| *file != name).map(|file| (file.to_owned(), of(file))).collect();
-    let read = |folder: &Path| Reference::read(&Source::Folder(folder.into()), "").map(drop);
-    Kind { name, content: of(name), beside, read }
-}
-
-/// A file of facts, with the others beside it.
-fn facts(name: &'static str) -> Kind {
-    let files = ["facts.json", "tokens.json", "greedy.json", "sampling.json", "sampling.npz"];
-    let of = |file: &str| fixture(&format!("tiny-llama2/{file}"));
-    let beside =
-        files.into_iter().filter(|file| *file != name).map(|file| (file.to_owned(), of(file))).collect();
-    let read = |folder: &Path| {
-        let fixture = Fixture { source: Source::Folder(folder.into()), cases: vec![] };
-        fixture.facts()?;
-        fixture.tokens()?;
-        fixture.greedy()?;
-        fixture.sampling().map(drop)
-    };
-    Kind { name, content: of(name), beside, read }
-}
-
-fn map() -> Kind {
-    let content = "[names]\n\"blk.{N}.q\" = \"model.layers.{N}.self_attn.q_proj\"\n\"h\" = \"\"\n[layout]\n\"lm_head\" = [\"padded\", \"last\"]\n[metadata]\ndtype = \"bf16\"\n";
-    let read = |folder: &Path| {
-        let text = String::from_utf8_lossy(&fs::read(folder.join("map.toml")).unwrap()).into_owned();
-        match toml::from_str::<NameMap>(&text) {
-            Ok(map) => map.vocabulary().map(drop),
-            Err(_) => Ok(()),
-        }
-    };
-    Kind { name: "map.toml", content: content.into(), beside: vec![], read }
+    file(&format!("fixtures/{path}"))
 }
 
 /// One changed copy of `content`.
@@ -225,9 +101,9 @@ fn mutated(content: &[u8], random: &mut StdRng) -> Vec<u8> {
 }
 
 /// Reads a folder. Returns what went wrong, if the reader did.
-fn finding(kind: &Kind, folder: &Path, size: usize) -> Option<String> {
+fn finding(reader: &Reader, folder: &Path, size: usize) -> Option<String> {
     LARGEST.set(0);
-    let result = catch_unwind(AssertUnwindSafe(|| (kind.read)(folder)));
+    let result = catch_unwind(AssertUnwindSafe(|| (reader.read)(folder)));
     let (largest, most) = (LARGEST.get(), SMALL.max(TIMES * size));
     match result {
         Err(_) => Some("it panicked".into()),
@@ -237,47 +113,86 @@ fn finding(kind: &Kind, folder: &Path, size: usize) -> Option<String> {
     }
 }
 
+/// Names, as a recording's map file has them.
+const MAP: &str = "[names]\n\"blk.{N}.q\" = \"model.layers.{N}.self_attn.q_proj\"\n\"h\" = \"\"\n[layout]\n\"lm_head\" = [\"padded\", \"last\"]\n[metadata]\ndtype = \"bf16\"\n";
+const INDEX: &str = r#"{ "metadata": {"total_size": 1}, "weight_map": {"lm_head.weight": "a.safetensors"}}"#;
+
 #[rstest]
-#[case::gguf(gguf())]
-#[case::config(directory("config.json", CONFIG.into()))]
-#[case::generation_config(directory("generation_config.json", br#"{"eos_token_id": [2, 3], "x": {"y": [1.5, null]}}"#.to_vec()))]
-#[case::weights(directory("model.safetensors", made::safetensors(&made::tensors())))]
-#[case::index(index())]
-#[case::tokenizer(tokenizer())]
-#[case::npz(npz())]
-#[case::safetensors(safetensors())]
-#[case::torch(torch())]
-#[case::manifest(case("manifest.json"))]
-#[case::reference(case("reference.npz"))]
-#[case::noise(case("noise.npz"))]
-#[case::facts(facts("facts.json"))]
-#[case::tokens(facts("tokens.json"))]
-#[case::greedy(facts("greedy.json"))]
-#[case::sampling(facts("sampling.json"))]
-#[case::distributions(facts("sampling.npz"))]
-#[case::map(map())]
-fn a_changed_file_is_read_or_refused(#[case] kind: Kind) {
-    assert!(!kind.content.is_empty(), "there is no file to change");
+#[case::gguf(readers::gguf(), readers::small_gguf())]
+#[case::large_gguf(readers::gguf(), made::GgufFile::tiny().bytes())]
+#[case::config(readers::config(), readers::SMALL.into())]
+#[case::generation_config(readers::generation_config(), br#"{"eos_token_id": [2, 3], "x": {"y": [1.5, null]}}"#.to_vec())]
+#[case::weights(readers::safetensors(), readers::small_safetensors())]
+#[case::index(readers::index(), INDEX.into())]
+#[case::tokenizer(readers::tokenizer(), fixture("tiny-llama/tokenizer.json"))]
+#[case::template(readers::template(), file("tests/chat_templates/templates/llama3.jinja"))]
+#[case::npy(readers::npy(), readers::array("<f4", "(1, 3, 5)", 60))]
+#[case::npz(readers::npz(), fixture("tiny-llama/single/reference.npz"))]
+#[case::safetensors(readers::recording(), fixture("dumps/tiny-llama-rope-pairing.safetensors"))]
+#[case::torch(readers::torch(), file("tests/understood/torch/plain.pt"))]
+#[case::manifest(readers::manifest(), fixture("tiny-llama/single/manifest.json"))]
+#[case::reference(readers::reference(), fixture("tiny-llama/single/reference.npz"))]
+#[case::noise(readers::noise(), fixture("tiny-llama/single/noise.npz"))]
+#[case::facts(readers::facts(), fixture("tiny-llama2/facts.json"))]
+#[case::tokens(readers::tokens(), fixture("tiny-llama2/tokens.json"))]
+#[case::greedy(readers::greedy(), fixture("tiny-llama2/greedy.json"))]
+#[case::sampling(readers::sampling(), fixture("tiny-llama2/sampling.json"))]
+#[case::distributions(readers::distributions(), fixture("tiny-llama2/sampling.npz"))]
+#[case::map(readers::map(), MAP.into())]
+fn a_changed_file_is_read_or_refused(#[case] reader: Reader, #[case] content: Vec<u8>) {
+    assert!(!content.is_empty(), "there is no file to change");
     let seconds = std::env::var("RBEES_MUTATE_SECONDS").ok().and_then(|text| text.parse().ok());
     let (seed, end) = match seconds {
         None => (0, None),
         Some(seconds) => (rand::rng().random(), Some(Instant::now() + Duration::from_secs(seconds))),
     };
     let folder = tempfile::tempdir().unwrap();
-    for (name, bytes) in &kind.beside {
-        fs::write(folder.path().join(name), bytes).unwrap();
-    }
+    reader.prepare(folder.path());
+    let path = folder.path().join(reader.file);
+    // A directory of arrays has its array further down.
+    let name = path.file_name().unwrap();
     let mut count = 0;
     while end.map_or(count < FILES, |end| Instant::now() < end) {
-        let bytes = mutated(&kind.content, &mut StdRng::seed_from_u64(seed + count));
-        fs::write(folder.path().join(kind.name), &bytes).unwrap();
-        let size = bytes.len() + kind.beside.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
-        if let Some(what) = finding(&kind, folder.path(), size) {
-            let kept = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(kind.name);
+        let bytes = mutated(&content, &mut StdRng::seed_from_u64(seed + count));
+        fs::write(&path, &bytes).unwrap();
+        if let Some(what) = finding(&reader, folder.path(), bytes.len() + reader.beside_bytes()) {
+            let kept = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
             fs::write(&kept, bytes).unwrap();
             panic!("file {count} of seed {seed}: {what}; kept as {}", kept.display());
         }
         count += 1;
     }
-    println!("{}: {count} files", kind.name);
+    println!("{}: {count} files", reader.file);
+}
+
+/// The files that libFuzzer found to reach different code, and those that a reader did not survive once.
+#[rstest]
+#[case::gguf("gguf", readers::gguf())]
+#[case::safetensors("safetensors", readers::safetensors())]
+#[case::npy("npy", readers::npy())]
+#[case::npz("npz", readers::npz())]
+#[case::torch("torch", readers::torch())]
+#[case::recording("recording", readers::recording())]
+#[case::config("config", readers::config())]
+#[case::index("index", readers::index())]
+#[case::manifest("manifest", readers::manifest())]
+#[case::facts("facts", readers::facts())]
+#[case::map("map", readers::map())]
+#[case::report("report", readers::report())]
+#[case::tokenizer("tokenizer", readers::tokenizer())]
+#[case::template("template", readers::template())]
+fn every_file_of_the_fuzzing_corpus_is_read_or_refused(#[case] target: &str, #[case] reader: Reader) {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let folder = tempfile::tempdir().unwrap();
+    reader.prepare(folder.path());
+    let mut count = 0;
+    for entry in fs::read_dir(&corpus).unwrap() {
+        let entry = entry.unwrap().path();
+        let bytes = fs::read(&entry).unwrap();
+        fs::write(folder.path().join(reader.file), &bytes).unwrap();
+        let found = finding(&reader, folder.path(), bytes.len() + reader.beside_bytes());
+        assert_eq!(found, None, "{}", entry.display());
+        count += 1;
+    }
+    assert!(count > 0, "{} is empty", corpus.display());
 }

@@ -10,7 +10,7 @@ use rbees_check::{Error, Result};
 pub fn read(model: &Model, case: &str) -> Result<Reference> {
     match &model.fixture {
         Some(fixture) if fixture.cases.iter().any(|name| name == case) => fixture.case(case),
-        _ if Path::new(case).join("manifest.json").is_file() => {
+        _ if Path::new(case).join("manifest.json").symlink_metadata().is_ok() => {
             Reference::read(&Source::Folder(case.into()), "")
         }
         Some(fixture) => {

@@ -1,6 +1,7 @@
 //! `record`: writes a case with references from the project's own oracle.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use candle_core::DType;
@@ -69,8 +70,12 @@ struct NewFolder {
 impl NewFolder {
     fn create(path: &Path) -> Result<Self> {
         let hint = "name a new folder, in a folder that exists and that you may write to";
-        if path.exists() || path.file_name().is_none() {
-            return Err(Error::file(path, "already exists", hint));
+        match path.symlink_metadata() {
+            // A link that leads nowhere is there, too.
+            Ok(_) => return Err(Error::file(path, "already exists", hint)),
+            Err(_) if path.file_name().is_none() => return Err(Error::file(path, "already exists", hint)),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::file(path, error, hint)),
         }
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let unfinished = tempfile::Builder::new().prefix(".rbees-check-").tempdir_in(parent);

@@ -14,6 +14,7 @@ use rbees_check::reference::Feed;
 use super::description::Description;
 use super::device;
 use super::ending::Ending;
+use super::own;
 use super::progress::Progress;
 use super::results::Results;
 use super::stderr::say;
@@ -35,7 +36,7 @@ impl StreamedRun<'_> {
     /// Judges the model and prints the result.
     pub fn judge(&self, mut results: Results<'_>, progress: Progress) -> Result<Ending> {
         let Self { model, prompt, device, dtype, attentions, feed, checkpoints, ids } = *self;
-        let tokens = model.tokenizer()?.encode(prompt, true)?;
+        let tokens = own::ids(model, prompt)?;
         let config = model.weights.config();
         let on = device::name(device);
         let head = format!("{} · {config} · {on}, {}, dense\n", model.name, dtype.as_str());

@@ -43,7 +43,7 @@ pub(crate) use judged_rows::input as case_input;
 pub(crate) use single::single;
 pub(crate) use sites::judge_sites;
 pub use stream::{Stream, Streamed};
-pub use subject::{ModelFacts, Subject};
+pub use subject::{ModelFacts, Subject, Unread};
 pub(crate) use substitute::substitute_reference;
 pub use units::{Shard, UnitFindings, merged};
 pub use unjudged::laws_alone;
@@ -132,9 +132,8 @@ fn judge_units(
             None => UnitFindings { skipped: Some(subject.lacks(OF_WEIGHTS)), ..unit },
             Some(model) => {
                 let mut findings = facts::judge_facts(&subject.config, subject.weights, &model.facts)?;
-                // If the tokenizer cannot be read, 00B is skipped with the reason.
-                if let (Ok(tokenizer), Some(facts)) = (&subject.tokenizer, &model.facts.tokenizer) {
-                    findings.extend(vocabulary::judge_vocabulary(tokenizer, facts)?);
+                if let Some(facts) = &model.facts.tokenizer {
+                    findings.extend(vocabulary::judge_vocabulary(&subject.tokenizer, facts)?);
                 }
                 UnitFindings { notes: subject.weights.unread_notes(), ..unit.with(findings) }
             }
@@ -170,14 +169,14 @@ fn judge_units(
 /// Judges the texts of checkpoint 00B.
 fn texts(subject: &Subject<'_>, unit: UnitFindings) -> UnitFindings {
     let tokenizer = subject.tokenizer.as_ref();
-    let skipped = tokenizer.err().cloned();
+    let skipped = tokenizer.err().map(|unread| unread.why.clone());
     let why_not = match (&subject.model, tokenizer) {
         (Some(model), Ok(tokenizer)) => {
             let bos = model.facts.config.bos_token_id;
             return unit.with(tokens::judge_tokens(tokenizer, &model.tokens, bos));
         }
         (None, _) => subject.lacks(OF_TEXTS),
-        (Some(_), Err(why)) => why.clone(),
+        (Some(_), Err(unread)) => unread.why.clone(),
     };
     UnitFindings { notes: vec![format!("texts are not judged: {why_not}")], skipped, ..unit }
 }

@@ -10,7 +10,7 @@ use crate::model::{Llama, Path};
 use crate::models::{self, Model};
 use crate::port::{LlamaPort, Port};
 use crate::reference::{Facts, Feed, Greedy, Reference, Sampling, Tokens};
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Content, Tokenizer};
 use crate::weights::{Config, Weights};
 use crate::{Error, Result};
 
@@ -20,8 +20,8 @@ pub struct Subject<'a> {
     pub config: Config,
     /// The weights.
     pub weights: &'a Weights,
-    /// Text ↔ ids, or why the tokenizer could not be read.
-    pub tokenizer: Result<&'a Tokenizer, String>,
+    /// Text ↔ ids, or why the tokenizer cannot be used.
+    pub tokenizer: Result<&'a Tokenizer, Unread>,
     /// The port, once for each path.
     pub ports: Vec<Box<dyn Port>>,
     /// The reference cases.
@@ -77,11 +77,11 @@ impl<'a> Subject<'a> {
         paths: &[impl Into<Path> + Copy],
     ) -> Result<Self> {
         let weights = &model.weights;
-        let unreadable = |error: &Error| match error.hint() {
-            Some(hint) => printable(&format!("{error} ({hint})")),
-            None => printable(&error.to_string()),
+        let unread = |error: &Error| {
+            let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
+            Unread { why: printable(&format!("{error}{hint}")), content: model.tokenizer_content() }
         };
-        let tokenizer = model.tokenizer.as_ref().map_err(unreadable);
+        let tokenizer = model.tokenizer.as_ref().map_err(unread);
         let mut loaded: Vec<Llama> = Vec::new();
         let mut ports: Vec<Box<dyn Port>> = Vec::new();
         for path in paths.iter().map(|&path| path.into()) {
@@ -122,6 +122,15 @@ impl<'a> Subject<'a> {
         let theirs = self.model.as_ref().map(|model| &model.facts.config);
         theirs.map_or_else(|| self.weights.clone(), |theirs| models::corrected(self.weights, theirs))
     }
+}
+
+/// A tokenizer that cannot be used.
+#[derive(Clone, Debug)]
+pub struct Unread {
+    /// Why, and what to do about it, in one line.
+    pub why: String,
+    /// What its files contain nevertheless.
+    pub content: Content,
 }
 
 /// Facts about the model as a whole that belong to no single case.

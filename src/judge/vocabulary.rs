@@ -1,13 +1,35 @@
 //! Compares the tokens, merges, special tokens and chat template with those that transformers reads.
 
-use super::verdict::{Finding, Verdict};
+use super::subject::Unread;
+use super::verdict::{Finding, Status, Verdict};
 use crate::Result;
 use crate::reference::TokenizerFacts;
-use crate::tokenizer::{Hashes, Tokenizer};
+use crate::tokenizer::{Content, Hashes, Tokenizer};
 
-/// Judges each part by its hash.
-pub(super) fn judge_vocabulary(tokenizer: &Tokenizer, facts: &TokenizerFacts) -> Result<Vec<Finding>> {
-    let Hashes { vocabulary, merges, special_tokens, chat_template } = tokenizer.hashes()?;
+/// Judges each part by its hash. A tokenizer that cannot be used is judged by what is in its files: its texts are
+/// skipped, but a damaged file or a changed token is a difference. One that only this program does not support has
+/// the right parts. If there is no tokenizer, or one of another kind, nothing is judged.
+pub(super) fn judge_vocabulary(
+    tokenizer: &Result<&Tokenizer, Unread>,
+    facts: &TokenizerFacts,
+) -> Result<Vec<Finding>> {
+    let unusable = |why: &str| Finding::new("tokenizer", Verdict::Broken(why.to_owned()));
+    Ok(match tokenizer {
+        Ok(tokenizer) => compare(tokenizer.hashes()?, facts),
+        Err(Unread { content: Content::Other, .. }) => Vec::new(),
+        Err(Unread { content: Content::Damaged, why }) => vec![unusable(why)],
+        Err(Unread { content: Content::Parts(hashes), why }) => {
+            let mut findings = compare(hashes.clone(), facts);
+            if findings.iter().any(|finding| finding.status() != Status::Passed) {
+                findings.push(unusable(why));
+            }
+            findings
+        }
+    })
+}
+
+fn compare(hashes: Hashes, facts: &TokenizerFacts) -> Vec<Finding> {
+    let Hashes { vocabulary, merges, special_tokens, chat_template } = hashes;
     let hash = |part: &str, got: &str, want: &str| {
         let verdict = if got == want {
             Verdict::Pass(0.0)
@@ -34,5 +56,5 @@ pub(super) fn judge_vocabulary(tokenizer: &Tokenizer, facts: &TokenizerFacts) ->
             )),
         }
     }
-    Ok(findings)
+    findings
 }

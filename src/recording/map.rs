@@ -29,7 +29,7 @@ pub struct NameMap {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a text, or a list of texts")]
 enum Words {
     One(String),
     Many(Vec<String>),

@@ -58,6 +58,8 @@ const LONGEST_PATTERN: usize = 1 << 14;
 const LONGEST_TEXT: usize = 64;
 /// How many times longer all replacements together may make a text.
 const MOST_GROWTH: usize = 1024;
+/// The largest number of tokens. Gemma 3 has 262,145.
+const MOST_TOKENS: usize = 1 << 19;
 /// The longest token in bytes, and the largest number of added tokens.
 const LONGEST_TOKEN: usize = 1 << 14;
 const MOST_ADDED: usize = 1 << 18;
@@ -189,6 +191,9 @@ fn check_model(model: &Value) -> Result<(), String> {
         return Err(format!("model type {kind} is not supported; only BPE is"));
     }
     let vocab = model["vocab"].as_object().ok_or("has no BPE vocabulary")?;
+    if vocab.len() > MOST_TOKENS {
+        return Err(format!("has {} tokens, more than the limit of {MOST_TOKENS}", vocab.len()));
+    }
     if let Some(token) = vocab.keys().find(|token| token.len() > LONGEST_TOKEN) {
         return Err(format!("a token is {} bytes long, more than the limit of {LONGEST_TOKEN}", token.len()));
     }

@@ -11,14 +11,14 @@ use super::{merges, split};
 use crate::{Error, Result};
 
 /// Maximum number of bytes in a token. Real tokens have a few hundred: runs of spaces.
-const MAX_TOKEN: usize = 4096;
+pub(super) const MAX_TOKEN: usize = 4096;
 
 /// Looks up a metadata key, for example with `weights::gguf::Gguf::metadata`.
 pub type Metadata<'a> = &'a dyn Fn(&str) -> Option<Value>;
 
 /// The purpose of a token (`llama_token_type` in llama.h).
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
+pub(super) enum Role {
     /// Produced by merging.
     Normal,
     /// Never produced from text: BOS and similar tokens, the unknown token, bytes.
@@ -41,11 +41,11 @@ impl Role {
 }
 
 /// The vocabulary of a GGUF file.
-struct Vocabulary<'a> {
-    metadata: Metadata<'a>,
-    origin: &'a str,
-    tokens: Vec<String>,
-    roles: Vec<Role>,
+pub(super) struct Vocabulary<'a> {
+    pub(super) metadata: Metadata<'a>,
+    pub(super) origin: &'a str,
+    pub(super) tokens: Vec<String>,
+    pub(super) roles: Vec<Role>,
 }
 
 /// Builds the tokenizer.json for the vocabulary in `metadata`: byte-level BPE (`gpt2`) or
@@ -64,6 +64,14 @@ pub(super) fn to_json(metadata: Metadata<'_>, origin: &str) -> Result<Value> {
             Err(Error::file(origin, what, "the vocabularies `gpt2` and `llama` are supported"))
         }
     }
+}
+
+/// The role of each of `count` tokens; `None` if the list has another length.
+pub(super) fn roles(metadata: Metadata<'_>, count: usize) -> Option<Vec<Role>> {
+    let types = metadata("tokenizer.ggml.token_type");
+    let types = types.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let fits = types.is_empty() || types.len() == count;
+    fits.then(|| (0..count).map(|id| Role::of(types.get(id).and_then(Value::as_i64))).collect())
 }
 
 impl<'a> Vocabulary<'a> {
@@ -86,12 +94,11 @@ impl<'a> Vocabulary<'a> {
                 return Err(bad(format!("tokens {first} and {id} are both {token:?}")));
             }
         }
-        let types = metadata("tokenizer.ggml.token_type");
-        let types = types.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        if !types.is_empty() && types.len() != tokens.len() {
-            return Err(bad(format!("{} tokens have {} token types", tokens.len(), types.len())));
-        }
-        let roles = (0..tokens.len()).map(|id| Role::of(types.get(id).and_then(Value::as_i64))).collect();
+        let roles = roles(metadata, tokens.len()).ok_or_else(|| {
+            let types = metadata("tokenizer.ggml.token_type");
+            let types = types.as_ref().and_then(Value::as_array).map_or(0, Vec::len);
+            bad(format!("{} tokens have {types} token types", tokens.len()))
+        })?;
         Ok(Self { metadata, origin, tokens, roles })
     }
 
@@ -124,14 +131,7 @@ impl<'a> Vocabulary<'a> {
     /// neighbours that form the token with the best score are merged first.
     fn sentence_piece(&self) -> Result<Value> {
         let prefix = self.flag("tokenizer.ggml.add_space_prefix").unwrap_or(true);
-        let scores = (self.metadata)("tokenizer.ggml.scores");
-        let scores = scores.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        if scores.len() != self.tokens.len() {
-            let what = format!("{} tokens have {} scores", self.tokens.len(), scores.len());
-            return Err(Error::file(self.origin, what, "convert the model again with llama.cpp"));
-        }
-        let scores: Vec<f64> =
-            scores.iter().map(|score| score.as_f64().unwrap_or(f64::NEG_INFINITY)).collect();
+        let scores = self.scores()?;
         let unknown = self.token("unknown", Some(0))?;
         let model = json!({
             "type": "BPE",
@@ -234,12 +234,23 @@ impl<'a> Vocabulary<'a> {
         }
     }
 
+    /// SentencePiece's score of each token.
+    pub(super) fn scores(&self) -> Result<Vec<f64>> {
+        let scores = (self.metadata)("tokenizer.ggml.scores");
+        let scores = scores.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        if scores.len() != self.tokens.len() {
+            let what = format!("{} tokens have {} scores", self.tokens.len(), scores.len());
+            return Err(Error::file(self.origin, what, "convert the model again with llama.cpp"));
+        }
+        Ok(scores.iter().map(|score| score.as_f64().unwrap_or(f64::NEG_INFINITY)).collect())
+    }
+
     fn flag(&self, key: &str) -> Option<bool> {
         (self.metadata)(key).and_then(|flag| flag.as_bool())
     }
 
     /// The tokens that are made from text; `None` for the others.
-    fn texts(&self) -> Vec<Option<&str>> {
+    pub(super) fn texts(&self) -> Vec<Option<&str>> {
         let made = |role: &Role| matches!(role, Role::Normal | Role::UserDefined);
         self.tokens
             .iter()
@@ -254,7 +265,12 @@ impl<'a> Vocabulary<'a> {
 }
 
 fn strings(metadata: Metadata<'_>, key: &str) -> Option<Vec<String>> {
-    let Value::Array(list) = metadata(key)? else { return None };
+    texts_of(metadata(key)?)
+}
+
+/// A list of strings; `None` if it is something else.
+pub(super) fn texts_of(value: Value) -> Option<Vec<String>> {
+    let Value::Array(list) = value else { return None };
     let text = |value| match value {
         Value::String(text) => Some(text),
         _ => None,

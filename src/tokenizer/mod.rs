@@ -7,6 +7,7 @@ mod allowed;
 #[cfg(feature = "cli")]
 pub mod chat;
 mod gguf;
+mod gguf_content;
 mod guard;
 mod identity;
 mod merges;
@@ -20,9 +21,12 @@ use serde_json::Value;
 
 pub use self::gguf::Metadata;
 use self::guard::guarded;
-pub use self::identity::Hashes;
+pub use self::identity::{Content, Hashes};
 pub use self::stream::Stream;
 use crate::{Error, Result, files};
+
+/// The name of the file in a model's directory.
+const FILE: &str = "tokenizer.json";
 
 /// Size limit for a `tokenizer.json`, in bytes. Gemma 3's, with 262,000 tokens, has 33 MB.
 const LIMIT: u64 = 256 << 20;
@@ -77,7 +81,7 @@ impl Tokenizer {
     /// # Errors
     /// It is missing, or as for [`Tokenizer::from_json`].
     pub fn from_dir(dir: &Path) -> Result<Self> {
-        let path = dir.join("tokenizer.json");
+        let path = dir.join(FILE);
         let hint = "save the model's fast tokenizer in this folder: transformers' `save_pretrained` writes tokenizer.json";
         let json = files::read(&path, LIMIT, hint)?;
         Self::from_json(&json, &path.to_string_lossy())

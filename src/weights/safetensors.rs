@@ -70,6 +70,10 @@ impl Shards {
                 ));
                 return all.unwrapped();
             }
+            // A pipe or a link that leads nowhere is in its place.
+            if let Some(other) = [&whole, &path].into_iter().find(|path| path.symlink_metadata().is_ok()) {
+                files::open(other, WHAT_A_MODEL_IS)?;
+            }
             let hint = "only safetensors and GGUF are supported: convert other formats with transformers' `save_pretrained`";
             return Err(Error::file(
                 dir,

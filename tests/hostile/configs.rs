@@ -37,23 +37,41 @@ use super::*;
 #[case::end_token(&config_with("eos_token_id", "[2, \"x\"]"), "eos_token_id is [2,\"x\"]")]
 #[case::end_token_outside(&config_with("eos_token_id", "11"), "eos_token_id: 11 is outside the vocabulary of 11")]
 #[case::quantised(&config_with("quantization_config", "{\"quant_method\": \"awq\"}"), "quantization_config")]
+#[case::eps_nan(&config_with("rms_norm_eps", "7").replace("\"rms_norm_eps\":7", "\"rms_norm_eps\":NaN"), "rms_norm_eps is NaN")]
+#[case::theta_1e999(&CONFIG.replace("30000.0", "1e999"), "number out of range")]
+#[case::exponent_of_400_digits(&CONFIG.replace("30000.0", &format!("1e{}", "9".repeat(400))), "number out of range")]
+#[case::number_of_900000_digits(&CONFIG.replace("30000.0", &"9".repeat(900_000)), "number out of range")]
+#[case::half_a_character("{\"model_type\": \"\\ud800\"}", "config.json: ")]
+#[case::two_marks("\u{feff}\u{feff}{}", "config.json: ")]
+#[case::zero_byte("{\"model_type\": \"llama\"\0}", "config.json: ")]
+#[case::single_quotes("{'model_type': 'llama'}", "config.json: ")]
+#[case::comment(&CONFIG.replacen('{', "{ // x\n", 1), "config.json: ")]
+#[case::size_is_true(&config_with("hidden_size", "true"), "hidden_size is true")]
+#[case::layers_minus_0(&config_with("num_hidden_layers", "-0.0"), "num_hidden_layers: 0")]
+#[case::layer_types(&config_with("layer_types", "[{\"a\": \"\\u001b[2J\"}, 1]"), "layer_types")]
+#[case::very_many_end_tokens(&config_with("eos_token_id", &format!("[{}2]", "2,".repeat(100_000) + "99,")), "eos_token_id: 99 is outside")]
+#[case::config_in_a_config(&format!("{{\"text_config\": {{\"text_config\": {CONFIG}}}}}"), "contains neither")]
 fn a_config_without_a_meaning_is_refused(#[case] text: &str, #[case] why: &str) {
     let folder = tempfile::tempdir().unwrap();
     made::write_directory(folder.path(), text, &made::tensors());
     refused(folder.path(), &["inspect", "."], why);
 }
 
-#[test]
-fn a_config_that_is_not_utf_8_is_refused() {
+#[rstest]
+#[case::one_byte(b"{\"model_type\": \"\xff\"}".to_vec(), "config.json: is not valid UTF-8 at byte 16")]
+#[case::utf_16([&b"\xff\xfe"[..], &CONFIG.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>()].concat(), "config.json: is not valid UTF-8 at byte 0")]
+fn a_config_that_is_not_utf_8_is_refused(#[case] bytes: Vec<u8>, #[case] why: &str) {
     let folder = linked(&["config.json"]);
-    fs::write(folder.path().join("config.json"), b"{\"model_type\": \"\xff\"}").unwrap();
-    refused(folder.path(), &["inspect", "."], "config.json: is not valid UTF-8 at byte 16");
+    fs::write(folder.path().join("config.json"), bytes).unwrap();
+    refused(folder.path(), &["inspect", "."], why);
 }
 
 #[rstest]
 #[case::not_json("{", "generation_config.json: ")]
 #[case::end_tokens("{\"eos_token_id\": {}}", "generation_config.json: eos_token_id is {}")]
 #[case::oversized(&" ".repeat((1 << 20) + 1), "generation_config.json: is larger than the limit")]
+#[case::list("[1]", "generation_config.json: ")]
+#[case::end_token_1e99("{\"eos_token_id\": 1e99}", "eos_token_id is 1e+99")]
 fn a_generation_config_without_a_meaning_is_refused(#[case] text: &str, #[case] why: &str) {
     let folder = linked(&["generation_config.json"]);
     fs::write(folder.path().join("generation_config.json"), text).unwrap();

@@ -45,6 +45,54 @@ fn what_is_not_a_regular_file_is_refused_without_waiting(
     refused(place.path(), args, "");
 }
 
+/// A file of a case, of a directory of arrays, of a model in parts.
+#[rstest]
+#[case::manifest("c/manifest.json", &["run", "01", "--case", "c"])]
+#[case::reference("c/reference.npz", &["run", "01", "--case", "c"])]
+#[case::noise("c/noise.npz", &["run", "01", "--case", "c"])]
+#[case::array("d/model.norm.npy", &["run", "01", "--dump", "d"])]
+#[case::index("model.safetensors.index.json", &["inspect", "."])]
+#[case::weights("model.safetensors", &["inspect", "."])]
+#[case::report("part.json", &["merge", "part.json"])]
+#[case::against("b.npz", &["run", "01", "--dump", "d", "--against", "b.npz"])]
+fn what_is_not_a_regular_file_is_named(
+    #[case] name: &str,
+    #[case] args: &[&str],
+    #[values(pipe, device, loop_of_links)] make: fn(&Path),
+) {
+    let place = linked(&["model.safetensors"]);
+    fs::create_dir(place.path().join("d")).unwrap();
+    for (array, bytes) in
+        [("input_ids", archives::ids()), ("model.norm", archives::zeros("<f4", &[1, 2, 128]))]
+    {
+        fs::write(place.path().join(format!("d/{array}.npy")), bytes).unwrap();
+    }
+    fs::create_dir(place.path().join("c")).unwrap();
+    for file in ["manifest.json", "reference.npz", "noise.npz"] {
+        fs::copy(fixtures("tiny-llama/single").join(file), place.path().join("c").join(file)).unwrap();
+    }
+    let _ = fs::remove_file(place.path().join(name));
+    make(&place.path().join(name));
+    refused(place.path(), args, &format!("{name}: "));
+}
+
+#[rstest]
+#[case::very_many_threads("RAYON_NUM_THREADS=65536", 2)]
+#[case::threads_are_text("RAYON_NUM_THREADS=x", 0)]
+#[case::negative_threads("RAYON_NUM_THREADS=-1", 0)]
+#[case::more_threads_than_numbers("RAYON_NUM_THREADS=99999999999999999999", 0)]
+#[case::no_temporary_folder("TMPDIR=/no/such/folder", 0)]
+#[case::home_moves_the_cursor("RBEES_HOME=$(printf '\\033[2J')/x", 0)]
+#[case::columns("COLUMNS=99999999999", 0)]
+fn an_odd_environment_does_not_stop_a_run(#[case] set: &str, #[case] exit: i32) {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, stdout, stderr) =
+        shell(folder.path(), &format!("export {set}; exec \"$0\" run 01 --case single"));
+    assert_eq!(code, exit, "{stdout}{stderr}");
+    assert!(!stderr.contains("panicked") && !stderr.contains('\u{1b}'), "{stderr}");
+    assert!(exit == 0 || stderr.starts_with("error: ") && stderr.contains("\nhint: "), "{stderr}");
+}
+
 /// Runs `sh -c script`, in which `$0` is the program. Returns the exit code, stdout and stderr.
 fn shell(folder: &Path, script: &str) -> (i32, String, String) {
     let output = Command::new("sh")

@@ -13,6 +13,7 @@ mod arguments;
 mod configs;
 mod ggufs;
 mod machine;
+mod parts;
 mod recordings;
 mod references;
 mod shards;
@@ -20,6 +21,7 @@ mod templates;
 mod texts;
 mod tokenizers;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -53,7 +55,7 @@ struct Run {
 }
 
 /// Runs the program in `folder` with limits.
-fn run(folder: &Path, args: &[&str]) -> Run {
+fn run(folder: &Path, args: &[impl AsRef<OsStr>]) -> Run {
     let (home, [out, err]) = (tempfile::tempdir().unwrap(), [(); 2].map(|()| NamedTempFile::new().unwrap()));
     let mut child = Command::new("sh")
         .args(["-c", &format!("ulimit -v {SPACE}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_rbees-check")])
@@ -102,7 +104,7 @@ fn peak(id: u32) -> u64 {
 }
 
 /// Checks that the program refuses, with `why` in its line.
-fn refused(folder: &Path, args: &[&str], why: &str) {
+fn refused(folder: &Path, args: &[impl AsRef<OsStr>], why: &str) {
     let Run { code, stdout, stderr, seconds, kilobytes } = run(folder, args);
     let shown = format!("exit {code} after {seconds} s with {kilobytes} kB\n{stdout:.3000}\n{stderr:.3000}");
     assert_eq!(code, 2, "{shown}");

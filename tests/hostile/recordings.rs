@@ -1,6 +1,6 @@
 //! Recordings: `.npz`, `.npy`, `.safetensors` and `.pt` files.
 
-use archives::{archive, ids, npy, stored, torch, zeros};
+use archives::{archive, ids, npy, patched, stored, torch, with_end, with_wide_end, zeros};
 use rstest::rstest;
 use zip::CompressionMethod::Deflated;
 
@@ -19,6 +19,11 @@ fn norm(header: &str) -> Vec<u8> {
 /// An archive of ids and another member.
 fn with(name: &str, bytes: &[u8]) -> Vec<u8> {
     stored(&[("input_ids.npy", &ids()), (name, bytes)])
+}
+
+/// An archive of ids and an array that is right.
+fn plain() -> Vec<u8> {
+    norm(&dict("False", "(1, 2, 128)"))
 }
 
 /// An archive whose second member says that it has `size` bytes when unpacked.
@@ -83,6 +88,23 @@ fn claims(size: u32) -> Vec<u8> {
 #[case::ids_of_4_axes(stored(&[("input_ids.npy", &zeros("<i8", &[1, 1, 1, 2])), ("model.norm.npy", &zeros("<f4", &[1, 2, 128]))]), "not [b, s]")]
 #[case::sites_of_integers(with("model.norm.npy", &zeros("<i8", &[1, 2, 128])), "model.norm")]
 #[case::every_token_masked(with("attention_mask.npy", &zeros("<i8", &[1, 2])), "dump.npz: ")]
+#[case::encrypted(patched(plain(), 8, Some(6), &[1, 0]), "decrypt")]
+#[case::encrypted_in_the_directory(patched(plain(), 8, None, &[1, 0]), "decrypt")]
+#[case::unknown_compression(patched(plain(), 10, Some(8), &[12, 0]), "compression method not supported")]
+#[case::one_header_for_all(patched(plain(), 42, None, &[0; 4]), "dump.npz: ")]
+#[case::directory_past_the_end(with_end(plain(), 16, &[0xff, 0xff, 0xff, 0x7f]), "dump.npz: ")]
+#[case::more_members_than_there_are(with_end(plain(), 8, &[0x60, 0xea, 0x60, 0xea]), "dump.npz: ")]
+#[case::other_disks(with_end(plain(), 4, &[3, 0, 3, 0]), "dump.npz: ")]
+#[case::claims_2_pow_60_members(with_wide_end(&plain(), 1 << 60), "dump.npz: ")]
+#[case::archive_in_an_archive(with("model.norm.npy", &plain()), "not an .npy array")]
+#[case::archive_beside_arrays(with("a.npz", &plain()), "a.npz is not an array")]
+#[case::folder(with("a/", b""), "a/ is not an array")]
+#[case::version_9(with("model.norm.npy", b"\x93NUMPY\x09\x00\x00\x00\x00\x00"), "not an .npy array")]
+#[case::complex(norm("{'descr': '<c8', 'fortran_order': False, 'shape': (1, 2, 64)}"), "\"<c8\"")]
+#[case::long_doubles(norm("{'descr': '<f16', 'fortran_order': False, 'shape': (1, 2, 32)}"), "\"<f16\"")]
+#[case::negative_ids(stored(&[("input_ids.npy", &[&ids()[..ids().len() - 8], &(-1i64).to_le_bytes()[..]].concat()), ("model.norm.npy", &zeros("<f4", &[1, 2, 128]))]), "input_ids contains -1")]
+#[case::ids_outside(stored(&[("input_ids.npy", &[&ids()[..ids().len() - 8], &(1i64 << 30).to_le_bytes()[..]].concat()), ("model.norm.npy", &zeros("<f4", &[1, 2, 128]))]), "outside this model's vocabulary")]
+#[case::no_axes(with("model.norm.npy", &zeros("<f4", &[])), "model.norm")]
 fn a_hostile_npz_file_is_refused(#[case] bytes: Vec<u8>, #[case] why: &str) {
     refused(one("dump.npz", bytes).path(), &["run", "01", "--dump", "dump.npz"], why);
 }
@@ -114,6 +136,16 @@ fn pickled(shape: &[u8], strides: &[u8], offset: u8) -> Vec<u8> {
 #[case::expanded(torch(&pickled(&[255, 255, 255, 255], &[0, 0, 0, 0], 0)), "but only 6 values")]
 #[case::no_storage(stored(&[("a/data.pkl", &pickled(&[2, 3], &[3, 1], 0))]), "the values of `a` are missing")]
 #[case::two_pickles(stored(&[("a/data.pkl", b"\x80\x02}."), ("b/data.pkl", b"\x80\x02}.")]), "one member data.pkl")]
+#[case::array_as_pickle(torch(&zeros("<f4", &[2])), "unknown op-code 147")]
+#[case::empty_pickle(torch(b""), "cut off")]
+#[case::without_end(torch(b"\x80\x02}"), "cut off")]
+#[case::list(torch(b"\x80\x02]q\x00."), "does not contain a dict")]
+#[case::list_in_itself(torch(b"\x80\x02]q\x00h\x00a."), "dump.pt: ")]
+#[case::memo_of_2_pow_32(torch(b"\x80\x02Nr\xff\xff\xff\xff."), "dump.pt: ")]
+#[case::number_of_2_gb(torch(b"\x80\x02}X\x01\x00\x00\x00a\x8b\xff\xff\xff\x7f"), "dump.pt: ")]
+#[case::extension(torch(b"\x80\x02\x82\x01."), "unknown op-code 130")]
+#[case::nothing_to_pop(torch(b"\x80\x02ss."), "dump.pt: ")]
+#[case::big_endian(stored(&[("a/data.pkl", b"\x80\x02}."), ("a/byteorder", b"big")]), "not little-endian")]
 fn a_hostile_file_of_torch_is_refused(#[case] bytes: Vec<u8>, #[case] why: &str) {
     let folder = one("dump.pt", bytes);
     refused(folder.path(), &["run", "01", "--dump", "dump.pt"], why);
@@ -135,4 +167,35 @@ fn a_recording_of_very_many_tokens_is_refused() {
     let site = zeros("<f4", &[1, rows, 1]);
     let bytes = archive(&[("input_ids.npy", &zeros("<i8", &[1, rows])), ("model.norm.npy", &site)], Deflated);
     refused(one("dump.npz", bytes).path(), &["run", "03", "--dump", "dump.npz"], "50000 positions");
+}
+
+/// A safetensors file with this header and so many zero bytes.
+fn tensors(header: impl AsRef<[u8]>, bytes: usize) -> Vec<u8> {
+    let header = header.as_ref();
+    [&(header.len() as u64).to_le_bytes()[..], header, &vec![0; bytes]].concat()
+}
+
+#[rstest]
+#[case::only_spaces(tensors(" ".repeat(1000), 0), "invalid JSON")]
+#[case::mark_before_the_header(tensors("\u{feff}{}", 0), "invalid JSON")]
+#[case::bytes_after_the_last(
+    tensors(r#"{"a": {"dtype": "I64", "shape": [1], "data_offsets": [0, 8]}}"#, 12),
+    "not fully covered"
+)]
+#[case::fraction(tensors(r#"{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8.5]}}"#, 8), "8.5")]
+#[case::negative(tensors(r#"{"a": {"dtype": "F32", "shape": [2], "data_offsets": [-8, 0]}}"#, 8), "-8")]
+#[case::three_offsets(
+    tensors(r#"{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4, 8]}}"#, 8),
+    "invalid length 3"
+)]
+#[case::half_a_character(
+    tensors(r#"{"\ud800": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}"#, 8),
+    "invalid JSON"
+)]
+#[case::metadata_number(tensors(r#"{"__metadata__": {"a": 1}}"#, 0), "expected a string")]
+#[case::header_of_90_mb(tensors(" ".repeat(90 << 20), 0), "at most 16777216 are allowed")]
+#[case::many_axes(tensors(format!(r#"{{"input_ids": {{"dtype": "I64", "shape": [{}1], "data_offsets": [0, 8]}}}}"#, "1,".repeat(30_000)), 8), "dump.safetensors: ")]
+fn a_hostile_recording_in_safetensors_is_refused(#[case] bytes: Vec<u8>, #[case] why: &str) {
+    let folder = one("dump.safetensors", bytes);
+    refused(folder.path(), &["run", "01", "--dump", "dump.safetensors"], why);
 }

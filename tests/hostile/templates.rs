@@ -32,6 +32,18 @@ const CHAT: &[&str] = &["generate", "Hi", "--chat", "--unchecked", "--model", ".
 #[case::division("{{ 1 // 0 }}", "chat template: ")]
 #[case::own_message("{{ raise_exception('no \u{1b}[2J\nPASS') }}", "no \\u{1b}[2J\\nPASS")]
 #[case::long_message("{{ raise_exception('x' * 100000) }}", "xxx")]
+#[case::file("{% include '/etc/passwd' %}", "template not found")]
+#[case::import("{% from 'x' import y %}", "template not found")]
+#[case::extends("{% extends '/etc/passwd' %}", "chat template: ")]
+#[case::class("{{ ''.__class__.__mro__ }}", "undefined value")]
+#[case::powers("{{ 9 ** 9 ** 9 }}", "chat template: ")]
+#[case::time("{{ strftime_now('%' ~ '9' * 9999 ~ 'd') }}", "is not supported")]
+#[case::itself("{% set ns = namespace() %}{% set ns.a = ns %}{{ ns|tojson }}", "chat template: ")]
+#[case::deep_lists(
+    "{% set ns = namespace(a=[]) %}{% for i in range(90000) %}{% set ns.a = [ns.a] %}{% endfor %}{{ ns.a }}",
+    "chat template: "
+)]
+#[case::nothing("", "the input has no tokens")]
 fn a_template_that_computes_too_much_is_refused(#[case] template: &str, #[case] why: &str) {
     let folder = linked(&[]);
     fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
@@ -47,6 +59,12 @@ fn a_template_that_computes_too_much_is_refused(#[case] template: &str, #[case] 
     "duplicate key"
 )]
 #[case::no_template("tokenizer_config.json", b"{}", "has no chat template")]
+#[case::template_nan("tokenizer_config.json", b"{\"chat_template\": NaN}", "has no chat template")]
+#[case::half_a_character(
+    "tokenizer_config.json",
+    b"{\"chat_template\": \"\\ud83d\"}",
+    "tokenizer_config.json: "
+)]
 fn a_template_that_cannot_be_read_is_refused(#[case] file: &str, #[case] bytes: &[u8], #[case] why: &str) {
     let folder = linked(&[file]);
     fs::write(folder.path().join(file), bytes).unwrap();

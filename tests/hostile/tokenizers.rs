@@ -48,6 +48,9 @@ fn replace(pattern: &str, content: &str) -> Value {
 #[case::dropout("/model/dropout", json!(0.5), "dropout 0.5")]
 #[case::prefix("/model/continuing_subword_prefix", json!("##"), "continuing_subword_prefix")]
 #[case::added("/added_tokens", json!([{"id": 0, "content": "x".repeat(20_000), "special": true, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false}]), "an added token is longer")]
+#[case::id_of_2_pow_32("/model/vocab", json!({"x": u32::MAX}), "tokenizer.json: merge")]
+#[case::id_is_a_fraction("/model/vocab", json!({"x": 0.5}), "tokenizer.json: ")]
+#[case::very_many_tokens("/model/vocab", (0..530_000).map(|id| (format!("t{id}"), json!(id))).collect(), "has 530000 tokens, more than the limit of 524288")]
 fn a_hostile_tokenizer_is_refused(#[case] pointer: &str, #[case] value: Value, #[case] why: &str) {
     refused(changed(pointer, value).path(), GENERATE, why);
 }

@@ -5,8 +5,6 @@ use super::*;
 #[rstest]
 #[case::missing(|m: &Model| m.remove("tokenizer.json"), "tokenizer.json: No such file")]
 #[case::another_model(|m: &Model| m.tokenizer("model", json!({"type": "Unigram", "vocab": []})), "model type \"Unigram\" is not supported")]
-#[case::no_model(|m: &Model| m.tokenizer("model", json!({})), "has no BPE vocabulary")]
-#[case::broken(|m: &Model| m.write("tokenizer.json", "{\"model\":"), "tokenizer.json: EOF while parsing")]
 #[case::a_pointer(|m: &Model| m.write("tokenizer.json", "version https://git-lfs.github.com/spec/v1\n"), "is a pointer of Git LFS, not the file itself (run `git lfs pull` in its folder)")]
 #[case::a_directory(|m: &Model| { m.remove("tokenizer.json"); fs::create_dir(m.path("tokenizer.json")).unwrap() }, "is not a regular file")]
 #[case::a_text_that_grows(|m: &Model| m.tokenizer("normalizer", json!({"type": "Sequence", "normalizers": vec![json!({"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}); 40]})), "the normalizers make a text more than 1024 times longer")]
@@ -29,6 +27,43 @@ fn trouble_with_the_tokenizer_skips_the_texts_and_numbers_are_judged(
     assert!(code == 2 && text.starts_with("error: ") && text.contains("tokenizer.json"), "{text}");
     let (code, text) = model.run(&["inspect"]);
     assert!(code == 0 && text.contains("cannot be read: "), "{text}");
+}
+
+/// The references have hashes of the tokenizer, so that it is known what should be there.
+#[rstest]
+#[case::broken(|m: &Model| m.write("tokenizer.json", "{\"model\":"), "tokenizer", "tokenizer.json: EOF while parsing")]
+#[case::not_utf_8(|m: &Model| m.write("tokenizer.json", b"{\"model\": \"\xff\"}"), "tokenizer", "tokenizer.json: ")]
+#[case::no_model(|m: &Model| m.tokenizer("model", json!({})), "tokenizer", "has no BPE vocabulary")]
+#[case::an_id_that_is_no_number(|m: &Model| m.json("tokenizer.json", |t| t["model"]["vocab"]["Ġthe"] = json!("x")), "tokenizer", "tokenizer.json: ")]
+#[case::a_token_lost(|m: &Model| m.json("tokenizer.json", |t| drop(t["model"]["vocab"].as_object_mut().unwrap().remove("Ġthe"))), "vocabulary", "tokenizer.json: merge ")]
+#[case::a_merge_of_nothing(|m: &Model| m.json("tokenizer.json", |t| t["model"]["merges"][3] = json!("zzz q")), "merges", "tokenizer.json: merge ")]
+#[case::a_special_token_too_long(|m: &Model| m.json("tokenizer.json", |t| t["added_tokens"][0]["content"] = json!("x".repeat(20_000))), "vocabulary", "an added token is longer")]
+fn a_damaged_tokenizer_fails_00_and_skips_the_texts(
+    #[case] alter: fn(&Model),
+    #[case] part: &str,
+    #[case] reason: &str,
+) {
+    let model = Model::new();
+    alter(&model);
+    let skip = format!("SKIP  00B tokens       {}", model.path("tokenizer.json").display());
+    check(
+        &model,
+        1,
+        &["FAIL  00  weights", part, reason, &skip, "PASS  01  rms_norm", "1 passed, 1 failed, 1 skipped"],
+    );
+}
+
+/// Its parts are those of the references, and only this program cannot use them.
+#[test]
+fn a_tokenizer_with_unknown_parts_and_a_changed_token_fails() {
+    let model = Model::new();
+    model.tokenizer("normalizer", json!({"type": "Precompiled", "precompiled_charsmap": "AAAA"}));
+    model.json("tokenizer.json", |t| {
+        let vocabulary = t["model"]["vocab"].as_object_mut().unwrap();
+        let id = vocabulary.remove("Ń").unwrap();
+        vocabulary.insert("ŃŃ".into(), id);
+    });
+    check(&model, 1, &["FAIL  00  weights", "vocabulary", "\"Precompiled\" is not supported"]);
 }
 
 #[test]
@@ -62,21 +97,25 @@ fn gguf(from: &[u8], to: &[u8]) -> (TempDir, PathBuf) {
     b"tokenizer.ggml.tokenx",
     "`tokenizer.ggml.tokens` is missing"
 )]
-#[case::a_duplicate_token(b"<|im_start|>", b"<|im_end|>XX", "")]
 fn trouble_with_the_tokenizer_of_a_gguf_file_skips_the_texts(
     #[case] from: &[u8],
     #[case] to: &[u8],
     #[case] reason: &str,
 ) {
-    // A duplicate must have the same length as the token that it replaces.
-    let (_folder, path) = match reason {
-        "" => gguf(b"\x02\0\0\0\0\0\0\0in", b"\x02\0\0\0\0\0\0\0er"),
-        _ => gguf(from, to),
-    };
+    let (_folder, path) = gguf(from, to);
     let (code, text) = run(&path, JUDGE);
     assert!(code == 0 && text.contains("SKIP  00B tokens") && text.contains("PASS  01  rms_norm"), "{text}");
-    let reason = if reason.is_empty() { "are both \"er\"" } else { reason };
     assert!(text.contains(reason), "{text}");
+}
+
+/// The numbers are judged, and 00 shows that the vocabulary is another one than the references'.
+#[test]
+fn a_duplicate_token_in_a_gguf_file_skips_the_texts_and_fails_00() {
+    // A duplicate must have the same length as the token that it replaces.
+    let (_folder, path) = gguf(b"\x02\0\0\0\0\0\0\0in", b"\x02\0\0\0\0\0\0\0er");
+    let (code, text) = run(&path, JUDGE);
+    assert!(code == 1 && text.contains("SKIP  00B tokens") && text.contains("PASS  01  rms_norm"), "{text}");
+    assert!(text.contains("FAIL  00  weights") && text.contains("are both \"er\""), "{text}");
 }
 
 #[rstest]

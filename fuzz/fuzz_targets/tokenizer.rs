@@ -1,0 +1,3 @@
+#![no_main]
+
+rbees_check_fuzz::target!(tokenizer);
