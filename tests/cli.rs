@@ -15,6 +15,8 @@ use rstest::rstest;
 #[case("explain", &["explain"])]
 #[case("generate", &["generate"])]
 #[case("inspect", &["inspect"])]
+#[case("bench", &["bench"])]
+#[case("bench-ops", &["bench", "ops"])]
 #[case("completions", &["completions"])]
 fn the_help_text_matches_its_snapshot(#[case] name: &str, #[case] verb: &[&str]) {
     assert_snapshot!(format!("help-{name}"), printed(&[verb, &["--help"]].concat()));
