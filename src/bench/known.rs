@@ -2,39 +2,15 @@
 //! defect that no longer appears does, because then the table, the findings and the choices that rest on them are out
 //! of date. `docs/candle-findings.md` describes each by its name.
 
+mod defect;
 mod table;
 
-use candle_core::DType;
+use super::row::Row;
 
-use super::row::{Check, Row};
-
-/// A defect, where it appears.
-#[derive(Clone, Copy, Debug)]
-pub struct Known {
-    /// The name in `docs/candle-findings.md`.
-    pub name: &'static str,
-    /// The operations.
-    pub operations: &'static [&'static str],
-    /// Their dtypes.
-    pub dtypes: &'static [DType],
-    /// The labels of their cases; all if there are none.
-    pub cases: &'static [&'static str],
-    /// The check that fails.
-    pub check: Check,
-    /// Does it depend on the processor? Then it may also be absent.
-    pub varies: bool,
-}
+pub use defect::Known;
 
 /// The defects.
 pub const KNOWN: &[Known] = table::KNOWN;
-
-impl Known {
-    fn covers(&self, operation: &str, dtype: &str, case: &str) -> bool {
-        self.operations.contains(&operation)
-            && self.dtypes.iter().any(|of| of.as_str() == dtype)
-            && (self.cases.is_empty() || self.cases.contains(&case))
-    }
-}
 
 /// Names the known defects of `table` among the faults of `rows`. Returns one line for each that should have appeared
 /// and did not.
@@ -61,8 +37,10 @@ pub fn recognise(rows: &mut [Row], table: &[Known]) -> Vec<String> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use candle_core::DType;
+
     use super::super::operations;
-    use super::super::row::{Fault, State};
+    use super::super::row::{Check, Fault, State};
     use super::*;
 
     const DEFECT: Known = Known {

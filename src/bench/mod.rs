@@ -8,6 +8,7 @@
 pub mod case;
 pub mod check;
 mod guard;
+mod input;
 pub mod known;
 pub mod machine;
 pub mod operations;

@@ -1,98 +1,28 @@
 //! How fast a model reads a prompt and generates text, where the time goes, and how close that is to what the machine
 //! can do.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+mod cost;
+mod request;
+mod speeds;
+mod stopwatch;
 
-use candle_core::{DType, Device, Tensor};
-use serde::Serialize;
+use std::time::Instant;
+
+use candle_core::{DType, Device};
 
 use super::machine::{self, Limits};
 use super::values::below;
 use crate::generate::{Decoder, OnCache};
-use crate::model::{Input, Llama, Matmul, Path};
-use crate::models::{self, Model};
-use crate::probe::{Kind, Probe, Site};
+use crate::model::{Input, Llama};
+use crate::models;
 use crate::{Error, Result};
 
-/// The version of the JSON report. A field that is removed or changes its meaning needs a new one.
-pub const FORMAT: u32 = 1;
+use cost::Cost;
+use stopwatch::Stopwatch;
 
-/// What to measure.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// The dtype that the model computes in.
-    pub dtype: DType,
-    /// Its attention and products.
-    pub path: Path,
-    /// Number of tokens of the prompt.
-    pub prompt_tokens: usize,
-    /// Number of tokens that are generated after it.
-    pub new_tokens: usize,
-    /// How often prefill and decode are measured; the fastest run counts.
-    pub runs: usize,
-}
-
-/// The time of one kind of operation.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Part {
-    /// The site that it computes, by its name inside a layer.
-    pub site: &'static str,
-    /// Seconds over all layers.
-    pub seconds: f64,
-    /// Its share of the pass.
-    pub share: f64,
-}
-
-/// A measured phase.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Phase {
-    /// Number of tokens.
-    pub tokens: usize,
-    /// Seconds of the fastest run.
-    pub seconds: f64,
-    /// Tokens per second.
-    pub tokens_per_second: f64,
-    /// Bytes of weights, keys and values that must be read.
-    pub bytes: f64,
-    /// Additions and multiplications of all products.
-    pub flops: f64,
-    /// The share of the tokens per second that the machine's bandwidth or its float32 products allow, whichever is less.
-    pub share_of_limit: f64,
-    /// What limits it: `memory` or `products`.
-    pub limit: &'static str,
-    /// The time by operation, largest first, from a separate pass.
-    pub parts: Vec<Part>,
-}
-
-/// Everything that was measured of a model.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Speeds {
-    /// [`FORMAT`].
-    pub format: u32,
-    /// The model's name.
-    pub model: String,
-    /// The dtype.
-    pub dtype: &'static str,
-    /// The path.
-    pub path: &'static str,
-    /// Number of threads.
-    pub threads: usize,
-    /// Architecture and instruction sets.
-    pub processor: String,
-    /// Seconds to open the file and load the weights.
-    pub load_seconds: f64,
-    /// Seconds from then to the first token of a first prompt, which also prepares weights that are prepared late.
-    pub first_token_seconds: f64,
-    /// The prompt.
-    pub prefill: Phase,
-    /// One token at a time after it.
-    pub decode: Phase,
-    /// The most memory that the process used, in bytes, where the system says it.
-    pub peak_memory: Option<u64>,
-    /// What the machine can do, measured in the same run.
-    pub limits: Limits,
-}
+pub use request::Request;
+pub use speeds::{FORMAT, Phase, Speeds};
+pub use stopwatch::Part;
 
 /// Measures the model `name`. `say` is told what is done now.
 ///
@@ -182,105 +112,6 @@ fn phase(tokens: usize, seconds: f64, (bytes, flops): (f64, f64), limits: Limits
     }
 }
 
-/// What a pass must read and compute at least.
-struct Cost {
-    /// Entries of all matrices of the layers.
-    in_layers: f64,
-    /// Entries of the last matrix.
-    head: f64,
-    /// Bytes of all of them, as the products read them.
-    weight_bytes: f64,
-    /// Bytes of the keys and values of one token.
-    cache_bytes: f64,
-    /// Additions and multiplications for one query and one key.
-    attention: f64,
-}
-
-impl Cost {
-    fn of(model: &Model, llama: &Llama, request: &Request) -> Self {
-        let config = &llama.config;
-        let weights = &model.weights;
-        let (mut in_layers, mut head, mut weight_bytes) = (0.0, 0.0, 0.0);
-        for name in weights.names() {
-            let Some(&[rows, width]) = weights.shape(&name) else { continue };
-            let embedding = name == "model.embed_tokens.weight";
-            if embedding && !config.tie_word_embeddings {
-                continue;
-            }
-            let entries = (rows * width) as f64;
-            if embedding || name == "lm_head.weight" {
-                head += entries;
-            } else {
-                in_layers += entries;
-            }
-            let dense = entries * request.dtype.size_in_bytes() as f64;
-            weight_bytes += match (request.path.matmul, weights.stored(&name)) {
-                (Matmul::Quantized, Some((_, bytes))) => bytes as f64,
-                _ => dense,
-            };
-        }
-        let (layers, head_dim) = (config.num_hidden_layers, config.head_dim);
-        let kv = 2 * layers * config.num_key_value_heads * head_dim * request.dtype.size_in_bytes();
-        let attention = 4 * layers * config.num_attention_heads * head_dim;
-        Self { in_layers, head, weight_bytes, cache_bytes: kv as f64, attention: attention as f64 }
-    }
-
-    /// Bytes and operations of a prompt of `tokens`, whose logits are computed for the last token only.
-    fn prefill(&self, tokens: usize) -> (f64, f64) {
-        let n = tokens as f64;
-        let products = 2.0 * (self.in_layers * n + self.head);
-        (self.weight_bytes + self.cache_bytes * n, products + self.attention * n * (n + 1.0) / 2.0)
-    }
-
-    /// The same of `tokens` tokens one by one, after `past`.
-    fn decode(&self, past: usize, tokens: usize) -> (f64, f64) {
-        let n = tokens as f64;
-        let keys = n * past as f64 + n * (n + 1.0) / 2.0;
-        let products = 2.0 * (self.in_layers + self.head) * n;
-        (self.weight_bytes * n + self.cache_bytes * keys, products + self.attention * keys)
-    }
-}
-
-/// Measures the time from each site to the next.
-struct Stopwatch {
-    last: Instant,
-    by_kind: BTreeMap<&'static str, Duration>,
-}
-
-impl Stopwatch {
-    fn new() -> Self {
-        Self { last: Instant::now(), by_kind: BTreeMap::new() }
-    }
-
-    /// The parts, largest first.
-    fn parts(self) -> Vec<Part> {
-        let total: f64 = self.by_kind.values().map(Duration::as_secs_f64).sum();
-        let part = |(site, time): (&'static str, Duration)| Part {
-            site,
-            seconds: time.as_secs_f64(),
-            share: time.as_secs_f64() / total,
-        };
-        let mut parts: Vec<Part> = self.by_kind.into_iter().map(part).collect();
-        parts.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
-        parts
-    }
-}
-
-impl Probe for Stopwatch {
-    fn wants(&self, _: Kind) -> bool {
-        true
-    }
-
-    fn tap(&mut self, site: Site, tensor: Tensor) -> Result<Tensor> {
-        // A device computes later than it is called.
-        tensor.device().synchronize()?;
-        let now = Instant::now();
-        *self.by_kind.entry(site.kind.name()).or_default() += now - self.last;
-        self.last = now;
-        Ok(tensor)
-    }
-}
-
 /// The parts of a prefill, and of `tokens` tokens after it.
 fn shares(llama: &Llama, prompt: &[u32], tokens: usize) -> Result<[Vec<Part>; 2]> {
     let mut cache = llama.new_cache();
@@ -298,50 +129,6 @@ fn shares(llama: &Llama, prompt: &[u32], tokens: usize) -> Result<[Vec<Part>; 2]
         token = feed(&[token], prompt.len() + n, &mut decode)?;
     }
     Ok([prefill.parts(), decode.parts()])
-}
-
-impl Speeds {
-    /// The figures as text.
-    pub fn text(&self) -> String {
-        let mut text = format!(
-            "{} {} {}, {} thread{} ({})\n",
-            self.model,
-            self.dtype,
-            self.path,
-            self.threads,
-            if self.threads == 1 { "" } else { "s" },
-            self.processor
-        );
-        text += &format!("  load        {:>9.3} s\n", self.load_seconds);
-        text += &format!("  first token {:>9.3} s after loading\n", self.first_token_seconds);
-        for (name, phase) in [("prefill", &self.prefill), ("decode", &self.decode)] {
-            text += &format!(
-                "  {name:<11} {:>9.1} tokens/s  {} tokens in {:.3} s; {:.0}% of what {} allow{}\n",
-                phase.tokens_per_second,
-                phase.tokens,
-                phase.seconds,
-                100.0 * phase.share_of_limit,
-                if phase.limit == "memory" { "reading the weights" } else { "float32 products" },
-                if phase.limit == "memory" { "s" } else { "" },
-            );
-        }
-        if let Some(bytes) = self.peak_memory {
-            text += &format!("  memory      {:>9.1} MiB at most\n", bytes as f64 / f64::from(1 << 20));
-        }
-        text += &format!(
-            "  machine     {:>9.1} GB/s from memory, {:.1} GFLOP/s in a float32 product\n\n",
-            self.limits.bandwidth / 1e9,
-            self.limits.flops / 1e9
-        );
-        text += &format!("  {:<34} {:>16} {:>16}\n", "time from the site before to", "prefill", "decode");
-        for part in &self.prefill.parts {
-            let decode = self.decode.parts.iter().find(|of| of.site == part.site);
-            let cell = |part: &Part| format!("{:.1}%", 100.0 * part.share);
-            let decode = decode.map_or_else(String::new, cell);
-            text += &format!("  {:<34} {:>16} {decode:>16}\n", part.site, cell(part));
-        }
-        text
-    }
 }
 
 #[cfg(test)]
@@ -372,14 +159,5 @@ mod tests {
         let too_many = Request { prompt_tokens: 1 << 20, ..request };
         let error = measure("tiny-llama2", &Device::Cpu, &too_many, |_| {}).unwrap_err();
         assert!(error.to_string().contains("do not fit"), "{error}");
-    }
-
-    /// Two layers of 2 x 3 matrices and a head of 10 x 2 in float32.
-    #[test]
-    fn the_cost_of_a_pass_counts_each_weight_once_per_token() {
-        let cost =
-            Cost { in_layers: 12.0, head: 20.0, weight_bytes: 128.0, cache_bytes: 16.0, attention: 4.0 };
-        assert_eq!(cost.prefill(3), (128.0 + 48.0, 2.0 * (36.0 + 20.0) + 4.0 * 6.0));
-        assert_eq!(cost.decode(3, 2), (256.0 + 16.0 * 9.0, 2.0 * 32.0 * 2.0 + 4.0 * 9.0));
     }
 }

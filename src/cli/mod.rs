@@ -39,6 +39,7 @@ mod results;
 mod run;
 mod selftest;
 mod settings;
+mod sibling;
 mod stderr;
 mod stream;
 mod suggest;

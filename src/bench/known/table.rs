@@ -5,7 +5,7 @@ use candle_core::DType::{BF16, F16, F32, F64};
 
 use super::super::row::Check;
 use super::super::row::Check::{Bias, Dtype, Nan, Panicked, Refused, RowAlone, Values};
-use super::Known;
+use super::defect::Known;
 
 const HALF: &[DType] = &[BF16, F16];
 const ALL: &[DType] = &[F32, BF16, F16];

@@ -6,7 +6,7 @@ use candle_nn::ops;
 use super::super::case::{Array, Case, Entry, Exact, Input, Layout};
 use super::super::speed::{Contender, Race, Way, numbers};
 use super::super::values::normal;
-use super::{Group, MODEL_DTYPES, size};
+use super::group::{Group, MODEL_DTYPES, size};
 
 pub const GROUP: Group = Group { operations: &["silu", "gelu", "gelu_erf", "swiglu"], cases, races };
 

@@ -8,7 +8,7 @@ use half::{bf16, f16};
 use super::super::case::{Array, Case, Entry, Exact, Input, Layout};
 use super::super::speed::{Contender, Race, Way, numbers};
 use super::super::values::normal;
-use super::{Group, MODEL_DTYPES};
+use super::group::{Group, MODEL_DTYPES};
 
 pub const GROUP: Group = Group { operations: &["flash_attn", "sdpa"], cases, races };
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::super::case::{Array, Case, Entry, Exact, Input, rounded};
 use super::super::speed::{Contender, Race, Way, numbers};
 use super::super::values::normal;
+use super::group::{Group, size};
 use super::products::with_weight;
-use super::{Group, size};
 
 pub const GROUP: Group = Group {
     operations: &[

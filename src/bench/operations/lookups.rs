@@ -6,7 +6,7 @@ use candle_nn::Embedding;
 use super::super::case::{Array, Case, Entry, Exact, Input, Layout};
 use super::super::speed::{Contender, Race, Way, numbers};
 use super::super::values::{below, normal};
-use super::{Group, MODEL_DTYPES, size};
+use super::group::{Group, MODEL_DTYPES, size};
 
 pub const GROUP: Group = Group { operations: &["embedding", "index_select", "argmax"], cases, races };
 

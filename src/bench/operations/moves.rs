@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use super::super::case::{Array, Case, Entry, Exact, Input, Layout};
 use super::super::speed::{Contender, Race, Way, numbers};
 use super::super::values::normal;
-use super::{Group, MODEL_DTYPES, size};
+use super::group::{Group, MODEL_DTYPES, size};
 
 pub const GROUP: Group = Group { operations: &["cast", "cat", "contiguous"], cases, races };
 

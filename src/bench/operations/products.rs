@@ -6,7 +6,7 @@ use candle_nn::Linear;
 use super::super::case::{Array, Case, Entry, Exact, Input, Layout};
 use super::super::speed::{Contender, Race, Way, numbers};
 use super::super::values::normal;
-use super::{Group, MODEL_DTYPES, size};
+use super::group::{Group, MODEL_DTYPES, size};
 
 pub const GROUP: Group = Group { operations: &["matmul", "linear"], cases, races };
 

@@ -6,7 +6,7 @@ use candle_nn::rotary_emb::{rope, rope_i, rope_i_slow, rope_slow, rope_thd};
 use super::super::case::{Array, Case, Entry, Exact, Input, Layout};
 use super::super::speed::{Contender, Race, Way, numbers};
 use super::super::values::normal;
-use super::{Group, MODEL_DTYPES, size};
+use super::group::{Group, MODEL_DTYPES, size};
 
 pub const GROUP: Group = Group { operations: &["rope", "rope_i", "rope_thd"], cases, races };
 

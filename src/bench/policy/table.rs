@@ -1,7 +1,7 @@
 //! The parts, in the order of a forward pass.
 
-use super::Choice::{Candle, Ours};
-use super::Part;
+use super::part::Choice::{Candle, Ours};
+use super::part::Part;
 
 /// The parts.
 pub const PARTS: &[Part] = &[
