@@ -169,7 +169,10 @@ mod tests {
             way,
             call: "",
             run: Box::new(move || match wait {
-                Some(ms) => Ok(std::thread::sleep(Duration::from_millis(ms))),
+                Some(ms) => {
+                    std::thread::sleep(Duration::from_millis(ms));
+                    Ok(())
+                }
                 None => candle_core::bail!("no kernel"),
             }),
         };

@@ -147,10 +147,7 @@ mod tests {
         };
         let speeds = measure("tiny-llama2", &Device::Cpu, &request, |_| {}).unwrap();
         for phase in [&speeds.prefill, &speeds.decode] {
-            assert!(
-                phase.seconds > 0.0 && phase.share_of_limit > 0.0 && phase.share_of_limit < 1.5,
-                "{phase:?}"
-            );
+            assert!(phase.seconds > 0.0 && phase.share_of_limit > 0.0, "{phase:?}");
             let total: f64 = phase.parts.iter().map(|part| part.share).sum();
             assert!((total - 1.0).abs() < 1e-9);
             assert!(phase.parts.iter().any(|part| part.site == "self_attn.q_proj"));

@@ -187,9 +187,10 @@ fn plain_rope(order: Order, d: usize, [x, cos, sin]: [&[f32]; 3], out: &mut [f32
             }
         } else {
             let ((x, y), (first, second)) = (row.split_at(half), out.split_at_mut(half));
-            for i in 0..half {
-                first[i] = x[i] * cos[i] - y[i] * sin[i];
-                second[i] = x[i] * sin[i] + y[i] * cos[i];
+            let turned = x.iter().zip(y).zip(cos.iter().zip(sin));
+            for ((first, second), ((x, y), (cos, sin))) in first.iter_mut().zip(second).zip(turned) {
+                *first = x * cos - y * sin;
+                *second = x * sin + y * cos;
             }
         }
     }

@@ -26,7 +26,7 @@ pub struct Part {
     pub component: &'static str,
     /// Who computes it.
     pub choice: Choice,
-    /// The operation of [`operations`](super::operations) whose results are shown, and the dtype in which it is called.
+    /// The operation of [`operations`](crate::bench::operations) whose results are shown, and the dtype in which it is called.
     pub operation: Option<(&'static str, &'static str)>,
     /// The reason for the choice.
     pub why: &'static str,
