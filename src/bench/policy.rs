@@ -39,6 +39,9 @@ pub fn markdown(report: &Report) -> String {
         let _ = writeln!(text, "| {component} | {choice} | {why} | {right} | {gain} | {place} |");
     }
     let _ = writeln!(text, "\n{}", report.summary());
+    if report.speeds.is_empty() {
+        text += "\nNothing was timed in this run: `--quick` was given.\n";
+    }
     text
 }
 

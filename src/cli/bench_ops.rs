@@ -33,7 +33,7 @@ pub struct Ops {
     #[arg(long, conflicts_with = "policy")]
     json: bool,
     /// Print which part of this project uses which operation, with these results, as Markdown
-    #[arg(long, conflicts_with_all = ["only", "quick"])]
+    #[arg(long, conflicts_with = "only")]
     policy: bool,
     /// Device to run on: cpu, cuda[:N], metal[:N], or auto
     #[arg(long, value_name = "NAME", default_value = "cpu")]

@@ -80,8 +80,11 @@ fn swiglu(inputs: &[Array]) -> Exact {
 
 type Call = fn(&Tensor) -> candle_core::Result<Tensor>;
 
-/// Name, call and exact result of each function.
-const FUNCTIONS: [(&str, Call, fn(f64) -> Entry); 3] =
+/// A function's name, call and exact result.
+type Function = (&'static str, Call, fn(f64) -> Entry);
+
+/// The functions of one number.
+const FUNCTIONS: [Function; 3] =
     [("silu", Tensor::silu, silu), ("gelu", Tensor::gelu, gelu), ("gelu_erf", Tensor::gelu_erf, gelu_erf)];
 
 fn cases() -> Vec<Case> {

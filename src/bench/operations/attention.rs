@@ -30,7 +30,7 @@ impl Visible {
         match self {
             Self::All => true,
             Self::Causal(offset) => key <= query + offset,
-            Self::Mask(heads) => key == 0 || key % (head % heads + 3) != 0,
+            Self::Mask(heads) => key == 0 || !key.is_multiple_of(head % heads + 3),
         }
     }
 

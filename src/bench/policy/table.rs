@@ -105,8 +105,8 @@ pub const PARTS: &[Part] = &[
         component: "SiLU and its product",
         choice: Candle,
         operation: Some(("silu", "f32")),
-        why: "`swiglu` splits one tensor, and ours are two: joining them costs more than it saves. In f16, gates below \
-              −11 become 0 (half-activation)",
+        why: "`swiglu` splits one tensor, and ours are two, which would have to be joined. In f16, gates below −11 become 0 \
+              (half-activation)",
         file: "src/model/mlp.rs",
         evidence: &["Tensor::{silu, gelu}", "gate.silu()?", "(active * up)?"],
     },

@@ -56,7 +56,9 @@ impl Probe for Stopwatch {
         // A device computes later than it is called.
         tensor.device().synchronize()?;
         let now = Instant::now();
-        *self.by_kind.entry(site.kind.name()).or_default() += now - self.last;
+        // A layer's output has the layer's own path.
+        let name = if site.kind == Kind::Block { "model.layers.N" } else { site.kind.name() };
+        *self.by_kind.entry(name).or_default() += now - self.last;
         self.last = now;
         Ok(tensor)
     }
