@@ -74,6 +74,7 @@
 //! check ─► judge, report                     your own forward pass, in your own test
 //! judge, dump ─► bundle                      one failing site, as files that reproduce it
 //! mistakes ─► plants ─► selftest             known porting mistakes, planted on purpose to test the harness
+//! compare, model ─► bench                    Candle's operations against float64; the speed of a model
 //! ```
 //!
 //! # Terms
@@ -94,6 +95,7 @@
 //! | [diagnosis](diagnose::diagnose) | the mistakes that reproduce a wrong tensor when it is recomputed with them |
 
 mod arrays;
+pub mod bench;
 pub mod bundle;
 pub mod check;
 #[path = "../checkpoints/mod.rs"]

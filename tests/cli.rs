@@ -15,6 +15,8 @@ use rstest::rstest;
 #[case("explain", &["explain"])]
 #[case("generate", &["generate"])]
 #[case("inspect", &["inspect"])]
+#[case("bench", &["bench"])]
+#[case("bench-ops", &["bench", "ops"])]
 #[case("completions", &["completions"])]
 fn the_help_text_matches_its_snapshot(#[case] name: &str, #[case] verb: &[&str]) {
     assert_snapshot!(format!("help-{name}"), printed(&[verb, &["--help"]].concat()));
@@ -275,4 +277,83 @@ fn a_closed_stdout_does_not_panic() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+}
+
+/// Another program has CUDA. It gets the same arguments, and its exit code is the command's.
+#[cfg(unix)]
+#[rstest]
+#[case::runs("echo \"$@\"", "run 01 --device cuda:1\n", "", 0)]
+#[case::fails("[ \"$1\" = --version ] || exit 7", "", "", 7)]
+#[case::library(
+    "echo \"$0: error while loading shared libraries: libcudart.so.13: cannot open it\" >&2; exit 127",
+    "",
+    "needs the library libcudart.so.13, which is not found\nhint: put the folder of CUDA 13's libraries on ",
+    2
+)]
+#[case::driver(
+    "echo \"$0: error while loading shared libraries: libcuda.so.1: cannot open it\" >&2; exit 127",
+    "",
+    "needs the library libcuda.so.1, which is not found\nhint: it is part of NVIDIA's driver",
+    2
+)]
+fn device_cuda_runs_the_program_that_has_it_or_says_what_is_missing(
+    #[case] script: &str,
+    #[case] printed: &str,
+    #[case] explained: &str,
+    #[case] code: i32,
+) {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = home();
+    let program = folder.path().join("rbees-check-cuda");
+    std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = rbees(&folder, &["run", "01", "--device", "cuda:1"]);
+    let path = format!("{}:/usr/bin:/bin", folder.path().display());
+    let output = command.env("PATH", path).output().unwrap();
+    assert_eq!(stdout(&output), printed, "{}", stderr(&output));
+    assert!(stderr(&output).contains(explained), "{}", stderr(&output));
+    assert_eq!(output.status.code(), Some(code));
+}
+
+#[test]
+fn device_cuda_without_a_program_that_has_it_says_how_to_build_it() {
+    let output =
+        rbees(&home(), &["run", "01", "--device", "cuda"]).env("PATH", "/usr/bin:/bin").output().unwrap();
+    let text = stderr(&output);
+    assert!(
+        text.contains(
+            "there is no rbees-check-cuda beside it or on PATH\nhint: build it with scripts/build_cuda.sh"
+        ),
+        "{text}"
+    );
+    assert_eq!(output.status.code(), Some(2));
+}
+
+/// The operations that only move numbers have no known defect, apart from the rounding of float64.
+#[test]
+fn bench_ops_prints_a_summary_per_operation_and_dtype() {
+    let output = ran(&["bench", "ops", "--quick", "--only", "cat", "--only", "contiguous"]);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}{}", stderr(&output));
+    assert_eq!(text.lines().last(), Some("operations: 24 right, 0 known defects, 0 new defects, 0 stale"));
+    let json = ran(&["bench", "ops", "--quick", "--only", "cast", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((report["format"].as_u64(), report["rows"].as_array().unwrap().len()), (Some(1), 60));
+    let unknown = ran(&["bench", "ops", "--only", "rms_nrom"]);
+    assert!(stderr(&unknown).contains("hint: did you mean `rms_norm`?"), "{}", stderr(&unknown));
+}
+
+#[test]
+fn bench_prints_the_speed_of_a_model_and_its_distance_from_the_machine() {
+    let args =
+        ["bench", "--model", "tiny-llama2", "--prompt-tokens", "16", "--new-tokens", "4", "--runs", "1"];
+    let text = stdout(&ran(&args));
+    for part in ["prefill", "decode", "tokens/s", "GB/s from memory", "self_attn.q_proj"] {
+        assert!(text.contains(part), "{text}");
+    }
+    let json = ran(&[&args[..], &["--json"]].concat());
+    let speeds: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert!(speeds["prefill"]["tokens_per_second"].as_f64().unwrap() > 0.0);
+    assert!(speeds["peak_memory"].as_u64().unwrap() > 1 << 20);
 }

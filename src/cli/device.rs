@@ -1,8 +1,11 @@
-//! `--device`: opens the named device, or explains why it cannot be opened.
+//! `--device`: opens the named device, runs the program that has it, or explains why it cannot be opened.
 
 use candle_core::Device;
 use candle_core::utils::{cuda_is_available, metal_is_available};
 use rbees_check::{Error, Result};
+
+use super::escape::one_line;
+use super::sibling;
 
 /// A kind of accelerator.
 struct Accelerator {
@@ -10,11 +13,25 @@ struct Accelerator {
     compiled: fn() -> bool,
     open: fn(usize) -> candle_core::Result<Device>,
     called: &'static str,
+    /// Is it also supported by a second program beside this one?
+    sibling: bool,
 }
 
 const ACCELERATORS: [Accelerator; 2] = [
-    Accelerator { name: "cuda", compiled: cuda_is_available, open: Device::new_cuda, called: "CUDA" },
-    Accelerator { name: "metal", compiled: metal_is_available, open: Device::new_metal, called: "Metal" },
+    Accelerator {
+        name: "cuda",
+        compiled: cuda_is_available,
+        open: Device::new_cuda,
+        called: "CUDA",
+        sibling: true,
+    },
+    Accelerator {
+        name: "metal",
+        compiled: metal_is_available,
+        open: Device::new_metal,
+        called: "Metal",
+        sibling: false,
+    },
 ];
 
 /// Opens the device that `text` names: `cpu`, `cuda`, `cuda:1`, `metal`, `auto`.
@@ -30,6 +47,9 @@ pub fn open(text: &str) -> Result<Device> {
     let kind = ACCELERATORS.iter().find(|kind| kind.name == name).ok_or_else(unknown)?;
     let number = number.map_or(Ok(0), str::parse).map_err(|_| unknown())?;
     if !(kind.compiled)() {
+        if kind.sibling {
+            return Err(sibling::run(name, text));
+        }
         let hint = format!("build with `cargo install --path . --features {name}`, or use --device cpu");
         return Err(Error::input(
             format!("--device {text}: this build has no {} support", kind.called),
@@ -62,7 +82,10 @@ pub fn name(device: &Device) -> String {
 pub fn all() -> Vec<(&'static str, String)> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let state = |kind: &Accelerator| match ((kind.compiled)(), (kind.open)(0)) {
-        (false, _) => "not in this build".to_owned(),
+        (false, _) => match sibling::find(kind.name) {
+            Some(program) if kind.sibling => format!("in {}", one_line(&program.display().to_string())),
+            _ => "not in this build".to_owned(),
+        },
         (true, Ok(_)) => "present".to_owned(),
         (true, Err(error)) => {
             format!("not present: {}", error.to_string().lines().next().unwrap_or_default())

@@ -1,5 +1,7 @@
 //! The command line: one file per command, and the code that they share.
 
+mod bench;
+mod bench_ops;
 mod bundle;
 mod cases;
 mod choices;
@@ -37,6 +39,7 @@ mod results;
 mod run;
 mod selftest;
 mod settings;
+mod sibling;
 mod stderr;
 mod stream;
 mod suggest;
@@ -94,6 +97,8 @@ enum Verb {
     Generate(generate::Generate),
     /// Show a model's config, tensors and tokenizer
     Inspect(inspect::Inspect),
+    /// Measure how fast a model is, or check and time Candle's operations
+    Bench(bench::Bench),
     /// Plant every known mistake into a correct model and check that each one is caught
     Selftest(selftest::Selftest),
     /// Print a completion script for a shell
@@ -137,6 +142,7 @@ pub fn perform(arguments: Arguments) -> Result<Ending> {
         Verb::Explain(explain) => explain.perform(&mut out),
         Verb::Generate(generate) => generate.perform(&mut out),
         Verb::Inspect(inspect) => inspect.perform(&mut out),
+        Verb::Bench(bench) => bench.perform(&mut out),
         Verb::Selftest(selftest) => selftest.perform(&mut out),
         Verb::Completions(completions) => completions.perform(Arguments::command()),
     }

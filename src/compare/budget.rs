@@ -92,8 +92,9 @@ pub fn spacing(value: f64, dtype: DType) -> f64 {
         DType::F16 => -14,
         _ => -126,
     };
-    let exponent = if value == 0.0 { least } else { (value.abs().log2().floor() as i32).max(least) };
-    ulp(dtype) * 2f64.powi(exponent)
+    // The exponent's bits. A logarithm would be rounded up just below a power of two.
+    let exponent = (value.to_bits() >> 52 & 0x7ff) as i32 - 1023;
+    ulp(dtype) * 2f64.powi(exponent.max(least))
 }
 
 #[cfg(test)]
