@@ -45,11 +45,16 @@ impl<'a> OnCache<'a> {
 
 impl Decoder for OnCache<'_> {
     fn feed(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
-        let input = Input::single(ids, self.cache.len());
-        let hidden = self.llama.hidden(&input, &mut self.cache, &mut ())?; // [1, s, hidden]
-        let last = hidden.narrow(1, input.len() - 1, 1)?; // [1, 1, hidden]
-        let logits = self.llama.logits(&last, &mut ())?; // [1, 1, vocab]
-        Ok(logits.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?)
+        let (llama, cache) = (self.llama, &mut self.cache);
+        // Operations are divided among the threads of rayon's pool. If the caller is one of them, it does not fall asleep
+        // at each of some 500 operations.
+        rayon::scope(|_| {
+            let input = Input::single(ids, cache.len());
+            let hidden = llama.hidden(&input, cache, &mut ())?; // [1, s, hidden]
+            let last = hidden.narrow(1, input.len() - 1, 1)?; // [1, 1, hidden]
+            let logits = llama.logits(&last, &mut ())?; // [1, 1, vocab]
+            Ok(logits.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?)
+        })
     }
 
     fn room(&self) -> usize {
