@@ -17,10 +17,11 @@
 //! - Each output has one f32 accumulator, to which blocks are added from the first to the last, by fused
 //!   multiply-add.
 //!
-//! So every kernel ([`x86`] with AVX-512 VNNI or AVX2, and [`portable`]) gives the same bits, and a row's result does
+//! So every kernel (`x86.rs` with AVX-512 VNNI or AVX2, and `portable.rs`) gives the same bits, and a row's result does
 //! not depend on which rows share the call.
 
 mod activations;
+mod kernel;
 mod packed;
 mod portable;
 mod product;

@@ -1,8 +1,8 @@
 //! The kernel for every processor, in plain Rust.
 
 use super::activations::{Needs, Rounded, round};
+use super::kernel::Kernel;
 use super::packed::{GROUP, Group};
-use super::product::Kernel;
 
 /// Plain Rust.
 #[derive(Clone, Copy, Debug)]

@@ -4,26 +4,18 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::activations::{Needs, Rounded};
-use super::packed::{GROUP, Group, Packed};
+use super::activations::Rounded;
+use super::kernel::Kernel;
+use super::packed::{GROUP, Packed};
 use super::portable::Portable;
 use super::stored::BLOCK;
 #[cfg(target_arch = "x86_64")]
 use super::x86::{Avx2, Avx512};
 
-/// An implementation for one set of instructions. All of them give the same bits.
-pub(super) trait Kernel: Copy + Sync {
-    /// See [`activations::round`](super::activations::round).
-    fn round(self, x: &[f32], to: &mut [Rounded], needs: Needs);
-
-    /// The products of rounded rows with the 16 rows of a group. Every row has a block for each block of the group.
-    fn product<const ROWS: usize>(self, group: Group<'_>, rows: [&[Rounded]; ROWS]) -> [[f32; GROUP]; ROWS];
-}
-
 /// The rows that are multiplied at once, as many as fit into vector registers.
 const TILE: usize = 8;
 
-/// The rows that a thread multiplies with the whole matrix.
+/// The rows that a thread multiplies by the whole matrix.
 const CHUNK: usize = 32;
 
 /// A thread multiplies at least as many entries of the matrix, because handing over work takes a few microseconds.

@@ -7,9 +7,9 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::activations::Rounded;
+use super::kernel::Kernel;
 use super::packed::Packed;
 use super::portable::Portable;
-use super::product::Kernel;
 use super::stored::{BLOCK, BlockType};
 
 const TYPES: [GgmlDType; 5] =

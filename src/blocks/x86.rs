@@ -11,8 +11,8 @@ use std::arch::x86_64::*;
 use half::f16;
 
 use super::activations::{Needs, Rounded, round};
+use super::kernel::Kernel;
 use super::packed::{GROUP, Group, Line};
-use super::product::Kernel;
 
 /// This processor has AVX-512 with VNNI.
 #[derive(Clone, Copy, Debug)]
