@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use candle_core::{DType, Device, Module, Tensor};
+use rayon::prelude::*;
 
 use super::block::Block;
 use super::cache::Cache;
@@ -83,7 +84,8 @@ impl Llama {
             let prefix = format!("model.layers.{layer}");
             Block::load(&loader, (layer, &prefix), &config, path.attention)
         };
-        let layers = (0..config.num_hidden_layers).map(block).collect::<Result<Vec<_>>>()?;
+        let layers: Vec<_> = (0..config.num_hidden_layers).into_par_iter().map(block).collect();
+        let layers = layers.into_iter().collect::<Result<Vec<_>>>()?; // the first error, if there are several
         Ok(Self {
             embed_tokens,
             arithmetic: rounding(
