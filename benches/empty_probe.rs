@@ -59,7 +59,7 @@ fn step(llama: &Llama, id: u32, caches: &mut [KvCache]) -> Result<Tensor> {
     let positions = [vec![id as usize]];
     let rotation = llama.rope.at(&positions, llama.device()).map_err(candle_core::Error::wrap)?;
     let rotate = |x: &Tensor| rotation.apply(x).map_err(candle_core::Error::wrap);
-    let mut x = llama.embed_tokens.forward(&Tensor::from_vec(vec![id], (1, 1), llama.device())?)?; // [1, 1, hidden]
+    let mut x = llama.embed_tokens.rows(&[vec![id]], llama.device()).map_err(candle_core::Error::wrap)?; // [1, 1, hidden]
     for (block, cache) in llama.layers.iter().zip(caches) {
         x = layer(block, x, rotate, cache)?; // [1, 1, hidden]
     }

@@ -63,6 +63,7 @@
 //! ```text
 //! files ─► arrays                            regular files only; reads and writes npy, npz and safetensors
 //! weights, tokenizer ─► models ─┐            a model's name → weights, tokenizer, references
+//! blocks ─► model                            products with quantised blocks, in one arithmetic on every processor
 //! model ─► generate             ├─► judge ─► report
 //! reference ─► checkpoints ─────┘            runs a port through a checkpoint → verdicts → text
 //! record ─► judge                            references from the project's own oracle
@@ -96,6 +97,7 @@
 
 mod arrays;
 pub mod bench;
+mod blocks;
 pub mod bundle;
 pub mod check;
 #[path = "../checkpoints/mod.rs"]

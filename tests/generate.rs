@@ -4,7 +4,7 @@
 mod tiny;
 
 use candle_core::D;
-use rbees_check::generate::{Finish, Generation, OnCache, Sampling};
+use rbees_check::generate::{Decoder, Finish, Generation, OnCache, Sampling};
 use rbees_check::model::{Attention, Input, Llama};
 use rstest::rstest;
 
@@ -58,6 +58,33 @@ fn zero_tokens_generate_nothing_and_unusable_prompts_are_refused() {
     assert_eq!(run(&llama, Sampling::default(), 0, &[]), (vec![], Finish::MaxTokens));
     Generation::start(OnCache::new(&llama), vec![], Sampling::default(), 5, &[]).unwrap_err();
     Generation::start(OnCache::new(&llama), vec![1; 301], Sampling::default(), 5, &[]).unwrap_err();
+}
+
+#[rstest]
+fn a_long_prompt_in_parts_gives_the_logits_of_one_forward_pass(
+    #[values(Attention::Plain, Attention::Fused)] attention: Attention,
+    #[values(127, 128, 129, 290)] length: usize,
+) {
+    let llama = tiny::llama(attention);
+    let ids: Vec<u32> = (0..length as u32).map(|n| n * n % 97).collect();
+    let whole = llama.forward(&Input::single(&ids, 0), &mut llama.new_cache(), &mut ()).unwrap();
+    let last = whole.narrow(1, length - 1, 1).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let logits = OnCache::new(&llama).feed(&ids).unwrap();
+    assert_eq!(logits.len(), last.len());
+    for (logit, last) in logits.into_iter().zip(last) {
+        approx::assert_abs_diff_eq!(logit, last, epsilon = 1e-4);
+    }
+}
+
+#[test]
+fn a_prompt_that_is_refused_leaves_the_cache_as_it_was() {
+    let llama = tiny::llama(Attention::Plain);
+    let mut decoder = OnCache::new(&llama);
+    let unknown = [vec![1; 200], vec![u32::MAX]].concat();
+    for prompt in [&unknown[..], &[1; 301], &[]] {
+        decoder.feed(prompt).unwrap_err();
+        assert_eq!(decoder.room(), 300);
+    }
 }
 
 #[test]

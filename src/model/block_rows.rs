@@ -1,4 +1,5 @@
-//! A matrix in quantised blocks whose rows are divided among the threads.
+//! A matrix in quantised blocks that Candle multiplies: K types, and any type on another device. On the CPU its rows are
+//! divided among the threads.
 //!
 //! Candle has its own thread pool for such products, whose threads wait in a busy loop: if another process
 //! runs on the machine, a product takes ten times as long. The program limits that pool to one thread and
@@ -9,10 +10,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
-use candle_core::{D, DType, Device, Module, Tensor};
+use candle_core::{D, Device, Module, Tensor};
 use rayon::prelude::*;
 
-use super::eight_bits::EightBits;
 use crate::Result;
 
 /// The number of rows in the groups into which Candle packs the rows of some types.
@@ -21,16 +21,9 @@ const GROUP: usize = 16;
 /// A matrix with fewer entries is not divided, because dispatching a part would cost more than its product.
 const SMALL: usize = 1 << 16;
 
-/// A matrix `[out, in]` in quantised blocks.
+/// A matrix `[out, in]` in quantised blocks: consecutive rows of it, `[rows, in]` each.
 #[derive(Clone, Debug)]
-pub struct BlockRows {
-    /// The type of the blocks in the file.
-    dtype: GgmlDType,
-    /// Consecutive rows of it, `[rows, in]` each.
-    parts: Vec<Arc<QTensor>>,
-    /// Factors for the sums of blocks, if the parts contain only the matrix's levels.
-    offsets: Option<Tensor>,
-}
+pub struct BlockRows(Vec<Arc<QTensor>>);
 
 impl BlockRows {
     /// Divides the rows of `weight`, `[out, in]`, among the threads of the current pool.
@@ -42,40 +35,26 @@ impl BlockRows {
     }
 
     fn divided(weight: Arc<QTensor>, threads: usize) -> Result<Self> {
-        let dtype = weight.dtype();
-        if !weight.device().is_cpu() {
-            return Ok(Self { dtype, parts: vec![weight], offsets: None });
-        }
         let (out, width) = weight.shape().dims2()?;
-        let threads = if out * width < SMALL { 1 } else { threads };
-        Ok(match EightBits::of(&weight)? {
-            Some(EightBits { levels, offsets }) => {
-                let rows = ungrouped(out, threads);
-                Self { dtype, parts: parts(&Arc::new(levels), rows)?, offsets }
-            }
-            // Rows that do not fill a group would be multiplied in another way than the group.
-            None if out % GROUP != 0 => Self { dtype, parts: vec![weight], offsets: None },
-            None => {
-                let rows = grouped(out, threads);
-                Self { dtype, parts: parts(&weight, rows)?, offsets: None }
-            }
-        })
+        // Rows that do not fill a group would be multiplied in another way than the group.
+        let whole = !weight.device().is_cpu() || out * width < SMALL || out % GROUP != 0;
+        Ok(Self(parts(&weight, grouped(out, if whole { 1 } else { threads }))?))
     }
 
     /// Outputs and inputs.
     pub fn shape(&self) -> (usize, usize) {
-        let out = self.parts.iter().map(|part| part.shape().dims()[0]).sum();
-        (out, self.parts.first().map_or(0, |part| part.shape().dims()[1]))
+        let out = self.0.iter().map(|part| part.shape().dims()[0]).sum();
+        (out, self.0.first().map_or(0, |part| part.shape().dims()[1]))
     }
 
-    /// The type of its blocks in the file.
-    pub const fn dtype(&self) -> GgmlDType {
-        self.dtype
+    /// The type of its blocks.
+    pub fn dtype(&self) -> GgmlDType {
+        self.0.first().map_or(GgmlDType::F32, |part| part.dtype())
     }
 
     /// Where it is stored.
     pub fn device(&self) -> Device {
-        self.parts.first().map_or(Device::Cpu, |part| part.device())
+        self.0.first().map_or(Device::Cpu, |part| part.device())
     }
 
     /// The matrix as floats, `[out, in]`.
@@ -83,31 +62,22 @@ impl BlockRows {
     /// # Errors
     /// The device cannot dequantise blocks.
     pub fn widened(&self) -> Result<Tensor> {
-        let parts = self.parts.iter().map(|part| part.dequantize(&part.device()));
-        let levels = Tensor::cat(&parts.collect::<candle_core::Result<Vec<_>>>()?, 0)?;
-        match &self.offsets {
-            None => Ok(levels),
-            Some(offsets) => EightBits::widened(&levels, offsets),
-        }
+        let parts = self.0.iter().map(|part| part.dequantize(&part.device()));
+        Ok(Tensor::cat(&parts.collect::<candle_core::Result<Vec<_>>>()?, 0)?)
     }
 }
 
 impl Module for BlockRows {
     /// x Wᵀ, `[.., in]` → `[.., out]`.
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let product = |x: &Tensor| {
-            let of_part = |part: &Arc<QTensor>| QMatMul::QTensor(part.clone()).forward(x);
-            match &self.parts[..] {
-                [whole] => of_part(whole),
-                parts => {
-                    let products = parts.par_iter().map(of_part).collect::<candle_core::Result<Vec<_>>>()?;
-                    Tensor::cat(&products, D::Minus1)
-                }
+        let of_part = |part: &Arc<QTensor>| QMatMul::QTensor(part.clone()).forward(x);
+        match &self.0[..] {
+            [whole] => of_part(whole),
+            parts => {
+                let products = parts.par_iter().map(of_part).collect::<candle_core::Result<Vec<_>>>()?;
+                Tensor::cat(&products, D::Minus1)
             }
-        };
-        let Some(offsets) = &self.offsets else { return product(x) };
-        let (dtype, x) = (x.dtype(), x.to_dtype(DType::F32)?);
-        (product(&x)? + EightBits::of_sums(offsets, &x)?)?.to_dtype(dtype)
+        }
     }
 }
 
@@ -115,19 +85,6 @@ impl Module for BlockRows {
 fn grouped(out: usize, threads: usize) -> Vec<usize> {
     let most = out.div_ceil(threads).next_multiple_of(GROUP);
     (0..out).step_by(most).map(|start| most.min(out - start)).collect()
-}
-
-/// The numbers of rows of each part, none of them whole groups: groups would round activations in blocks of 256 on some
-/// processors, and the types that are rewritten round in blocks of 32.
-fn ungrouped(out: usize, threads: usize) -> Vec<usize> {
-    const QUAD: usize = GROUP / 4;
-    let most = out.div_ceil(threads).next_multiple_of(GROUP).saturating_sub(QUAD).max(QUAD);
-    let mut parts: Vec<usize> = (0..out).step_by(most).map(|start| most.min(out - start)).collect();
-    if let Some(last) = parts.last_mut().filter(|last| **last % GROUP == 0) {
-        *last -= QUAD;
-        parts.push(QUAD);
-    }
-    parts
 }
 
 /// Consecutive parts of `weight` with these numbers of rows.
@@ -150,14 +107,14 @@ fn parts(weight: &Arc<QTensor>, rows: Vec<usize>) -> Result<Vec<Arc<QTensor>>> {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::DType;
     use rstest::rstest;
 
     use super::*;
 
     #[rstest]
     fn divided_rows_give_the_same_bits(
-        #[values(GgmlDType::Q8_0, GgmlDType::Q4_0, GgmlDType::Q4_1, GgmlDType::Q4K, GgmlDType::Q6K)]
-        dtype: GgmlDType,
+        #[values(GgmlDType::Q2K, GgmlDType::Q4K, GgmlDType::Q6K)] dtype: GgmlDType,
         #[values(1, 3, 40)] tokens: usize,
         #[values(2, 3)] threads: usize,
     ) {
@@ -167,26 +124,11 @@ mod tests {
         let of = |threads| {
             let layer = BlockRows::divided(weight.clone(), threads).unwrap();
             let y = layer.forward(&x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            (layer.parts.len(), y, layer.widened().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap())
+            (layer.0.len(), y, layer.widened().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap())
         };
         let ((one, whole, matrix), (parts, divided, same_matrix)) = (of(1), of(threads));
-        assert!(one <= 2 && parts >= threads);
+        assert!(one == 1 && parts == threads);
         assert!(whole == divided && matrix == same_matrix);
-    }
-
-    #[rstest]
-    #[case::two_threads(576, 2, &[284, 284, 8])]
-    #[case::a_last_part_of_whole_groups(576, 3, &[188, 188, 188, 12])]
-    #[case::one_thread(576, 1, &[572, 4])]
-    #[case::few_rows(24, 1, &[24])]
-    fn rewritten_types_have_no_part_of_whole_groups(
-        #[case] out: usize,
-        #[case] threads: usize,
-        #[case] want: &[usize],
-    ) {
-        let parts = ungrouped(out, threads);
-        assert_eq!(parts, want);
-        assert!(parts.iter().all(|rows| rows % GROUP != 0));
     }
 
     #[rstest]
@@ -194,7 +136,7 @@ mod tests {
     #[case::few_entries((32, 256))]
     fn some_matrices_are_not_divided(#[case] shape: (usize, usize)) {
         let weight = Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap();
-        let weight = Arc::new(QTensor::quantize(&weight, GgmlDType::Q8_0).unwrap());
-        assert_eq!(BlockRows::divided(weight, 4).unwrap().parts.len(), 1);
+        let weight = Arc::new(QTensor::quantize(&weight, GgmlDType::Q4K).unwrap());
+        assert_eq!(BlockRows::divided(weight, 4).unwrap().0.len(), 1);
     }
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use candle_core::{DType, Device, Module, Tensor};
-use candle_nn::Embedding;
+use rayon::prelude::*;
 
 use super::block::Block;
 use super::cache::Cache;
+use super::embedding::Embedding;
 use super::input::Input;
 use super::load::Loader;
 use super::mask::Mask;
@@ -48,6 +49,7 @@ pub struct Llama {
     pub path: Path,
     /// How matrix products round activations on this device.
     pub arithmetic: Arithmetic,
+    dtype: DType,
 }
 
 impl Llama {
@@ -72,19 +74,20 @@ impl Llama {
         runnable(&config, device, dtype, path.attention)?;
         let loader = Loader { weights, device, dtype, matmul: path.matmul };
         let (vocab, hidden) = (config.vocab_size, config.hidden_size);
-        let embedding = loader.tensor("model.embed_tokens.weight", &[vocab, hidden])?;
-        let lm_head = if config.tie_word_embeddings {
-            loader.tied("model.embed_tokens.weight", &embedding)?
-        } else {
-            loader.linear("lm_head.weight", vocab, hidden)?
+        let (embed_tokens, tied) =
+            loader.embedding("model.embed_tokens.weight", [vocab, hidden], config.tie_word_embeddings)?;
+        let lm_head = match tied {
+            Some(tied) => tied,
+            None => loader.linear("lm_head.weight", vocab, hidden)?,
         };
         let block = |layer| {
             let prefix = format!("model.layers.{layer}");
             Block::load(&loader, (layer, &prefix), &config, path.attention)
         };
-        let layers = (0..config.num_hidden_layers).map(block).collect::<Result<Vec<_>>>()?;
+        let layers: Vec<_> = (0..config.num_hidden_layers).into_par_iter().map(block).collect();
+        let layers = layers.into_iter().collect::<Result<Vec<_>>>()?; // the first error, if there are several
         Ok(Self {
-            embed_tokens: Embedding::new(embedding, hidden),
+            embed_tokens,
             arithmetic: rounding(
                 path.matmul,
                 dtype,
@@ -100,6 +103,7 @@ impl Llama {
             window: config.sliding_window,
             path,
             config,
+            dtype,
         })
     }
 
@@ -150,8 +154,8 @@ impl Llama {
         cache.extend(input)?;
         let pass = self.pass(input, cache)?;
 
-        let ids = Tensor::from_vec(input.ids.concat(), (input.batch(), input.len()), self.device())?;
-        let x = scaled(self.embed_tokens.forward(&ids)?, self.embedding_scale)?; // [b, s, hidden]
+        let x = self.embed_tokens.rows(&input.ids, self.device())?; // [b, s, hidden]
+        let x = scaled(x, self.embedding_scale)?; // [b, s, hidden]
         let mut x = probe.tap(Site::model(Kind::Embed), x)?;
         for (layer, (block, cache)) in self.layers.iter().zip(&mut cache.layers).enumerate() {
             x = block.forward(x, &pass, cache, &mut Taps { probe, layer })?; // [b, s, hidden]
@@ -172,12 +176,12 @@ impl Llama {
 
     /// The device it runs on.
     pub fn device(&self) -> &Device {
-        self.embed_tokens.embeddings().device()
+        self.norm.weight.device()
     }
 
     /// The dtype it computes in.
     pub fn dtype(&self) -> DType {
-        self.embed_tokens.embeddings().dtype()
+        self.dtype
     }
 
     /// The data that the layers share. Call it after the cache was extended by the new slots.
@@ -230,7 +234,7 @@ fn rounding<'a>(
         return Ok(Arithmetic::Dense);
     }
     for matrix in matrices {
-        if matrix.is_eight_bit() && matrix.activation_block(dtype)? == Some(256) {
+        if matrix.is_candle_q8_0() && matrix.activation_block(dtype)? == Some(256) {
             return Ok(Arithmetic::Blocks256);
         }
     }

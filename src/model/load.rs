@@ -6,6 +6,7 @@ use std::sync::Arc;
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
 
+use super::embedding::Embedding;
 use super::projection::{Matmul, Projection};
 use crate::weights::{Config, Weights};
 use crate::{Error, Result};
@@ -58,12 +59,22 @@ impl Loader<'_> {
         Ok(projection)
     }
 
-    /// The same as [`Loader::linear`] for a matrix that is already loaded as floats, such as an embedding.
-    pub fn tied(&self, name: &str, floats: &Tensor) -> Result<Projection> {
-        match self.blocks(name)? {
-            None => Ok(Projection::dense(floats.clone())),
-            Some(blocks) => Projection::blocks(blocks),
-        }
+    /// The embedding, `[vocab, hidden]`, and an output layer with the same matrix if `tied`. The two share it, in
+    /// quantised blocks if both can use them.
+    pub fn embedding(
+        &self,
+        name: &str,
+        shape: [usize; 2],
+        tied: bool,
+    ) -> Result<(Embedding, Option<Projection>)> {
+        let head = tied.then(|| self.linear(name, shape[0], shape[1])).transpose()?;
+        let packed = head.as_ref().and_then(Projection::packed).cloned();
+        let embedding = match (packed, head.as_ref().and_then(Projection::floats)) {
+            (Some(packed), _) => Embedding::blocks(packed, self.dtype),
+            (None, Some(floats)) => Embedding::floats(floats.clone())?,
+            (None, None) => Embedding::floats(self.tensor(name, &shape)?)?,
+        };
+        Ok((embedding, head))
     }
 
     /// The matrix in its quantised blocks, if it has them and the path uses them.

@@ -1,9 +1,9 @@
-//! Matrix products with weights, built on `candle_nn::Linear` for floats and
-//! `candle_core::quantized::QMatMul` for quantised blocks.
+//! Matrix products with weights, built on `candle_nn::Linear` for floats, on our own [`Packed`] for blocks of 32 quantised
+//! weights, and on `candle_core::quantized::QMatMul` for K types and on other devices.
 //!
 //! A kernel on quantised blocks rounds its activations to 8 bits, in blocks of 32 or of 256. That is another
-//! arithmetic than the dense product, with its own reference. The block size depends on the type, the shape
-//! and the processor. Candle does not report it, so we find it by a trial.
+//! arithmetic than the dense product, with its own reference. Ours always has 32. Candle's depends on the type, the
+//! shape and the device, and is not reported, so we find it by a trial.
 
 use std::sync::Arc;
 
@@ -12,7 +12,9 @@ use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::Linear;
 
 use super::block_rows::BlockRows;
+use super::packed_rows;
 use crate::Result;
+use crate::blocks::Packed;
 
 /// How matrix products are computed. Chosen at loading and never changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,8 +49,10 @@ pub struct Projection {
 enum Matrix {
     /// Floats; this layer has no bias.
     Dense(Linear),
-    /// Quantised blocks.
-    Quantized(BlockRows),
+    /// Blocks of 32 quantised weights on the CPU.
+    Packed(Arc<Packed>),
+    /// Other quantised blocks, which Candle multiplies.
+    Candle(BlockRows),
 }
 
 impl Projection {
@@ -62,7 +66,19 @@ impl Projection {
     /// # Errors
     /// None in practice: parts of a tensor are tensors.
     pub fn blocks(weight: Arc<QTensor>) -> Result<Self> {
-        Ok(Self { matrix: Matrix::Quantized(BlockRows::new(weight)?), bias: None })
+        let matrix = match Packed::of(&weight)? {
+            Some(packed) => Matrix::Packed(packed.into()),
+            None => Matrix::Candle(BlockRows::new(weight)?),
+        };
+        Ok(Self { matrix, bias: None })
+    }
+
+    /// The matrix, if it is stored in blocks that we multiply ourselves.
+    pub(super) fn packed(&self) -> Option<&Arc<Packed>> {
+        match &self.matrix {
+            Matrix::Packed(packed) => Some(packed),
+            Matrix::Dense(_) | Matrix::Candle(_) => None,
+        }
     }
 
     /// The same layer with another weight, as floats, `[out, in]`.
@@ -74,7 +90,7 @@ impl Projection {
     pub fn floats(&self) -> Option<&Tensor> {
         match &self.matrix {
             Matrix::Dense(linear) => Some(linear.weight()),
-            Matrix::Quantized(_) => None,
+            Matrix::Packed(_) | Matrix::Candle(_) => None,
         }
     }
 
@@ -85,7 +101,8 @@ impl Projection {
     pub fn widened(&self) -> Result<Tensor> {
         match &self.matrix {
             Matrix::Dense(linear) => Ok(linear.weight().clone()),
-            Matrix::Quantized(blocks) => blocks.widened(),
+            Matrix::Packed(packed) => Ok(Tensor::from_vec(packed.rows(), packed.shape(), &Device::Cpu)?),
+            Matrix::Candle(blocks) => blocks.widened(),
         }
     }
 
@@ -100,11 +117,6 @@ impl Projection {
         })
     }
 
-    /// Whether it has Q8_0 blocks, whose kernels differ in how they round activations.
-    pub fn is_eight_bit(&self) -> bool {
-        matches!(&self.matrix, Matrix::Quantized(blocks) if blocks.dtype() == GgmlDType::Q8_0)
-    }
-
     /// How many activations of `dtype` share a scale when this layer rounds them; `None` if it does not round
     /// them. Candle packs weights for f32 and bf16 but not for f16, so f16 may use another block size.
     ///
@@ -112,13 +124,22 @@ impl Projection {
     /// The trial fails on the device.
     pub fn activation_block(&self, dtype: DType) -> Result<Option<usize>> {
         use GgmlDType::{Q2K, Q3K, Q4K, Q5K, Q6K, Q8_0, Q8K};
-        let Matrix::Quantized(blocks) = &self.matrix else { return Ok(None) };
+        let blocks = match &self.matrix {
+            Matrix::Dense(_) => return Ok(None),
+            Matrix::Packed(_) => return Ok(Some(32)),
+            Matrix::Candle(blocks) => blocks,
+        };
         let (outputs, inputs) = blocks.shape();
         Ok(Some(match blocks.dtype() {
             Q2K | Q3K | Q4K | Q5K | Q6K | Q8K => 256,
             Q8_0 if inputs % 256 == 0 && outputs % 16 == 0 => tried(&blocks.device(), dtype)?,
             _ => 32,
         }))
+    }
+
+    /// Whether it has Q8_0 blocks that Candle multiplies, whose kernels differ in how they round activations.
+    pub fn is_candle_q8_0(&self) -> bool {
+        matches!(&self.matrix, Matrix::Candle(blocks) if blocks.dtype() == GgmlDType::Q8_0)
     }
 }
 
@@ -144,7 +165,8 @@ impl Module for Projection {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         let product = match &self.matrix {
             Matrix::Dense(linear) => linear.forward(x)?,
-            Matrix::Quantized(blocks) => blocks.forward(x)?,
+            Matrix::Packed(packed) => packed_rows::product(packed, x)?,
+            Matrix::Candle(blocks) => blocks.forward(x)?,
         };
         match &self.bias {
             None => Ok(product),
@@ -160,6 +182,7 @@ mod tests {
 
     #[rstest]
     #[case::small_rows(GgmlDType::Q8_0, 32, 64, Some(32))]
+    #[case::rows_of_256(GgmlDType::Q8_0, 32, 256, Some(32))]
     #[case::odd_outputs(GgmlDType::Q8_0, 15, 256, Some(32))]
     #[case::four_bits(GgmlDType::Q4_0, 32, 256, Some(32))]
     #[case::k_type(GgmlDType::Q4K, 32, 256, Some(256))]
@@ -172,23 +195,5 @@ mod tests {
         let weight = Tensor::ones((outputs, inputs), DType::F32, &Device::Cpu).unwrap();
         let weight = QTensor::quantize(&weight, dtype).unwrap();
         assert_eq!(Projection::blocks(weight.into()).unwrap().activation_block(DType::F32).unwrap(), block);
-    }
-
-    /// The trial finds the block size that a larger product really uses.
-    #[test]
-    fn the_trial_agrees_with_a_larger_product() {
-        let (outputs, inputs) = (48, 512);
-        let weight = Tensor::randn(0f32, 1f32, (outputs, inputs), &Device::Cpu).unwrap();
-        let layer = Projection::blocks(QTensor::quantize(&weight, GgmlDType::Q8_0).unwrap().into()).unwrap();
-        let mut x = vec![0f32; inputs];
-        (x[0], x[255]) = (1000.0, 1.0);
-        let outlier = |x: Vec<f32>| {
-            let x = Tensor::from_vec(x, (1, inputs), &Device::Cpu).unwrap();
-            layer.forward(&x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
-        };
-        let with = outlier(x.clone());
-        x[255] = 0.0;
-        let lost = with == outlier(x);
-        assert_eq!(layer.activation_block(DType::F32).unwrap(), Some(if lost { 256 } else { 32 }));
     }
 }

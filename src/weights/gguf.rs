@@ -138,9 +138,9 @@ impl Gguf {
     /// # Errors
     /// When there is no such tensor, or the device has no memory for it.
     pub fn quantized(&self, name: &str, device: &Device) -> Result<Arc<QTensor>> {
-        let (entry, raw) = self.entry(name)?;
+        let (entry, raw) = self.alone(name)?;
         // `raw` is aligned for every block type: a map starts on a page, and tensors on multiples of 8.
-        let tensor = ggml_file::qtensor_from_ggml(entry.dtype, raw, entry.shape.clone(), device)?;
+        let tensor = ggml_file::qtensor_from_ggml(entry.dtype, &raw, entry.shape.clone(), device)?;
         Ok(Arc::new(tensor))
     }
 
@@ -149,14 +149,14 @@ impl Gguf {
     /// # Errors
     /// When there is no such tensor.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
-        let (entry, raw) = self.entry(name)?;
+        let (entry, raw) = self.alone(name)?;
         let plain = match entry.dtype {
             GgmlDType::F32 => DType::F32,
             GgmlDType::F16 => DType::F16,
             GgmlDType::BF16 => DType::BF16,
             _ => return Ok(self.quantized(name, &Device::Cpu)?.dequantize(&Device::Cpu)?),
         };
-        Ok(Tensor::from_raw_buffer(raw, plain, &entry.shape, &Device::Cpu)?)
+        Ok(Tensor::from_raw_buffer(&raw, plain, &entry.shape, &Device::Cpu)?)
     }
 
     /// Rows `ids` of a matrix on the CPU, as stored, `[ids, in]`. Each row is a whole number of blocks.
@@ -187,6 +187,14 @@ impl Gguf {
             })
         });
         Ok(Tensor::cat(&runs.collect::<Result<Vec<_>>>()?, 0)?)
+    }
+
+    /// A tensor's bytes in a map of their own: the pages that are read leave the memory with it, so that a loaded model
+    /// is not in memory twice.
+    fn alone(&self, name: &str) -> Result<(&TensorInfo, Bytes)> {
+        let (info, _) = self.entry(name)?;
+        let part = self.tensors.get(name).map_or(0, |placed| placed.part);
+        Ok((info, Bytes::map_part(&self.parts[part].0, &info.bytes)?))
     }
 
     fn entry(&self, name: &str) -> Result<(&TensorInfo, &[u8])> {

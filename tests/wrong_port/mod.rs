@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
-use candle_nn::Embedding;
 use rbees_check::Result;
 use rbees_check::model::{Input, Llama, Rope};
 use rbees_check::port::{LlamaPort, Port, Traits};
@@ -63,8 +62,8 @@ pub fn alternating_rows_split_into_halves(llama: Llama) -> Result<Box<dyn Port>>
 /// The embedding is multiplied by √hidden, as in Gemma, and the port does not tap the embedding.
 pub fn hidden_embedding_scaled(mut llama: Llama) -> Result<Box<dyn Port>> {
     let hidden = llama.config.hidden_size;
-    let scaled = (llama.embed_tokens.embeddings() * (hidden as f64).sqrt())?; // [vocab, hidden]
-    llama.embed_tokens = Embedding::new(scaled, hidden);
+    let scaled = (llama.embed_tokens.widened()? * (hidden as f64).sqrt())?; // [vocab, hidden]
+    llama.embed_tokens = Embedding::floats(scaled)?;
     Ok(Box::new(WithoutEmbedding(LlamaPort::new(llama))))
 }
 
