@@ -18,7 +18,6 @@ use self::graph::room;
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("files", &[]),
     ("arrays", &[]),
-    ("bench", &["compare", "generate", "model", "models", "probe"]),
     ("blocks", &[]),
     ("compare", &[]),
     ("probe", &[]),
