@@ -68,7 +68,12 @@ pub(super) fn assign(
         }
     }
     let count = |project: usize| {
-        open.iter().filter(|(_, meanings)| meanings.iter().any(|m| m.project == project)).count()
+        let uses = |meanings: &[Meaning], project| meanings.iter().any(|meaning| meaning.project == project);
+        let own = || open.iter().filter(|(_, meanings)| uses(meanings, project));
+        match PROJECTS[project].family_of.and_then(names::project) {
+            Some(whole) if own().all(|(_, meanings)| uses(meanings, whole)) => 0,
+            _ => own().count(),
+        }
     };
     let counts: Vec<usize> = (0..PROJECTS.len()).map(count).collect();
     for (name, meanings) in &open {
