@@ -55,6 +55,7 @@ OF_LAYER = {
     "kqv_out": "self_attn.context", "attn_out": "self_attn.o_proj",
     "ffn_inp": "post_attention_layernorm.input", "ffn_norm": "post_attention_layernorm",
     "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_out": "mlp.down_proj",
+    "ffn_gate_b": "mlp.gate_proj", "ffn_up_b": "mlp.up_proj",  # with a bias: later than the product, which they replace
     "ffn_swiglu": "mlp.act", "ffn_gate_par": "mlp.act",  # the second is the name in older versions
     "l_out": "",
 }
