@@ -166,13 +166,15 @@ def sites(checker, name, file, ids, place, gelu=False):
     count = sum(not site.endswith("_ids") for site in load_file(dump))
     judged = checker.run("run", "all", "--dump", dump, "--model", file, "--report", f"json={place / 'report.json'}")
     last = [line for line in judged.stdout.splitlines() if line.startswith("checkpoints:")]
-    wrong = re.findall(r"^FAIL \S+ \S+ · (\S+)", judged.stdout, re.M)
+    report = json.loads((place / "report.json").read_text(encoding="utf-8"))
+    findings = [finding for checkpoint in report["checkpoints"] for finding in checkpoint["findings"]]
+    wrong = [finding["about"] for finding in findings if finding["status"] == "failed"]
     named = set(re.findall(r"^ +suspect +([a-z-]+):", judged.stdout, re.M))
     if gelu:
         good = judged.returncode == 1 and all(site.endswith("mlp.act") for site in wrong) and named == {"act-half"}
     else:
         good = judged.returncode == 0
-    what = f"; wrong: {', '.join(wrong)}, named {', '.join(sorted(named))}" if wrong else ""
+    what = f"; {len(wrong)} wrong: {wrong[0]} ..., named {', '.join(sorted(named))}" if wrong else ""
     print(f"{name:<12} sites   {count} recorded; {last[0] if last else judged.stderr.strip()}{what}")
     if not good:
         print(judged.stdout)

@@ -135,7 +135,9 @@ impl Tiny {
             types.truncate(layers);
         }
         other.tensors.retain(|name, _| match name.strip_prefix("model.layers.") {
-            Some(rest) => rest.split('.').next().and_then(|n| n.parse().ok()).is_some_and(|n: usize| n < layers),
+            Some(rest) => {
+                rest.split('.').next().and_then(|n| n.parse().ok()).is_some_and(|n: usize| n < layers)
+            }
             None => true,
         });
         other
@@ -182,7 +184,8 @@ impl Tiny {
         fn read<C: serde::de::DeserializeOwned>(config: &Map<String, Value>) -> Result<C> {
             serde_json::from_value(Value::Object(config.clone())).map_err(candle_core::Error::wrap)
         }
-        let (config, vb) = (self.older_config(), VarBuilder::from_tensors(self.tensors.clone(), dtype, &Device::Cpu));
+        let (config, vb) =
+            (self.older_config(), VarBuilder::from_tensors(self.tensors.clone(), dtype, &Device::Cpu));
         Ok(Port(match self.family {
             "mistral" => Box::new(mistral::Model::new(&read(&config)?, vb)?),
             "qwen2" => Box::new(qwen2::ModelForCausalLM::new(&read(&config)?, vb)?),

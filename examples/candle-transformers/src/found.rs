@@ -197,6 +197,8 @@ pub fn same(a: &[f32], b: &[f32]) -> String {
     let largest = a.iter().fold(0f32, |largest, v| largest.max(v.abs()));
     if a == b {
         "are bit-identical".into()
+    } else if apart < 0.0005 {
+        format!("differ by up to {apart:.0e} (largest {largest:.3})")
     } else {
         format!("differ by up to {apart:.3} (largest {largest:.3})")
     }

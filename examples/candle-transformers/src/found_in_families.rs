@@ -1,9 +1,9 @@
-//! Reproduces findings 8 to 17 of `docs/candle-findings.md`, each in its smallest form. `expected` is what this project's
+//! Reproduces findings 8 to 18 of `docs/candle-findings.md`, each in its smallest form. `expected` is what this project's
 //! own model does, `got` what candle-transformers does.
 
-use candle_core::{DType, Device, Result, Tensor};
 use candle_core::quantized::gguf_file::{self, Content, Value};
-use candle_core::quantized::QTensor;
+use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{DType, Device, Result, Tensor};
 use rbees_check::model::{Attention, Llama};
 use rbees_check::probe::Arithmetic::{Blocks32, Dense};
 use rbees_check::reference::Reference;
@@ -104,7 +104,8 @@ pub fn bf16_chunks() -> Result<()> {
 pub fn two_key_heads() -> Result<()> {
     println!("\n13 gemma3, one layer without a window, 3 kv heads, two tokens");
     let tiny = Tiny::open("gemma3")?;
-    let global = tiny.cut(1).with("sliding_window_pattern", json!(1)).with("layer_types", json!(["full_attention"]));
+    let global =
+        tiny.cut(1).with("sliding_window_pattern", json!(1)).with("layer_types", json!(["full_attention"]));
     for (side, ours) in [("expected", true), ("got     ", false)] {
         let run = || logits(ours, &global, DType::F32, IN_ONE_PASS, &ids(2, false)).map(drop);
         println!("      {side}: {}", quietly(run));
@@ -163,24 +164,46 @@ pub fn silu() -> Result<()> {
     let of = |port: &mut dyn LastLogits| port.last(&[7], 0);
     let got = of(&mut theirs)?;
     println!("   got and the right logits {}", same(&got, &of(&mut Ours::new(right))?));
-    println!("   got and this project's model with SiLU in the place of GELU {}", same(&got, &of(&mut Ours::new(wrong))?));
+    println!(
+        "   got and this project's model with SiLU in the place of GELU {}",
+        same(&got, &of(&mut Ours::new(wrong))?)
+    );
     std::fs::remove_file(&file)?;
     Ok(())
 }
 
-/// Tokens after cached ones: the cached keys are hidden from them.
-pub fn hidden_cache() -> Result<()> {
-    println!("\n17 quantized_gemma3, six tokens, then two more; the third of the six is exchanged");
-    let path = "tiny-gemma3/gguf/tiny-gemma3-f16.gguf";
-    let weights = Weights::open(&fixtures(path)).map_err(candle_core::Error::from)?;
-    let right = Llama::load(&weights, &Device::Cpu, DType::F32, Attention::Plain)?;
-    let of = |ours: bool, other: bool| {
-        let mut port: Box<dyn LastLogits> =
-            if ours { Box::new(Ours::new(right.clone())) } else { Box::new(Port::of_gguf("gemma3", &fixtures(path))?) };
-        port.last(&[7, 8, if other { 99 } else { 9 }, 10, 11, 12], 0)?;
-        port.last(&[40, 41], 6)
+/// Two tokens after cached ones.
+pub fn gguf_chunks() -> Result<()> {
+    println!("\n17 quantized_gemma3, six tokens, then two more");
+    let path = fixtures("tiny-gemma3/gguf/tiny-gemma3-f16.gguf");
+    let weights = Weights::open(&path).map_err(candle_core::Error::from)?;
+    let mut right = Ours::new(Llama::load(&weights, &Device::Cpu, DType::F32, Attention::Plain)?);
+    let run = |port: &mut dyn LastLogits| {
+        port.last(&ids(6, false), 0)?;
+        port.last(&[40, 41], 6).map(drop)
     };
-    ask("quantized_gemma3", of)
+    println!("      expected: {}", quietly(|| run(&mut right)));
+    println!("      got     : {}", quietly(|| run(&mut Port::of_gguf("gemma3", &path)?)));
+    Ok(())
+}
+
+/// The tables of sines and cosines are in f16, unless a file has a key that llama.cpp does not write.
+pub fn half_angles() -> Result<()> {
+    println!(
+        "\n18 quantized_qwen3, 100 tokens in one pass, and a copy of the file with general.dtype 0, which means f32"
+    );
+    let (path, copy) = (fixtures("tiny-qwen3/gguf/tiny-qwen3-f16.gguf"), scratch("qwen3.gguf"));
+    let mut file = std::io::BufReader::new(std::fs::File::open(&path)?);
+    let mut content = Content::read(&mut file)?;
+    content.metadata.insert("general.dtype".into(), Value::U32(0));
+    rewritten(&content, &mut file, &copy, |_| true, None)?;
+    let weights = Weights::open(&path).map_err(candle_core::Error::from)?;
+    let mut right = Ours::new(Llama::load(&weights, &Device::Cpu, DType::F32, Attention::Plain)?);
+    let right = right.last(&ids(100, false), 0)?;
+    let of = |path: &std::path::Path| Port::of_gguf("qwen3", path)?.last(&ids(100, false), 0);
+    println!("   got and the right logits {}", same(&of(&path)?, &right));
+    println!("   got from the copy and the right logits {}", same(&of(&copy)?, &right));
+    Ok(std::fs::remove_file(&copy)?)
 }
 
 /// Writes a copy of a GGUF file with its first layer only, in F32.
@@ -189,11 +212,29 @@ fn one_layer_in_f32(from: &str, to: &std::path::Path) -> Result<()> {
     let mut content = Content::read(&mut file)?;
     content.metadata.insert("gemma3.block_count".into(), Value::U32(1));
     // One layer with a window, and the scale that this model has.
-    content.metadata.retain(|key, _| !key.starts_with("gemma3.rope.scaling") && key != "gemma3.attention.scale");
+    content
+        .metadata
+        .retain(|key, _| !key.starts_with("gemma3.rope.scaling") && key != "gemma3.attention.scale");
+    let first = |name: &str| !name.starts_with("blk.") || name.starts_with("blk.0.");
+    rewritten(&content, &mut file, to, first, Some(GgmlDType::F32))
+}
+
+/// Writes a copy of a GGUF file with these metadata and the tensors that `keep` accepts, as `kind` if it is given.
+fn rewritten(
+    content: &Content,
+    file: &mut std::io::BufReader<std::fs::File>,
+    to: &std::path::Path,
+    keep: impl Fn(&str) -> bool,
+    kind: Option<GgmlDType>,
+) -> Result<()> {
     let mut held = Vec::new();
-    for known in content.tensor_infos.keys().filter(|name| !name.starts_with("blk.") || name.starts_with("blk.0.")) {
-        let tensor = content.tensor(&mut file, known, &Device::Cpu)?.dequantize(&Device::Cpu)?;
-        held.push((known.clone(), QTensor::quantize(&tensor, candle_core::quantized::GgmlDType::F32)?));
+    for name in content.tensor_infos.keys().filter(|name| keep(name)) {
+        let tensor = content.tensor(file, name, &Device::Cpu)?;
+        let tensor = match kind {
+            None => tensor,
+            Some(kind) => QTensor::quantize(&tensor.dequantize(&Device::Cpu)?, kind)?,
+        };
+        held.push((name.clone(), tensor));
     }
     let tensors: Vec<(&str, &QTensor)> = held.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     let metadata: Vec<(&str, &Value)> =
@@ -221,10 +262,14 @@ pub fn tables() -> Result<()> {
     for family in ["qwen2", "qwen3", "gemma3"] {
         let f16 = format!("tiny-{family}/gguf/tiny-{family}-f16.gguf");
         println!("\nquantized_{family} F16");
-        judged(&format!("tiny-{family}/short"), (DType::F32, Dense), &mut || Port::of_gguf(family, &fixtures(&f16)))?;
+        judged(&format!("tiny-{family}/short"), (DType::F32, Dense), &mut || {
+            Port::of_gguf(family, &fixtures(&f16))
+        })?;
         let q8_0 = format!("tiny-{family}-q8_0/tiny-{family}-q8_0.gguf");
         println!("\nquantized_{family} Q8_0");
-        judged(&format!("tiny-{family}-q8_0/short"), (DType::F32, Blocks32), &mut || Port::of_gguf(family, &fixtures(&q8_0)))?;
+        judged(&format!("tiny-{family}-q8_0/short"), (DType::F32, Blocks32), &mut || {
+            Port::of_gguf(family, &fixtures(&q8_0))
+        })?;
     }
     Ok(())
 }

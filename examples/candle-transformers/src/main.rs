@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release              every table, then every finding
 //! cargo run --release -- 8 14      only these findings of docs/candle-findings.md
+//! cargo run --release -- families  only the tables of the other families
 //! cargo run --release -- DIR       cases captured from `tiny-llama2`, beside the tables
 //! ```
 
@@ -35,7 +36,7 @@ pub fn smollm2() -> Option<PathBuf> {
 fn main() -> Result<()> {
     let tiny = models::open("tiny-llama2")?.weights;
     let config = std::fs::read_to_string(fixtures("tiny-llama2/config.json"))?;
-    let findings: [(u8, &dyn Fn() -> Result<()>); 17] = [
+    let findings: [(u8, &dyn Fn() -> Result<()>); 18] = [
         (1, &found::rope_parameters),
         (2, &found::output_weight),
         (3, &found::rope_freqs),
@@ -52,8 +53,12 @@ fn main() -> Result<()> {
         (14, &found_in_families::scaling),
         (15, &found_in_families::one_plus_weight),
         (16, &found_in_families::silu),
-        (17, &found_in_families::hidden_cache),
+        (17, &found_in_families::gguf_chunks),
+        (18, &found_in_families::half_angles),
     ];
+    if std::env::args().any(|argument| argument == "families") {
+        return found_in_families::tables();
+    }
     let asked: Vec<u8> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
     if asked.is_empty() {
         tables(&tiny, &config)?;
