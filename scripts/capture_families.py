@@ -102,6 +102,7 @@ def of_family(model):
     with (
         swap(arithmetic, "llama", family), swap(taps, "llama", family), swap(prove, "llama", family),
         swap(quantized, "gguf_name", own_names(model.config)), swap(facts, "_agrees_with_gguf", lambda *_: None),
+        swap(arithmetic, "inverse_frequencies", model.frequencies(arithmetic.inverse_frequencies)),
         swap(prove, "Case", lambda name, ids: windowed(model)(name, ids, window=model.window)), more,
     ):
         yield
@@ -184,6 +185,10 @@ class Model(models.Model):
         self._in_dtype = {"f32": self.stock}
         self.tokenizer = tokens.from_directory(self.path)
 
+    def frequencies(self, stock):
+        """The function of rotary module and dtype that gives the frequencies: capture/'s own."""
+        return stock
+
     @property
     def is_gemma(self):
         return self.config.model_type in GEMMA
@@ -219,6 +224,19 @@ class Quantized(Model):
             weight.data = torch.from_numpy(self.as_hugging_face_has_it(hf, data))
         self._in_dtype = {"f32": self.stock}
         self.tokenizer = tokens.from_gguf(self.path)
+
+    def frequencies(self, stock):
+        """Those of the file's own divisors, which are rounded to float32, where it has some."""
+        divisors = next((t.data for t in gguf.GGUFReader(self.path).tensors if t.name == "rope_freqs.weight"), None)
+        if divisors is None:
+            return stock
+
+        def of_file(rotary, dtype):
+            with mock.patch.object(torch, "float", dtype):
+                inv_freq, scaling = rotary.compute_default_rope_parameters(rotary.config)
+            return inv_freq / torch.tensor(np.array(divisors)).to(dtype), scaling  # [head_dim / 2]
+
+        return of_file
 
     def as_hugging_face_has_it(self, name, data):
         """Undoes what llama.cpp's converter does, which is a permutation of rows or a constant."""

@@ -1,4 +1,4 @@
-//! Reproduces findings 8 to 18 of `docs/candle-findings.md`, each in its smallest form. `expected` is what this project's
+//! Reproduces findings 8 to 19 of `docs/candle-findings.md`, each in its smallest form. `expected` is what this project's
 //! own model does, `got` what candle-transformers does.
 
 use candle_core::quantized::gguf_file::{self, Content, Value};
@@ -204,6 +204,25 @@ pub fn half_angles() -> Result<()> {
     println!("   got and the right logits {}", same(&of(&path)?, &right));
     println!("   got from the copy and the right logits {}", same(&of(&copy)?, &right));
     Ok(std::fs::remove_file(&copy)?)
+}
+
+/// A single token is cached in another place than several: several tokens after it do not see it.
+pub fn qwen3_chunks() -> Result<()> {
+    println!("\n19 quantized_qwen3, three tokens in one pass, and one and two");
+    let path = fixtures("tiny-qwen3/gguf/tiny-qwen3-f16.gguf");
+    let weights = Weights::open(&path).map_err(candle_core::Error::from)?;
+    let right = Llama::load(&weights, &Device::Cpu, DType::F32, Attention::Plain)?;
+    let of = |ours: bool, chunks: bool| {
+        let mut port: Box<dyn LastLogits> =
+            if ours { Box::new(Ours::new(right.clone())) } else { Box::new(Port::of_gguf("qwen3", &path)?) };
+        let ids = ids(3, false);
+        if !chunks {
+            return port.last(&ids, 0);
+        }
+        port.last(&ids[..1], 0)?;
+        port.last(&ids[1..], 1)
+    };
+    ask("quantized_qwen3", of)
 }
 
 /// Writes a copy of a GGUF file with its first layer only, in F32.

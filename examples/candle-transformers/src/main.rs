@@ -36,7 +36,7 @@ pub fn smollm2() -> Option<PathBuf> {
 fn main() -> Result<()> {
     let tiny = models::open("tiny-llama2")?.weights;
     let config = std::fs::read_to_string(fixtures("tiny-llama2/config.json"))?;
-    let findings: [(u8, &dyn Fn() -> Result<()>); 18] = [
+    let findings: [(u8, &dyn Fn() -> Result<()>); 19] = [
         (1, &found::rope_parameters),
         (2, &found::output_weight),
         (3, &found::rope_freqs),
@@ -55,6 +55,7 @@ fn main() -> Result<()> {
         (16, &found_in_families::silu),
         (17, &found_in_families::gguf_chunks),
         (18, &found_in_families::half_angles),
+        (19, &found_in_families::qwen3_chunks),
     ];
     if std::env::args().any(|argument| argument == "families") {
         return found_in_families::tables();
