@@ -29,7 +29,7 @@ USER_DEFINED = 4
 VARIANTS = {
     "as_llama_2": {},
     "no_space_in_front": {"tokenizer.ggml.add_space_prefix": False},
-    "as_gemma": {"tokenizer.ggml.add_space_prefix": False, "user_defined": {505: "\n\n", 506: "▁▁", 507: "▁▁▁▁", 508: "<start_of_turn>"}},
+    "as_gemma": {"tokenizer.ggml.add_space_prefix": False, "user_defined": {481: "\n\n", 482: "▁▁", 483: "▁▁▁▁", 484: "<start_of_turn>"}},
     "equal_scores": {"scores": "equal in groups of 8"},
     "no_bos": {"tokenizer.ggml.add_bos_token": False},
 }
@@ -78,8 +78,8 @@ def ids_of(path, texts):
     def ids(text):
         data = text.encode()
         found = (lib.llama_token * (len(data) + 8))()
-        # With BOS if the file asks for it; the texts of control tokens are only text.
-        count = lib.llama_tokenize(vocab, data, len(data), found, len(found), True, False)
+        # With BOS if the file asks for it; the texts of control tokens are these tokens, as in other tokenizers.
+        count = lib.llama_tokenize(vocab, data, len(data), found, len(found), True, True)
         return list(found[:count])
 
     found = [ids(text) for text in texts]
