@@ -138,7 +138,8 @@ impl Assignments {
         for (name, meaning) in &self.foreign {
             let Meaning { project, layer, content } = *meaning;
             let order = PROJECTS[project].order.clone();
-            let form = |order: AxisOrder| Form { order, ..Form::default() };
+            let interleaved = PROJECTS[project].half_split.then_some(false);
+            let form = |order: AxisOrder| Form { order, interleaved, ..Form::default() };
             let mut tensor = |kind: Kind, order: AxisOrder| {
                 let site = Site { layer: layer.filter(|_| kind.in_layer()), kind };
                 add(&mut stored, vocabulary, site, name, form(order))

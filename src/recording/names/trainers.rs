@@ -12,6 +12,7 @@ pub(super) const META: Project = Project {
     id: "meta",
     name: "Meta's code, burn or Candle's quantized_llama",
     family_of: None,
+    half_split: false,
     order: AxisOrder::Canonical,
     names: &[
         ("tokens", Content::Tokens("input_ids")),
@@ -45,6 +46,7 @@ pub(super) const LITGPT: Project = Project {
     id: "litgpt",
     name: "litgpt",
     family_of: None,
+    half_split: false,
     order: AxisOrder::Canonical,
     names: &[
         ("idx", Content::Tokens("input_ids")),
@@ -76,6 +78,7 @@ pub(super) const TORCHTUNE: Project = Project {
     id: "torchtune",
     name: "torchtune",
     family_of: None,
+    half_split: false,
     order: AxisOrder::Canonical,
     names: &[
         ("tokens", Content::Tokens("input_ids")),
@@ -109,6 +112,7 @@ pub(super) const MEGATRON: Project = Project {
     id: "megatron",
     name: "Megatron",
     family_of: None,
+    half_split: false,
     order: AxisOrder::Canonical,
     names: &[
         ("embedding.word_embeddings", Tensor(Kind::Embed)),
