@@ -19,7 +19,8 @@
     uv run scripts/capture_families.py --prove                  are the patches transformers' own arithmetic?
 
 capture/ names the modules and functions of Llama. Other families have the same ones under other names; a `Family`
-gives them Llama's. What a family adds (norms of q and k, a window) is here; what Gemma does differently is in
+gives them Llama's. A model such as tiny-qwen2:q8_0 has the dequantised weights of a GGUF file, and references for products
+with its blocks as well. What a family adds (norms of q and k, a window) is here; what Gemma does differently is in
 gemma.py.
 """
 
@@ -36,13 +37,17 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import capture_reference  # sets the environment, and explains a missing package
 import gemma
+import gguf
+import numpy as np
 import torch
-from capture import arithmetic, facts, generation, models, prove, reference, taps, tokens
+from capture import arithmetic, facts, generation, models, prove, quantized, reference, taps, tokens
 from capture.cases import Case
 from capture.files import Trouble, sha256_file, write_json, write_npz
 from capture.noise import measure
 from capture.texts import CREATION, SAMPLING, TOKENS
-from make_families import FIXTURES, GEMMA, head_dim_of, relaxed, rope_of
+from make_families import (
+    FIXTURES, GEMMA, QUANTIZED, architecture_of, as_llama_cpp_has_it, config_of, folder_of, gguf_of, head_dim_of, own_names,
+    relaxed, rope_of)
 from transformers import AutoModelForCausalLM
 
 SHORT = dict(prompts=["And the LORD said, Go"])
@@ -58,6 +63,7 @@ CATALOGUE = {
     "tiny-mistral": {"short": SHORT, "batch-left": WIDE, "long": LONG},
     "tiny-gemma2": {"short": SHORT, "batch-left": WIDE, "long": LONG},
     "tiny-gemma3": {"short": SHORT, "batch-left": WIDE, "long": LONG},
+    **{name: {"short": SHORT} for name in QUANTIZED},
 }
 PARTS = ("tokens", "greedy", "sampling", "facts")  # the last has hashes of the others
 
@@ -95,6 +101,8 @@ def of_family(model):
     more = gemma.different(tapped) if model.is_gemma else swap(taps, "tapped", tapped)
     with (
         swap(arithmetic, "llama", family), swap(taps, "llama", family), swap(prove, "llama", family),
+        swap(quantized, "gguf_name", own_names(model.config)), swap(facts, "_agrees_with_gguf", lambda *_: None),
+        swap(arithmetic, "inverse_frequencies", model.frequencies(arithmetic.inverse_frequencies)),
         swap(prove, "Case", lambda name, ids: windowed(model)(name, ids, window=model.window)), more,
     ):
         yield
@@ -177,6 +185,10 @@ class Model(models.Model):
         self._in_dtype = {"f32": self.stock}
         self.tokenizer = tokens.from_directory(self.path)
 
+    def frequencies(self, stock):
+        """The function of rotary module and dtype that gives the frequencies: capture/'s own."""
+        return stock
+
     @property
     def is_gemma(self):
         return self.config.model_type in GEMMA
@@ -190,6 +202,55 @@ class Model(models.Model):
         own = [Path(__file__), *(Path(__file__).with_name(name) for name in ("gemma.py", "make_families.py"))]
         hashes = models.script_sha256() + "".join(map(sha256_file, own))
         return super().provenance(command) | {"capture_script_sha256": hashlib.sha256(hashes.encode()).hexdigest()}
+
+
+class Quantized(Model):
+    """A model whose weights are those of a GGUF file, dequantised by the package `gguf`. transformers reads such files too,
+    but not all settings of these families, so the config is that of make_families.py."""
+
+    def __init__(self, name):
+        self.name, self.path, self.is_gguf = name, gguf_of(name), True
+        if not self.path.is_file():
+            raise Trouble(f"no model at {self.path}", "run scripts/make_families.py")
+        self.config = config_of(name)
+        self.own_name = own_names(self.config)
+        stored = {tensor.name: tensor for tensor in gguf.GGUFReader(self.path).tensors}
+        self.stock = AutoModelForCausalLM.from_config(self.config, dtype=torch.float32, attn_implementation="eager").eval()
+        self.config = self.stock.config
+        self.config.head_dim = head_dim_of(self.config)
+        for hf, weight in self.stock.named_parameters():
+            tensor = stored[self.own_name(hf)]
+            data = gguf.dequantize(tensor.data, tensor.tensor_type).reshape(weight.shape)
+            weight.data = torch.from_numpy(self.as_hugging_face_has_it(hf, data))
+        self._in_dtype = {"f32": self.stock}
+        self.tokenizer = tokens.from_gguf(self.path)
+
+    def frequencies(self, stock):
+        """Those of the file's own divisors, which are rounded to float32, where it has some."""
+        divisors = next((t.data for t in gguf.GGUFReader(self.path).tensors if t.name == "rope_freqs.weight"), None)
+        if divisors is None:
+            return stock
+
+        def of_file(rotary, dtype):
+            with mock.patch.object(torch, "float", dtype):
+                inv_freq, scaling = rotary.compute_default_rope_parameters(rotary.config)
+            return inv_freq / torch.tensor(np.array(divisors)).to(dtype), scaling  # [head_dim / 2]
+
+        return of_file
+
+    def as_hugging_face_has_it(self, name, data):
+        """Undoes what llama.cpp's converter does, which is a permutation of rows or a constant."""
+        own, places = self.own_name(name), np.arange(data.size, dtype=np.float32).reshape(data.shape)
+        moved = as_llama_cpp_has_it(self.config, name, own, places)
+        if self.is_gemma and data.ndim == 1:
+            return data - (moved - places)
+        back = np.empty_like(data)
+        back.reshape(-1)[moved.astype(np.int64).reshape(-1)] = data.reshape(-1)
+        return back
+
+
+def open_model(name):
+    return Quantized(name) if name in QUANTIZED else Model(name)
 
 
 def make_case(model, name, prompts, cut=None, **rest):
@@ -215,7 +276,8 @@ def facts_of(model, directory, provenance):
             "final_logit_softcapping": config.final_logit_softcapping,
         }
     written["config"] |= {
-        "model_type": model.config.model_type,
+        # A GGUF file does not tell a Mistral from a Llama.
+        "model_type": "llama" if model.is_gguf and architecture_of(model.config) == "llama" else model.config.model_type,
         "rope_scaling": None if rope["rope_type"] == "default" else rope,
         "sliding_window": model.window,
         # The modules of a layer whose product a bias is added to.
@@ -229,7 +291,7 @@ def facts_of(model, directory, provenance):
 
 def capture(model, part):
     """One part of fixtures/<model>: a case, or one of PARTS."""
-    directory = FIXTURES / model.name
+    directory = folder_of(model.name)
     provenance = model.provenance(f"python scripts/capture_families.py {model.name} {part}")
     if part == "facts":
         write_json(directory / "facts.json", facts_of(model, directory, provenance))
@@ -248,8 +310,8 @@ def capture(model, part):
     else:
         case = make_case(model, part, **CATALOGUE[model.name][part])
         truth = reference.truth_of(model, case)
-        noise = measure(model, [case], [truth])[0]
-        reference.write_case(model, case, directory / part, provenance, truth, noise, {})
+        noise, blocks = measure(model, [case], [truth])[0], reference.quantized_of(model, [case], [truth])[0]
+        reference.write_case(model, case, directory / part, provenance, truth, noise, blocks)
     if part in ("tokens", "greedy", "sampling"):
         facts.refresh(directory)
 
@@ -269,7 +331,7 @@ def main():
         known = [*PARTS, *CATALOGUE[name]]
         if unknown := [part for part in options.parts if part not in known]:
             raise Trouble(f"{name} has no `{unknown[0]}`", f"it has {', '.join(known)}")
-        model = Model(name)
+        model = open_model(name)
         with of_family(model):
             if options.prove:
                 print(name)

@@ -3,8 +3,8 @@
 # requires-python = ">=3.10"
 # dependencies = ["llama-cpp-python>=0.3.20", "numpy", "safetensors>=0.4"]
 # ///
-"""Records what llama.cpp computes: one forward pass of a llama-architecture .gguf, with every site, to one
-file.
+"""Records what llama.cpp computes: one forward pass of a .gguf, with every site, to one file. Known architectures:
+llama (Mistral too), qwen2, qwen3, gemma2, gemma3.
 
     python dump_llama_cpp.py MODEL.gguf --prompt TEXT --out dump.safetensors
     python dump_llama_cpp.py MODEL.gguf --prompt TEXT --out DIR --steps 5      the prompt, then five greedy tokens
@@ -17,8 +17,8 @@ on the values:
 
 - llama.cpp scales and masks inside its softmax. This script computes `scores` from llama.cpp's `kq`, with the
   scale and the mask that llama.cpp passes to softmax.
-- q and k have the row order of the file, with neighbouring elements as rotated pairs: the metadata says
-  `layout: interleaved`.
+- In a file of the architecture llama, q and k have neighbouring elements as rotated pairs: the metadata says
+  `layout: interleaved`. In the others, the halves of a head are rotated, as in Hugging Face's layout.
 - Products with quantised weights round the other operand to 8 bits in blocks; products with f16 and bf16
   weights round it to their dtype. The metadata keys `arithmetic` and `dtype` say so, according to the types
   of the weights that were multiplied with. A .gguf in F32 uses float32 arithmetic throughout.
@@ -27,6 +27,7 @@ on the values:
 import argparse
 import ctypes
 import os
+import re
 import struct
 import sys
 from pathlib import Path
@@ -36,9 +37,12 @@ from safetensors.numpy import save_file
 
 try:
     from llama_cpp import llama_cpp as lib
-except (ImportError, RuntimeError, OSError) as missing:
-    print(f"error: {missing}\nhint: pip install llama-cpp-python", file=sys.stderr)
-    sys.exit(2)
+except (ImportError, RuntimeError, OSError):
+    try:
+        import xllamacpp_library as lib  # the same functions, from another wheel
+    except (ImportError, RuntimeError, OSError) as missing:
+        print(f"error: {missing}\nhint: pip install llama-cpp-python, or xllamacpp", file=sys.stderr)
+        sys.exit(2)
 
 # ggml's name before the layer number (and its operation, where a name occurs twice) -> site.
 OF_LAYER = {
@@ -46,20 +50,33 @@ OF_LAYER = {
     "Qcur MUL_MAT": "self_attn.q_proj", "Kcur MUL_MAT": "self_attn.k_proj", "Vcur MUL_MAT": "self_attn.v_proj",
     "Qcur ADD": "self_attn.q_proj", "Kcur ADD": "self_attn.k_proj", "Vcur ADD": "self_attn.v_proj",  # with a bias
     "Qcur ROPE": "self_attn.q_rope", "Kcur ROPE": "self_attn.k_rope",
-    "kq": "self_attn.scores",  # not scaled yet: see `scaled`
+    "kq": "self_attn.scores",  # not masked yet, and in some architectures not scaled: see `scaled`
     "kq_soft_max": "self_attn.probs",
     "kqv_out": "self_attn.context", "attn_out": "self_attn.o_proj",
     "ffn_inp": "post_attention_layernorm.input", "ffn_norm": "post_attention_layernorm",
     "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_out": "mlp.down_proj",
+    "ffn_gate_b": "mlp.gate_proj", "ffn_up_b": "mlp.up_proj",  # with a bias: later than the product, which they replace
     "ffn_swiglu": "mlp.act", "ffn_gate_par": "mlp.act",  # the second is the name in older versions
     "l_out": "",
 }
+# Gemma 2 and 3: what differs. Their `ffn_norm` is another norm, their `kq` is not yet capped.
+OF_GEMMA_LAYER = {name: kind for name, kind in OF_LAYER.items() if name != "ffn_inp"} | {
+    "kq_scaled_2": "self_attn.scores",  # after the softcap
+    "attn_post_norm": "post_attention_layernorm", "sa_out": "pre_feedforward_layernorm.input",
+    "ffn_norm": "pre_feedforward_layernorm", "ffn_geglu": "mlp.act", "ffn_post_norm": "post_feedforward_layernorm",
+}
+HEAD_NORMS = {"Qcur_normed": "self_attn.q_norm", "Kcur_normed": "self_attn.k_norm"}
 OUTSIDE = {"inp_embd": "model.embed_tokens", "embd": "model.embed_tokens",
            "result_norm": "model.norm", "result_output": "lm_head"}
+OUTSIDE_GEMMA = {"inp_scaled": "model.embed_tokens", "result_norm": "model.norm", "result_output": "lm_head"}
+OF_WEIGHT = re.compile(r"(?:blk\.(\d+)\.attn_output|output|token_embd)\.weight")
+POST_NORM = re.compile(r"blk\.(\d+)\.post_ffw_norm\.weight")
 OVER_KEYS = ("self_attn.scores", "self_attn.probs")
 BY_HEAD = ("self_attn.q_rope", "self_attn.k_rope")
 F32, F16, BF16 = 0, 1, 30  # ggml's types
 FLASH_ATTENTION_OFF = 0
+NEIGHBOURS = 0  # llama.cpp's rope type for pairs (2i, 2i + 1)
+ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma2", "gemma3")
 
 
 class Tensor(ctypes.Structure):
@@ -77,14 +94,42 @@ op_name.restype, op_name.argtypes = ctypes.c_char_p, [ctypes.c_int]
 is_quantized.restype, is_quantized.argtypes = ctypes.c_bool, [ctypes.c_int]
 
 
-def site_of(tensor):
-    """The site that this tensor belongs to, or None."""
-    name, op = tensor.name.decode(), op_name(tensor.op).decode()
-    stem, dash, layer = name.rpartition("-")
-    if not dash or not layer.isdecimal():
-        return OUTSIDE.get(name)
-    kind = OF_LAYER.get(stem, OF_LAYER.get(f"{stem} {op}"))
-    return None if kind is None else f"model.layers.{layer}.{kind}".rstrip(".")
+class Names:
+    """The sites of llama.cpp's tensors in a model of this architecture."""
+
+    def __init__(self, architecture):
+        gemma = architecture in ("gemma2", "gemma3")
+        self.of_layer = OF_GEMMA_LAYER if gemma else OF_LAYER
+        if architecture in ("qwen3", "gemma3"):
+            self.of_layer = self.of_layer | HEAD_NORMS
+        self.outside = OUTSIDE_GEMMA if gemma else OUTSIDE
+        if architecture == "gemma2":  # the product itself has no name, but its weight has
+            self.outside = self.outside | {"result_output": "lm_head.softcap"}
+
+    def site_of(self, tensor):
+        """The site that this tensor belongs to, or None."""
+        name, op = tensor.name.decode(), op_name(tensor.op).decode()
+        # Some products and norms have no name, or none with a number: their weights say what they are.
+        if op == "MUL_MAT" and (weight := OF_WEIGHT.fullmatch(source(tensor, 0))):
+            return f"model.layers.{weight[1]}.self_attn.o_proj" if weight[1] else "lm_head"
+        if name == "ffn_post_norm" and (weight := POST_NORM.fullmatch(source(tensor, 1))):
+            name = f"{name}-{weight[1]}"
+        stem, dash, layer = name.rpartition("-")
+        if not dash or not layer.isdecimal():
+            return self.outside.get(name)
+        kind = self.of_layer.get(stem, self.of_layer.get(f"{stem} {op}"))
+        return None if kind is None else f"model.layers.{layer}.{kind}".rstrip(".")
+
+    def missing(self, sites):
+        """The kinds of site that this architecture's tables name, and none of `sites` is."""
+        kinds = {(site.split(".", 3) + [""])[3] if site.startswith("model.layers.") else site for site in sites}
+        return sorted({*self.of_layer.values(), *self.outside.values()} - kinds)
+
+
+def source(tensor, number):
+    """The name of a tensor's operand."""
+    operand = tensor.src[number]
+    return operand.contents.name.decode() if operand else ""
 
 
 def array_of(tensor):
@@ -118,8 +163,8 @@ def cached(tensor, past):
 class Recorder:
     """The tensors of the present pass, by site. `past` tokens are cached before it; `length` counts them too."""
 
-    def __init__(self):
-        self.weights, self.trouble = set(), None
+    def __init__(self, architecture):
+        self.names, self.weights, self.trouble = Names(architecture), set(), None
         self.begin(0, 0)
 
     def begin(self, past, length):
@@ -129,7 +174,7 @@ class Recorder:
         """llama.cpp calls this to ask whether we want a tensor, and again when the tensor is computed."""
         try:
             tensor = ctypes.cast(pointer, ctypes.POINTER(Tensor)).contents
-            site, of_cache = site_of(tensor), self.of_cache(tensor)
+            site, of_cache = self.names.site_of(tensor), self.of_cache(tensor)
             if ask:
                 return site is not None or of_cache is not None
             if site is not None:
@@ -159,6 +204,8 @@ class Recorder:
             array = array[..., : self.length]
         elif kind in BY_HEAD:
             array = array.swapaxes(1, 2)  # [1, s, heads, head_dim] -> [1, heads, s, head_dim]
+        elif kind in HEAD_NORMS.values():
+            array = array.reshape(1, array.shape[1], -1)  # [1, s, heads, head_dim] -> [1, s, width]
         elif kind not in OVER_KEYS:
             array = array.reshape(1, array.shape[-2], array.shape[-1])  # [1, s, width]
         self.tensors[site] = np.ascontiguousarray(array)
@@ -180,7 +227,8 @@ def run(path, ids_of, threads, steps, see):
     if not ids or any(not 0 <= token < width for token in ids):
         raise ValueError(f"no tokens, or ids outside the vocabulary of {width}")
 
-    recorder = Recorder()
+    recorder = Recorder(architecture_of(model))
+    recorder.interleaved = lib.llama_model_rope_type(model) == NEIGHBOURS
     callback = lib.ggml_backend_sched_eval_callback(recorder.seen)
     params = lib.llama_context_default_params()
     params.n_ctx = params.n_batch = params.n_ubatch = max(len(ids) + steps, 32)
@@ -205,6 +253,15 @@ def run(path, ids_of, threads, steps, see):
     lib.llama_free(context)
     lib.llama_model_free(model)
     return recorder
+
+
+def architecture_of(model):
+    room = ctypes.create_string_buffer(64)
+    lib.llama_model_meta_val_str(model, b"general.architecture", room, len(room))
+    architecture = room.value.decode()
+    if architecture not in ARCHITECTURES:
+        raise ValueError(f"its architecture is `{architecture}`; this script knows the names of {', '.join(ARCHITECTURES)}")
+    return architecture
 
 
 def decode(context, ids, past):
@@ -239,7 +296,9 @@ def write(file, path, ids, recorder):
     positions = np.arange(recorder.past, recorder.length, dtype=np.int64)
     tensors = recorder.tensors | {"input_ids": np.array([ids], np.int64), "position_ids": positions[None]}
     metadata = {"format": "rbees-dump 1", "recorder": "dump_llama_cpp.py", "model": path.name,
-                "attention": "eager", "layout": "interleaved"} | arithmetic_of(recorder.weights)
+                "attention": "eager"} | arithmetic_of(recorder.weights)
+    if recorder.interleaved:
+        metadata["layout"] = "interleaved"
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}.partial")
     try:
@@ -252,7 +311,7 @@ def write(file, path, ids, recorder):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("model", type=Path, help="a .gguf of the llama architecture")
+    add("model", type=Path, help="a .gguf of a known architecture")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--prompt", metavar="TEXT")
     what.add_argument("--ids", metavar="1,2,3", type=lambda text: [int(number) for number in text.split(",")])
@@ -275,13 +334,11 @@ def main():
     try:
         recorder = run(options.model, ids_of, options.threads, options.steps or 0, see)
     except (OSError, ValueError) as error:
-        print(f"error: {options.model}: {error}\nhint: use a .gguf file of the llama architecture", file=sys.stderr)
+        print(f"error: {options.model}: {error}\nhint: use a .gguf file of a known architecture; see --help", file=sys.stderr)
         sys.exit(2)
     several = "" if options.steps is None else f" in each of {len(passes)} passes"
     print(f"{options.out}: {len(recorder.tensors)} tensors{several} for {sum(passes)} tokens", file=sys.stderr)
-    wanted = {*OF_LAYER.values(), *OUTSIDE.values()}
-    seen = {site if site in OUTSIDE.values() else (site.split(".", 3) + [""])[3] for site in recorder.tensors}
-    if unseen := sorted(wanted - seen):
+    if unseen := recorder.names.missing(recorder.tensors):
         print(f"note: this llama.cpp does not expose {', '.join(unseen)}", file=sys.stderr)
 
 

@@ -16,7 +16,8 @@
     python scripts/make_families.py                 # the same, in a venv with the versions above
 
 Writes fixtures/<model>/{config,generation_config,tokenizer,tokenizer_config}.json, model.safetensors (f16) and
-gguf/<model>-f16.gguf. The tokenizer is that of tiny-llama. The weights are random numbers from a fixed seed, so
+gguf/<model>-f16.gguf; of a model with quantised weights, such as tiny-qwen2:q8_0, only
+fixtures/tiny-qwen2-q8_0/tiny-qwen2-q8_0.gguf. The tokenizer is that of tiny-llama. The weights are random numbers from a fixed seed, so
 two runs with the same versions give identical files. scripts/capture_families.py then captures the references.
 
 The models generate nonsense. Their weights are chosen so that every part of a family shows: biases are about as
@@ -90,6 +91,40 @@ MODELS = {
 }
 GEMMA = ("gemma2", "gemma3_text")
 
+# A row of Q8_0 has a multiple of 32 weights, which the widths above are not. The last layer of both Gemmas is of
+# the type that the first is not. A GGUF file of the architecture llama does not state a window, so there is none.
+WIDTHS = dict(hidden_size=64, head_dim=16, num_attention_heads=6, num_key_value_heads=2, intermediate_size=160)
+QUANTIZED = {
+    "tiny-llama3:q8_0": WIDTHS,
+    "tiny-qwen2:q8_0": dict(hidden_size=96, intermediate_size=160),
+    "tiny-qwen3:q8_0": WIDTHS,
+    "tiny-mistral:q8_0": WIDTHS | dict(sliding_window=None),
+    "tiny-gemma2:q8_0": WIDTHS | dict(num_hidden_layers=2),
+    "tiny-gemma3:q8_0": WIDTHS | dict(num_hidden_layers=2, sliding_window_pattern=2),
+}
+
+
+def settings_of(name):
+    """The config's settings of a model in MODELS or QUANTIZED."""
+    settings = COMMON | MODELS[name.partition(":")[0]] | QUANTIZED.get(name, {})
+    if settings["model_type"] in GEMMA:
+        del settings["hidden_act"]  # the family has its own function, under another key
+    return settings
+
+
+def config_of(name):
+    return AutoConfig.for_model(**settings_of(name))
+
+
+def folder_of(name):
+    return FIXTURES / name.replace(":", "-")  # no colon in a path: Windows has none
+
+
+def gguf_of(name):
+    """Where the model's GGUF file is."""
+    folder = folder_of(name)
+    return folder / f"{folder.name}.gguf" if name in QUANTIZED else folder / "gguf" / f"{name}-f16.gguf"
+
 
 def say(*what):
     print(*what, file=sys.stderr, flush=True)
@@ -137,14 +172,38 @@ def llama3_divisors(config):
     return 1 / ((1 - smooth) / rope["factor"] + smooth)
 
 
-def write_gguf(path, name, config, tensors, tokenizer):
-    """Writes a GGUF like llama.cpp's converter: its names, norms and biases in F32, and the rows of q and k
-    permuted if it does so for this architecture; 1 is added to the weights of Gemma's norms."""
-    architecture = dict(mistral="llama", gemma3_text="gemma3").get(config.model_type, config.model_type)
-    permuted, head_dim = architecture == "llama", head_dim_of(config)
-    w = gguf.GGUFWriter(path, architecture)
+def own_names(config):
+    """A function from Hugging Face's name of a tensor to llama.cpp's."""
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[architecture_of(config).upper()], config.num_hidden_layers)
+    return lambda name: names.get_name(name, try_suffixes=(".weight", ".bias"))
+
+
+def architecture_of(config):
+    return dict(mistral="llama", gemma3_text="gemma3").get(config.model_type, config.model_type)
+
+
+def as_llama_cpp_has_it(config, name, own, data):
+    """llama.cpp's converter permutes the rows of q and k of a Llama, and adds 1 to the weights of Gemma's norms."""
+    if architecture_of(config) == "llama" and ("attn_q." in own or "attn_k." in own):
+        halves = data.reshape(-1, 2, head_dim_of(config) // 2, *data.shape[1:])
+        return np.ascontiguousarray(halves.swapaxes(1, 2).reshape(data.shape))
+    return data + 1 if config.model_type in GEMMA and name.endswith("norm.weight") else data
+
+
+def stored(data, kind):
+    """What a GGUF file contains: norms and biases are float32 in each."""
+    if data.ndim == 1:
+        return data, gguf.GGMLQuantizationType.F32
+    return gguf.quantize(data, kind), kind
+
+
+def write_gguf(name, config, tensors, tokenizer):
+    """Writes a GGUF like llama.cpp's converter: its names, norms and biases in F32."""
+    architecture, head_dim = architecture_of(config), head_dim_of(config)
+    kind = gguf.GGMLQuantizationType.Q8_0 if name in QUANTIZED else gguf.GGMLQuantizationType.F16
+    w = gguf.GGUFWriter(gguf_of(name), architecture)
     w.add_name(name)
-    w.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
+    w.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0 if name in QUANTIZED else gguf.LlamaFileType.MOSTLY_F16)
     w.add_vocab_size(config.vocab_size)
     w.add_context_length(config.max_position_embeddings)
     w.add_embedding_length(config.hidden_size)
@@ -166,7 +225,7 @@ def write_gguf(path, name, config, tensors, tokenizer):
         w.add_attn_logit_softcapping(config.attn_logit_softcapping)
         w.add_final_logit_softcapping(config.final_logit_softcapping)
     if config.model_type == "gemma3_text":
-        w.add_sliding_window_pattern(MODELS[name]["sliding_window_pattern"])
+        w.add_sliding_window_pattern(settings_of(name)["sliding_window_pattern"])
         w.add_rope_freq_base_swa(config.rope_parameters["sliding_attention"]["rope_theta"])
     if rope["rope_type"] == "linear":
         w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
@@ -174,15 +233,11 @@ def write_gguf(path, name, config, tensors, tokenizer):
     if rope["rope_type"] == "llama3":
         w.add_tensor("rope_freqs.weight", llama3_divisors(config).astype(np.float32))
     add_tokenizer(w, "tiny-llama", dict(bos_token_id=config.bos_token_id), tokenizer)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[architecture.upper()], config.num_hidden_layers)
+    own_name = own_names(config)
     for hf, tensor in tensors.items():
-        own, data = names.get_name(hf, try_suffixes=(".weight", ".bias")), tensor.float().numpy()
-        if permuted and ("attn_q." in own or "attn_k." in own):
-            halves = data.reshape(-1, 2, head_dim // 2, *data.shape[1:])
-            data = np.ascontiguousarray(halves.swapaxes(1, 2).reshape(data.shape))
-        if gemma and hf.endswith("norm.weight"):
-            data = data + 1
-        w.add_tensor(own, data if data.ndim == 1 else data.astype(np.float16))
+        own = own_name(hf)
+        data, dtype = stored(as_llama_cpp_has_it(config, hf, own, tensor.float().numpy()), kind)
+        w.add_tensor(own, data, raw_dtype=dtype)
     w.write_header_to_file()
     w.write_kv_data_to_file()
     w.write_tensors_to_file()
@@ -190,25 +245,22 @@ def write_gguf(path, name, config, tensors, tokenizer):
 
 
 def make(name):
-    out = FIXTURES / name
+    out, settings = folder_of(name), settings_of(name)
     out.mkdir(parents=True, exist_ok=True)
-    settings = COMMON | MODELS[name]
-    if settings["model_type"] in GEMMA:
-        del settings["hidden_act"]  # the family has its own function, under another key
-    config = AutoConfig.for_model(**settings)
+    config = config_of(name)
     model = made_up(config, zlib.crc32(name.encode()))
-    model.generation_config.eos_token_id = settings["eos_token_id"]
-    model.half().save_pretrained(out)
-    (out / "model.safetensors").chmod(0o644)  # it is written readable by its owner only
-    for file in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copyfile(FIXTURES / "tiny-llama" / file, out / file)
-    written = json.loads((out / "config.json").read_text())
-    (out / "config.json").write_text(json.dumps(written, indent=2, sort_keys=True) + "\n")
+    if name not in QUANTIZED:
+        model.generation_config.eos_token_id = settings["eos_token_id"]
+        model.half().save_pretrained(out)
+        (out / "model.safetensors").chmod(0o644)  # it is written readable by its owner only
+        for file in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copyfile(FIXTURES / "tiny-llama" / file, out / file)
+        written = json.loads((out / "config.json").read_text())
+        (out / "config.json").write_text(json.dumps(written, indent=2, sort_keys=True) + "\n")
     tied = config.tie_word_embeddings
     tensors = {k: v for k, v in model.state_dict().items() if not (tied and k == "lm_head.weight")}
-    (out / "gguf").mkdir(exist_ok=True)
-    tokenizer = Tokenizer.from_file(str(out / "tokenizer.json"))
-    write_gguf(out / "gguf" / f"{name}-f16.gguf", name, config, tensors, tokenizer)
+    gguf_of(name).parent.mkdir(exist_ok=True)
+    write_gguf(name, config, tensors, Tokenizer.from_file(str(FIXTURES / "tiny-llama/tokenizer.json")))
     say(f"{name}: {sum(t.numel() for t in tensors.values())} weights")
 
 
@@ -221,15 +273,18 @@ def relaxed():
             check for check in config.__class_validators__ if check.__name__ != "validate_architecture"]
 
 
+KNOWN = [*MODELS, *QUANTIZED]
+
+
 def main():
     p = argparse.ArgumentParser(description="Make the tiny models of other families.")
-    p.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(MODELS)} (default: all)")
+    p.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(KNOWN)} (default: all)")
     args = p.parse_args()
     for name in args.models:
-        if name not in MODELS:
+        if name not in KNOWN:
             p.error(f"no model {name!r}")
     relaxed()
-    for name in args.models or MODELS:
+    for name in args.models or KNOWN:
         make(name)
 
 

@@ -18,10 +18,10 @@ use crate::weights::Weights;
 use crate::{Error, Result};
 
 /// Every name that [`open`] accepts. All of these models have references.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 17] = [
     "tiny-llama",
     "tiny-llama2",
-    TINY_Q8_0,
+    "tiny-llama:q8_0",
     "tiny-llama3",
     "tiny-linear",
     "tiny-qwen2",
@@ -29,6 +29,12 @@ pub const NAMES: [&str; 11] = [
     "tiny-qwen3",
     "tiny-gemma2",
     "tiny-gemma3",
+    "tiny-llama3:q8_0",
+    "tiny-qwen2:q8_0",
+    "tiny-mistral:q8_0",
+    "tiny-qwen3:q8_0",
+    "tiny-gemma2:q8_0",
+    "tiny-gemma3:q8_0",
     SMOLLM2,
 ];
 
@@ -36,9 +42,17 @@ pub const NAMES: [&str; 11] = [
 const IN_REPOSITORY: [&str; 7] =
     ["tiny-llama3", "tiny-linear", "tiny-qwen2", "tiny-mistral", "tiny-qwen3", "tiny-gemma2", "tiny-gemma3"];
 
-/// A quantised file is a separate model. This one is in the repository.
-const TINY_Q8_0: &str = "tiny-llama:q8_0";
-const TINY_Q8_0_FILE: &str = "tiny-llama/gguf/tiny-llama-q8_0.gguf";
+/// The models that are GGUF files in the repository, beside their references. A quantised file is a separate model.
+/// Those of the families have other widths than the models in F16: a row of Q8_0 has a multiple of 32 weights.
+const FILES_IN_REPOSITORY: [(&str, &str); 7] = [
+    ("tiny-llama:q8_0", "tiny-llama/gguf/tiny-llama-q8_0.gguf"),
+    ("tiny-llama3:q8_0", "tiny-llama3-q8_0/tiny-llama3-q8_0.gguf"),
+    ("tiny-qwen2:q8_0", "tiny-qwen2-q8_0/tiny-qwen2-q8_0.gguf"),
+    ("tiny-mistral:q8_0", "tiny-mistral-q8_0/tiny-mistral-q8_0.gguf"),
+    ("tiny-qwen3:q8_0", "tiny-qwen3-q8_0/tiny-qwen3-q8_0.gguf"),
+    ("tiny-gemma2:q8_0", "tiny-gemma2-q8_0/tiny-gemma2-q8_0.gguf"),
+    ("tiny-gemma3:q8_0", "tiny-gemma3-q8_0/tiny-gemma3-q8_0.gguf"),
+];
 
 const SMOLLM2: &str = "smollm2-135m";
 const SMOLLM2_FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
@@ -76,11 +90,24 @@ pub fn open(name: &str) -> Result<Model> {
             }
             at_path(name, &file, Some(fixture(name)?))
         }
-        TINY_Q8_0 => at_path(name, &in_repository(TINY_Q8_0_FILE)?, Some(fixture(name)?)),
-        _ if IN_REPOSITORY.contains(&name) => at_path(name, &in_repository(name)?, Some(fixture(name)?)),
-        _ if path.exists() => at_path(name, path, None),
-        _ => Err(unknown(name)),
+        _ => match weights_in_repository(name) {
+            Some(weights) => at_path(name, &in_repository(weights)?, Some(fixture(name)?)),
+            None if path.exists() => at_path(name, path, None),
+            None => Err(unknown(name)),
+        },
     }
+}
+
+/// Where the weights of a model in the repository are, below `fixtures/`: a directory or a file.
+fn weights_in_repository(name: &str) -> Option<&str> {
+    let directory = IN_REPOSITORY.into_iter().find(|known| *known == name);
+    let file = || FILES_IN_REPOSITORY.into_iter().find(|(known, _)| *known == name).map(|(_, file)| file);
+    directory.or_else(file)
+}
+
+/// Whether the weights of this model are random numbers. What it writes is nonsense, which often repeats one token.
+pub fn has_random_weights(name: &str) -> bool {
+    weights_in_repository(name).is_some() && name != "tiny-llama:q8_0"
 }
 
 /// The references of the model `name`, one of [`NAMES`]. They are available without its weights.
@@ -97,9 +124,9 @@ pub fn fixture(name: &str) -> Result<Fixture> {
             let folder = if source.is_dir() { source } else { home()?.join(SMOLLM2).join("references") };
             Fixture::open(Source::Folder(folder))
         }
-        TINY_Q8_0 => Fixture::open(Source::Folder(in_repository("tiny-llama-q8_0")?)),
-        _ if IN_REPOSITORY.contains(&name) => Fixture::open(Source::Folder(in_repository(name)?)),
-        _ => Err(unknown(name)),
+        _ if weights_in_repository(name).is_none() => Err(unknown(name)),
+        // No colon in a path: Windows has none.
+        _ => Fixture::open(Source::Folder(in_repository(&name.replace(':', "-"))?)),
     }
 }
 
@@ -131,9 +158,8 @@ pub fn whereabouts(name: &str) -> String {
     if embedded::files(name).is_some() {
         return "built in".into();
     }
-    let path = if name == TINY_Q8_0 { TINY_Q8_0_FILE } else { name };
-    if name == TINY_Q8_0 || IN_REPOSITORY.contains(&name) {
-        return in_repository(path).map_or_else(|error| error.to_string(), |_| "in the repository".into());
+    if let Some(weights) = weights_in_repository(name) {
+        return in_repository(weights).map_or_else(|error| error.to_string(), |_| "in the repository".into());
     }
     match fetched() {
         Ok(file) if file.is_file() => file.display().to_string(),

@@ -65,7 +65,7 @@ impl About {
             (_, None | Some("short")) => match self.model {
                 "tiny-llama2" | "tiny-llama3" | "tiny-linear" | "tiny-qwen2" | "tiny-mistral"
                 | "tiny-qwen3" | "tiny-gemma2" | "tiny-gemma3" => true,
-                "tiny-llama:q8_0" => quantized && !steps,
+                name if name.ends_with(":q8_0") => quantized && !steps,
                 _ => false,
             },
             _ => false,

@@ -103,7 +103,7 @@ fn alters_in(plant: &Plant, model: &Model, bench: &Bench<'_>) -> Result<(), Fail
     for &path in plant.paths {
         let llama = bench.correct_model(path)?;
         let planted = (plant.make)(&Correct { model, llama: &llama })?;
-        let vocab = llama.config.vocab_size;
+        let (vocab, config) = (llama.config.vocab_size, llama.config.clone());
         let files = planted.files;
         let read = files.config != llama.config || files.tokenizer.json()? != model.tokenizer()?.json()?;
         let mut port = planted.port;
@@ -117,7 +117,7 @@ fn alters_in(plant: &Plant, model: &Model, bench: &Bench<'_>) -> Result<(), Fail
                 }
             }
         }
-        let (first, declared) = (first.map(|site| site.to_string()), plant.first_on(path));
+        let (first, declared) = (first.map(|site| site.to_string()), plant.first_on(path, &config));
         if first != declared {
             return Err(format!("{path:?}: first changes {first:?}, declared {declared:?}").into());
         }

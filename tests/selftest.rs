@@ -75,6 +75,32 @@ fn every_mistake_is_caught_and_named() {
     });
 }
 
+/// Every mistake of the catalogue that a family's model can show, and those that only this family or these settings
+/// invite: caught at exactly the declared checkpoints, and named.
+#[rstest]
+#[case::llama3("tiny-llama3", 4)]
+#[case::linear("tiny-linear", 1)]
+#[case::qwen2("tiny-qwen2", 1)]
+#[case::mistral("tiny-mistral", 2)]
+#[case::qwen3("tiny-qwen3", 4)]
+#[case::gemma2("tiny-gemma2", 10)]
+#[case::gemma3("tiny-gemma3", 14)]
+fn every_mistake_is_caught_and_named_in_each_family(#[case] model: &str, #[case] of_family: usize) {
+    let model = models::open(model).unwrap();
+    let bench = Bench::new(&model, DType::F32, Matmul::Dense).unwrap();
+    let rows = bench.rows_of_family();
+    assert_eq!(rows.len(), of_family);
+    let mut tally = Tally::default();
+    for row in bench.rows().into_iter().chain(rows) {
+        let Availability::Planted(plant) = row.availability else { continue };
+        let caught = bench.catch(plant).unwrap();
+        let wrong: Vec<String> = [caught.faults(), caught.misnamed()].concat();
+        assert!(wrong.is_empty(), "{} ({}): {wrong:#?}", plant.name, plant.does);
+        tally.count(Some(&caught));
+    }
+    assert!(tally.holds() && tally.ran() >= 32, "{tally}");
+}
+
 /// A mistake that is caught in f32 must also be caught in other arithmetic, without a wrong name. `unseen`
 /// lists those hidden by rounding: an ε of a tenth changes a row by less than bf16 or f16 rounding does.
 #[rstest]

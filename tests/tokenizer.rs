@@ -2,9 +2,11 @@
 //! These tests check the rules with small ones.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use proptest::prelude::*;
 use rbees_check::tokenizer::Tokenizer;
+use rbees_check::weights::gguf::Gguf;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -240,4 +242,49 @@ proptest! {
         let tokenizer = build(&sentence_piece(&[("▁", -1.0), ("a", -1.0), ("b", -2.0), ("ab", -1.5)]));
         prop_assert_eq!(tokenizer.decode(&tokenizer.encode(&text, false).unwrap()).unwrap(), text);
     }
+}
+
+/// The metadata of tiny-llama2's GGUF file with the changes of one variant of `scripts/spm_vectors.py`.
+fn changed(file: &Gguf, changes: &Value, key: &str) -> Option<Value> {
+    let mut value = changes.get(key).cloned().or_else(|| file.metadata(key))?;
+    let defined = changes["user_defined"].as_object();
+    for (id, token) in defined.into_iter().flatten() {
+        let id: usize = id.parse().unwrap();
+        match key {
+            "tokenizer.ggml.tokens" => value[id] = token.clone(),
+            "tokenizer.ggml.token_type" => value[id] = json!(4),
+            _ => {}
+        }
+    }
+    if key == "tokenizer.ggml.scores" && changes.get("scores").is_some() {
+        let count = value.as_array().unwrap().len() as i64;
+        value = (0..count).map(|id| json!(-(id / 8) as f64)).collect();
+    }
+    Some(value)
+}
+
+/// SentencePiece vocabularies as Llama 2's and Gemma's files have them: with and without a space in front, with tokens
+/// that are matched before anything else, with equal scores, with bytes for unknown characters.
+#[rstest]
+#[case::of_llama_2("as_llama_2")]
+#[case::without_a_space_in_front("no_space_in_front")]
+#[case::of_gemma("as_gemma")]
+#[case::with_equal_scores("equal_scores")]
+#[case::without_bos("no_bos")]
+fn a_sentence_piece_vocabulary_gives_the_ids_of_llama_cpp(#[case] variant: &str) {
+    let stored: Value = serde_json::from_str(include_str!("spm_vectors.json")).unwrap();
+    let variant = &stored["variants"][variant];
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tiny-llama2/gguf/tiny-llama2-f16.gguf");
+    let file = Gguf::open(Path::new(file)).unwrap();
+    let tokenizer = Tokenizer::from_gguf(&|key| changed(&file, &variant["changed"], key), "test").unwrap();
+    let texts = stored["texts"].as_array().unwrap();
+    assert_eq!(variant["ids"].as_array().unwrap().len(), texts.len());
+    let mut wrong = Vec::new();
+    for (text, want) in texts.iter().zip(variant["ids"].as_array().unwrap()) {
+        let got = json!(tokenizer.encode(text.as_str().unwrap(), true).unwrap());
+        if got != *want {
+            wrong.push(format!("{text}\n  got  {got}\n  want {want}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} texts:\n{}", wrong.len(), texts.len(), wrong.join("\n"));
 }

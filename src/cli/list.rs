@@ -27,7 +27,7 @@ impl List {
         }
         out.line(format!("\n{}", paint::heading("models")))?;
         for name in models::NAMES {
-            out.line(format!("  {name:<12}  {}", models::whereabouts(name)))?;
+            out.line(format!("  {name:<17}  {}", models::whereabouts(name)))?;
         }
         out.line("  or the path of a .gguf file or a Hugging Face directory")?;
         out.line(format!("\n{}", paint::heading("cases")))?;
@@ -46,12 +46,12 @@ impl List {
 fn cases(model: &str, out: &mut Out) -> Result<()> {
     let fixture = match models::fixture(model) {
         Ok(fixture) => fixture,
-        Err(error) => return out.line(format!("  {model:<12}  no cases: {error}")),
+        Err(error) => return out.line(format!("  {model:<17}  no cases: {error}")),
     };
     for case in &fixture.cases {
         out.line(match manifest(&fixture, case) {
-            Ok(manifest) => format!("  {model:<12}  {case:<11}  {}", extent(&manifest)),
-            Err(error) => format!("  {model:<12}  {case:<11}  broken: {error}"),
+            Ok(manifest) => format!("  {model:<17}  {case:<11}  {}", extent(&manifest)),
+            Err(error) => format!("  {model:<17}  {case:<11}  broken: {error}"),
         })?;
     }
     Ok(())

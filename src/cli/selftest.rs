@@ -7,7 +7,7 @@ use std::thread;
 use clap::Args;
 use rayon::prelude::*;
 use rbees_check::model::{self, Attention};
-use rbees_check::plants::Availability;
+use rbees_check::plants::{self, Availability};
 use rbees_check::selftest::{self, Bench, MistakeRow, Tally};
 use rbees_check::{Error, Result, mistakes, models};
 
@@ -18,9 +18,12 @@ use super::progress::Progress;
 use super::suggest::nearest;
 use super::threads;
 
+/// The heading of the rows that are not in the catalogue.
+const OF_FAMILY: &str = "what this family and these settings invite";
+
 #[derive(Args, Debug)]
 pub struct Selftest {
-    /// Correct model to plant mistakes into: tiny-llama, tiny-llama2, tiny-llama:q8_0 or smollm2-135m
+    /// Correct model to plant mistakes into: a name that `list` prints
     #[arg(long, value_name = "NAME", default_value = "tiny-llama")]
     model: String,
     /// Data type that the model computes in
@@ -54,11 +57,12 @@ impl Selftest {
         let mut tally = Tally::default();
         let asked =
             |name: &str| self.only.is_empty() || self.only.iter().any(|only| only.eq_ignore_ascii_case(name));
-        let rows: Vec<MistakeRow> = bench.rows().into_iter().filter(|row| asked(row.mistake.name)).collect();
+        let chosen =
+            |rows: Vec<MistakeRow>| rows.into_iter().filter(|row| asked(row.name)).collect::<Vec<_>>();
         let catch = |row: &MistakeRow| match row.availability {
             Availability::NotHere(_) => Ok(None),
             Availability::Planted(plant) => {
-                progress.now(plant.name);
+                progress.now(row.name);
                 let on: Vec<Attention> = match self.attention {
                     Some(path) => vec![path.into()],
                     None => plant.paths.into(),
@@ -66,11 +70,17 @@ impl Selftest {
                 bench.catch_on(plant, &on).map(Some)
             }
         };
-        in_order(&rows, catch, |row, result| {
-            let result = result?;
-            tally.count(result.as_ref());
-            progress.aside(|| out.line(selftest::line(row, result.as_ref())))
-        })?;
+        for (heading, rows) in [(None, bench.rows()), (Some(OF_FAMILY), bench.rows_of_family())] {
+            let rows = chosen(rows);
+            if let Some(heading) = heading.filter(|_| !rows.is_empty()) {
+                progress.aside(|| out.line(format!("\n{}", paint::heading(heading))))?;
+            }
+            in_order(&rows, catch, |row, result| {
+                let result = result?;
+                tally.count(result.as_ref());
+                progress.aside(|| out.line(selftest::line(row, result.as_ref())))
+            })?;
+        }
         drop(progress);
         out.line(format!("\n{tally}"))?;
         Ok(ending(&tally))
@@ -114,10 +124,12 @@ fn ending(tally: &Tally) -> Ending {
 
 /// Checks that a mistake is in the catalogue.
 fn known(name: &str) -> Result<()> {
-    if mistakes::find(name).is_some() {
+    let all =
+        || mistakes::all().map(|mistake| mistake.name).chain(plants::of_families().map(|plant| plant.name));
+    if all().any(|known| known.eq_ignore_ascii_case(name)) {
         return Ok(());
     }
-    let hint = nearest(name, mistakes::all().map(|mistake| mistake.name))
+    let hint = nearest(name, all())
         .map_or("run `rbees-check list` to see all names".into(), |meant| format!("did you mean `{meant}`?"));
     Err(Error::input(format!("--only {name}: no such mistake"), hint))
 }

@@ -73,7 +73,8 @@ impl Arithmetic for Deviated<'_> {
         let read =
             |name: &str, rows: Option<&MatrixRows>| self.matrices.read(weights, name, rows, self.arithmetic);
         let right = read(name, rows)?;
-        let (reading, low) = (last!(self, Matrix), last!(self, LowFactors));
+        let module = last!(self, Module).map(|module| &module.reading);
+        let (reading, low) = (last!(self, Matrix).or(module), last!(self, LowFactors));
         if reading.is_none() && low.is_none() {
             return Ok(right);
         }
@@ -130,7 +131,8 @@ impl Arithmetic for Deviated<'_> {
                 exact.linear(&x, matrix, bias)?
             }
         };
-        Ok(self.returns(match last!(self, Bias) {
+        let more = last!(self, Bias).or(last!(self, Module).map(|module| &module.bias));
+        Ok(self.returns(match more {
             Some(bias) if bias.len() == y.width => {
                 Rows::from_fn(y.len(), y.width, |r, j| y.row(r)[j] + bias[j])
             }
@@ -174,7 +176,7 @@ impl Arithmetic for Deviated<'_> {
         let x = &*self.reads(0, x);
         let each = |of: &dyn Fn(f64) -> f64| Rows::new(x.width, x.values.iter().map(|&x| of(x)).collect());
         self.returns(if let Some(low) = last!(self, LowGate) {
-            each(&|x| low.silu(x))
+            each(&|x| low.activation(activation, x))
         } else if let Some(function) = last!(self, Gate) {
             each(&|x| function.of(x))
         } else if let Some(cancelling) = last!(self, Cancelling) {

@@ -1,4 +1,4 @@
-//! Finds mistakes in silu(gate) · up: swapped halves and half precision.
+//! Finds mistakes in activation(gate) · up: swapped halves and half precision.
 
 use candle_core::DType;
 
@@ -37,17 +37,17 @@ fn function(e: &Evidence<'_>) -> &'static str {
     }
 }
 
-/// Only the steps of SiLU are known.
+/// All ways to compute the activation in half precision. llama.cpp takes GELU from a table of f16 numbers: the gate is
+/// rounded, and the result.
 fn low(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
     let mut found = Vec::new();
-    if e.config().family.activation() != Activation::Silu {
-        return Ok(found);
-    }
+    // GELU is computed without a sigmoid.
+    let ways = if e.config().family.activation() == Activation::Silu { 16 } else { 8 };
     for dtype in [DType::BF16, DType::F16] {
-        for way in 0..16u8 {
+        for way in 0..ways {
             let (steps, gate, product, sigmoid) = (way & 1 > 0, way & 2 > 0, way & 4 > 0, way & 8 > 0);
             let deviation = Deviation::LowGate(LowGate { dtype, steps, sigmoid, gate, product });
-            let says = format!("you compute silu in half precision, {}", dtype.as_str());
+            let says = format!("you compute {} in half precision, {}", function(e), dtype.as_str());
             found.push(Candidate::new(deviation, says).rounding(dtype));
         }
     }

@@ -123,10 +123,14 @@ pub(super) fn leaks(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>>
     if !e.computes_softmax() {
         return Ok(vec![]);
     }
-    let found = [(Leaks::Pads, "padded keys"), (Leaks::All, "masked keys")].map(|(leaks, what)| {
+    let layer = e.context.site.layer.map_or(0, usize::from);
+    let window =
+        e.config().window(layer).map(|window| (Leaks::PadsWithin(window), "padded keys in the window"));
+    let all = [Some((Leaks::Pads, "padded keys")), window, Some((Leaks::All, "masked keys"))];
+    let candidate = |(leaks, what)| {
         let says =
             format!("you give {what} a score of 0; it should be −inf, or each takes a share of the softmax");
         Candidate::new(Deviation::Leaks(leaks), says)
-    });
-    Ok(found.into())
+    };
+    Ok(all.into_iter().flatten().map(candidate).collect())
 }

@@ -23,12 +23,17 @@ pub(super) fn diagnose(e: &Evidence<'_>) -> Result<Hypotheses> {
     search(e, &SOLVERS)
 }
 
-/// Whether every row, or every head of it, is the correct one times one number.
-fn by_one_factor(e: &Evidence<'_>) -> bool {
-    let run = match e.node().map(|node| &node.operation) {
+/// The number of entries that are normed together: a row, or a head of it.
+fn run_of(e: &Evidence<'_>) -> usize {
+    match e.node().map(|node| &node.operation) {
         Some(Operation::Norm(norm)) => norm.rule.run(e.got.width),
         _ => e.got.width,
-    };
+    }
+}
+
+/// Whether every row, or every head of it, is the correct one times one number.
+fn by_one_factor(e: &Evidence<'_>) -> bool {
+    let run = run_of(e);
     (0..e.got.len()).all(|r| {
         let budget = e.budget(r, e.want.row(r)).max;
         let mut parts = e.got.row(r).chunks(run).zip(e.want.row(r).chunks(run));
@@ -110,13 +115,15 @@ fn eps(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
 }
 
 /// All ways to compute the norm in half precision.
-fn low(_: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
+fn low(e: &Evidence<'_>, _: &[Deviation]) -> Result<Vec<Candidate>> {
     let mut found = Vec::new();
+    let shares = if run_of(e).is_power_of_two() { 1 } else { 2 };
     for dtype in [DType::BF16, DType::F16] {
-        for (sums, inverse) in [(false, false), (false, true), (true, false), (true, true)] {
+        for way in 0..4 * shares {
+            let (sums, inverse, share) = (way & 1 > 0, way & 2 > 0, way & 4 > 0);
             let how = if sums { "sum squares and divide" } else { "square and divide" };
             let says = format!("you {how} in {}: the norm loses precision there", dtype.as_str());
-            let deviation = Deviation::LowNorm(LowNorm { dtype, sums, inverse });
+            let deviation = Deviation::LowNorm(LowNorm { dtype, sums, inverse, share });
             found.push(Candidate::new(deviation, says).rounding(dtype));
         }
     }

@@ -5,6 +5,8 @@ use candle_core::DType;
 use super::fit::Fit;
 use super::{Evidence, Named};
 use crate::compare::ulp;
+use crate::graph::Operation;
+use crate::oracle::{Rows, vector};
 
 /// The largest float16 number divided by the spacing of float16 numbers in its binade.
 const STEPS: f64 = 2047.0;
@@ -20,11 +22,19 @@ pub(super) fn named(e: &Evidence<'_>) -> Option<Named> {
     if e.context.site.kind.over_keys() {
         return None;
     }
+    // A bias is added to the product, which may have overflowed before.
+    let bias = bias(e);
+    let plain = |rows: &Rows| {
+        Rows::from_fn(rows.len(), rows.width, |r, j| {
+            rows.row(r)[j] - bias.as_ref().map_or(0.0, |bias| bias[j])
+        })
+    };
+    let (got, want) = (plain(&e.got), plain(&e.want));
     let mut overflow =
         Overflow { smallest_infinite: f64::INFINITY, largest_finite: 0.0, infinite: 0, residual: 0.0 };
     for r in 0..e.got.len() {
         let budget = e.budget(r, e.want.row(r)).max;
-        for (&got, &want) in e.got.row(r).iter().zip(e.want.row(r)) {
+        for (&got, &want) in got.row(r).iter().zip(want.row(r)) {
             overflow.entry(got, want, budget)?;
         }
     }
@@ -36,7 +46,7 @@ pub(super) fn named(e: &Evidence<'_>) -> Option<Named> {
     }
     let at = match e.context.dtype {
         DType::F16 | DType::BF16 => None, // too coarse to show a grid at another scale
-        _ => Some(grid(e, &overflow)?),
+        _ => Some(grid(&got, &overflow)?),
     };
     let Overflow { infinite, residual, smallest_infinite, .. } = overflow;
     let scale = at.map_or(String::new(), |at| {
@@ -48,6 +58,12 @@ pub(super) fn named(e: &Evidence<'_>) -> Option<Named> {
         if infinite == 1 { "" } else { "s" }
     );
     Some(Named::new("f16-overflow", says).at(Fit { residual, flips: 0 }))
+}
+
+/// The bias of the site's own operation.
+fn bias(e: &Evidence<'_>) -> Option<Vec<f64>> {
+    let Operation::Linear(linear) = &e.node()?.operation else { return None };
+    vector(e.context.weights, linear.bias.as_ref()?).ok()
 }
 
 /// The tolerance at the limit, because a number at the limit may be rounded to either side.
@@ -84,8 +100,8 @@ impl Overflow {
 
 /// The value that 65504 has after scaling back; `None` unless all finite numbers are on float16's grid at one
 /// scale and the end of that grid separates them from the infinite ones.
-fn grid(e: &Evidence<'_>, overflow: &Overflow) -> Option<f64> {
-    let finite = || e.got.values.iter().map(|v| v.abs()).filter(|v| v.is_finite());
+fn grid(got: &Rows, overflow: &Overflow) -> Option<f64> {
+    let finite = || got.values.iter().map(|v| v.abs()).filter(|v| v.is_finite());
     let largest = finite().fold(0.0, f64::max);
     let fewest = (largest / overflow.smallest_infinite / NEAR * STEPS).floor().max(1024.0) as usize;
     (fewest..=STEPS as usize).rev().map(|steps| largest / steps as f64).find_map(|step| {

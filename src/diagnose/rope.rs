@@ -160,12 +160,30 @@ fn head_dim(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
 fn scaling(e: &Evidence<'_>, made: &[Deviation]) -> Result<Vec<Candidate>> {
     let Some(turning) = Turning::of(e, made) else { return Ok(vec![]) };
     let FrequencyLaw::Base { theta } = &turning.rope.law else {
-        return Ok(rope_scaling::candidates(e, &turning.rope.law, &turning.frequencies));
+        let mut all = rope_scaling::candidates(e, &turning.rope.law, &turning.frequencies);
+        if at_one_position(e) {
+            all.retain(|candidate| !turns_evenly(&candidate.deviation, &turning.frequencies));
+        }
+        return Ok(all);
     };
     let Some(angles) = turning.measured(e) else { return Ok(vec![]) };
     let scaled = solve::scaled(&angles, &turning.positions, &turning.frequencies, *theta);
     let candidate = |(law, says)| Candidate::new(Deviation::Frequencies(law), says).solved();
     Ok(scaled.into_iter().map(candidate).collect())
+}
+
+/// Whether this is a call after others, with tokens at one position. A wrong position turns all pairs there by one
+/// factor, as another linear scaling does. The earlier calls were right, so their frequencies were.
+fn at_one_position(e: &Evidence<'_>) -> bool {
+    !e.context.whole && e.positions.windows(2).all(|pair| pair[0] == pair[1])
+}
+
+/// Whether all pairs turn by one factor faster or slower than with the right frequencies.
+fn turns_evenly(deviation: &Deviation, right: &[f64]) -> bool {
+    let Deviation::Frequencies(law) = deviation else { return false };
+    let ratios: Vec<f64> =
+        frequencies(law, right.len()).iter().zip(right).map(|(own, right)| own / right).collect();
+    ratios.iter().all(|ratio| (ratio / ratios[0] - 1.0).abs() < 1e-9)
 }
 
 /// Solves for the position of every row. One free position per row can fit anything, so only a law that all

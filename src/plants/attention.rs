@@ -3,10 +3,11 @@
 use candle_core::Tensor;
 
 use super::attending::{Attend, AttentionView, attending};
+use super::families::{filled_window, first};
 use super::making::demand;
 use super::plant::{PLANT, Plant};
 use crate::Result;
-use crate::reference::Reference;
+use crate::weights::LayerType;
 
 const SCORES: Option<&str> = Some("model.layers.0.self_attn.scores");
 
@@ -63,11 +64,8 @@ pub const PLANTS: &[Plant] = &[
         },
         fails: &["03", "06", "07", "09"],
         first: SCORES,
-        shows: |setting| {
-            let longest = setting.cases.iter().map(Reference::length).max().unwrap_or(0);
-            let full = setting.config.sliding_window.is_some_and(|window| window < longest);
-            demand(full, "this model has no sliding window that a case fills")
-        },
+        layer: |config| first(config, LayerType::Sliding),
+        shows: |setting| filled_window(setting),
         ..PLANT
     },
     Plant {

@@ -9,7 +9,7 @@ use super::remake::remade;
 use crate::Result;
 use crate::model::{Llama, Norm};
 use crate::probe::{Kind, Site};
-use crate::weights::Activation;
+use crate::weights::{Activation, Config};
 
 /// Why rounding inside a float32 port may show where two of its runs are compared.
 const FLIPS: &str = "two runs that differ in the last bit of a float32 may round to different bf16 values";
@@ -17,18 +17,19 @@ const FLIPS: &str = "two runs that differ in the last bit of a float32 may round
 pub const PLANTS: &[Plant] = &[
     Plant {
         name: "norm-eps",
-        does: "uses a tenth of ε",
+        does: "uses a tenth of ε, or a hundred times ε if that is under 1e-5",
         unseen: &[
             (DType::BF16, "an ε this small changes a row by less than one rounding; it shows in f32"),
             (DType::F16, "an ε this small changes a row by less than one rounding; it shows in f32"),
         ],
         make: |correct| {
             correct.altered(|llama| {
-                norms(llama).for_each(|(_, norm)| norm.eps /= 10.0);
+                norms(llama).for_each(|(_, norm)| norm.eps *= if norm.eps < 1e-5 { 100.0 } else { 0.1 });
                 Ok(())
             })
         },
         fails: &["01", "06", "07"],
+        also: normed_heads,
         first: Some("model.layers.0.input_layernorm"),
         ..PLANT
     },
@@ -44,6 +45,7 @@ pub const PLANTS: &[Plant] = &[
             })
         },
         fails: &["01", "06", "07", "09"],
+        also: normed_heads,
         first: Some("model.layers.0.input_layernorm"),
         ..PLANT
     },
@@ -71,6 +73,7 @@ pub const PLANTS: &[Plant] = &[
             })
         },
         fails: &["01", "06", "07", "09"],
+        also: normed_heads,
         first: Some("model.layers.0.input_layernorm"),
         ..PLANT
     },
@@ -134,6 +137,11 @@ pub const PLANTS: &[Plant] = &[
         ..PLANT
     },
 ];
+
+/// The checkpoint that judges the norms of queries and keys, in a family that has them.
+fn normed_heads(config: &Config) -> &'static [&'static str] {
+    if config.family.norms_heads() { &["02"] } else { &[] }
+}
 
 /// Every norm with the site that it computes, layer by layer; the final norm is last.
 fn norms(llama: &mut Llama) -> impl Iterator<Item = (Site, &mut Norm)> {

@@ -12,6 +12,7 @@ mod attending;
 mod attention;
 mod devices;
 mod driving;
+mod families;
 mod faulty;
 mod harmless;
 mod layers;
@@ -45,6 +46,11 @@ pub fn all() -> impl Iterator<Item = &'static Plant> {
     let mut plants: Vec<&Plant> = families.into_iter().flatten().collect();
     plants.sort_by_key(|plant| crate::mistakes::find(plant.name).map(|mistake| mistake.number));
     plants.into_iter()
+}
+
+/// Further plants that only some families and settings invite; several may have one name.
+pub fn of_families() -> impl Iterator<Item = &'static Plant> {
+    families::PLANTS.iter()
 }
 
 /// The plant of this name.

@@ -62,9 +62,12 @@ pub const PLANTS: &[Plant] = &[
         first: Some("model.layers.0.self_attn.scores"),
         shows: |setting| {
             let config = setting.config;
+            let implied = implied_head_dim(config);
+            demand(implied != config.head_dim, "this model's head_dim is hidden_size / heads")?;
+            let scalar = config.query_pre_attn_scalar;
             demand(
-                implied_head_dim(config) != config.head_dim,
-                "this model's head_dim is hidden_size / heads",
+                scalar.is_none_or(|scalar| scalar != implied as f64),
+                "hidden_size / heads is this model's query_pre_attn_scalar, so the scale stays right",
             )
         },
         ..PLANT

@@ -3,13 +3,14 @@
 use candle_core::{DType, Tensor};
 use candle_nn::rotary_emb::{rope, rope_i};
 
+use super::families::first;
 use super::making::demand;
 use super::plant::{PLANT, Plant};
 use super::remake::{PassSoFar, remade};
 use crate::Result;
 use crate::model::{Llama, Rope};
 use crate::probe::{Kind, Kinds, Site};
-use crate::weights::{RopeLayout, RopeScaling};
+use crate::weights::{Config, LayerType, RopeLayout, RopeScaling};
 
 /// The θ of a port that does not read its config.
 const DEFAULT_THETA: f64 = 10_000.0;
@@ -59,6 +60,7 @@ pub const PLANTS: &[Plant] = &[
         },
         fails: &["00", "01B", "06", "07", "09"],
         first: Some("model.layers.0.self_attn.q_rope"),
+        layer: first_full_layer,
         shows: |setting| {
             demand(setting.config.rope_theta != DEFAULT_THETA, "this model's θ is 10000, the default")
         },
@@ -75,6 +77,7 @@ pub const PLANTS: &[Plant] = &[
         },
         fails: &["00", "01B", "06", "07", "09"],
         first: Some("model.layers.0.self_attn.q_rope"),
+        layer: first_full_layer,
         shows: |setting| {
             demand(setting.config.rope_scaling != RopeScaling::None, "this model has no rope scaling")
         },
@@ -132,6 +135,11 @@ pub const PLANTS: &[Plant] = &[
         ..PLANT
     },
 ];
+
+/// The first layer that turns by `rope_theta` and `rope_scaling`: in Gemma 3, layers with a window do not.
+fn first_full_layer(config: &Config) -> usize {
+    if config.local_rope_theta.is_none() { 0 } else { first(config, LayerType::Full) }
+}
 
 fn other(layout: RopeLayout) -> RopeLayout {
     match layout {

@@ -68,7 +68,12 @@ pub(super) fn assign(
         }
     }
     let count = |project: usize| {
-        open.iter().filter(|(_, meanings)| meanings.iter().any(|m| m.project == project)).count()
+        let uses = |meanings: &[Meaning], project| meanings.iter().any(|meaning| meaning.project == project);
+        let own = || open.iter().filter(|(_, meanings)| uses(meanings, project));
+        match PROJECTS[project].family_of.and_then(names::project) {
+            Some(whole) if own().all(|(_, meanings)| uses(meanings, whole)) => 0,
+            _ => own().count(),
+        }
     };
     let counts: Vec<usize> = (0..PROJECTS.len()).map(count).collect();
     for (name, meanings) in &open {
@@ -133,7 +138,8 @@ impl Assignments {
         for (name, meaning) in &self.foreign {
             let Meaning { project, layer, content } = *meaning;
             let order = PROJECTS[project].order.clone();
-            let form = |order: AxisOrder| Form { order, ..Form::default() };
+            let interleaved = PROJECTS[project].half_split.then_some(false);
+            let form = |order: AxisOrder| Form { order, interleaved, ..Form::default() };
             let mut tensor = |kind: Kind, order: AxisOrder| {
                 let site = Site { layer: layer.filter(|_| kind.in_layer()), kind };
                 add(&mut stored, vocabulary, site, name, form(order))

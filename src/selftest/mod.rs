@@ -6,7 +6,7 @@ mod named;
 mod tally;
 mod text;
 
-pub use caught::{Caught, OnPath};
+pub use caught::{Caught, Declared, OnPath};
 pub use named::Naming;
 pub use tally::Tally;
 pub use text::{line, matrix};
@@ -38,10 +38,19 @@ pub struct Bench<'a> {
 
 /// One line of the self-test.
 pub struct MistakeRow {
-    /// The row of the catalogue.
-    pub mistake: &'static Mistake,
+    /// Its number in the catalogue; `None` for a mistake that only some families invite.
+    pub number: Option<u8>,
+    /// The mistake's name.
+    pub name: &'static str,
     /// Whether it can be planted in this model.
     pub availability: Availability,
+}
+
+impl MistakeRow {
+    fn of(mistake: &'static Mistake, setting: &Setting<'_>) -> Self {
+        let availability = plants::availability(mistake, setting);
+        Self { number: Some(mistake.number), name: mistake.name, availability }
+    }
 }
 
 impl<'a> Bench<'a> {
@@ -60,7 +69,7 @@ impl<'a> Bench<'a> {
     /// Those of [`Bench::new`]; an unknown case.
     pub fn by(model: &'a Model, dtype: DType, matmul: Matmul, cases: &[&str]) -> Result<Self> {
         let Some(fixture) = &model.fixture else {
-            let hint = "the self-test needs a model with references: tiny-llama, tiny-llama2 or smollm2-135m";
+            let hint = "the self-test needs a model with references: one that `rbees-check list` prints";
             return Err(Error::input(format!("{} has no references", model.name), hint));
         };
         let llama =
@@ -101,9 +110,18 @@ impl<'a> Bench<'a> {
     /// Every row of the catalogue, and whether it can be planted in this model.
     pub fn rows(&self) -> Vec<MistakeRow> {
         let setting = self.setting();
-        mistakes::all()
-            .map(|mistake| MistakeRow { mistake, availability: plants::availability(mistake, &setting) })
-            .collect()
+        mistakes::all().map(|mistake| MistakeRow::of(mistake, &setting)).collect()
+    }
+
+    /// The mistakes that this model's family and settings invite, beside the rows of the catalogue.
+    pub fn rows_of_family(&self) -> Vec<MistakeRow> {
+        let shown = plants::of_families().filter(|plant| self.can_show(plant).is_ok());
+        let row = |plant: &'static Plant| MistakeRow {
+            number: None,
+            name: plant.name,
+            availability: Availability::Planted(plant),
+        };
+        shown.map(row).collect()
     }
 
     /// The correct model on `path`.
@@ -156,13 +174,14 @@ impl<'a> Bench<'a> {
         cases: &[String],
         checkpoints: &[&'static Checkpoint],
     ) -> Result<Caught> {
+        let declared = Declared::of(plant, &self.model.name, &self.llama.config);
         let mut paths = Vec::new();
         for &path in on {
             let llama = self.correct_model(path)?;
             let planted = (plant.make)(&Correct { model: self.model, llama: &llama })?;
-            paths.push(OnPath::new(plant, path, self.judge_planted(planted, cases, checkpoints)?));
+            paths.push(OnPath::new(plant, &declared, path, self.judge_planted(planted, cases, checkpoints)?));
         }
-        Ok(Caught { plant, dtype: self.dtype(), matmul: self.llama.path.matmul, paths })
+        Ok(Caught { plant, dtype: self.dtype(), matmul: self.llama.path.matmul, declared, paths })
     }
 
     /// Runs each of `checkpoints` separately: in one run of all of them, generation runs only if the others

@@ -12,7 +12,8 @@ pub fn matrix() -> String {
 
 /// `1  rope-pairing … ·   ·   ·   X   …   1e5      rank 1, …`, or why the row is not planted here.
 pub fn line(row: &MistakeRow, caught: Option<&Caught>) -> String {
-    let head = format!("{:>3}  {:<19}", row.mistake.number, row.mistake.name);
+    let number = row.number.map_or(String::new(), |number| number.to_string());
+    let head = format!("{number:>3}  {:<19}", row.name);
     match (&row.availability, caught) {
         (Availability::NotHere(why), _) => format!("{head} not here: {why}"),
         (Availability::Planted(_), None) => format!("{head} not run"),
@@ -30,7 +31,10 @@ pub fn line(row: &MistakeRow, caught: Option<&Caught>) -> String {
             }
             let mut faults = caught.faults();
             faults.extend(caught.misnamed());
-            let wrong: String = faults.iter().map(|fault| format!("\n{:24} {fault}", "")).collect();
+            // A name that occurs several times does not say what was planted.
+            let does = row.number.is_none().then(|| format!("it {}", caught.plant.does));
+            let more = does.into_iter().chain(faults);
+            let wrong: String = more.map(|line| format!("\n{:24} {line}", "")).collect();
             format!("{head}{cells}  {:<8} {}{wrong}", margin(caught), named(caught)).trim_end().to_owned()
         }
     }

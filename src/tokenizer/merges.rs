@@ -8,7 +8,8 @@ use std::collections::HashMap;
 /// byte, BOS) is `None`.
 ///
 /// SentencePiece itself takes the leftmost of equal scores. The two orders can differ only if a text can be
-/// split in several ways with the same score, as in a run of equal characters.
+/// split in several ways with the same score, as in a run of equal characters. SentencePiece also begins with characters
+/// that are no tokens, and joins them; a merge here has two tokens. Vocabularies contain the characters of their tokens.
 pub(super) fn by_score<'a>(tokens: &[Option<&'a str>], scores: &[f64]) -> Vec<[&'a str; 2]> {
     let named = || tokens.iter().enumerate().filter_map(|(id, token)| Some((id, (*token)?)));
     let ids: HashMap<&str, usize> = named().map(|(id, token)| (token, id)).collect();

@@ -45,14 +45,17 @@ pub fn judge_logits(
     way: Way,
 ) -> Result<Checked> {
     let ids = &case.manifest.ids[0];
-    let stored = case.rows(Site::model(Kind::Logits)).expect("logits are stored");
+    // What a Gemma 2 returns is capped.
+    let output = [Kind::CappedLogits, Kind::Logits].map(Site::model);
+    let found = output.into_iter().find_map(|site| Some((site, case.rows(site)?)));
+    let (site, stored) = found.expect("logits are stored");
     let vocab = stored.row_shape[0];
     let checked = Check::against(case).dtype(run.0).arithmetic(run.1).run(|probe| {
         let mut logits = vec![0.0; ids.len() * vocab];
         for &(_, position) in stored.places.iter() {
             logits[position * vocab..][..vocab].copy_from_slice(&way.1(port, &ids[..=position])?);
         }
-        probe.tap_raw("lm_head", &[1, ids.len(), vocab], &logits).map_err(candle_core::Error::from)
+        probe.tap_raw(site, &[1, ids.len(), vocab], &logits).map_err(candle_core::Error::from)
     })?;
     Ok(checked)
 }

@@ -1,4 +1,4 @@
-//! Reproduces each finding of `docs/candle-findings.md` in its smallest form.
+//! Reproduces findings 1 to 7 of `docs/candle-findings.md`, each in its smallest form.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -25,19 +25,8 @@ pub const SMOLLM2: &str = r#"{"hidden_size": 576, "intermediate_size": 1536, "nu
 
 const IDS: [u32; 9] = [1, 300, 261, 320, 381, 270, 44, 12, 301];
 
-pub fn all(tiny: &Weights, config: &str) -> Result<()> {
-    println!("\nfound");
-    rope_parameters()?;
-    output_weight()?;
-    rope_freqs()?;
-    biases(tiny, config)?;
-    head_dim()?;
-    context(tiny, config)?;
-    cache(tiny, config)
-}
-
 /// transformers 5 writes θ and scaling only to `rope_parameters`.
-fn rope_parameters() -> Result<()> {
+pub fn rope_parameters() -> Result<()> {
     let new = SMOLLM2.replace(
         "\"rope_theta\": 100000.0",
         "\"rope_parameters\": {\"rope_theta\": 100000.0, \"rope_type\": \"default\"}",
@@ -70,7 +59,7 @@ fn rope_parameters() -> Result<()> {
 }
 
 /// A file that is cut off in a tensor that the reader treats as optional.
-fn output_weight() -> Result<()> {
+pub fn output_weight() -> Result<()> {
     let whole = fixtures("tiny-llama2/gguf/tiny-llama2-f16.gguf");
     let bytes = std::fs::read(&whole)?;
     let path = scratch("truncated.gguf");
@@ -95,7 +84,7 @@ fn output_weight() -> Result<()> {
 }
 
 /// The tensor with the wavelengths of Llama 3.1's scaling, as llama.cpp's converter writes it.
-fn rope_freqs() -> Result<()> {
+pub fn rope_freqs() -> Result<()> {
     let plain = fixtures("tiny-llama2/gguf/tiny-llama2-f16.gguf");
     let scaled = scratch("rope-freqs.gguf");
     let eights = QTensor::quantize(&Tensor::full(8f32, 16, &Device::Cpu)?, GgmlDType::F32)?;
@@ -107,7 +96,7 @@ fn rope_freqs() -> Result<()> {
 }
 
 /// A model with `attention_bias` in its Hugging Face config.
-fn biases(weights: &Weights, config: &str) -> Result<()> {
+pub fn biases(weights: &Weights, config: &str) -> Result<()> {
     let biased = config.replace("\"attention_bias\": false", "\"attention_bias\": true");
     let mut with: HashMap<String, Tensor> = tensors(weights)?;
     for (name, width) in [("q_proj", 128), ("k_proj", 128), ("v_proj", 128), ("o_proj", 128)] {
@@ -123,7 +112,7 @@ fn biases(weights: &Weights, config: &str) -> Result<()> {
 }
 
 /// A `head_dim` that is not width / heads: `tiny-llama` has 6 heads of 32 and a width of 128.
-fn head_dim() -> Result<()> {
+pub fn head_dim() -> Result<()> {
     let weights = models::open("tiny-llama")?.weights;
     let config = std::fs::read_to_string(fixtures("tiny-llama/config.json"))?;
     let loaded = quietly(|| Float::on(&weights, &config, DType::F32).map(drop));
@@ -134,7 +123,7 @@ fn head_dim() -> Result<()> {
 }
 
 /// A token at the first position after the end of the context.
-fn context(weights: &Weights, config: &str) -> Result<()> {
+pub fn context(weights: &Weights, config: &str) -> Result<()> {
     println!("\n6  the end of the context");
     let mut port = Float::on(weights, config, DType::F32)?;
     println!("   llama, 1024 positions, a token at 1023: {}", quietly(|| port.last(&[5], 1023).map(drop)));
@@ -159,7 +148,7 @@ fn context(weights: &Weights, config: &str) -> Result<()> {
 }
 
 /// A cache that still holds another sequence, or a token that is fed twice at the same position.
-fn cache(weights: &Weights, config: &str) -> Result<()> {
+pub fn cache(weights: &Weights, config: &str) -> Result<()> {
     println!("\n7  a used cache");
     let mut float = Float::on(weights, config, DType::F32)?;
     let mut quantized = Quantized::open(&fixtures("tiny-llama2/gguf/tiny-llama2-f16.gguf"))?;
@@ -198,23 +187,25 @@ fn with_tensor(from: &Path, to: &Path, name: &str, tensor: QTensor) -> Result<()
     gguf_file::write(&mut File::create(to)?, &metadata, &tensors)
 }
 
-fn scratch(name: &str) -> PathBuf {
+pub fn scratch(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("rbees-{}-{name}", std::process::id()))
 }
 
 /// `are bit-identical`, or how far they differ.
-fn same(a: &[f32], b: &[f32]) -> String {
+pub fn same(a: &[f32], b: &[f32]) -> String {
     let apart = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
     let largest = a.iter().fold(0f32, |largest, v| largest.max(v.abs()));
     if a == b {
         "are bit-identical".into()
+    } else if apart < 0.0005 {
+        format!("differ by up to {apart:.0e} (largest {largest:.3})")
     } else {
         format!("differ by up to {apart:.3} (largest {largest:.3})")
     }
 }
 
 /// The result of `run`: `computed`, an error, or a panic.
-fn quietly(run: impl FnOnce() -> Result<()>) -> String {
+pub fn quietly(run: impl FnOnce() -> Result<()>) -> String {
     std::panic::set_hook(Box::new(|_| ()));
     let done = catch_unwind(AssertUnwindSafe(run));
     _ = std::panic::take_hook();

@@ -99,8 +99,12 @@ impl Deviated<'_> {
             return self.returns(probs);
         };
         let leaky = Rows::from_fn(scores.len(), scores.width, |r, j| {
-            let (score, (batch, _)) = (scores.row(r)[j], at.places[r]);
-            let leaks = leaks == Leaks::All || is_padding(at.pass.slot((batch, j % slots)));
+            let (score, (batch, own), slot) = (scores.row(r)[j], at.places[r], j % slots);
+            let leaks = match leaks {
+                Leaks::All => true,
+                Leaks::Pads => is_padding(at.pass.slot((batch, slot))),
+                Leaks::PadsWithin(window) => own < slot + window && is_padding(at.pass.slot((batch, slot))),
+            };
             if score == f64::NEG_INFINITY && leaks { 0.0 } else { score }
         });
         oracle::softmax(&leaky, slots)

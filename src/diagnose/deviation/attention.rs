@@ -82,6 +82,8 @@ pub(in crate::diagnose) enum MaskValue {
 pub(in crate::diagnose) enum Leaks {
     /// Those of padded keys.
     Pads,
+    /// Those of padded keys among the last so many, the query's own included.
+    PadsWithin(usize),
     /// All masked scores.
     All,
 }

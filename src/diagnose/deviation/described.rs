@@ -59,6 +59,7 @@ fn kind(deviation: &Deviation) -> String {
         Deviation::ScoreScale(_) => "score-scale",
         Deviation::Matrix(_) => "matrix",
         Deviation::Bias(_) => "bias",
+        Deviation::Module(_) => "matrix-and-bias",
         Deviation::LowFactors(_) => "factor-precision",
         Deviation::GateExchanged => "gate-exchanged",
         Deviation::LowGate(_) => "gate-precision",

@@ -1,17 +1,18 @@
-//! Deviations in silu(gate) · up: half precision, and a sigmoid that is computed by subtraction.
+//! Deviations in activation(gate) · up: half precision, and a sigmoid that is computed by subtraction.
 
 use candle_core::DType;
 
 use crate::diagnose::round;
+use crate::graph::Activation;
 
-/// Which values are rounded in the computation of silu(gate) · up.
+/// Which values are rounded in the computation of activation(gate) · up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::diagnose) struct LowGate {
     /// The dtype that they are rounded to.
     pub dtype: DType,
-    /// Every step of silu is rounded, not only its result.
+    /// Every step of the activation is rounded, not only its result.
     pub steps: bool,
-    /// silu is computed as x · σ(x) with σ rounded, not as x / (1 + e^−x).
+    /// silu is computed as x · σ(x) with σ rounded, not as x / (1 + e^−x). Without effect on GELU.
     pub sigmoid: bool,
     /// The gate is rounded first.
     pub gate: bool,
@@ -20,17 +21,34 @@ pub(in crate::diagnose) struct LowGate {
 }
 
 impl LowGate {
-    /// silu(gate).
-    pub fn silu(self, gate: f64) -> f64 {
+    /// The activation of gate.
+    pub fn activation(self, function: Activation, gate: f64) -> f64 {
+        match function {
+            Activation::Silu => self.silu(gate),
+            Activation::GeluTanh => self.gelu(gate),
+        }
+    }
+
+    /// GELU's tanh approximation, with the steps of Candle: 0.5·x · (1 + tanh(√(2/π)·x · (1 + 0.044715·x·x))).
+    fn gelu(self, gate: f64) -> f64 {
+        let x = self.low(self.gate, gate);
+        let step = |v: f64| self.low(self.steps, v);
+        let square = step(step(step(0.044715) * x) * x);
+        let root = step(std::f64::consts::FRAC_2_PI.sqrt());
+        let tanh = step(step(step(root * x) * step(1.0 + square)).tanh());
+        round(step(0.5 * x) * step(1.0 + tanh), self.dtype)
+    }
+
+    fn silu(self, gate: f64) -> f64 {
         let x = self.low(self.gate, gate);
         let exp = self.low(self.steps, (-x).exp());
         let sum = self.low(self.steps, 1.0 + exp);
         round(if self.sigmoid { x * round(1.0 / sum, self.dtype) } else { x / sum }, self.dtype)
     }
 
-    /// silu · up.
-    pub fn product(self, silu: f64, up: f64) -> f64 {
-        self.low(self.product, silu * self.low(self.product, up))
+    /// activation · up.
+    pub fn product(self, active: f64, up: f64) -> f64 {
+        self.low(self.product, active * self.low(self.product, up))
     }
 
     fn low(self, yes: bool, value: f64) -> f64 {

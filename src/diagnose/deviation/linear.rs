@@ -23,6 +23,15 @@ pub(in crate::diagnose) enum MatrixReading {
     UnitRows,
 }
 
+/// A matrix and a bias that the port takes from elsewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::diagnose) struct OtherModule {
+    /// The matrix.
+    pub reading: MatrixReading,
+    /// Its bias minus the right one, `[out]`.
+    pub bias: Vec<f64>,
+}
+
 impl MatrixReading {
     /// Computes the port's matrix from the right one, `[out, in]` → the same shape; `read` returns rows of
     /// another matrix.

@@ -24,7 +24,7 @@ pub(super) use embedding::LookUp;
 pub(super) use format::{Block, Format};
 pub(super) use function::Function;
 pub(super) use gate::{Cancelling, LowGate};
-pub(super) use linear::{LowFactors, MatrixReading};
+pub(super) use linear::{LowFactors, MatrixReading, OtherModule};
 pub(super) use norm::{Divisor, EpsUse, LowNorm, NormForm, NormWeight};
 pub(super) use rope::{LowTables, Positions};
 pub(super) use softmax::{LowSoftmax, SoftmaxForm};
@@ -69,6 +69,8 @@ pub(super) enum Deviation {
     Matrix(MatrixReading),
     /// A product to which this vector is added, `[out]`.
     Bias(Vec<f64>),
+    /// A product with another matrix, to which another bias is added.
+    Module(OtherModule),
     /// A product whose factors are rounded.
     LowFactors(LowFactors),
     /// The activation of up, multiplied by gate.
@@ -126,7 +128,7 @@ impl Deviation {
             Self::Misread(_) | Self::LooksAt(_) => {
                 matches!(operation, Operation::Scores(_) | Operation::Context(_))
             }
-            Self::Matrix(_) | Self::Bias(_) | Self::LowFactors(_) => {
+            Self::Matrix(_) | Self::Bias(_) | Self::Module(_) | Self::LowFactors(_) => {
                 matches!(operation, Operation::Linear(_))
             }
             Self::GateExchanged | Self::LowGate(_) | Self::GateInside => {

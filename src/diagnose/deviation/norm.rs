@@ -224,6 +224,8 @@ pub(in crate::diagnose) struct LowNorm {
     pub sums: bool,
     /// A row is multiplied by the rounded inverse instead of divided.
     pub inverse: bool,
+    /// The sum of squares is multiplied by the rounded 1/n, not divided by n. That is the same if n is a power of two.
+    pub share: bool,
 }
 
 impl LowNorm {
@@ -242,10 +244,11 @@ impl LowNorm {
         let round = |v: f64| round(v, self.dtype);
         let squares = row.iter().map(|&v| round(round(v) * round(v)));
         let n = row.len() as f64;
+        let of_n = |sum: f64| round(if self.share { sum * round(1.0 / n) } else { sum / n });
         let mean = if self.sums {
-            round(squares.fold(0.0, |sum, square| round(sum + square)) / n)
+            of_n(squares.fold(0.0, |sum, square| round(sum + square)))
         } else {
-            round(row.iter().map(|&v| round(v) * round(v)).sum::<f64>() / n)
+            of_n(row.iter().map(|&v| round(v) * round(v)).sum::<f64>())
         };
         round(round(mean + round(eps)).sqrt())
     }

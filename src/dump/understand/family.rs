@@ -22,7 +22,9 @@ pub(super) fn understand(dump: &mut Recording, against: &Against<'_>) -> Result<
             // The module itself is the norm of the attention's output; what it reads has a site of its own.
             Kind::PostNormInput if kinds.norms_branches() && own("post_attention") => Some(Kind::OProj),
             Kind::PostNormInput if kinds.norms_branches() => Some(Kind::FfnNormInput),
-            Kind::PostNorm if kinds.norms_branches() && !own("post_attention") => Some(Kind::FfnNorm),
+            // The second is llama.cpp's name of the module.
+            Kind::PostNorm if own("post_attention") || own("attn_post_norm") => None,
+            Kind::PostNorm if kinds.norms_branches() => Some(Kind::FfnNorm),
             // A model returns capped logits; its head does not.
             Kind::Logits if kinds.has(Kind::CappedLogits) && !own("lm_head") => Some(Kind::CappedLogits),
             _ => None,

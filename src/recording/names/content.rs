@@ -5,7 +5,7 @@ use crate::recording::form::AxisOrder;
 use crate::recording::part::Fused;
 
 /// What an array with a known name contains.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Content {
     /// The tensor of this kind of site.
     Tensor(Kind),
@@ -38,6 +38,11 @@ pub(crate) struct Project {
     pub id: &'static str,
     /// Its name in a sentence.
     pub name: &'static str,
+    /// If these are names of one family of models in the project with this id: a file has them only if it has a name
+    /// that the project does not use for the others.
+    pub family_of: Option<&'static str>,
+    /// Whether the elements of q and k are in Hugging Face's order, whatever is usual for arrays in this order of axes.
+    pub half_split: bool,
     /// The order of the axes of its arrays.
     pub order: AxisOrder,
     /// Names and what they mean; `{N}` stands for the layer. Any of `.`, `/`, `_` and `-` may separate their parts.

@@ -2,6 +2,7 @@
 //! this module compares a name with them, whatever separates its parts and comes before it.
 
 mod content;
+mod gemma;
 mod ports;
 mod trainers;
 mod transformers;
@@ -13,11 +14,13 @@ pub(crate) use self::content::{Content, Project};
 use crate::probe::{Kind, Site};
 
 /// Every project.
-pub(super) const PROJECTS: [&Project; 11] = [
+pub(super) const PROJECTS: [&Project; 13] = [
     &transformers::TRANSFORMERS,
     &transformers::VLLM,
     &ports::CANDLE,
     &ports::LLAMA_CPP,
+    &gemma::GEMMA2,
+    &gemma::GEMMA3,
     &ports::GGUF,
     &ports::LLAMA2_C,
     &trainers::META,

@@ -12,6 +12,8 @@ use crate::recording::form::AxisOrder;
 pub(super) const LLAMA_CPP: Project = Project {
     id: "llama.cpp",
     name: "llama.cpp",
+    family_of: None,
+    half_split: false,
     order: AxisOrder::Ggml,
     names: &[
         ("inp_tokens", Content::Tokens("input_ids")),
@@ -69,6 +71,8 @@ pub(super) const LLAMA_CPP: Project = Project {
 pub(super) const GGUF: Project = Project {
     id: "gguf",
     name: "GGUF's weights",
+    family_of: None,
+    half_split: false,
     order: AxisOrder::Canonical,
     names: &[
         ("token_embd", Tensor(Kind::Embed)),
@@ -93,6 +97,8 @@ pub(super) const GGUF: Project = Project {
 pub(super) const CANDLE: Project = Project {
     id: "candle",
     name: "Candle's llama or mistral.rs",
+    family_of: None,
+    half_split: false,
     order: AxisOrder::Canonical,
     names: &[
         ("wte", Tensor(Kind::Embed)),
@@ -125,6 +131,8 @@ pub(super) const CANDLE: Project = Project {
 pub(super) const LLAMA2_C: Project = Project {
     id: "llama2.c",
     name: "llama2.c",
+    family_of: None,
+    half_split: false,
     order: AxisOrder::Canonical,
     names: &[
         ("layers.{N}.x", OneOf(&[Kind::PostNormInput, Kind::Block])),

@@ -11,6 +11,8 @@ use crate::recording::part::Fused::{Qkv, QkvByGroup};
 pub(super) const META: Project = Project {
     id: "meta",
     name: "Meta's code, burn or Candle's quantized_llama",
+    family_of: None,
+    half_split: false,
     order: AxisOrder::Canonical,
     names: &[
         ("tokens", Content::Tokens("input_ids")),
@@ -43,6 +45,8 @@ pub(super) const META: Project = Project {
 pub(super) const LITGPT: Project = Project {
     id: "litgpt",
     name: "litgpt",
+    family_of: None,
+    half_split: false,
     order: AxisOrder::Canonical,
     names: &[
         ("idx", Content::Tokens("input_ids")),
@@ -73,6 +77,8 @@ pub(super) const LITGPT: Project = Project {
 pub(super) const TORCHTUNE: Project = Project {
     id: "torchtune",
     name: "torchtune",
+    family_of: None,
+    half_split: false,
     order: AxisOrder::Canonical,
     names: &[
         ("tokens", Content::Tokens("input_ids")),
@@ -105,6 +111,8 @@ pub(super) const TORCHTUNE: Project = Project {
 pub(super) const MEGATRON: Project = Project {
     id: "megatron",
     name: "Megatron",
+    family_of: None,
+    half_split: false,
     order: AxisOrder::Canonical,
     names: &[
         ("embedding.word_embeddings", Tensor(Kind::Embed)),
