@@ -74,9 +74,10 @@ impl Kernel for Avx2 {
         for half in 0..2 {
             // SAFETY: `self` proves that the processor has these instructions.
             let of_half = unsafe {
-                match group.halves {
-                    true => product_256::<ROWS, true>(group, rows, half),
-                    false => product_256::<ROWS, false>(group, rows, half),
+                if group.halves {
+                    product_256::<ROWS, true>(group, rows, half)
+                } else {
+                    product_256::<ROWS, false>(group, rows, half)
                 }
             };
             for (product, of_half) in products.iter_mut().zip(of_half) {

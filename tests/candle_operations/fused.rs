@@ -69,7 +69,7 @@ fn the_offset_of_a_batch_is_ignored() {
 #[test]
 fn of_a_mask_with_one_part_per_head_every_head_gets_the_first() {
     let (q, k, v) = (input(1, 3, 0), input(1, 6, 3), input(1, 6, 7));
-    let visible = |h: usize, _: usize, j: usize| j == 0 || j % (h + 2) != 0;
+    let visible = |h: usize, _: usize, j: usize| j == 0 || !j.is_multiple_of(h + 2);
     let bias = mask(2, 3, 6, visible);
     let got = fused(&q, &k, &v, AttnMask::Mask(bias.clone()));
     assert!(distance(&got, &steps(&q, &k, &v, &bias)) > 0.01);

@@ -127,22 +127,23 @@ pub const PARTS: &[Part] = &[
         evidence: &["candle_nn::Linear", "linear.forward(x)?"],
     },
     Part {
-        component: "products with quantised blocks",
-        choice: Candle,
-        operation: Some(("qmatmul q8_0", "f32")),
-        why: "the 8-bit kernels are the fastest products that Candle has",
-        file: "src/model/block_rows.rs",
-        evidence: &["candle_core::quantized::", "QMatMul::QTensor(part.clone()).forward(x)"],
-    },
-    Part {
-        component: "Q4_1, Q5_0 and Q5_1 blocks",
+        component: "products with Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0 blocks on the CPU",
         choice: Ours,
         operation: Some(("qmatmul q4_1", "f32")),
-        why: "Candle has no fast product for them on x86; rewritten as Q8_0 blocks in the same arithmetic",
-        file: "src/model/eight_bits.rs",
+        why: "Candle's result depends on the processor and on the shape, and it has no fast product for three of them on \
+              x86; ours gives the same bits with every kernel and for any number of rows",
+        file: "src/blocks/mod.rs",
         evidence: &[
-            "Quantised blocks for which Candle has no fast product on x86, rewritten as blocks of 8 bits",
+            "Candle multiplies such blocks too, but its result depends on the processor and on the shape",
         ],
+    },
+    Part {
+        component: "products with K types, and with any block on other devices",
+        choice: Candle,
+        operation: Some(("qmatmul q8_0", "f32")),
+        why: "their 8-bit kernels are fast, and repacked at the first product",
+        file: "src/model/block_rows.rs",
+        evidence: &["candle_core::quantized::", "QMatMul::QTensor(part.clone()).forward(x)"],
     },
     Part {
         component: "threads of quantised products",
