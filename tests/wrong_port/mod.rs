@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 use rbees_check::Result;
-use rbees_check::model::{Input, Llama, Rope};
+use rbees_check::model::{Embedding, Input, Llama, Rope};
 use rbees_check::port::{LlamaPort, Port, Traits};
 use rbees_check::probe::{Kind, Probe, Site};
 
