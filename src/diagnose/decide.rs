@@ -1,5 +1,7 @@
 //! Decides which of the hypotheses that were tried may be named.
 
+use candle_core::DType;
+
 use super::diagnosis::Part;
 use super::fit::{Expected, Fit, distance};
 use super::support::{Contradiction, Number};
@@ -50,7 +52,7 @@ const INSEPARABLE: f64 = 0.25;
 
 impl Hypothesis {
     pub fn new(parts: Vec<Suspected>, fit: Fit, number: Number, predicted: Option<Expected>) -> Self {
-        let near = predicted.filter(|_| fit.residual <= CLOSE);
+        let near = predicted.filter(|_| fit.residual <= 1.0);
         Self { parts, fit, number, predicted: near }
     }
 
@@ -91,11 +93,12 @@ impl Hypotheses {
     /// Names the hypotheses that fit, if the port's rows contradict the correct operation strongly enough. If
     /// several fit equally well, all are named, because each of them may be what the port does.
     pub fn decide(&self, e: &Evidence<'_>) -> Diagnosis {
-        let contradiction = Contradiction::of(e);
-        let named = |h: &&Hypothesis| h.is_close() && contradiction.supports(h.fit, self.count, h.number);
-        let close = self.all.iter().filter(named).collect();
+        let (contradiction, limit) = (Contradiction::of(e), self.limit(e.context.dtype));
+        let close = |h: &Hypothesis| h.fit.residual <= limit;
+        let named = |h: &&Hypothesis| close(h) && contradiction.supports(h.fit, self.count, h.number);
+        let named = self.all.iter().filter(named).collect();
         let mut diagnosis = Diagnosis::default();
-        for group in distinct(e, likeliest(close)) {
+        for group in distinct(e, likeliest(named)) {
             let (simplest, same_as) = (group.simplest, group.same_as());
             let fit = simplest.fit;
             for Suspected { mistake, says, part } in &simplest.parts {
@@ -106,15 +109,21 @@ impl Hypotheses {
         }
         let unnamed = |h: &&Hypothesis| !h.parts.iter().any(|part| diagnosis.names(part.mistake));
         let nearest = |a: &&Hypothesis, b: &&Hypothesis| a.fit.residual.total_cmp(&b.fit.residual);
-        let next = self.all.iter().filter(|h| !h.is_close()).filter(unnamed).min_by(nearest);
+        let next = self.all.iter().filter(|h| !close(h)).filter(unnamed).min_by(nearest);
         diagnosis.runner_up =
             next.map(|h| RunnerUp { mistake: h.parts[0].mistake, residual: h.fit.residual });
         diagnosis
     }
 
+    /// How much of the budget a hypothesis may leave. In f32, where budgets are narrow, the whole budget if none
+    /// leaves half of it.
+    fn limit(&self, dtype: DType) -> f64 {
+        if dtype != DType::F32 || self.all.iter().any(Hypothesis::is_close) { CLOSE } else { 1.0 }
+    }
+
     /// Whether one of them with this mistake explains the port's rows.
     pub fn explains(&self, mistake: &str) -> bool {
-        self.all.iter().any(|h| h.is_close() && h.parts.iter().any(|part| part.mistake == mistake))
+        self.all.iter().any(|h| h.is_near() && h.parts.iter().any(|part| part.mistake == mistake))
     }
 
     /// All but those that contain this mistake.

@@ -10,8 +10,8 @@ pub const PARTS: &[Part] = &[
         choice: Candle,
         operation: Some(("embedding", "f32")),
         why: "rows are copied without a change",
-        file: "src/model/llama.rs",
-        evidence: &["candle_nn::Embedding", "self.embed_tokens.forward("],
+        file: "src/model/embedding.rs",
+        evidence: &["candle_nn::Embedding", "embedding.forward("],
     },
     Part {
         component: "RMSNorm",

@@ -40,7 +40,7 @@ const NEARER: f64 = 10.0;
 /// How many budgets the correct operation must be away at least: some deviation explains any smaller error. In half
 /// precision the budgets are wide, and many mistakes change less than ten of them.
 fn least(dtype: DType) -> f64 {
-    if dtype == DType::F32 { 10.0 } else { 2.0 }
+    if dtype == DType::F32 { 10.0 } else { 4.0 }
 }
 
 /// The most operations that are recomputed in all: a long span of unrecorded operations has thousands of possible

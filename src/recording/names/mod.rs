@@ -225,8 +225,6 @@ mod tests {
         "model.layers.3.post_attention_layernorm.input"
     )]
     #[case::torchtune_scale("layers.0.mlp_scale", "model.layers.0.mlp.down_proj")]
-    #[case::unscaled("kq-0", "model.layers.0.self_attn.scores")]
-    #[case::end("result_output", "lm_head")]
     #[case::lens("blocks.1.attn.hook_rot_q", "model.layers.1.self_attn.q_rope")]
     #[case::litgpt("transformer.h.0.mlp.fc_1", "model.layers.0.mlp.gate_proj")]
     #[case::litgpt_block("transformer.h.0", "model.layers.0")]
@@ -235,6 +233,14 @@ mod tests {
     #[case::llama2_c("layers.0.hb2", "model.layers.0.mlp.up_proj")]
     fn a_known_name_means_one_site(#[case] name: &str, #[case] site: &str) {
         assert_eq!(sites(name), [site]);
+    }
+
+    /// In llama.cpp's graphs of Gemma 2 and 3, scores are named before the softcap and logits are capped.
+    #[rstest]
+    #[case("kq-0", ["NotASite Some(0)", "model.layers.0.self_attn.scores"])]
+    #[case("result_output", ["lm_head", "lm_head.softcap"])]
+    fn the_meaning_of_some_names_depends_on_the_family(#[case] name: &str, #[case] meanings: [&str; 2]) {
+        assert_eq!(sites(name), meanings);
     }
 
     #[rstest]
