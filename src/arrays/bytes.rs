@@ -14,8 +14,8 @@ const HINT: &str = "check the path and its permissions";
 /// The bytes of a file: mapped, compiled in, or read into memory.
 #[derive(Debug)]
 pub(crate) enum Bytes {
-    /// A file, mapped read-only. Starts on a page boundary.
-    Mapped(memmap2::Mmap),
+    /// A file or a part of it, mapped read-only. A whole file starts on a page boundary.
+    Mapped(memmap2::Mmap, File),
     /// Bytes that are compiled into the program. They have no particular alignment.
     Static(&'static [u8]),
     /// A file that was read into memory.
@@ -33,7 +33,7 @@ impl Bytes {
         if length == 0 {
             return Err(Error::file(path, "is empty", "fetch or write the file again"));
         }
-        let bytes = Self::mapped(path, &file, &MmapOptions::new())?;
+        let bytes = Self::mapped(path, file, &MmapOptions::new())?;
         files::refuse_stand_in(path, &bytes)?;
         Ok(bytes)
     }
@@ -45,6 +45,23 @@ impl Bytes {
     /// Those of [`Bytes::map`]; the file ends before the part does.
     pub(crate) fn map_part(path: &Path, range: &Range<usize>) -> Result<Self> {
         let (file, length) = files::open(path, HINT)?;
+        Self::mapped_part(path, file, length, range)
+    }
+
+    /// A part of these bytes in a map of its own, from the same opened file, so that the pages that are read leave the
+    /// memory with it. `path` is for messages.
+    ///
+    /// # Errors
+    /// The file cannot be mapped, or ends before the part does.
+    pub(crate) fn apart(&self, path: &Path, range: &Range<usize>) -> Result<Self> {
+        let Self::Mapped(_, file) = self else { return Ok(Self::Owned(self[range.clone()].to_vec())) };
+        let unreadable = |e| Error::file(path, e, HINT);
+        let (file, length) =
+            (file.try_clone().map_err(unreadable)?, file.metadata().map_err(unreadable)?.len());
+        Self::mapped_part(path, file, length, range)
+    }
+
+    fn mapped_part(path: &Path, file: File, length: u64, range: &Range<usize>) -> Result<Self> {
         if length < range.end as u64 {
             return Err(Error::file(
                 path,
@@ -52,16 +69,16 @@ impl Bytes {
                 "run again when no other program writes to it",
             ));
         }
-        Self::mapped(path, &file, MmapOptions::new().offset(range.start as u64).len(range.len()))
+        Self::mapped(path, file, MmapOptions::new().offset(range.start as u64).len(range.len()))
     }
 
-    fn mapped(path: &Path, file: &File, options: &MmapOptions) -> Result<Self> {
+    fn mapped(path: &Path, file: File, options: &MmapOptions) -> Result<Self> {
         // SAFETY: the map is read-only and private to this value, and lives at least as long as every slice
         // taken from it. Another program may still shorten the file; then this process ends with SIGBUS, and
         // memory is not corrupted.
         #[allow(unsafe_code)]
-        let map = unsafe { options.map(file) }.map_err(|e| Error::file(path, e, HINT))?;
-        Ok(Self::Mapped(map))
+        let map = unsafe { options.map(&file) }.map_err(|e| Error::file(path, e, HINT))?;
+        Ok(Self::Mapped(map, file))
     }
 }
 
@@ -79,7 +96,7 @@ impl Deref for Bytes {
 
     fn deref(&self) -> &[u8] {
         match self {
-            Self::Mapped(map) => map,
+            Self::Mapped(map, _) => map,
             Self::Static(bytes) => bytes,
             Self::Owned(bytes) => bytes,
         }

@@ -193,8 +193,8 @@ impl Gguf {
     /// is not in memory twice.
     fn alone(&self, name: &str) -> Result<(&TensorInfo, Bytes)> {
         let (info, _) = self.entry(name)?;
-        let part = self.tensors.get(name).map_or(0, |placed| placed.part);
-        Ok((info, Bytes::map_part(&self.parts[part].0, &info.bytes)?))
+        let (path, bytes) = &self.parts[self.tensors.get(name).map_or(0, |placed| placed.part)];
+        Ok((info, bytes.apart(path, &info.bytes)?))
     }
 
     fn entry(&self, name: &str) -> Result<(&TensorInfo, &[u8])> {
