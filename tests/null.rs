@@ -214,7 +214,8 @@ fn a_wrong_tensor_that_no_known_mistake_produced_gets_no_name(
         accepted += usize::from(!diagnosis.named.is_empty());
         for one in diagnosis.named {
             *named.entry((origin, one.mistake)).or_insert(0) += 1;
-            examples.push(format!("seed {seed}, {origin:?}, {site}: {}", one.says));
+            let away = one.details.as_ref().map_or(f64::NAN, |details| details.correct_residual);
+            examples.push(format!("seed {seed}, {origin:?}, {site}, {away:.1} budgets: {}", one.says));
         }
     }
     println!(
