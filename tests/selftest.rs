@@ -75,8 +75,8 @@ fn every_mistake_is_caught_and_named() {
     });
 }
 
-/// Every mistake of the catalogue that a family's model can show, and those that only this family or these settings
-/// invite: caught at exactly the declared checkpoints, and named.
+/// The mistakes that only this family or these settings invite: caught at exactly the declared checkpoints, and named.
+/// `rbees-check selftest --model NAME` plants those of the catalogue too, which takes up to a minute a model.
 #[rstest]
 #[case::llama3("tiny-llama3", 4)]
 #[case::linear("tiny-linear", 1)]
@@ -85,20 +85,20 @@ fn every_mistake_is_caught_and_named() {
 #[case::qwen3("tiny-qwen3", 4)]
 #[case::gemma2("tiny-gemma2", 10)]
 #[case::gemma3("tiny-gemma3", 14)]
-fn every_mistake_is_caught_and_named_in_each_family(#[case] model: &str, #[case] of_family: usize) {
+fn the_mistakes_that_a_family_invites_are_caught_and_named(#[case] model: &str, #[case] of_family: usize) {
     let model = models::open(model).unwrap();
     let bench = Bench::new(&model, DType::F32, Matmul::Dense).unwrap();
     let rows = bench.rows_of_family();
     assert_eq!(rows.len(), of_family);
     let mut tally = Tally::default();
-    for row in bench.rows().into_iter().chain(rows) {
+    for row in rows {
         let Availability::Planted(plant) = row.availability else { continue };
         let caught = bench.catch(plant).unwrap();
         let wrong: Vec<String> = [caught.faults(), caught.misnamed()].concat();
         assert!(wrong.is_empty(), "{} ({}): {wrong:#?}", plant.name, plant.does);
         tally.count(Some(&caught));
     }
-    assert!(tally.holds() && tally.ran() >= 32, "{tally}");
+    assert!(tally.holds() && tally.ran() == of_family, "{tally}");
 }
 
 /// A mistake that is caught in f32 must also be caught in other arithmetic, without a wrong name. `unseen`
