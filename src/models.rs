@@ -5,10 +5,13 @@
 
 mod contradictions;
 mod embedded;
+mod places;
 mod right;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use self::places::{FETCH, SMOLLM2, fetched, in_repository, stored};
+pub use self::places::{NAMES, has_random_weights, home, whereabouts};
 pub use self::right::{config_without_weights, corrected, right_weights, scaling};
 use crate::reference::{Fixture, Source};
 #[cfg(feature = "cli")]
@@ -16,47 +19,6 @@ use crate::tokenizer::chat::ChatTemplate;
 use crate::tokenizer::{Content, Tokenizer};
 use crate::weights::Weights;
 use crate::{Error, Result};
-
-/// Every name that [`open`] accepts. All of these models have references.
-pub const NAMES: [&str; 17] = [
-    "tiny-llama",
-    "tiny-llama2",
-    "tiny-llama:q8_0",
-    "tiny-llama3",
-    "tiny-linear",
-    "tiny-qwen2",
-    "tiny-mistral",
-    "tiny-qwen3",
-    "tiny-gemma2",
-    "tiny-gemma3",
-    "tiny-llama3:q8_0",
-    "tiny-qwen2:q8_0",
-    "tiny-mistral:q8_0",
-    "tiny-qwen3:q8_0",
-    "tiny-gemma2:q8_0",
-    "tiny-gemma3:q8_0",
-    SMOLLM2,
-];
-
-/// The models whose directories, with their references, are in the repository.
-const IN_REPOSITORY: [&str; 7] =
-    ["tiny-llama3", "tiny-linear", "tiny-qwen2", "tiny-mistral", "tiny-qwen3", "tiny-gemma2", "tiny-gemma3"];
-
-/// The models that are GGUF files in the repository, beside their references. A quantised file is a separate model.
-/// Those of the families have other widths than the models in F16: a row of Q8_0 has a multiple of 32 weights.
-const FILES_IN_REPOSITORY: [(&str, &str); 7] = [
-    ("tiny-llama:q8_0", "tiny-llama/gguf/tiny-llama-q8_0.gguf"),
-    ("tiny-llama3:q8_0", "tiny-llama3-q8_0/tiny-llama3-q8_0.gguf"),
-    ("tiny-qwen2:q8_0", "tiny-qwen2-q8_0/tiny-qwen2-q8_0.gguf"),
-    ("tiny-mistral:q8_0", "tiny-mistral-q8_0/tiny-mistral-q8_0.gguf"),
-    ("tiny-qwen3:q8_0", "tiny-qwen3-q8_0/tiny-qwen3-q8_0.gguf"),
-    ("tiny-gemma2:q8_0", "tiny-gemma2-q8_0/tiny-gemma2-q8_0.gguf"),
-    ("tiny-gemma3:q8_0", "tiny-gemma3-q8_0/tiny-gemma3-q8_0.gguf"),
-];
-
-const SMOLLM2: &str = "smollm2-135m";
-const SMOLLM2_FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
-const FETCH: &str = "run scripts/fetch_smollm2.sh (98 MB)";
 
 /// A model, ready to be loaded onto a device.
 #[derive(Debug)]
@@ -90,24 +52,12 @@ pub fn open(name: &str) -> Result<Model> {
             }
             at_path(name, &file, Some(fixture(name)?))
         }
-        _ => match weights_in_repository(name) {
-            Some(weights) => at_path(name, &in_repository(weights)?, Some(fixture(name)?)),
+        _ => match stored(name) {
+            Some(model) => at_path(name, &in_repository(model.weights)?, Some(fixture(name)?)),
             None if path.exists() => at_path(name, path, None),
             None => Err(unknown(name)),
         },
     }
-}
-
-/// Where the weights of a model in the repository are, below `fixtures/`: a directory or a file.
-fn weights_in_repository(name: &str) -> Option<&str> {
-    let directory = IN_REPOSITORY.into_iter().find(|known| *known == name);
-    let file = || FILES_IN_REPOSITORY.into_iter().find(|(known, _)| *known == name).map(|(_, file)| file);
-    directory.or_else(file)
-}
-
-/// Whether the weights of this model are random numbers. What it writes is nonsense, which often repeats one token.
-pub fn has_random_weights(name: &str) -> bool {
-    weights_in_repository(name).is_some() && name != "tiny-llama:q8_0"
 }
 
 /// The references of the model `name`, one of [`NAMES`]. They are available without its weights.
@@ -124,21 +74,10 @@ pub fn fixture(name: &str) -> Result<Fixture> {
             let folder = if source.is_dir() { source } else { home()?.join(SMOLLM2).join("references") };
             Fixture::open(Source::Folder(folder))
         }
-        _ if weights_in_repository(name).is_none() => Err(unknown(name)),
+        _ if stored(name).is_none() => Err(unknown(name)),
         // No colon in a path: Windows has none.
         _ => Fixture::open(Source::Folder(in_repository(&name.replace(':', "-"))?)),
     }
-}
-
-/// Finds a path below the repository's `fixtures/`, or below [`home`].
-fn in_repository(path: &str) -> Result<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(path);
-    let found = if source.exists() { source } else { home()?.join(path) };
-    if !found.exists() {
-        let hint = "it is in the repository: copy its fixtures/ there, or run from a checkout";
-        return Err(Error::missing(&found, "missing", hint));
-    }
-    Ok(found)
 }
 
 /// Opens the references that `name` refers to: those of a model of [`NAMES`], or a folder of captured ones.
@@ -151,43 +90,6 @@ pub fn references(name: &str) -> Result<Fixture> {
     } else {
         fixture(name)
     }
-}
-
-/// Where the weights of `name` are: `built in`, a file, or how to get them.
-pub fn whereabouts(name: &str) -> String {
-    if embedded::files(name).is_some() {
-        return "built in".into();
-    }
-    if let Some(weights) = weights_in_repository(name) {
-        return in_repository(weights).map_or_else(|error| error.to_string(), |_| "in the repository".into());
-    }
-    match fetched() {
-        Ok(file) if file.is_file() => file.display().to_string(),
-        Ok(_) => format!("not downloaded: {FETCH}"),
-        Err(error) => error.to_string(),
-    }
-}
-
-/// The directory for downloaded models and stored verdicts: `$RBEES_HOME`, otherwise `rbees-check` in the
-/// user's cache directory.
-///
-/// # Errors
-/// None of the environment variables that determine it is set.
-pub fn home() -> Result<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    set("RBEES_HOME")
-        .or_else(|| Some(set("XDG_CACHE_HOME")?.join("rbees-check")))
-        .or_else(|| Some(set("HOME")?.join(".cache/rbees-check")))
-        .ok_or_else(|| {
-            Error::input(
-                "HOME is not set, so the folder for models is unknown",
-                "set RBEES_HOME to a directory",
-            )
-        })
-}
-
-fn fetched() -> Result<PathBuf> {
-    Ok(home()?.join(SMOLLM2).join(SMOLLM2_FILE))
 }
 
 fn unknown(name: &str) -> Error {
