@@ -3,8 +3,8 @@
 use candle_core::Tensor;
 
 use super::attending::{Attend, AttentionView, attending};
-use super::families::{filled_window, first};
-use super::making::demand;
+
+use super::making::{demand, first_layer};
 use super::plant::{PLANT, Plant};
 use crate::Result;
 use crate::weights::LayerType;
@@ -64,8 +64,8 @@ pub const PLANTS: &[Plant] = &[
         },
         fails: &["03", "06", "07", "09"],
         first: SCORES,
-        layer: |config| first(config, LayerType::Sliding),
-        shows: |setting| filled_window(setting),
+        layer: |config| first_layer(config, LayerType::Sliding),
+        shows: |setting| setting.filled_window(),
         ..PLANT
     },
     Plant {

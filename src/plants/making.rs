@@ -8,7 +8,7 @@ use crate::models::Model;
 use crate::port::{LlamaPort, Port};
 use crate::reference::Reference;
 use crate::tokenizer::Tokenizer;
-use crate::weights::{Config, Weights};
+use crate::weights::{Config, LayerType, Weights};
 
 /// A correct model, the starting point of every plant.
 pub struct Correct<'a> {
@@ -99,10 +99,23 @@ impl Setting<'_> {
         )
     }
 
+    /// Requires a case that is longer than the window.
+    pub fn filled_window(&self) -> Result<(), String> {
+        let longest = self.cases.iter().map(Reference::length).max().unwrap_or(0);
+        let full = self.config.sliding_window.is_some_and(|window| window < longest);
+        demand(full, "this model has no sliding window that a case fills")
+    }
+
     /// Requires a case that is a batch.
     pub fn batch(&self) -> Result<(), String> {
         demand(self.cases.iter().any(|case| case.batch() > 1), "no case is a batch")
     }
+}
+
+/// The first layer of this type; the number of layers, if there is none.
+pub(super) fn first_layer(config: &Config, layer_type: LayerType) -> usize {
+    let layers = config.num_hidden_layers;
+    (0..layers).find(|&layer| config.layer_type(layer) == layer_type).unwrap_or(layers)
 }
 
 /// Returns `lacks` as the error unless `holds`.

@@ -26,6 +26,7 @@ mod rows;
 mod softmax;
 mod uncached;
 
+pub use families::all as of_families;
 pub use making::{Correct, Files, Planted, Setting};
 pub use plant::Plant;
 pub use rows::{Availability, availability};
@@ -46,11 +47,6 @@ pub fn all() -> impl Iterator<Item = &'static Plant> {
     let mut plants: Vec<&Plant> = families.into_iter().flatten().collect();
     plants.sort_by_key(|plant| crate::mistakes::find(plant.name).map(|mistake| mistake.number));
     plants.into_iter()
-}
-
-/// Further plants that only some families and settings invite; several may have one name.
-pub fn of_families() -> impl Iterator<Item = &'static Plant> {
-    families::PLANTS.iter()
 }
 
 /// The plant of this name.

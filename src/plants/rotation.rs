@@ -3,8 +3,7 @@
 use candle_core::{DType, Tensor};
 use candle_nn::rotary_emb::{rope, rope_i};
 
-use super::families::first;
-use super::making::demand;
+use super::making::{demand, first_layer};
 use super::plant::{PLANT, Plant};
 use super::remake::{PassSoFar, remade};
 use crate::Result;
@@ -138,7 +137,7 @@ pub const PLANTS: &[Plant] = &[
 
 /// The first layer that turns by `rope_theta` and `rope_scaling`: in Gemma 3, layers with a window do not.
 fn first_full_layer(config: &Config) -> usize {
-    if config.local_rope_theta.is_none() { 0 } else { first(config, LayerType::Full) }
+    if config.local_rope_theta.is_none() { 0 } else { first_layer(config, LayerType::Full) }
 }
 
 fn other(layout: RopeLayout) -> RopeLayout {
