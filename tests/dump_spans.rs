@@ -6,6 +6,7 @@ mod recorded;
 use std::collections::BTreeSet;
 
 use candle_core::{DType, Device};
+use insta::assert_snapshot;
 use program::{home, rbees_in, stderr, stdout};
 use rbees_check::model::{Attention, Input, Llama};
 use rbees_check::models;
@@ -114,4 +115,22 @@ fn an_unusual_theta_is_unexplained_and_a_correct_pass_names_nothing() {
     assert!(text.contains("   suspect    unexplained: no known mistake reproduces it"), "{text}");
     let text = printed(pass(&PROMPT, |_| {}), &["lm_head"], "tiny-llama");
     assert!(named(&text).is_empty() && text.contains("  PASS  07  model        1 site "), "{text}");
+}
+
+/// Recordings of a port in numpy, in bf16 with five sites a layer. So many operations are between two sites that the
+/// budgets are wide, and several mistakes are within them: the one that fits much better is named, or none.
+#[rstest]
+#[case("norm-weight-only")]
+#[case("rope-ntk-4")]
+#[case("sum-mlp-missing")]
+#[case("sum-mlp-residual-of-attention")]
+fn in_half_precision_only_the_mistake_that_fits_much_better_than_others_is_named(#[case] mistake: &str) {
+    let file = format!("{}/fixtures/numpy-mistakes/{mistake}.safetensors", env!("CARGO_MANIFEST_DIR"));
+    let args = ["run", "all", "--model", "tiny-llama", "--dump", &file];
+    let output = rbees_in(tempdir().unwrap().path(), &home(), &args).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let shown =
+        |line: &&str| ["FAIL ", "   suspect", "   same as"].iter().any(|start| line.starts_with(start));
+    let text = stdout(&output);
+    assert_snapshot!(mistake, text.lines().filter(shown).collect::<Vec<_>>().join("\n"));
 }

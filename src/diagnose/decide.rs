@@ -107,9 +107,10 @@ impl Hypotheses {
                 diagnosis.named.push(Named { same_as: same_as.clone(), details: Some(details), ..named });
             }
         }
+        // One within the budget is too near: it would be taken for a name.
         let unnamed = |h: &&Hypothesis| !h.parts.iter().any(|part| diagnosis.names(part.mistake));
         let nearest = |a: &&Hypothesis, b: &&Hypothesis| a.fit.residual.total_cmp(&b.fit.residual);
-        let next = self.all.iter().filter(|h| !close(h)).filter(unnamed).min_by(nearest);
+        let next = self.all.iter().filter(|h| !h.is_near()).filter(unnamed).min_by(nearest);
         diagnosis.runner_up =
             next.map(|h| RunnerUp { mistake: h.parts[0].mistake, residual: h.fit.residual });
         diagnosis
@@ -154,6 +155,8 @@ impl Group<'_> {
                 all.push(Alternative { mistake, says: says.clone() });
             }
         }
+        // Another mistake says more than a variant of the one that is named.
+        all.sort_by_key(|other| self.simplest.parts.iter().any(|part| part.mistake == other.mistake));
         all
     }
 }

@@ -94,7 +94,9 @@ pub fn diagnose(e: &Evidence<'_>) -> Result<Diagnosis> {
 /// operation alone.
 type Search = fn(&Evidence<'_>, &Evidence<'_>) -> Result<Hypotheses>;
 
-/// The searches, in their order. If the site's own operation is the only unknown one, some would repeat others.
+/// The searches, in their order. What is outside the catalogue is first looked for in all operations: a wrong result of
+/// an earlier one is also a wrong input of the last one. If that is the only unknown one, some searches would repeat
+/// others.
 fn searches(several: bool) -> Vec<Search> {
     if several {
         vec![
