@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::embedded;
 use crate::{Error, Result};
 
-/// Every name that [`open`] accepts. All of these models have references.
+/// Every name that [`open`](super::open) accepts. All of these models have references.
 pub const NAMES: [&str; 17] = [
     "tiny-llama",
     "tiny-llama2",
