@@ -1,8 +1,8 @@
 //! The feed-forward network, built on `Tensor::{silu, gelu}` and a product. `candle_nn::ops::swiglu` does SiLU and
 //! the product after it splits one [gate | up] tensor, so we would have to join the two first.
 //!
-//! `Tensor::gelu` is the approximation with tanh; `gelu_erf` is the exact function. In half precision it rounds
-//! after every step, so it is computed in f32 and rounded once.
+//! `Tensor::gelu` is the approximation with tanh; `gelu_erf` is the exact function. In half precision both functions round
+//! after every step, and SiLU of an f16 gate below −11 is 0, so they are computed in f32 and rounded once, as in PyTorch.
 
 use candle_core::{DType, Module, Tensor};
 
@@ -45,11 +45,12 @@ impl Mlp {
     pub fn forward<P: Probe>(&self, x: &Tensor, taps: &mut Taps<P>) -> Result<Tensor> {
         let gate = taps.tap(Kind::Gate, self.gate_proj.forward(x)?)?; // [b, s, ffn]
         let up = taps.tap(Kind::Up, self.up_proj.forward(x)?)?; // [b, s, ffn]
+        let wide = gate.to_dtype(DType::F32)?; // [b, s, ffn]
         let active = match self.activation {
-            Activation::Silu => gate.silu()?,
-            Activation::GeluTanh => gate.to_dtype(DType::F32)?.gelu()?.to_dtype(gate.dtype())?,
+            Activation::Silu => wide.silu()?,
+            Activation::GeluTanh => wide.gelu()?,
         }; // [b, s, ffn]
-        let act = taps.tap(Kind::Act, (active * up)?)?; // [b, s, ffn]
+        let act = taps.tap(Kind::Act, (active.to_dtype(gate.dtype())? * up)?)?; // [b, s, ffn]
         taps.tap(Kind::Down, self.down_proj.forward(&act)?) // [b, s, hidden]
     }
 }

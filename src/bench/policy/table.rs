@@ -105,10 +105,10 @@ pub const PARTS: &[Part] = &[
         component: "SiLU and its product",
         choice: Candle,
         operation: Some(("silu", "f32")),
-        why: "`swiglu` splits one tensor, and ours are two, which would have to be joined. In f16, gates below −11 become 0 \
-              (half-activation)",
+        why: "`swiglu` splits one tensor, and ours are two, which would have to be joined. Called in f32 for every dtype, \
+              because in f16, gates below −11 become 0 (half-activation)",
         file: "src/model/mlp.rs",
-        evidence: &["Tensor::{silu, gelu}", "gate.silu()?", "(active * up)?"],
+        evidence: &["Tensor::{silu, gelu}", "wide.silu()?", "(active.to_dtype(gate.dtype())? * up)?"],
     },
     Part {
         component: "GELU",
@@ -116,7 +116,7 @@ pub const PARTS: &[Part] = &[
         operation: Some(("gelu", "f32")),
         why: "called in f32 for every dtype, because in half precision it rounds after every step",
         file: "src/model/mlp.rs",
-        evidence: &["Tensor::{silu, gelu}", "to_dtype(DType::F32)?.gelu()?"],
+        evidence: &["Tensor::{silu, gelu}", "let wide = gate.to_dtype(DType::F32)?;", "wide.gelu()?"],
     },
     Part {
         component: "products with float weights",
