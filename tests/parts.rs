@@ -122,17 +122,30 @@ fn parts_of_different_runs_are_refused(#[case] at: &str, #[case] value: Value, #
 #[case::no_number("/part/number", 0)]
 #[case::no_such_part("/part/number", 5)]
 fn a_part_with_a_number_that_no_run_has_is_refused(#[case] at: &str, #[case] number: u64) {
+    let (code, _, problem) = merge_with(at, &number.into());
+    assert_eq!(code, 2, "{problem}");
+    assert!(problem.contains(": no run of its cases has a part "), "{problem}");
+}
+
+#[test]
+fn parts_without_a_verdict_are_refused() {
+    let (code, printed, problem) = merge_with("/part/units", &Value::Array(vec![]));
+    assert_eq!((code, printed.as_str()), (2, ""), "{problem}");
+    let what = "error: part-1.json: neither this part nor any other contains a verdict\nhint: judge the parts again\n";
+    assert_eq!(problem, what);
+}
+
+/// Merges four parts that all have `value` at `at`.
+fn merge_with(at: &str, value: &Value) -> (i32, String, String) {
     let folder = quick(&["--case", "single"]);
     let files = ["part-1.json", "part-2.json", "part-3.json", "part-4.json"];
     for name in files {
         let file = folder.path().join(name);
         let mut report: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
-        *report.pointer_mut(at).unwrap() = number.into();
+        *report.pointer_mut(at).unwrap() = value.clone();
         fs::write(&file, report.to_string()).unwrap();
     }
-    let (code, _, problem) = merge(folder.path(), &files, &[]);
-    assert_eq!(code, 2, "{problem}");
-    assert!(problem.contains(": no run of its cases has a part "), "{problem}");
+    merge(folder.path(), &files, &[])
 }
 
 #[test]

@@ -18,7 +18,8 @@ pub struct Merged {
 /// Puts the parts of one run together. Each report has the name of its file, for messages.
 ///
 /// # Errors
-/// A report is no part of a run; a part is missing, or there twice; or two reports are not parts of the same run.
+/// A report is no part of a run; a part is missing, or there twice; two reports are not parts of the same run; or the
+/// parts contain no verdicts.
 pub fn merge(reports: Vec<(String, Report)>) -> Result<Merged> {
     let mut parts: Vec<(String, Report, Part)> = Vec::new();
     for (name, mut report) in reports {
@@ -41,7 +42,12 @@ pub fn merge(reports: Vec<(String, Report)>) -> Result<Merged> {
     complete(&parts)?;
     let (report, mut whole) = (first.1.clone(), first.2.clone());
     whole.units.clear();
-    let units = parts.into_iter().flat_map(|(_, _, part)| part.units).collect();
+    let name = first.0.clone();
+    let units: Vec<_> = parts.into_iter().flat_map(|(_, _, part)| part.units).collect();
+    if units.is_empty() {
+        let what = format!("{name}: neither this part nor any other contains a verdict");
+        return Err(Error::input(what, "judge the parts again"));
+    }
     Ok(Merged { first: report, part: whole, units })
 }
 
