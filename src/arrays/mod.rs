@@ -7,6 +7,7 @@
 //! is refused.
 
 mod bytes;
+mod entry;
 mod npy;
 mod npz;
 mod pickle;
@@ -17,6 +18,7 @@ mod torch;
 mod write;
 
 pub(crate) use self::bytes::Bytes;
-pub(crate) use self::read::{Arrays, Entry};
+pub(crate) use self::entry::Entry;
+pub(crate) use self::read::Arrays;
 pub(crate) use self::safetensors::{header as safetensors_header, write as safetensors};
 pub(crate) use self::write::Npz;

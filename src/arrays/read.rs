@@ -5,15 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use safetensors::Dtype;
-
 use super::bytes::Bytes;
+use super::entry::{Entry, Values, width};
 use super::npz::Members;
-use super::strided::Strided;
 use super::{npy, safetensors as header, torch};
 use crate::{Error, Result, files};
 
@@ -30,26 +27,6 @@ pub(crate) struct Arrays {
     storage: Mutex<Option<(usize, Arc<Vec<u8>>)>>,
     /// The metadata; all values are strings.
     pub metadata: BTreeMap<String, String>,
-}
-
-/// One array: its header, and where its values are.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    /// The type of the numbers, one that [`width`] knows.
-    pub dtype: Dtype,
-    /// The dimensions, none of them 0.
-    pub shape: Vec<usize>,
-    values: Values,
-    /// The order of the values, if it is not C order.
-    strided: Option<Strided>,
-}
-
-#[derive(Debug)]
-enum Values {
-    /// This range of bytes of a file.
-    Inside(Arc<Path>, Range<usize>),
-    /// A member of the archive, by index, after a header of so many bytes.
-    Member(usize, usize),
 }
 
 /// The extensions of files of arrays.
@@ -139,7 +116,7 @@ impl Arrays {
             let header = npy::header(&head).map_err(|why| this.fault(format!("{name}: {why}")))?;
             let held = member.size.saturating_sub(header.length);
             let values = Values::Member(member.index, header.length);
-            this.insert(stem, of_npy(header, values), held)?;
+            this.insert(stem, Entry::of_npy(header, values), held)?;
         }
         Ok(Self { members: Some(members), ..this })
     }
@@ -178,7 +155,7 @@ impl Arrays {
             let header = npy::header(&bytes).map_err(|why| this.fault(format!("{name}: {why}")))?;
             let held = bytes.len() - header.length;
             let values = Values::Inside(Arc::from(file), header.length..header.length + held);
-            this.insert(stem, of_npy(header, values), held)?;
+            this.insert(stem, Entry::of_npy(header, values), held)?;
         }
         Ok(this)
     }
@@ -283,44 +260,5 @@ impl Arrays {
     /// An error that names this file.
     pub(crate) fn fault(&self, what: impl std::fmt::Display) -> Error {
         Error::input(format!("{}: {what}", self.origin), self.hint)
-    }
-}
-
-impl Entry {
-    /// Decodes `bytes` from [`Arrays::values`] as integers; `None` if the array has floats.
-    pub(crate) fn integers(&self, bytes: &[u8]) -> Option<Vec<i64>> {
-        Some(match self.dtype {
-            Dtype::I64 => bytes.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b)).collect(),
-            Dtype::I32 => bytes.as_chunks().0.iter().map(|&b| i32::from_le_bytes(b).into()).collect(),
-            Dtype::U32 => bytes.as_chunks().0.iter().map(|&b| u32::from_le_bytes(b).into()).collect(),
-            Dtype::U8 | Dtype::BOOL => bytes.iter().map(|&b| b.into()).collect(),
-            _ => return None,
-        })
-    }
-
-    /// Decodes `bytes` as float64 or float32 numbers, widened to f64; `None` for other types.
-    pub(crate) fn floats(&self, bytes: &[u8]) -> Option<Vec<f64>> {
-        Some(match self.dtype {
-            Dtype::F64 => bytes.as_chunks().0.iter().map(|&b| f64::from_le_bytes(b)).collect(),
-            Dtype::F32 => bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b).into()).collect(),
-            _ => return None,
-        })
-    }
-}
-
-/// The entry of an `.npy` array.
-fn of_npy(header: npy::Header, values: Values) -> Entry {
-    let strided = header.fortran.then(|| Strided::first_axis_innermost(&header.shape));
-    Entry { dtype: header.dtype, shape: header.shape, values, strided }
-}
-
-/// The size of one number in bytes; `None` for unsupported types.
-fn width(dtype: Dtype) -> Option<usize> {
-    match dtype {
-        Dtype::F64 | Dtype::I64 => Some(8),
-        Dtype::F32 | Dtype::I32 | Dtype::U32 => Some(4),
-        Dtype::F16 | Dtype::BF16 => Some(2),
-        Dtype::U8 | Dtype::BOOL => Some(1),
-        _ => None,
     }
 }

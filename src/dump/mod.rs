@@ -20,6 +20,7 @@ mod positions;
 mod recomputed;
 mod reference;
 mod replay;
+mod replay_noise;
 mod replayed;
 mod rounded;
 mod shown;

@@ -2,7 +2,8 @@
 
 use super::entrywise;
 use super::measured_noise::NoiseByPlace;
-use super::replay::{Replay, SAMPLED, Way};
+use super::replay::{Replay, Way};
+use super::replay_noise::SAMPLED;
 use crate::Result;
 use crate::checkpoints::judge_of;
 use crate::graph::NodeId;

@@ -7,22 +7,18 @@ use rayon::prelude::*;
 
 use super::Against;
 use super::engine::Engine;
-use super::measured_noise::{Measured, NoiseByPlace};
 use super::unsaved;
 use super::value::{Reader, Value, recorded_rows};
 use crate::Result;
 use crate::graph::{Edge, NodeId};
-use crate::oracle::{Given, ORDERS, Placed};
-use crate::probe::{Kind, Site};
+use crate::oracle::{Given, Placed};
+use crate::probe::Site;
 use crate::recording::{Recording, SiteTensor};
 use crate::reference::Place;
 
 /// The number of tensor entries that are computed at once. Scores and logits of a long pass are therefore
 /// computed in blocks of rows.
 const BLOCK: usize = 1 << 21;
-
-/// The number of rows on which rounding errors are measured, each in [`ORDERS`] orders of summation.
-pub(super) const SAMPLED: usize = 64;
 
 /// A pass that is recomputed node by node, from recorded values where there are any.
 pub(super) struct Replay<'a> {
@@ -40,9 +36,9 @@ pub(super) struct Replay<'a> {
 /// How a node is computed from the available values.
 pub(super) struct Way {
     /// The nodes to compute, in the order of the pass; the last one is the node itself.
-    compute: Vec<NodeId>,
+    pub(super) compute: Vec<NodeId>,
     /// The values to read, and which rows of each.
-    read: BTreeMap<NodeId, Edge>,
+    pub(super) read: BTreeMap<NodeId, Edge>,
 }
 
 impl<'a> Replay<'a> {
@@ -105,7 +101,7 @@ impl<'a> Replay<'a> {
         self.engine.exact().rows(id, places, &self.given(way, Reader::Exact, places)?)
     }
 
-    fn run(&self, n: usize, id: NodeId, way: &Way, places: &[Place]) -> Result<Option<Placed>> {
+    pub(super) fn run(&self, n: usize, id: NodeId, way: &Way, places: &[Place]) -> Result<Option<Placed>> {
         self.engine.rounded(n).rows(id, places, &self.given(way, Reader::Run(n), places)?)
     }
 
@@ -187,64 +183,10 @@ impl<'a> Replay<'a> {
 
     /// The number of rows that are computed at once. Rows that are read count too: those of probabilities are
     /// much wider than those of the context.
-    fn rows_at_once(&self, way: &Way) -> usize {
+    pub(super) fn rows_at_once(&self, way: &Way) -> usize {
         let by_row = way.read.iter().filter(|(_, edge)| **edge == Edge::RowWise).map(|(id, _)| id);
         let widest = way.compute.iter().chain(by_row).map(|&id| self.engine.width(id)).max().unwrap_or(1);
         (BLOCK / widest.max(1)).max(1)
-    }
-
-    /// Measures the rounding errors of `id`. Where sums are rounded, at most [`SAMPLED`] of `places` are measured,
-    /// evenly spread, because a long pass has many rows with similar errors.
-    ///
-    /// # Errors
-    /// A weight cannot be read.
-    pub fn sampled(&self, id: NodeId, way: &Way, places: &[Place]) -> Result<Measured> {
-        if !self.depends_on_order(way) {
-            return self.measured(id, way, places);
-        }
-        let measured = self.measured(id, way, &spread(places, SAMPLED))?;
-        // Some rows cannot be computed, and that may include all sampled ones.
-        if measured.is_empty() && places.len() > SAMPLED {
-            self.measured(id, way, places)
-        } else {
-            Ok(measured)
-        }
-    }
-
-    /// Measures the rounding errors of `id` at each of `places`.
-    ///
-    /// # Errors
-    /// A weight cannot be read.
-    pub fn measured(&self, id: NodeId, way: &Way, places: &[Place]) -> Result<Measured> {
-        let orders = if self.depends_on_order(way) { ORDERS } else { 1 };
-        let mut measured = Measured::default();
-        for block in places.chunks(self.rows_at_once(way)) {
-            let Some(exact) = self.exact(id, way, block)? else { continue };
-            let runs = self.runs(orders, id, way, block)?;
-            measured.extend(Measured::of(&exact, &self.as_saved(runs)?));
-        }
-        Ok(measured)
-    }
-
-    /// Runs with their values as they would have been saved.
-    fn as_saved(&self, runs: Vec<Placed>) -> Result<Vec<Placed>> {
-        let Some(saved) = self.dump.saved else { return Ok(runs) };
-        runs.iter().map(|run| unsaved::after(saved, run)).collect()
-    }
-
-    /// Do different runs give different values: because of their order of summation, or because the values
-    /// before saving are not known exactly?
-    fn depends_on_order(&self, way: &Way) -> bool {
-        let computed = |id| matches!(self.values.get(id), Some(Value::Computed { .. }));
-        self.dump.saved.is_some()
-            || way.compute.iter().any(|&id| self.engine.sums(id))
-            || way.read.keys().any(computed)
-    }
-
-    /// The first `orders` runs of rounded arithmetic at `places`. Runs without rows there are left out.
-    fn runs(&self, orders: usize, id: NodeId, way: &Way, places: &[Place]) -> Result<Vec<Placed>> {
-        let runs = (0..orders).into_par_iter().map(|n| self.run(n, id, way, places));
-        Ok(runs.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
     /// Computes the exact rows of `id` at `places` in blocks, several in parallel, and passes each block to
@@ -267,30 +209,6 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// Computes the value of `id`, which was not recorded, and its noise; `None` if no row can be computed.
-    ///
-    /// # Errors
-    /// A weight cannot be read.
-    pub fn computed(&self, id: NodeId, way: &Way) -> Result<Option<(Value, NoiseByPlace)>> {
-        let Some(exact) = self.exact(id, way, &self.places)? else { return Ok(None) };
-        let runs = self.runs(ORDERS, id, way, &self.places)?;
-        if runs.len() < ORDERS {
-            return Ok(None);
-        }
-        let noise = self.noise(id, &Measured::of(&exact, &runs), exact.places());
-        Ok(Some((Value::Computed { exact, runs }, noise)))
-    }
-
-    /// The noise of `id` at each of `places`. The errors of rotated rows grow with their position.
-    pub fn noise(&self, id: NodeId, measured: &Measured, places: &[Place]) -> NoiseByPlace {
-        let rotated = self.engine.site(id).is_some_and(|s| matches!(s.kind, Kind::QRope | Kind::KRope));
-        if rotated {
-            measured.noise_up_to(places, |place| self.engine.position(place))
-        } else {
-            measured.noise(places)
-        }
-    }
-
     /// Stores the value of `id` for later nodes to read.
     pub fn keep(&mut self, id: NodeId, value: Value) {
         if matches!(value, Value::Recorded(_)) {
@@ -308,13 +226,4 @@ impl<'a> Replay<'a> {
         }
         self.values.retain(|other, _| kept.contains(other));
     }
-}
-
-/// At most `most` of `places`, evenly spread, including the first and the last.
-pub(super) fn spread(places: &[Place], most: usize) -> Vec<Place> {
-    let last = places.len().saturating_sub(1);
-    if places.len() <= most {
-        return places.to_vec();
-    }
-    (0..most).map(|n| places[n * last / (most - 1).max(1)]).collect()
 }

@@ -2,7 +2,8 @@
 
 use candle_core::DType;
 
-use super::replay::{Replay, SAMPLED, Way, spread};
+use super::replay::{Replay, Way};
+use super::replay_noise::{SAMPLED, spread};
 use super::value::recorded_rows;
 use crate::Result;
 use crate::compare::Roundings;

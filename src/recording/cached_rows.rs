@@ -43,8 +43,9 @@ impl Recording {
         let Tensors::File(stored) = &self.tensors else { return };
         let layout = |(site, (_, form)): (&Site, &Array)| {
             let own = stored.sites.get(site).and_then(|(_, form)| form.interleaved);
-            let form = Form { interleaved: self.stays_interleaved(form).or(own), ..form.clone() };
-            (*site, self.layout(site.kind, &form, config.map(|config| config.head_dim)))
+            let stays = config.and_then(|config| self.stays_interleaved(form, config));
+            let form = Form { interleaved: stays.or(own), ..form.clone() };
+            (*site, self.layout(site.kind, &form, config))
         };
         let layouts: Vec<(Site, Layout)> = stored.caches.iter().map(layout).collect();
         for (site, layout) in layouts {
@@ -86,8 +87,8 @@ impl Recording {
             _ => tensor,
         };
         for (order, tensor) in readings(site.kind, own, &tensor)? {
-            let form = Form { order, interleaved: self.stays_interleaved(own), ..own.clone() };
-            let layout = self.layout(site.kind, &form, Some(config.head_dim));
+            let form = Form { order, interleaved: self.stays_interleaved(own, config), ..own.clone() };
+            let layout = self.layout(site.kind, &form, Some(config));
             for &length in tensor.dims() {
                 let want = Want::of(site.kind, config, batch, length, length);
                 let read = form::canonical(site, &tensor, &form, layout.clone(), &want, Some(config))?;

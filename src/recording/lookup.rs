@@ -11,7 +11,7 @@ use super::stored::UNRECORDED;
 use super::want::Want;
 use crate::Result;
 use crate::probe::{Kind, Layout, Site};
-use crate::weights::Config;
+use crate::weights::{Config, RopeLayout};
 
 impl Recording {
     /// The tensor at `site` with its axes in the reference's order. Without a config any width is accepted.
@@ -47,7 +47,7 @@ impl Recording {
             Some(config) => self.want(site.kind, config),
             None => self.as_it_is(site.kind, tensor.dims()),
         };
-        let layout = self.layout(site.kind, form, config.map(|config| config.head_dim));
+        let layout = self.layout(site.kind, form, config);
         Ok(match form::canonical(site, tensor, form, layout, &want, config)? {
             Lookup::Tensor(mut recorded) => {
                 recorded.first += self.cache.slots();
@@ -142,14 +142,18 @@ impl Recording {
     }
 
     /// The layout of the last axis of tensors of this kind and form.
-    pub(super) fn layout(&self, kind: Kind, form: &Form, head_dim: Option<usize>) -> Layout {
-        let Form { order, interleaved, .. } = form;
-        let turned = kind.has_rotated_columns();
-        let recorded = self.metadata.get("layout").map(|layout| layout == "interleaved");
-        let interleaved = interleaved.or(recorded).unwrap_or(order.is_ggml());
-        match head_dim.filter(|_| turned && interleaved) {
-            Some(head_dim) => Layout::Interleaved { head_dim },
+    pub(super) fn layout(&self, kind: Kind, form: &Form, config: Option<&Config>) -> Layout {
+        match config.filter(|config| kind.has_rotated_columns() && self.is_interleaved(form, config)) {
+            Some(config) => Layout::Interleaved { head_dim: config.head_dim },
             None => Layout::Reference,
         }
+    }
+
+    /// Are elements i and i + head_dim/2 next to each other in q and k of this form? If neither the map nor the metadata
+    /// say it, ggml's tensors have the order of the family's GGUF files, and all others that of Hugging Face.
+    pub(crate) fn is_interleaved(&self, form: &Form, config: &Config) -> bool {
+        let stated = self.metadata.get("layout").map(|layout| layout == "interleaved");
+        let usual = || form.order.is_ggml() && config.family.gguf_layout() == RopeLayout::Interleaved;
+        form.interleaved.or(stated).unwrap_or_else(usual)
     }
 }

@@ -7,6 +7,7 @@
 
 mod ambiguous;
 mod assign;
+mod assigned;
 mod axes;
 mod cache;
 mod cached_rows;

@@ -91,7 +91,7 @@ impl Recording {
                 for axes in if found.is_empty() { candidates(kind, &want, dims, false) } else { vec![] } {
                     let form = Form {
                         order: AxisOrder::Letters(axes.clone()),
-                        interleaved: self.stays_interleaved(form),
+                        interleaved: self.stays_interleaved(form, config),
                         part,
                         positions,
                         stated: form.stated,
@@ -134,7 +134,7 @@ impl Recording {
                 AxisOrder::Letters(axes) => (format!("has the axes `{axes}`"), axes.to_string()),
                 _ => continue,
             };
-            let form = Form { order, interleaved: self.stays_interleaved(own), ..own.clone() };
+            let form = Form { order, interleaved: self.stays_interleaved(own, config), ..own.clone() };
             if !is_same(&self.read_as(site, &tensor, &form, Some(config))?)? {
                 found.push(Reading { form, what, words: vec![word] });
             }
@@ -143,9 +143,9 @@ impl Recording {
     }
 
     /// The order of q and k that follows from ggml's order of axes does not change with the order of axes.
-    pub(super) fn stays_interleaved(&self, form: &Form) -> Option<bool> {
+    pub(super) fn stays_interleaved(&self, form: &Form, config: &Config) -> Option<bool> {
         let implied = form.order.is_ggml() && !self.metadata.contains_key("layout");
-        form.interleaved.or(implied.then_some(true))
+        form.interleaved.or_else(|| implied.then(|| self.is_interleaved(form, config)))
     }
 
     /// How the heads of the array at `site` are repeated; `None` if their copies differ.

@@ -40,7 +40,7 @@ impl Recording {
                 Tensors::File(stored) => stored.form(kind)?,
                 Tensors::Memory(_) => return None,
             };
-            Some((kind, self.layout(kind, form, Some(config.head_dim))))
+            Some((kind, self.layout(kind, form, Some(config))))
         };
         Ok(Traits {
             path: "recorded",

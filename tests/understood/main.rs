@@ -4,6 +4,7 @@
 
 mod alter;
 mod layouts;
+mod llama_cpp;
 mod names;
 mod passes;
 mod pickle;

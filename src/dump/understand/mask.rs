@@ -9,7 +9,7 @@ use super::follows::some_of;
 use crate::Result;
 use crate::compare::vanishes;
 use crate::dump::Against;
-use crate::dump::replay::{SAMPLED, spread};
+use crate::dump::replay_noise::{SAMPLED, spread};
 use crate::probe::Kind;
 use crate::recording::{Recognition, Recording, SiteTensor};
 

@@ -9,9 +9,30 @@ use crate::probe::{Kind, Site};
 use crate::recording::{Recognition, Recording};
 use crate::{Error, Result};
 
-/// The key in the metadata, and the value that is recognised.
+/// The key in the metadata.
 const KEY: &str = "layout";
-const INTERLEAVED: &str = "interleaved";
+
+/// An order of the elements of a head.
+struct Order {
+    /// Its name in the metadata.
+    word: &'static str,
+    /// What it means.
+    means: &'static str,
+    /// Where it is usual.
+    usual: &'static str,
+}
+
+const INTERLEAVED: Order = Order {
+    word: "interleaved",
+    means: "elements i and i + head_dim/2 are next to each other in q and k",
+    usual: "as in GGUF files",
+};
+
+const HALF_SPLIT: Order = Order {
+    word: "half-split",
+    means: "elements of q and k are in the order of Hugging Face's weights",
+    usual: "not in that of this model's GGUF files",
+};
 
 /// The kinds of site that are computed from both q and k.
 const CONSUMERS: [Kind; 4] = [Kind::Scores, Kind::Probs, Kind::Context, Kind::OProj];
@@ -24,6 +45,7 @@ pub(super) fn understand(dump: &mut Recording, against: &Against<'_>) -> Result<
     let kinds = Kind::ALL.iter().filter(|kind| kind.has_rotated_columns());
     let sites: Vec<Site> = kinds.filter_map(|&kind| some_of(dump, kind).first().copied()).collect();
     let open = |site: &Site| dump.array(*site).is_some_and(|(_, _, form)| form.interleaved.is_none());
+    let Some(config) = against.config else { return Ok(()) };
     if dump.metadata.contains_key(KEY) || sites.is_empty() || !sites.iter().all(open) {
         return Ok(());
     }
@@ -31,28 +53,28 @@ pub(super) fn understand(dump: &mut Recording, against: &Against<'_>) -> Result<
     if recorded.iter().all(|right| *right) {
         return Ok(());
     }
-    dump.metadata.insert(KEY.to_owned(), INTERLEAVED.to_owned());
+    let form = dump.array(sites[0]).map(|(_, _, form)| form.clone()).unwrap_or_default();
+    let order = if dump.is_interleaved(&form, config) { HALF_SPLIT } else { INTERLEAVED };
+    dump.metadata.insert(KEY.to_owned(), order.word.to_owned());
     let read = right(dump, against, &sites).and_then(|other| Ok((other, consumer(dump, against, sites[0])?)));
     dump.metadata.remove(KEY);
     let (other, consumer) = read?;
     if !is_better(&sites, &recorded, &other) {
         return Ok(());
     }
-    let explicit = format!("\"{KEY}\": \"{INTERLEAVED}\" in the metadata");
+    let explicit = format!("\"{KEY}\": \"{}\" in the metadata", order.word);
     let Some(consumer) = consumer else {
         let what = format!(
-            "{} is right if elements i and i + head_dim/2 are next to each other in q and k: nothing recorded shows whether the port rotates them so",
-            sites[0]
+            "{} is right if {}: nothing recorded shows whether the port rotates them so",
+            sites[0], order.means
         );
         let scores = Site { kind: Kind::Scores, ..sites[0] };
         let hint = format!("record {scores} too; or, if they are, state it: {explicit}");
         return Err(Error::file(&dump.name, what, hint));
     };
-    dump.metadata.insert(KEY.to_owned(), INTERLEAVED.to_owned());
+    dump.metadata.insert(KEY.to_owned(), order.word.to_owned());
     dump.recognised.push(Recognition {
-        what: format!(
-            "elements i and i + head_dim/2 are next to each other in q and k, as in GGUF files; {consumer} was computed from them"
-        ),
+        what: format!("{}, {}; {consumer} was computed from them", order.means, order.usual),
         explicit,
     });
     Ok(())

@@ -7,7 +7,7 @@ use std::fmt;
 use super::follows::{Supports, consumer, share, some_of};
 use crate::dump::Against;
 use crate::dump::engine::Engine;
-use crate::dump::replay::{SAMPLED, spread};
+use crate::dump::replay_noise::{SAMPLED, spread};
 use crate::graph::Operation;
 use crate::probe::{Kind, Site};
 use crate::recording::{Conventions, Recognition, Recording};

@@ -41,8 +41,6 @@ pub(crate) struct Project {
     /// If these are names of one family of models in the project with this id: a file has them only if it has a name
     /// that the project does not use for the others.
     pub family_of: Option<&'static str>,
-    /// Whether the elements of q and k are in Hugging Face's order, whatever is usual for arrays in this order of axes.
-    pub half_split: bool,
     /// The order of the axes of its arrays.
     pub order: AxisOrder,
     /// Names and what they mean; `{N}` stands for the layer. Any of `.`, `/`, `_` and `-` may separate their parts.

@@ -11,7 +11,6 @@ pub(super) const GEMMA2: Project = Project {
     id: "llama.cpp-gemma2",
     name: "llama.cpp's Gemma 2",
     family_of: Some("llama.cpp"),
-    half_split: true,
     order: AxisOrder::Ggml,
     names: &with_common([
         ("kq-{N}", NotASite),
@@ -27,7 +26,6 @@ pub(super) const GEMMA3: Project = Project {
     id: "llama.cpp-gemma3",
     name: "llama.cpp's Gemma 3",
     family_of: Some("llama.cpp"),
-    half_split: true,
     order: AxisOrder::Ggml,
     names: &with_common([
         ("Qcur_normed-{N}", Tensor(Kind::QNorm)),

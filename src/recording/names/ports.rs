@@ -13,7 +13,6 @@ pub(super) const LLAMA_CPP: Project = Project {
     id: "llama.cpp",
     name: "llama.cpp",
     family_of: None,
-    half_split: false,
     order: AxisOrder::Ggml,
     names: &[
         ("inp_tokens", Content::Tokens("input_ids")),
@@ -72,7 +71,6 @@ pub(super) const GGUF: Project = Project {
     id: "gguf",
     name: "GGUF's weights",
     family_of: None,
-    half_split: false,
     order: AxisOrder::Canonical,
     names: &[
         ("token_embd", Tensor(Kind::Embed)),
@@ -98,7 +96,6 @@ pub(super) const CANDLE: Project = Project {
     id: "candle",
     name: "Candle's llama or mistral.rs",
     family_of: None,
-    half_split: false,
     order: AxisOrder::Canonical,
     names: &[
         ("wte", Tensor(Kind::Embed)),
@@ -132,7 +129,6 @@ pub(super) const LLAMA2_C: Project = Project {
     id: "llama2.c",
     name: "llama2.c",
     family_of: None,
-    half_split: false,
     order: AxisOrder::Canonical,
     names: &[
         ("layers.{N}.x", OneOf(&[Kind::PostNormInput, Kind::Block])),

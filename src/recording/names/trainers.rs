@@ -12,7 +12,6 @@ pub(super) const META: Project = Project {
     id: "meta",
     name: "Meta's code, burn or Candle's quantized_llama",
     family_of: None,
-    half_split: false,
     order: AxisOrder::Canonical,
     names: &[
         ("tokens", Content::Tokens("input_ids")),
@@ -40,13 +39,12 @@ pub(super) const META: Project = Project {
     ],
 };
 
-/// Lightning-AI/litgpt, litgpt/model.py. The norms behind the branches are identities in Llama. `attn.qkv` is split into all queries, keys and values; versions before 0.5.4
-/// call it `attn.attn` and interleave the groups.
+/// Lightning-AI/litgpt, litgpt/model.py. The norms behind the branches are identities in Llama. `attn.qkv` is split
+/// into all queries, keys and values; versions before 0.5.4 call it `attn.attn` and interleave the groups.
 pub(super) const LITGPT: Project = Project {
     id: "litgpt",
     name: "litgpt",
     family_of: None,
-    half_split: false,
     order: AxisOrder::Canonical,
     names: &[
         ("idx", Content::Tokens("input_ids")),
@@ -78,7 +76,6 @@ pub(super) const TORCHTUNE: Project = Project {
     id: "torchtune",
     name: "torchtune",
     family_of: None,
-    half_split: false,
     order: AxisOrder::Canonical,
     names: &[
         ("tokens", Content::Tokens("input_ids")),
@@ -112,7 +109,6 @@ pub(super) const MEGATRON: Project = Project {
     id: "megatron",
     name: "Megatron",
     family_of: None,
-    half_split: false,
     order: AxisOrder::Canonical,
     names: &[
         ("embedding.word_embeddings", Tensor(Kind::Embed)),

@@ -12,7 +12,6 @@ pub(super) const TRANSFORMERS: Project = Project {
     id: "transformers",
     name: "transformers",
     family_of: None,
-    half_split: false,
     order: AxisOrder::Canonical,
     names: &[
         ("input_ids", Content::Tokens("input_ids")),
@@ -84,7 +83,6 @@ pub(super) const VLLM: Project = Project {
     id: "vllm",
     name: "vLLM or SGLang",
     family_of: None,
-    half_split: false,
     order: AxisOrder::Canonical,
     names: &[
         ("positions", Content::Tokens("position_ids")),
@@ -110,7 +108,6 @@ pub(super) const LENS: Project = Project {
     id: "transformer-lens",
     name: "TransformerLens or candle-mi",
     family_of: None,
-    half_split: false,
     order: AxisOrder::Split,
     names: &[
         ("tokens", Content::Tokens("input_ids")),

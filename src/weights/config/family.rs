@@ -108,7 +108,7 @@ impl Family {
     }
 
     /// The row order of q and k in GGUF files: llama.cpp's converter reorders them for `llama` only.
-    pub(super) fn gguf_layout(self) -> RopeLayout {
+    pub fn gguf_layout(self) -> RopeLayout {
         match self {
             Self::Llama | Self::Mistral => RopeLayout::Interleaved,
             Self::Qwen2 | Self::Qwen3 | Self::Gemma2 | Self::Gemma3 => RopeLayout::HalfSplit,
