@@ -57,12 +57,16 @@ pub fn keep_top_k(scores: &mut [f64], k: usize) {
 }
 
 /// Excludes the least likely tokens whose total probability is at most 1 − p, but never the most likely one.
+///
+/// All tokens of at most (1 − p) / n go together, because there are n at most, so that only the others are sorted.
 pub fn keep_top_p(scores: &mut [f64], p: f64) {
     let probs = softmax(scores);
-    let mut ids: Vec<usize> = (0..scores.len()).collect();
+    let small = (1.0 - p) / scores.len() as f64;
+    let (gone, mut ids): (Vec<usize>, Vec<usize>) = (0..scores.len()).partition(|&id| probs[id] <= small);
     ids.sort_by(|&a, &b| scores[a].total_cmp(&scores[b])); // stable: of equal scores, low ids go first
-    let mut sum = 0.0;
-    for &id in &ids[..ids.len() - 1] {
+    let mut sum: f64 = gone.iter().map(|&id| probs[id]).sum();
+    gone.iter().for_each(|&id| scores[id] = f64::NEG_INFINITY);
+    for &id in &ids[..ids.len().saturating_sub(1)] {
         sum += probs[id];
         if sum > 1.0 - p {
             break;

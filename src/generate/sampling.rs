@@ -186,7 +186,7 @@ impl Sampler {
     }
 
     /// Draws an index with the given probabilities.
-    fn pick(&mut self, distribution: &[f64]) -> usize {
+    pub(crate) fn pick(&mut self, distribution: &[f64]) -> usize {
         let mut left: f64 = self.rng.random(); // in [0, 1)
         for (id, p) in distribution.iter().enumerate() {
             if left < *p {

@@ -96,9 +96,11 @@ pub(super) fn largest(token: u32, logits: &[f32]) -> Verdict {
     }
 }
 
-fn draw(setting: Sampling, logits: &[f32], context: &[u32], n: usize) -> Result<Vec<u32>> {
+/// `n` draws. The distribution is computed once, because it is the same for all of them.
+fn draw(setting: Sampling, logits: &[f32], context: &[u32], n: usize) -> Result<Vec<usize>> {
+    let distribution = setting.distribution(logits, context)?;
     let mut sampler = Sampler::new(setting)?;
-    (0..n).map(|_| sampler.sample(logits, context)).collect()
+    Ok((0..n).map(|_| sampler.pick(&distribution)).collect())
 }
 
 fn seeds(setting: Sampling, logits: &[f32], case: &SamplingCase) -> Result<Verdict> {
@@ -107,7 +109,7 @@ fn seeds(setting: Sampling, logits: &[f32], case: &SamplingCase) -> Result<Verdi
 }
 
 /// The same seed must draw the same sequence twice, another seed a different one.
-pub(super) fn seeded(once: &[u32], again: &[u32], other: &[u32]) -> Verdict {
+pub(super) fn seeded(once: &[usize], again: &[usize], other: &[usize]) -> Verdict {
     match (once == again, once == other) {
         (false, _) => Verdict::Broken("the same seed draws two different sequences".into()),
         (_, true) => Verdict::Broken("two different seeds draw the same sequence".into()),
@@ -118,7 +120,7 @@ pub(super) fn seeded(once: &[u32], again: &[u32], other: &[u32]) -> Verdict {
 fn draws(setting: Sampling, logits: &[f32], case: &SamplingCase) -> Result<Verdict> {
     let mut counts = vec![0usize; case.probabilities.len()];
     for token in draw(setting, logits, &case.context, DRAWS)? {
-        match counts.get_mut(token as usize) {
+        match counts.get_mut(token) {
             Some(count) => *count += 1,
             None => return Ok(Verdict::Broken(format!("token {token} is outside the vocabulary"))),
         }

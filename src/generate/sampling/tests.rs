@@ -152,4 +152,27 @@ proptest! {
         prop_assert!(draw(1e-9).iter().all(|&id| logits[id as usize] == likeliest));
         prop_assert_eq!(logits[draw(0.0)[0] as usize], likeliest);
     }
+
+    /// Many tokens are excluded without being sorted; among equal ones, the highest ids are kept.
+    #[test]
+    fn top_p_keeps_what_sorting_all_tokens_keeps(
+        levels in prop::collection::vec(-40i8..=0, 1..60),
+        p in 0.01f64..0.999,
+    ) {
+        let scores: Vec<f64> = levels.iter().map(|&level| f64::from(level) / 3.0).collect();
+        let probs = softmax(&scores);
+        let mut ids: Vec<usize> = (0..scores.len()).collect();
+        ids.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]));
+        let mut sum = 0.0;
+        let gone = ids[..ids.len() - 1].iter().take_while(|&&id| {
+            sum += probs[id];
+            sum <= 1.0 - p
+        });
+        let gone: Vec<usize> = gone.copied().collect();
+        let mut cut = scores.clone();
+        keep_top_p(&mut cut, p);
+        for (id, score) in cut.into_iter().enumerate() {
+            prop_assert_eq!(score == f64::NEG_INFINITY, gone.contains(&id), "token {}", id);
+        }
+    }
 }

@@ -152,9 +152,9 @@ fn greedy_must_take_a_largest_logit(#[case] token: u32, #[case] right: bool) {
 #[case::one_seed_draws_twice(&[1, 2], &[2, 2], &[2, 1], false)]
 #[case::a_seed_is_not_read(&[1, 2], &[1, 2], &[1, 2], false)]
 fn the_seed_must_decide_what_is_drawn(
-    #[case] once: &[u32],
-    #[case] again: &[u32],
-    #[case] other: &[u32],
+    #[case] once: &[usize],
+    #[case] again: &[usize],
+    #[case] other: &[usize],
     #[case] right: bool,
 ) {
     assert_eq!(seeded(once, again, other).status() == Status::Passed, right);
