@@ -64,7 +64,7 @@
 //! files ─► arrays                            regular files only; reads and writes npy, npz and safetensors
 //! weights, tokenizer ─► models ─┐            a model's name → weights, tokenizer, references
 //! blocks ─► model                            products with quantised blocks, in one arithmetic on every processor
-//! model ─► generate             ├─► judge ─► report
+//! model ─► generate ─► engine   ├─► judge ─► report
 //! reference ─► checkpoints ─────┘            runs a port through a checkpoint → verdicts → text
 //! record ─► judge                            references from the project's own oracle
 //! recording ─► judge, check, dump            the tensors of one pass by site, from a file or from memory
@@ -105,6 +105,7 @@ pub mod checkpoints;
 pub mod compare;
 pub mod diagnose;
 pub mod dump;
+pub mod engine;
 pub mod error;
 #[doc(hidden)]
 pub mod files;

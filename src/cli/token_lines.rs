@@ -87,6 +87,7 @@ fn name(finish: Finish) -> &'static str {
         Finish::MaxTokens => "max_tokens",
         Finish::Context => "context",
         Finish::StopString => "stop_string",
+        Finish::Deadline => "deadline",
         Finish::Error => "error",
     }
 }

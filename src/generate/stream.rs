@@ -28,6 +28,8 @@ pub enum Finish {
     Context,
     /// The text reached a stop string. Only a [`Continuation`](super::Continuation) sees text.
     StopString,
+    /// The request's time was over. Only an [`Engine`](crate::engine::Engine) watches the time.
+    Deadline,
     /// The forward pass or the sampler failed.
     Error,
 }
