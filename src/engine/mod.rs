@@ -2,10 +2,21 @@
 
 mod figures;
 mod handle;
+mod kept;
 mod limits;
+mod plan;
 mod request;
+mod running;
+mod scheduler;
+mod shared;
+mod watched;
+mod worker;
 
 pub use figures::Figures;
 pub use handle::Engine;
+pub use kept::Kept;
 pub use limits::Limits;
+pub use plan::{Part, Plan};
 pub use request::{Event, Listener, Refusal, Request, Token};
+pub use scheduler::{Opened, Sampled, Scheduler};
+pub use watched::Watched;

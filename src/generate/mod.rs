@@ -1,6 +1,6 @@
-//! Text generation. [`Sampling`] turns the logits of one position into a distribution and a token,
-//! [`Generation`] feeds tokens through the model one by one, and [`Continuation`] turns them into text that
-//! ends at [`Stops`].
+//! Text generation. [`Sampling`] turns the logits of one position into a distribution and a token. [`Tokens`] draws the
+//! tokens of a sequence, and [`Text`] turns them into text that ends at [`Stops`]; where the logits come from does not
+//! matter to them. [`Generation`] and [`Continuation`] do both with a [`Decoder`].
 
 mod decoder;
 mod likelihood;
@@ -9,10 +9,12 @@ mod sampling;
 mod stop;
 mod stream;
 mod text;
+mod tokens;
 
 pub use decoder::{Decoder, OnCache};
 pub use likelihood::Likelihood;
 pub use sampling::{Sampler, Sampling};
 pub use stop::Stops;
-pub use stream::{Finish, Generation, Step};
-pub use text::{Continuation, Piece};
+pub use stream::Generation;
+pub use text::{Continuation, Piece, Text};
+pub use tokens::{Finish, Step, Tokens};

@@ -11,6 +11,7 @@ use candle_nn::kv_cache::KvCache;
 use candle_nn::ops::softmax_last_dim;
 
 use super::fused;
+use super::lane::filled;
 use super::load::Loader;
 use super::mask::Mask;
 use super::norm::Norm;
@@ -79,12 +80,12 @@ impl SelfAttention {
         })
     }
 
-    /// `[b, s, hidden]` → the same shape. Appends the keys and values of these s tokens to the cache.
+    /// `[b, s, hidden]` → the same shape. Appends the keys and values of each of the view's spans to its cache.
     pub fn forward<P: Probe>(
         &self,
         x: &Tensor,
         view: &View,
-        cache: &mut KvCache,
+        caches: &mut [&mut KvCache],
         taps: &mut Taps<P>,
     ) -> Result<Tensor> {
         let q = taps.tap(Kind::QProj, self.q_proj.forward(x)?)?; // [b, s, heads * head_dim]
@@ -99,12 +100,18 @@ impl SelfAttention {
         let k = taps.tap(Kind::KRope, k)?;
         let v = self.split(&v, self.kv_heads)?; // [b, kv_heads, s, head_dim]
 
-        let (k, v) = cache.append(&k, &v)?; // [b, kv_heads, t, head_dim]
-        let context = match self.path {
-            Attention::Plain => self.attend(&q, &k, &v, &view.mask, taps)?,
-            Attention::Fused => fused::attend(&q, &k, &v, (self.scale, self.softcap), &view.mask)?,
-        }; // [b, heads, s, head_dim]
-        let context = context.transpose(1, 2)?.flatten_from(2)?; // [b, s, heads * head_dim]
+        let mut contexts = Vec::with_capacity(caches.len());
+        for (span, cache) in view.spans.iter().zip(caches) {
+            let rows = |x: &Tensor| x.narrow(2, span.start, span.len)?.contiguous();
+            let (k, v) = cache.append(&rows(&k)?, &rows(&v)?)?; // [b, kv_heads, t, head_dim]
+            let q = rows(&q)?; // [b, heads, rows, head_dim]
+            let context = match self.path {
+                Attention::Plain => self.attend(&q, &k, &v, &span.mask, taps)?,
+                Attention::Fused => fused::attend(&q, &k, &v, (self.scale, self.softcap), &span.mask)?,
+            }; // [b, heads, rows, head_dim]
+            contexts.push(context.transpose(1, 2)?.flatten_from(2)?); // [b, rows, heads * head_dim]
+        }
+        let context = filled(&Tensor::cat(&contexts, 1)?, x.dim(1)?)?; // [b, s, heads * head_dim]
         let context = taps.tap(Kind::Context, context)?;
         taps.tap(Kind::OProj, self.o_proj.forward(&context)?) // [b, s, hidden]
     }

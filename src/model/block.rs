@@ -78,17 +78,17 @@ impl Block {
         all.into_iter().filter_map(|(kind, norm)| Some((kind, norm?))).collect()
     }
 
-    /// `[b, s, hidden]` → the same shape. Appends the keys and values of the new tokens to `cache`.
+    /// `[b, s, hidden]` → the same shape. Appends the keys and values of the new tokens to their caches.
     pub fn forward<P: Probe>(
         &self,
         x: Tensor,
         pass: &Pass,
-        cache: &mut KvCache,
+        caches: &mut [&mut KvCache],
         taps: &mut Taps<P>,
     ) -> Result<Tensor> {
         let (sum_normed, sum) = self.ffn_sites();
         let normed = taps.tap(Kind::InputNorm, self.input_layernorm.forward(&x)?)?; // [b, s, hidden]
-        let attended = self.self_attn.forward(&normed, pass.of(self.layer_type)?, cache, taps)?; // [b, s, hidden]
+        let attended = self.self_attn.forward(&normed, pass.of(self.layer_type)?, caches, taps)?; // [b, s, hidden]
         let attended = after(&self.attn_post_norm, Kind::PostNorm, attended, taps)?; // [b, s, hidden]
         let x = taps.tap(sum, (x + attended)?)?; // [b, s, hidden]
 

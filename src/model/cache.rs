@@ -52,12 +52,44 @@ impl Cache {
         self.real.clear();
     }
 
-    /// Records which slots of `input` are real; the layers then append their keys and values.
+    /// A copy of the first `len` slots, with storage of its own.
+    ///
+    /// # Errors
+    /// It has fewer slots, or an earlier forward pass stopped half-way.
+    pub fn prefix(&self, len: usize) -> Result<Self> {
+        if len > self.len() {
+            let what = format!("a cache of {} tokens has no first {len}", self.len());
+            return Err(Error::input(what, "ask for at most as many tokens as it has"));
+        }
+        self.check_whole()?;
+        let mut layers = empty(self.layers.len(), self.context);
+        for (to, from) in layers.iter_mut().zip(&self.layers).filter(|_| len > 0) {
+            if let (Some(k), Some(v)) = (from.k()?, from.v()?) {
+                let first = |x: candle_core::Tensor| x.narrow(2, 0, len)?.contiguous(); // [b, kv_heads, len, head_dim]
+                to.append(&first(k)?, &first(v)?)?;
+            }
+        }
+        let real = self.real.iter().map(|slots| slots[..len].to_vec()).filter(|_| len > 0).collect();
+        Ok(Self { layers, real, context: self.context })
+    }
+
+    /// Checks that the layers have all slots.
+    fn check_whole(&self) -> Result<()> {
+        if self.layers.iter().any(|layer| layer.current_seq_len() != self.len()) {
+            return Err(Error::input(
+                "an earlier forward pass stopped half-way and left the cache incomplete",
+                "reset the cache and feed the prompt again",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Checks that `input` can follow.
     ///
     /// # Errors
     /// The context length would be exceeded; the batch size differs from that of the cache; an earlier
     /// forward pass stopped half-way.
-    pub(super) fn extend(&mut self, input: &Input) -> Result<()> {
+    pub(super) fn check(&self, input: &Input) -> Result<()> {
         let (past, new) = (self.len(), input.len());
         if new > self.room() {
             return Err(Error::input(
@@ -65,20 +97,24 @@ impl Cache {
                 "shorten the prompt or generate fewer tokens",
             ));
         }
-        if self.layers.iter().any(|layer| layer.current_seq_len() != past) {
-            return Err(Error::input(
-                "an earlier forward pass stopped half-way and left the cache incomplete",
-                "reset the cache and feed the prompt again",
-            ));
-        }
-        if self.is_empty() {
-            self.real = vec![vec![]; input.batch()];
-        }
-        if self.real.len() != input.batch() {
+        self.check_whole()?;
+        if !self.is_empty() && self.real.len() != input.batch() {
             return Err(Error::input(
                 format!("the cache has {} rows, the input has {}", self.real.len(), input.batch()),
                 "reset the cache before you feed another batch",
             ));
+        }
+        Ok(())
+    }
+
+    /// Records which slots of `input` are real; the layers then append their keys and values.
+    ///
+    /// # Errors
+    /// Those of [`Cache::check`].
+    pub(super) fn extend(&mut self, input: &Input) -> Result<()> {
+        self.check(input)?;
+        if self.is_empty() {
+            self.real = vec![vec![]; input.batch()];
         }
         for (slots, new) in self.real.iter_mut().zip(&input.real) {
             slots.extend(new);

@@ -9,10 +9,11 @@ use super::block::Block;
 use super::cache::Cache;
 use super::embedding::Embedding;
 use super::input::Input;
+use super::lane::{self, Lane};
 use super::load::Loader;
 use super::mask::Mask;
 use super::norm::Norm;
-use super::pass::{Pass, Taps, View};
+use super::pass::{Pass, Span, Taps, View};
 use super::path::{Attention, Path};
 use super::projection::{Matmul, Projection};
 use super::rope::Rope;
@@ -88,11 +89,7 @@ impl Llama {
         let layers = layers.into_iter().collect::<Result<Vec<_>>>()?; // the first error, if there are several
         Ok(Self {
             embed_tokens,
-            arithmetic: rounding(
-                path.matmul,
-                dtype,
-                layers.iter().flat_map(Block::matrices).chain([&lm_head]),
-            )?,
+            arithmetic: rounding(path.matmul, dtype, matrices(&layers, &lm_head))?,
             layers,
             norm: Norm::load(&loader, "model.norm.weight", hidden, &config)?,
             lm_head,
@@ -150,15 +147,28 @@ impl Llama {
     /// The forward pass without the last product: the final norm's output, `[b, s, hidden]`. The errors are
     /// those of [`Llama::forward`].
     pub fn hidden<P: Probe>(&self, input: &Input, cache: &mut Cache, probe: &mut P) -> Result<Tensor> {
-        input.check(self.config.vocab_size)?;
-        cache.extend(input)?;
-        let pass = self.pass(input, cache)?;
+        self.through(&mut [Lane { input, cache }], &input.ids, &input.positions, probe) // [b, s, hidden]
+    }
 
-        let x = self.embed_tokens.rows(&input.ids, self.device())?; // [b, s, hidden]
+    /// One forward pass over the rows of `ids`, `[b][s]`, with rows of zeros after them if `positions` has more.
+    pub(super) fn through<P: Probe>(
+        &self,
+        lanes: &mut [Lane<'_>],
+        ids: &[Vec<u32>],
+        positions: &[Vec<usize>],
+        probe: &mut P,
+    ) -> Result<Tensor> {
+        lane::extend(lanes, self.config.vocab_size)?;
+        let pass = self.pass(lanes, positions)?;
+
+        let x = self.embed_tokens.rows(ids, self.device())?; // [b, s, hidden]
         let x = scaled(x, self.embedding_scale)?; // [b, s, hidden]
-        let mut x = probe.tap(Site::model(Kind::Embed), x)?;
-        for (layer, (block, cache)) in self.layers.iter().zip(&mut cache.layers).enumerate() {
-            x = block.forward(x, &pass, cache, &mut Taps { probe, layer })?; // [b, s, hidden]
+        let x = probe.tap(Site::model(Kind::Embed), x)?;
+        let mut x = lane::filled(&x, positions.first().map_or(0, Vec::len))?;
+        let mut caches: Vec<_> = lanes.iter_mut().map(|lane| lane.cache.layers.iter_mut()).collect();
+        for (layer, block) in self.layers.iter().enumerate() {
+            let mut caches: Vec<_> = caches.iter_mut().filter_map(Iterator::next).collect();
+            x = block.forward(x, &pass, &mut caches, &mut Taps { probe, layer })?; // [b, s, hidden]
         }
         probe.tap(Site::model(Kind::FinalNorm), self.norm.forward(&x)?) // [b, s, hidden]
     }
@@ -184,21 +194,36 @@ impl Llama {
         self.dtype
     }
 
-    /// The data that the layers share. Call it after the cache was extended by the new slots.
-    fn pass(&self, input: &Input, cache: &Cache) -> Result<Pass> {
+    /// The data that the layers share. Call it after the caches were extended by the new slots.
+    fn pass(&self, lanes: &[Lane<'_>], positions: &[Vec<usize>]) -> Result<Pass> {
         let of = |layer_type: LayerType| -> Result<(LayerType, View)> {
             let window = match layer_type {
                 LayerType::Full => None,
                 LayerType::Sliding => self.window,
             };
             let (path, dtype) = (self.path.attention, self.dtype());
-            let rotation = self.rope_of(layer_type).at(&input.positions, self.device())?;
-            let mask = Mask::new(&cache.real, input.len(), window, path, dtype, self.device())?;
-            Ok((layer_type, View { rotation, mask }))
+            let rotation = self.rope_of(layer_type).at(positions, self.device())?;
+            let mut start = 0;
+            let span = |lane: &Lane<'_>| -> Result<Span> {
+                let len = lane.input.len();
+                let mask = Mask::new(&lane.cache.real, len, window, path, dtype, self.device())?;
+                start += len;
+                Ok(Span { start: start - len, len, mask })
+            };
+            let spans = lanes.iter().map(span).collect::<Result<_>>()?;
+            Ok((layer_type, View { rotation, spans }))
         };
         let types: BTreeSet<LayerType> = self.layers.iter().map(|block| block.layer_type).collect();
         Ok(Pass::new(types.into_iter().map(of).collect::<Result<_>>()?))
     }
+}
+
+/// The matrices of these layers and of the output.
+pub(super) fn matrices<'a>(
+    layers: &'a [Block],
+    lm_head: &'a Projection,
+) -> impl Iterator<Item = &'a Projection> {
+    layers.iter().flat_map(Block::matrices).chain([lm_head])
 }
 
 /// The kinds of site that a model of this config has, with or without capped logits.

@@ -31,9 +31,20 @@ impl Pass {
 /// What all layers of one type share.
 #[derive(Debug)]
 pub struct View {
-    /// The rotation of each token's queries and keys.
+    /// The rotation of each row's queries and keys.
     pub rotation: Rotation,
-    /// Which keys each query sees.
+    /// The rows of each cache, one after another.
+    pub spans: Vec<Span>,
+}
+
+/// Consecutive rows with a cache of their own.
+#[derive(Debug)]
+pub struct Span {
+    /// The index of its first row.
+    pub start: usize,
+    /// Its number of rows.
+    pub len: usize,
+    /// Which keys of its cache each of its queries sees.
     pub mask: Mask,
 }
 

@@ -10,7 +10,7 @@ use super::llama::{kinds_of, scaled};
 use super::load::Loader;
 use super::mask::Mask;
 use super::norm::Norm;
-use super::pass::{Pass, Taps, View};
+use super::pass::{Pass, Span, Taps, View};
 use super::path::{Attention, Path};
 use super::projection::{Matmul, Projection};
 use super::rope::Rope;
@@ -122,7 +122,7 @@ impl Stage {
                 };
                 let x = x()?;
                 let pass = Pass::new([(block.layer_type, self.view(block.layer_type, input, cache)?)].into());
-                block.forward(x, &pass, &mut cache.layers[0], &mut Taps { probe, layer })
+                block.forward(x, &pass, &mut [&mut cache.layers[0]], &mut Taps { probe, layer })
             }
             Part::Head { norm, weights, matrix } => {
                 let normed = probe.tap(Site::model(Kind::FinalNorm), norm.forward(&x()?)?)?; // [b, s, hidden]
@@ -148,9 +148,10 @@ impl Stage {
         };
         let rope = rope.unwrap_or_else(|| Rope::new(&self.config));
         let (path, dtype) = (self.path.attention, self.dtype);
+        let mask = Mask::new(&cache.real, input.len(), window, path, dtype, &self.device)?;
         Ok(View {
             rotation: rope.at(&input.positions, &self.device)?,
-            mask: Mask::new(&cache.real, input.len(), window, path, dtype, &self.device)?,
+            spans: vec![Span { start: 0, len: input.len(), mask }],
         })
     }
 
