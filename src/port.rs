@@ -1,8 +1,11 @@
 //! The port under test: a model that the judge can drive.
 
+use std::sync::Arc;
+
 use candle_core::{DType, Tensor};
 
 use crate::Result;
+use crate::engine::{Opened, Sampled, Scheduler, Watched};
 use crate::model::{Attention, Cache, Input, Llama, Path};
 use crate::probe::{Arithmetic, Kind, Kinds, Layout, Probe, Site};
 use crate::weights::{Config, RopeLayout};
@@ -21,6 +24,42 @@ pub trait Port: Send {
     /// # Errors
     /// The model refuses the input. It must refuse an input that exceeds its context length.
     fn forward(&mut self, input: &Input, probe: &mut dyn Probe) -> Result<Tensor>;
+
+    /// The port's scheduler without sequences, if it can run several in one step. A prompt goes through the model in
+    /// pieces of `piece` tokens. If there is none, the laws of shared steps are not judged.
+    fn shared_steps(&self, piece: usize) -> Option<Box<dyn SharedSteps>> {
+        let _ = piece;
+        None
+    }
+}
+
+/// Several sequences that share steps, as in an inference server. Tokens are given, not sampled.
+pub trait SharedSteps: Send {
+    /// Starts a sequence with these tokens. It may begin with a kept cache.
+    ///
+    /// # Errors
+    /// The tokens are refused.
+    fn open(&mut self, ids: &[u32]) -> Result<Opened>;
+
+    /// Appends a token to a sequence that has fed all its tokens.
+    ///
+    /// # Errors
+    /// There is no such sequence, or its context is full.
+    fn push(&mut self, sequence: usize, id: u32) -> Result<()>;
+
+    /// Ends a sequence, and keeps its cache for others.
+    fn close(&mut self, sequence: usize);
+
+    /// Runs one step: a piece of each prompt, and a token of every other sequence that has one. Returns the logits of
+    /// each sequence whose tokens are all fed. The probe receives the sites of the sequence `watched`, as if it ran
+    /// alone, with one row of logits if it has some.
+    ///
+    /// # Errors
+    /// The model fails.
+    fn step(&mut self, watched: usize, probe: &mut dyn Probe) -> Result<Vec<Sampled>>;
+
+    /// Whether the numbers of a sequence must be the same bits, whatever other sequences share its steps.
+    fn repeats_bits(&self) -> bool;
 }
 
 /// What the judge must know about a port.
@@ -94,6 +133,42 @@ impl Port for LlamaPort {
 
     fn forward(&mut self, input: &Input, mut probe: &mut dyn Probe) -> Result<Tensor> {
         self.model.forward(input, &mut self.cache, &mut probe)
+    }
+
+    fn shared_steps(&self, piece: usize) -> Option<Box<dyn SharedSteps>> {
+        Some(Box::new(scheduler(&self.model, piece)))
+    }
+}
+
+/// The scheduler of the project's engine, for the judge: steps have room for every sequence, and any common beginning of
+/// two texts is reused.
+pub(crate) fn scheduler(model: &Llama, piece: usize) -> Scheduler {
+    let mut scheduler = Scheduler::new(Arc::new(model.clone()), piece, usize::MAX);
+    scheduler.worth = 1;
+    scheduler
+}
+
+impl SharedSteps for Scheduler {
+    fn open(&mut self, ids: &[u32]) -> Result<Opened> {
+        self.open(ids)
+    }
+
+    fn push(&mut self, sequence: usize, id: u32) -> Result<()> {
+        self.push(sequence, id)
+    }
+
+    fn close(&mut self, sequence: usize) {
+        let kept = self.close(sequence);
+        self.kept.extend(kept);
+    }
+
+    fn step(&mut self, watched: usize, probe: &mut dyn Probe) -> Result<Vec<Sampled>> {
+        let plan = self.plan();
+        self.run(&plan, &mut Watched::new(&plan, watched, probe))
+    }
+
+    fn repeats_bits(&self) -> bool {
+        self.model.repeats_bits()
     }
 }
 

@@ -10,11 +10,13 @@
 
 mod arithmetic;
 mod kinds;
+mod shake;
 mod site;
 mod stage;
 
 pub use arithmetic::Arithmetic;
 pub use kinds::Kinds;
+pub use shake::Shake;
 pub use site::{Kind, Site};
 pub use stage::StageName;
 

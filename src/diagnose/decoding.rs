@@ -23,6 +23,43 @@ pub fn unrepeatable(right: usize, wrong: usize) -> Diagnosis {
     exact("missing-barrier", says)
 }
 
+/// The diagnosis of a text whose first `reused` tokens were taken from the cache of another text, which has only the
+/// first `same` of them.
+pub fn stale_prefix(reused: usize, same: usize) -> Diagnosis {
+    let says = format!(
+        "you take {reused} tokens of a new prompt from a kept cache, but only the first {same} of them are the tokens in \
+         that cache: compare all tokens, and cut the cache where they differ"
+    );
+    exact("stale-prefix", says)
+}
+
+/// The diagnosis of a sequence that has the logits of a pass with the cache of another sequence.
+pub fn other_cache() -> Diagnosis {
+    let says = "when another sequence joins or leaves, you run a sequence on the cache of another one: its logits are those \
+                of its token after the other sequence's text";
+    exact("other-cache", says.into())
+}
+
+/// The diagnosis of a prompt whose later pieces are rotated as if each began the text.
+pub fn chunk_position(second: usize) -> Diagnosis {
+    let says = format!(
+        "you count positions from 0 in every piece of a prompt: token {second}, the first of the second piece, is rotated \
+         as if it began the text"
+    );
+    exact("chunk-position", says)
+}
+
+/// The diagnosis of a sequence whose token is sampled from another row of the step: that of `position`, in its own text
+/// or in another's.
+pub fn step_row(own: bool, position: usize, right: usize) -> Diagnosis {
+    let whose = if own { "its own" } else { "another sequence's" };
+    let says = format!(
+        "you sample a sequence from the wrong row of a step: the logits after its token {right} are those of {whose} token \
+         {position}"
+    );
+    exact("step-row", says)
+}
+
 /// The diagnosis of a text that continues after `last`, or stops early. `ours` are the end tokens that the
 /// port knows, `theirs` those of the model.
 pub fn other_ends(ours: &[u32], theirs: &[u32], last: u32) -> Diagnosis {

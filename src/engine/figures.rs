@@ -21,6 +21,8 @@ pub struct Figures {
     pub kept: usize,
     /// Served requests that were checked again so far, see [`Engine::spot_check`](super::Engine::spot_check).
     pub spot_checked: u64,
+    /// Those that could not be judged, because rounding could explain any difference.
+    pub spot_unclear: u64,
     /// What was wrong in the first of them that failed.
     pub spot_failure: Option<String>,
 }

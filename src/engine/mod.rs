@@ -9,6 +9,7 @@ mod request;
 mod running;
 mod scheduler;
 mod shared;
+mod spot;
 mod watched;
 mod worker;
 

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::request::{Event, Listener, Request, Token};
+use super::spot::{Captured, ROWS};
 use crate::Result;
 use crate::generate::{Finish, Stops, Text, Tokens};
 use crate::tokenizer::Tokenizer;
@@ -20,6 +21,8 @@ pub(super) struct Running<'a> {
     deadline: Option<Instant>,
     /// How many tokens of the prompt were in a kept cache, until the prompt was read.
     reused: Option<usize>,
+    /// The logits of its first tokens, if it will be checked again.
+    captured: Option<Vec<Vec<f32>>>,
 }
 
 /// How a sequence goes on after a step.
@@ -56,6 +59,7 @@ impl<'a> Running<'a> {
                 others,
                 deadline,
                 reused: Some(reused),
+                captured: None,
             }),
         }
     }
@@ -68,6 +72,17 @@ impl<'a> Running<'a> {
     /// The number of tokens generated so far.
     pub fn generated(&self) -> usize {
         self.tokens.generated().len()
+    }
+
+    /// Keeps logits, so that the request can be checked again.
+    pub fn capture(&mut self) {
+        self.captured = Some(vec![]);
+    }
+
+    /// What is needed to check it again, if its logits were kept.
+    pub fn captured(&mut self) -> Option<Captured> {
+        let (logits, prompt) = (self.captured.take()?, self.tokens.prompt().len());
+        Some(Captured { ids: [self.tokens.prompt(), self.tokens.generated()].concat(), prompt, logits })
     }
 
     /// Its listener alone.
@@ -101,6 +116,9 @@ impl<'a> Running<'a> {
     }
 
     fn draw(&mut self, logits: Vec<f32>, room: usize) -> Result<Token> {
+        if let Some(captured) = self.captured.as_mut().filter(|captured| captured.len() < ROWS) {
+            captured.push(logits.clone());
+        }
         let step = self.tokens.draw(logits, room)?;
         let text = self.text.push(step.token, self.tokens.finish())?;
         let likelihoods = self.others.and_then(|others| self.tokens.likelihoods(others));

@@ -15,6 +15,9 @@ use crate::model::{Cache, Input, Lane, Llama};
 use crate::probe::Probe;
 use crate::{Error, Result};
 
+/// Copying fewer tokens would not be faster than running them.
+const WORTH: usize = 16;
+
 /// Sequences that share a model, each with a cache of its own.
 #[derive(Debug)]
 pub struct Scheduler {
@@ -26,6 +29,8 @@ pub struct Scheduler {
     pub step_tokens: usize,
     /// Caches of sequences that ended, the oldest first.
     pub kept: Vec<Kept>,
+    /// The fewest tokens for which a part of a kept cache is copied.
+    pub worth: usize,
     open: BTreeMap<usize, Sequence>,
     next: usize,
 }
@@ -61,7 +66,15 @@ pub struct Sampled {
 impl Scheduler {
     /// A scheduler without sequences.
     pub fn new(model: Arc<Llama>, piece: usize, step_tokens: usize) -> Self {
-        Self { model, piece: piece.max(1), step_tokens, kept: vec![], open: BTreeMap::new(), next: 0 }
+        Self {
+            model,
+            piece: piece.max(1),
+            step_tokens,
+            kept: vec![],
+            worth: WORTH,
+            open: BTreeMap::new(),
+            next: 0,
+        }
     }
 
     /// Starts a sequence with these tokens.
@@ -75,7 +88,7 @@ impl Scheduler {
             let what = format!("{} tokens exceed the context length of {}", ids.len(), empty.room());
             return Err(Error::input(what, "shorten the prompt"));
         }
-        let cache = reused(&mut self.kept, ids)?.unwrap_or(empty);
+        let cache = reused(&mut self.kept, ids, self.worth)?.unwrap_or(empty);
         let (sequence, fed) = (self.next, cache.len());
         self.next += 1;
         self.open.insert(sequence, Sequence { ids: ids.to_vec(), fed, cache });

@@ -51,6 +51,11 @@ impl Shared {
         self.changed.notify_all();
     }
 
+    /// Whether no more requests are accepted.
+    pub fn is_stopping(&self) -> bool {
+        self.lock().stopping
+    }
+
     /// Waits until a request comes or the engine stops; returns whether a request waits.
     pub fn wait(&self) -> bool {
         let nothing = |state: &mut State| state.waiting.is_empty() && !state.stopping;

@@ -8,6 +8,7 @@ use super::request::Event;
 use super::running::{Next, Running};
 use super::scheduler::Scheduler;
 use super::shared::{Shared, State, Waiting, reserved};
+use super::spot::{SpotChecks, Verdict};
 use crate::Error;
 use crate::generate::Finish;
 use crate::tokenizer::Tokenizer;
@@ -19,12 +20,23 @@ pub(super) struct Worker<'a> {
     limits: Limits,
     scheduler: Scheduler,
     running: Vec<Running<'a>>,
+    /// How many requests were admitted.
+    admitted: usize,
+    spot: SpotChecks,
 }
 
 impl<'a> Worker<'a> {
     /// A thread without sequences.
     pub fn new(shared: &'a Shared, tokenizer: &'a Tokenizer, limits: Limits, scheduler: Scheduler) -> Self {
-        Self { shared, tokenizer, limits, scheduler, running: vec![] }
+        Self {
+            shared,
+            tokenizer,
+            limits,
+            scheduler,
+            running: vec![],
+            admitted: 0,
+            spot: SpotChecks::default(),
+        }
     }
 
     /// Serves until the engine stops and no sequence is left.
@@ -34,8 +46,12 @@ impl<'a> Worker<'a> {
             self.admit();
             if !self.running.is_empty() {
                 self.step();
-            } else if !self.shared.wait() {
-                return; // The engine stops, and nothing waits.
+            } else if self.spot.is_empty() || self.shared.is_stopping() {
+                if !self.shared.wait() {
+                    return; // The engine stops, and nothing waits.
+                }
+            } else {
+                self.check_again();
             }
         }
     }
@@ -82,7 +98,14 @@ impl<'a> Worker<'a> {
             let read = request.prompt.len() - opened.reused;
             let place = (opened.sequence, opened.reused, reserved);
             match Running::new(request, listener, self.tokenizer, place) {
-                Ok(sequence) => self.running.push(sequence),
+                Ok(mut sequence) => {
+                    self.admitted += 1;
+                    let every = self.shared.lock().spot_every;
+                    if every > 0 && self.admitted.is_multiple_of(every) {
+                        sequence.capture();
+                    }
+                    self.running.push(sequence);
+                }
                 Err((mut listener, error)) => {
                     self.close(opened.sequence, false);
                     listener.hear(Event::Failed(error));
@@ -144,10 +167,28 @@ impl<'a> Worker<'a> {
                 }
             }
             Next::Ended => {
-                self.running.remove(at);
+                let captured = self.running.remove(at).captured();
+                captured.into_iter().for_each(|captured| self.spot.add(captured));
                 self.close(sequence, true);
             }
         }
+    }
+
+    /// Runs a part of a check of a request that was served.
+    fn check_again(&mut self) {
+        let (model, spot) = (&self.scheduler.model, &mut self.spot);
+        let verdict = rayon::scope(|_| spot.run(model)).unwrap_or_else(|error| {
+            Some(Verdict::Differs(format!("the model cannot repeat a request that it served: {error}")))
+        });
+        self.count(|state| match verdict {
+            None => {}
+            Some(Verdict::Unclear) => state.figures.spot_unclear += 1,
+            Some(Verdict::Same) => state.figures.spot_checked += 1,
+            Some(Verdict::Differs(how)) => {
+                state.figures.spot_checked += 1;
+                state.figures.spot_failure.get_or_insert(how);
+            }
+        });
     }
 
     /// Fails every sequence of a step.

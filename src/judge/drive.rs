@@ -20,6 +20,8 @@ pub enum Drive {
     Prefill(#[serde(deserialize_with = "name")] Name, Feed),
     /// The same sequence in pieces on one cache.
     InPieces(Pieces, #[serde(deserialize_with = "name")] Name, Feed),
+    /// One text in the steps of a scheduler.
+    SharedSteps(Company, #[serde(deserialize_with = "name")] Name, Feed),
     /// One row of a batch without the others.
     RowAlone(usize, #[serde(deserialize_with = "name")] Name),
     /// A recorded tensor; its values have not been compared yet.
@@ -47,6 +49,36 @@ pub enum Pieces {
     Tokens,
 }
 
+/// Which other sequences share the steps of a text.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub enum Company {
+    /// None: its prompt is read in pieces.
+    None,
+    /// It joins while another one decodes, and a third one joins while it decodes.
+    Joining,
+    /// Of two others that decode, the first leaves.
+    Leaving,
+    /// Others come after it, so that their rows come after its own.
+    After,
+    /// It begins with a part of the cache of another one that has ended.
+    Prefix,
+}
+
+impl Company {
+    /// All of them, in the order in which they are judged.
+    pub(super) const ALL: [Self; 5] = [Self::None, Self::Joining, Self::Leaving, Self::After, Self::Prefix];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::None => "steps of one sequence",
+            Self::Joining => "steps that others join",
+            Self::Leaving => "steps that another leaves",
+            Self::After => "steps with others after it",
+            Self::Prefix => "steps after a reused prefix",
+        }
+    }
+}
+
 impl Drive {
     /// Its parts as printed: `in chunks`, `plain`, `feed site`.
     pub fn parts(&self) -> Vec<String> {
@@ -61,6 +93,9 @@ impl Drive {
                     Pieces::Tokens => "token by token",
                 };
                 vec![pieces.to_owned(), (*path).to_owned(), feed(fed)]
+            }
+            Self::SharedSteps(company, path, fed) => {
+                vec![company.name().to_owned(), (*path).to_owned(), feed(fed)]
             }
             Self::RowAlone(row, path) => vec![format!("row {row} alone"), (*path).to_owned()],
             Self::Recorded => vec!["recorded".to_owned()],
@@ -98,6 +133,10 @@ mod tests {
     #[case(Drive::Nothing, "")]
     #[case(Drive::Prefill("plain", Feed::Site), "plain, feed site")]
     #[case(Drive::InPieces(Pieces::Tokens, "fused", Feed::Own), "token by token, fused, feed own")]
+    #[case(
+        Drive::SharedSteps(Company::Leaving, "plain", Feed::Own),
+        "steps that another leaves, plain, feed own"
+    )]
     #[case(Drive::RowAlone(2, "plain"), "row 2 alone, plain")]
     #[case(Drive::RecordedAgainstReference(Feed::Own), "own values")]
     #[case(Drive::Replay { of: None, operations: 1 }, "replay")]

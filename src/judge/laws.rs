@@ -15,7 +15,7 @@ use super::noise;
 use super::pieces::{Criteria, Sequence, record, replay};
 use super::verdict::{Finding, Status, Verdict};
 use super::window::Window;
-use super::{left_over, unrepeatable};
+use super::{left_over, sharing, unrepeatable};
 use crate::Result;
 use crate::compare::Noise;
 use crate::diagnose;
@@ -25,12 +25,14 @@ use crate::probe::{Arithmetic, Site};
 use crate::reference::{Feed, Place, Reference, ReferenceRows};
 use crate::weights::Weights;
 
-/// Judges every law on `case`, with the noise measured for it.
+/// Judges every law on `case`, with the noise measured for it; those of steps that it shares with others if it is
+/// `shared`.
 pub(super) fn judge_laws(
     port: &mut dyn Port,
     case: &Reference,
     factor: f64,
     weights: &Weights,
+    shared: bool,
 ) -> Result<Vec<Finding>> {
     let traits = port.traits();
     let whole = Sequence { name: &case.manifest.case, input: input(case), places: case.places().clone() };
@@ -43,7 +45,7 @@ pub(super) fn judge_laws(
     };
     let prefill = record(port, &whole, &fed)?;
     let mut findings = same_in_pieces(port, &whole, &prefill, &fed)?;
-    findings.extend(on_its_own(port, case, &whole, factor)?);
+    findings.extend(on_its_own(port, case, &whole, factor, shared)?);
     findings.push(a_b_a(port, &whole)?);
     Ok(findings)
 }
@@ -63,6 +65,7 @@ fn on_its_own(
     case: &Reference,
     whole: &Sequence<'_>,
     factor: f64,
+    shared: bool,
 ) -> Result<Vec<Finding>> {
     let Traits { dtype, arithmetic, .. } = port.traits();
     let is_fine = arithmetic == Arithmetic::Dense && dtype == DType::F32;
@@ -77,6 +80,9 @@ fn on_its_own(
         let criteria = Criteria { fed, judges: &stored, noise, factor, context: None };
         let prefill = record(port, whole, &criteria)?;
         let mut findings = same_in_pieces(port, whole, &prefill, &criteria)?;
+        if shared {
+            findings.extend(sharing::same_in_company(port, whole, &prefill, &criteria)?);
+        }
         // A row alone has other positions than in its batch, so it cannot get reference inputs: use the noise
         // of the port's own values.
         let own = |site, place| {

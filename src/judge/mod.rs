@@ -20,7 +20,10 @@ mod prefills;
 mod recorded;
 pub(crate) mod rows;
 mod sampling;
+mod served;
 mod set_aside;
+mod shared_mistakes;
+mod sharing;
 mod single;
 mod sites;
 mod stream;
@@ -37,7 +40,7 @@ mod window;
 
 pub use crate::port::{LlamaPort, Port, Traits};
 pub use all_judged::all_judged;
-pub use drive::{Drive, Pieces};
+pub use drive::{Company, Drive, Pieces};
 pub use gate::{Gate, GeneratingPath};
 pub(crate) use judged_rows::input as case_input;
 pub(crate) use single::single;
@@ -190,15 +193,18 @@ fn judge_laws(
 ) -> Result<Vec<UnitFindings>> {
     let weights = subject.right_weights();
     let cases = &subject.cases;
-    let of_port = |port: &mut Box<dyn Port>| -> Result<Vec<(usize, Vec<Finding>)>> {
+    // What a scheduler does wrong shows in any text.
+    let shared = cases.iter().position(sharing::can_run);
+    let of_port = |port: &mut Box<dyn Port>| -> Result<Vec<(usize, Vec<Finding>, Vec<String>)>> {
         let mut units = Vec::new();
         for (n, case) in cases.iter().enumerate().filter(|(n, _)| takes(Unit::Laws(*n))) {
-            let mut findings = laws::judge_laws(&mut **port, case, factor, &weights)?;
+            let mut findings = laws::judge_laws(&mut **port, case, factor, &weights, shared == Some(n))?;
             findings.iter_mut().for_each(|finding| finding.own = case.is_own());
-            units.push((n, findings));
+            units.push((n, findings, vec![]));
         }
         if takes(Unit::ContextEnds) {
-            units.push((cases.len(), vec![laws::context_ends(&mut **port)]));
+            let notes = sharing::not_judged(&**port, shared).into_iter().collect();
+            units.push((cases.len(), vec![laws::context_ends(&mut **port)], notes));
         }
         Ok(units)
     };
@@ -206,7 +212,10 @@ fn judge_laws(
     let all = by_port.flat_map(|(port, units)| units.into_iter().map(move |unit| (port, unit)));
     let place = |port: usize, n: usize| port * (cases.len() + 1) + n;
     Ok(all
-        .map(|(port, (n, findings))| UnitFindings::new(checkpoint, place(port, n)).with(findings))
+        .map(|(port, (n, findings, notes))| UnitFindings {
+            notes,
+            ..UnitFindings::new(checkpoint, place(port, n)).with(findings)
+        })
         .collect())
 }
 

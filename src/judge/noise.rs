@@ -3,29 +3,26 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 
 use crate::Result;
 use crate::compare::{Noise, Scale, ulp};
 use crate::model::Input;
 use crate::port::Port;
-use crate::probe::{Kind, Probe, Site};
+use crate::probe::{Kind, Probe, Shake, Site};
 
 /// How many runs with random perturbations of one rounding are made.
 const SHAKES: u64 = 8;
 
 /// How far each site moves when every earlier site is perturbed by at most an ulp, relative to the scale of
-/// its row: the largest over rows and runs. This is Monte Carlo arithmetic (Parker, 1997) applied to sites:
-/// an estimate of rounding error that needs no second implementation.
+/// its row: the largest over rows and runs. See [`Shake`].
 pub(super) fn shaken(port: &mut dyn Port, input: &Input) -> Result<BTreeMap<Site, Noise>> {
     let dtype = port.traits().dtype;
     let mut run = |seed: Option<u64>| -> Result<BTreeMap<Site, Tensor>> {
-        let mut shake =
-            Shake { rng: seed.map(StdRng::seed_from_u64), ulp: ulp(dtype), seen: BTreeMap::new() };
+        let shake = seed.map(|seed| Shake::new(seed, ulp(dtype)));
+        let mut recorded = Recorded { shake, seen: BTreeMap::new() };
         port.begin();
-        port.forward(input, &mut shake)?;
-        Ok(shake.seen)
+        port.forward(input, &mut recorded)?;
+        Ok(recorded.seen)
     };
     let still = run(None)?;
     let mut noise: BTreeMap<Site, Noise> = BTreeMap::new();
@@ -56,25 +53,22 @@ pub(super) fn spread(a: &Tensor, b: &Tensor) -> Result<Noise> {
     Ok(noise)
 }
 
-/// Multiplies every entry of every site by a random factor of 1 ± one ulp; without a generator it only
-/// records.
-struct Shake {
-    rng: Option<StdRng>,
-    ulp: f64,
+/// Records every site, of a run that is shaken or not.
+struct Recorded {
+    shake: Option<Shake>,
     seen: BTreeMap<Site, Tensor>,
 }
 
-impl Probe for Shake {
+impl Probe for Recorded {
     fn wants(&self, _: Kind) -> bool {
         true
     }
 
     fn tap(&mut self, site: Site, tensor: Tensor) -> Result<Tensor> {
         self.seen.insert(site, tensor.clone());
-        let Some(rng) = &mut self.rng else { return Ok(tensor) };
-        let factors: Vec<f64> =
-            (0..tensor.elem_count()).map(|_| 1.0 + self.ulp * rng.random_range(-1.0..=1.0)).collect();
-        let factors = Tensor::from_vec(factors, tensor.shape(), tensor.device())?;
-        Ok((tensor.to_dtype(DType::F64)? * factors)?.to_dtype(tensor.dtype())?)
+        match &mut self.shake {
+            None => Ok(tensor),
+            Some(shake) => shake.tap(site, tensor),
+        }
     }
 }

@@ -12,15 +12,23 @@ mod layers;
 mod mistake;
 mod precision;
 mod rotation;
+mod sharing;
 
 pub use identified::{Identified, find_identified, identified};
 pub use mistake::{Kind, Mistake};
 
 /// Every row, in order.
 pub fn all() -> impl Iterator<Item = &'static Mistake> {
-    [rotation::ROWS, attention::ROWS, layers::ROWS, kernels::ROWS, driving::ROWS, precision::ROWS]
-        .into_iter()
-        .flatten()
+    let all = [
+        rotation::ROWS,
+        attention::ROWS,
+        layers::ROWS,
+        kernels::ROWS,
+        driving::ROWS,
+        precision::ROWS,
+        sharing::ROWS,
+    ];
+    all.into_iter().flatten()
 }
 
 /// The row with this name, in upper or lower case.
@@ -40,14 +48,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_numbered_from_1_to_45() {
-        assert!(all().map(|mistake| mistake.number).eq(1..=45));
+    fn rows_are_numbered_from_1_to_49() {
+        assert!(all().map(|mistake| mistake.number).eq(1..=49));
     }
 
     #[test]
     fn names_are_unique_words_joined_by_hyphens() {
         let names: BTreeSet<&str> = all().map(|mistake| mistake.name).collect();
-        assert_eq!(names.len(), 45);
+        assert_eq!(names.len(), 49);
         let plain =
             |name: &&str| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
         assert!(names.iter().all(plain));

@@ -6,7 +6,7 @@
 //! that a sequence's numbers do not depend on how many others share the pass, a packed pass has at least as many rows as
 //! the kernel for several rows needs: rows of zeros are added.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use super::lane::{Lane, filled};
 use super::llama::{Llama, matrices};
@@ -54,8 +54,18 @@ impl Llama {
         Ok(logits.narrow(1, 0, chosen.len())?)
     }
 
-    /// The least number of rows of a packed pass; if the sequences have fewer, rows of zeros are added. On a CPU, and in
-    /// float32 or with blocks of 32, a row's products then do not depend on the number of rows.
+    /// Whether all numbers of a sequence in a packed pass are the same bits, whatever other sequences share the pass. They
+    /// are on a CPU, if every matrix is stored in float32 or in blocks of 32 weights.
+    pub fn repeats_bits(&self) -> bool {
+        let repeats = |matrix: &Projection| match matrix.floats() {
+            Some(floats) => floats.dtype() == DType::F32,
+            None => matrix.packed().is_some(),
+        };
+        self.device().is_cpu() && matrices(&self.layers, &self.lm_head).all(repeats)
+    }
+
+    /// The least number of rows of a packed pass; if the sequences have fewer, rows of zeros are added. See
+    /// [`Llama::repeats_bits`].
     pub fn fewest_rows(&self) -> usize {
         let of_shape = |(outputs, inputs): (usize, usize)| match outputs {
             0..=NARROW if inputs > UNDIVIDED => NARROW + 1,

@@ -23,6 +23,7 @@ mod projections;
 mod remake;
 mod rotation;
 mod rows;
+mod sharing;
 mod softmax;
 mod uncached;
 
@@ -39,6 +40,7 @@ pub fn all() -> impl Iterator<Item = &'static Plant> {
         projections::PLANTS,
         layers::PLANTS,
         driving::PLANTS,
+        sharing::PLANTS,
         uncached::PLANTS,
         harmless::PLANTS,
         softmax::PLANTS,

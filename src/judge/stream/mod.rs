@@ -16,6 +16,7 @@ use super::judged_rows::input;
 use super::lacks::{OF_GREEDY, OF_SAMPLING, OF_TEXTS, OF_WEIGHTS, needs};
 use super::laws;
 use super::prefills::{judge_case, plan};
+use super::sharing;
 use super::units::UnitFindings;
 use super::verdict::Finding;
 use crate::checkpoints::{Checkpoint, How};
@@ -138,16 +139,21 @@ impl Stream<'_> {
         for &checkpoint in checkpoints {
             let How::Laws(factor) = &checkpoint.how else { continue };
             let mut findings = match self.ids.len() {
-                0..=SHORT => laws::judge_laws(port, case, factor.times, held)?,
+                0..=SHORT => laws::judge_laws(port, case, factor.times, held, false)?,
                 length => {
                     let late = case.clone().keeping(|_, (_, slot)| slot + IN_PIECES >= length);
-                    laws::judge_laws(port, &late, factor.times, held)?
+                    laws::judge_laws(port, &late, factor.times, held, false)?
                 }
             };
+            let mut notes = vec![];
             if read.is_none() {
                 findings.push(laws::context_ends(port));
+                notes.extend(sharing::not_judged(port, None));
             }
-            units.push(UnitFindings::new(checkpoint, place.laws()).with(judged_here(findings)));
+            units.push(UnitFindings {
+                notes,
+                ..UnitFindings::new(checkpoint, place.laws()).with(judged_here(findings))
+            });
         }
         Ok(units)
     }
