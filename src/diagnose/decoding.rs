@@ -35,8 +35,8 @@ pub fn stale_prefix(reused: usize, same: usize) -> Diagnosis {
 
 /// The diagnosis of a sequence that has the logits of a pass with the cache of another sequence.
 pub fn other_cache() -> Diagnosis {
-    let says = "when another sequence joins or leaves, you run a sequence on the cache of another one: its logits are those \
-                of its token after the other sequence's text";
+    let says = "you run a sequence on the cache of another one: its logits are those of its token after the other \
+                sequence's text";
     exact("other-cache", says.into())
 }
 

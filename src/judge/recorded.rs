@@ -25,11 +25,13 @@ pub(super) fn run(port: &mut dyn Port, input: &Input, fed: Option<Fed<'_>>, see:
     Ok(())
 }
 
-struct Seeing<'a, 's> {
-    fed: Option<Fed<'a>>,
-    traits: &'a Traits,
-    window: Window,
-    see: See<'s>,
+/// The probe that shows every site to a callback.
+pub(super) struct Seeing<'a, 's> {
+    pub fed: Option<Fed<'a>>,
+    pub traits: &'a Traits,
+    /// The positions that the pass covers.
+    pub window: Window,
+    pub see: See<'s>,
 }
 
 impl Probe for Seeing<'_, '_> {

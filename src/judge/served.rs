@@ -6,6 +6,8 @@ use std::ops::Range;
 use candle_core::{DType, Device, Tensor};
 
 use super::drive::Company;
+use super::recorded::Seeing;
+use super::substitute::Fed;
 use crate::model::Input;
 use crate::port::{Port, SharedSteps, Traits};
 use crate::probe::{Kind, Probe, Site};
@@ -39,6 +41,8 @@ pub(super) struct Served<'a> {
     port: &'a mut dyn Port,
     text: &'a Text,
     company: Company,
+    /// Where reference tensors replace those of a text whose prefix is reused.
+    fed: Option<Fed<'a>>,
     run: Option<Run>,
     /// Those of its steps that gave logits.
     pub steps: Vec<Step>,
@@ -87,8 +91,8 @@ impl Text {
 }
 
 impl<'a> Served<'a> {
-    pub fn new(port: &'a mut dyn Port, text: &'a Text, company: Company) -> Self {
-        Self { port, text, company, run: None, steps: vec![] }
+    pub fn new(port: &'a mut dyn Port, text: &'a Text, company: Company, fed: Option<Fed<'a>>) -> Self {
+        Self { port, text, company, fed, run: None, steps: vec![] }
     }
 
     /// Starts the text, and returns how many of its tokens were in a kept cache.
@@ -96,10 +100,10 @@ impl<'a> Served<'a> {
     /// # Errors
     /// Any error of the port.
     pub fn start(&mut self) -> Result<usize> {
-        let (text, vocab) = (self.text, self.port.traits().vocab);
+        let (text, traits) = (self.text, self.port.traits());
         let steps = self.port.shared_steps(text.piece).ok_or_else(|| Error::internal("no scheduler"))?;
         let other = |number| Other {
-            ids: text.other(self.company, number, vocab),
+            ids: text.other(self.company, number, traits.vocab),
             sequence: None,
             pushed: 0,
             fed: 0,
@@ -118,7 +122,13 @@ impl<'a> Served<'a> {
             }
             Company::Prefix => {
                 run.enter(0, text)?;
-                run.until(text, |others| others[0].fed > text.prompt)?;
+                while let (Some(sequence), fed) = (run.others[0].sequence, run.others[0].fed)
+                    && fed <= text.prompt
+                {
+                    let window = fed..run.others[0].pushed.min(fed + text.piece);
+                    let (fed, see) = (self.fed, &mut |_, _: &_, _: &_| Ok(()));
+                    run.step(sequence, text, &mut Seeing { fed, traits: &traits, window, see })?;
+                }
                 run.leave(0);
             }
         }
@@ -161,7 +171,7 @@ impl Port for Served<'_> {
         }
         let running = run.others.iter().filter(|other| other.sequence.is_some());
         let others = running.map(|other| other.ids[..other.fed].to_vec()).collect();
-        let logits = run.step(text, &mut LastRow { probe, rows: input.len() })?;
+        let logits = run.step(run.sequence, text, &mut LastRow { probe, rows: input.len() })?;
         let values = logits.clone().unwrap_or_default();
         let shape = (1, values.len().min(1), values.len());
         if let Some(logits) = logits {
@@ -193,7 +203,7 @@ impl Run {
             if so_far(&self.others) {
                 return Ok(());
             }
-            self.step(text, &mut ())?;
+            self.step(NOBODY, text, &mut ())?;
         }
         Err(Error::input(
             "the scheduler does not feed a sequence that runs",
@@ -201,9 +211,10 @@ impl Run {
         ))
     }
 
-    /// Runs one step, and gives every other sequence its next token. Returns the text's logits, if it has some.
-    fn step(&mut self, text: &Text, probe: &mut dyn Probe) -> Result<Option<Vec<f32>>> {
-        let sampled = self.steps.step(self.sequence, probe)?;
+    /// Runs one step, shows it to the probe of one sequence, and gives every other sequence its next token. Returns the
+    /// text's logits, if it has some.
+    fn step(&mut self, watched: usize, text: &Text, probe: &mut dyn Probe) -> Result<Option<Vec<f32>>> {
+        let sampled = self.steps.step(watched, probe)?;
         for other in self.others.iter_mut() {
             let Some(sequence) = other.sequence else { continue };
             other.fed = other.pushed.min(other.fed + text.piece);

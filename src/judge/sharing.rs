@@ -21,9 +21,13 @@ const LENGTH: usize = 12;
 /// The fewest tokens that can be divided into two pieces and two decoded tokens.
 const SHORTEST: usize = 6;
 
-/// Whether `case` can be run in shared steps: one text, long enough, without padding.
+/// Whether `case` can be run in shared steps: one text from its first position on, long enough, without padding.
 pub(super) fn can_run(case: &Reference) -> bool {
-    case.batch() == 1 && case.length() >= SHORTEST && case.places().len() == case.length()
+    let from_the_start = |row: &Vec<usize>| row.iter().copied().eq(0..row.len());
+    case.batch() == 1
+        && case.length() >= SHORTEST
+        && case.places().len() == case.length()
+        && case.manifest.position_ids.iter().all(from_the_start)
 }
 
 /// Why the laws of shared steps are not judged, if they are not; `case` is the number of the case for them.
@@ -79,7 +83,7 @@ fn in_company(
 ) -> Result<(Vec<Finding>, Vec<Step>)> {
     let drive = drive(port, company, criteria);
     let same = if company == Company::Prefix { text.common } else { 0 };
-    let mut served = Served::new(port, text, company);
+    let mut served = Served::new(port, text, company, criteria.fed);
     let reused = match served.start() {
         Ok(reused) => reused,
         Err(error) => return Ok((vec![Finding::stopped(error, whole.name, drive)], vec![])),

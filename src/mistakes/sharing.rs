@@ -6,7 +6,7 @@ pub const ROWS: &[Mistake] = &[
     Mistake {
         number: 46,
         name: "other-cache",
-        title: "you run a sequence on the cache of another one, after a third joined or left",
+        title: "you run a sequence on the cache of another one after a third one left",
         symptom: "under load, an answer continues another user's text",
         fingerprint: "a token's logits are those that it has after the other sequence's text",
         at: &["04"],

@@ -16,7 +16,7 @@ use crate::probe::Probe;
 pub const PLANTS: &[Plant] = &[
     Plant {
         name: "other-cache",
-        does: "swaps the caches of the first two sequences of a step if another sequence has just joined or left",
+        does: "swaps the caches of the first two sequences of a step if another one has just left",
         make: |correct| correct.driven(|llama| planted::<SwappedCaches>(llama)),
         fails: &["04"],
         first: Some("model.layers.0.self_attn.scores"),
@@ -66,7 +66,7 @@ trait Wrong: Default + Send + 'static {
     fn kept(&mut self, _kept: &mut [Kept], _ids: &[u32]) {}
 }
 
-/// The caches of the first two sequences are swapped if the sequences changed.
+/// The caches of the first two sequences are swapped if another one has left.
 #[derive(Default)]
 struct SwappedCaches {
     before: BTreeSet<usize>,
@@ -75,10 +75,10 @@ struct SwappedCaches {
 impl Wrong for SwappedCaches {
     fn plan(&mut self, mut plan: Plan) -> Plan {
         let now: BTreeSet<usize> = plan.parts.iter().map(|part| part.sequence).collect();
-        let changed = !self.before.is_empty() && self.before != now;
+        let left = !self.before.is_subset(&now);
         self.before = now;
         if let [first, second, ..] = &mut plan.parts[..]
-            && changed
+            && left
         {
             std::mem::swap(&mut first.cache, &mut second.cache);
         }
