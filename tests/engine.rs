@@ -427,6 +427,21 @@ fn stop_strings_end_tokens_and_seeds_work_as_in_a_continuation() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn an_idle_engine_checks_served_requests_again() {
+    let engine = engine(LIMITS);
+    engine.spot_check(2);
+    for n in 0..4 {
+        until_the_end(&submit(&engine, request(&prompt(n, 5), 20)));
+    }
+    let start = Instant::now();
+    while engine.figures().spot_checked < 2 {
+        assert!(start.elapsed() < LONG, "{:?}", engine.figures());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!((engine.figures().spot_failure, engine.figures().spot_unclear), (None, 0));
+}
+
 /// Counts the sequences that run, so that a test sees that they never are more than allowed.
 #[test]
 fn no_more_sequences_run_than_places_exist() {

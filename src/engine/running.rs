@@ -29,8 +29,8 @@ pub(super) struct Running<'a> {
 pub(super) enum Next {
     /// It feeds this token.
     Feed(u32),
-    /// It ended.
-    Ended,
+    /// It ended. The listener hears this event when the place is free.
+    Ended(Event),
 }
 
 impl<'a> Running<'a> {
@@ -103,15 +103,15 @@ impl<'a> Running<'a> {
         }
         if self.tokens.finish().is_none() {
             match self.draw(logits, room) {
-                Err(error) => return self.end(Event::Failed(error)),
+                Err(error) => return Next::Ended(Event::Failed(error)),
                 Ok(token) => self.listener.hear(Event::Token(token)),
             }
         }
         let stopped = self.text.stopped_by().map(|_| Finish::StopString);
         match (stopped.or(self.tokens.finish()), self.tokens.generated()) {
-            (Some(finish), _) => self.end(Event::Finished(finish)),
+            (Some(finish), _) => Next::Ended(Event::Finished(finish)),
             (None, [.., last]) => Next::Feed(*last),
-            (None, []) => self.end(Event::Finished(Finish::MaxTokens)),
+            (None, []) => Next::Ended(Event::Finished(Finish::MaxTokens)),
         }
     }
 
@@ -123,11 +123,5 @@ impl<'a> Running<'a> {
         let text = self.text.push(step.token, self.tokens.finish())?;
         let likelihoods = self.others.and_then(|others| self.tokens.likelihoods(others));
         Ok(Token { step, text, likelihoods })
-    }
-
-    /// Tells the listener the last event.
-    pub fn end(&mut self, event: Event) -> Next {
-        self.listener.hear(event);
-        Next::Ended
     }
 }

@@ -168,3 +168,74 @@ fn far(a: &[Vec<f32>], b: &[Vec<f32>]) -> (f64, usize) {
     let rows = a.iter().zip(b).map(of_row).enumerate();
     rows.fold((0.0, 0), |most, (row, far)| if far > most.0 { (far, row) } else { most })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use candle_core::Device;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::model::{Attention, Matmul};
+    use crate::weights::Weights;
+
+    /// The verdict on a request whose logits were changed by `alter`.
+    fn verdict(dtype: DType, matmul: Matmul, alter: impl Fn(&mut Vec<Vec<f32>>)) -> Verdict {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tiny-llama/gguf/tiny-llama-q8_0.gguf");
+        let weights = Weights::open(Path::new(file)).unwrap();
+        let path = crate::model::Path { attention: Attention::Plain, matmul };
+        let model = Llama::load(&weights, &Device::Cpu, dtype, path).unwrap();
+        let ids: Vec<u32> = (3..163).collect(); // two pieces
+        let (mut cache, mut logits) = (model.new_cache(), vec![]);
+        for (start, end) in [(0, 100), (100, 150), (150, 151), (151, 152), (152, 153)] {
+            let rows = logits_from(
+                &model,
+                &Input::single(&ids[start..end], start),
+                &mut cache,
+                end - start - 1,
+                &mut (),
+            );
+            logits.extend(rows.unwrap());
+        }
+        logits.remove(0); // that of the piece before the prompt's end
+        alter(&mut logits);
+        let mut checks = SpotChecks::default();
+        checks.add(Captured { ids: ids[..153].to_vec(), prompt: 150, logits });
+        loop {
+            if let Some(verdict) = checks.run(&model).unwrap() {
+                assert!(checks.is_empty());
+                return verdict;
+            }
+        }
+    }
+
+    #[rstest]
+    fn a_request_that_was_served_right_passes(
+        #[values((DType::F32, Matmul::Dense), (DType::F32, Matmul::Quantized), (DType::BF16, Matmul::Dense))]
+        (dtype, matmul): (DType, Matmul),
+    ) {
+        assert_eq!(verdict(dtype, matmul, |_| {}), Verdict::Same);
+    }
+
+    #[rstest]
+    fn a_request_with_the_logits_of_another_row_fails(
+        #[values((DType::F32, Matmul::Dense), (DType::F32, Matmul::Quantized))] (dtype, matmul): (
+            DType,
+            Matmul,
+        ),
+    ) {
+        let verdict = verdict(dtype, matmul, |logits| logits.swap(1, 2));
+        let Verdict::Differs(how) = verdict else { panic!("{verdict:?}") };
+        assert!(how.contains("of a request with a prompt of 150 tokens differ"), "{how}");
+    }
+
+    #[test]
+    fn a_small_error_is_seen_in_float32() {
+        let verdict = verdict(DType::F32, Matmul::Dense, |logits| logits[3][7] += 0.05);
+        assert!(
+            matches!(&verdict, Verdict::Differs(how) if how.contains("generated token 3")),
+            "{verdict:?}"
+        );
+    }
+}

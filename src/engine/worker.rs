@@ -61,12 +61,7 @@ impl<'a> Worker<'a> {
         let now = Instant::now();
         let leaves = |running: &Running<'_>| running.gone() || running.expired(now);
         while let Some(at) = self.running.iter().position(leaves) {
-            let sequence = &mut self.running[at];
-            if !sequence.gone() {
-                sequence.end(Event::Finished(Finish::Deadline));
-            }
-            let sequence = self.running.remove(at).sequence;
-            self.close(sequence, true);
+            self.end(at, Event::Finished(Finish::Deadline), true);
         }
         let expired = |waiting: &Waiting| waiting.request.deadline.is_some_and(|deadline| deadline <= now);
         let mut state = self.shared.lock();
@@ -150,7 +145,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Goes on with the sequence that has these logits.
+    /// Continues the sequence that has these logits.
     fn advance(&mut self, sequence: usize, logits: Vec<f32>) {
         let Some(at) = self.running.iter().position(|running| running.sequence == sequence) else { return };
         let room = self.scheduler.room(sequence);
@@ -161,16 +156,26 @@ impl<'a> Worker<'a> {
         match next {
             Next::Feed(token) => {
                 if let Err(error) = self.scheduler.push(sequence, token) {
-                    self.running[at].end(Event::Failed(error));
-                    self.running.remove(at);
-                    self.close(sequence, false);
+                    self.end(at, Event::Failed(error), false);
                 }
             }
-            Next::Ended => {
-                let captured = self.running.remove(at).captured();
+            Next::Ended(event) => {
+                let captured = self.running[at].captured();
                 captured.into_iter().for_each(|captured| self.spot.add(captured));
-                self.close(sequence, true);
+                self.end(at, event, true);
             }
+        }
+    }
+
+    /// Ends a sequence: first frees its place, then tells the listener, unless that is gone. The cache is kept if it is
+    /// `whole`.
+    fn end(&mut self, at: usize, event: Event, whole: bool) {
+        let running = self.running.remove(at);
+        self.close(running.sequence, whole);
+        self.count(|_| {});
+        let mut listener = running.into_listener();
+        if !listener.gone() {
+            listener.hear(event);
         }
     }
 
@@ -194,9 +199,8 @@ impl<'a> Worker<'a> {
     /// Fails every sequence of a step.
     fn fail(&mut self, plan: &Plan, error: &Error) {
         for part in &plan.parts {
-            self.close(part.sequence, false);
             if let Some(at) = self.running.iter().position(|running| running.sequence == part.sequence) {
-                self.running.remove(at).end(Event::Failed(error.copy()));
+                self.end(at, Event::Failed(error.copy()), false);
             }
         }
     }
