@@ -194,7 +194,7 @@ fn judge_laws(
     let weights = subject.right_weights();
     let cases = &subject.cases;
     // What a scheduler does wrong shows in any text.
-    let shared = cases.iter().position(sharing::can_run);
+    let shared = sharing::case_of(cases);
     let of_port = |port: &mut Box<dyn Port>| -> Result<Vec<(usize, Vec<Finding>, Vec<String>)>> {
         let mut units = Vec::new();
         for (n, case) in cases.iter().enumerate().filter(|(n, _)| takes(Unit::Laws(*n))) {

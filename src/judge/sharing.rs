@@ -21,20 +21,30 @@ const LENGTH: usize = 12;
 /// The fewest tokens that can be divided into two pieces and two decoded tokens.
 const SHORTEST: usize = 6;
 
-/// Whether `case` can be run in shared steps: one text from its first position on, long enough, without padding.
-pub(super) fn can_run(case: &Reference) -> bool {
+/// The number of the case that is run in shared steps: the shortest that is one text from its first position on, long
+/// enough, without padding, and with stored logits of all tokens that are run.
+pub(super) fn case_of(cases: &[Reference]) -> Option<usize> {
     let from_the_start = |row: &Vec<usize>| row.iter().copied().eq(0..row.len());
-    case.batch() == 1
-        && case.length() >= SHORTEST
-        && case.places().len() == case.length()
-        && case.manifest.position_ids.iter().all(from_the_start)
+    let stored = |case: &Reference, position| {
+        let logits = case.rows(Site::model(Kind::Logits));
+        logits.is_some_and(|logits| logits.places.binary_search(&(0, position)).is_ok())
+    };
+    let fits = |case: &Reference| {
+        case.batch() == 1
+            && case.length() >= SHORTEST
+            && case.places().len() == case.length()
+            && case.manifest.position_ids.iter().all(from_the_start)
+            && (0..case.length().min(LENGTH)).all(|position| stored(case, position))
+    };
+    let fitting = cases.iter().enumerate().filter(|(_, case)| fits(case));
+    fitting.min_by_key(|(_, case)| case.length()).map(|(n, _)| n)
 }
 
 /// Why the laws of shared steps are not judged, if they are not; `case` is the number of the case for them.
 pub(super) fn not_judged(port: &dyn Port, case: Option<usize>) -> Option<String> {
     let why = match (port.shared_steps(1), case) {
         (None, _) => format!("the port ({}) has no scheduler", port.traits().path),
-        (Some(_), None) => format!("no case is one text of {SHORTEST} tokens or more"),
+        (Some(_), None) => format!("no case is one text of {SHORTEST} tokens or more, from position 0 on"),
         (Some(_), Some(_)) => return None,
     };
     Some(format!("steps shared by several sequences are not judged: {why}"))

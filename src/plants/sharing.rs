@@ -51,10 +51,10 @@ pub const PLANTS: &[Plant] = &[
     },
 ];
 
-/// Requires a case that is one text of several tokens.
+/// Requires a case that is one short text of several tokens.
 fn text(setting: &Setting<'_>) -> Result<(), String> {
-    let fits = setting.cases.iter().any(|case| case.batch() == 1 && case.length() >= 6);
-    demand(fits, "no case is one text of 6 tokens or more")
+    let fits = setting.cases.iter().any(|case| case.batch() == 1 && (6..=64).contains(&case.length()));
+    demand(fits, "no case is one text of 6 to 64 tokens")
 }
 
 /// What goes wrong before each step, or before a sequence starts.
