@@ -140,12 +140,12 @@ fn until_the_end(heard: &Receiver<Event>) -> Heard {
     }
 }
 
-/// Every bit of the likelihoods that were heard.
-fn bits(heard: &Heard) -> Vec<(u32, u32, Vec<(u32, u64)>)> {
+/// For each token that was heard, the bits of its gap, and the bits of the likelihoods with their tokens.
+fn bits(heard: &Heard) -> Vec<(u32, Vec<(u32, u64)>)> {
     let of = |token: &Token| {
         let (own, others) = token.likelihoods.clone().unwrap();
         let all = [own].into_iter().chain(others);
-        (token.step.token, token.step.gap.to_bits(), all.map(|one| (one.token, one.raw.to_bits())).collect())
+        (token.step.gap.to_bits(), all.map(|one| (one.token, one.raw.to_bits())).collect())
     };
     heard.tokens.iter().map(of).collect()
 }

@@ -195,28 +195,24 @@ fn judge_laws(
     let cases = &subject.cases;
     // What a scheduler does wrong shows in any text.
     let shared = sharing::case_of(cases);
-    let of_port = |port: &mut Box<dyn Port>| -> Result<Vec<(usize, Vec<Finding>, Vec<String>)>> {
+    let of_port = |port: &mut Box<dyn Port>| -> Result<Vec<UnitFindings>> {
         let mut units = Vec::new();
         for (n, case) in cases.iter().enumerate().filter(|(n, _)| takes(Unit::Laws(*n))) {
             let mut findings = laws::judge_laws(&mut **port, case, factor, &weights, shared == Some(n))?;
             findings.iter_mut().for_each(|finding| finding.own = case.is_own());
-            units.push((n, findings, vec![]));
+            units.push(UnitFindings::new(checkpoint, n).with(findings));
         }
         if takes(Unit::ContextEnds) {
             let notes = sharing::not_judged(&**port, shared).into_iter().collect();
-            units.push((cases.len(), vec![laws::context_ends(&mut **port)], notes));
+            let unit = UnitFindings::new(checkpoint, cases.len()).with(vec![laws::context_ends(&mut **port)]);
+            units.push(UnitFindings { notes, ..unit });
         }
         Ok(units)
     };
     let by_port = side_by_side(&mut subject.ports, of_port)?.into_iter().enumerate();
     let all = by_port.flat_map(|(port, units)| units.into_iter().map(move |unit| (port, unit)));
     let place = |port: usize, n: usize| port * (cases.len() + 1) + n;
-    Ok(all
-        .map(|(port, (n, findings, notes))| UnitFindings {
-            notes,
-            ..UnitFindings::new(checkpoint, place(port, n)).with(findings)
-        })
-        .collect())
+    Ok(all.map(|(port, unit)| UnitFindings { place: place(port, unit.place), ..unit }).collect())
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "other-cache",
         does: "swaps the caches of the first two sequences of a step if another one has just left",
-        make: |correct| correct.driven(|llama| planted::<SwappedCaches>(llama)),
+        make: |correct| correct.driven(planted::<SwappedCaches>),
         fails: &["04"],
         first: Some("model.layers.0.self_attn.scores"),
         shows: text,
@@ -26,7 +26,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "stale-prefix",
         does: "reuses a kept cache if its first token is that of the prompt",
-        make: |correct| correct.driven(|llama| planted::<FirstToken>(llama)),
+        make: |correct| correct.driven(planted::<FirstToken>),
         fails: &["04"],
         shows: text,
         ..PLANT
@@ -34,7 +34,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "chunk-position",
         does: "counts positions from 0 in every piece of a prompt",
-        make: |correct| correct.driven(|llama| planted::<Restarted>(llama)),
+        make: |correct| correct.driven(planted::<Restarted>),
         fails: &["04"],
         first: Some("model.layers.0.self_attn.q_rope"),
         shows: text,
@@ -43,7 +43,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "step-row",
         does: "samples the n-th sequence of a step from its n-th row",
-        make: |correct| correct.driven(|llama| planted::<RowOfPlace>(llama)),
+        make: |correct| correct.driven(planted::<RowOfPlace>),
         fails: &["04"],
         first: Some("lm_head"),
         shows: text,
