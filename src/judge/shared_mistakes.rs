@@ -6,6 +6,7 @@ use candle_core::{DType, Tensor};
 use super::drive::Company;
 use super::served::{Step, Text};
 use crate::Result;
+use crate::compare::ulp;
 use crate::diagnose::{Diagnosis, decoding};
 use crate::model::Input;
 use crate::port::Port;
@@ -28,7 +29,8 @@ pub(super) fn diagnose(
 ) -> Result<Option<Diagnosis>> {
     let Ok(right) = run(port, &[(&text.ids, 0)]) else { return Ok(None) };
     let right = rows(&right)?;
-    let wrong = |step: &&Step| distance(&step.logits, &right[step.window.end - 1]) > CLOSE / CLOSER;
+    let rounding = (CLOSE / CLOSER).max(4.0 * ulp(port.traits().dtype) as f32);
+    let wrong = |step: &&Step| distance(&step.logits, &right[step.window.end - 1]) > rounding;
     let Some(step) = steps.iter().find(wrong) else { return Ok(None) };
     let last = step.window.end - 1;
     let error = distance(&step.logits, &right[last]);

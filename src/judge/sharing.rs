@@ -72,7 +72,12 @@ pub(super) fn same_in_company(
             found.push(same_bits(whole, drive(port, company, criteria), &alone, &steps));
         }
         if let Some(first) = found.iter_mut().find(|finding| failed(finding) && finding.explained.is_none()) {
-            first.explained = shared_mistakes::diagnose(port, &text, company, &steps)?;
+            // With reference inputs, the logits show only the last layer.
+            let own = match criteria.fed {
+                Some(_) => &unfed(port, &text, company),
+                None => &steps,
+            };
+            first.explained = shared_mistakes::diagnose(port, &text, company, own)?;
         }
         if company == Company::None {
             alone = steps;
@@ -122,6 +127,19 @@ fn in_company(
     });
     let findings = replay(&mut served, &sequence, &windows, &rows.collect(), criteria, drive)?;
     Ok((findings, served.steps))
+}
+
+/// The steps that give logits on the port's own values; none after an error of the port.
+fn unfed(port: &mut dyn Port, text: &Text, company: Company) -> Vec<Step> {
+    let mut served = Served::new(port, text, company, None);
+    let whole = Input::single(&text.ids, 0);
+    let Ok(reused) = served.start() else { return vec![] };
+    for window in text.windows(reused) {
+        if served.forward(&whole.slice(window), &mut ()).is_err() {
+            break;
+        }
+    }
+    served.steps
 }
 
 /// The rows at the positions that are wanted; `None` if there are none.
