@@ -218,16 +218,22 @@ mod tests {
         assert_eq!(verdict(dtype, matmul, |_| {}), Verdict::Same);
     }
 
-    #[rstest]
-    fn a_request_with_the_logits_of_another_row_fails(
-        #[values((DType::F32, Matmul::Dense), (DType::F32, Matmul::Quantized))] (dtype, matmul): (
-            DType,
-            Matmul,
-        ),
-    ) {
-        let verdict = verdict(dtype, matmul, |logits| logits.swap(1, 2));
+    #[test]
+    fn a_request_with_the_logits_of_another_row_fails() {
+        let verdict = verdict(DType::F32, Matmul::Dense, |logits| logits.swap(1, 2));
         let Verdict::Differs(how) = verdict else { panic!("{verdict:?}") };
         assert!(how.contains("of a request with a prompt of 150 tokens differ"), "{how}");
+    }
+
+    /// Perturbed activations are rounded to other 8-bit steps, so the budget is much wider.
+    #[test]
+    fn only_a_large_error_is_seen_with_quantised_products() {
+        let negate = |logits: &mut Vec<Vec<f32>>| logits[2].iter_mut().for_each(|logit| *logit = -*logit);
+        let verdict = verdict(DType::F32, Matmul::Quantized, negate);
+        assert!(
+            matches!(&verdict, Verdict::Differs(how) if how.contains("generated token 2")),
+            "{verdict:?}"
+        );
     }
 
     #[test]
