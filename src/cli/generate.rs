@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::Args;
 use rbees_check::generate::{Sampling, Stops};
 use rbees_check::judge::{Gate, GeneratingPath, Status};
-use rbees_check::model::{self, Llama};
+use rbees_check::model::Llama;
 use rbees_check::models::Model;
 use rbees_check::tokenizer::chat::Message;
 use rbees_check::{Error, Result};
@@ -20,7 +20,7 @@ use super::progress::Progress;
 use super::settings::Settings;
 use super::stderr::say;
 use super::timed_text::{Request, TimedText};
-use super::{device, interrupt, threads, token_lines};
+use super::{device, interrupt, paths, threads, token_lines};
 
 #[derive(Args, Debug)]
 pub struct Generate {
@@ -49,6 +49,12 @@ pub struct Generate {
     /// Make tokens that already occurred less likely; 1 turns this off
     #[arg(long, value_name = "R", default_value_t = 1.0)]
     repetition_penalty: f64,
+    /// Subtract P from the logit of a generated token for each time that it was generated
+    #[arg(long, value_name = "P", default_value_t = 0.0, allow_negative_numbers = true)]
+    frequency_penalty: f64,
+    /// Subtract P from the logit of every token that was generated before
+    #[arg(long, value_name = "P", default_value_t = 0.0, allow_negative_numbers = true)]
+    presence_penalty: f64,
     /// Add VALUE to the logit of token ID, before everything else; -inf excludes the token; repeatable
     #[arg(long, value_name = "ID=VALUE", value_parser = bias)]
     logit_bias: Vec<(u32, f64)>,
@@ -96,7 +102,7 @@ impl Generate {
         drop(progress);
 
         self.attention = self.attention.or(settings.attention);
-        let (dtype, path) = (self.common.dtype(), self.path(&model));
+        let (dtype, path) = (self.common.dtype(), paths::generating(self.attention, self.matmul, &model));
         if !self.unchecked {
             let path = GeneratingPath { model: &model, device: &device, dtype, path };
             if let Some(refused) = self.refused(&path, &prompt)? {
@@ -164,21 +170,13 @@ impl Generate {
             top_p: self.top_p,
             min_p: self.min_p,
             repetition_penalty: self.repetition_penalty,
+            frequency_penalty: self.frequency_penalty,
+            presence_penalty: self.presence_penalty,
             logit_bias,
             seed: self.seed,
         };
         sampling.validate()?;
         Ok(sampling)
-    }
-
-    /// The path that generates the text.
-    fn path(&self, model: &Model) -> model::Path {
-        let matmul = match self.matmul {
-            Some(matmul) => matmul.into(),
-            None if model.weights.is_quantized() => model::Matmul::Quantized,
-            None => model::Matmul::Dense,
-        };
-        model::Path { attention: self.attention.unwrap_or(AttentionChoice::Plain).into(), matmul }
     }
 
     /// The prompt as token ids.

@@ -38,6 +38,10 @@ mod rerun;
 mod results;
 mod run;
 mod selftest;
+#[cfg(feature = "serve")]
+mod serve;
+#[cfg(feature = "serve")]
+mod serving;
 mod settings;
 mod sibling;
 mod stderr;
@@ -48,6 +52,7 @@ mod threads;
 mod timed_text;
 mod token_lines;
 mod verdicts;
+mod version;
 
 pub use ending::Ending;
 
@@ -95,6 +100,9 @@ enum Verb {
     Explain(explain::Explain),
     /// Generate text, after checking the model
     Generate(generate::Generate),
+    /// Serve a model over HTTP, after checking it
+    #[cfg(feature = "serve")]
+    Serve(serve::Serve),
     /// Show a model's config, tensors and tokenizer
     Inspect(inspect::Inspect),
     /// Measure how fast a model is, or check and time Candle's operations
@@ -111,6 +119,7 @@ enum Verb {
 /// The arguments cannot be used.
 pub fn arguments() -> Result<Arguments> {
     Arguments::try_parse().map_err(|error| match error.kind() {
+        ErrorKind::DisplayVersion if version::is_long(std::env::args()) => version::print(),
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
@@ -141,6 +150,8 @@ pub fn perform(arguments: Arguments) -> Result<Ending> {
         Verb::List(list) => list.perform(&mut out),
         Verb::Explain(explain) => explain.perform(&mut out),
         Verb::Generate(generate) => generate.perform(&mut out),
+        #[cfg(feature = "serve")]
+        Verb::Serve(serve) => serve.perform(&mut out),
         Verb::Inspect(inspect) => inspect.perform(&mut out),
         Verb::Bench(bench) => bench.perform(&mut out),
         Verb::Selftest(selftest) => selftest.perform(&mut out),

@@ -1,7 +1,7 @@
 //! The paths that a run judges: attention and matrix products.
 
 use candle_core::Device;
-use rbees_check::model::{Attention, Matmul};
+use rbees_check::model::{self, Attention, Matmul};
 use rbees_check::models::Model;
 
 use super::choices::{AttentionChoice, MatmulChoice};
@@ -26,6 +26,20 @@ pub fn matmuls(chosen: Option<MatmulChoice>, model: &Model) -> Vec<Matmul> {
         None if model.weights.is_quantized() => vec![Matmul::Dense, Matmul::Quantized],
         None => vec![Matmul::Dense],
     }
+}
+
+/// The path that generates text: plain attention, and the blocks of a quantised file, unless another is chosen.
+pub fn generating(
+    attention: Option<AttentionChoice>,
+    matmul: Option<MatmulChoice>,
+    model: &Model,
+) -> model::Path {
+    let matmul = match matmul {
+        Some(matmul) => matmul.into(),
+        None if model.weights.is_quantized() => Matmul::Quantized,
+        None => Matmul::Dense,
+    };
+    model::Path { attention: attention.unwrap_or(AttentionChoice::Plain).into(), matmul }
 }
 
 /// `dense`, `dense and quantized`.

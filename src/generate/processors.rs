@@ -5,7 +5,7 @@
 //!
 //! Scores are logits in f64; −∞ excludes a token. Every filter keeps the most likely token.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::{Error, Result};
 
@@ -42,6 +42,23 @@ pub fn penalise(scores: &mut [f64], context: &[u32], penalty: f64) {
     for id in seen {
         if let Some(score) = scores.get_mut(id as usize) {
             *score = if *score < 0.0 { *score * penalty } else { *score / penalty };
+        }
+    }
+}
+
+/// Subtracts from the score of every token of `generated`: `presence`, and `frequency` for each time that it occurs there.
+/// A negative penalty makes these tokens more likely. The formula is that of OpenAI's API reference.
+pub fn penalise_generated(scores: &mut [f64], generated: &[u32], frequency: f64, presence: f64) {
+    if frequency == 0.0 && presence == 0.0 {
+        return;
+    }
+    let mut counts: HashMap<u32, u32> = HashMap::new();
+    for &id in generated {
+        *counts.entry(id).or_default() += 1;
+    }
+    for (id, count) in counts {
+        if let Some(score) = scores.get_mut(id as usize) {
+            *score -= f64::from(count) * frequency + presence;
         }
     }
 }

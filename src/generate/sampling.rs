@@ -1,13 +1,16 @@
 //! Turns the logits of one position into a distribution and a token. The processors are those of
 //! `transformers`, in its order: logit bias, repetition penalty, temperature, top-k, top-p, min-p. Each one
-//! works on what the one before kept.
+//! works on what the one before kept. The frequency and presence penalties, which transformers lacks, are those of
+//! OpenAI's API; they follow the repetition penalty, as in vLLM.
 
 use std::collections::BTreeMap;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::processors::{argmax, bias, check, keep_min_p, keep_top_k, keep_top_p, penalise, softmax};
+use super::processors::{
+    argmax, bias, check, keep_min_p, keep_top_k, keep_top_p, penalise, penalise_generated, softmax,
+};
 use crate::{Error, Result};
 
 /// How tokens are chosen. The default is greedy, without penalty.
@@ -25,6 +28,12 @@ pub struct Sampling {
     /// For tokens that are already in the context, divides positive logits and multiplies negative ones; 1
     /// turns this off.
     pub repetition_penalty: f64,
+    /// Subtracted from the logit of a generated token for each time that it was generated; 0 turns this off. Tokens of
+    /// the prompt do not count.
+    pub frequency_penalty: f64,
+    /// Subtracted from the logit of every token that was generated before; 0 turns this off. Tokens of the prompt do not
+    /// count.
+    pub presence_penalty: f64,
     /// Added to the logits of these tokens before everything else; −∞ excludes the token.
     pub logit_bias: BTreeMap<u32, f64>,
     /// The same seed draws the same tokens from the same logits.
@@ -39,6 +48,8 @@ impl Default for Sampling {
             top_p: None,
             min_p: None,
             repetition_penalty: 1.0,
+            frequency_penalty: 0.0,
+            presence_penalty: 0.0,
             logit_bias: BTreeMap::new(),
             seed: 0,
         }
@@ -82,6 +93,11 @@ impl Sampling {
             penalty.to_string(),
             "use a number above 0; 1 means no penalty",
         )?;
+        for (name, penalty) in
+            [("frequency penalty", self.frequency_penalty), ("presence penalty", self.presence_penalty)]
+        {
+            demand(penalty.is_finite(), name, penalty.to_string(), "use a number; 0 means no penalty")?;
+        }
         for (token, &bias) in &self.logit_bias {
             let usable = !bias.is_nan() && bias < f64::INFINITY;
             let hint = "use a number; -inf excludes the token";
@@ -104,23 +120,25 @@ impl Sampling {
         }
     }
 
-    /// The probability of each token after `context`, given its logits, `[vocab]` → `[vocab]`.
+    /// The probability of each token after `context`, given its logits, `[vocab]` → `[vocab]`. All of `context` counts as
+    /// generated.
     ///
     /// # Errors
     /// The settings are refused by [`Sampling::validate`] or [`Sampling::fits`], or the logits contain NaN or
     /// +∞, or exclude every token.
     pub fn distribution(&self, logits: &[f32], context: &[u32]) -> Result<Vec<f64>> {
-        Ok(softmax(&self.scores(logits, context)?))
+        Ok(softmax(&self.scores(logits, context, context)?))
     }
 
-    /// The logarithms, up to a constant, of [`Sampling::distribution`], `[vocab]`; −∞ for an excluded token.
-    /// Has the same errors.
-    fn scores(&self, logits: &[f32], context: &[u32]) -> Result<Vec<f64>> {
+    /// The logarithms, up to a constant, of [`Sampling::distribution`], `[vocab]`; −∞ for an excluded token. `generated`
+    /// is the end of `context` that is not the prompt. Has the same errors.
+    fn scores(&self, logits: &[f32], context: &[u32], generated: &[u32]) -> Result<Vec<f64>> {
         self.validate()?;
         self.fits(logits.len())?;
         let mut scores: Vec<f64> = logits.iter().map(|&logit| f64::from(logit)).collect();
         bias(&mut scores, &self.logit_bias);
         penalise(&mut scores, context, self.repetition_penalty);
+        penalise_generated(&mut scores, generated, self.frequency_penalty, self.presence_penalty);
         check(&scores)?;
         let best = argmax(&scores);
         if self.temperature == 0.0 {
@@ -155,17 +173,27 @@ pub(super) struct Draw {
 #[derive(Debug)]
 pub struct Sampler {
     sampling: Sampling,
+    /// How many ids at the start of a context are the prompt.
+    prompt: usize,
     rng: StdRng,
 }
 
 impl Sampler {
-    /// Starts the random stream with `sampling.seed`.
+    /// Starts the random stream with `sampling.seed`. Every id of a context counts as generated.
     ///
     /// # Errors
     /// The same as for [`Sampling::validate`].
     pub fn new(sampling: Sampling) -> Result<Self> {
+        Self::after(sampling, 0)
+    }
+
+    /// Like [`Sampler::new`], for contexts that begin with a prompt of `prompt` ids, which were not generated.
+    ///
+    /// # Errors
+    /// The same as for [`Sampling::validate`].
+    pub fn after(sampling: Sampling, prompt: usize) -> Result<Self> {
         sampling.validate()?;
-        Ok(Self { rng: StdRng::seed_from_u64(sampling.seed), sampling })
+        Ok(Self { rng: StdRng::seed_from_u64(sampling.seed), prompt, sampling })
     }
 
     /// Draws the next token after `context`. With temperature 0 the choice is greedy, and the random stream
@@ -179,7 +207,8 @@ impl Sampler {
 
     /// Like [`Sampler::sample`], but also returns the scores that the token was drawn from.
     pub(super) fn draw(&mut self, logits: &[f32], context: &[u32]) -> Result<Draw> {
-        let scores = self.sampling.scores(logits, context)?;
+        let generated = context.get(self.prompt..).unwrap_or_default();
+        let scores = self.sampling.scores(logits, context, generated)?;
         let token =
             if self.sampling.temperature == 0.0 { argmax(&scores) } else { self.pick(&softmax(&scores)) };
         Ok(Draw { token: token as u32, scores })

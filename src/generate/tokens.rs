@@ -54,7 +54,7 @@ impl Tokens {
     /// # Errors
     /// [`Sampling::validate`] refuses the settings.
     pub fn new(ids: Vec<u32>, sampling: Sampling, max_tokens: usize, eos: &[u32]) -> Result<Self> {
-        let sampler = Sampler::new(sampling)?;
+        let sampler = Sampler::after(sampling, ids.len())?;
         let finish = (max_tokens == 0).then_some(Finish::MaxTokens);
         let (prompt, eos) = (ids.len(), eos.to_vec());
         Ok(Self { sampler, logits: vec![], drawn: None, ids, prompt, max_tokens, eos, finish })

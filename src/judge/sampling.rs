@@ -45,6 +45,7 @@ fn setting(case: &SamplingCase) -> Sampling {
         repetition_penalty: processors.repetition_penalty.unwrap_or(1.0),
         logit_bias: processors.sequence_bias.iter().flatten().map(|&([token], bias)| (token, bias)).collect(),
         seed: 299_792_458,
+        ..Sampling::default()
     }
 }
 

@@ -49,7 +49,29 @@ fn a_bias_is_added_before_the_penalty_and_minus_infinity_excludes_a_token() {
     assert_eq!(got, want);
 }
 
+#[test]
+fn frequency_counts_every_time_that_a_token_was_generated_and_presence_only_whether() {
+    let sampling = Sampling { frequency_penalty: 0.5, presence_penalty: 0.25, ..warm() };
+    let got = sampling.distribution(&LOGITS, &[1, 2, 2, 99]).unwrap();
+    let want = warm().distribution(&[1.0, 2.25, -3.25, 3.0, 0.5], &[]).unwrap();
+    assert_eq!(got, want);
+    let encouraged = Sampling { presence_penalty: -3.0, ..Sampling::default() };
+    assert_eq!(Sampler::new(encouraged).unwrap().sample(&LOGITS, &[0]).unwrap(), 0);
+}
+
+#[test]
+fn frequency_and_presence_do_not_count_the_prompt_but_repetition_does() {
+    let draw =
+        |sampling: Sampling| Sampler::after(sampling, 2).unwrap().draw(&LOGITS, &[1, 3, 3]).unwrap().scores;
+    let penalised = draw(Sampling { frequency_penalty: 0.5, ..warm() });
+    assert_eq!((penalised[1] - penalised[3], penalised[1] - penalised[0]), (0.5, 2.0));
+    let repeated = draw(Sampling { repetition_penalty: 2.0, ..warm() });
+    assert_eq!((repeated[1] - repeated[3], repeated[1] - repeated[0]), (0.0, 0.5));
+}
+
 #[rstest]
+#[case(Sampling { frequency_penalty: f64::NAN, ..warm() }, "frequency penalty NaN")]
+#[case(Sampling { presence_penalty: f64::INFINITY, ..warm() }, "presence penalty inf")]
 #[case(Sampling { temperature: -1.0, ..warm() }, "temperature -1")]
 #[case(Sampling { temperature: f64::NAN, ..warm() }, "temperature NaN")]
 #[case(Sampling { top_k: Some(0), ..warm() }, "top-k 0")]
