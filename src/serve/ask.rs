@@ -197,7 +197,7 @@ mod tests {
     #[case(json!({"n": 17}), "n: must be a whole number from 1 to 16")]
     #[case(json!({"top_p": 0}), "top_p: must be a number above 0")]
     #[case(json!({"stop": [""]}), "stop: an empty string")]
-    #[case(json!({"stop": ["x"; 17]}), "stop: 17 strings")]
+    #[case(json!({ "stop": vec!["x"; 17] }), "stop: 17 strings")]
     #[case(json!({"stop": {"a": 1}}), "stop: must be a string or a list of strings, not an object")]
     #[case(json!({"logit_bias": {"a": 1}}), "logit_bias: must have token ids as keys")]
     #[case(json!({"logit_bias": {"1": 101}}), "logit_bias: must have token ids as keys")]
