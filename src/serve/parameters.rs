@@ -40,7 +40,7 @@ parameters! {
     TOP_P = "top_p", Values::Above(0.0, 1.0), "Keep the smallest set of most likely tokens whose probabilities add up to this.";
     TOP_K = "top_k", Values::Whole(-1, 1 << 31), "Keep this many of the most likely tokens; 0 and -1 keep all.";
     MIN_P = "min_p", Values::Number(0.0, 1.0), "Keep tokens at least this many times as likely as the most likely one.";
-    REPETITION_PENALTY = "repetition_penalty", Values::Above(0.0, 10.0), "Divides positive logits of tokens in the text so far and multiplies negative ones.";
+    REPETITION_PENALTY = "repetition_penalty", Values::Number(0.01, 10.0), "Divides positive logits of tokens in the text so far and multiplies negative ones.";
     FREQUENCY_PENALTY = "frequency_penalty", Values::Number(-2.0, 2.0), "Subtracted from the logit of a token for each time that it was generated.";
     PRESENCE_PENALTY = "presence_penalty", Values::Number(-2.0, 2.0), "Subtracted from the logit of every token that was generated.";
     LOGIT_BIAS = "logit_bias", Values::Any, "A number from -100 to 100 by token id, added to its logit; -100 excludes the token.";
