@@ -119,7 +119,10 @@ enum Verb {
 /// The arguments cannot be used.
 pub fn arguments() -> Result<Arguments> {
     Arguments::try_parse().map_err(|error| match error.kind() {
-        ErrorKind::DisplayVersion if version::is_long(std::env::args()) => version::print(),
+        ErrorKind::DisplayVersion if version::is_long(std::env::args()) => match version::print() {
+            Ok(()) => std::process::exit(0),
+            Err(error) => error,
+        },
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),

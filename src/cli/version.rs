@@ -17,17 +17,12 @@ pub fn is_long(mut arguments: impl Iterator<Item = String>) -> bool {
     arguments.any(|argument| ["-v", "--verbose"].contains(&argument.as_str()))
 }
 
-/// Prints it, and ends the program.
-pub fn print() -> ! {
-    let mut out = Out::plain();
-    let printed = text().and_then(|text| out.text(&text));
-    match printed {
-        Ok(()) => std::process::exit(0),
-        Err(error) => {
-            super::give_up(&error);
-            std::process::exit(2)
-        }
-    }
+/// Prints it.
+///
+/// # Errors
+/// The references that are compiled in cannot be read, or standard output cannot be written.
+pub fn print() -> Result<()> {
+    Out::plain().text(&text()?)
 }
 
 /// One line each: version, commit, Candle, processor, references.
