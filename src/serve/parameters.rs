@@ -81,8 +81,11 @@ pub const WITHOUT_EFFECT: [&str; 8] = [
     "prediction",
 ];
 
+/// Whether a value asks for nothing.
+type Neutral = fn(&Value) -> bool;
+
 /// Parameters that this server knows and does not support, and the values that ask for nothing.
-const UNSUPPORTED: [(&str, fn(&Value) -> bool); 20] = [
+const UNSUPPORTED: [(&str, Neutral); 20] = [
     ("tools", empty),
     ("tool_choice", |value| matches!(value.as_str(), Some("none" | "auto"))),
     ("parallel_tool_calls", Value::is_boolean),
