@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use libtest_mimic::{Arguments, Failed, Trial};
 use rbees_check::model::{Input, Matmul, Side};
 use rbees_check::models::{self, Model};
 use rbees_check::plants::{self, Correct, Plant};
-use rbees_check::port::{LlamaPort, Port};
+use rbees_check::port::{LlamaPort, Port, SharedSteps};
 use rbees_check::probe::{Kind, Probe, Site};
 use rbees_check::selftest::Bench;
 
@@ -34,8 +34,8 @@ fn main() -> ExitCode {
     libtest_mimic::run(&args, trials).exit_code()
 }
 
-/// Runs the port in the ways that callers do: a prompt whole, in pieces, whole again, and a padded batch. If
-/// the planted mistake needs it, also a long prompt.
+/// Runs the port in the ways that callers do: a prompt whole, in pieces, whole again, a padded batch, and several
+/// sequences in shared steps. If the planted mistake needs it, also a long prompt.
 fn drive(port: &mut dyn Port, vocab: usize, plant: &Plant) -> rbees_check::Result<(Vec<Taps>, Vec<Tensor>)> {
     let ids: Vec<u32> = (0..300).map(|i| (i * 7 + 3) % vocab as u32).collect();
     let whole = Input::single(&ids[..9], 0);
@@ -53,7 +53,46 @@ fn drive(port: &mut dyn Port, vocab: usize, plant: &Plant) -> rbees_check::Resul
             taps.push(record);
         }
     }
+    if let Some(mut steps) = port.shared_steps(4) {
+        share_steps(&mut *steps, &ids, &mut taps, &mut logits)?;
+    }
     Ok((taps, logits))
+}
+
+/// Runs three sequences in shared steps: a prompt in two pieces, and two others, one of which leaves. Then a fourth begins
+/// like the first; how much of a kept cache it reuses decides which tensors it has, so only its logits are recorded.
+fn share_steps(
+    steps: &mut dyn SharedSteps,
+    ids: &[u32],
+    taps: &mut Vec<Taps>,
+    logits: &mut Vec<Tensor>,
+) -> rbees_check::Result<()> {
+    let first = steps.open(&ids[..6])?.sequence;
+    let leaving = steps.open(&ids[20..22])?.sequence;
+    steps.open(&ids[10..13])?;
+    for step in 0..6 {
+        let mut tap = Taps::default();
+        let sampled = steps.step(first, &mut tap)?;
+        taps.push(tap);
+        for one in &sampled {
+            logits.push(Tensor::new(&one.logits[..], &Device::Cpu)?);
+            steps.push(one.sequence, ids[30 + step])?;
+        }
+        if step == 2 {
+            steps.close(leaving);
+        }
+    }
+    steps.close(first);
+    let like_the_first = [&ids[..3], &ids[40..45]].concat();
+    let last = steps.open(&like_the_first)?.sequence;
+    let next = (0..2).find_map(|_| {
+        let sampled = steps.step(last, &mut ());
+        sampled.map(|all| all.into_iter().find(|one| one.sequence == last)).transpose()
+    });
+    if let Some(one) = next.transpose()? {
+        logits.push(Tensor::new(&one.logits[..], &Device::Cpu)?);
+    }
+    Ok(())
 }
 
 /// Every tensor tapped in a forward pass.
