@@ -2,7 +2,7 @@
 
 use rbees_check::Result;
 use rbees_check::dump::Against;
-use rbees_check::judge::{GeneratingPath, Outcome, Subject};
+use rbees_check::judge::{Outcome, Subject};
 use rbees_check::models::Model;
 use rbees_check::recording::Recording;
 use rbees_check::reference::{Feed, Reference, SecondOracle};
@@ -15,11 +15,11 @@ use super::verdicts;
 
 /// What was judged, how, and with which references.
 pub struct Description {
-    model: json::Model,
-    run: json::Run,
-    references: json::References,
+    pub(super) model: json::Model,
+    pub(super) run: json::Run,
+    pub(super) references: json::References,
     /// What was recognised in a recording although nothing in it states it.
-    recognised: Vec<String>,
+    pub(super) recognised: Vec<String>,
 }
 
 impl Description {
@@ -54,36 +54,6 @@ impl Description {
             references: json::References {
                 files_sha256: whole.map(verdicts::references).transpose()?,
                 cases: subject.cases.iter().map(case).collect(),
-            },
-            recognised: vec![],
-        })
-    }
-
-    /// Describes one path of a model, judged before it generates.
-    ///
-    /// # Errors
-    /// The weights or references cannot be reread to hash them.
-    pub fn of_path(path: &GeneratingPath<'_>, device: &str) -> Result<Self> {
-        let GeneratingPath { model, dtype, path, .. } = *path;
-        let fixture = model.fixture.as_ref();
-        let cases = fixture.iter().flat_map(|fixture| fixture.cases.iter().map(|name| fixture.case(name)));
-        Ok(Self {
-            model: json::Model {
-                name: model.name.clone(),
-                shape: model.weights.config().to_string(),
-                weights_sha256: Some(model.weights.sha256()?),
-            },
-            run: json::Run {
-                device: device.to_owned(),
-                dtype: dtype.as_str().to_owned(),
-                matmul: path.matmul.name().to_owned(),
-                paths: vec![path.name().to_owned()],
-                feed: None,
-                threads: candle_core::utils::get_num_threads(),
-            },
-            references: json::References {
-                files_sha256: fixture.map(verdicts::references).transpose()?,
-                cases: cases.map(|case| Ok(self::case(&case?))).collect::<Result<_>>()?,
             },
             recognised: vec![],
         })
@@ -181,7 +151,7 @@ impl Description {
     }
 }
 
-fn case(case: &Reference) -> json::Case {
+pub(super) fn case(case: &Reference) -> json::Case {
     let manifest = &case.manifest;
     let lines: String =
         manifest.sites.iter().map(|(site, entry)| format!("{}  {site}\n", entry.sha256)).collect();

@@ -41,6 +41,8 @@ mod selftest;
 #[cfg(feature = "serve")]
 mod serve;
 #[cfg(feature = "serve")]
+mod served_verdict;
+#[cfg(feature = "serve")]
 mod serving;
 mod settings;
 mod sibling;

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
-use rbees_check::files::{json, read, read_text};
+use rbees_check::files::{json, read};
 use rbees_check::models::{self, Model};
 use rbees_check::probe::Arithmetic;
 use rbees_check::reference::Fixture;
@@ -18,11 +18,6 @@ use super::files;
 
 /// Size limit for reading a stored verdict, in bytes. A normal one has less than 1 kB.
 const LIMIT: u64 = 64 << 10;
-
-/// The extension of a stored report.
-const REPORT: &str = "report.json";
-/// Size limit for reading a stored report, in bytes. Those of real models have a few MB.
-const REPORT_LIMIT: u64 = 64 << 20;
 
 /// Everything that a verdict depends on.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
@@ -80,25 +75,7 @@ impl VerdictKey {
         files::write(&file, &text).map_err(failed)
     }
 
-    /// The JSON report that was stored with the verdict, if this has passed before.
-    pub fn report(&self) -> Option<String> {
-        let hint = "remove it";
-        let stored = || read_text(&self.file().ok()?.with_extension(REPORT), REPORT_LIMIT, hint).ok();
-        self.passed().then(stored).flatten()
-    }
-
-    /// Stores that this has passed, with the JSON report.
-    ///
-    /// # Errors
-    /// A file cannot be written.
-    pub fn remember_with(&self, report: &str) -> Result<()> {
-        self.remember()?;
-        let file = self.file()?.with_extension(REPORT);
-        files::write(&file, report.as_bytes())
-            .map_err(|error| Error::file(&file, error, "set RBEES_HOME to a directory you may write to"))
-    }
-
-    fn file(&self) -> Result<PathBuf> {
+    pub(super) fn file(&self) -> Result<PathBuf> {
         let hash = Sha256::digest(format!("{self:?}"));
         let name: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         Ok(models::home()?.join("verdicts").join(format!("{name}.json")))

@@ -1,17 +1,13 @@
 //! Names: those of other projects, with prefixes and other separators; unknown and ambiguous ones.
 
-use std::collections::HashMap;
-
-use candle_core::{DType, Device, Tensor};
-use rbees_check::model::{Attention, Input, Llama};
+use candle_core::{Device, Tensor};
 use rbees_check::models;
 use rbees_check::weights::Config;
 use rstest::rstest;
-use tempfile::tempdir;
 
 use crate::alter::{only, site, without};
-use crate::layouts::{fused_by_group, fused_gate_up, fused_qkv, heads_of, silu_of};
-use crate::recorded::{Arrays, Recorded, ids, pass, short, with_ids, write_stating};
+use crate::layouts::{fused_by_group, fused_gate_up, fused_qkv, heads_of};
+use crate::recorded::{Arrays, ids, pass, short};
 use crate::run::{Run, is_refused, is_stated, run, stating};
 
 /// The names of a project: a kind's own name, and how the project calls it in layer `{N}`, or outside of the layers.
