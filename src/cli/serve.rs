@@ -49,9 +49,10 @@ pub struct Serve {
     /// Number of tokens in all caches together [default: as many contexts as --max-batch]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     cache_tokens: Option<usize>,
-    /// Number of tokens that go through the model together, prompts included
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one)]
-    step_tokens: usize,
+    /// Number of tokens that go through the model together, prompts included. With more, a long prompt is read
+    /// faster, and other sequences wait longer for each token [default: 16 more than --max-batch]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    step_tokens: Option<usize>,
     /// Number of connections; further ones wait
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one)]
     max_connections: usize,
@@ -150,7 +151,7 @@ impl Serve {
         Limits {
             running: self.max_batch,
             waiting: self.max_queue,
-            step_tokens: self.step_tokens,
+            step_tokens: self.step_tokens.unwrap_or(self.max_batch.saturating_add(16)),
             cache_tokens: self.cache_tokens.unwrap_or(self.max_batch.saturating_mul(context)),
             kept: self.max_batch,
         }
