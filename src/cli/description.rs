@@ -15,11 +15,11 @@ use super::verdicts;
 
 /// What was judged, how, and with which references.
 pub struct Description {
-    pub(super) model: json::Model,
-    pub(super) run: json::Run,
-    pub(super) references: json::References,
+    model: json::Model,
+    run: json::Run,
+    references: json::References,
     /// What was recognised in a recording although nothing in it states it.
-    pub(super) recognised: Vec<String>,
+    recognised: Vec<String>,
 }
 
 impl Description {
@@ -37,26 +37,20 @@ impl Description {
         let whole = model.fixture.as_ref().filter(|_| subject.model.is_some());
         let mut paths: Vec<String> = subject.ports.iter().map(|port| port.traits().path.to_owned()).collect();
         paths.dedup();
-        Ok(Self {
-            model: json::Model {
-                name: model.name.clone(),
-                shape: subject.config.to_string(),
-                weights_sha256: Some(model.weights.sha256()?),
-            },
-            run: json::Run {
-                device: device.to_owned(),
-                dtype: dtype.as_str().to_owned(),
-                matmul: matmul.to_owned(),
-                paths,
-                feed: subject.feed.map(|feed| feed.name().to_owned()),
-                threads: candle_core::utils::get_num_threads(),
-            },
-            references: json::References {
-                files_sha256: whole.map(verdicts::references).transpose()?,
-                cases: subject.cases.iter().map(case).collect(),
-            },
-            recognised: vec![],
-        })
+        let run = json::Run {
+            device: device.to_owned(),
+            dtype: dtype.as_str().to_owned(),
+            matmul: matmul.to_owned(),
+            paths,
+            feed: subject.feed.map(|feed| feed.name().to_owned()),
+            threads: candle_core::utils::get_num_threads(),
+        };
+        let files_sha256 = whole.map(verdicts::references).transpose()?;
+        Self::of(
+            model,
+            run,
+            json::References { files_sha256, cases: subject.cases.iter().map(case).collect() },
+        )
     }
 
     /// Describes a model that was judged stage by stage on `device`, in `dtype`, on these paths, under one feed or all.
@@ -68,23 +62,25 @@ impl Description {
         (device, dtype, paths, feed): (&str, candle_core::DType, Vec<&str>, Option<Feed>),
         streamed: &Reference,
     ) -> Result<Self> {
-        Ok(Self {
-            model: json::Model {
-                name: model.name.clone(),
-                shape: model.weights.config().to_string(),
-                weights_sha256: Some(model.weights.sha256()?),
-            },
-            run: json::Run {
-                device: device.to_owned(),
-                dtype: dtype.as_str().to_owned(),
-                matmul: "dense".to_owned(),
-                paths: paths.into_iter().map(str::to_owned).collect(),
-                feed: feed.map(|feed| feed.name().to_owned()),
-                threads: candle_core::utils::get_num_threads(),
-            },
-            references: json::References { files_sha256: None, cases: vec![case(streamed)] },
-            recognised: vec![],
-        })
+        let run = json::Run {
+            device: device.to_owned(),
+            dtype: dtype.as_str().to_owned(),
+            matmul: "dense".to_owned(),
+            paths: paths.into_iter().map(str::to_owned).collect(),
+            feed: feed.map(|feed| feed.name().to_owned()),
+            threads: candle_core::utils::get_num_threads(),
+        };
+        Self::of(model, run, json::References { files_sha256: None, cases: vec![case(streamed)] })
+    }
+
+    /// Describes a run of a model.
+    ///
+    /// # Errors
+    /// The weights cannot be reread to hash them.
+    pub(super) fn of(model: &Model, run: json::Run, references: json::References) -> Result<Self> {
+        let (name, shape) = (model.name.clone(), model.weights.config().to_string());
+        let model = json::Model { name, shape, weights_sha256: Some(model.weights.sha256()?) };
+        Ok(Self { model, run, references, recognised: vec![] })
     }
 
     /// Describes a recording of the model `name`.

@@ -44,25 +44,16 @@ impl Description {
         let GeneratingPath { model, dtype, path, .. } = *path;
         let fixture = model.fixture.as_ref();
         let cases = fixture.iter().flat_map(|fixture| fixture.cases.iter().map(|name| fixture.case(name)));
-        Ok(Self {
-            model: json::Model {
-                name: model.name.clone(),
-                shape: model.weights.config().to_string(),
-                weights_sha256: Some(model.weights.sha256()?),
-            },
-            run: json::Run {
-                device: device.to_owned(),
-                dtype: dtype.as_str().to_owned(),
-                matmul: path.matmul.name().to_owned(),
-                paths: vec![path.name().to_owned()],
-                feed: None,
-                threads: candle_core::utils::get_num_threads(),
-            },
-            references: json::References {
-                files_sha256: fixture.map(references).transpose()?,
-                cases: cases.map(|one| Ok(case(&one?))).collect::<Result<_>>()?,
-            },
-            recognised: vec![],
-        })
+        let run = json::Run {
+            device: device.to_owned(),
+            dtype: dtype.as_str().to_owned(),
+            matmul: path.matmul.name().to_owned(),
+            paths: vec![path.name().to_owned()],
+            feed: None,
+            threads: candle_core::utils::get_num_threads(),
+        };
+        let files_sha256 = fixture.map(references).transpose()?;
+        let cases = cases.map(|one| Ok(case(&one?))).collect::<Result<_>>()?;
+        Self::of(model, run, json::References { files_sha256, cases })
     }
 }
