@@ -244,6 +244,8 @@ fn end_tokens_of_the_generation_configuration_are_added() {
 #[case("mlp_bias", "true", "tensor `model.layers.0.mlp.gate_proj.bias` is missing (and 5 more)")]
 #[case("qkv_bias", "true", "qkv_bias true is not supported")]
 #[case("hidden_act", "\"gelu\"", "hidden_act \"gelu\"")]
+#[case("dtype", "\"flobt16\"", "dtype \"flobt16\" is not supported")]
+#[case("torch_dtype", "\"float8_e4m3fn\"", "torch_dtype \"float8_e4m3fn\" is not supported")]
 #[case("rope_interleaved", "true", "rope_interleaved true is not supported")]
 #[case("partial_rotary_factor", "0.5", "partial_rotary_factor 0.5 is not supported")]
 #[case("sliding_window", "64", "sliding_window 64 is not supported")]

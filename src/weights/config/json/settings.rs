@@ -20,6 +20,20 @@ const GELU: Harmless = Texts(&["gelu_pytorch_tanh"]);
 const ANY_GELU: Harmless = Texts(&["gelu_pytorch_tanh", "gelu"]);
 
 const SILU: Harmless = Texts(&["silu", "swish"]);
+const STORED: Harmless = Texts(&[
+    "auto",
+    "float16",
+    "bfloat16",
+    "float32",
+    "float64",
+    "half",
+    "float",
+    "double",
+    "torch.float16",
+    "torch.bfloat16",
+    "torch.float32",
+    "torch.float64",
+]);
 const RMS: Harmless = Texts(&["rms", "rmsnorm", "rms_norm", "RMSNorm", "LlamaRMSNorm"]);
 
 /// The settings that change what a Llama computes. Comments name the families that have them.
@@ -106,6 +120,9 @@ const SETTINGS: &[(&str, Harmless)] = &[
     ("final_logit_softcapping", Off),
     ("logits_soft_cap", Off),
     ("output_multiplier_scale", One),
+    // How the tensors are stored, which the files of weights say too. Any other text is a misspelling, or a type with scales.
+    ("dtype", STORED),
+    ("torch_dtype", STORED),
     // Other widths and structures: DeepSeek, Falcon, Mixtral.
     ("v_head_dim", HeadDim),
     ("q_lora_rank", Off),
@@ -185,8 +202,6 @@ const IGNORED: &[&str] = &[
     "_commit_hash",
     "attn_implementation",
     "auto_map",
-    "dtype",
-    "torch_dtype",
     "transformers_version",
     "transformers.js_config",
     "unsloth_version",
