@@ -54,3 +54,27 @@ impl Mlp {
         taps.tap(Kind::Down, self.down_proj.forward(&act)?) // [b, s, hidden]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    /// silu(−12) = −7.4e-5. Candle's own f16 function returns 0, because exp(12) does not fit into f16.
+    #[test]
+    fn silu_of_an_f16_gate_far_below_zero_is_not_lost() {
+        let one = |value: f32| Tensor::new(&[[value]], &Device::Cpu).unwrap().to_dtype(DType::F16).unwrap();
+        let identity = || Projection::dense(one(1.0));
+        let mlp = Mlp {
+            gate_proj: identity(),
+            up_proj: identity(),
+            down_proj: identity(),
+            activation: Activation::Silu,
+        };
+        let x = one(-12.0).unsqueeze(0).unwrap(); // [1, 1, 1]
+        let out = mlp.forward(&x, &mut Taps { probe: &mut (), layer: 0 }).unwrap();
+        let out = out.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        approx::assert_relative_eq!(out[0], 12.0 * 12.0 / (1.0 + 12f32.exp()), max_relative = 2e-3);
+    }
+}
