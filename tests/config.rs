@@ -315,6 +315,9 @@ fn settings_that_change_nothing_are_accepted_silently(#[case] key: &str, #[case]
 fn unknown_keys_are_noted_with_their_values() {
     let one = directory(&config_with("mystery", "[1]")).unwrap();
     assert_eq!(one.notes(), [r#"config.json has an unknown key, which is ignored: "mystery" [1]"#]);
+    let inner = directory(&config_with("rope_scaling", r#"{"rope_tipe": "default"}"#)).unwrap();
+    let note = r#"config.json has an unknown key, which is ignored: "rope_scaling.rope_tipe" "default""#;
+    assert_eq!(inner.notes(), [note]);
     let mut file = GgufFile::tiny();
     let two = gguf(file.set("llama.mystery", value_u32(1)).set("llama.y", value_text("\n"))).unwrap();
     let note = r#"the metadata has 2 unknown keys, which are ignored: "llama.mystery" 1, "llama.y" "\n""#;

@@ -62,7 +62,8 @@ pub(in super::super) fn from_json(text: &str, generation: Option<&str>, origin: 
     let layers = config.needed_size("num_hidden_layers")?;
     let Layers { rotation: Rotation { theta, scaling }, local_theta, window, types } =
         layers::read(&config, family, layers.min(MOST_LAYERS), context)?;
-    let unknown = settings::refuse_others(&config, family, &Sizes { head_dim, layers, context })?;
+    let mut unknown = settings::refuse_others(&config, family, &Sizes { head_dim, layers, context })?;
+    unknown.extend(rope::unknown_keys(&config));
     let notes = unknown_keys("config.json", &unknown);
     // A number that only a Gemma has, with transformers' default for an absent key; null means that there is none.
     let gemma = |key: &str, default: Option<f64>| match config.entries.contains_key(key) {

@@ -20,6 +20,19 @@ const DEFAULT_THETA: f64 = 1e4;
 /// The keys whose value is an object with the parameters of the rotation.
 const PARAMETERS: [&str; 2] = ["rope_parameters", "rope_scaling"];
 
+/// The keys in these objects that are read. Unsupported types of scaling have more, and are refused as a whole.
+const READ: [&str; 9] = [
+    "rope_theta",
+    "rope_type",
+    "type",
+    "factor",
+    "low_freq_factor",
+    "high_freq_factor",
+    "original_max_position_embeddings",
+    "partial_rotary_factor",
+    "factors",
+];
+
 /// The rotation of every layer.
 pub(super) struct Rotation {
     pub(super) theta: f64,
@@ -69,6 +82,27 @@ pub(super) fn read(config: &Object<'_>, context: usize) -> Result<Rotation> {
         theta: stated.map_or(DEFAULT_THETA, |theta| theta.value),
         scaling: scalings.into_iter().next().map(|scaling| scaling.value).unwrap_or_default(),
     })
+}
+
+/// The unknown keys in the objects with the parameters of the rotation, at any depth, with their values.
+pub(super) fn unknown_keys(config: &Object<'_>) -> Vec<String> {
+    let mut unknown = Vec::new();
+    for key in PARAMETERS {
+        if let Some(Value::Object(entries)) = config.entries.get(key) {
+            collect_unknown(&config.inner(key, entries), &mut unknown);
+        }
+    }
+    unknown
+}
+
+fn collect_unknown(object: &Object<'_>, unknown: &mut Vec<String>) {
+    for (key, value) in object.entries {
+        match value {
+            Value::Object(entries) => collect_unknown(&object.inner(key, entries), unknown),
+            _ if READ.contains(&key.as_str()) => {}
+            value => unknown.push(format!("{:?} {}", object.full(key), shown(value))),
+        }
+    }
 }
 
 /// The types of layer that the model has, if the file lists them.
